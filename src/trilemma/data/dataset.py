@@ -1,0 +1,111 @@
+"""What is learned from: images with labels and, where there are any, groups."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set, held as arrays of equal length N.
+
+    Attributes:
+      images: uint8 (N, C, H, W) with C in {1, 3}, values 0 to 255.  May be a read-only memory map.
+      labels: int64 (N,), each in [0, number of classes).
+      groups: int64 (N,), the value of the protected attribute, or None where the data has none.
+      sources: int64 (N,), the picture that each row was made from; two rows share a source when they are the
+        same picture in two groups (the colour and the gray copy of a test image).  None: every row its own.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+    sources: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8 or self.images.shape[1] not in (1, 3):
+            raise InputError(
+                f"images must be uint8 (N, C, H, W) with 1 or 3 channels, not {self.images.dtype} "
+                f"{self.images.shape}: convert them first"
+            )
+        for name in ("labels", "groups", "sources"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if values.dtype != np.int64 or values.shape != (len(self.images),):
+                raise InputError(
+                    f"{name} must be int64 ({len(self.images)},), one for each image, "
+                    f"not {values.dtype} {values.shape}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: NDArray[np.int64]) -> Split:
+        """The rows at ``indices`` (int64), in that order."""
+        return Split(
+            images=self.images[indices],
+            labels=self.labels[indices],
+            groups=None if self.groups is None else self.groups[indices],
+            sources=None if self.sources is None else self.sources[indices],
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content (hex): two splits with the same examples in the same order share it."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.labels, self.groups, self.sources):
+            if array is None:
+                digest.update(b"none")
+            else:
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split with the names that people use for them.
+
+    Attributes:
+      name: how it was asked for ("cifar10s", or the folder's name).
+      train, test: the splits.  The training split is what the guarantee protects.
+      classes: class names; ``classes[label]``.
+      group_names: names of the protected attribute's values; ``group_names[group]``; None without groups.
+      mean, deviation: per channel, in units of pixel / 255.  Public constants, never measured on the images
+        (statistics of private images would have to be paid for).
+      flips: whether a mirrored picture is still a picture of its class (not so for digits).
+      shift: largest shift of a view in pixels.
+      skew: share of a class's training examples that lie in its dominant group, where it was set.
+      source: where the images came from, in words.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    group_names: tuple[str, ...] | None = None
+    mean: tuple[float, ...] = (0.5,)
+    deviation: tuple[float, ...] = (0.5,)
+    flips: bool = True
+    shift: int = 4
+    skew: float | None = None
+    source: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of both splits' content (hex)."""
+        return hashlib.sha256(f"{self.train.fingerprint}{self.test.fingerprint}".encode()).hexdigest()
