@@ -1,0 +1,76 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from trilemma.errors import InputError
+from trilemma.models.convnet import ConvNet
+from trilemma.models.layers import Norm
+from trilemma.models.wide_resnet import WideResNet
+
+NAMES = "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH"
+
+
+def build(
+    name: str,
+    *,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    norm: Norm = "none",
+    groups: int = 16,
+    norm_first: bool | None = None,
+    standardized: bool = False,
+    generator: torch.Generator,
+) -> nn.Module:
+    """A freshly initialised network.
+
+    Args:
+      name: ``wrn-D-K`` with any legal depth and width, ``convnet`` (width 32) or ``convnet-W``.
+      classes: number of outputs.
+      image_shape: (C, H, W), at least 8x8 with 1 or 3 channels.
+      norm, groups: the norm layers.
+      norm_first: norm before ReLU.  None: the network's usual order (wide ResNets ReLU first).
+      standardized: scaled weight standardisation on every convolution.
+      generator: source of the start values.
+
+    Raises:
+      InputError: an unknown name, a shape too small, or an illegal depth or width.
+
+    >>> network = build("convnet", classes=10, image_shape=(3, 32, 32), generator=torch.Generator())
+    >>> sum(p.numel() for p in network.parameters())
+    103466
+    """
+    channels, height, width = image_shape
+    if min(height, width) < 8 or channels not in (1, 3):
+        raise InputError(
+            f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
+        )
+    order = {} if norm_first is None else {"norm_first": norm_first}
+    if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
+        return WideResNet(
+            depth=int(match[1]),
+            width=int(match[2]),
+            classes=classes,
+            in_channels=channels,
+            norm=norm,
+            groups=groups,
+            standardized=standardized,
+            generator=generator,
+            **order,
+        )
+    if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
+        return ConvNet(
+            width=int(match[1] or 32),
+            classes=classes,
+            in_channels=channels,
+            norm=norm,
+            groups=groups,
+            standardized=standardized,
+            generator=generator,
+            **order,
+        )
+    raise InputError(f"unknown model {name!r}: use {NAMES}")

@@ -1,0 +1,56 @@
+"""A small network for CPUs and small images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trilemma.errors import InputError
+from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pad_same
+
+
+class ConvNet(nn.Module):
+    """Four 3x3 convolutions (width, width, 2 width, 4 width channels), each followed by norm and ReLU; mean
+    pooling by 2 after all but the first (as long as at least two pixels are left), then a mean over positions and
+    a linear head.  With width 32, 10 classes and colour images: 103,466 parameters without norm layers.
+
+    Raises:
+      InputError: a width below 4.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        classes: int,
+        in_channels: int = 3,
+        norm: Norm = "none",
+        groups: int = 16,
+        norm_first: bool = True,
+        standardized: bool = False,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if width < 4:
+            raise InputError(f"the convnet's width is at least 4, not {width}")
+        widths = (in_channels, width, width, 2 * width, 4 * width)
+        self.norm_first = norm_first
+        self.convs = nn.ModuleList(
+            convolution(before, after, 3, standardized=standardized)
+            for before, after in zip(widths, widths[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(norm_layer(norm, after, groups) for after in widths[1:])
+        self.head = nn.Linear(widths[-1], classes)
+        initialize(self, generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float (N, C, H, W) -> logits (N, classes)."""
+        out = images
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            out = conv(pad_same(out, 3, 1))
+            out = F.relu(norm(out)) if self.norm_first else norm(F.relu(out))
+            if index > 0 and min(out.shape[-2:]) >= 4:
+                out = F.avg_pool2d(out, 2)
+        logits: Tensor = self.head(out.float().mean(dim=(2, 3)))
+        return logits

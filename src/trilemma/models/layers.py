@@ -1,0 +1,87 @@
+"""Layers that the catalog's networks are made of, and no library has in this form."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Literal["none", "batch", "group"]
+
+
+class StandardizedConv2d(nn.Conv2d):
+    """A convolution with scaled weight standardisation (Brock et al. 2021, as De et al. 2022 use it).
+
+    The weight used is ``gain * (w - mean) / sqrt(max(var * fan_in, 1e-4))``, with mean and variance over
+    (kernel height, kernel width, input channels) of each output channel and a learned gain per output channel,
+    1 at the start.  This is not the unscaled (w - mean) / std of Qiao et al. 2019.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, bias=True)
+        self.gain = nn.Parameter(torch.ones(out_channels))
+
+    def standardized_weight(self) -> Tensor:
+        """The weight used, of ``weight``'s shape."""
+        return standardize(self.weight) * self.gain[:, None, None, None]
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.standardized_weight(), self.bias, self.stride)
+
+
+def standardize(weight: Tensor) -> Tensor:
+    """Each output channel of ``weight`` (O, I, H, W), less its mean, at unit norm (floor 1e-4 on its square)."""
+    centered = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
+    return centered * torch.rsqrt(centered.square().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-4))
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, standardized: bool
+) -> nn.Conv2d:
+    """A biased convolution without padding of its own: see :func:`pad_same`."""
+    if standardized:
+        return StandardizedConv2d(in_channels, out_channels, kernel_size, stride=stride)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride)
+
+
+def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """Zero padding so that the output has ceil(size / stride) pixels, the odd pixel at the bottom and right.
+
+    This is the "SAME" rule of the published networks; a symmetric padding of 1 differs from it at stride 2.
+    """
+    pads = []
+    for size in (images.shape[-1], images.shape[-2]):
+        total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(images, pads) if any(pads) else images
+
+
+def norm_layer(norm: Norm, channels: int, groups: int) -> nn.Module:
+    """``none``, batch norm, or group norm with ``groups`` groups (fewer where they do not divide the channels)."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "group":
+        while channels % groups:
+            groups -= 1
+        return nn.GroupNorm(groups, channels)
+    return nn.Identity()
+
+
+@torch.no_grad()
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Start values from ``generator``: convolutions normal and linear layers truncated normal, both of variance
+    1 / fan_in; biases 0, norms and gains 1 (De et al. 2022)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.normal_(0.0, fan_in**-0.5, generator=generator)
+        elif isinstance(module, nn.Linear):
+            # A normal cut at two deviations has 0.8796 of its deviation left.
+            deviation = module.in_features**-0.5 / 0.87962566103423978
+            nn.init.trunc_normal_(
+                module.weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator
+            )
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            module.bias.zero_()

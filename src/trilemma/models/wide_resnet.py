@@ -1,0 +1,122 @@
+"""Wide residual networks (Zagoruyko and Komodakis 2016) in the form that private training uses (De et al. 2022)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trilemma.errors import InputError
+from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pad_same
+
+
+class Activation(nn.Module):
+    """ReLU and norm before a convolution: ReLU first by default, which is worth points under a budget."""
+
+    def __init__(self, channels: int, *, norm: Norm, groups: int, norm_first: bool) -> None:
+        super().__init__()
+        self.norm = norm_layer(norm, channels, groups)
+        self.norm_first = norm_first
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.relu(self.norm(images)) if self.norm_first else self.norm(F.relu(images))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a skip; the skip is a 1x1 convolution where the width changes."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        project: bool,
+        norm: Norm,
+        groups: int,
+        norm_first: bool,
+        standardized: bool,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.act1 = Activation(in_channels, norm=norm, groups=groups, norm_first=norm_first)
+        self.conv1 = convolution(in_channels, out_channels, 3, stride=stride, standardized=standardized)
+        self.act2 = Activation(out_channels, norm=norm, groups=groups, norm_first=norm_first)
+        self.conv2 = convolution(out_channels, out_channels, 3, standardized=standardized)
+        self.act_skip = (
+            Activation(in_channels, norm=norm, groups=groups, norm_first=norm_first) if project else None
+        )
+        self.conv_skip = (
+            convolution(in_channels, out_channels, 1, stride=stride, standardized=standardized)
+            if project
+            else None
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        skip = images
+        if self.act_skip is not None and self.conv_skip is not None:
+            skip = self.conv_skip(pad_same(self.act_skip(images), 1, self.stride))
+        out = self.conv1(pad_same(self.act1(images), 3, self.stride))
+        out = self.conv2(pad_same(self.act2(out), 3, 1))
+        return out + skip
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width for images of at least 8x8.
+
+    Stem 3x3, 16 channels; three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times ``width`` channels and
+    strides 1, 2, 2; the first block of every group projects its skip; head: activation, mean over positions,
+    linear.  Without dropout; all convolutions have biases.
+
+    Raises:
+      InputError: a depth that is not 6 n + 4 with n >= 1, or a width below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        width: int,
+        classes: int,
+        in_channels: int = 3,
+        norm: Norm = "none",
+        groups: int = 16,
+        norm_first: bool = False,
+        standardized: bool = False,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if depth < 10 or (depth - 4) % 6:
+            raise InputError(f"a wide ResNet's depth is 6 n + 4 (10, 16, 22, 28, 34, 40, ...), not {depth}")
+        if width < 1:
+            raise InputError(f"a wide ResNet's width is at least 1, not {width}")
+        self.stem = convolution(in_channels, 16, 3, standardized=standardized)
+        blocks: list[nn.Module] = []
+        channels = 16
+        for out_channels, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
+            for index in range((depth - 4) // 6):
+                blocks.append(
+                    Block(
+                        channels,
+                        out_channels,
+                        stride=stride if index == 0 else 1,
+                        project=index == 0,
+                        norm=norm,
+                        groups=groups,
+                        norm_first=norm_first,
+                        standardized=standardized,
+                    )
+                )
+                channels = out_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.act = Activation(channels, norm=norm, groups=groups, norm_first=norm_first)
+        self.head = nn.Linear(channels, classes)
+        initialize(self, generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float (N, C, H, W) -> logits (N, classes)."""
+        out: Tensor = self.stem(pad_same(images, 3, 1))
+        out = self.act(self.blocks(out))
+        # The mean over positions in float32, whatever the convolutions compute in.
+        logits: Tensor = self.head(out.float().mean(dim=(2, 3)))
+        return logits

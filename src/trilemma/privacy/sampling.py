@@ -1,0 +1,45 @@
+"""Which examples an update sees: Poisson sampling, the only kind the accounting covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One logical batch.
+
+    Attributes:
+      indices: int64 (n,), ascending, on the CPU.  n is random and may be 0: an empty draw is an update like any
+        other (noise is added and it is charged), since skipping it would tell that nobody was drawn.
+      sampling_probability: q with which each example was drawn, independently of all others.
+    """
+
+    indices: Tensor
+    sampling_probability: float
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def physical_batches(self, size: int) -> Iterator[Tensor]:
+        """The draw in pieces of at most ``size`` that fit the device; nothing is dropped or repeated.
+
+        How a draw is cut changes neither the update nor what it costs.
+        """
+        if len(self.indices):
+            yield from self.indices.split(size)
+
+
+def poisson_draw(examples: int, sampling_probability: float, generator: torch.Generator) -> Draw:
+    """Draw each of ``examples`` independently with the same probability.
+
+    The uniform numbers are float64, so that the probability is met to 2**-53; ``generator`` must be used for
+    nothing else that is published.  With probability 1 every example is drawn.
+    """
+    uniform = torch.rand(examples, dtype=torch.float64, generator=generator, device=generator.device)
+    indices = torch.nonzero(uniform < sampling_probability).squeeze(1).cpu()
+    return Draw(indices, sampling_probability)

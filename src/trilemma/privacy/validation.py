@@ -1,0 +1,118 @@
+"""Which networks the guarantee covers: those in which no example's gradient depends on another example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from trilemma.errors import PrivacyError
+from trilemma.privacy.clipping import Clipping, why_not_layerwise
+
+
+@dataclass(frozen=True)
+class NetworkCheck:
+    """What was found.
+
+    Attributes:
+      reason: why the fast method does not fit this network, or None if it does.  Then the loop over examples, which
+        is exact for every module, takes its place.
+    """
+
+    reason: str | None
+
+
+def refuse_mixing_layers(model: nn.Module) -> None:
+    """Refuse the known layers that mix examples or keep statistics of them.
+
+    Raises:
+      PrivacyError: names the module and what to put in its place.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise PrivacyError(
+                f"{name or 'the network'} is {type(module).__name__}, which mixes the examples of a batch: "
+                "put group norm in its place (technique gn)"
+            )
+        if isinstance(module, _InstanceNorm) and module.track_running_stats:
+            raise PrivacyError(
+                f"{name or 'the network'} is {type(module).__name__} with running statistics of the private "
+                "images: set track_running_stats=False or put group norm in its place"
+            )
+
+
+def check_network(
+    model: nn.Module, image_shape: tuple[int, ...], *, device: torch.device | None = None
+) -> NetworkCheck:
+    """Refuse what cannot be private, and find out whether the fast method fits.
+
+    Known offenders are refused by name.  Everything else is tried on a few random images: exchanging one image must
+    leave the outputs of the others alone and change no buffer; and where every layer has a fast rule, the layerwise
+    method must give the loop's sums.  A module that mixes examples only for other inputs than these would not be
+    found: do not write one.
+
+    Args:
+      model: any module from (n, *image_shape) to logits (n, classes).
+      image_shape: (C, H, W).
+      device: where to try it; None is the CPU.
+
+    Raises:
+      PrivacyError: the network mixes examples, changes its buffers in the forward pass, returns something other
+        than one row of logits an image, or has nothing to train.
+    """
+    refuse_mixing_layers(model)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
+    generator = torch.Generator().manual_seed(20)
+    images = torch.randn(4, *image_shape, generator=generator).to(device or "cpu")
+    exchanged = images.clone()
+    exchanged[0] = torch.randn(image_shape, generator=generator)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with _own_randomness(), torch.no_grad():
+        before = model(images)
+    with _own_randomness(), torch.no_grad():
+        after = model(exchanged)
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, buffers[name]):
+            buffer.copy_(buffers[name])
+            raise PrivacyError(
+                f"the forward pass changes the buffer {name}, which would carry statistics of private images: "
+                "remove it or keep it fixed"
+            )
+    if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
+        raise PrivacyError("the network must return logits (n, classes), one row for each image")
+    scale = float(before.abs().max()) + 1e-6
+    if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
+        raise PrivacyError(
+            "the network mixes examples: exchanging one image changed the outputs of others; "
+            "remove what works across the batch dimension"
+        )
+    return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images, before.shape[1]))
+
+
+def _disagreement(model: nn.Module, images: Tensor, classes: int) -> str | None:
+    labels = torch.arange(2, device=images.device) % classes
+    batch = images.reshape(2, 2, *images.shape[1:])
+    try:
+        with _own_randomness():
+            fast = Clipping(model, 1.0, "layerwise")(batch, labels)
+    except Exception as error:
+        return f"the fast method failed on it ({str(error).splitlines()[0]})"
+    with _own_randomness():
+        exact = Clipping(model, 1.0, "loop")(batch, labels)
+    distance = sum(float((fast.sums[n] - exact.sums[n]).square().sum()) for n in exact.sums) ** 0.5
+    same = distance <= 1e-3 and torch.allclose(fast.norms, exact.norms, rtol=1e-3, equal_nan=True)
+    return None if same else "its gradients are not those of its layers (a weight is used outside its layer?)"
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Layers that draw at random (dropout) draw the same each time, and the caller's generators stay untouched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(20)
+        yield
