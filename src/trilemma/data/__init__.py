@@ -1,0 +1,34 @@
+"""What is learned from: images with labels and, where there are any, groups.
+
+:func:`load_data` turns a name or a path into a :class:`Dataset`; :func:`describe_sources` lists what there
+is. Views are drawn by `trilemma.data.views`, which needs torch and is imported on its own.
+"""
+
+from trilemma.data.celeba import CELEBA_ATTRIBUTES
+from trilemma.data.cifar_names import (
+    CIFAR10_CLASSES,
+    CIFAR100_CLASSES,
+    CIFAR100_COARSE,
+    CIFAR_DEVIATION,
+    CIFAR_MEAN,
+)
+from trilemma.data.dataset import Dataset, Split
+from trilemma.data.load import load_data
+from trilemma.data.skew import luma, skewed_groups
+from trilemma.data.sources import Source, describe_sources
+
+__all__ = [
+    "CELEBA_ATTRIBUTES",
+    "CIFAR10_CLASSES",
+    "CIFAR100_CLASSES",
+    "CIFAR100_COARSE",
+    "CIFAR_DEVIATION",
+    "CIFAR_MEAN",
+    "Dataset",
+    "Source",
+    "Split",
+    "describe_sources",
+    "load_data",
+    "luma",
+    "skewed_groups",
+]

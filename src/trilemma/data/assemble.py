@@ -1,0 +1,266 @@
+"""From the parts that a source holds to a `Dataset`: which trains, which tests, and what fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.data.dataset import Dataset, Split
+from trilemma.data.decode import SMALLEST_SIDE
+from trilemma.data.hints import listed
+from trilemma.data.labels import code
+from trilemma.data.order import stratified_order
+from trilemma.errors import InputError
+
+TEST_SHARE = 0.2
+
+T = TypeVar("T")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+}
+
+
+def split_name(word: str) -> str | None:
+    """ "train", "test" or "valid" for the usual spellings, None for any other word.
+
+    >>> split_name("Validation"), split_name("cats")
+    ('valid', None)
+    """
+    return _SPLIT_NAMES.get(word.strip().lower())
+
+
+def needed(splits: Mapping[str, T], test_split: str | None) -> dict[str, T]:
+    """The splits that :func:`assemble` will look at, so that the others need not be decoded."""
+    wanted = {"train"} if "train" in splits else {"all"}
+    wanted.add(test_split or ("test" if "test" in splits else "valid"))
+    return {name: split for name, split in splits.items() if name in wanted} or dict(splits)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some examples of a source, as they were found.
+
+    Attributes:
+      images: uint8 (N, C, H, W).
+      labels: N values as :func:`trilemma.data.labels.code` takes them.
+      groups: the same, or None.
+    """
+
+    images: NDArray[np.uint8]
+    labels: Sequence[object]
+    groups: Sequence[object] | None = None
+
+    def take(self, indices: NDArray[np.int64]) -> Part:
+        """The rows at ``indices``."""
+        rows = indices.tolist()
+        return Part(
+            images=self.images[indices],
+            labels=[self.labels[row] for row in rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
+        )
+
+
+def parts_by_split(part: Part, splits: Sequence[object], where: str) -> dict[str, Part]:
+    """A part cut by a column that says which split each row is in.
+
+    Words are the usual names of splits; numbers and booleans are 0 = train, 1 = test.
+
+    Raises:
+      InputError: another value occurs.
+    """
+    coded: list[str] = []
+    for row, value in enumerate(splits):
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", errors="replace")
+        name = {"0": "train", "1": "test", "False": "train", "True": "test"}.get(str(value)) or split_name(
+            str(value)
+        )
+        if name is None:
+            raise InputError(
+                f"{where} has the split {value!r} in row {row}: write train, test or valid (or 0 and 1)"
+            )
+        coded.append(name)
+    names = np.array(coded)
+    return {name: part.take(np.flatnonzero(names == name)) for name in sorted(set(coded))}
+
+
+def assemble(
+    name: str,
+    parts: Mapping[str, Part],
+    *,
+    source: str,
+    where: str,
+    class_names: tuple[str, ...] | None = None,
+    group_names: tuple[str, ...] | None = None,
+    seed: int = 0,
+    test_split: str | None = None,
+    flips: bool = True,
+    shift: int | None = None,
+) -> Dataset:
+    """A data set from the parts named "train", "test", "valid" or "all" (no split known).
+
+    Tests with ``test_split`` if it is given, else with "test", else with "valid"; where there is none of
+    these, a fifth of the examples, stratified by class (and group) and drawn from ``seed``, is set aside, and
+    ``source`` says so.  Normalisation is mean ½ and deviation ½, which looks at no image.
+
+    Args:
+      name, source: as in :class:`Dataset`.
+      parts: at least "train" or "all".
+      where: the source in error messages.
+      class_names, group_names: known names; None: the values that occur.
+      seed: of the split, where one is drawn.
+      test_split: "test" or "valid".
+      flips: as in :class:`Dataset`.
+      shift: as in :class:`Dataset`; None: an eighth of the shorter side, from 1 to 4 pixels.
+
+    Raises:
+      InputError: nothing to train on; lengths that differ; fewer than two classes or groups; a class that
+        only the test split has; groups in one split only; images that differ in size or are too small.
+    """
+    train, test, drawn = _train_and_test(
+        parts, where=where, names=class_names, seed=seed, test_split=test_split
+    )
+    for part in (train, test):
+        for what, values in (("labels", part.labels), ("groups", part.groups)):
+            if values is not None and len(values) != len(part.images):
+                raise InputError(
+                    f"{where} has {len(part.images)} images but {len(values)} {what}: "
+                    f"they must be of equal length"
+                )
+    images = _same_form(train.images, test.images, where)
+    (train_labels, test_labels), classes = code(
+        [train.labels, test.labels], names=class_names, what="label", where=where
+    )
+    if len(classes) < 2:
+        raise InputError(
+            f"{where} has only one class ({listed(classes)}): at least two are needed to classify"
+        )
+    if class_names is None:
+        unseen = np.setdiff1d(test_labels, train_labels)
+        if unseen.size:
+            raise InputError(
+                f"{where} has test examples of classes without training examples "
+                f"({listed(classes[label] for label in unseen)}): add some or remove these"
+            )
+    if (train.groups is None) != (test.groups is None):
+        raise InputError(f"{where} has groups in one split only: give them in both, or in neither")
+    train_groups = test_groups = None
+    if train.groups is not None and test.groups is not None:
+        (train_groups, test_groups), group_names = code(
+            [train.groups, test.groups], names=group_names, what="group", where=where
+        )
+        if len(group_names) < 2:
+            raise InputError(
+                f"{where} has only one group ({listed(group_names)}): at least two can be compared; "
+                f"leave the group out otherwise"
+            )
+    channels, height, width = images[0].shape[1:]
+    return Dataset(
+        name=name,
+        train=Split(images[0], train_labels, train_groups),
+        test=Split(images[1], test_labels, test_groups),
+        classes=classes,
+        group_names=group_names if train_groups is not None else None,
+        mean=(0.5,) * channels,
+        deviation=(0.5,) * channels,
+        flips=flips,
+        shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
+        source=source
+        + (f"; {TEST_SHARE:.0%} set aside for testing, stratified by class, seed {seed}" if drawn else ""),
+    )
+
+
+def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int) -> Dataset:
+    """The data set with only the first ``limit`` training (and ``test_limit`` test) examples.
+
+    "First" is in a seeded stratified order (:func:`trilemma.data.order.stratified_order`), so the subset
+    keeps the mix of classes (and groups), and a smaller one lies within a larger one.  The subset keeps the
+    order of the source.
+
+    Raises:
+      InputError: a limit is smaller than the number of classes that the split has.
+    """
+    return replace(
+        data,
+        train=_first(data.train, limit, seed, "limit"),
+        test=_first(data.test, test_limit, seed, "test limit"),
+    )
+
+
+def _first(split: Split, limit: int | None, seed: int, what: str) -> Split:
+    if limit is None or limit >= len(split):
+        return split
+    needed = len(np.unique(split.labels))
+    if limit < needed:
+        raise InputError(f"the {what} of {limit} leaves classes without examples: give at least {needed}")
+    order = stratified_order(split.labels, split.groups, seed, what)
+    return split.take(np.sort(order[:limit]))
+
+
+def _train_and_test(
+    parts: Mapping[str, Part],
+    *,
+    where: str,
+    names: tuple[str, ...] | None,
+    seed: int,
+    test_split: str | None,
+) -> tuple[Part, Part, bool]:
+    train = parts.get("train")
+    if train is None:
+        train = parts.get("all")
+    if train is None or len(train.images) == 0:
+        raise InputError(
+            f"{where} has no training examples (only {listed(parts)}): add a split or folder named train"
+        )
+    for name in (test_split,) if test_split else ("test", "valid"):
+        if name in parts and len(parts[name].images):
+            return train, parts[name], False
+    if test_split is not None:
+        raise InputError(f"{where} has no split {test_split!r}: it has {listed(parts)}")
+    if len(train.labels) != len(train.images):
+        return train, train, False  # the caller says that lengths differ
+    (labels,), classes = code([train.labels], names=names, what="label", where=where)
+    counts = np.bincount(labels)
+    few = np.flatnonzero(counts == 1)
+    if few.size:
+        raise InputError(
+            f"{where} has one example only of {listed(classes[label] for label in few)}: to set some aside "
+            f"for testing at least two are needed in each class; add some, or a split named test"
+        )
+    groups = None
+    if train.groups is not None and len(train.groups) == len(train.images):
+        groups = code([train.groups], what="group", where=where)[0][0]
+    order = stratified_order(labels, groups, seed, "test split")
+    cut = max(np.count_nonzero(counts), round(TEST_SHARE * len(labels)))
+    return train.take(np.sort(order[cut:])), train.take(np.sort(order[:cut])), True
+
+
+def _same_form(
+    train: NDArray[np.uint8], test: NDArray[np.uint8], where: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both splits with one size and one number of channels: colour if either is."""
+    if train.shape[2:] != test.shape[2:]:
+        raise InputError(
+            f"{where} has training images of {train.shape[3]}×{train.shape[2]} and test images of "
+            f"{test.shape[3]}×{test.shape[2]} pixels: bring all to one size"
+        )
+    if min(train.shape[2:]) < SMALLEST_SIDE:
+        raise InputError(
+            f"{where} has images of {train.shape[3]}×{train.shape[2]} pixels: the smallest that can be used "
+            f"is {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+        )
+    if train.shape[1] != test.shape[1]:
+        train, test = (np.repeat(part, 3, axis=1) if part.shape[1] == 1 else part for part in (train, test))
+    return train, test

@@ -1,0 +1,298 @@
+"""One way in: a name or a path to a `Dataset`."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trilemma.data.arrays import read_npz
+from trilemma.data.assemble import assemble, limited, needed
+from trilemma.data.celeba import load_celeba
+from trilemma.data.cifar import CIFAR10, CIFAR100, load_cifar
+from trilemma.data.dataset import Dataset
+from trilemma.data.decode import Framing, Progress
+from trilemma.data.digits import digits, inked_digits
+from trilemma.data.folder import folder_parts, is_pickle_file, scan
+from trilemma.data.hints import did_you_mean, listed
+from trilemma.data.hub import fetch
+from trilemma.data.limits import memory_cap
+from trilemma.data.metadata import metadata_files, metadata_parts
+from trilemma.data.options import Options
+from trilemma.data.places import hub_snapshot
+from trilemma.data.skew import check_skew, skewed
+from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
+from trilemma.errors import InputError
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set with a name of its own.
+
+    Attributes:
+      build: makes it, before any limit and skew.
+      skew: the default skew where the set has one.
+      takes: options of :func:`load_data` that mean something here, beside those that always do.
+    """
+
+    build: Callable[[Options], Dataset]
+    skew: float | None = None
+    takes: tuple[str, ...] = ()
+
+
+NAMED: dict[str, Named] = {
+    "digits": Named(lambda options: digits()),
+    "digits-s": Named(lambda options: inked_digits(), skew=0.9, takes=("skew",)),
+    "cifar10": Named(
+        lambda options: load_cifar(CIFAR10, options), takes=("data_dir", "columns", "size", "test_split")
+    ),
+    "cifar100": Named(
+        lambda options: load_cifar(CIFAR100, options), takes=("data_dir", "columns", "size", "test_split")
+    ),
+    "cifar10s": Named(
+        lambda options: load_cifar(CIFAR10, options),
+        skew=0.95,
+        takes=("skew", "data_dir", "columns", "size", "test_split"),
+    ),
+    "cifar100s": Named(
+        lambda options: load_cifar(CIFAR100, options),
+        skew=0.95,
+        takes=("skew", "classes_seed", "data_dir", "columns", "size", "test_split"),
+    ),
+    "celeba": Named(load_celeba, takes=("target", "protected", "data_dir", "columns", "size", "test_split")),
+}
+
+_ELSEWHERE = ("data_dir", "columns", "size", "test_split")
+_HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(:(?P<configuration>[\w.-]+))?\Z")
+_NEEDED_BY = {
+    "skew": "cifar10s, cifar100s and digits-s",
+    "classes_seed": "cifar100s",
+    "target": "celeba",
+    "protected": "celeba",
+}
+
+
+def load_data(
+    name: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    skew: float | None = None,
+    classes_seed: int | None = None,
+    target: str | None = None,
+    protected: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    size: int | None = None,
+    test_split: str | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    seed: int = 0,
+    flips: bool | None = None,
+    shift: int | None = None,
+    memory_gib: float | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Images with labels and, where there are any, groups, in memory and ready to train on.
+
+    >>> data = load_data("digits-s", skew=0.9)
+    >>> data.train.images.shape, data.test.images.shape, data.group_names
+    ((1297, 3, 8, 8), (1000, 3, 8, 8), ('colour', 'gray'))
+
+    Args:
+      name: ``digits``, ``digits-s``, ``cifar10``, ``cifar100``, ``cifar10s``, ``cifar100s``, ``celeba``; a
+        folder (of class folders, with ``metadata.csv`` or ``.jsonl``, or of Parquet files), a ``.npz`` or
+        ``.parquet`` file; or a hub name ``owner/name[:configuration]`` (extra ``hub``).
+      data_dir: first place to look for CIFAR and CelebA, before $TRILEMMA_DATA, ../shared/data, the Hugging
+        Face cache and a download.
+      skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
+      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in colour; None: the odd ones.
+      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).
+      columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
+      size: cut the centre square of every picture and resize it to this many pixels a side.
+      test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
+      limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
+        taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
+        test split stays.
+      seed: of the skew, the limits and a test split that has to be drawn.
+      flips, shift: how views may differ (see :class:`Dataset`), where the defaults are wrong.
+      memory_gib: refuse data that decode to more (default: $TRILEMMA_MEMORY_GIB, else 4).
+      progress: called as ``progress(done, total, what)`` while pictures are decoded.
+
+    Returns:
+      A :class:`Dataset`; images may be read-only memory maps of the cache.
+
+    Raises:
+      InputError: whatever is wrong with the name, the options or the data, with how to mend it, in one line.
+    """
+    text = os.fspath(name)
+    known = NAMED.get(text)
+    takes = known.takes if known else _ELSEWHERE
+    given = {
+        "data_dir": data_dir,
+        "skew": skew,
+        "classes_seed": classes_seed,
+        "target": target,
+        "protected": protected,
+        "columns": columns,
+        "size": size,
+        "test_split": test_split,
+    }
+    for option, value in given.items():
+        if value is not None and option not in takes:
+            needs = _NEEDED_BY.get(option)
+            raise InputError(
+                f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
+            )
+    if test_split not in (None, "test", "valid"):
+        raise InputError(f"test_split must be test or valid, not {test_split!r}")
+    for option, number in (("limit", limit), ("test_limit", test_limit), ("shift", shift), ("size", size)):
+        _check_count(option, number, least=0 if option == "shift" else 1)
+    if skew is not None:
+        check_skew(skew)
+    Framing(size)
+    options = Options(
+        cap=memory_cap(memory_gib),
+        data_dir=None if data_dir is None else Path(data_dir),
+        target=target,
+        protected=protected,
+        columns=columns,
+        size=size,
+        test_split=test_split,
+        seed=seed,
+        flips=flips,
+        shift=shift,
+        progress=progress,
+    )
+    data = known.build(options) if known else _elsewhere(text, options)
+    data = limited(data, limit, test_limit, seed)
+    if known and known.skew is not None:
+        data = skewed(
+            data,
+            name=text,
+            skew=known.skew if skew is None else skew,
+            classes_seed=classes_seed,
+            seed=seed,
+        )
+    side = min(data.image_shape[1:])
+    if shift is not None and shift > side:
+        raise InputError(f"shift must be at most the image's side of {side} pixels, not {shift}")
+    return replace(
+        data,
+        flips=data.flips if flips is None else flips,
+        shift=data.shift if shift is None else shift,
+    )
+
+
+def _elsewhere(text: str, options: Options) -> Dataset:
+    """A folder, a file or a hub name."""
+    path = Path(text).expanduser()
+    if not path.exists() and options.data_dir is not None:
+        path = options.data_dir / path
+    if path.is_dir():
+        return _folder(path, options)
+    if path.exists():
+        return _file(path, options)
+    hub = _HUB_NAME.match(text)
+    if hub is not None and not Path(text).parent.exists() and path.suffix not in (".npz", ".parquet"):
+        return _hub(hub["repository"], hub["configuration"], options)
+    if path.suffix or os.sep in text:
+        raise InputError(f"there is no file or folder {text}: correct the path")
+    raise InputError(
+        f"unknown data {text!r}{did_you_mean(text, NAMED)}: choose {listed(NAMED)}, or name a folder, "
+        f"a .npz or .parquet file, or a hub data set OWNER/NAME"
+    )
+
+
+def _file(path: Path, options: Options) -> Dataset:
+    if path.suffix == ".parquet":
+        return _tables({"all": ParquetRows((path,), options.cap)}, path.stem, f"{path} (Parquet)", options)
+    if path.suffix == ".npz":
+        if options.size is not None:
+            raise InputError(f"size does not apply to arrays: resize the images before they go into {path}")
+        parts, class_names, group_names = read_npz(path, options.columns, options.cap)
+        return assemble(
+            path.stem,
+            parts,
+            source=f"{path} (arrays)",
+            where=str(path),
+            class_names=class_names,
+            group_names=group_names,
+            seed=options.seed,
+            test_split=options.test_split,
+        )
+    if is_pickle_file(path):
+        raise InputError(
+            f"{path} is a pickle, and reading it would run code of whoever wrote it: save the arrays with "
+            f"numpy.savez(images=..., labels=...)"
+        )
+    raise InputError(f"{path} is of no kind that can be read: give a folder, a .npz or a .parquet file")
+
+
+def _folder(path: Path, options: Options) -> Dataset:
+    name = path.resolve().name
+    files = metadata_files(path)
+    tables = {} if files else parquet_splits(path)
+    if tables:
+        rows: dict[str, Rows] = {split: ParquetRows(part, options.cap) for split, part in tables.items()}
+        return _tables(rows, name, f"{path} (Parquet)", options)
+    if any(path.glob("*.bin")):
+        raise InputError(
+            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 "
+            f"and data_dir={path}"
+        )
+    if files:
+        parts = metadata_parts(needed(files, options.test_split), options.columns, options.decoder())
+    else:
+        if options.columns:
+            raise InputError(f"columns means nothing for {path}: class folders have no columns, leave it out")
+        parts = folder_parts(needed(scan(path), options.test_split), path, options.decoder())
+    return assemble(
+        name,
+        parts,
+        source=f"{path} (pictures)",
+        where=str(path),
+        seed=options.seed,
+        test_split=options.test_split,
+    )
+
+
+def _hub(repository: str, configuration: str | None, options: Options) -> Dataset:
+    snapshot = None if configuration else hub_snapshot(repository)
+    if snapshot is not None:
+        try:
+            tables = parquet_splits(snapshot)
+        except InputError:
+            tables = {}  # several configurations, or a download that was cut short: the hub library decides
+        if tables:
+            rows: dict[str, Rows] = {split: ParquetRows(part, options.cap) for split, part in tables.items()}
+            return _tables(rows, repository, f"{repository} (the hub's cache)", options)
+    return _tables(fetch(repository, configuration), repository, f"{repository} (the hub)", options)
+
+
+def _tables(splits: Mapping[str, Rows], name: str, source: str, options: Options) -> Dataset:
+    splits = needed(splits, options.test_split)
+    first = next(iter(splits.values()))
+    chosen = choose_columns(first.column_names, options.columns, first.where)
+    return assemble(
+        name,
+        parts_of(splits, chosen, options.decoder()),
+        source=source,
+        where=first.where,
+        class_names=first.class_names(chosen["label"]),
+        group_names=first.class_names(chosen["group"]) if "group" in chosen else None,
+        seed=options.seed,
+        test_split=options.test_split,
+    )
+
+
+def _check_count(option: str, value: int | None, least: int) -> None:
+    if value is None:
+        return
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = least - 1
+    if whole < least:
+        raise InputError(f"{option} must be a whole number of at least {least}, not {value!r}")

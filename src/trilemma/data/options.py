@@ -1,0 +1,40 @@
+"""What a caller may choose when data are loaded, checked once and handed to every source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.data.cache import decoded
+from trilemma.data.decode import Framing, Pictures, Progress
+from trilemma.data.tables import Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """See :func:`trilemma.data.load_data`; ``cap`` is the memory limit in bytes."""
+
+    cap: int
+    data_dir: Path | None = None
+    target: str | None = None
+    protected: str | None = None
+    columns: Mapping[str, str] | None = None
+    size: int | None = None
+    test_split: str | None = None
+    seed: int = 0
+    flips: bool | None = None
+    shift: int | None = None
+    progress: Progress | None = None
+
+    def decoder(self, framing: Framing | None = None) -> Decoder:
+        """Decodes, or takes from the cache, with these options; ``framing`` None: the given size, if any."""
+        chosen = Framing(self.size) if framing is None else framing
+
+        def decoder(pictures: Pictures, what: str) -> NDArray[np.uint8]:
+            return decoded(pictures, framing=chosen, cap=self.cap, what=what, progress=self.progress)
+
+        return decoder
