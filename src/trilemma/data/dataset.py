@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +87,8 @@ class Dataset:
       shift: largest shift of a view in pixels.
       skew: share of a class's training examples that lie in its dominant group, where it was set.
       source: where the images came from, in words.
+      request: the arguments of :func:`trilemma.data.load_data` that made it (those not None), so that a run can name
+        its data; empty for arrays put together by hand.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Dataset:
     shift: int = 4
     skew: float | None = None
     source: str = ""
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

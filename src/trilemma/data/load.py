@@ -139,6 +139,7 @@ def load_data(
         "size": size,
         "test_split": test_split,
     }
+    drawn = {"limit": limit, "test_limit": test_limit, "seed": seed, "flips": flips, "shift": shift}
     for option, value in given.items():
         if value is not None and option not in takes:
             needs = _NEEDED_BY.get(option)
@@ -182,6 +183,9 @@ def load_data(
         data,
         flips=data.flips if flips is None else flips,
         shift=data.shift if shift is None else shift,
+        request={"name": text}
+        | {key: value for key, value in given.items() if value is not None and key != "data_dir"}
+        | {key: value for key, value in drawn.items() if value is not None},
     )
 
 

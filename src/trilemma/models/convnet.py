@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,8 +39,7 @@ class ConvNet(nn.Module):
         widths = (in_channels, width, width, 2 * width, 4 * width)
         self.norm_first = norm_first
         self.convs = nn.ModuleList(
-            convolution(before, after, 3, standardized=standardized)
-            for before, after in zip(widths, widths[1:], strict=False)
+            convolution(before, after, 3, standardized=standardized) for before, after in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(norm_layer(norm, after, groups) for after in widths[1:])
         self.head = nn.Linear(widths[-1], classes)

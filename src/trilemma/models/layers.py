@@ -80,8 +80,6 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, nn.Linear):
             # A normal cut at two deviations has 0.8796 of its deviation left.
             deviation = module.in_features**-0.5 / 0.87962566103423978
-            nn.init.trunc_normal_(
-                module.weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator
-            )
+            nn.init.trunc_normal_(module.weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             module.bias.zero_()

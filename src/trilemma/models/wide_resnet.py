@@ -43,13 +43,9 @@ class Block(nn.Module):
         self.conv1 = convolution(in_channels, out_channels, 3, stride=stride, standardized=standardized)
         self.act2 = Activation(out_channels, norm=norm, groups=groups, norm_first=norm_first)
         self.conv2 = convolution(out_channels, out_channels, 3, standardized=standardized)
-        self.act_skip = (
-            Activation(in_channels, norm=norm, groups=groups, norm_first=norm_first) if project else None
-        )
+        self.act_skip = Activation(in_channels, norm=norm, groups=groups, norm_first=norm_first) if project else None
         self.conv_skip = (
-            convolution(in_channels, out_channels, 1, stride=stride, standardized=standardized)
-            if project
-            else None
+            convolution(in_channels, out_channels, 1, stride=stride, standardized=standardized) if project else None
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -81,9 +81,7 @@ class Event:
         """Inverse of :meth:`to_dict`; an event of another mechanism is refused."""
         if values.get("mechanism") != "poisson-sampled gaussian":
             raise PrivacyError(f"cannot account for the mechanism {values.get('mechanism')!r}")
-        return cls(
-            float(values["sampling_probability"]), float(values["noise_multiplier"]), int(values["updates"])
-        )
+        return cls(float(values["sampling_probability"]), float(values["noise_multiplier"]), int(values["updates"]))
 
 
 def epsilon(

@@ -264,9 +264,7 @@ def _per_example_gradients(
 
     for module in model.modules():
         owned = {
-            attribute: names[id(p)]
-            for attribute, p in module._parameters.items()
-            if p is not None and id(p) in names
+            attribute: names[id(p)] for attribute, p in module._parameters.items() if p is not None and id(p) in names
         }
         if owned:
             watch(module, owned)

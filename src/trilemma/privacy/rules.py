@@ -29,19 +29,29 @@ def linear(layer: nn.Linear, inputs: Tensor, output_gradients: Tensor, examples:
     return gradients
 
 
+_SMALL = 20_000
+"""Numbers in an example's unfolded patches up to which one batched product is faster than a call an example."""
+
+
 def _convolution_weight(
     layer: nn.Conv2d, weight: Tensor, inputs: Tensor, output_gradients: Tensor, examples: int
 ) -> Tensor:
     """The gradient of the weight that the convolution used, (B, O, I / groups, kH, kW).
 
     One weight-gradient convolution an example, with its views as the batch: on a CPU this moves far less memory
-    than unfolding the input into patches.
+    than unfolding the input into patches.  Only where the patches are so few that the calls themselves are what
+    costs (8x8 images) are they unfolded, for one batched matrix product.
     """
+    # A string as padding may pad one side more than the other; only numbers reach this point (see `unsupported`).
+    padding = list(layer.padding)
+    patches = weight[0].numel() * output_gradients[0, 0].numel() * (len(inputs) // examples)
+    if patches <= _SMALL and layer.groups == 1:
+        columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)
+        products = torch.bmm(output_gradients.flatten(2), columns.transpose(1, 2))
+        return products.reshape(examples, -1, *weight.shape).sum(dim=1)
     x = inputs.reshape(examples, -1, *inputs.shape[1:])
     g = output_gradients.reshape(examples, -1, *output_gradients.shape[1:])
     out = weight.new_empty((examples, *weight.shape))
-    # A string as padding may pad one side more than the other; only numbers reach this point (see `supports`).
-    padding = list(layer.padding)
     for index in range(examples):
         out[index] = torch.ops.aten.convolution_backward(
             g[index],
@@ -96,9 +106,7 @@ def standardized_conv2d(
     return gradients
 
 
-def group_norm(
-    layer: nn.GroupNorm, inputs: Tensor, output_gradients: Tensor, examples: int
-) -> dict[str, Tensor]:
+def group_norm(layer: nn.GroupNorm, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
     """inputs and output_gradients (B*K, C, ...)."""
     normalized = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
     positions = tuple(range(2, inputs.dim()))
@@ -110,9 +118,7 @@ def group_norm(
     return {"weight": per_example(output_gradients * normalized), "bias": per_example(output_gradients)}
 
 
-def layer_norm(
-    layer: nn.LayerNorm, inputs: Tensor, output_gradients: Tensor, examples: int
-) -> dict[str, Tensor]:
+def layer_norm(layer: nn.LayerNorm, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
     """inputs and output_gradients (B*K, ..., *normalized_shape)."""
     normalized = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
 

@@ -1,0 +1,289 @@
+"""All attacks on one model's predictions, each with how sure it is: overall, by class and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.attacks.bootstrap import LEVEL, percentile_interval
+from trilemma.attacks.learned import mlp_scores, rf_scores
+from trilemma.attacks.matching import Match, matched_nonmembers
+from trilemma.attacks.membership_probability import membership_probability
+from trilemma.attacks.predictions import Predictions
+from trilemma.attacks.rmia import rmia_scores
+from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_roc
+from trilemma.attacks.signals import Signals, read_signals
+from trilemma.attacks.threshold import threshold_scores
+from trilemma.attacks.threshold_entropy import threshold_entropy_scores
+from trilemma.errors import InputError
+
+TOO_FEW = 50
+"""A class or group with fewer members or non-members than this gets no number, only "too few"."""
+
+ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
+"""An audit's attacks unless others are asked for; ``rmia`` joins them where there are reference models."""
+
+_SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
+    "threshold": lambda predictions, signals, rng: threshold_scores(signals),
+    "threshold-entropy": lambda predictions, signals, rng: threshold_entropy_scores(signals),
+    "mlp": mlp_scores,
+    "rf": rf_scores,
+    "rmia": lambda predictions, signals, rng: rmia_scores(predictions, signals),
+}
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What the attacks found.
+
+    Attributes:
+      attacks: what ``result.json`` holds: ``{name: {"auc", "advantage", "tpr_at_fpr": {"0.001", "0.01"},
+        "interval": {the same three}}}``, intervals [low, high] at 95 %.
+      members, nonmembers: how many counted.
+      by_class: ``{"3": {"members", "nonmembers", "attacks": {name: {"auc", "interval": {"auc"}}}}}``; where
+        either side has fewer than ``TOO_FEW``, ``{"members", "nonmembers", "too_few": True}``.  Of twenty
+        such intervals one is expected to miss its truth, so a single class that stands out is no finding.
+      by_group: the same by group name, or None without groups.
+      signals: of every row that was given.
+      membership_probability: float64 (N,), from the loss (METHODS 5.2); rows of weight 0 have one too.
+      scores: each attack's score (N,) of every row, higher meaning member.
+      rocs: each attack's metrics with their bootstrap draws.
+      match: how non-members were matched, or None where they were taken as they are.
+      weights: float64 (N,), what each row counted, or None for all alike.
+      seed, resamples: as given.
+    """
+
+    attacks: dict[str, dict[str, Any]]
+    members: int
+    nonmembers: int
+    by_class: dict[str, dict[str, Any]]
+    by_group: dict[str, dict[str, Any]] | None
+    signals: Signals
+    membership_probability: NDArray[np.float64]
+    scores: dict[str, NDArray[np.float64]]
+    rocs: dict[str, Roc]
+    match: Match | None
+    weights: NDArray[np.float64] | None
+    seed: int
+    resamples: int
+
+    @property
+    def strongest(self) -> str:
+        """The attack with the largest |AUC - 1/2| (the first of equals)."""
+        return max(self.rocs, key=lambda name: abs(self.rocs[name].auc - 0.5))
+
+    @property
+    def auc(self) -> float:
+        """The AUC of the strongest attack."""
+        return self.rocs[self.strongest].auc
+
+
+@dataclass(frozen=True)
+class NullCheck:
+    """Whether AUCs could be those of a model that never saw the members.
+
+    ``passed`` is whether every attack's interval, at ``level``, covers 1/2; ``intervals`` are those.
+    """
+
+    passed: bool
+    level: float
+    intervals: dict[str, tuple[float, float]]
+
+
+def audit(
+    predictions: Predictions,
+    *,
+    attacks: Sequence[str] | None = None,
+    match: Literal["class", "class,group"] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> Audit:
+    """Attack the model behind ``predictions`` and say how well each attack does, and how sure that is.
+
+    Args:
+      predictions: outputs, labels and membership.
+      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``.  None: the first
+        four, and ``rmia`` where there are reference logits.
+      match: reweigh non-members so that their mix of class (and group) is the members'; where their sources
+        repeat, one copy of each picture is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
+        None: rows count as ``predictions.weights`` says.
+      seed: of the attackers, the bootstrap and the matching; the same seed gives the same audit.
+      resamples: bootstrap samples for each interval.
+      progress: called as (what comes next, steps done, steps in all).
+
+    Raises:
+      InputError: an unknown attack, ``match`` with weights already given or without groups, or too few
+        comparable rows.
+
+    >>> rng = np.random.default_rng(0)
+    >>> member = np.arange(400) < 200
+    >>> logits = rng.normal(size=(400, 2)) + 3 * np.eye(2)[np.zeros(400, int)] * member[:, None]
+    >>> predictions = Predictions(logits=logits, labels=np.zeros(400, int), member=member)
+    >>> found = audit(predictions, attacks=["threshold"], resamples=50)
+    >>> found.strongest, found.auc > 0.9, sorted(found.attacks["threshold"])
+    ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr'])
+    """
+    names = _names(attacks, predictions)
+    matched = None
+    if match is not None:
+        predictions, matched = match_predictions(predictions, match, seed)
+    tell = progress or (lambda what, done, total: None)
+    signals = read_signals(predictions)
+    scores, rocs = {}, {}
+    for done, name in enumerate(names):
+        tell(name, done, len(names) + 1)
+        # One stream for each attack by its place in the catalog, so that leaving one out changes no other.
+        rng = np.random.default_rng([seed, list(_SCORES).index(name)])
+        scores[name] = _SCORES[name](predictions, signals, rng)
+        rocs[name] = _roc(scores[name], predictions, slice(None), rng, resamples)
+    tell("classes and groups", len(names), len(names) + 1)
+    by_class = {
+        str(label): _slice(predictions, scores, predictions.labels == label, [seed, 1, label], resamples)
+        for label in range(predictions.classes)
+    }
+    by_group = None
+    if predictions.groups is not None:
+        by_group = {
+            predictions.name_of_group(group): _slice(
+                predictions, scores, predictions.groups == group, [seed, 2, int(group)], resamples
+            )
+            for group in np.unique(predictions.groups)
+        }
+    tell("done", len(names) + 1, len(names) + 1)
+    return Audit(
+        attacks={name: roc.as_dict() for name, roc in rocs.items()},
+        members=predictions.members,
+        nonmembers=predictions.nonmembers,
+        by_class=by_class,
+        by_group=by_group,
+        signals=signals,
+        membership_probability=membership_probability(
+            signals.loss, predictions.member, weights=predictions.weights
+        ),
+        scores=scores,
+        rocs=rocs,
+        match=matched,
+        weights=predictions.weights,
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def match_predictions(
+    predictions: Predictions, by: Literal["class", "class,group"] = "class,group", seed: int = 0
+) -> tuple[Predictions, Match]:
+    """The same rows with weights that match the non-members to the members, and how they were chosen.
+
+    Rows that are not compared (the other copy of a picture, members without counterpart) get weight 0.
+
+    Raises:
+      InputError: weights are given already, groups are asked for and missing, or too few rows would count.
+    """
+    if by not in ("class", "class,group"):
+        raise InputError(f"match must be class or class,group, not {by}")
+    if predictions.weights is not None:
+        raise InputError("match with weights already given: leave one of the two out")
+    if by == "class,group" and predictions.groups is None:
+        raise InputError("match class,group needs groups: give them, or match class")
+    inside, outside = np.flatnonzero(predictions.member), np.flatnonzero(~predictions.member)
+    groups = predictions.groups if by == "class,group" else None
+    found = matched_nonmembers(
+        predictions.labels[inside],
+        None if groups is None else groups[inside],
+        predictions.labels[outside],
+        None if groups is None else groups[outside],
+        None if predictions.sources is None else predictions.sources[outside],
+        seed,
+    )
+    if found.trivial:
+        return predictions, found
+    weights = np.zeros(len(predictions))
+    weights[inside[found.covered]] = 1.0
+    weights[outside[found.indices]] = found.weights
+    return replace(predictions, weights=weights), found
+
+
+def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
+    """Whether every attack's interval covers 1/2, as it must for a classifier that never saw the members.
+
+    The check that can fail: audit a classifier trained on *other* examples of the same distribution as if
+    the members had been its own.  If an interval misses 1/2, members and non-members differ in something
+    other than membership, and no AUC of this audit's kind means leakage.
+
+    Each of k attacks is tested at 1 - false_alarm / k, so that all together raise a false alarm at most that
+    often (Bonferroni).
+
+    Raises:
+      InputError: ``false_alarm`` outside (0, 1), or too few resamples for such a level.
+
+    >>> rng = np.random.default_rng(0)
+    >>> p = Predictions(logits=rng.normal(size=(600, 3)), labels=[0] * 600, member=np.arange(600) < 300)
+    >>> null_check(audit(p, attacks=["threshold"])).passed
+    True
+    """
+    if not 0 < false_alarm < 1:
+        raise InputError(f"false_alarm must lie between 0 and 1, not {false_alarm}")
+    level = 1 - false_alarm / len(found.rocs)
+    if found.resamples * (1 - level) / 2 < 1:
+        raise InputError(
+            f"{found.resamples} resamples say nothing about a level of {level:.4f}: audit with at least "
+            f"{int(np.ceil(2 / (1 - level)))}"
+        )
+    intervals = {name: percentile_interval(roc.draws.auc, level) for name, roc in found.rocs.items()}
+    return NullCheck(all(low <= 0.5 <= high for low, high in intervals.values()), level, intervals)
+
+
+def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
+    if attacks is None:
+        return ATTACKS if predictions.reference_logits is None else (*ATTACKS, "rmia")
+    unknown = [name for name in attacks if name not in _SCORES]
+    if unknown or not attacks:
+        raise InputError(
+            f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_SCORES)}"
+        )
+    return tuple(dict.fromkeys(attacks))
+
+
+def _roc(
+    scores: NDArray[np.float64],
+    predictions: Predictions,
+    rows: slice | NDArray[np.bool_],
+    rng: np.random.Generator,
+    resamples: int,
+) -> Roc:
+    return bootstrap_roc(
+        scores[rows],
+        predictions.member[rows],
+        weights=None if predictions.weights is None else predictions.weights[rows],
+        sources=None if predictions.sources is None else predictions.sources[rows],
+        seed=rng,
+        resamples=resamples,
+    )
+
+
+def _slice(
+    predictions: Predictions,
+    scores: dict[str, NDArray[np.float64]],
+    rows: NDArray[np.bool_],
+    seed: list[int],
+    resamples: int,
+) -> dict[str, Any]:
+    """One class or group: every attack's AUC on its rows alone, or that there are too few."""
+    counted = rows & predictions.counted
+    members = int(np.count_nonzero(counted & predictions.member))
+    nonmembers = int(np.count_nonzero(counted)) - members
+    sizes: dict[str, Any] = {"members": members, "nonmembers": nonmembers}
+    if min(members, nonmembers) < TOO_FEW:
+        return {**sizes, "too_few": True}
+    found = {}
+    for name, values in scores.items():
+        roc = _roc(values, predictions, counted, np.random.default_rng(seed), resamples)
+        found[name] = {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
+    return {**sizes, "attacks": found}

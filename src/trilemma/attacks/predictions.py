@@ -1,0 +1,316 @@
+"""What an attack may see: a model's outputs, the true labels, and who was in the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trilemma.attacks.archive import MAX_BYTES, read_arrays
+from trilemma.errors import InputError
+
+MINIMUM_SIDE = 10
+"""The fewest members, and the fewest non-members, that predictions may hold: fewer say nothing."""
+
+SUM_TOLERANCE = 1e-3
+"""How far a row of probabilities may sum from 1: room for float16, none for logits given as probabilities."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions:
+    """One model's predictions on members (its training examples) and non-members.
+
+    Everything is checked on construction and held in one form; lists, arrays and CPU tensors are all taken.
+
+    Attributes:
+      logits: float (N, C), the model's outputs before the softmax, C >= 2.  Exactly one of ``logits`` and
+        ``probs`` is given; logits are better, since probabilities near 1 round to 1.
+      probs: float (N, C), rows that sum to 1 within ``SUM_TOLERANCE``.
+      labels: int64 (N,), the true classes, each in [0, C).
+      member: bool (N,), True where the example was in the training set (0 and 1 are taken too).
+      groups: int64 (N,), the value of the protected attribute, or None.  Strings are taken: they become
+        numbers in sorted order, and ``group_names`` their names.
+      sources: int64 (N,), the picture that each row was made from, or None (every row its own).  Sources are
+        compared among members and among non-members only: the two may number their pictures alike.
+      weights: float64 (N,), >= 0, how much each row counts (non-members made to match the members' mix), or
+        None (all alike).  A row of weight 0 is scored but counts nowhere.
+      reference_logits: float (R, N, C), outputs of R models that were trained without any of these
+        examples; (N, C) is taken for R = 1.  None without.
+      group_names: names of the groups, ``group_names[group]``, or None.
+
+    Raises:
+      InputError: lengths differ, a value is not finite, probabilities do not sum to 1, a label is out of
+        range, ``member`` is all one value, or a side has fewer than ``MINIMUM_SIDE`` rows that count.
+
+    >>> import numpy as np
+    >>> p = Predictions(logits=np.eye(2)[[0, 1] * 20], labels=[0, 1] * 20, member=[True] * 20 + [False] * 20)
+    >>> len(p), p.classes, p.members, p.nonmembers
+    (40, 2, 20, 20)
+    """
+
+    logits: NDArray[np.floating[Any]] | None = None
+    probs: NDArray[np.floating[Any]] | None = None
+    labels: NDArray[np.int64]
+    member: NDArray[np.bool_]
+    groups: NDArray[np.int64] | None = None
+    sources: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
+    reference_logits: NDArray[np.floating[Any]] | None = None
+    group_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.logits is None) == (self.probs is None):
+            raise InputError("give exactly one of logits and probs (logits where you have both)")
+        name = "logits" if self.logits is not None else "probs"
+        outputs = _outputs(name, self.logits if self.logits is not None else self.probs)
+        rows, classes = outputs.shape
+        if name == "probs":
+            _check_probabilities(outputs)
+        held: dict[str, Any] = {name: outputs, "labels": _labels(self.labels, rows, classes)}
+        held["member"] = _member(self.member, rows)
+        if self.groups is not None:
+            held["groups"], held["group_names"] = _groups(self.groups, self.group_names, rows)
+        elif self.group_names is not None:
+            raise InputError("group_names without groups: give groups too, one for each row")
+        if self.sources is not None:
+            held["sources"] = _integers("sources", self.sources, rows)
+        if self.weights is not None:
+            held["weights"] = _weights(self.weights, rows)
+        if self.reference_logits is not None:
+            held["reference_logits"] = _reference(self.reference_logits, rows, classes)
+        _check_sides(held["member"], held.get("weights"))
+        for field, value in held.items():
+            object.__setattr__(self, field, value)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def outputs(self) -> NDArray[np.floating[Any]]:
+        """Whichever of ``logits`` and ``probs`` was given, (N, C)."""
+        values = self.logits if self.logits is not None else self.probs
+        assert values is not None
+        return values
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return int(self.outputs.shape[1])
+
+    @property
+    def members(self) -> int:
+        """How many members count (have a weight above 0)."""
+        return int(np.count_nonzero(self.member & self.counted))
+
+    @property
+    def nonmembers(self) -> int:
+        """How many non-members count (have a weight above 0)."""
+        return int(np.count_nonzero(~self.member & self.counted))
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """bool (N,): the rows with a weight above 0."""
+        return np.ones(len(self), dtype=bool) if self.weights is None else self.weights > 0
+
+    def name_of_group(self, group: int) -> str:
+        """The group's name, or its number in words where it has none."""
+        return str(group) if self.group_names is None else self.group_names[group]
+
+    @classmethod
+    def load(cls, path: str | Path, *, max_bytes: int = MAX_BYTES) -> Predictions:
+        """Read predictions from an ``.npz`` file; pickled objects are refused and never unpickled.
+
+        Args:
+          path: a file with arrays ``logits`` or ``probs``, ``labels``, ``member`` and, where there are any,
+            ``group`` (or ``groups``), ``sources``, ``weights``, ``reference_logits``.  Others are not read,
+            and of logits and probs only the logits.
+          max_bytes: the most that the arrays may take in memory together.
+
+        Raises:
+          InputError: the file cannot be read, lacks an array, holds objects, is a decompression bomb, or
+            its arrays do not make valid predictions.
+        """
+        wanted = (
+            "logits",
+            "probs",
+            "labels",
+            "member",
+            "group",
+            "groups",
+            "sources",
+            "weights",
+            "reference_logits",
+        )
+        arrays, there = read_arrays(path, wanted, max_bytes=max_bytes)
+        return cls(**_fields(arrays, there, Path(path).name))
+
+
+def _fields(arrays: Mapping[str, NDArray[Any]], there: tuple[str, ...], file: str) -> dict[str, Any]:
+    found = dict(arrays)
+    missing = [name for name in ("labels", "member") if name not in found]
+    if "logits" not in found and "probs" not in found:
+        missing.insert(0, "logits (or probs)")
+    if missing:
+        raise InputError(
+            f"{file} lacks {', '.join(missing)} (it holds {', '.join(there) or 'no arrays'}): save logits or "
+            "probs (N, C), labels (N,) and member (N,) with numpy.savez"
+        )
+    if "logits" in found and "probs" in found:
+        del found["probs"]
+    if "group" in found:
+        if "groups" in found:
+            raise InputError(f"{file} holds both group and groups: keep one of them")
+        found["groups"] = found.pop("group")
+    return found
+
+
+def _outputs(name: str, values: ArrayLike | None) -> NDArray[np.floating[Any]]:
+    array = _array(name, values)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise InputError(f"{name} must be floating-point numbers, not {array.dtype}: convert them first")
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise InputError(
+            f"{name} must be (N, C) with at least two classes, not {array.shape}: give one column for each "
+            "class (a single sigmoid output s makes the two columns 0 and s)"
+        )
+    _check_finite(name, array)
+    return array
+
+
+def _check_finite(name: str, array: NDArray[Any]) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{name} holds {int(bad.sum())} values that are NaN or infinite (the first at {list(where)}): "
+            "leave those rows out, or mend the model that made them"
+        )
+
+
+def _check_probabilities(array: NDArray[np.floating[Any]]) -> None:
+    if (array < 0).any():
+        row = int(np.argwhere(array < 0)[0][0])
+        raise InputError(
+            f"probs holds negative values (the first in row {row}): give logits if that is what they are"
+        )
+    sums = array.sum(axis=1, dtype=np.float64)
+    off = np.abs(sums - 1) > SUM_TOLERANCE
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise InputError(
+            f"{int(off.sum())} rows of probs do not sum to 1 within {SUM_TOLERANCE} (row {row} sums to "
+            f"{sums[row]:.4g}): divide each row by its sum, or give logits"
+        )
+
+
+def _labels(values: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
+    labels = _integers("labels", values, rows)
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"labels must lie in 0 to {classes - 1} for {classes} classes, but row {row} has {labels[row]}: "
+            "number the classes from 0, in the order of the columns"
+        )
+    return labels
+
+
+def _member(values: ArrayLike, rows: int) -> NDArray[np.bool_]:
+    array = _array("member", values)
+    _check_length("member", array, rows)
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        raise InputError("member must be True or False (or 1 or 0) for each row: True for training examples")
+    return array.astype(bool)
+
+
+def _groups(
+    values: ArrayLike, names: tuple[str, ...] | None, rows: int
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    array = _array("groups", values)
+    if array.dtype.kind == "U":
+        _check_length("groups", array, rows)
+        if names is not None:
+            raise InputError("group_names goes with numbered groups: leave it out where groups are strings")
+        found, codes = np.unique(array, return_inverse=True)
+        return codes.astype(np.int64), tuple(str(name) for name in found)
+    groups = _integers("groups", array, rows)
+    if (groups < 0).any():
+        raise InputError("groups must not be negative: number them from 0")
+    if names is not None and int(groups.max()) >= len(names):
+        raise InputError(
+            f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group"
+        )
+    return groups, None if names is None else tuple(names)
+
+
+def _weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:
+    array = _array("weights", values)
+    _check_length("weights", array, rows)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"weights must be numbers, not {array.dtype}")
+    weights = array.astype(np.float64)
+    _check_finite("weights", weights)
+    if (weights < 0).any():
+        raise InputError("weights must not be negative: 0 leaves a row out")
+    return weights
+
+
+def _reference(values: ArrayLike, rows: int, classes: int) -> NDArray[np.floating[Any]]:
+    array = _array("reference_logits", values)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.shape[0] < 1 or array.shape[1:] != (rows, classes):
+        raise InputError(
+            f"reference_logits must be (models, {rows}, {classes}), or without models, not {array.shape}: "
+            "predict the same rows with every reference model"
+        )
+    if array.dtype.kind != "f":
+        raise InputError(f"reference_logits must be floating-point numbers, not {array.dtype}")
+    _check_finite("reference_logits", array)
+    return array
+
+
+def _check_sides(member: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> None:
+    if member.all() or not member.any():
+        raise InputError(
+            f"member is {bool(member[0]) if len(member) else 'empty'} for every row: an attack needs "
+            "members and non-members (predict some examples the model was not trained on)"
+        )
+    counted = np.ones(len(member), dtype=bool) if weights is None else weights > 0
+    for name, side in (("members", member), ("non-members", ~member)):
+        count = int(np.count_nonzero(side & counted))
+        if count < MINIMUM_SIDE:
+            raise InputError(f"only {count} {name} that count: give at least {MINIMUM_SIDE}")
+
+
+def _array(name: str, values: ArrayLike | None) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be read as one array ({error}): give a rectangular array") from None
+    if array.dtype.kind == "O":
+        raise InputError(
+            f"{name} holds Python objects (or rows of different lengths): give a plain numeric array"
+        )
+    return array
+
+
+def _integers(name: str, values: ArrayLike, rows: int) -> NDArray[np.int64]:
+    array = _array(name, values)
+    _check_length(name, array, rows)
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "biu":
+        raise InputError(f"{name} must be whole numbers, one for each row, not {array.dtype} values")
+    return array.astype(np.int64)
+
+
+def _check_length(name: str, array: NDArray[Any], rows: int) -> None:
+    if array.shape != (rows,):
+        raise InputError(f"{name} must be ({rows},), one for each row of the outputs, not {array.shape}")

@@ -1,0 +1,200 @@
+"""The command line as argparse reads it: one-line errors with the mend, exit status 2.
+
+Nothing slow is imported here, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line, and a mistyped option or command is met with the nearest one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}{self._nearest(message)}; see {self.prog} --help")
+
+    def _nearest(self, message: str) -> str:
+        if found := re.search(r"unrecognized arguments: (\S+)", message):
+            options = [option for action in self._actions for option in action.option_strings]
+            for action in self._actions:
+                if isinstance(action, argparse._SubParsersAction) and len(sys.argv) > 1:
+                    chosen = action.choices.get(sys.argv[1])
+                    options += [o for a in chosen._actions for o in a.option_strings] if chosen else []
+            close = difflib.get_close_matches(found[1].split("=")[0], options, n=1)
+        elif found := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
+            close = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+        else:
+            close = []
+        return f" (did you mean {close[0]}?)" if close else ""
+
+
+def fail(message: str) -> NoReturn:
+    """One line on standard error, exit status 2."""
+    print("trilemma: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="trilemma",
+        description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
+        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped by Ctrl-C",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    _quickstart(commands)
+    _train(commands)
+    _audit(commands)
+    _calibrate(commands)
+    _epsilon(commands)
+    _data(commands)
+    return top
+
+
+def add_data_options(command: argparse.ArgumentParser) -> None:
+    """Options that say what is learned from."""
+    group = command.add_argument_group("data")
+    group.add_argument(
+        "--data",
+        default="digits",
+        metavar="DATA",
+        help="a name (see trilemma data), folder, file or hub name",
+    )
+    group.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
+    group.add_argument(
+        "--skew",
+        type=float,
+        metavar="P",
+        help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
+    )
+    group.add_argument("--target", metavar="ATTRIBUTE", help="CelebA: what is predicted (Smiling)")
+    group.add_argument("--protected", metavar="ATTRIBUTE", help="CelebA: the protected attribute (Male)")
+    group.add_argument("--columns", metavar="image=X,label=Y,...", help="names of columns or arrays, where unusual")
+    group.add_argument("--size", type=int, metavar="PIXELS", help="cut the centre square and resize it")
+    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, by class")
+    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
+
+
+def _quickstart(commands: Any) -> None:
+    command = commands.add_parser(
+        "quickstart",
+        help="baseline and all techniques on the embedded digits, with and without a budget",
+        description="Train four classifiers on colour-skewed digits, audit and score them, print one table.",
+    )
+    command.add_argument("--out", default="runs/quickstart", metavar="DIR", help="folder of the runs (runs/quickstart)")
+    command.add_argument("--short", action="store_true", help="a tenth of the updates, to see that everything works")
+
+
+def _train(commands: Any) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train one classifier, attack it, measure and score it",
+        description="Train one classifier and leave a run: config.json, result.json, history.jsonl, signals.parquet,\n"
+        "model.safetensors.  The same command goes on where an unfinished run stopped.",
+    )
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the run, new or of the same recipe")
+    add_data_options(command)
+    group = command.add_argument_group("recipe (whatever is given here wins over the recipe)")
+    group.add_argument(
+        "--recipe",
+        metavar="FILE|NAME",
+        help="a TOML file, or digits, cifar-small, cifar-paper, faces-small; by the data if not given",
+    )
+    group.add_argument("--techniques", metavar="CODES", help="obs,gn,ws,am,pa,sat in any mix, or all, or none")
+    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet or convnet-WIDTH")
+    group.add_argument("--epsilon", type=float, metavar="E", help="the budget; without it training is not private")
+    group.add_argument("--delta", type=float, metavar="D", help="of the budget (1e-5)")
+    group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
+    group.add_argument("--clipping-norm", type=float, metavar="C")
+    group.add_argument("--batch-size", type=int, metavar="B", help="of the logical batch")
+    group.add_argument("--epochs", type=float, metavar="E", help="examples to spend, in units of the training set")
+    group.add_argument("--learning-rate", type=float, metavar="R")
+    group.add_argument("--views", type=int, metavar="K", help="views per example under am")
+    group.add_argument("--seed", type=int, metavar="S")
+    group.add_argument(
+        "--secret-noise",
+        action="store_true",
+        default=None,
+        help="noise from the operating system, not from the seed",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other key of a recipe; may be repeated",
+    )
+    group = command.add_argument_group("execution (changes speed, not what is learned)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
+    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once")
+    command.add_argument(
+        "--track",
+        action="append",
+        type=int,
+        default=[],
+        metavar="INDEX",
+        help="record this training example's membership probability; may be repeated",
+    )
+
+
+def _audit(commands: Any) -> None:
+    command = commands.add_parser(
+        "audit",
+        help="attack a run, or a stranger's predictions",
+        description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
+        "[, group, reference_logits].  Leaves audit.json and signals.parquet in --out.",
+    )
+    command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
+    command.add_argument("--out", required=True, metavar="DIR")
+    command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
+    command.add_argument("--attacks", metavar="NAMES", help="threshold,threshold-entropy,mlp,rf[,rmia]")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
+
+
+def _mechanism(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--delta", type=float, default=1e-5, help="1e-5 unless given")
+    command.add_argument(
+        "--batch-size", type=int, required=True, metavar="B", help="expected size of the logical batch"
+    )
+    command.add_argument("--updates", type=int, required=True, metavar="T")
+    command.add_argument("--examples", type=int, required=True, metavar="N", help="size of the training set")
+    command.add_argument("--accountant", choices=("pld", "rdp"), default="pld")
+
+
+def _calibrate(commands: Any) -> None:
+    command = commands.add_parser(
+        "calibrate",
+        help="the noise multiplier for a budget",
+        description="Print the smallest noise multiplier that keeps (epsilon, delta) with Poisson sampling.",
+    )
+    command.add_argument("--epsilon", type=float, required=True, metavar="E")
+    _mechanism(command)
+
+
+def _epsilon(commands: Any) -> None:
+    command = commands.add_parser(
+        "epsilon",
+        help="the budget that a noise multiplier spends",
+        description="Print epsilon of T Poisson-sampled Gaussian updates (add-or-remove-one neighbours).",
+    )
+    command.add_argument("--noise-multiplier", type=float, required=True, metavar="S")
+    _mechanism(command)
+
+
+def _data(commands: Any) -> None:
+    command = commands.add_parser(
+        "data", help="what can be trained on, and where it was found", description="List data sets by name."
+    )
+    command.add_argument("--data-dir", metavar="DIR", help="first place to look")

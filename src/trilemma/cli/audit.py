@@ -1,0 +1,114 @@
+"""``trilemma audit``: attacks on a run or on a stranger's predictions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trilemma.attacks import Audit, Predictions, audit
+from trilemma.cli.table import describe_attacks
+from trilemma.errors import InputError
+from trilemma.trial.folder import CONFIG, SIGNALS, make_folder, read_json, write_json, written
+
+
+def audit_command(given: argparse.Namespace) -> int:
+    source, out = Path(given.source), Path(given.out)
+    if given.resamples < 100:
+        raise InputError(f"--resamples must be at least 100, not {given.resamples}")
+    if (out / CONFIG).exists():
+        raise InputError(f"{out} is the folder of a run: give another --out")
+    if (out / "audit.json").exists():
+        raise InputError(f"{out} holds an audit already: give another --out")
+    if source.is_dir():
+        predictions, match = run_predictions(source), given.match
+        matched_by = match or ("class" if predictions.groups is None else "class,group")
+    elif source.exists():
+        predictions, matched_by = Predictions.load(source), given.match
+    else:
+        raise InputError(f"there is no {source}: give the folder of a run, or a .npz file of predictions")
+    names = None if given.attacks is None else [name.strip() for name in given.attacks.split(",") if name.strip()]
+    options: dict[str, Any] = {"attacks": names, "seed": given.seed, "resamples": given.resamples}
+    found = audit(predictions, match=matched_by, **options)
+    naive = None
+    if found.match is not None and not found.match.trivial and source.is_dir():
+        naive = audit(predictions, **options).attacks
+    make_folder(out)
+    write_audit_signals(out / SIGNALS, predictions, found)
+    write_json(
+        out / "audit.json",
+        {
+            "source": str(source),
+            "members": found.members,
+            "nonmembers": found.nonmembers,
+            "matched_by": matched_by,
+            "strongest_attack": found.strongest,
+            "attacks": found.attacks,
+            "attacks_naive": naive,
+            "attacks_by_class": found.by_class,
+            "attacks_by_group": found.by_group,
+            "seed": given.seed,
+            "resamples": given.resamples,
+        },
+    )
+    how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
+    print(f"{found.members} members, {found.nonmembers} non-members ({how}):")
+    print("\n".join(describe_attacks(found.attacks, naive)))
+    print(f"audit         {out}")
+    return 0
+
+
+def run_predictions(folder: Path) -> Predictions:
+    """Predictions from the signals that a run left."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    read_json(folder / CONFIG)
+    path = folder / SIGNALS
+    if not path.exists():
+        raise InputError(f"{folder} holds no {SIGNALS}: the run is not finished; start it again to go on")
+    try:
+        table = pq.read_table(path)
+        logits = np.stack(table["logits"].to_numpy())
+        columns = {name: table[name].to_numpy() for name in ("label", "member", "source")}
+        groups = None if table["group"].null_count else table["group"].to_numpy()
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    names = read_json(folder / CONFIG)["data"]["groups"]
+    return Predictions(
+        logits=logits,
+        labels=columns["label"],
+        member=columns["member"],
+        groups=groups,
+        sources=columns["source"],
+        group_names=tuple(names) if names and groups is not None else None,
+    )
+
+
+def write_audit_signals(path: Path, predictions: Predictions, found: Audit) -> None:
+    """A row per audited example, in the order given."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    signals = found.signals
+    count = len(predictions)
+    table = pa.table(
+        {
+            "index": np.arange(count),
+            "member": predictions.member,
+            "label": predictions.labels,
+            "group": pa.nulls(count, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
+            "weight": np.ones(count) if found.weights is None else found.weights,
+            "predicted": signals.predicted,
+            "loss": signals.loss,
+            "confidence": signals.confidence,
+            "entropy": signals.entropy,
+            "modified_entropy": signals.modified_entropy,
+            "membership_probability": found.membership_probability,
+            **{f"score_{name}": scores for name, scores in found.scores.items()},
+        }
+    )
+    with written(path) as part:
+        pq.write_table(table, part)

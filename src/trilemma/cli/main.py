@@ -1,0 +1,106 @@
+"""``trilemma``: reads the command and runs it.  Slow imports happen inside the commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from trilemma.cli.arguments import fail, parser
+from trilemma.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (see the epilogue of ``--help``)."""
+    reader = parser()
+    given = reader.parse_args(arguments)
+    if given.version:
+        from trilemma import __version__
+
+        print(f"trilemma {__version__}")
+        return 0
+    if given.command is None:
+        reader.print_help()
+        return 2
+    try:
+        status: int = COMMANDS[given.command](given)
+        return status
+    except InputError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("trilemma: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except MemoryError:
+        fail("not enough memory: use --limit, a smaller --physical-batch or a smaller model")
+
+
+def _train(given: argparse.Namespace) -> int:
+    from trilemma.cli.train import train_command
+
+    return train_command(given)
+
+
+def _quickstart(given: argparse.Namespace) -> int:
+    from trilemma.cli.quickstart import quickstart_command
+
+    return quickstart_command(given)
+
+
+def _audit(given: argparse.Namespace) -> int:
+    from trilemma.cli.audit import audit_command
+
+    return audit_command(given)
+
+
+def _calibrate(given: argparse.Namespace) -> int:
+    from trilemma.privacy.accounting import noise_multiplier
+
+    sigma = noise_multiplier(epsilon=given.epsilon, **_mechanism(given))
+    print(f"{sigma:.6g}")
+    return 0
+
+
+def _epsilon(given: argparse.Namespace) -> int:
+    from trilemma.privacy.accounting import epsilon
+
+    print(f"{epsilon(noise_multiplier=given.noise_multiplier, **_mechanism(given)):.4f}")
+    return 0
+
+
+def _mechanism(given: argparse.Namespace) -> dict[str, Any]:
+    from trilemma.privacy.accounting import check_delta
+
+    check_delta(given.delta)
+    return {
+        "delta": given.delta,
+        "batch_size": given.batch_size,
+        "updates": given.updates,
+        "examples": given.examples,
+        "accountant": given.accountant,
+    }
+
+
+def _data(given: argparse.Namespace) -> int:
+    from trilemma.data import describe_sources
+
+    for source in describe_sources(given.data_dir):
+        state = {True: "found", False: "not found", None: "give it"}[source.found]
+        print(f"{source.name:<12} {state:<10} {source.what}" + (f"\n{'':<24}{source.where}" if source.where else ""))
+    return 0
+
+
+COMMANDS = {
+    "train": _train,
+    "quickstart": _quickstart,
+    "audit": _audit,
+    "calibrate": _calibrate,
+    "epsilon": _epsilon,
+    "data": _data,
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

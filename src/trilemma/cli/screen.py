@@ -1,0 +1,96 @@
+"""What a person sees while a training runs: a live line on a terminal, a line per evaluation elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trilemma.trial.train import Progress as Step
+
+
+class Screen:
+    """Use as a context; ``screen`` is then a callback for :func:`trilemma.train`, ``screen.should_stop`` another."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = title
+        self._console = console or Console(stderr=True)
+        self._live: Progress | None = None
+        self._asked = False
+        self._began = (0.0, 0)
+        self._handler: Any = None
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} updates"),
+                TextColumn("{task.fields[detail]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._live.start()
+            self._task = self._live.add_task(self._title, total=None, detail="")
+        self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._handler)
+        if self._live is not None:
+            self._live.stop()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self.say("stopping after this update (Ctrl-C again: at once)")
+
+    def should_stop(self) -> bool:
+        return self._asked
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def data(self, done: int, total: int, what: str) -> None:
+        """Callback for :func:`trilemma.load_data`."""
+        if self._live is not None:
+            self._live.update(self._task, description=what, completed=done, total=total)
+        elif done == total:
+            self.say(f"{what}: {total}")
+
+    def __call__(self, step: Step) -> None:
+        if not self._began[0]:
+            self._began = (time.monotonic(), step.update)
+        made = step.update - self._began[1]
+        rate = made / max(time.monotonic() - self._began[0], 1e-9)
+        if self._live is not None:
+            loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
+            spent = "" if step.epsilon is None else f"ε {step.epsilon:.2f}  "
+            description = self._title if step.what == "training" else f"{self._title}: {step.what}"
+            self._live.update(
+                self._task,
+                description=description,
+                completed=step.update,
+                total=step.updates,
+                detail=f"{rate:.1f}/s  {loss}{spent}",
+            )
+        if step.evaluation is not None:
+            line = step.evaluation
+            left = (step.updates - step.update) / rate if rate > 0 else 0.0
+            spent = "" if line["epsilon"] is None else f"  ε {line['epsilon']:.3f}"
+            loss = "" if line["train_loss"] is None else f"  loss {line['train_loss']:.3f}"
+            self.say(
+                f"{self._title}  {step.update}/{step.updates}{loss}  accuracy {line['accuracy']:.3f}"
+                f"  (train {line['train_accuracy']:.3f}){spent}  {rate:.1f} updates/s  {left:.0f} s left"
+            )
+        elif step.what != "training" and self._live is None and sys.stderr.isatty():
+            self.say(f"{self._title}  {step.what}")

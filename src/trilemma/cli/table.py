@@ -1,0 +1,94 @@
+"""Results as text: every number with its interval, what is private apart from what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trilemma.trial.train import Run
+
+
+def interval(value: float, ends: list[float] | None, digits: int = 3) -> str:
+    if ends is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def describe_score(score: dict[str, Any]) -> str:
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in score["terms"].items())
+    count = "three terms" if len(score["terms"]) == 3 else "two terms, no groups"
+    return f"{interval(score['value'], score['interval'])} ({score['definition']}, {count}: {terms})"
+
+
+def describe_attacks(attacks: dict[str, Any], naive: dict[str, Any] | None) -> list[str]:
+    lines = []
+    for name, found in attacks.items():
+        tail = f"   naive {naive[name]['auc']:.3f}" if naive and name in naive else ""
+        lines.append(
+            f"  {name:<18} AUC {interval(found['auc'], found['interval']['auc'])}   advantage {found['advantage']:.3f}"
+            f"   TPR at 0.1 % FPR {found['tpr_at_fpr']['0.001']:.4f}, at 1 % {found['tpr_at_fpr']['0.01']:.4f}{tail}"
+        )
+    return lines
+
+
+def describe_run(run: Run) -> str:
+    """Some lines about one run."""
+    result = run.result
+    privacy = result["privacy"]
+    lines = [*(f"note: {note}" for note in run.notes)]
+    if privacy:
+        lines.append(
+            f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
+            f"              ({privacy['updates']} updates, Poisson sampling, noise multiplier "
+            f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
+        )
+    else:
+        lines.append("privacy       none: trained without a budget")
+    lines.append(f"accuracy      {interval(result['accuracy'], result['accuracy_interval'])} (test)")
+    fairness = result["fairness"]
+    if fairness:
+        groups = ", ".join(f"{name} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
+        lines.append(
+            f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
+        )
+        if fairness["unused_classes"]:
+            lines.append(f"              {len(fairness['unused_classes'])} classes are never predicted")
+    lines.append(f"score         {describe_score(result['harmonic_score'])}")
+    lines.append("measured with the training images, so not covered by any guarantee:")
+    lines.append(f"  train accuracy     {result['train_accuracy']:.3f}")
+    lines += describe_attacks(result["attacks"], result["attacks_naive"])
+    check = result["null_check"]["matched"]
+    if check and not check["passed"]:
+        lines.append(
+            "  caution: a classifier that never saw the members is told apart too; these AUCs are not leakage alone"
+        )
+    lines.append(f"run           {run.folder}")
+    return "\n".join(lines)
+
+
+def compare(rows: list[tuple[str, Run]]) -> str:
+    """One table over several runs."""
+    head = ("", "ε", "accuracy", "AUC matched", "AUC naive", "bias", "score = accuracy · privacy · fairness")
+    body = []
+    for name, run in rows:
+        result = run.result
+        best = result["strongest_attack"]
+        naive = result["attacks_naive"]
+        fairness, score = result["fairness"], result["harmonic_score"]
+        body.append(
+            (
+                name,
+                "∞" if result["privacy"] is None else f"{result['privacy']['epsilon']:.2f}",
+                interval(result["accuracy"], result["accuracy_interval"]),
+                f"{interval(result['attacks'][best]['auc'], result['attacks'][best]['interval']['auc'])} {best}",
+                "-" if naive is None else f"{max((a['auc'] for a in naive.values()), key=lambda v: abs(v - 0.5)):.3f}",
+                "-" if fairness is None else interval(fairness["bias"], fairness["interval"]["bias"]),
+                f"{interval(score['value'], score['interval'])} = "
+                + " · ".join(f"{value:.3f}" for value in score["terms"].values()),
+            )
+        )
+    widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *body]
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

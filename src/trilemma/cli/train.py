@@ -1,0 +1,76 @@
+"""``trilemma train``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from typing import Any
+
+from trilemma.cli.screen import Screen
+from trilemma.cli.table import describe_run
+from trilemma.data import load_data
+from trilemma.errors import InputError
+from trilemma.training.loop import Execution
+from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe
+from trilemma.trial.train import Stopped, train
+
+
+def train_command(given: argparse.Namespace) -> int:
+    recipe = recipe_of(given)
+    if given.physical_batch is not None and given.physical_batch < 1:
+        raise InputError(f"--physical-batch must be at least 1, not {given.physical_batch}")
+    execution = Execution(given.device, given.physical_batch, given.compute)
+    with Screen("training") as screen:
+        data = load_data(given.data, **data_options(given), seed=recipe.seed, progress=screen.data)
+        try:
+            run = train(
+                recipe,
+                data,
+                given.out,
+                execution=execution,
+                track=given.track,
+                progress=screen,
+                should_stop=screen.should_stop,
+            )
+        except Stopped as stopped:
+            print(f"trilemma: {stopped}", file=sys.stderr)
+            return 130
+    print(describe_run(run))
+    return 0
+
+
+def data_options(given: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``load_data``."""
+    columns = None
+    if given.columns is not None:
+        pairs = [pair.split("=", 1) for pair in given.columns.split(",")]
+        if any(len(pair) != 2 or not all(pair) for pair in pairs):
+            raise InputError(f"--columns must be like image=picture,label=species, not {given.columns!r}")
+        columns = {kind.strip(): name.strip() for kind, name in pairs}
+    return {
+        "data_dir": given.data_dir,
+        "skew": given.skew,
+        "target": given.target,
+        "protected": given.protected,
+        "columns": columns,
+        "size": given.size,
+        "limit": given.limit,
+        "test_limit": given.test_limit,
+    }
+
+
+def recipe_of(given: argparse.Namespace) -> Recipe:
+    overrides: dict[str, Any] = {}
+    for pair in given.set:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set takes KEY=VALUE, not {pair!r}")
+        try:
+            overrides[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key.strip()] = text
+    named = ("techniques", "model", "epsilon", "delta", "allow_large_delta", "clipping_norm", "batch_size")
+    named += ("epochs", "learning_rate", "views", "seed", "secret_noise")
+    overrides |= {name: getattr(given, name) for name in named if getattr(given, name) is not None}
+    return load_recipe(given.recipe or default_recipe_name(given.data), **overrides)

@@ -1,0 +1,421 @@
+"""Whom a classifier fails: bias amplification, and how its errors fall on the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trilemma.attacks.bootstrap import Resampler, chunks, percentile_interval
+from trilemma.errors import InputError
+
+SMALL_GROUP = 50
+"""A group with fewer test examples than this is named as small: its accuracy says little."""
+
+SMALL_CELL = 10
+"""The same for a pair of class and group."""
+
+RESAMPLES = 1000
+
+_CERTAIN = 3.0
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class BiasAmplification:
+    """Wang et al.'s bias and what it is made of; ``float(result)`` is ``result.bias``.
+
+    Attributes:
+      bias: the mean of ``per_class``, in [0, 1 - 1/G]: [0, 1/2] for two groups.
+      bias_used_classes: the mean over the classes that are predicted at all.
+      unused_classes: the classes that are never predicted; each counts 1 - 1/G in ``bias``, the worst
+        value, so that a collapsed model looks biased whatever it does.
+      per_class: float64 (C,).
+      groups: G, how many groups there are.
+    """
+
+    bias: float
+    bias_used_classes: float
+    unused_classes: tuple[int, ...]
+    per_class: Array
+    groups: int
+
+    def __float__(self) -> float:
+        return self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class TestDraws:
+    """Bootstrap draws over test examples of what the score is made of.
+
+    Attributes:
+      accuracy: float64 (R,).
+      bias: float64 (R,), or None without groups.  An upper bound, so to say: where a class is shared
+        evenly but for noise, its draws of |share - 1/2| lie above the estimate as that does above the truth.
+      bias_floor: float64 (R,), or None: draws of a lower bound, free of that.  A class counts by the share of
+        the group that dominates it in the data, whichever dominates in the sample, and only if that share
+        exceeds 1/G by more than three standard deviations.
+      accuracy_by_group: float64 (R, G) in the groups' order, or None without groups; NaN in a sample that
+        has no example of the group.
+    """
+
+    __test__ = False  # the name is that of a pytest class
+
+    accuracy: Array
+    bias: Array | None
+    bias_floor: Array | None
+    accuracy_by_group: Array | None
+
+
+def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) -> BiasAmplification:
+    """Bias amplification (Wang et al. 2020; METHODS 4.2): how unevenly the groups share each predicted class.
+
+    For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
+    is the rate at which examples of g are predicted c; the bias is the mean over classes of
+    max_g s_cg - 1/G.  On a test set with as many examples in each group the shares are those of the counts,
+    and for two groups this is Wang et al.'s mean |share - 1/2|, to the digit.  Rates in place of counts make
+    it fit test sets that are not balanced over groups (CelebA): there too it is 0 where every class is
+    predicted equally often in each group.
+
+    It reads no labels: what counts is to whom a class is given, right or wrong.  Measure it on the balanced
+    test set, since there the truth has no bias.
+
+    Args:
+      predicted: integer (N,), predicted classes in [0, classes).
+      groups: integer (N,), at least two different values.
+      classes: C, how many classes there are, predicted or not.
+
+    Raises:
+      InputError: lengths differ, a class is out of range, or there is only one group.
+
+    >>> found = bias_amplification([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 0, 1, 1, 1], classes=2)
+    >>> found.bias, found.unused_classes
+    (0.25, ())
+    >>> collapsed = bias_amplification([0, 0, 0, 0], [0, 1, 0, 1], classes=4)
+    >>> collapsed.bias, collapsed.bias_used_classes, collapsed.unused_classes
+    (0.375, 0.0, (1, 2, 3))
+    """
+    predictions = _classes("predicted", predicted, classes)
+    codes, names = _codes(groups, len(predictions))
+    counts = np.bincount(predictions * len(names) + codes, minlength=classes * len(names))
+    by_cell = counts.reshape(classes, len(names))
+    per_class = _shares(by_cell, by_cell.sum(axis=0)).max(axis=1) - 1 / len(names)
+    used = by_cell.sum(axis=1) > 0
+    return BiasAmplification(
+        bias=float(per_class.mean()),
+        bias_used_classes=float(per_class[used].mean()),
+        unused_classes=tuple(int(c) for c in np.flatnonzero(~used)),
+        per_class=per_class,
+        groups=len(names),
+    )
+
+
+def fairness_report(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    groups: ArrayLike,
+    classes: int,
+    *,
+    group_names: Sequence[str] | None = None,
+    sources: ArrayLike | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """The ``fairness`` of ``result.json``: bias, accuracies by group, and the differences of fairlearn.
+
+    Args:
+      labels, predicted: integer (N,), each in [0, classes).
+      groups: integer (N,), at least two different values.
+      classes: C.
+      group_names: names, ``group_names[group]``; None: the groups' numbers.
+      sources: integer (N,); rows that share one (two copies of a picture) are resampled together.
+      seed: of the bootstrap.
+      resamples: bootstrap samples behind each interval.
+
+    Returns:
+      Plain numbers, lists and dicts:
+        ``bias``, ``bias_used_classes``, ``unused_classes`` (numbers), ``bias_by_class``: see
+        :class:`BiasAmplification`;
+        ``accuracy_by_group`` and ``examples_by_group`` {name: value}, ``gap`` (largest less smallest),
+        ``worst_group`` (its name), ``worst_group_accuracy``;
+        ``worst_cell`` {"class", "group", "examples"} and ``worst_cell_accuracy``, over pairs of both;
+        ``equal_opportunity_difference`` (TPR), ``equalized_odds_difference`` (the larger of TPR and FPR) and
+        ``demographic_parity_difference`` (selection rate), each largest less smallest over groups: for two
+        classes with class 1 as the positive one, for more the mean over classes of one against the rest;
+        ``undefined_classes``: those whose TPR exists in fewer than two groups, left out of the first two
+        (which are None where no class is left);
+        ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples) and ``small_cells`` (as ``worst_cell``,
+        fewer than ``SMALL_CELL``): included above, but too small to say much;
+        ``interval``: 95 % bootstrap [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
+        ``worst_group_accuracy``.  Largest and smallest values are biased by noise, so one end of each of
+        the intervals but the second comes from a quantity that is not: the ``bias_floor``, or the groups
+        that are best and worst in the data, whichever are so in a sample.
+
+    Raises:
+      InputError: lengths differ, a label is out of range, only one group, or a group without a name.
+
+    >>> truth, predicted, groups = [0, 1] * 60, [0, 1, 0, 0] * 30, [0, 0, 1, 1] * 30
+    >>> found = fairness_report(truth, predicted, groups, 2, group_names=("gray", "colour"))
+    >>> found["accuracy_by_group"], found["worst_group"], found["equal_opportunity_difference"]
+    ({'gray': 1.0, 'colour': 0.5}, 'colour', 1.0)
+    """
+    truth, predictions = _classes("labels", labels, classes), _classes("predicted", predicted, classes)
+    if truth.shape != predictions.shape:
+        raise InputError(
+            f"labels and predicted must be of one length, not {len(truth)} and {len(predictions)}"
+        )
+    codes, numbers = _codes(groups, len(truth))
+    names = _names(numbers, group_names)
+    amplified = bias_amplification(predictions, codes, classes)
+    confusion = _confusion(truth, predictions, codes, len(names), classes)
+    sizes = confusion.sum(axis=(1, 2))
+    accuracies = _rate(np.trace(confusion, axis1=1, axis2=2), sizes)
+    draws = bootstrap_test(
+        truth, predictions, codes, classes=classes, sources=sources, seed=seed, resamples=resamples
+    )
+    worst = int(np.argmin(accuracies))
+    return {
+        "bias": amplified.bias,
+        "bias_used_classes": amplified.bias_used_classes,
+        "unused_classes": list(amplified.unused_classes),
+        "bias_by_class": amplified.per_class.tolist(),
+        "accuracy_by_group": dict(zip(names, accuracies.tolist(), strict=True)),
+        "examples_by_group": dict(zip(names, sizes.tolist(), strict=True)),
+        "gap": float(accuracies.max() - accuracies.min()),
+        "worst_group": names[worst],
+        "worst_group_accuracy": float(accuracies[worst]),
+        **_cells(confusion, names),
+        **_differences(confusion),
+        "small_groups": [name for name, size in zip(names, sizes, strict=True) if size < SMALL_GROUP],
+        "interval": _intervals(draws, amplified, accuracies, names),
+    }
+
+
+def bootstrap_test(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    classes: int,
+    sources: ArrayLike | None = None,
+    seed: int | np.random.Generator = 0,
+    resamples: int = RESAMPLES,
+) -> TestDraws:
+    """Accuracy, accuracy by group and bias on bootstrap samples of the test examples.
+
+    Args:
+      labels, predicted, groups, classes, sources: as :func:`fairness_report`; without groups only accuracy.
+      seed: or a generator.
+      resamples: R.
+
+    >>> bootstrap_test([0, 1] * 50, [0, 1] * 50, classes=2, resamples=5).accuracy.tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    truth, predictions = _classes("labels", labels, classes), _classes("predicted", predicted, classes)
+    if truth.shape != predictions.shape:
+        raise InputError(
+            f"labels and predicted must be of one length, not {len(truth)} and {len(predictions)}"
+        )
+    if resamples < 2:
+        raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
+    codes, count = np.zeros(len(truth), dtype=np.int64), 1
+    if groups is not None:
+        codes, numbers = _codes(groups, len(truth))
+        count = len(numbers)
+    clusters = None if sources is None else _integers("sources", sources)
+    if clusters is not None and clusters.shape != truth.shape:
+        raise InputError(f"sources must be ({len(truth)},), one for each example, not {clusters.shape}")
+    rng = np.random.default_rng(seed)
+    # Rows sorted by what they are counted as, so that counting is a sum over neighbours.
+    cell = ((truth == predictions) * classes + predictions) * count + codes
+    order = np.argsort(cell, kind="stable")
+    cells, starts = np.unique(cell[order], return_index=True)
+    resampler = Resampler(len(truth), None if clusters is None else clusters[order])
+    accuracy, by_group, shares = [], [], []
+    for size in chunks(resamples, len(truth)):
+        flat = np.zeros((size, 2 * classes * count))
+        flat[:, cells] = np.add.reduceat(resampler.draw(rng, size), starts, axis=1)
+        counts = flat.reshape(size, 2, classes, count)
+        right, examples = counts[:, 1].sum(axis=1), counts.sum(axis=(1, 2))
+        accuracy.append(right.sum(axis=1) / examples.sum(axis=1))
+        by_group.append(np.divide(right, examples, out=np.full_like(right, np.nan), where=examples > 0))
+        shares.append(_shares(counts.sum(axis=1), examples))
+    if groups is None:
+        return TestDraws(np.concatenate(accuracy), None, None, None)
+    given = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
+    drawn = np.concatenate(shares)
+    return TestDraws(
+        accuracy=np.concatenate(accuracy),
+        bias=(drawn.max(axis=2) - 1 / count).mean(axis=1),
+        bias_floor=_bias_floor(drawn, _shares(given, given.sum(axis=0))),
+        accuracy_by_group=np.concatenate(by_group),
+    )
+
+
+def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
+    """Shares (..., C, G) from predictions counted by class and group (..., C, G) and group sizes (..., G).
+
+    A class that is never predicted has 1 everywhere: the share of the dominant group is the worst there is.
+    """
+    # Rates in units of one example of the largest group: on a balanced test set they are the counts
+    # themselves, so that the shares are Wang et al.'s to the last digit.
+    largest = np.maximum(examples.max(axis=-1, keepdims=True), 1)
+    rates = counts * (largest / np.maximum(examples, 1))[..., None, :]
+    total = np.broadcast_to(rates.sum(axis=-1, keepdims=True), rates.shape)
+    shares: Array = np.divide(rates, total, out=np.ones_like(rates), where=total > 0)
+    return shares
+
+
+def _bias_floor(drawn: Array, shares: Array) -> Array:
+    """Draws (R,) of the lower bound of ``TestDraws``, from shares drawn (R, C, G) and the data's (C, G)."""
+    classes, groups = shares.shape
+    dominant = shares.argmax(axis=1)
+    of_dominant = drawn[:, np.arange(classes), dominant]
+    excess = shares.max(axis=1) - 1 / groups
+    certain = excess > _CERTAIN * of_dominant.std(axis=0)
+    floor: Array = np.maximum(0.0, np.where(certain, of_dominant - 1 / groups, 0.0).mean(axis=1))
+    return floor
+
+
+def _confusion(truth: Ints, predictions: Ints, codes: Ints, groups: int, classes: int) -> NDArray[np.int64]:
+    """int64 (G, C, C): how many examples of each group and true class are predicted each class."""
+    from fairlearn.metrics import MetricFrame
+    from sklearn.metrics import confusion_matrix
+
+    def matrix(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
+        return confusion_matrix(y_true, y_pred, labels=np.arange(classes))
+
+    # One frame of matrices holds every rate of every class; a frame for each class would take a hundred
+    # times as long for a hundred classes.
+    frame = MetricFrame(metrics=matrix, y_true=truth, y_pred=predictions, sensitive_features=codes)
+    return np.stack([frame.by_group[group] for group in range(groups)]).astype(np.int64)
+
+
+def _cells(confusion: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
+    examples = confusion.sum(axis=2)
+    accuracy = _rate(np.diagonal(confusion, axis1=1, axis2=2), examples)
+
+    def described(group: int, label: int) -> dict[str, Any]:
+        return {"class": int(label), "group": names[group], "examples": int(examples[group, label])}
+
+    worst = np.unravel_index(np.nanargmin(accuracy), accuracy.shape)
+    small = np.argwhere((examples > 0) & (examples < SMALL_CELL))
+    return {
+        "worst_cell": described(int(worst[0]), int(worst[1])),
+        "worst_cell_accuracy": float(accuracy[worst]),
+        "small_cells": [described(group, label) for group, label in small],
+    }
+
+
+def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:
+    """fairlearn's three differences of each class against the rest; NaN where a rate has no examples.
+
+    (fairlearn's own rates are 0 there, which would read as a gap.)
+    """
+    total = confusion.sum(axis=(1, 2))[:, None]
+    positives, selected = confusion.sum(axis=2), confusion.sum(axis=1)
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    parity = _spread(_rate(selected, np.broadcast_to(total, selected.shape)))
+    opportunity = _spread(_rate(hits, positives))
+    odds = np.fmax(opportunity, _spread(_rate(selected - hits, total - positives)))
+    # Two classes have one question between them: is it class 1?
+    asked = np.array([1]) if confusion.shape[1] == 2 else np.arange(confusion.shape[1])
+    defined = asked[~np.isnan(opportunity[asked])]
+    some = len(defined) > 0
+    return {
+        "equal_opportunity_difference": float(opportunity[defined].mean()) if some else None,
+        "equalized_odds_difference": float(odds[defined].mean()) if some else None,
+        "demographic_parity_difference": float(parity[asked].mean()),
+        "undefined_classes": [int(c) for c in asked if c not in defined],
+    }
+
+
+def _rate(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Array:
+    rate: Array = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return rate
+
+
+def _spread(rates: Array) -> Array:
+    """Largest less smallest over groups (axis 0), NaN where fewer than two groups have a rate."""
+    known = ~np.isnan(rates)
+    highest = np.where(known, rates, -np.inf).max(axis=0)
+    lowest = np.where(known, rates, np.inf).min(axis=0)
+    enough = known.sum(axis=0) > 1
+    spread: Array = np.subtract(highest, lowest, out=np.full(highest.shape, np.nan), where=enough)
+    return spread
+
+
+def _intervals(
+    draws: TestDraws, amplified: BiasAmplification, accuracies: Array, names: tuple[str, ...]
+) -> dict[str, Any]:
+    assert draws.bias is not None
+    assert draws.bias_floor is not None
+    assert draws.accuracy_by_group is not None
+    by_group = draws.accuracy_by_group
+    lowest, highest = np.nanmin(by_group, axis=1), np.nanmax(by_group, axis=1)
+    best, worst = by_group[:, accuracies.argmax()], by_group[:, accuracies.argmin()]
+    return {
+        "bias": _between(draws.bias_floor, amplified.bias, draws.bias),
+        "accuracy_by_group": {
+            # A sample may miss a tiny group altogether; the others say how sure its accuracy is.
+            name: list(percentile_interval(_known(column)))
+            for name, column in zip(names, by_group.T, strict=True)
+        },
+        "gap": _between(np.maximum(0.0, _known(best - worst)), float(np.ptp(accuracies)), highest - lowest),
+        "worst_group_accuracy": _between(lowest, float(accuracies.min()), _known(worst)),
+    }
+
+
+def _known(values: Array) -> Array:
+    known: Array = values[~np.isnan(values)]
+    return known
+
+
+def _between(low: Array, estimate: float, high: Array) -> list[float]:
+    """From the lower quantile of one kind of draws to the upper one of another, the estimate included."""
+    return [min(percentile_interval(low)[0], estimate), max(percentile_interval(high)[1], estimate)]
+
+
+def _integers(name: str, values: ArrayLike) -> Ints:
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "biu":
+        raise InputError(f"{name} must be whole numbers (N,), not {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def _classes(name: str, values: ArrayLike, classes: int) -> Ints:
+    array = _integers(name, values)
+    if classes < 2:
+        raise InputError(f"classes must be at least 2, not {classes}")
+    if array.min() < 0 or array.max() >= classes:
+        raise InputError(
+            f"{name} must lie in 0 to {classes - 1} for {classes} classes, but goes from {array.min()} to "
+            f"{array.max()}: number the classes from 0"
+        )
+    return array
+
+
+def _codes(groups: ArrayLike, rows: int) -> tuple[Ints, Ints]:
+    array = _integers("groups", groups)
+    if len(array) != rows:
+        raise InputError(f"groups must be ({rows},), one for each example, not {array.shape}")
+    numbers, codes = np.unique(array, return_inverse=True)
+    if len(numbers) < 2:
+        raise InputError(f"all examples are of group {numbers[0]}: fairness compares at least two groups")
+    return codes.astype(np.int64), numbers
+
+
+def _names(numbers: Ints, group_names: Sequence[str] | None) -> tuple[str, ...]:
+    if group_names is None:
+        return tuple(str(number) for number in numbers)
+    if numbers.min() < 0 or numbers.max() >= len(group_names):
+        raise InputError(
+            f"groups go from {numbers.min()} to {numbers.max()}, but group_names names {len(group_names)}: "
+            "name every group, from 0"
+        )
+    return tuple(str(group_names[number]) for number in numbers)

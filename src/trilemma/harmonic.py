@@ -1,0 +1,222 @@
+"""The one score: accuracy, privacy and fairness in a harmonic mean, never shown without its terms.
+
+The paper that proposed such a score does not publish its formula, so these are the project's own
+definitions, and the name of the definition goes with every value:
+
+- ``normalized``: privacy = 1 - |2 AUC - 1|, fairness = 1 - 2 bias; every term lies in [0, 1], 1 is best.
+- ``complement``: privacy = 1 - AUC, fairness = 1 - bias; a perfectly private and fair model does not reach 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trilemma.attacks.bootstrap import percentile_interval
+from trilemma.errors import InputError
+from trilemma.fairness import TestDraws
+
+Definition = Literal["normalized", "complement"]
+
+# Room for sums that round, as a bias of 0.5000000000000001.
+_ROUNDING = 1e-9
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HarmonicScore:
+    """A score with the name of its definition and the terms it is the harmonic mean of.
+
+    Attributes:
+      value: in [0, 1]; 0 where a term is 0.
+      definition: ``normalized`` or ``complement``.
+      terms: ``accuracy``, ``privacy`` and, where there are groups, ``fairness``, each in [0, 1].
+    """
+
+    value: float
+    definition: Definition
+    terms: dict[str, float]
+
+    def __str__(self) -> str:
+        terms = ", ".join(f"{name} {value:.3f}" for name, value in self.terms.items())
+        count = "three terms" if len(self.terms) == 3 else "two terms, no groups"
+        return f"{self.value:.3f} ({self.definition}, {count}: {terms})"
+
+
+@dataclass(frozen=True)
+class HarmonicInterval:
+    """A 95 % bootstrap interval of a score, and over what.
+
+    Attributes:
+      low, high: its ends.
+      mean: of the seeds' scores, or the one score itself.
+      kind: ``seeds`` (what another training would give) or ``test examples`` (one training, other examples).
+      count: how many seeds, or bootstrap samples.
+    """
+
+    low: float
+    high: float
+    mean: float
+    kind: Literal["seeds", "test examples"]
+    count: int
+
+
+def harmonic_score(
+    *,
+    accuracy: float,
+    auc: float,
+    bias: float | None = None,
+    definition: Definition = "normalized",
+    groups: int = 2,
+) -> HarmonicScore:
+    """The harmonic mean of accuracy, privacy and (with groups) fairness.
+
+    Args:
+      accuracy: on the test set, in [0, 1].
+      auc: of the attack with the largest |AUC - 1/2|, in [0, 1].
+      bias: bias amplification in [0, 1 - 1/groups], or None where the data has no groups: then the score has
+        two terms, and says so.
+      definition: ``normalized`` or ``complement`` (see the module).
+      groups: how many; for two, fairness is 1 - 2 bias, and for G it is 1 - bias / (1 - 1/G), so that the
+        largest possible bias is 0 for any number of groups.
+
+    Raises:
+      InputError: a number out of its range or NaN, or an unknown definition.
+
+    >>> score = harmonic_score(accuracy=0.81, auc=0.52, bias=0.07)
+    >>> print(score)
+    0.872 (normalized, three terms: accuracy 0.810, privacy 0.960, fairness 0.860)
+    >>> print(harmonic_score(accuracy=0.5, auc=0.75, definition="complement"))
+    0.333 (complement, two terms, no groups: accuracy 0.500, privacy 0.250)
+    """
+    terms = _terms(
+        np.asarray(accuracy, dtype=np.float64),
+        np.asarray(auc, dtype=np.float64),
+        None if bias is None else np.asarray(bias, dtype=np.float64),
+        definition,
+        groups,
+    )
+    return HarmonicScore(
+        value=float(_harmonic_mean(list(terms.values()))),
+        definition=definition,
+        terms={name: float(value) for name, value in terms.items()},
+    )
+
+
+def harmonic_interval_over_seeds(
+    scores: Sequence[HarmonicScore], *, seed: int = 0, resamples: int = 10_000
+) -> HarmonicInterval:
+    """Mean of several seeds' scores and its percentile bootstrap interval.
+
+    With fewer than about ten seeds such an interval is too narrow (the bootstrap knows no spread but that of
+    the few values it has): read it with the number of seeds.
+
+    Args:
+      scores: one for each seed, all of one definition and with the same terms.
+      seed: of the bootstrap.
+      resamples: bootstrap samples.
+
+    Raises:
+      InputError: fewer than two scores, or scores that cannot be averaged.
+
+    >>> scores = [harmonic_score(accuracy=a, auc=0.5) for a in (0.5, 0.6, 0.7)]
+    >>> found = harmonic_interval_over_seeds(scores)
+    >>> found.kind, found.count, found.low < found.mean < found.high
+    ('seeds', 3, True)
+    """
+    if len(scores) < 2:
+        raise InputError(
+            f"an interval over seeds needs at least two, not {len(scores)}: use the one over examples"
+        )
+    if len({(score.definition, tuple(score.terms)) for score in scores}) > 1:
+        raise InputError("scores of different definitions or terms cannot be averaged: compute them alike")
+    values = np.array([score.value for score in scores])
+    picks = np.random.default_rng(seed).integers(0, len(values), size=(resamples, len(values)))
+    low, high = percentile_interval(values[picks].mean(axis=1))
+    return HarmonicInterval(low, high, float(values.mean()), "seeds", len(values))
+
+
+def harmonic_interval_over_examples(
+    score: HarmonicScore, *, test: TestDraws, auc: ArrayLike, groups: int = 2
+) -> HarmonicInterval:
+    """The interval of one run's score over test examples, from bootstrap draws of its parts.
+
+    It says nothing of what another training would give.  The draws of the AUC are made apart from those of
+    accuracy and bias, so that what they share through common test examples is left out.
+
+    Privacy and fairness fold: |2 AUC - 1| and |share - 1/2| are above their truth by noise alone, and more
+    so in the draws, which would leave out the true score of a model that is private and fair.  So the upper
+    end comes from draws that do not fold: 2 AUC - 1 with the sign that most draws have, and ``bias_floor``.
+
+    Args:
+      score: the run's score.
+      test: draws of accuracy and bias (:func:`~trilemma.fairness.bootstrap_test`), with groups as the score
+        has a fairness term.
+      auc: float (R,), draws for the attack that the score uses (``Audit.rocs[...].draws.auc``).
+      groups: as for the score.
+
+    Raises:
+      InputError: numbers of draws differ, a draw is out of range, or bias is missing or not wanted.
+
+    >>> from trilemma.fairness import bootstrap_test
+    >>> score = harmonic_score(accuracy=0.75, auc=0.5)
+    >>> test = bootstrap_test([0, 1, 1, 1] * 50, [1, 1, 1, 1] * 50, classes=2, resamples=100)
+    >>> found = harmonic_interval_over_examples(score, test=test, auc=np.linspace(0.49, 0.51, 100))
+    >>> found.kind, found.low < score.value < found.high
+    ('test examples', True)
+    """
+    if (test.bias is None) != ("fairness" not in score.terms):
+        raise InputError("the draws must have a bias where the score has a fairness term, and only there")
+    drawn = np.asarray(auc, dtype=np.float64)
+    if drawn.shape != test.accuracy.shape:
+        raise InputError(
+            f"{drawn.size} draws of the AUC and {len(test.accuracy)} of the test set: use as many resamples "
+            "for both"
+        )
+    lower = _terms(test.accuracy, drawn, test.bias, score.definition, groups)
+    upper = _terms(test.accuracy, drawn, test.bias_floor, score.definition, groups)
+    if score.definition == "normalized":
+        sign = 1.0 if np.median(drawn) >= 0.5 else -1.0
+        upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * drawn - 1))
+    low, _ = percentile_interval(_harmonic_mean(list(lower.values())))
+    _, high = percentile_interval(_harmonic_mean(list(upper.values())))
+    return HarmonicInterval(
+        min(low, score.value), max(high, score.value), score.value, "test examples", len(drawn)
+    )
+
+
+def _terms(accuracy: Array, auc: Array, bias: Array | None, definition: str, groups: int) -> dict[str, Array]:
+    if definition not in get_args(Definition):
+        raise InputError(f"unknown definition {definition!r}: choose {' or '.join(get_args(Definition))}")
+    if groups < 2:
+        raise InputError(f"groups must be at least 2, not {groups}: leave bias out where there are none")
+    accuracy, auc = _within("accuracy", accuracy, 1.0), _within("auc", auc, 1.0)
+    normalized = definition == "normalized"
+    terms = {"accuracy": accuracy, "privacy": 1 - np.abs(2 * auc - 1) if normalized else 1 - auc}
+    if bias is not None:
+        largest = 1 - 1 / groups
+        bias = _within("bias", bias, largest)
+        terms["fairness"] = 1 - (bias / largest if normalized else bias)
+    return terms
+
+
+def _within(name: str, value: Array, most: float) -> Array:
+    if not ((value >= -_ROUNDING) & (value <= most + _ROUNDING)).all():
+        worst = value if value.ndim == 0 else value[~((value >= 0) & (value <= most))][0]
+        raise InputError(
+            f"{name} must lie in [0, {most:g}], not {worst:g}: give it as a fraction, not in percent"
+        )
+    return np.clip(value, 0.0, most)
+
+
+def _harmonic_mean(terms: list[Array]) -> Array:
+    stacked = np.stack(terms)
+    positive = (stacked > 0).all(axis=0)
+    inverse = np.divide(1.0, stacked, out=np.ones_like(stacked), where=stacked > 0)
+    mean: Array = np.where(positive, len(terms) / inverse.sum(axis=0), 0.0)
+    return mean

@@ -1,0 +1,1 @@
+"""How it learns: the recipe, the update loop, averaging, sharpness, checkpoints."""

@@ -1,0 +1,459 @@
+"""The update loop: from a recipe and images to weights, with or without a budget.
+
+``run_updates`` is the whole of it.  With a budget, the images reach the weights through one line only,
+``plan.privatize``; ``trilemma.privacy.plan`` says why that is private.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.data.dataset import Dataset
+from trilemma.data.views import draw_views, normalize
+from trilemma.errors import InputError
+from trilemma.models import build
+from trilemma.models.layers import Norm
+from trilemma.privacy.clipping import Clipping, Method
+from trilemma.privacy.plan import Plan
+from trilemma.privacy.validation import check_network
+from trilemma.training import batch_size as obs
+from trilemma.training.averaging import update_average
+from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.recipe import Recipe
+from trilemma.training.seeds import generator_for
+from trilemma.training.sharpness import perturbed
+
+Gradient = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is computed.  Nothing here can change what is private, or what an update is beyond rounding.
+
+    Attributes:
+      device: "auto" takes CUDA, then MPS, then the CPU.
+      physical_batch: examples computed at once; None is a rule of thumb by device and views.
+      compute: "auto" is bfloat16 where the device is faster in it, else float32.
+      method: of the clipped gradient.
+    """
+
+    device: str = "auto"
+    physical_batch: int | None = None
+    compute: str = "auto"
+    method: Method = "auto"
+
+    def resolved_device(self) -> torch.device:
+        if self.device != "auto":
+            try:
+                device = torch.device(self.device)
+                torch.zeros(1, device=device)
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                raise InputError(
+                    f"cannot use the device {self.device!r} ({str(error).splitlines()[0]}): try cpu"
+                ) from error
+            return device
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    def autocast(self, device: torch.device) -> torch.dtype | None:
+        """bfloat16 or None (float32)."""
+        if self.compute not in ("auto", "float32", "bfloat16"):
+            raise InputError(f"compute must be auto, float32 or bfloat16, not {self.compute!r}")
+        if self.compute == "auto":
+            if device.type == "cuda":
+                fast = torch.cuda.is_bf16_supported(including_emulation=False)
+            else:
+                # Without instructions for it a CPU emulates bfloat16, several times slower than float32.
+                fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+            return torch.bfloat16 if fast else None
+        return torch.bfloat16 if self.compute == "bfloat16" else None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a recipe comes to on N examples.
+
+    Attributes:
+      batch_size: of the logical batch, after OBS.
+      updates: T.
+      learning_rate: at its peak, after OBS.
+      plan: the private plan, or None without a budget.
+      choice: what OBS weighed, or None.
+    """
+
+    batch_size: int
+    updates: int
+    learning_rate: float
+    plan: Plan | None
+    choice: obs.Choice | None
+
+    def evaluation_points(self, count: int) -> list[int]:
+        """The updates after which the run is measured: evenly spread, the last included."""
+        return sorted({max(1, round(self.updates * (k + 1) / count)) for k in range(count)})
+
+
+@dataclass(eq=False)
+class State:
+    """A training between two updates: one value that can be saved, compared and resumed.
+
+    Attributes:
+      update: how many updates have been made (and, with a budget, charged).
+      model: weights and buffers.
+      momentum: velocity of SGD by parameter name.
+      average: moving average of weights and buffers under PA, else empty.
+      previous: the previous privatised gradient under DP-SAT, else empty.
+      sampling, noise, views: generators.
+    """
+
+    update: int
+    model: nn.Module
+    momentum: Gradient
+    average: dict[str, Tensor]
+    previous: Gradient
+    sampling: torch.Generator
+    noise: torch.Generator
+    views: torch.Generator
+
+    def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
+        tensors = {
+            f"{part}/{name}": value
+            for part, values in (
+                ("model", self.model.state_dict()),
+                ("momentum", self.momentum),
+                ("average", self.average),
+                ("previous", self.previous),
+            )
+            for name, value in values.items()
+        }
+        for name in ("sampling", "noise", "views"):
+            tensors[f"generator/{name}"] = getattr(self, name).get_state()
+        # Layers of a user's own network may draw from torch's global generator (dropout does).
+        tensors["generator/global"] = torch.get_rng_state()
+        return Checkpoint(tensors, header | {"update": self.update})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become the state that was saved."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
+        device = next(self.model.parameters()).device
+        for key, value in checkpoint.tensors.items():
+            part, name = key.split("/", 1)
+            if part == "generator":
+                if name == "global":
+                    torch.set_rng_state(value)
+                else:
+                    getattr(self, name).set_state(value)
+            else:
+                parts[part][name] = value.to(device)
+        self.model.load_state_dict(parts["model"])
+        self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
+        self.update = int(checkpoint.header["update"])
+
+    def evaluation_weights(self) -> dict[str, Tensor]:
+        """The weights that are evaluated and released: the average under PA, else the last.  Never the best seen:
+        choosing by looking at results is not covered by the guarantee."""
+        return self.average or dict(self.model.state_dict())
+
+
+@dataclass(eq=False)
+class Training:
+    """One training: recipe, images on the device, network and course.  ``state`` is all that changes."""
+
+    recipe: Recipe
+    data: Dataset
+    execution: Execution = field(default_factory=Execution)
+    network: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        recipe, split = self.recipe, self.data.train
+        self.device = self.execution.resolved_device()
+        self.autocast = self.execution.autocast(self.device)
+        self.said: list[str] = []
+        model = self.network if self.network is not None else self.build_network(recipe, self.data)
+        model.to(self.device).train()
+        self.method = self.execution.method
+        if recipe.private:
+            check = check_network(model, self.data.image_shape, device=self.device)
+            if check.reason and self.method != "loop":
+                self.method = "loop"
+                self.said.append(f"per-example gradients one at a time: {check.reason}")
+        self.images = torch.tensor(split.images, device=self.device)
+        self.labels = torch.tensor(split.labels, device=self.device)
+        self.course = self._course(model)
+        self.clipping = (
+            self.course.plan.clipping(model, method=self.method, loss=self._losses, autocast=self.autocast)
+            if self.course.plan
+            else None
+        )
+        self.state = State(
+            0,
+            model,
+            {},
+            {n: v.clone() for n, v in model.state_dict().items()} if recipe.has("pa") else {},
+            {},
+            self._generator("sampling", torch.device("cpu")),
+            self._generator("noise", self.device),
+            self._generator("views", self.device),
+        )
+
+    @staticmethod
+    def build_network(recipe: Recipe, data: Dataset) -> nn.Module:
+        """The recipe's network at its start values."""
+        norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
+        return build(
+            recipe.model,
+            classes=len(data.classes),
+            image_shape=data.image_shape,
+            norm=norm,
+            groups=recipe.norm_groups,
+            norm_first=recipe.norm_first,
+            standardized=recipe.has("ws"),
+            generator=generator_for(recipe.seed, "weights"),
+        )
+
+    def _generator(self, purpose: str, device: torch.device) -> torch.Generator:
+        if self.recipe.secret_noise and purpose != "views":
+            return torch.Generator(device).manual_seed(secrets.randbits(63))
+        return generator_for(self.recipe.seed, purpose, device)
+
+    def _course(self, model: nn.Module) -> Course:
+        recipe, examples = self.recipe, len(self.data.train)
+        if recipe.batch_size > examples:
+            raise InputError(
+                f"a batch of {recipe.batch_size} is larger than the data ({examples} examples): "
+                f"use --batch-size {examples} or less"
+            )
+        size, choice = recipe.batch_size, None
+        if recipe.has("obs"):
+            limits = {
+                "batch_size": size,
+                "epochs": recipe.epochs,
+                "examples": examples,
+                "fewest_updates": recipe.fewest_updates,
+            }
+            if recipe.epsilon is not None and recipe.delta is not None:
+                choice = obs.with_budget(epsilon=recipe.epsilon, delta=recipe.delta, **limits)  # type: ignore[arg-type]
+            else:
+                choice = obs.without_budget(self._noise_scale(model), **limits)  # type: ignore[arg-type]
+            size = choice.batch_size
+        updates = obs.updates_for(size, epochs=recipe.epochs, examples=examples)
+        plan = None
+        if recipe.epsilon is not None and recipe.delta is not None:
+            plan = Plan.calibrated(
+                epsilon=recipe.epsilon,
+                delta=recipe.delta,
+                batch_size=size,
+                updates=updates,
+                examples=examples,
+                clipping_norm=recipe.clipping_norm,
+                allow_large_delta=recipe.allow_large_delta,
+            )
+        return Course(size, updates, recipe.learning_rate * size / recipe.batch_size, plan, choice)
+
+    def _noise_scale(self, model: nn.Module) -> float:
+        """Measured on the network after a short warm-up, which is then undone."""
+        before = {n: v.clone() for n, v in model.state_dict().items()}
+        order, views = (
+            generator_for(self.recipe.seed, "noise scale"),
+            generator_for(self.recipe.seed, "noise scale views", self.device),
+        )
+        examples, small = len(self.images), self.recipe.batch_size
+        large = min(8 * small, examples)
+        if large <= small:
+            return float(small)
+
+        def squared_norm(size: int) -> tuple[float, Gradient]:
+            rows = torch.randperm(examples, generator=order)[:size]
+            gradient, _ = self._mean_gradient(model, rows, views)
+            return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
+
+        for _ in range(30):
+            _, gradient = squared_norm(small)
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    p.sub_(gradient[name], alpha=self.recipe.learning_rate)
+        pairs = [(squared_norm(small)[0], squared_norm(large)[0]) for _ in range(10)]
+        model.load_state_dict(before)
+        scale = obs.noise_scale([a for a, _ in pairs], [b for _, b in pairs], small, large)
+        return min(scale, float(examples))
+
+    # ---- one update -------------------------------------------------------------------------------------------
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(
+            logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing
+        )
+
+    def _views(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Views (n, K, C, H, W) float and labels (n,) of training examples; K = 1 and the image itself without AM."""
+        recipe, data = self.recipe, self.data
+        rows = rows.to(self.device)
+        views = draw_views(
+            self.images[rows],
+            views=recipe.views if recipe.has("am") else 0,
+            shift=data.shift if recipe.shift is None else recipe.shift,
+            flips=data.flips if recipe.flips is None else recipe.flips,
+            generator=generator,
+        )
+        return normalize(views, data.mean, data.deviation), self.labels[rows]
+
+    def physical_batch(self) -> int:
+        """Examples computed at once: about 512 views on a GPU and 128 on a CPU, where more saves no time."""
+        if self.execution.physical_batch is not None:
+            return self.execution.physical_batch
+        views = self.recipe.views if self.recipe.has("am") else 1
+        pixels = self.data.image_shape[1] * self.data.image_shape[2]
+        budget = (512 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
+        return max(1, budget // views)
+
+    def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
+        """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
+        state = self.state
+        draw = plan.draw(state.sampling)
+        total = clipping.zero()
+        with perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
+            for rows in draw.physical_batches(self.physical_batch()):
+                total = total + clipping(*self._views(rows, state.views))
+        loss = float(total.losses.mean()) if total.count else math.nan
+        return plan.privatize(draw, total, state.noise), loss
+
+    def _ordinary_gradient(self) -> tuple[Gradient, float]:
+        """The mean gradient of the next batch of a shuffled pass; with SAT, taken where it leads uphill."""
+        state, recipe = self.state, self.recipe
+        rows = self._shuffled_batch()
+        before = state.views.get_state()
+        gradient, loss = self._mean_gradient(state.model, rows, state.views)
+        if recipe.has("sat"):
+            # The same views again; statistics of batch norm are those of the first pass.
+            state.views.set_state(before)
+            buffers = {n: b.clone() for n, b in state.model.named_buffers()}
+            with perturbed(state.model, gradient, recipe.sharpness_radius):
+                gradient, _ = self._mean_gradient(state.model, rows, state.views)
+            for name, buffer in state.model.named_buffers():
+                buffer.copy_(buffers[name])
+        return gradient, loss
+
+    def _shuffled_batch(self) -> Tensor:
+        """The rows of the next batch: pass after pass over a new order, computed from the seed and the update."""
+        size, examples = self.course.batch_size, len(self.images)
+        per_pass = max(1, examples // size)
+        number, position = divmod(self.state.update, per_pass)
+        order = torch.randperm(examples, generator=generator_for(self.recipe.seed, f"order {number}"))
+        return order[position * size : (position + 1) * size]
+
+    def _mean_gradient(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Gradient, float]:
+        parameters = dict(model.named_parameters())
+        total = {n: torch.zeros_like(p) for n, p in parameters.items() if p.requires_grad}
+        loss = 0.0
+        for part in rows.split(max(self.physical_batch(), 64)):
+            images, labels = self._views(part, generator)
+            with torch.autocast(
+                self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
+            ):
+                logits = model(images.flatten(0, 1))
+            value = self._losses(logits, labels.repeat_interleave(images.shape[1])).mean()
+            found = torch.autograd.grad(value, [parameters[n] for n in total], allow_unused=True)
+            for name, g in zip(total, found, strict=True):
+                if g is not None:
+                    total[name].add_(g, alpha=len(part) / len(rows))
+            loss += float(value.detach()) * len(part) / len(rows)
+        return total, loss
+
+    def _rate(self) -> float:
+        done = self.state.update / self.course.updates
+        rate = self.course.learning_rate
+        if self.recipe.warmup > 0:
+            rate *= min(1.0, (self.state.update + 1) / (self.recipe.warmup * self.course.updates))
+        return rate * (1 + math.cos(math.pi * done)) / 2 if self.recipe.schedule == "cosine" else rate
+
+    def step(self) -> float:
+        """One update; returns its mean training loss (private: for the screen, not for release)."""
+        recipe, state = self.recipe, self.state
+        if self.course.plan is not None and self.clipping is not None:
+            gradient, loss = self._private_gradient(self.course.plan, self.clipping)
+            state.previous = gradient if recipe.has("sat") else {}
+        else:
+            gradient, loss = self._ordinary_gradient()
+        self._descend(gradient, self._rate())
+        state.update += 1
+        if recipe.has("pa"):
+            update_average(state.average, state.model.state_dict(), decay=recipe.average_decay, update=state.update)
+        return loss
+
+    @torch.no_grad()
+    def _descend(self, gradient: Gradient, rate: float) -> None:
+        """SGD with momentum and weight decay: v <- m v + g + d w; w <- w - rate * v."""
+        recipe, momentum = self.recipe, self.state.momentum
+        for name, p in self.state.model.named_parameters():
+            if name not in gradient:
+                continue
+            g = gradient[name]
+            if recipe.weight_decay:
+                g = g.add(p, alpha=recipe.weight_decay)
+            if recipe.momentum:
+                g = momentum[name].mul_(recipe.momentum).add_(g) if name in momentum else g.clone()
+                momentum[name] = g
+            p.sub_(g.to(p.dtype), alpha=rate)
+
+    def run_updates(self, until: int) -> Iterator[float]:
+        """Updates until ``until`` have been made; yields the loss of each."""
+        while self.state.update < min(until, self.course.updates):
+            yield self.step()
+
+    # ---- looking at the result ----------------------------------------------------------------------------------
+
+    def epsilon_spent(self, accountant: str = "pld") -> float | None:
+        """Epsilon of the updates made so far, from the event that happened."""
+        plan, delta = self.course.plan, self.recipe.delta
+        if plan is None or delta is None:
+            return None
+        return plan.event(self.state.update).epsilon(delta, accountant=accountant)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def logits(self, images: Any, progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Logits float32 (N, classes), on the CPU, of uint8 images (N, C, H, W) under the evaluation weights."""
+        model = self.state.model
+        last = {n: v.clone() for n, v in model.state_dict().items()} if self.state.average else None
+        model.load_state_dict(self.state.evaluation_weights())
+        model.eval()
+        rows = []
+        try:
+            size = max(256, self.physical_batch())
+            for start in range(0, len(images), size):
+                batch = torch.tensor(images[start : start + size], device=self.device)
+                rows.append(model(normalize(batch, self.data.mean, self.data.deviation)).float().cpu())
+                if progress:
+                    progress(min(start + size, len(images)), len(images))
+        finally:
+            model.train()
+            if last is not None:
+                model.load_state_dict(last)
+        logits = torch.cat(rows)
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(
+                f"the training diverged by update {self.state.update} (the network's outputs are not finite): "
+                "use a smaller learning rate"
+            )
+        return logits
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def charge(self, phase: str) -> None:
+        """The time since the last charge belongs to ``phase``."""
+        now = time.monotonic()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now

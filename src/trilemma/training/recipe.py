@@ -1,0 +1,266 @@
+"""All choices of one training, as one value that can be written down and read back."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from trilemma.errors import InputError
+
+TECHNIQUES = {
+    "obs": "optimal batch size",
+    "gn": "group norm",
+    "ws": "weight standardisation",
+    "am": "augmentation multiplicity",
+    "pa": "parameter averaging",
+    "sat": "sharpness-aware training",
+}
+"""The switches in the paper's order; none of them is the baseline, BL."""
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training, complete but for the data.
+
+    Attributes:
+      model: name of a network (``trilemma.models.NAMES``).
+      techniques: codes of ``TECHNIQUES``, any subset; "all", "none" and comma-separated text are understood.
+      epsilon, delta: the budget; epsilon None trains without one.  delta is 1e-5 unless given.
+      allow_large_delta: accept a delta of 1/N or more.
+      clipping_norm: C, with a budget.
+      batch_size: size of the logical batch (expected size, with a budget); with ``obs`` where its rule starts.
+      epochs: examples that may be spent, in units of the training set; with the batch size this gives the updates.
+      fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
+      learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
+      schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
+      momentum, weight_decay, label_smoothing: of SGD and its loss.
+      norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
+      views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
+      average_decay: of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
+      sharpness_radius: rho of ``sat``.
+      evaluations: how many times the run is measured, the last one at its end.
+      seed: source of start values, sampling, views and noise.
+      secret_noise: draw sampling and noise from the operating system's randomness in place of ``seed``, and keep no
+        record of it once the run has ended: nobody can repeat the noise, and neither can you.
+
+    Raises:
+      InputError: a value outside its range, or techniques that do not exist.
+
+    >>> Recipe(techniques="am,gn", epsilon=8).techniques
+    ('gn', 'am')
+    """
+
+    model: str = "convnet"
+    techniques: tuple[str, ...] = ()
+    epsilon: float | None = None
+    delta: float | None = None
+    allow_large_delta: bool = False
+    clipping_norm: float = 1.0
+    batch_size: int = 64
+    epochs: float = 20.0
+    fewest_updates: int = 200
+    learning_rate: float = 0.05
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    norm_groups: int = 16
+    norm_first: bool | None = None
+    views: int = 4
+    shift: int | None = None
+    flips: bool | None = None
+    average_decay: float = 0.999
+    sharpness_radius: float = 0.05
+    evaluations: int = 10
+    seed: int = 0
+    secret_noise: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "techniques", parse_techniques(self.techniques))
+        if self.epsilon is not None:
+            if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
+                raise InputError(
+                    f"epsilon must be positive and finite, not {self.epsilon}; leave it out to train without a budget"
+                )
+            object.__setattr__(self, "epsilon", float(self.epsilon))
+            object.__setattr__(self, "delta", 1e-5 if self.delta is None else self.delta)
+        elif self.delta is not None:
+            raise InputError("delta without epsilon is no budget: give both or neither")
+        if self.delta is not None and not 0 < self.delta < 1:
+            raise InputError(f"delta must lie in (0, 1), not {self.delta}; 1e-5 is usual")
+        for name, low, high in (
+            ("clipping_norm", 0, None),
+            ("epochs", 0, None),
+            ("learning_rate", 0, None),
+        ):
+            _check(name, getattr(self, name), low, high, open_low=True)
+        for name, low, high in (
+            ("batch_size", 1, None),
+            ("fewest_updates", 1, None),
+            ("warmup", 0, 1),
+            ("momentum", 0, 0.9999),
+            ("weight_decay", 0, None),
+            ("label_smoothing", 0, 0.9999),
+            ("norm_groups", 1, None),
+            ("views", 1, None),
+            ("average_decay", 0, 1),
+            ("sharpness_radius", 0, None),
+            ("evaluations", 1, None),
+            ("seed", 0, 2**63 - 1),
+        ):
+            _check(name, getattr(self, name), low, high)
+        if self.shift is not None:
+            _check("shift", self.shift, 0, None)
+        if self.schedule not in ("constant", "cosine"):
+            raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
+        if not isinstance(self.model, str) or not self.model:
+            raise InputError("model must be the name of a network")
+
+    def has(self, technique: str) -> bool:
+        return technique in self.techniques
+
+    @property
+    def private(self) -> bool:
+        return self.epsilon is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Complete, JSON-compatible, in the order of the fields."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {"techniques": list(self.techniques)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Inverse of :meth:`to_dict`; absent keys take their defaults, unknown ones are errors."""
+        known = {f.name: f for f in fields(cls)}
+        for key, value in values.items():
+            if key not in known:
+                raise InputError(f"unknown recipe key {key!r}{did_you_mean(key, known)}")
+            _check_type(key, value, str(known[key].type))
+        if isinstance(values.get("techniques"), list):
+            values = values | {"techniques": tuple(values["techniques"])}
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """As a TOML document that :func:`load_recipe` reads back to an equal recipe."""
+        lines = [f"{name} = {json.dumps(value)}" for name, value in self.to_dict().items() if value is not None]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what the recipe is: equal recipes share it, changed ones never do."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def parse_techniques(given: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Codes in the paper's order, each once.
+
+    Raises:
+      InputError: an unknown code.
+    """
+    words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+    codes = [str(word).strip().lower() for word in words]
+    if codes == ["all"]:
+        return tuple(TECHNIQUES)
+    codes = [code for code in codes if code not in ("none", "bl", "baseline")]
+    for code in codes:
+        if code not in TECHNIQUES:
+            raise InputError(
+                f"unknown technique {code!r}{did_you_mean(code, TECHNIQUES)}: "
+                f"use any of {', '.join(TECHNIQUES)}, or all, or none"
+            )
+    return tuple(code for code in TECHNIQUES if code in codes)
+
+
+NAMED = {
+    "digits": "a small convnet for the embedded digits, seconds",
+    "cifar-small": "a convnet for CIFAR on two CPU cores, minutes",
+    "cifar-paper": "WRN-16-4 as De et al. 2022 train it, a GPU and hours",
+    "faces-small": "a convnet for 64x64 faces on two CPU cores, minutes",
+}
+"""Recipes that come with the package, and what each is for."""
+
+
+def default_recipe_name(data: str) -> str:
+    """The recipe for a data set when none is asked for."""
+    if data.startswith("digits"):
+        return "digits"
+    return "faces-small" if data.startswith("celeba") else "cifar-small"
+
+
+def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
+    """A recipe by name, or from a TOML file.
+
+    A file holds the recipe's keys; keys in a table ``[with_budget]`` or ``[without_budget]`` count only when a budget
+    is (not) given, which is how one name serves both.  ``overrides`` (those not None) win over everything.
+
+    Raises:
+      InputError: no such name or file, no TOML, unknown keys, or values out of range.
+    """
+    if str(source) in NAMED:
+        text = resources.files("trilemma.training").joinpath(f"recipes/{source}.toml").read_text("utf-8")
+    elif Path(source).is_file():
+        try:
+            text = Path(source).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the recipe {source}: {error}") from error
+    else:
+        raise InputError(
+            f"no recipe {str(source)!r}{did_you_mean(str(source), NAMED)}: "
+            f"give a TOML file or one of {', '.join(NAMED)}"
+        )
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"the recipe {source} is no TOML: {error}") from error
+    with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    private = (values | chosen).get("epsilon") is not None
+    for table in (with_budget, without_budget):
+        if not isinstance(table, dict):
+            raise InputError(f"with_budget and without_budget in the recipe {source} must be tables")
+        Recipe.from_dict({key: value for key, value in table.items() if key != "delta"})
+    return Recipe.from_dict(values | (with_budget if private else without_budget) | chosen)
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """The same recipe with another seed."""
+    return replace(recipe, seed=seed)
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _check(name: str, value: float, low: float, high: float | None, *, open_low: bool = False) -> None:
+    fine = math.isfinite(value) and (value > low if open_low else value >= low)
+    if not fine or (high is not None and value > high):
+        bound = f"{'more than' if open_low else 'at least'} {low}" + ("" if high is None else f", at most {high}")
+        raise InputError(f"{name} must be {bound}, not {value}")
+
+
+def _check_type(key: str, value: Any, annotation: str) -> None:
+    """TOML and JSON know types: a number in quotes is a slip that should not wait for the first update."""
+    if value is None and "None" in annotation:
+        return
+    wanted: dict[str, tuple[type, ...]] = {
+        "bool": (bool,),
+        "int": (int,),
+        "float": (int, float),
+        "str": (str,),
+        "tuple": (list, tuple, str),
+        "Schedule": (str,),
+    }
+    kind = annotation.split("[")[0].split(" |")[0]
+    if not isinstance(value, wanted[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise InputError(f"recipe key {key!r} must be a {annotation}, not {value!r}")

@@ -1,0 +1,98 @@
+"""The check that can fail: a classifier that never saw the members must look like one to every attack.
+
+Half of the matched non-members, which are like the members in their mix of class and group, train a ridge classifier
+on pixels; it is then audited with the members as members and the other half as non-members, none of which it saw.  If an interval of its AUC misses 1/2, members and non-members
+differ in something other than membership, and the audit's AUC would not mean leakage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.attacks import Predictions, audit, null_check
+from trilemma.data.dataset import Split
+
+_TRAINED_ON = 4000
+
+
+def never_saw(
+    members: Split,
+    others: Split,
+    matched: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    classes: int,
+    *,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Whether the audit's members and non-members pass; None where there are too few to tell.
+
+    Args:
+      members: the training split.
+      others: the test split.
+      matched: float64 (len(others),), weights that make it like the members: for training.
+      weights: float64 (len(others),), what each counts in the audit that is checked.
+      classes: number of classes.
+      seed: of the halving and the bootstrap.
+
+    Returns:
+      {"passed", "level", "auc": {attack: value}, "interval": {attack: [low, high]}}; each interval is at ``level``, so
+      that all together miss 1/2 by chance in one audit of twenty.
+    """
+    rng = np.random.default_rng([seed, 77])
+    sources = np.arange(len(others)) if others.sources is None else others.sources
+    # Both copies of a picture stay together, or the classifier would have seen its non-members.
+    pictures = rng.permutation(np.unique(sources))
+    first = np.isin(sources, pictures[: len(pictures) // 2])
+    train = np.flatnonzero(first & (matched > 0))[:_TRAINED_ON]
+    rest = np.flatnonzero(~first & (weights > 0))
+    if min(len(train), len(rest)) < 50 or len(members) < 50:
+        return None
+    mine = rng.permutation(len(members))[: 4 * _TRAINED_ON]
+    ridge = _Ridge(_features(others.images[train]), others.labels[train], matched[train], classes)
+    rows = [members.images[np.sort(mine)], others.images[rest]]
+    predictions = Predictions(
+        logits=np.concatenate([ridge.logits(_features(images)) for images in rows]),
+        labels=np.concatenate([members.labels[np.sort(mine)], others.labels[rest]]),
+        member=np.arange(len(mine) + len(rest)) < len(mine),
+        weights=np.concatenate([np.ones(len(mine)), weights[rest]]),
+        sources=np.concatenate([np.arange(len(mine)), sources[rest]]),
+    )
+    found = audit(predictions, attacks=("threshold", "threshold-entropy"), seed=seed)
+    check = null_check(found)
+    return {
+        "passed": check.passed,
+        "level": check.level,
+        "auc": {name: roc.auc for name, roc in found.rocs.items()},
+        "interval": {name: list(ends) for name, ends in check.intervals.items()},
+    }
+
+
+def _features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Means of cells of an about 8x8 grid, and a constant."""
+    count, channels, height, width = images.shape
+    down, right = max(1, height // 8), max(1, width // 8)
+    cells = images[:, :, : height // down * down, : width // right * right].reshape(
+        count, channels, height // down, down, width // right, right
+    )
+    flat = cells.mean(axis=(3, 5)).reshape(count, -1) / 127.5 - 1
+    return np.hstack([flat, np.ones((count, 1))])
+
+
+class _Ridge:
+    """Regression on one-hot labels: in closed form, so that the check is quick and always ends."""
+
+    def __init__(
+        self, x: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64], classes: int
+    ) -> None:
+        y = np.eye(classes)[labels]
+        gram = (x * weights[:, None]).T @ x
+        self._w = np.linalg.solve(
+            gram + 1e-2 * np.trace(gram) / len(gram) * np.eye(len(gram)), (x * weights[:, None]).T @ y
+        )
+
+    def logits(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Scores lie about [0, 1]; as logits they need some contrast for a loss to mean anything.
+        return 6 * (x @ self._w)
