@@ -19,7 +19,6 @@ SMALL_CELL = 10
 """The same for a pair of class and group."""
 
 RESAMPLES = 1000
-
 _CERTAIN = 3.0
 
 Array = NDArray[np.float64]
@@ -152,9 +151,8 @@ def fairness_report(
         ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples) and ``small_cells`` (as ``worst_cell``,
         fewer than ``SMALL_CELL``): included above, but too small to say much;
         ``interval``: 95 % bootstrap [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
-        ``worst_group_accuracy``.  Largest and smallest values are biased by noise, so one end of each of
-        the intervals but the second comes from a quantity that is not: the ``bias_floor``, or the groups
-        that are best and worst in the data, whichever are so in a sample.
+        ``worst_group_accuracy``.  Noise biases largest and smallest values, so one end of all but the second
+        comes from what it does not bias: ``bias_floor``, or the groups that are best and worst in the data.
 
     Raises:
       InputError: lengths differ, a label is out of range, only one group, or a group without a name.
@@ -164,20 +162,14 @@ def fairness_report(
     >>> found["accuracy_by_group"], found["worst_group"], found["equal_opportunity_difference"]
     ({'gray': 1.0, 'colour': 0.5}, 'colour', 1.0)
     """
-    truth, predictions = _classes("labels", labels, classes), _classes("predicted", predicted, classes)
-    if truth.shape != predictions.shape:
-        raise InputError(
-            f"labels and predicted must be of one length, not {len(truth)} and {len(predictions)}"
-        )
+    truth, predictions = _pair(labels, predicted, classes)
     codes, numbers = _codes(groups, len(truth))
     names = _names(numbers, group_names)
     amplified = bias_amplification(predictions, codes, classes)
     confusion = _confusion(truth, predictions, codes, len(names), classes)
     sizes = confusion.sum(axis=(1, 2))
     accuracies = _rate(np.trace(confusion, axis1=1, axis2=2), sizes)
-    draws = bootstrap_test(
-        truth, predictions, codes, classes=classes, sources=sources, seed=seed, resamples=resamples
-    )
+    draws = bootstrap_test(truth, predictions, codes, classes=classes, sources=sources, seed=seed, resamples=resamples)
     worst = int(np.argmin(accuracies))
     return {
         "bias": amplified.bias,
@@ -216,11 +208,7 @@ def bootstrap_test(
     >>> bootstrap_test([0, 1] * 50, [0, 1] * 50, classes=2, resamples=5).accuracy.tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    truth, predictions = _classes("labels", labels, classes), _classes("predicted", predicted, classes)
-    if truth.shape != predictions.shape:
-        raise InputError(
-            f"labels and predicted must be of one length, not {len(truth)} and {len(predictions)}"
-        )
+    truth, predictions = _pair(labels, predicted, classes)
     if resamples < 2:
         raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
     codes, count = np.zeros(len(truth), dtype=np.int64), 1
@@ -262,8 +250,7 @@ def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
 
     A class that is never predicted has 1 everywhere: the share of the dominant group is the worst there is.
     """
-    # Rates in units of one example of the largest group: on a balanced test set they are the counts
-    # themselves, so that the shares are Wang et al.'s to the last digit.
+    # Rates in units of the largest group's examples: the counts themselves on a balanced test set.
     largest = np.maximum(examples.max(axis=-1, keepdims=True), 1)
     rates = counts * (largest / np.maximum(examples, 1))[..., None, :]
     total = np.broadcast_to(rates.sum(axis=-1, keepdims=True), rates.shape)
@@ -274,10 +261,8 @@ def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
 def _bias_floor(drawn: Array, shares: Array) -> Array:
     """Draws (R,) of the lower bound of ``TestDraws``, from shares drawn (R, C, G) and the data's (C, G)."""
     classes, groups = shares.shape
-    dominant = shares.argmax(axis=1)
-    of_dominant = drawn[:, np.arange(classes), dominant]
-    excess = shares.max(axis=1) - 1 / groups
-    certain = excess > _CERTAIN * of_dominant.std(axis=0)
+    of_dominant = drawn[:, np.arange(classes), shares.argmax(axis=1)]
+    certain = shares.max(axis=1) - 1 / groups > _CERTAIN * of_dominant.std(axis=0)
     floor: Array = np.maximum(0.0, np.where(certain, of_dominant - 1 / groups, 0.0).mean(axis=1))
     return floor
 
@@ -290,8 +275,7 @@ def _confusion(truth: Ints, predictions: Ints, codes: Ints, groups: int, classes
     def matrix(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
         return confusion_matrix(y_true, y_pred, labels=np.arange(classes))
 
-    # One frame of matrices holds every rate of every class; a frame for each class would take a hundred
-    # times as long for a hundred classes.
+    # One frame of matrices holds every rate of every class; a frame for each class would take that much longer.
     frame = MetricFrame(metrics=matrix, y_true=truth, y_pred=predictions, sensitive_features=codes)
     return np.stack([frame.by_group[group] for group in range(groups)]).astype(np.int64)
 
@@ -343,42 +327,33 @@ def _rate(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Array:
 def _spread(rates: Array) -> Array:
     """Largest less smallest over groups (axis 0), NaN where fewer than two groups have a rate."""
     known = ~np.isnan(rates)
-    highest = np.where(known, rates, -np.inf).max(axis=0)
-    lowest = np.where(known, rates, np.inf).min(axis=0)
-    enough = known.sum(axis=0) > 1
-    spread: Array = np.subtract(highest, lowest, out=np.full(highest.shape, np.nan), where=enough)
-    return spread
+    spread = np.where(known, rates, -np.inf).max(axis=0) - np.where(known, rates, np.inf).min(axis=0)
+    return np.where(known.sum(axis=0) > 1, spread, np.nan)
 
 
 def _intervals(
     draws: TestDraws, amplified: BiasAmplification, accuracies: Array, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    assert draws.bias is not None
-    assert draws.bias_floor is not None
-    assert draws.accuracy_by_group is not None
-    by_group = draws.accuracy_by_group
+    by_group, bias, floor = draws.accuracy_by_group, draws.bias, draws.bias_floor
+    assert by_group is not None and bias is not None and floor is not None  # noqa: PT018 - groups were given
     lowest, highest = np.nanmin(by_group, axis=1), np.nanmax(by_group, axis=1)
     best, worst = by_group[:, accuracies.argmax()], by_group[:, accuracies.argmin()]
     return {
-        "bias": _between(draws.bias_floor, amplified.bias, draws.bias),
-        "accuracy_by_group": {
-            # A sample may miss a tiny group altogether; the others say how sure its accuracy is.
-            name: list(percentile_interval(_known(column)))
-            for name, column in zip(names, by_group.T, strict=True)
-        },
-        "gap": _between(np.maximum(0.0, _known(best - worst)), float(np.ptp(accuracies)), highest - lowest),
-        "worst_group_accuracy": _between(lowest, float(accuracies.min()), _known(worst)),
+        "bias": _between(floor, amplified.bias, bias),
+        "accuracy_by_group": {n: list(_interval(column)) for n, column in zip(names, by_group.T, strict=True)},
+        "gap": _between(np.maximum(0.0, best - worst), float(np.ptp(accuracies)), highest - lowest),
+        "worst_group_accuracy": _between(lowest, float(accuracies.min()), worst),
     }
 
 
-def _known(values: Array) -> Array:
-    known: Array = values[~np.isnan(values)]
-    return known
+def _interval(draws: Array) -> tuple[float, float]:
+    # A sample may miss a tiny group altogether (NaN); the others say how sure its accuracy is.
+    return percentile_interval(draws[~np.isnan(draws)])
 
 
 def _between(low: Array, estimate: float, high: Array) -> list[float]:
     """From the lower quantile of one kind of draws to the upper one of another, the estimate included."""
-    return [min(percentile_interval(low)[0], estimate), max(percentile_interval(high)[1], estimate)]
+    return [min(_interval(low)[0], estimate), max(_interval(high)[1], estimate)]
 
 
 def _integers(name: str, values: ArrayLike) -> Ints:
@@ -393,11 +368,16 @@ def _classes(name: str, values: ArrayLike, classes: int) -> Ints:
     if classes < 2:
         raise InputError(f"classes must be at least 2, not {classes}")
     if array.min() < 0 or array.max() >= classes:
-        raise InputError(
-            f"{name} must lie in 0 to {classes - 1} for {classes} classes, but goes from {array.min()} to "
-            f"{array.max()}: number the classes from 0"
-        )
+        ends = f"{array.min()} to {array.max()}"
+        raise InputError(f"{name} must lie in 0 to {classes - 1}, not {ends}: number the {classes} classes from 0")
     return array
+
+
+def _pair(labels: ArrayLike, predicted: ArrayLike, classes: int) -> tuple[Ints, Ints]:
+    truth, predictions = _classes("labels", labels, classes), _classes("predicted", predicted, classes)
+    if truth.shape != predictions.shape:
+        raise InputError(f"labels and predicted must be of one length, not {len(truth)} and {len(predictions)}")
+    return truth, predictions
 
 
 def _codes(groups: ArrayLike, rows: int) -> tuple[Ints, Ints]:
@@ -414,8 +394,6 @@ def _names(numbers: Ints, group_names: Sequence[str] | None) -> tuple[str, ...]:
     if group_names is None:
         return tuple(str(number) for number in numbers)
     if numbers.min() < 0 or numbers.max() >= len(group_names):
-        raise InputError(
-            f"groups go from {numbers.min()} to {numbers.max()}, but group_names names {len(group_names)}: "
-            "name every group, from 0"
-        )
+        ends = f"{numbers.min()} to {numbers.max()}"
+        raise InputError(f"groups go from {ends}, but {len(group_names)} are named: name every group, from 0")
     return tuple(str(group_names[number]) for number in numbers)

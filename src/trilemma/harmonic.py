@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from trilemma.attacks.bootstrap import percentile_interval
 from trilemma.errors import InputError
-from trilemma.fairness import TestDraws
 
 Definition = Literal["normalized", "complement"]
 
@@ -130,9 +129,7 @@ def harmonic_interval_over_seeds(
     ('seeds', 3, True)
     """
     if len(scores) < 2:
-        raise InputError(
-            f"an interval over seeds needs at least two, not {len(scores)}: use the one over examples"
-        )
+        raise InputError(f"an interval over seeds needs at least two, not {len(scores)}: use the one over examples")
     if len({(score.definition, tuple(score.terms)) for score in scores}) > 1:
         raise InputError("scores of different definitions or terms cannot be averaged: compute them alike")
     values = np.array([score.value for score in scores])
@@ -142,12 +139,19 @@ def harmonic_interval_over_seeds(
 
 
 def harmonic_interval_over_examples(
-    score: HarmonicScore, *, test: TestDraws, auc: ArrayLike, groups: int = 2
+    score: HarmonicScore,
+    *,
+    accuracy: ArrayLike,
+    auc: ArrayLike,
+    bias: ArrayLike | None = None,
+    bias_floor: ArrayLike | None = None,
+    groups: int = 2,
 ) -> HarmonicInterval:
     """The interval of one run's score over test examples, from bootstrap draws of its parts.
 
-    It says nothing of what another training would give.  The draws of the AUC are made apart from those of
-    accuracy and bias, so that what they share through common test examples is left out.
+    It says nothing of what another training would give.  Accuracy and bias should come from the same samples
+    (:func:`~trilemma.fairness.bootstrap_test`); the draws of the AUC are made apart from them, so that what
+    they share through common test examples is left out.
 
     Privacy and fairness fold: |2 AUC - 1| and |share - 1/2| are above their truth by noise alone, and more
     so in the draws, which would leave out the true score of a model that is private and fair.  So the upper
@@ -155,39 +159,37 @@ def harmonic_interval_over_examples(
 
     Args:
       score: the run's score.
-      test: draws of accuracy and bias (:func:`~trilemma.fairness.bootstrap_test`), with groups as the score
-        has a fairness term.
+      accuracy: float (R,), draws (``TestDraws.accuracy``).
       auc: float (R,), draws for the attack that the score uses (``Audit.rocs[...].draws.auc``).
+      bias: float (R,), draws (``TestDraws.bias``) where the score has a fairness term.
+      bias_floor: float (R,), draws of a lower bound of the bias (``TestDraws.bias_floor``); None: ``bias``.
       groups: as for the score.
 
     Raises:
-      InputError: numbers of draws differ, a draw is out of range, or bias is missing or not wanted.
+      InputError: lengths differ, a draw is out of range, or bias is missing or not wanted.
 
-    >>> from trilemma.fairness import bootstrap_test
-    >>> score = harmonic_score(accuracy=0.75, auc=0.5)
-    >>> test = bootstrap_test([0, 1, 1, 1] * 50, [1, 1, 1, 1] * 50, classes=2, resamples=100)
-    >>> found = harmonic_interval_over_examples(score, test=test, auc=np.linspace(0.49, 0.51, 100))
+    >>> score = harmonic_score(accuracy=0.8, auc=0.5)
+    >>> found = harmonic_interval_over_examples(score, accuracy=[0.78, 0.8, 0.82], auc=[0.49, 0.5, 0.51])
     >>> found.kind, found.low < score.value < found.high
     ('test examples', True)
     """
-    if (test.bias is None) != ("fairness" not in score.terms):
-        raise InputError("the draws must have a bias where the score has a fairness term, and only there")
-    drawn = np.asarray(auc, dtype=np.float64)
-    if drawn.shape != test.accuracy.shape:
-        raise InputError(
-            f"{drawn.size} draws of the AUC and {len(test.accuracy)} of the test set: use as many resamples "
-            "for both"
-        )
-    lower = _terms(test.accuracy, drawn, test.bias, score.definition, groups)
-    upper = _terms(test.accuracy, drawn, test.bias_floor, score.definition, groups)
+    if (bias is None) != ("fairness" not in score.terms):
+        raise InputError("give draws of bias where the score has a fairness term, and only there")
+    if bias is None and bias_floor is not None:
+        raise InputError("bias_floor goes with bias: give both or neither")
+    parts = {"accuracy": accuracy, "auc": auc, "bias": bias, "floor": bias if bias_floor is None else bias_floor}
+    drawn = {name: np.asarray(part, dtype=np.float64) for name, part in parts.items() if part is not None}
+    if any(part.ndim != 1 or part.shape != drawn["accuracy"].shape for part in drawn.values()):
+        raise InputError("the draws must be (R,) of one length: use as many resamples for all")
+    lower = _terms(drawn["accuracy"], drawn["auc"], drawn.get("bias"), score.definition, groups)
+    upper = _terms(drawn["accuracy"], drawn["auc"], drawn.get("floor"), score.definition, groups)
     if score.definition == "normalized":
-        sign = 1.0 if np.median(drawn) >= 0.5 else -1.0
-        upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * drawn - 1))
+        sign = 1.0 if np.median(drawn["auc"]) >= 0.5 else -1.0
+        upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * drawn["auc"] - 1))
     low, _ = percentile_interval(_harmonic_mean(list(lower.values())))
     _, high = percentile_interval(_harmonic_mean(list(upper.values())))
-    return HarmonicInterval(
-        min(low, score.value), max(high, score.value), score.value, "test examples", len(drawn)
-    )
+    count = len(drawn["accuracy"])
+    return HarmonicInterval(min(low, score.value), max(high, score.value), score.value, "test examples", count)
 
 
 def _terms(accuracy: Array, auc: Array, bias: Array | None, definition: str, groups: int) -> dict[str, Array]:
@@ -208,15 +210,14 @@ def _terms(accuracy: Array, auc: Array, bias: Array | None, definition: str, gro
 def _within(name: str, value: Array, most: float) -> Array:
     if not ((value >= -_ROUNDING) & (value <= most + _ROUNDING)).all():
         worst = value if value.ndim == 0 else value[~((value >= 0) & (value <= most))][0]
-        raise InputError(
-            f"{name} must lie in [0, {most:g}], not {worst:g}: give it as a fraction, not in percent"
-        )
+        raise InputError(f"{name} must lie in [0, {most:g}], not {worst:g}: give it as a fraction, not in percent")
     return np.clip(value, 0.0, most)
 
 
 def _harmonic_mean(terms: list[Array]) -> Array:
     stacked = np.stack(terms)
-    positive = (stacked > 0).all(axis=0)
-    inverse = np.divide(1.0, stacked, out=np.ones_like(stacked), where=stacked > 0)
-    mean: Array = np.where(positive, len(terms) / inverse.sum(axis=0), 0.0)
+    # n m / sum(m / t), m the least term: the quotients lie in (0, 1] however small the terms.
+    least = stacked.min(axis=0)
+    quotients = np.divide(least, stacked, out=np.ones_like(stacked), where=stacked > 0)
+    mean: Array = len(terms) * least / quotients.sum(axis=0)
     return mean

@@ -90,9 +90,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str, name: str)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{name} in {file} is not a valid array ({_one_line(error)}): save it again"
-        ) from None
+        raise InputError(f"{name} in {file} is not a valid array ({_one_line(error)}): save it again") from None
     return array
 
 
@@ -111,9 +109,7 @@ def _check_header(stream: IO[bytes], size: int, file: str, name: str) -> None:
             "loaded: save it as a plain numeric array"
         )
     if math.prod(shape) * dtype.itemsize != size - stream.tell():
-        raise InputError(
-            f"{name} in {file} declares a shape {shape} that does not fit its size: save it again"
-        )
+        raise InputError(f"{name} in {file} declares a shape {shape} that does not fit its size: save it again")
 
 
 def _one_line(error: Exception) -> str:

@@ -164,9 +164,7 @@ def audit(
         by_class=by_class,
         by_group=by_group,
         signals=signals,
-        membership_probability=membership_probability(
-            signals.loss, predictions.member, weights=predictions.weights
-        ),
+        membership_probability=membership_probability(signals.loss, predictions.member, weights=predictions.weights),
         scores=scores,
         rocs=rocs,
         match=matched,
@@ -245,9 +243,7 @@ def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str
         return ATTACKS if predictions.reference_logits is None else (*ATTACKS, "rmia")
     unknown = [name for name in attacks if name not in _SCORES]
     if unknown or not attacks:
-        raise InputError(
-            f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_SCORES)}"
-        )
+        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_SCORES)}")
     return tuple(dict.fromkeys(attacks))
 
 

@@ -97,9 +97,7 @@ def matched_nonmembers(
     repeat = sources is not None and len(np.unique(sources)) < len(sources)
     if distance <= NEGLIGIBLE and not repeat and not ((in_count > 0) & (out_count == 0)).any():
         everything = np.arange(len(out_code))
-        return Match(
-            everything, np.ones(len(everything)), np.ones(len(inside), dtype=bool), (), distance, True
-        )
+        return Match(everything, np.ones(len(everything)), np.ones(len(inside), dtype=bool), (), distance, True)
     rows = np.arange(len(out_code))
     if repeat:
         assert sources is not None

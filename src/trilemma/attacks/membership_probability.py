@@ -110,9 +110,7 @@ def membership_probability_by_class(
 
 def _floored(signal: Array) -> Array:
     if signal.ndim != 1 or len(signal) == 0 or not np.isfinite(signal).all() or (signal < 0).any():
-        raise InputError(
-            "a signal must be (N,) of finite numbers that are not negative: the loss or an entropy"
-        )
+        raise InputError("a signal must be (N,) of finite numbers that are not negative: the loss or an entropy")
     floored: Array = np.maximum(signal.astype(np.float64), FLOOR)
     return floored
 

@@ -196,9 +196,7 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
 def _check_probabilities(array: NDArray[np.floating[Any]]) -> None:
     if (array < 0).any():
         row = int(np.argwhere(array < 0)[0][0])
-        raise InputError(
-            f"probs holds negative values (the first in row {row}): give logits if that is what they are"
-        )
+        raise InputError(f"probs holds negative values (the first in row {row}): give logits if that is what they are")
     sums = array.sum(axis=1, dtype=np.float64)
     off = np.abs(sums - 1) > SUM_TOLERANCE
     if off.any():
@@ -243,9 +241,7 @@ def _groups(
     if (groups < 0).any():
         raise InputError("groups must not be negative: number them from 0")
     if names is not None and int(groups.max()) >= len(names):
-        raise InputError(
-            f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group"
-        )
+        raise InputError(f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group")
     return groups, None if names is None else tuple(names)
 
 
@@ -295,9 +291,7 @@ def _array(name: str, values: ArrayLike | None) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{name} cannot be read as one array ({error}): give a rectangular array") from None
     if array.dtype.kind == "O":
-        raise InputError(
-            f"{name} holds Python objects (or rows of different lengths): give a plain numeric array"
-        )
+        raise InputError(f"{name} holds Python objects (or rows of different lengths): give a plain numeric array")
     return array
 
 

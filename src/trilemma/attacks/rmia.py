@@ -37,9 +37,7 @@ def rmia_scores(
       InputError: no reference logits, or ``a`` or ``gamma`` out of range.
     """
     if predictions.reference_logits is None:
-        raise InputError(
-            "rmia needs reference_logits: outputs of models that were not trained on these examples"
-        )
+        raise InputError("rmia needs reference_logits: outputs of models that were not trained on these examples")
     if not 0 <= a <= 1:
         raise InputError(f"a must lie in [0, 1], not {a}")
     if not gamma >= 1:

@@ -174,14 +174,8 @@ def bootstrap_roc(
 class _Ranked:
     """Scores sorted once, from the highest, with equal ones as one step."""
 
-    def __init__(
-        self, scores: Array, member: NDArray[np.bool_], weights: Array | None, collapse: bool = False
-    ) -> None:
-        if (
-            scores.shape != member.shape
-            or scores.ndim != 1
-            or (weights is not None and weights.shape != scores.shape)
-        ):
+    def __init__(self, scores: Array, member: NDArray[np.bool_], weights: Array | None, collapse: bool = False) -> None:
+        if scores.shape != member.shape or scores.ndim != 1 or (weights is not None and weights.shape != scores.shape):
             raise InputError("scores, member and weights must be (N,) of one length")
         if np.isnan(scores).any():
             raise InputError("a score is NaN: an attack must score every example")
@@ -212,9 +206,7 @@ class _Ranked:
     ) -> tuple[Array, Array]:
         """TPR and FPR (R, K) at the corners, from how often each sorted row is drawn (None: once each)."""
         curves = []
-        for counts, weights, ends in zip(
-            (member_counts, nonmember_counts), self._weights, self._ends, strict=True
-        ):
+        for counts, weights, ends in zip((member_counts, nonmember_counts), self._weights, self._ends, strict=True):
             if counts is None:
                 counts = np.ones((1, int(ends[-1])), dtype=np.int64)
             mass = counts if weights is None else counts * weights

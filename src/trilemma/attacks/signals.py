@@ -86,9 +86,7 @@ def _in_chunks(
         read(values[start : start + rows].astype(np.float64), labels[start : start + rows])
         for start in range(0, len(values), rows)
     ]
-    return Signals(
-        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Signals)}
-    )
+    return Signals(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Signals)})
 
 
 def _chunk_from_logits(logits: Array, labels: NDArray[np.int64]) -> Signals:
@@ -104,10 +102,8 @@ def _chunk_from_logits(logits: Array, labels: NDArray[np.int64]) -> Signals:
     # as the sum of the others.
     log_rest = np.log1p(-np.minimum(p, 0.75))
     log_rest[rows, top] = log_others - log_total
-    # log p_y = -log(1 + e^-phi) keeps the digits that log p_y loses when p_y is near 1.
     phi = shifted[rows, labels] - _log_sum_without(shifted, labels)
-    log_p_true = -np.logaddexp(0.0, -phi)
-    return _assemble(p, log_p, log_rest, log_p_true, phi, labels, top)
+    return _assemble(p, log_p, log_rest, phi, labels, top)
 
 
 def _chunk_from_probs(probs: Array, labels: NDArray[np.int64]) -> Signals:
@@ -118,20 +114,20 @@ def _chunk_from_probs(probs: Array, labels: NDArray[np.int64]) -> Signals:
     others = probs.copy()
     others[rows, labels] = 0.0
     phi = np.log(true + _SCALED_FLOOR) - np.log(others.sum(axis=1) + _SCALED_FLOOR)
-    return _assemble(probs, log_p, log_rest, log_p[rows, labels], phi, labels, probs.argmax(axis=1))
+    return _assemble(probs, log_p, log_rest, phi, labels, probs.argmax(axis=1))
 
 
 def _assemble(
     p: Array,
     log_p: Array,
     log_rest: Array,
-    log_p_true: Array,
     phi: Array,
     labels: NDArray[np.int64],
     predicted: NDArray[np.int64],
 ) -> Signals:
     rows = np.arange(len(p))
     floor = np.log(LOG_FLOOR)
+    log_p_true = log_p[rows, labels]
     rest_true = np.exp(log_rest[rows, labels])
     rest = np.maximum(log_rest, floor)
     others = p * rest

@@ -22,9 +22,10 @@ def audit_command(given: argparse.Namespace) -> int:
         raise InputError(f"{out} is the folder of a run: give another --out")
     if (out / "audit.json").exists():
         raise InputError(f"{out} holds an audit already: give another --out")
+    matched_by: Any
     if source.is_dir():
-        predictions, match = run_predictions(source), given.match
-        matched_by = match or ("class" if predictions.groups is None else "class,group")
+        predictions = run_predictions(source)
+        matched_by = given.match or ("class" if predictions.groups is None else "class,group")
     elif source.exists():
         predictions, matched_by = Predictions.load(source), given.match
     else:

@@ -21,7 +21,7 @@ def quickstart_command(given: argparse.Namespace) -> int:
     data = load_data("digits-s", skew=SKEW)
     rows: list[tuple[str, Run]] = []
     print(
-        f"Real handwritten digits, {len(data.train)} to train on and {len(data.test.labels)} to test on; odd digits are "
+        f"Real handwritten digits, {len(data.train)} to train on and {len(data.test)} to test on; odd digits are "
         f"mostly in colour, even ones mostly gray ({SKEW:.0%}), the test set is half and half."
     )
     for private in (False, True):

@@ -15,6 +15,22 @@ from trilemma.training.loop import Execution
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe
 from trilemma.trial.train import Stopped, train
 
+_OVERRIDES = (
+    "techniques",
+    "model",
+    "epsilon",
+    "delta",
+    "allow_large_delta",
+    "clipping_norm",
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "views",
+    "seed",
+    "secret_noise",
+)
+"""Options that stand for keys of a recipe."""
+
 
 def train_command(given: argparse.Namespace) -> int:
     recipe = recipe_of(given)
@@ -70,7 +86,5 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
             overrides[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             overrides[key.strip()] = text
-    named = ("techniques", "model", "epsilon", "delta", "allow_large_delta", "clipping_norm", "batch_size")
-    named += ("epochs", "learning_rate", "views", "seed", "secret_noise")
-    overrides |= {name: getattr(given, name) for name in named if getattr(given, name) is not None}
+    overrides |= {name: getattr(given, name) for name in _OVERRIDES if getattr(given, name) is not None}
     return load_recipe(given.recipe or default_recipe_name(given.data), **overrides)

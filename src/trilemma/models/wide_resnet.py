@@ -54,7 +54,8 @@ class Block(nn.Module):
             skip = self.conv_skip(pad_same(self.act_skip(images), 1, self.stride))
         out = self.conv1(pad_same(self.act1(images), 3, self.stride))
         out = self.conv2(pad_same(self.act2(out), 3, 1))
-        return out + skip
+        added: Tensor = out + skip
+        return added
 
 
 class WideResNet(nn.Module):

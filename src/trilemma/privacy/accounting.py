@@ -15,6 +15,7 @@ The numbers hold for true Poisson draws only.  For shuffled or fixed-size batche
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterator
@@ -33,7 +34,14 @@ Accountant = Literal["pld", "rdp"]
 LARGEST_NOISE_MULTIPLIER = 10_000.0
 """Calibration gives up here: a target that needs more noise than this is out of reach."""
 
-_CELL = 1e-4  # width of the cells in which privacy losses are rounded up: finer is tighter and slower
+_FINE, _COARSE = 1e-4, 1e-3  # widths of the cells in which privacy losses are rounded up
+
+
+def _cell(noise_multiplier: float) -> float:
+    """Fine cells where they matter: with little noise the losses are so spread out that they take many seconds and
+    change epsilon by less than 0.0005."""
+    return _FINE if noise_multiplier >= 1.5 else _COARSE
+
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Event:
         check_delta(delta)
         if self.updates == 0:
             return 0.0
-        return _epsilon(self, delta, accountant, _CELL)
+        return _epsilon(self, delta, accountant, _cell(self.noise_multiplier))
 
     def to_dict(self) -> dict[str, Any]:
         return {"mechanism": "poisson-sampled gaussian", **asdict(self)}
@@ -146,7 +154,7 @@ def noise_multiplier(
         raise InputError(f"updates must be at least 1, not {updates}")
     q = sampling_probability(batch_size, examples)
     sigma = _guess(epsilon, delta, q, updates)
-    search_cell = min(max(_CELL, _CELL * epsilon), 10 * _CELL)
+    search_cell = min(max(_FINE, _FINE * epsilon), _COARSE)
 
     def excess(log_sigma: float, cell: float = search_cell) -> float:
         spent = _epsilon(Event(q, math.exp(log_sigma), updates), delta, accountant, cell)
@@ -165,7 +173,7 @@ def noise_multiplier(
     root = brentq(excess, low, high, xtol=2e-5)
     # The root may lie on either side: step up until the fine accountant agrees that the target is met.
     step = 0.0
-    while excess(math.log(sigma := _round_up(math.exp(root + step), 4)), _CELL) > 0:
+    while excess(math.log(sigma := _round_up(math.exp(root + step), 4)), _cell(sigma)) > 0:
         step += 5e-5
     return sigma
 
@@ -205,6 +213,7 @@ def sampling_probability(batch_size: int, examples: int) -> float:
     return batch_size / examples
 
 
+@functools.lru_cache(maxsize=4096)  # a pure function of numbers; the trials of a study ask for the same ones
 def _epsilon(event: Event, delta: float, accountant: Accountant, cell: float) -> float:
     import dp_accounting
     from dp_accounting.pld import PLDAccountant

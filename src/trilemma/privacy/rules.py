@@ -43,7 +43,7 @@ def _convolution_weight(
     costs (8x8 images) are they unfolded, for one batched matrix product.
     """
     # A string as padding may pad one side more than the other; only numbers reach this point (see `unsupported`).
-    padding = list(layer.padding)
+    padding = tuple(int(side) for side in layer.padding)
     patches = weight[0].numel() * output_gradients[0, 0].numel() * (len(inputs) // examples)
     if patches <= _SMALL and layer.groups == 1:
         columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)

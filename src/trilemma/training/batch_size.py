@@ -7,9 +7,10 @@ A trial may spend ``epochs * N`` examples.  A batch of B leaves T = epochs * N /
 budget; of batches within 1 % of the least the smallest, since it leaves the most updates.  For a fixed number of
 examples this noise falls as B grows (De et al. 2022, TAN: Sander et al. 2023), at first fast and then hardly.
 
-**Without a budget**: the simple noise scale tr(Sigma) / |G|^2 of McCandlish et al. 2018, above which a larger batch buys
+**Without a budget**: the simple noise scale tr(Sigma) / |G|^2 of McCandlish et al. 2018, above which more examples buy
 little: measured from the squared norms of gradients of two batch sizes (their appendix A.1) after a short warm-up on a
-copy, rounded to a power of two, and kept between the baseline's batch and the one that leaves ``fewest_updates``.
+copy, rounded to a power of two, and kept between the baseline's batch and the one that leaves
+``fewest_updates``.
 
 The learning rate is scaled by B / baseline's B in both cases (Goyal et al. 2017): the distance that T updates can go
 stays the same.

@@ -26,6 +26,21 @@ TECHNIQUES = {
 
 Schedule = Literal["constant", "cosine"]
 
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "batch_size": (1, None),
+    "fewest_updates": (1, None),
+    "warmup": (0, 1),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, None),
+    "label_smoothing": (0, 0.9999),
+    "norm_groups": (1, None),
+    "views": (1, None),
+    "average_decay": (0, 1),
+    "sharpness_radius": (0, None),
+    "evaluations": (1, None),
+    "seed": (0, 2**63 - 1),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -98,26 +113,9 @@ class Recipe:
             raise InputError("delta without epsilon is no budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
             raise InputError(f"delta must lie in (0, 1), not {self.delta}; 1e-5 is usual")
-        for name, low, high in (
-            ("clipping_norm", 0, None),
-            ("epochs", 0, None),
-            ("learning_rate", 0, None),
-        ):
-            _check(name, getattr(self, name), low, high, open_low=True)
-        for name, low, high in (
-            ("batch_size", 1, None),
-            ("fewest_updates", 1, None),
-            ("warmup", 0, 1),
-            ("momentum", 0, 0.9999),
-            ("weight_decay", 0, None),
-            ("label_smoothing", 0, 0.9999),
-            ("norm_groups", 1, None),
-            ("views", 1, None),
-            ("average_decay", 0, 1),
-            ("sharpness_radius", 0, None),
-            ("evaluations", 1, None),
-            ("seed", 0, 2**63 - 1),
-        ):
+        for name in ("clipping_norm", "epochs", "learning_rate"):
+            _check(name, getattr(self, name), 0, None, open_low=True)
+        for name, (low, high) in _RANGES.items():
             _check(name, getattr(self, name), low, high)
         if self.shift is not None:
             _check("shift", self.shift, 0, None)

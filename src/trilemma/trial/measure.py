@@ -30,7 +30,7 @@ def predictions_of(data: Dataset, train: Logits, test: Logits) -> Predictions:
         logits=np.concatenate([train, test]),
         labels=np.concatenate([data.train.labels, data.test.labels]),
         member=np.arange(len(train) + len(test)) < len(train),
-        groups=np.concatenate([data.train.groups, data.test.groups]) if grouped else None,  # type: ignore[list-item]
+        groups=np.concatenate([data.train.groups, data.test.groups]) if grouped else None,
         group_names=data.group_names if grouped else None,
         sources=np.concatenate([np.arange(len(train)), _sources(data)]),
     )
@@ -183,7 +183,7 @@ def write_signals(path: Path, data: Dataset, logits: Logits, found: Audit) -> No
 
     count, total = len(data.train), len(logits)
     grouped = data.train.groups is not None and data.test.groups is not None
-    groups = np.concatenate([data.train.groups, data.test.groups]) if grouped else None  # type: ignore[list-item]
+    groups = np.concatenate([data.train.groups, data.test.groups]) if grouped else None
     signals = found.signals
     table = pa.table(
         {

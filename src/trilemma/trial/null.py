@@ -1,8 +1,9 @@
 """The check that can fail: a classifier that never saw the members must look like one to every attack.
 
 Half of the matched non-members, which are like the members in their mix of class and group, train a ridge classifier
-on pixels; it is then audited with the members as members and the other half as non-members, none of which it saw.  If an interval of its AUC misses 1/2, members and non-members
-differ in something other than membership, and the audit's AUC would not mean leakage.
+on pixels; it is then audited with the members as members and the other half as non-members, none of which it saw.
+If an interval of its AUC misses 1/2, members and non-members differ in something other than membership, and the
+audit's AUC would not mean leakage.
 """
 
 from __future__ import annotations

@@ -1,0 +1,235 @@
+"""An audit puts the attacks together: right numbers in the right places, and a check that can fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trilemma.attacks import (
+    Predictions,
+    audit,
+    match_predictions,
+    measure,
+    membership_probability,
+    null_check,
+    read_signals,
+)
+from trilemma.errors import InputError
+
+THRESHOLDS = ("threshold", "threshold-entropy")
+
+
+def predictions(leak: float = 1.0, rows: int = 800, seed: int = 0, **changes: Any) -> Predictions:
+    rng = np.random.default_rng(seed)
+    labels, member = rng.integers(0, 3, rows), np.arange(rows) < rows // 2
+    logits = rng.normal(size=(rows, 3))
+    logits[np.arange(rows), labels] += 1 + leak * member
+    fields: dict[str, Any] = {"logits": logits, "labels": labels, "member": member, **changes}
+    return Predictions(**fields)
+
+
+def shifted(rows: int = 2000) -> Predictions:
+    """No memory at all, but members are mostly of the group that the model finds easy; non-members half and half."""
+    rng = np.random.default_rng(0)
+    member = np.arange(rows) < rows // 2
+    groups = np.where(rng.random(rows) < np.where(member, 0.9, 0.5), 1, 0)
+    logits = rng.normal(size=(rows, 2))
+    labels = np.arange(rows) % 2
+    logits[np.arange(rows), labels] += 3 * groups
+    return Predictions(logits=logits, labels=labels, member=member, groups=groups, group_names=("gray", "colour"))
+
+
+def test_all_four_attacks_and_the_contract() -> None:
+    given = predictions(groups=np.arange(800) % 2, group_names=("gray", "colour"))
+    steps = []
+    found = audit(given, resamples=60, progress=lambda *step: steps.append(step))
+    assert list(found.attacks) == ["threshold", "threshold-entropy", "mlp", "rf"]
+    for name, result in found.attacks.items():
+        assert set(result) == {"auc", "advantage", "tpr_at_fpr", "interval"}
+        assert result["auc"] == pytest.approx(float(measure(found.scores[name], given.member).auc))
+        assert result["auc"] > 0.6
+    assert list(found.by_class) == ["0", "1", "2"]
+    assert found.by_group is not None
+    assert list(found.by_group) == ["gray", "colour"]
+    gray = np.arange(800) % 2 == 0
+    part = found.by_group["gray"]
+    assert (part["members"], part["nonmembers"]) == (200, 200)
+    expected = measure(found.scores["rf"][gray], given.member[gray]).auc
+    assert part["attacks"]["rf"]["auc"] == pytest.approx(float(expected))
+    low, high = part["attacks"]["rf"]["interval"]["auc"]
+    assert low < expected < high
+    assert (found.members, found.nonmembers) == (400, 400)
+    np.testing.assert_array_equal(
+        found.membership_probability, membership_probability(found.signals.loss, given.member)
+    )
+    assert found.auc == max(result["auc"] for result in found.attacks.values())
+    assert [step[0] for step in steps][-1] == "done"
+    assert [step[1] for step in steps] == list(range(6))
+    json.dumps([found.attacks, found.by_class, found.by_group], allow_nan=False)
+
+
+def test_the_strongest_may_be_below_a_half() -> None:
+    found = audit(predictions(leak=-1.5), attacks=THRESHOLDS, resamples=20)
+    assert found.auc < 0.4
+    assert abs(found.auc - 0.5) == max(abs(result["auc"] - 0.5) for result in found.attacks.values())
+
+
+def test_an_audit_is_its_seed() -> None:
+    given = predictions(rows=200)
+    some = ("threshold", "rf")
+    one, same, other = (audit(given, attacks=some, resamples=20, seed=seed) for seed in (0, 0, 1))
+    assert one.attacks == same.attacks
+    assert one.by_class == same.by_class
+    assert one.attacks != other.attacks
+    # One attack alone gives what it gives among the others.
+    assert audit(given, attacks=["rf"], resamples=20).attacks["rf"] == one.attacks["rf"]
+
+
+def test_too_few_is_said() -> None:
+    labels = np.zeros(800, dtype=int)
+    labels[:60] = 1
+    labels[790:] = 1
+    found = audit(predictions(labels=labels), attacks=THRESHOLDS, resamples=20)
+    assert found.by_class["1"] == {"members": 60, "nonmembers": 10, "too_few": True}
+    assert found.by_class["2"] == {"members": 0, "nonmembers": 0, "too_few": True}
+    assert "attacks" in found.by_class["0"]
+
+
+def test_rows_without_weight_count_nowhere() -> None:
+    given = predictions()
+    drop = np.arange(800) % 4 == 0
+    weights = np.where(drop, 0.0, 1.0)
+    assert given.logits is not None
+    spoiled = np.where(drop[:, None], 50 * np.eye(3)[given.labels], given.logits)
+    fields = {"labels": given.labels, "member": given.member}
+    found = audit(Predictions(logits=spoiled, weights=weights, **fields), attacks=THRESHOLDS, resamples=20)
+    kept = audit(
+        Predictions(logits=given.logits[~drop], **{n: v[~drop] for n, v in fields.items()}),
+        attacks=THRESHOLDS,
+        resamples=20,
+    )
+    for name in THRESHOLDS:
+        assert found.attacks[name]["auc"] == pytest.approx(kept.attacks[name]["auc"])
+    assert (found.members, found.nonmembers) == (300, 300)
+    assert len(found.signals) == len(found.membership_probability) == 800
+    assert found.by_class["0"]["members"] == kept.by_class["0"]["members"]
+
+
+@pytest.mark.parametrize("attack", ["threshold", "mlp", "rf"])
+def test_matching_takes_the_shift_out(attack: str) -> None:
+    # The shift alone gives an AUC of about 0.7; matched, the truth is 1/2, with a deviation of about 0.016.
+    given = shifted()
+    naive = audit(given, attacks=[attack], resamples=20)
+    matched = audit(given, attacks=[attack], match="class,group", resamples=20)
+    assert naive.auc > 0.62
+    assert matched.auc == pytest.approx(0.5, abs=0.07)
+    assert matched.match is not None
+    assert not matched.match.trivial
+
+
+def test_the_check_fails_on_a_shift_and_passes_without() -> None:
+    failed = null_check(audit(shifted(), attacks=THRESHOLDS))
+    assert not failed.passed
+    assert failed.level == pytest.approx(0.975)
+    assert not any(low <= 0.5 <= high for low, high in failed.intervals.values())
+    assert null_check(audit(shifted(), attacks=THRESHOLDS, match="class,group")).passed
+    assert not null_check(audit(predictions(leak=0.5), attacks=THRESHOLDS)).passed
+
+
+def test_the_check_raises_few_false_alarms() -> None:
+    # 150 audits without a leak: at most 5 % fail, so 7.5; more than 20 have a probability of 2e-5.
+    alarms = sum(
+        not null_check(audit(predictions(0.0, 240, seed), attacks=THRESHOLDS, resamples=200)).passed
+        for seed in range(150)
+    )
+    assert alarms <= 20
+
+
+def test_the_check_needs_resamples_for_its_level() -> None:
+    found = audit(predictions(), attacks=THRESHOLDS, resamples=50)
+    with pytest.raises(InputError, match="at least 80"):
+        null_check(found)
+    with pytest.raises(InputError, match="false_alarm"):
+        null_check(found, false_alarm=0)
+
+
+def test_matching_keeps_the_rows_and_weighs_them() -> None:
+    # 20 pictures tested in both groups: of each pair one copy counts.
+    member = np.arange(100) < 60
+    groups = np.r_[np.repeat([0, 1], [45, 15]), np.tile([0, 1], 20)]
+    sources = np.r_[np.arange(60), np.repeat(np.arange(20), 2)]
+    given = Predictions(
+        logits=np.zeros((100, 2)), labels=np.zeros(100, int), member=member, groups=groups, sources=sources
+    )
+    weighted, match = match_predictions(given)
+    assert weighted.weights is not None
+    assert len(weighted) == 100
+    assert weighted.weights[:60].tolist() == [1.0] * 60
+    counted = weighted.weights[60:] > 0
+    assert counted.reshape(20, 2).sum(axis=1).tolist() == [1] * 20
+    assert groups[60:][counted].tolist().count(0) == 15
+    np.testing.assert_array_equal(np.flatnonzero(counted), match.indices)
+
+
+def test_members_without_counterpart_are_left_out() -> None:
+    given = predictions(labels=np.where(np.arange(800) < 100, 2, np.arange(800) % 2))
+    weighted, match = match_predictions(given, "class")
+    assert weighted.weights is not None
+    assert (weighted.weights[:100] == 0).all()
+    assert match.uncovered_cells == ((2, -1),)
+    assert match.uncovered == pytest.approx(0.25)
+
+
+def test_equal_mixes_need_no_weights() -> None:
+    given = predictions(labels=np.arange(800) % 2)
+    weighted, match = match_predictions(given, "class")
+    assert match.trivial
+    assert weighted is given
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"attacks": ["lira"]}, "unknown attack lira: choose from threshold"),
+        ({}, {"attacks": []}, "none given"),
+        ({}, {"attacks": ["rmia"]}, "reference_logits"),
+        ({}, {"match": "class,group"}, "needs groups"),
+        ({}, {"match": "group"}, "class or class,group"),
+        ({"weights": np.ones(800)}, {"match": "class"}, "one of the two"),
+        ({}, {"resamples": 1}, "resamples"),
+    ],
+)
+def test_bad_input_is_refused(changes: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        audit(predictions(**changes), **{"attacks": THRESHOLDS, **options})
+
+
+def test_rmia_joins_where_there_are_references() -> None:
+    given = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
+    found = audit(given, resamples=20)
+    assert list(found.attacks)[-1] == "rmia"
+
+
+def test_probabilities_can_be_audited() -> None:
+    given = predictions()
+    assert given.logits is not None
+    probs = np.exp(given.logits) / np.exp(given.logits).sum(axis=1, keepdims=True)
+    same = Predictions(probs=probs, labels=given.labels, member=given.member)
+    np.testing.assert_allclose(read_signals(same).loss, read_signals(given).loss)
+    one, other = (audit(p, attacks=THRESHOLDS, resamples=20).auc for p in (given, same))
+    assert one == pytest.approx(other)
+
+
+@pytest.mark.parametrize("room", ["attacks", "fairness", "harmonic"])
+def test_importing_a_room_waits_for_nothing(room: str) -> None:
+    program = (
+        f"import sys, trilemma.{room}; "
+        "print([m for m in ('torch', 'sklearn', 'fairlearn', 'pyarrow', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

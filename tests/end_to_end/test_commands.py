@@ -1,0 +1,214 @@
+"""The commands as a user runs them: what they print, leave and refuse."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trilemma.cli.main import main
+
+SMALL = ["--limit", "150", "--test-limit", "80", "--model", "convnet-4", "--batch-size", "25", "--epochs", "2"]
+SMALL += ["--set", "evaluations=2", "--set", "norm_groups=2", "--device", "cpu"]
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must end with one line and exit status 2."""
+
+    def check(*arguments, says):
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in arguments])
+        assert caught.value.code == 2
+        out, err = capsys.readouterr()
+        line = err.strip().splitlines()
+        assert len(line) == 1, err
+        assert re.search(says, line[0]), line[0]
+        assert "Traceback" not in err
+        return out
+
+    return check
+
+
+def test_train_then_audit(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"privacy +ε [\d.]+ at δ 1e-05", said)
+    assert "not covered by any guarantee" in said
+    assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", said)
+    result = json.loads((out / "result.json").read_text())
+    assert main(["audit", str(out), "--out", str(tmp_path / "audit")]) == 0
+    again = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert again["attacks"]["threshold"]["auc"] == pytest.approx(result["attacks"]["threshold"]["auc"], abs=1e-6)
+    assert again["attacks_naive"]["rf"]["auc"] == pytest.approx(result["attacks_naive"]["rf"]["auc"], abs=1e-6)
+
+
+def test_audit_of_a_strangers_predictions(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    member = np.arange(600) < 300
+    labels = rng.integers(0, 3, 600)
+    logits = rng.normal(size=(600, 3)) + np.eye(3)[labels] * (1 + 2 * member[:, None])
+    np.savez(tmp_path / "p.npz", logits=logits, labels=labels, member=member)
+    assert main(["audit", str(tmp_path / "p.npz"), "--out", str(tmp_path / "a"), "--attacks", "threshold"]) == 0
+    assert "non-members as given" in capsys.readouterr().out
+    assert json.loads((tmp_path / "a" / "audit.json").read_text())["attacks"]["threshold"]["auc"] > 0.7
+
+
+def test_calibrate_and_epsilon_are_inverse(capsys):
+    mechanism = ["--batch-size", "4096", "--updates", "875", "--examples", "50000"]
+    assert main(["calibrate", "--epsilon", "1", *mechanism]) == 0
+    sigma = float(capsys.readouterr().out)
+    assert sigma == pytest.approx(9.128, rel=0.005)
+    assert main(["epsilon", "--noise-multiplier", str(sigma), *mechanism]) == 0
+    assert 0.995 < float(capsys.readouterr().out) <= 1.0
+
+
+def test_data_lists_what_can_be_trained_on(capsys):
+    assert main(["data"]) == 0
+    assert {"digits", "digits-s", "cifar10", "celeba"} <= set(re.findall(r"^[\w-]+", capsys.readouterr().out, re.M))
+
+
+def test_refused_arguments_leave_nothing(tmp_path, refused):
+    out = tmp_path / "run"
+    train = ["train", "--out", out]
+    refused("trian", says="did you mean train")
+    refused("train", says="--out")
+    refused(*train, "--epsilonn", "3", says="did you mean --epsilon")
+    refused(*train, "--data", "digit", says="unknown data 'digit'.*digits")
+    refused(*train, "--model", "resnet", says="unknown model 'resnet'")
+    refused(*train, "--model", "wrn-15-4", says="6 n \\+ 4")
+    refused(*train, "--techniques", "gn,xx", says="unknown technique 'xx'")
+    refused(*train, "--recipe", "nope", says="no recipe 'nope'")
+    refused(*train, "--set", "epocs=3", says="unknown recipe key 'epocs'.*epochs")
+    refused(*train, "--epsilon", "0", says="epsilon must be positive")
+    refused(*train, "--epsilon", "-1", says="epsilon must be positive")
+    refused(*train, "--epsilon", "nan", says="epsilon must be positive")
+    refused(*train, "--epsilon", "1e-9", says="out of reach")
+    refused(*train, "--epsilon", "x", says="invalid float")
+    refused(*train, "--epsilon", "8", "--delta", "0", says="delta must lie")
+    refused(*train, "--epsilon", "8", "--delta", "1", says="delta must lie")
+    refused(*train, "--epsilon", "8", "--delta", "0.01", says="1/N or more")
+    refused(*train, "--batch-size", "5000", says="larger than the data")
+    refused(*train, "--skew", "0.9", says="skew")
+    refused(*train, "--data", "digits-s", "--skew", "0.3", says="0.5")
+    refused(*train, "--device", "cuda:9", says="cannot use the device")
+    refused(*train, "--track", "99999", says="cannot track")
+    refused("epsilon", "--noise-multiplier", "0", "--batch-size", "4", "--updates", "3", "--examples", "9", says="noise")
+    refused("epsilon", "--noise-multiplier", "1", "--batch-size", "40", "--updates", "3", "--examples", "9", says="larger")
+    refused("calibrate", "--epsilon", "0", "--batch-size", "4", "--updates", "3", "--examples", "9", says="epsilon must")
+    assert not out.exists()
+
+
+def picture(path, size=8, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(path)
+
+
+def test_refused_data_leave_nothing(tmp_path, refused):
+    out = tmp_path / "run"
+
+    def train(data, says):
+        refused("train", "--data", data, "--out", out, says=says)
+
+    (tmp_path / "empty").mkdir()
+    train(tmp_path / "empty", "empty")
+    picture(tmp_path / "one/train/cat/a.png")
+    picture(tmp_path / "one/test/cat/a.png")
+    train(tmp_path / "one", "class")
+    for kind in ("cat", "dog"):
+        for part in ("train", "test"):
+            picture(tmp_path / f"mixed/{part}/{kind}/a.png", 8)
+            picture(tmp_path / f"mixed/{part}/{kind}/b.png", 12)
+            picture(tmp_path / f"broken/{part}/{kind}/a.png")
+            (tmp_path / f"broken/{part}/{kind}/b.png").write_bytes(b"no picture")
+    train(tmp_path / "mixed", r"(a|b)\.png")
+    train(tmp_path / "broken", r"b\.png")
+    images = np.zeros((20, 8, 8), np.uint8)
+    np.savez(tmp_path / "short.npz", images=images, labels=np.arange(19) % 2)
+    train(tmp_path / "short.npz", "19")
+    np.savez(tmp_path / "pickled.npz", images=images, labels=np.array([{"a": 1}] * 20, dtype=object))
+    train(tmp_path / "pickled.npz", "object|pickle")
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (400000000, 8, 8), }"
+        header += b" " * (117 - len(header)) + b"\n"
+        file.writestr("images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(10**6))
+        file.writestr("labels.npy", b"")
+    train(tmp_path / "bomb.npz", "GiB|memory|large|bytes")
+    assert not out.exists()
+
+
+def test_refused_predictions_leave_nothing(tmp_path, refused):
+    out = tmp_path / "audit"
+    good = {"logits": np.zeros((100, 3)), "labels": np.zeros(100, int), "member": np.arange(100) < 50}
+
+    def audit(says, **changes):
+        np.savez(tmp_path / "p.npz", **{k: v for k, v in (good | changes).items() if v is not None})
+        refused("audit", tmp_path / "p.npz", "--out", out, says=says)
+
+    audit("nan|finite", logits=np.full((100, 3), np.nan))
+    audit("sum", logits=None, probs=np.full((100, 3), 0.5))
+    audit("member", member=np.ones(100, bool))
+    audit("label", labels=np.full(100, 3))
+    audit("label", labels=np.full(100, -1))
+    audit("99", labels=np.zeros(99, int))
+    audit("member", member=None)
+    audit("object|pickle", labels=np.array([None] * 100, dtype=object))
+    refused("audit", tmp_path / "nowhere.npz", "--out", out, says="there is no")
+    refused("audit", tmp_path, "--out", out, says="config.json")
+    (tmp_path / "p.npz").write_bytes(b"PK\x03\x04 cut")
+    refused("audit", tmp_path / "p.npz", "--out", out, says="p.npz")
+    assert not out.exists()
+
+
+def test_no_right_to_write(tmp_path, refused):
+    (tmp_path / "file").write_text("mine")
+    refused("train", *SMALL, "--out", tmp_path / "file", says="is a file")
+    refused("train", *SMALL, "--out", tmp_path / "file" / "below", says="cannot write")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_another_recipes_folder_is_left_alone(tmp_path, refused, capsys):
+    assert main(["train", *SMALL, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    refused("train", *SMALL, "--seed", "1", "--out", tmp_path / "run", says="another recipe")
+    refused("audit", tmp_path / "run", "--out", tmp_path / "run", says="is the folder of a run")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_full_disk_ends_with_one_line(tmp_path, refused, monkeypatch):
+    from trilemma.training import checkpoints
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    refused("train", *SMALL, "--out", tmp_path / "run", says="No space left.*start again to go on")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-m", "trilemma.cli.main", "train", *SMALL, "--out", str(tmp_path / "run")]
+    command[command.index("--epochs") + 1] = "400"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "note: went on from update" in done.stdout

@@ -1,0 +1,99 @@
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trilemma.errors import InputError
+from trilemma.training.recipe import NAMED, TECHNIQUES, Recipe, default_recipe_name, load_recipe, parse_techniques
+
+recipes = st.builds(
+    Recipe,
+    techniques=st.lists(st.sampled_from(sorted(TECHNIQUES)), unique=True).map(tuple),
+    epsilon=st.none() | st.floats(0.01, 100),
+    batch_size=st.integers(1, 10_000),
+    learning_rate=st.floats(1e-6, 100),
+    norm_first=st.none() | st.booleans(),
+    secret_noise=st.booleans(),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(recipes)
+def test_a_recipe_survives_toml_and_json(recipe):
+    assert Recipe.from_dict(tomllib.loads(recipe.to_toml())) == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert Recipe.from_dict(recipe.to_dict()).fingerprint == recipe.fingerprint
+
+
+@settings(deadline=None, max_examples=60)
+@given(recipes, recipes)
+def test_fingerprints_differ_exactly_where_recipes_do(one, other):
+    assert (one == other) == (one.fingerprint == other.fingerprint)
+
+
+def test_a_recipe_file_is_read_back(tmp_path):
+    recipe = Recipe(model="wrn-10-1", techniques=("sat", "gn"), epsilon=3.0, schedule="cosine")
+    (tmp_path / "r.toml").write_text(recipe.to_toml())
+    assert load_recipe(tmp_path / "r.toml") == recipe
+
+
+def test_tables_for_a_budget_count_only_with_one(tmp_path):
+    (tmp_path / "r.toml").write_text("batch_size = 8\n[with_budget]\nbatch_size = 16\n[without_budget]\nepochs = 3\n")
+    ordinary, private = load_recipe(tmp_path / "r.toml"), load_recipe(tmp_path / "r.toml", epsilon=1.0)
+    assert (ordinary.batch_size, ordinary.epochs) == (8, 3)
+    assert (private.batch_size, private.epochs) == (16, Recipe().epochs)
+    assert load_recipe(tmp_path / "r.toml", epsilon=1.0, batch_size=4).batch_size == 4
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("epsilon", [None, 8.0])
+def test_named_recipes_load(name, epsilon):
+    assert load_recipe(name, epsilon=epsilon, techniques="all").private == (epsilon is not None)
+
+
+def test_every_data_set_has_a_recipe():
+    assert {default_recipe_name(d) for d in ("digits-s", "cifar10s", "celeba", "some/folder")} <= set(NAMED)
+
+
+def test_techniques_come_in_the_papers_order():
+    assert parse_techniques("sat, gn,OBS gn") == ("obs", "gn", "sat")
+    assert parse_techniques("all") == tuple(TECHNIQUES)
+    assert parse_techniques("none") == parse_techniques("bl") == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"bath_size": 3}, "did you mean 'batch_size'"),
+        ({"batch_size": "3"}, "must be a int"),
+        ({"batch_size": True}, "must be a int"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"epsilon": 0.0}, "positive and finite"),
+        ({"epsilon": -1.0}, "positive and finite"),
+        ({"epsilon": float("nan")}, "positive and finite"),
+        ({"epsilon": float("inf")}, "positive and finite"),
+        ({"epsilon": 1.0, "delta": 0.0}, "delta must lie"),
+        ({"epsilon": 1.0, "delta": 1.0}, "delta must lie"),
+        ({"delta": 1e-5}, "without epsilon"),
+        ({"techniques": ["gm"]}, "unknown technique 'gm'"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"schedule": "step"}, "schedule"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_values_are_one_clear_line(values, says):
+    with pytest.raises(InputError, match=says) as caught:
+        Recipe.from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["batch_size = ", "[with_budget]\nnonsense = 1", "with_budget = 3"])
+def test_bad_files(tmp_path, text):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(InputError):
+        load_recipe(tmp_path / "r.toml")
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        load_recipe("digit")

@@ -1,0 +1,287 @@
+"""What one update does, against a slow account of it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trilemma.errors import InputError, PrivacyError
+from trilemma.privacy.plan import Plan
+from trilemma.training import batch_size as obs
+from trilemma.training.averaging import update_average
+from trilemma.training.loop import Execution, Training
+from trilemma.training.recipe import Recipe
+from trilemma.training.sharpness import perturbed
+
+
+def train(data, physical=None, updates=4, network=None, **values):
+    recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "norm_groups": 2} | values)
+    training = Training(recipe, data, Execution("cpu", physical, "float32"), network)
+    list(training.run_updates(updates))
+    return training
+
+
+@pytest.fixture
+def almost_no_noise(monkeypatch):
+    """The noise at a millionth of what the budget needs (the accounting is not looked at here)."""
+    real = Plan.calibrated.__func__
+
+    def calibrated(cls, **values):
+        plan = real(cls, **values)
+        return Plan(plan.examples, plan.batch_size, plan.updates, plan.clipping_norm, 1e-9)
+
+    monkeypatch.setattr(Plan, "calibrated", classmethod(calibrated))
+
+
+def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
+    """Guards: unclipped gradient mixed in; division by the drawn batch; last physical batch dropped."""
+    training = train(digits, updates=0, epsilon=8.0, techniques=("gn", "ws"), clipping_norm=0.3, physical=5)
+    state = training.state
+    sampling = torch.Generator()
+    sampling.set_state(state.sampling.get_state())
+    model, before = state.model, {n: p.detach().clone() for n, p in state.model.named_parameters()}
+    rows = torch.nonzero(torch.rand(96, dtype=torch.float64, generator=sampling) < 24 / 96).squeeze(1)
+    total = {n: torch.zeros_like(p) for n, p in before.items()}
+    for row in rows.tolist():
+        image = torch.tensor(digits.train.images[row : row + 1]).float() / 255
+        image = (image - digits.mean[0]) / digits.deviation[0]
+        loss = nn.functional.cross_entropy(model(image), torch.tensor(digits.train.labels[row : row + 1]))
+        gradient = dict(zip(before, torch.autograd.grad(loss, list(model.parameters())), strict=True))
+        norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+        for name, g in gradient.items():
+            total[name] += g * min(1.0, 0.3 / norm)
+    training.step()
+    for name, p in model.named_parameters():
+        expected = before[name] - training.recipe.learning_rate * total[name] / 24
+        assert torch.allclose(p, expected, atol=2e-6), name
+
+
+@pytest.mark.parametrize("techniques", [(), ("gn", "pa", "sat"), ("gn", "ws", "sat")])
+def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, techniques):
+    """Guards: DP-SAT's perturbation added per physical batch; averaging per physical batch; noise per batch."""
+    runs = [
+        train(digits, physical, epsilon=8.0, techniques=techniques, sharpness_radius=0.3) for physical in (3, 7, 1000)
+    ]
+    first = runs[0].state.evaluation_weights()
+    for run in runs[1:]:
+        for name, value in run.state.evaluation_weights().items():
+            assert torch.allclose(first[name], value, atol=1e-5), name
+
+
+@pytest.mark.parametrize("techniques", [(), ("pa",), ("pa", "gn", "ws", "sat", "am")])
+def test_huge_noise_ruins_everything_that_is_released(digits, monkeypatch, techniques):
+    """Guards: a private wrapper built and then not used; averages that include an unprivatised step."""
+    real = Plan.calibrated.__func__
+
+    def calibrated(cls, **values):
+        plan = real(cls, **values)
+        return Plan(plan.examples, plan.batch_size, plan.updates, plan.clipping_norm, 1000.0)
+
+    monkeypatch.setattr(Plan, "calibrated", classmethod(calibrated))
+    training = train(digits, epsilon=8.0, techniques=techniques, updates=16, learning_rate=0.5, views=2)
+    right = training.logits(digits.train.images).argmax(1) == torch.tensor(digits.train.labels)
+    assert float(right.float().mean()) < 0.35  # chance is 0.1; by 1e-6 no blind classifier gets 34 of 96
+    start = train(digits, updates=0, epsilon=8.0, techniques=techniques, views=2)
+    moved = sum(
+        float((a - b).square().sum())
+        for a, b in zip(
+            training.state.evaluation_weights().values(), start.state.evaluation_weights().values(), strict=True
+        )
+    )
+    assert moved > 100
+
+
+def test_an_empty_draw_is_an_update_like_any_other(digits, monkeypatch):
+    """Guards: an empty draw crashes or is skipped."""
+    training = train(digits, updates=0, epsilon=8.0, techniques=("sat", "pa"))
+    monkeypatch.setattr(
+        Plan, "draw", lambda self, g: type(real)(torch.zeros(0, dtype=torch.int64), self.sampling_probability)
+    ) if (real := training.course.plan.draw(torch.Generator())) is not None else None
+    before = {n: p.detach().clone() for n, p in training.state.model.named_parameters()}
+    loss = training.step()
+    assert math.isnan(loss)
+    assert training.state.update == 1
+    assert training.epsilon_spent() > 0
+    assert all(not torch.equal(before[n], p) for n, p in training.state.model.named_parameters())
+
+
+def test_noise_is_never_repeated(digits, monkeypatch):
+    """Guards: generator reused; the same noise for two updates, parameters or purposes."""
+    seen = []
+    from trilemma.privacy import plan as plan_module
+
+    real = plan_module.add_gaussian_noise
+
+    def record(sums, **values):
+        noisy = real(sums, **values)
+        seen.append(torch.cat([(noisy[n] - sums[n]).flatten() for n in sums]))
+        return noisy
+
+    monkeypatch.setattr(plan_module, "add_gaussian_noise", record)
+    train(digits, epsilon=8.0, updates=6, techniques=("am", "sat"), views=2)
+    noise = torch.stack(seen).double()
+    assert noise.shape[0] == 6
+    count = noise.shape[1]
+    correlation = torch.corrcoef(noise) - torch.eye(6, dtype=torch.float64)
+    # Each of 15 correlations is about N(0, 1/count): one beyond 6 deviations happens by chance once in 3e7 runs.
+    assert float(correlation.abs().max()) < 6 / math.sqrt(count)
+
+
+def test_perturbed_restores_to_the_bit():
+    model = nn.Linear(5, 3)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    direction = {n: torch.randn_like(p) for n, p in before.items()}
+    with perturbed(model, direction, 0.37):
+        moved = torch.cat([(p.detach() - before[n]).flatten() for n, p in model.named_parameters()])
+        along = torch.cat([direction[n].flatten() for n in before])
+        assert float(moved.norm()) == pytest.approx(0.37, rel=1e-5)
+        assert float(moved @ along / along.norm()) == pytest.approx(0.37, rel=1e-5)
+    assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
+    with pytest.raises(ZeroDivisionError), perturbed(model, direction, 0.37):
+        raise ZeroDivisionError
+    assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
+    with perturbed(model, {n: torch.zeros_like(p) for n, p in before.items()}, 0.37):
+        assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
+
+
+def test_sam_takes_its_second_gradient_uphill_and_keeps_first_pass_statistics(digits):
+    plain, sharp = (train(digits, updates=1, techniques=t) for t in ((), ("sat",)))
+    a, b = plain.state.model.state_dict(), sharp.state.model.state_dict()
+    for name in a:
+        if "running" in name or "num_batches" in name:
+            assert torch.equal(a[name], b[name]), name
+    assert any(not torch.equal(a[n], b[n]) for n, _ in plain.state.model.named_parameters())
+    none = train(digits, updates=1, techniques=("sat",), sharpness_radius=0.0).state.model.state_dict()
+    assert all(torch.equal(a[n], none[n]) for n in a)
+
+
+def test_average_follows_its_formula():
+    average, weights = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    expected = 0.0
+    for update in range(1, 400):
+        update_average(average, weights, decay=0.9, update=update)
+        d = min(0.9, (1 + update) / (10 + update))
+        expected = d * expected + (1 - d)
+        assert float(average["w"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_momentum_and_decay_are_torchs(digits):
+    """torch.optim.SGD as an oracle for the descent."""
+    training = train(digits, updates=0, momentum=0.8, weight_decay=0.1, learning_rate=0.03, epochs=20.0)
+    model = training.state.model
+    twin = Training.build_network(training.recipe, digits).train()
+    twin.load_state_dict(model.state_dict())
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.03, momentum=0.8, weight_decay=0.1)
+    for _ in range(5):
+        gradient = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        for name, p in twin.named_parameters():
+            p.grad = gradient[name].clone()
+        optimizer.step()
+        training._descend(gradient, 0.03)
+    for (name, a), (_, b) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6), name
+
+
+class TestOptimalBatchSize:
+    def test_with_a_budget_it_has_the_least_noise_among_those_allowed(self):
+        limits = {"batch_size": 64, "epochs": 10, "examples": 10_000, "fewest_updates": 50}
+        choice = obs.with_budget(epsilon=4.0, delta=1e-5, **limits)
+        sizes = [int(s) for s in choice.weighed]
+        assert sizes == [64, 128, 256, 512, 1024]  # 2,048 would leave 48 updates
+        noise = list(choice.weighed.values())
+        assert noise == sorted(noise, reverse=True)
+        assert noise[sizes.index(choice.batch_size)] <= min(noise) * 1.01
+
+    def test_noise_scale_of_gradients_with_a_known_one(self):
+        generator = torch.Generator().manual_seed(3)
+        mean, deviation, dimension = 0.5, 2.0, 400
+        true = deviation**2 / mean**2  # per coordinate, so over all coordinates too
+
+        def squares(batch):
+            return [
+                float((mean + deviation / batch**0.5 * torch.randn(dimension, generator=generator)).square().sum())
+                for _ in range(400)
+            ]
+
+        assert obs.noise_scale(squares(4), squares(64), 4, 64) == pytest.approx(true, rel=0.05)
+
+    def test_without_signal_the_scale_is_infinite_and_the_batch_the_largest(self):
+        assert obs.noise_scale([16.0], [1.0], 1, 16) == math.inf
+        limits = {"batch_size": 8, "epochs": 2, "examples": 100, "fewest_updates": 4}
+        assert obs.without_budget(math.inf, **limits).batch_size == 32
+        assert obs.without_budget(11.0, **limits).batch_size == 8
+        assert obs.without_budget(13.0, **limits).batch_size == 16
+
+    def test_the_batch_never_shrinks_and_the_rate_follows_it(self, digits):
+        training = train(digits, updates=0, epsilon=8.0, techniques=("obs",), batch_size=12, fewest_updates=8)
+        factor = training.course.batch_size / 12
+        assert factor > 1
+        assert training.course.learning_rate == pytest.approx(training.recipe.learning_rate * factor)
+
+    def test_measuring_the_noise_scale_leaves_no_trace(self, digits):
+        a = train(digits, updates=0, techniques=("obs",)).state.model.state_dict()
+        b = train(digits, updates=0).state.model.state_dict()
+        assert all(torch.equal(a[n], b[n]) for n in b)
+
+
+class TestRefusals:
+    def test_batch_norm_with_a_budget(self, digits):
+        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
+        with pytest.raises(PrivacyError, match=r"1 is BatchNorm2d.*group norm"):
+            train(digits, network=network, epsilon=8.0)
+        train(digits, network=network, updates=1)
+
+    def test_a_batch_larger_than_the_data(self, digits):
+        with pytest.raises(InputError, match="larger than the data"):
+            train(digits, batch_size=97)
+
+    def test_delta_of_one_over_n(self, digits):
+        with pytest.raises(PrivacyError, match="1/N or more"):
+            train(digits, epsilon=8.0, delta=0.011)
+        train(digits, epsilon=8.0, delta=0.011, allow_large_delta=True, updates=1)
+
+    def test_a_budget_out_of_reach(self, digits):
+        with pytest.raises(InputError, match="out of reach"):
+            train(digits, epsilon=1e-9)
+
+    def test_a_training_that_diverges(self, digits):
+        training = train(digits, learning_rate=1e30, updates=8)
+        with pytest.raises(InputError, match="diverged"):
+            training.logits(digits.test.images)
+
+    def test_a_device_that_is_not_there(self, digits):
+        with pytest.raises(InputError, match="cannot use the device"):
+            Training(Recipe(model="convnet-4"), digits, Execution(device="cuda:7"))
+        with pytest.raises(InputError, match="compute"):
+            Training(Recipe(model="convnet-4"), digits, Execution(compute="float8"))
+
+
+def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(10))
+
+        def forward(self, x):
+            return x * self.scale
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Scale())
+    training = train(digits, network=network, epsilon=8.0, updates=2)
+    assert training.method == "loop"
+    assert training.said == ["per-example gradients one at a time: Scale has no fast rule"]
+
+
+def test_secret_noise_does_not_come_from_the_seed(digits):
+    runs = [train(digits, epsilon=8.0, updates=2, secret_noise=True).state.model.state_dict() for _ in range(2)]
+    assert any(not torch.equal(runs[0][n], runs[1][n]) for n in runs[0])
+    open_runs = [train(digits, epsilon=8.0, updates=2).state.model.state_dict() for _ in range(2)]
+    assert all(torch.equal(open_runs[0][n], open_runs[1][n]) for n in open_runs[0])
+
+
+def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
+    recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=24, epochs=2.0)
+    training = Training(recipe, digits, Execution("cpu", None, "bfloat16"))
+    total = training.clipping(*training._views(torch.arange(8), training.state.views))
+    assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
+    list(training.run_updates(2))

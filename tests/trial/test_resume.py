@@ -1,0 +1,163 @@
+"""Killed at any point and started again, a run ends as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import trilemma as tl
+from trilemma.errors import InputError
+from trilemma.training.checkpoints import NAME, PREVIOUS
+from trilemma.training.loop import Execution
+from trilemma.trial.train import Stopped, train
+
+CPU = Execution("cpu", 40, "float32")
+RECIPES = {
+    "private": dict(epsilon=8.0, techniques=("gn", "ws", "am", "pa", "sat"), views=2),
+    "ordinary": dict(techniques=("am", "pa", "sat"), momentum=0.9, schedule="cosine", views=2),
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return tl.load_data("digits", limit=120, test_limit=80)
+
+
+def recipe(kind, **values):
+    return tl.Recipe(
+        **{"model": "convnet-4", "batch_size": 20, "epochs": 3.0, "norm_groups": 2, "evaluations": 3}
+        | RECIPES[kind]
+        | values
+    )
+
+
+def outcome(folder):
+    """What must not depend on interruptions: everything but times and notes."""
+    result = json.loads((folder / "result.json").read_text())
+    for key in ("seconds", "environment", "notes"):
+        del result[key]
+    return load_file(folder / "model.safetensors"), (folder / "history.jsonl").read_text(), result
+
+
+def same(one, other):
+    weights, history, result = outcome(one)
+    weights2, history2, result2 = outcome(other)
+    assert weights.keys() == weights2.keys()
+    assert all(torch.equal(weights[n], weights2[n]) for n in weights)
+    assert history == history2
+    assert result == result2
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_stopping_at_every_other_update_changes_nothing(digits, tmp_path, kind):
+    """Guards: resume restarts the seed and repeats noise (all generators are in the checkpoint)."""
+    train(recipe(kind), digits, tmp_path / "whole", execution=CPU, track=[5])
+    stops, calls = 0, [0]
+
+    def now():
+        calls[0] += 1
+        return calls[0] % 2 == 0
+
+    while True:
+        try:
+            run = train(recipe(kind), digits, tmp_path / "torn", execution=CPU, track=[5], should_stop=now)
+            break
+        except Stopped as stopped:
+            assert "goes on from there" in str(stopped)
+            stops += 1
+    assert stops >= 6
+    assert any("went on from update" in note for note in run.notes)
+    same(tmp_path / "whole", tmp_path / "torn")
+    assert not (tmp_path / "torn" / NAME).exists()
+
+
+SCRIPT = """
+import sys, trilemma as tl
+from trilemma.training.loop import Execution
+from trilemma.trial import train as module
+module.CHECKPOINT_SECONDS = 0.0
+data = tl.load_data("digits", limit=120, test_limit=80)
+recipe = tl.Recipe.from_dict(__import__("json").loads(sys.argv[1]))
+print("ready", flush=True)
+module.train(recipe, data, sys.argv[2], execution=Execution("cpu", 40, "float32"))
+"""
+
+
+def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
+    choices = recipe("private", epochs=6.0)
+    train(choices, digits, tmp_path / "whole", execution=CPU)
+    command = [sys.executable, "-c", SCRIPT, json.dumps(choices.to_dict()), str(tmp_path / "torn")]
+    random.seed(11)
+    for _ in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        time.sleep(random.uniform(0.0, 1.5))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    same(tmp_path / "whole", tmp_path / "torn")
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits, tmp_path):
+    train(recipe("private"), digits, tmp_path / "whole", execution=CPU)
+    calls = [0]
+
+    def after_eight():
+        calls[0] += 1
+        return calls[0] >= 8
+
+    with pytest.raises(Stopped):
+        train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=after_eight)
+    assert (tmp_path / "torn" / PREVIOUS).exists()
+    content = (tmp_path / "torn" / NAME).read_bytes()
+    (tmp_path / "torn" / NAME).write_bytes(content[: len(content) // 2])
+    run = train(recipe("private"), digits, tmp_path / "torn", execution=CPU)
+    assert any("damaged" in note and "the one before it" in note for note in run.notes)
+    same(tmp_path / "whole", tmp_path / "torn")
+
+
+def test_another_recipe_or_other_data_is_refused_and_nothing_is_lost(digits, tmp_path):
+    train(recipe("private"), digits, tmp_path / "run", execution=CPU)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match=r"another recipe \(clipping_norm\)"):
+        train(recipe("private", clipping_norm=2.0), digits, tmp_path / "run", execution=CPU)
+    with pytest.raises(InputError, match="another data"):
+        train(recipe("private"), tl.load_data("digits", limit=121), tmp_path / "run", execution=CPU)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(thesis.tex"):
+        train(recipe("private"), digits, tmp_path / "other", execution=CPU)
+    assert os.listdir(tmp_path / "other") == ["thesis.tex"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_finished_run_is_returned_as_it_is(digits, tmp_path):
+    first = train(recipe("ordinary"), digits, tmp_path / "run", execution=CPU)
+    stamp = (tmp_path / "run" / "result.json").stat().st_mtime_ns
+    again = train(recipe("ordinary"), digits, tmp_path / "run", execution=CPU)
+    assert again.result == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert again.recipe == first.recipe
+    assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == stamp
+
+
+def test_two_at_once_are_kept_apart(digits, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is at work"):
+            train(recipe("private"), digits, tmp_path / "run", execution=CPU)
+
+
+def test_secret_noise_leaves_no_generator_state(digits, tmp_path):
+    run = train(recipe("private", secret_noise=True), digits, tmp_path / "run", execution=CPU)
+    assert run.result["privacy"]["noise_source"] == "operating system, not recorded"
+    assert not list((tmp_path / "run").glob("checkpoint*"))
