@@ -25,8 +25,7 @@ def root(tmp_path: Path, picture: Picture) -> Path:
     for split, start, stop in (("train", 0, 40), ("valid", 40, 50), ("test", 50, 60)):
         columns: dict[str, object] = {
             "image": [
-                {"bytes": picture(row, height=218, width=178, channels=3), "path": None}
-                for row in range(start, stop)
+                {"bytes": picture(row, height=218, width=178, channels=3), "path": None} for row in range(start, stop)
             ],
             "celeb_id": list(range(start, stop)),
         }
@@ -84,9 +83,7 @@ def test_the_real_shares(shared: Path, tmp_path: Path) -> None:
     if place is None:
         pytest.skip("celeba is not among the real data")
     rows = ParquetRows(parquet_splits(place.folder)["train"], 2**40)
-    male, smiling, blond = (
-        np.array(rows.values(name), dtype=bool) for name in ("Male", "Smiling", "Blond_Hair")
-    )
+    male, smiling, blond = (np.array(rows.values(name), dtype=bool) for name in ("Male", "Smiling", "Blond_Hair"))
     assert len(male) == 37_540
     assert round(float(male.mean()), 3) == 0.447
     assert round(float(smiling[male].mean()), 3) == 0.405

@@ -164,9 +164,7 @@ def test_the_order_of_places(tmp_path: Path, encode: Encode, monkeypatch: pytest
         source()
 
 
-def test_a_cut_short_download_is_passed_over(
-    tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_short_download_is_passed_over(tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = tmp_path / "hub" / "hub" / "datasets--uoft-cs--cifar100" / "snapshots" / "abc"
     as_parquet(snapshot, encode)
     (snapshot / "train-00000-of-00001.parquet").rename(snapshot / "train-00000-of-00002.parquet")

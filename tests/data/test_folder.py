@@ -58,9 +58,7 @@ def test_group_folders(tmp_path: Path, picture: Callable[..., bytes]) -> None:
     refused(tmp_path / "g", "holds pictures and group folders")
 
 
-def test_without_a_split_a_stratified_fifth_is_set_aside(
-    tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
+def test_without_a_split_a_stratified_fifth_is_set_aside(tmp_path: Path, picture: Callable[..., bytes]) -> None:
     for number in range(50):
         put(tmp_path / "p" / ("few" if number < 10 else "many") / f"{number}.png", picture(number))
     data = load_data(tmp_path / "p")
@@ -160,9 +158,7 @@ def test_metadata(tmp_path: Path, picture: Callable[..., bytes], form: str, layo
         split = "train" if number < 12 else "test"
         name = f"{number}.png" if layout in ("column", "none") else f"{split}/{number}.png"
         put(root / name, picture(number))
-        rows.append(
-            {"file_name": name, "label": 30 - number % 2, "group": "ab"[number // 2 % 2], "split": split}
-        )
+        rows.append({"file_name": name, "label": 30 - number % 2, "group": "ab"[number // 2 % 2], "split": split})
     columns = ["file_name", "label", "group", *(["split"] if layout == "column" else [])]
 
     def write(file: Path, chosen: list[dict[str, object]]) -> None:
@@ -175,9 +171,7 @@ def test_metadata(tmp_path: Path, picture: Callable[..., bytes], form: str, layo
     if layout == "split folders":
         for split in ("train", "test"):
             part = [
-                {**row, "file_name": os.path.basename(str(row["file_name"]))}
-                for row in rows
-                if row["split"] == split
+                {**row, "file_name": os.path.basename(str(row["file_name"]))} for row in rows if row["split"] == split
             ]
             write(root / split / f"metadata.{form}", part)
     else:

@@ -74,9 +74,7 @@ def table(picture: Picture, count: int, **other: list[object]) -> pa.Table:
 
 
 @pytest.mark.parametrize(("version", "scripts"), [("3.6.0", {"trust_remote_code": False}), ("5.2.0", {})])
-def test_a_hub_name(
-    monkeypatch: pytest.MonkeyPatch, picture: Picture, version: str, scripts: dict[str, bool]
-) -> None:
+def test_a_hub_name(monkeypatch: pytest.MonkeyPatch, picture: Picture, version: str, scripts: dict[str, bool]) -> None:
     asked = install(monkeypatch, version, train=table(picture, 12), validation=table(picture, 4))
     data = load_data("someone/pets:small")
     assert asked == [(("someone/pets", "small"), scripts)]
@@ -90,9 +88,7 @@ def test_cifar_is_downloaded_last(monkeypatch: pytest.MonkeyPatch, picture: Pict
     assert asked == [(("uoft-cs/cifar10", None), {})]
 
 
-def test_the_cache_is_read_without_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Picture
-) -> None:
+def test_the_cache_is_read_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Picture) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     store = tmp_path / "hub" / "hub" / "datasets--someone--pets"
     for revision in ("old", "new"):
@@ -129,9 +125,7 @@ def test_what_can_go_wrong(monkeypatch: pytest.MonkeyPatch, picture: Picture) ->
     install(monkeypatch, "5.0", one=table(picture, 4), two=table(picture, 4))
     with pytest.raises(InputError, match="no split named train: it has one, two"):
         load_data("someone/pets")
-    with pytest.raises(
-        InputError, match=r"could not be fetched from the hub \(ConnectionError: no network\)"
-    ):
+    with pytest.raises(InputError, match=r"could not be fetched from the hub \(ConnectionError: no network\)"):
         load_data("nobody/nothing")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"needs the extra 'hub': pip install 'trilemma\[hub\]'"):

@@ -83,9 +83,7 @@ def test_a_folder_in_the_hub_layout(tmp_path: Path, contents: list[bytes], layou
     data = load_data(root)
     assert (len(data.train), len(data.test)) == (14, 6)
     assert data.train.labels.tolist() == [0, 1] * 7
-    whole = load_data(
-        write(tmp_path / "w.parquet", image=contents, label=[0, 1] * 10, split=[0] * 14 + [1] * 6)
-    )
+    whole = load_data(write(tmp_path / "w.parquet", image=contents, label=[0, 1] * 10, split=[0] * 14 + [1] * 6))
     assert (whole.train.images == data.train.images).all()
     assert (whole.test.images == data.test.images).all()
 

@@ -78,9 +78,7 @@ def test_moves_and_flips_are_uniform_and_independent() -> None:
 
 
 def test_the_generator_alone_decides() -> None:
-    images = torch.randint(
-        0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     torch.manual_seed(3)
     outside = torch.random.get_rng_state()
@@ -103,9 +101,7 @@ def test_no_views_is_the_image_and_draws_nothing() -> None:
 @pytest.mark.parametrize(("views", "shift"), [(-1, 0), (1, -1), (1, 9)])
 def test_impossible_views_are_refused(views: int, shift: int) -> None:
     with pytest.raises(InputError):
-        draw_views(
-            torch.zeros(1, 1, 8, 8), views=views, shift=shift, flips=False, generator=torch.Generator()
-        )
+        draw_views(torch.zeros(1, 1, 8, 8), views=views, shift=shift, flips=False, generator=torch.Generator())
 
 
 def test_normalize_is_the_formula() -> None:

@@ -28,9 +28,10 @@ def refused(capsys):
             main([str(a) for a in arguments])
         assert caught.value.code == 2
         out, err = capsys.readouterr()
-        line = err.strip().splitlines()
-        assert len(line) == 1, err
-        assert re.search(says, line[0]), line[0]
+        *progress, last = err.strip().splitlines()
+        assert last.startswith("trilemma: "), err
+        assert not any(line.startswith("trilemma") for line in progress), err
+        assert re.search(says, last), last
         assert "Traceback" not in err
         return out
 
@@ -101,9 +102,10 @@ def test_refused_arguments_leave_nothing(tmp_path, refused):
     refused(*train, "--data", "digits-s", "--skew", "0.3", says="0.5")
     refused(*train, "--device", "cuda:9", says="cannot use the device")
     refused(*train, "--track", "99999", says="cannot track")
-    refused("epsilon", "--noise-multiplier", "0", "--batch-size", "4", "--updates", "3", "--examples", "9", says="noise")
-    refused("epsilon", "--noise-multiplier", "1", "--batch-size", "40", "--updates", "3", "--examples", "9", says="larger")
-    refused("calibrate", "--epsilon", "0", "--batch-size", "4", "--updates", "3", "--examples", "9", says="epsilon must")
+    mechanism = ["--updates", "3", "--examples", "9", "--batch-size"]
+    refused("epsilon", "--noise-multiplier", "0", *mechanism, "4", says="noise multiplier must be positive")
+    refused("epsilon", "--noise-multiplier", "1", *mechanism, "40", says="larger than the data")
+    refused("calibrate", "--epsilon", "0", *mechanism, "4", says="epsilon must be positive")
     assert not out.exists()
 
 

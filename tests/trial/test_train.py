@@ -135,7 +135,6 @@ def test_without_groups_there_is_no_bias_and_the_score_has_two_terms(tmp_path):
     result = tl.train(recipe, data, tmp_path / "run", execution=CPU).result
     assert result["fairness"] is None
     assert result["privacy"] is None
-    assert result["attacks_naive"] is None
     assert set(result["harmonic_score"]["terms"]) == {"accuracy", "privacy"}
 
 

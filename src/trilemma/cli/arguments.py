@@ -23,19 +23,27 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         fail(f"{message}{self._nearest(message)}; see {self.prog} --help")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def _nearest(self, message: str) -> str:
+        close: list[str] = []
         if found := re.search(r"unrecognized arguments: (\S+)", message):
-            options = [option for action in self._actions for option in action.option_strings]
-            for action in self._actions:
-                if isinstance(action, argparse._SubParsersAction) and len(sys.argv) > 1:
-                    chosen = action.choices.get(sys.argv[1])
-                    options += [o for a in chosen._actions for o in a.option_strings] if chosen else []
-            close = difflib.get_close_matches(found[1].split("=")[0], options, n=1)
+            close = difflib.get_close_matches(found[1].split("=")[0], self._options(), n=1)
         elif found := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
             close = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
-        else:
-            close = []
         return f" (did you mean {close[0]}?)" if close else ""
+
+    def _options(self) -> list[str]:
+        """Those of the command that was given."""
+        options = [option for action in self._actions for option in action.option_strings]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word in self._given:
+                    if word in action.choices:
+                        return [o for a in action.choices[word]._actions for o in a.option_strings]
+        return options
 
 
 def fail(message: str) -> NoReturn:

@@ -64,7 +64,7 @@ class Screen:
         """Callback for :func:`trilemma.load_data`."""
         if self._live is not None:
             self._live.update(self._task, description=what, completed=done, total=total)
-        elif done == total:
+        elif done == total >= 1000:
             self.say(f"{what}: {total}")
 
     def __call__(self, step: Step) -> None:

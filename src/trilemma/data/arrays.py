@@ -52,8 +52,7 @@ def read_npz(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[d
             wanted = chosen | dict(zip(named, named, strict=True))
             check_size(sum(members[name].file_size for name in wanted.values()), cap, str(file))
             found = {
-                role: _member(archive, members[name], f"array {name!r} of {file}", cap)
-                for role, name in wanted.items()
+                role: _member(archive, members[name], f"array {name!r} of {file}", cap) for role, name in wanted.items()
             }
     except (*_DAMAGE, OSError) as error:
         raise InputError(f"{file} cannot be read as .npz ({one_line(error)}): write it again") from None
@@ -89,8 +88,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str, cap: int
     check_size(declared, cap, what)
     if declared != info.file_size - at:
         raise InputError(
-            f"{what} declares {declared} bytes but holds {info.file_size - at}: "
-            f"the file is damaged, write it again"
+            f"{what} declares {declared} bytes but holds {info.file_size - at}: the file is damaged, write it again"
         )
     with archive.open(info) as stream:
         try:

@@ -84,13 +84,9 @@ def parts_by_split(part: Part, splits: Sequence[object], where: str) -> dict[str
     for row, value in enumerate(splits):
         if isinstance(value, bytes):
             value = value.decode("utf-8", errors="replace")
-        name = {"0": "train", "1": "test", "False": "train", "True": "test"}.get(str(value)) or split_name(
-            str(value)
-        )
+        name = {"0": "train", "1": "test", "False": "train", "True": "test"}.get(str(value)) or split_name(str(value))
         if name is None:
-            raise InputError(
-                f"{where} has the split {value!r} in row {row}: write train, test or valid (or 0 and 1)"
-            )
+            raise InputError(f"{where} has the split {value!r} in row {row}: write train, test or valid (or 0 and 1)")
         coded.append(name)
     names = np.array(coded)
     return {name: part.take(np.flatnonzero(names == name)) for name in sorted(set(coded))}
@@ -129,24 +125,19 @@ def assemble(
       InputError: nothing to train on; lengths that differ; fewer than two classes or groups; a class that
         only the test split has; groups in one split only; images that differ in size or are too small.
     """
-    train, test, drawn = _train_and_test(
-        parts, where=where, names=class_names, seed=seed, test_split=test_split
-    )
+    train, test, drawn = _train_and_test(parts, where=where, names=class_names, seed=seed, test_split=test_split)
     for part in (train, test):
         for what, values in (("labels", part.labels), ("groups", part.groups)):
             if values is not None and len(values) != len(part.images):
                 raise InputError(
-                    f"{where} has {len(part.images)} images but {len(values)} {what}: "
-                    f"they must be of equal length"
+                    f"{where} has {len(part.images)} images but {len(values)} {what}: they must be of equal length"
                 )
     images = _same_form(train.images, test.images, where)
     (train_labels, test_labels), classes = code(
         [train.labels, test.labels], names=class_names, what="label", where=where
     )
     if len(classes) < 2:
-        raise InputError(
-            f"{where} has only one class ({listed(classes)}): at least two are needed to classify"
-        )
+        raise InputError(f"{where} has only one class ({listed(classes)}): at least two are needed to classify")
     if class_names is None:
         unseen = np.setdiff1d(test_labels, train_labels)
         if unseen.size:
@@ -221,9 +212,7 @@ def _train_and_test(
     if train is None:
         train = parts.get("all")
     if train is None or len(train.images) == 0:
-        raise InputError(
-            f"{where} has no training examples (only {listed(parts)}): add a split or folder named train"
-        )
+        raise InputError(f"{where} has no training examples (only {listed(parts)}): add a split or folder named train")
     for name in (test_split,) if test_split else ("test", "valid"):
         if name in parts and len(parts[name].images):
             return train, parts[name], False

@@ -76,9 +76,7 @@ def load_celeba(options: Options) -> Dataset:
         where = source = f"{REPOSITORIES[0]} (the hub)"
     else:
         where, source = str(place.folder), str(place)
-        splits = {
-            name: ParquetRows(files, options.cap) for name, files in parquet_splits(place.folder).items()
-        }
+        splits = {name: ParquetRows(files, options.cap) for name, files in parquet_splits(place.folder).items()}
     splits = needed(splits, options.test_split)
     columns = next(iter(splits.values())).column_names
     chosen = choose_columns(

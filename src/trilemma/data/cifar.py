@@ -130,13 +130,9 @@ def load_cifar(kind: Cifar, options: Options) -> Dataset:
         elif place.layout.startswith("binary"):
             if options.size is not None:
                 raise InputError("size does not apply to the binary archive: its images are 32×32")
-            parts = {
-                split: _binary_part(kind, place.folder, split, coarse, options.cap) for split in kind.files
-            }
+            parts = {split: _binary_part(kind, place.folder, split, coarse, options.cap) for split in kind.files}
         else:
-            parts = folder_parts(
-                needed(scan(place.folder), options.test_split), place.folder, options.decoder()
-            )
+            parts = folder_parts(needed(scan(place.folder), options.test_split), place.folder, options.decoder())
     data = assemble(
         kind.name,
         parts,
@@ -148,18 +144,14 @@ def load_cifar(kind: Cifar, options: Options) -> Dataset:
         shift=4,
     )
     if data.image_shape[0] != 3:
-        raise InputError(
-            f"{where} holds gray images, and {kind.name} is in colour: name the folder by its path"
-        )
+        raise InputError(f"{where} holds gray images, and {kind.name} is in colour: name the folder by its path")
     return replace(data, mean=CIFAR_MEAN, deviation=CIFAR_DEVIATION)
 
 
 def count_cifar(kind: Cifar, place: Place) -> dict[str, int]:
     """Number of examples by split, without decoding any."""
     if place.layout.startswith("Parquet"):
-        return {
-            name: len(ParquetRows(files, cap=2**62)) for name, files in parquet_splits(place.folder).items()
-        }
+        return {name: len(ParquetRows(files, cap=2**62)) for name, files in parquet_splits(place.folder).items()}
     if place.layout.startswith("binary"):
         return {
             split: sum((place.folder / name).stat().st_size for name in names) // kind.record()
@@ -179,9 +171,7 @@ def _layout(kind: Cifar, folder: Path, named: bool) -> str | None:
         if kind.label in columns and {"img", "image"} & set(columns):
             return "Parquet"
     train = folder / "train"
-    if train.is_dir() and _speaks_for(
-        kind, {child.name for child in train.iterdir() if child.is_dir()}, named
-    ):
+    if train.is_dir() and _speaks_for(kind, {child.name for child in train.iterdir() if child.is_dir()}, named):
         return "folder of images"
     return None
 

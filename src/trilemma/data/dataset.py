@@ -43,8 +43,7 @@ class Split:
                 continue
             if values.dtype != np.int64 or values.shape != (len(self.images),):
                 raise InputError(
-                    f"{name} must be int64 ({len(self.images)},), one for each image, "
-                    f"not {values.dtype} {values.shape}"
+                    f"{name} must be int64 ({len(self.images)},), one for each image, not {values.dtype} {values.shape}"
                 )
 
     def __len__(self) -> int:

@@ -128,9 +128,7 @@ def decode(
     return result
 
 
-def _decoded(
-    pictures: Iterator[tuple[str, bytes]], framing: Framing
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Pictures decoded in order by a few threads (Pillow lets go of the interpreter while it decodes); only
     some chunks are in flight, so the encoded bytes of a large set are never all in memory."""
 
@@ -180,9 +178,7 @@ def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
-        raise InputError(
-            f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it"
-        ) from None
+        raise InputError(f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it") from None
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
@@ -224,6 +220,4 @@ def _framed(picture: Image, framing: Framing) -> Image:
 
 
 def _bomb(name: str) -> InputError:
-    return InputError(
-        f"{name} declares more than {MAX_PIXELS:,} pixels, as a decompression bomb does: make it smaller"
-    )
+    return InputError(f"{name} declares more than {MAX_PIXELS:,} pixels, as a decompression bomb does: make it smaller")

@@ -13,9 +13,7 @@ from trilemma.data.hints import listed, one_line
 from trilemma.data.tables import Decoder
 from trilemma.errors import InputError
 
-ENDINGS = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
 PICKLE_HINT = (
     "holds Python pickles, and reading them would run code of whoever wrote them: use the binary version "
@@ -127,8 +125,7 @@ def _classes(folder: Path, root: Path) -> Listed:
         by_group = {name: pictures for name, pictures in by_group.items() if pictures}
         if direct and by_group:
             raise InputError(
-                f"{class_folder} holds pictures and group folders with pictures: put all into group folders, "
-                f"or none"
+                f"{class_folder} holds pictures and group folders with pictures: put all into group folders, or none"
             )
         for group, pictures in by_group.items() if by_group else (("", direct),):
             paths += pictures
@@ -136,8 +133,7 @@ def _classes(folder: Path, root: Path) -> Listed:
             groups += [group] * len(pictures)
     if not paths:
         raise InputError(
-            f"{folder} holds no pictures: expected CLASS/*.png or CLASS/GROUP/*.png "
-            f"({', '.join(sorted(ENDINGS))})"
+            f"{folder} holds no pictures: expected CLASS/*.png or CLASS/GROUP/*.png ({', '.join(sorted(ENDINGS))})"
         )
     if any(groups) and not all(groups):
         bare = sorted({label for label, group in zip(labels, groups, strict=True) if not group})

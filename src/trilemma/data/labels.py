@@ -43,9 +43,7 @@ def code(
     """
     cleaned = [[_clean(value, row, what, where) for row, value in enumerate(part)] for part in parts]
     values = {value for part in cleaned for value in part}
-    if all(isinstance(value, str) and _WHOLE.match(value) for value in values) and not (
-        names and values <= set(names)
-    ):
+    if all(isinstance(value, str) and _WHOLE.match(value) for value in values) and not (names and values <= set(names)):
         cleaned = [[int(value) for value in part] for part in cleaned]
         values = {value for part in cleaned for value in part}
     kinds = {type(value) for value in values}
@@ -56,8 +54,7 @@ def code(
         smallest, largest = min(values), max(values)
         if isinstance(smallest, int) and smallest < 0:
             raise InputError(
-                f"{where} has the negative {what} {smallest}: {what}s count from 0; "
-                f"remove or renumber these rows"
+                f"{where} has the negative {what} {smallest}: {what}s count from 0; remove or renumber these rows"
             )
         if names is None:
             ordered = sorted(values)

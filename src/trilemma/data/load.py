@@ -46,9 +46,7 @@ class Named:
 NAMED: dict[str, Named] = {
     "digits": Named(lambda options: digits()),
     "digits-s": Named(lambda options: inked_digits(), skew=0.9, takes=("skew",)),
-    "cifar10": Named(
-        lambda options: load_cifar(CIFAR10, options), takes=("data_dir", "columns", "size", "test_split")
-    ),
+    "cifar10": Named(lambda options: load_cifar(CIFAR10, options), takes=("data_dir", "columns", "size", "test_split")),
     "cifar100": Named(
         lambda options: load_cifar(CIFAR100, options), takes=("data_dir", "columns", "size", "test_split")
     ),
@@ -243,8 +241,7 @@ def _folder(path: Path, options: Options) -> Dataset:
         return _tables(rows, name, f"{path} (Parquet)", options)
     if any(path.glob("*.bin")):
         raise InputError(
-            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 "
-            f"and data_dir={path}"
+            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 and data_dir={path}"
         )
     if files:
         parts = metadata_parts(needed(files, options.test_split), options.columns, options.decoder())

@@ -32,9 +32,7 @@ def metadata_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def metadata_parts(
-    files: Mapping[str, Path], columns: Mapping[str, str] | None, decoder: Decoder
-) -> dict[str, Part]:
+def metadata_parts(files: Mapping[str, Path], columns: Mapping[str, str] | None, decoder: Decoder) -> dict[str, Part]:
     """Decoded parts of the pictures that metadata files list.
 
     Columns: ``file_name`` (relative to the metadata file), ``label`` [, ``group``, ``split``]; ``columns``
@@ -52,8 +50,7 @@ def metadata_parts(
         roles = {"image": _FILE_COLUMN, **(columns or {})}
         if roles["image"] not in available:
             raise InputError(
-                f"{file} has no column {roles['image']!r} with the pictures' paths; "
-                f"its columns are {listed(available)}"
+                f"{file} has no column {roles['image']!r} with the pictures' paths; its columns are {listed(available)}"
             )
         chosen = choose_columns(available, roles, str(file))
         names = [str(row.get(chosen["image"]) or "") for row in rows]
@@ -91,9 +88,7 @@ def _csv_rows(text: str, file: Path) -> list[dict[str, object]]:
         rows: list[dict[str, object]] = []
         for row in reader:
             if None in row:
-                raise InputError(
-                    f"{file} line {reader.line_num} has more fields than the heading: quote commas"
-                )
+                raise InputError(f"{file} line {reader.line_num} has more fields than the heading: quote commas")
             rows.append(dict(row))
         return rows
     except csv.Error as error:

@@ -110,9 +110,7 @@ def _changed(folder: Path) -> float:
 
 def hub_folders() -> tuple[Path, ...]:
     """The folders into which the Hugging Face libraries write what they fetch: files, and prepared tables."""
-    home = Path(
-        os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    )
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     files = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or home / "hub"
     tables = os.environ.get("HF_DATASETS_CACHE") or home / "datasets"
     return Path(files).expanduser(), Path(tables).expanduser()

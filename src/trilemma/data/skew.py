@@ -74,9 +74,7 @@ def colour_classes(count: int, classes_seed: int | None = None) -> NDArray[np.in
     return np.sort(seeded_order(count, classes_seed, "colour classes")[: count // 2])
 
 
-def skewed_groups(
-    labels: NDArray[np.int64], skew: float, colour: NDArray[np.int64], seed: int
-) -> NDArray[np.int64]:
+def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """For each example whether it is shown in colour (0) or gray (1), int64 (N,).
 
     Of a class with n examples, exactly ``int(n * skew)``, drawn at random, go to the class's dominant group

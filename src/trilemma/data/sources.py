@@ -52,9 +52,7 @@ def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Sou
     always = "always there"
     sources = [
         Source("digits", "handwritten digits, 8×8 gray, 10 classes", True, always, TRAIN, TEST),
-        Source(
-            "digits-s", "the same in coloured inks, skewed", True, always, TRAIN, 2 * TEST, "colour or gray"
-        ),
+        Source("digits-s", "the same in coloured inks, skewed", True, always, TRAIN, 2 * TEST, "colour or gray"),
     ]
     for kind in (CIFAR10, CIFAR100):
         what = f"photographs, 32×32 colour, {len(kind.classes)} classes"

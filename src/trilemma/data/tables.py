@@ -85,8 +85,7 @@ def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, 
             raise InputError(f"columns names the unknown role {role!r}: the roles are {listed(_USUAL)}")
         if name not in available:
             raise InputError(
-                f"{where} has no column {name!r}{did_you_mean(name, available)}; "
-                f"its columns are {listed(available)}"
+                f"{where} has no column {name!r}{did_you_mean(name, available)}; its columns are {listed(available)}"
             )
         given[plain] = name
     chosen: dict[str, str] = {}
@@ -325,13 +324,9 @@ def _batches(file: Path, column: str, cap: int) -> Iterator[pa.Array]:
         for group in range(opened.metadata.num_row_groups):
             # Groups are read one at a time.  All columns are counted, because asking Arrow about one column
             # of a damaged file can end the process.
-            check_size(
-                int(opened.metadata.row_group(group).total_byte_size), cap, f"row group {group} of {file}"
-            )
+            check_size(int(opened.metadata.row_group(group).total_byte_size), cap, f"row group {group} of {file}")
         try:
             for batch in opened.iter_batches(batch_size=_BATCH, columns=[column]):
                 yield batch.column(0)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"{file} is damaged in column {column!r} ({one_line(error)}): fetch it again"
-            ) from None
+            raise InputError(f"{file} is damaged in column {column!r} ({one_line(error)}): fetch it again") from None

@@ -90,9 +90,7 @@ def _source_pixels(
     rows = torch.arange(height, device=device).expand(batch, views, height)
     columns = torch.arange(width, device=device).expand(batch, views, width)
     if flips:
-        mirrored = torch.randint(
-            0, 2, (batch, views, 1), generator=generator, device=device, dtype=torch.bool
-        )
+        mirrored = torch.randint(0, 2, (batch, views, 1), generator=generator, device=device, dtype=torch.bool)
         columns = torch.where(mirrored, width - 1 - columns, columns)
     return _reflect(rows + moves[0], height), _reflect(columns + moves[1], width)
 

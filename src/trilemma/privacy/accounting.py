@@ -43,7 +43,6 @@ def _cell(noise_multiplier: float) -> float:
     return _FINE if noise_multiplier >= 1.5 else _COARSE
 
 
-
 @dataclass(frozen=True)
 class Event:
     """What happened: ``updates`` Poisson-subsampled Gaussian releases.  Stored with every run, so that any later

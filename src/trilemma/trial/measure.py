@@ -117,6 +117,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
         accuracy=draws.accuracy,
         auc=found.rocs[found.strongest].draws.auc,
         bias=draws.bias,
+        bias_floor=draws.bias_floor,
         groups=groups,
     )
     result["harmonic_score"] = {

@@ -1,13 +1,14 @@
 """The check that can fail: a classifier that never saw the members must look like one to every attack.
 
 Half of the matched non-members, which are like the members in their mix of class and group, train a ridge classifier
-on pixels; it is then audited with the members as members and the other half as non-members, none of which it saw.
-If an interval of its AUC misses 1/2, members and non-members differ in something other than membership, and the
-audit's AUC would not mean leakage.
+on pixels that also trusts the group as a sign of the class, as far as it is one.  It is then audited with the members
+as members and the other half as non-members, none of which it saw.  If an interval of its AUC misses 1/2, members and
+non-members differ in something other than membership, and the audit's AUC would not mean leakage.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,10 @@ def never_saw(
         return None
     mine = rng.permutation(len(members))[: 4 * _TRAINED_ON]
     ridge = _Ridge(_features(others.images[train]), others.labels[train], matched[train], classes)
-    rows = [members.images[np.sort(mine)], others.images[rest]]
+    prior = _class_given_group(others.labels[train], _groups(others)[train], matched[train], classes)
+    parts = [members.take(np.sort(mine)), others.take(rest)]
     predictions = Predictions(
-        logits=np.concatenate([ridge.logits(_features(images)) for images in rows]),
+        logits=np.concatenate([ridge.logits(_features(p.images)) + prior(_groups(p)) for p in parts]),
         labels=np.concatenate([members.labels[np.sort(mine)], others.labels[rest]]),
         member=np.arange(len(mine) + len(rest)) < len(mine),
         weights=np.concatenate([np.ones(len(mine)), weights[rest]]),
@@ -69,6 +71,27 @@ def never_saw(
         "auc": {name: roc.auc for name, roc in found.rocs.items()},
         "interval": {name: list(ends) for name, ends in check.intervals.items()},
     }
+
+
+def _groups(split: Split) -> NDArray[np.int64]:
+    return np.zeros(len(split), dtype=np.int64) if split.groups is None else split.groups
+
+
+def _class_given_group(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], weights: NDArray[np.float64], classes: int
+) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """Group -> log P(class | group), each count raised by one."""
+    count = int(groups.max()) + 1
+    mass = np.bincount(groups * classes + labels, weights, count * classes).reshape(count, classes) + 1
+    table = np.log(mass / mass.sum(axis=1, keepdims=True))
+
+    def lookup(values: NDArray[np.int64]) -> NDArray[np.float64]:
+        known: NDArray[np.float64] = np.where(
+            (values < count)[:, None], table[np.minimum(values, count - 1)], -np.log(classes)
+        )
+        return known
+
+    return lookup
 
 
 def _features(images: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -210,10 +210,12 @@ def _train(
     saved, damage = checkpoints.load(folder)
     if damage:
         notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
-    kept, before = 0, 0.0
+    kept, evaluated, before = 0, 0, 0.0
+    losses: list[float] = []  # of the updates since the last evaluation
     if saved is not None:
         state.restore(saved)
-        kept, before = int(saved.header["history_lines"]), float(saved.header["seconds"])
+        kept, evaluated = int(saved.header["history_lines"]), int(saved.header["evaluated"])
+        before, losses = float(saved.header["seconds"]), list(saved.header["losses"])
         notes.append(f"went on from update {state.update} of {course.updates}")
     write_json(folder / CONFIG, config)
     history = History(folder / HISTORY, kept)
@@ -223,6 +225,8 @@ def _train(
         header = {
             "recipe": recipe.fingerprint,
             "history_lines": history.lines,
+            "evaluated": evaluated,
+            "losses": losses,
             "seconds": before + sum(clock.seconds.values()),
             "event": None if course.plan is None else course.plan.event(state.update).to_dict(),
         }
@@ -231,13 +235,13 @@ def _train(
 
     look = _Look(training, track)
     epsilon: float | None = None
-    losses: list[float] = []
     last_save = time.monotonic()
     for point in course.evaluation_points(recipe.evaluations):
-        if point <= state.update:
+        if point <= evaluated:
             continue
         for loss in training.run_updates(point):
-            losses.append(loss)
+            if math.isfinite(loss):  # an empty draw has none
+                losses.append(loss)
             clock.charge("updates")
             tell(Progress("training", state.update, course.updates, loss, epsilon))
             stop = should_stop is not None and should_stop()
@@ -248,15 +252,15 @@ def _train(
                 raise Stopped(
                     f"stopped after update {state.update} of {course.updates}; the same command goes on from there"
                 )
-        known = [loss for loss in losses if math.isfinite(loss)]
         epsilon = training.epsilon_spent()
         line = {
             "update": state.update,
             "epsilon": epsilon,
-            "train_loss": sum(known) / len(known) if known else None,
+            "train_loss": sum(losses) / len(losses) if losses else None,
             **look(),
         }
         losses.clear()
+        evaluated = point
         history.append(line)
         clock.charge("evaluation")
         tell(Progress("training", state.update, course.updates, line["train_loss"], epsilon, line))
