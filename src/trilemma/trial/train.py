@@ -210,12 +210,14 @@ def _train(
     saved, damage = checkpoints.load(folder)
     if damage:
         notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
-    kept, evaluated, before = 0, 0, 0.0
+    kept, evaluated = 0, 0
     losses: list[float] = []  # of the updates since the last evaluation
     if saved is not None:
         state.restore(saved)
         kept, evaluated = int(saved.header["history_lines"]), int(saved.header["evaluated"])
-        before, losses = float(saved.header["seconds"]), list(saved.header["losses"])
+        losses = list(saved.header["losses"])
+        for phase, seconds in saved.header["seconds"].items():
+            clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
         notes.append(f"went on from update {state.update} of {course.updates}")
     write_json(folder / CONFIG, config)
     history = History(folder / HISTORY, kept)
@@ -227,7 +229,7 @@ def _train(
             "history_lines": history.lines,
             "evaluated": evaluated,
             "losses": losses,
-            "seconds": before + sum(clock.seconds.values()),
+            "seconds": clock.seconds,
             "event": None if course.plan is None else course.plan.event(state.update).to_dict(),
         }
         checkpoints.save(folder, state.to_checkpoint(header))
@@ -292,7 +294,7 @@ def _train(
             else {"rule": course.choice.rule, "weighed": course.choice.weighed},
             "gradient_method": training.method if recipe.private else None,
         },
-        "seconds": {"total": before + sum(clock.seconds.values()), **clock.seconds},
+        "seconds": {"total": sum(clock.seconds.values()), **clock.seconds},
         "environment": environment.describe(training.device, training.autocast, recipe.seed),
         "notes": notes,
     }
