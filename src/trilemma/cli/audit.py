@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from trilemma.attacks import Audit, Predictions, audit
+from trilemma.attacks import Predictions, audit
 from trilemma.cli.table import describe_attacks
 from trilemma.errors import InputError
-from trilemma.trial.folder import CONFIG, SIGNALS, make_folder, read_json, write_json, written
+from trilemma.trial.folder import CONFIG, SIGNALS, make_folder, read_json, write_json
+from trilemma.trial.measure import write_signals
 
 
 def audit_command(given: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def audit_command(given: argparse.Namespace) -> int:
     if found.match is not None and not found.match.trivial and source.is_dir():
         naive = audit(predictions, **options).attacks
     make_folder(out)
-    write_audit_signals(out / SIGNALS, predictions, found)
+    write_signals(out / SIGNALS, predictions, found)
     write_json(
         out / "audit.json",
         {
@@ -86,30 +87,3 @@ def run_predictions(folder: Path) -> Predictions:
         sources=columns["source"],
         group_names=tuple(names) if names and groups is not None else None,
     )
-
-
-def write_audit_signals(path: Path, predictions: Predictions, found: Audit) -> None:
-    """A row per audited example, in the order given."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    signals = found.signals
-    count = len(predictions)
-    table = pa.table(
-        {
-            "index": np.arange(count),
-            "member": predictions.member,
-            "label": predictions.labels,
-            "group": pa.nulls(count, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
-            "weight": np.ones(count) if found.weights is None else found.weights,
-            "predicted": signals.predicted,
-            "loss": signals.loss,
-            "confidence": signals.confidence,
-            "entropy": signals.entropy,
-            "modified_entropy": signals.modified_entropy,
-            "membership_probability": found.membership_probability,
-            **{f"score_{name}": scores for name, scores in found.scores.items()},
-        }
-    )
-    with written(path) as part:
-        pq.write_table(table, part)

@@ -174,36 +174,39 @@ def quick_look(
     return line
 
 
-def write_signals(path: Path, data: Dataset, logits: Logits, found: Audit) -> None:
-    """``signals.parquet``: a row per audited example, training split first, then the test split.
+def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDArray[np.int64] | None = None) -> None:
+    """``signals.parquet``: a row per audited example, in the predictions' order.
 
-    ``index`` counts within the split; ``weight`` is what the row counted in the matched attacks (0: not compared).
+    Args:
+      path: the file.
+      predictions: what was audited.
+      found: the audit.
+      index: int64 (N,), each example's place in its split; None counts the rows.
+
+    ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
+    meaning member.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count, total = len(data.train), len(logits)
-    grouped = data.train.groups is not None and data.test.groups is not None
-    groups = np.concatenate([data.train.groups, data.test.groups]) if grouped else None
-    signals = found.signals
-    table = pa.table(
-        {
-            "index": np.concatenate([np.arange(count), np.arange(total - count)]),
-            "source": np.concatenate([np.arange(count), _sources(data)]),
-            "member": np.arange(total) < count,
-            "label": np.concatenate([data.train.labels, data.test.labels]),
-            "group": pa.nulls(total, pa.int64()) if groups is None else pa.array(groups),
-            "weight": np.ones(total) if found.weights is None else found.weights,
-            "predicted": signals.predicted,
-            "loss": signals.loss,
-            "confidence": signals.confidence,
-            "entropy": signals.entropy,
-            "modified_entropy": signals.modified_entropy,
-            "membership_probability": found.membership_probability,
-            "logits": pa.FixedSizeListArray.from_arrays(
-                pa.array(np.ascontiguousarray(logits, dtype=np.float32).reshape(-1)), logits.shape[1]
-            ),
-        }
-    )
+    total, signals = len(predictions), found.signals
+    columns = {
+        "index": np.arange(total) if index is None else index,
+        "source": np.arange(total) if predictions.sources is None else predictions.sources,
+        "member": predictions.member,
+        "label": predictions.labels,
+        "group": pa.nulls(total, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
+        "weight": np.ones(total) if found.weights is None else found.weights,
+        "predicted": signals.predicted,
+        "loss": signals.loss,
+        "confidence": signals.confidence,
+        "entropy": signals.entropy,
+        "modified_entropy": signals.modified_entropy,
+        "membership_probability": found.membership_probability,
+        **{f"score_{name}": scores for name, scores in found.scores.items()},
+    }
+    if predictions.logits is not None:
+        flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))
+        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, predictions.classes)
     with written(path) as part:
-        pq.write_table(table, part)
+        pq.write_table(pa.table(columns), part)

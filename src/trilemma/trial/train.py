@@ -34,7 +34,7 @@ from trilemma.trial.folder import (
     write_json,
     written,
 )
-from trilemma.trial.measure import measure, quick_look, write_signals
+from trilemma.trial.measure import measure, predictions_of, quick_look, write_signals
 
 NOT_COVERED = (
     "train accuracy, attack results, signals and histories are computed from the training images and are not covered "
@@ -278,7 +278,8 @@ def _train(
     clock.charge("evaluation")
     measured, found = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
     clock.charge("attacks and fairness")
-    write_signals(folder / SIGNALS, data, np.concatenate([train_logits, test_logits]), found)
+    index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
+    write_signals(folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
     _write_weights(folder / WEIGHTS, training)
     clock.charge("files")
     result = {
