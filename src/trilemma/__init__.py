@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trilemma.errors import InputError, PrivacyError
     from trilemma.fairness import bias_amplification, fairness_report
     from trilemma.harmonic import harmonic_score
-    from trilemma.training.loop import Execution
+    from trilemma.training.execution import Execution
     from trilemma.training.recipe import Recipe, load_recipe
     from trilemma.trial.train import Run, train
 
@@ -38,7 +38,7 @@ _HOME = {
     "bias_amplification": "fairness",
     "fairness_report": "fairness",
     "harmonic_score": "harmonic",
-    "Execution": "training.loop",
+    "Execution": "training.execution",
     "Recipe": "training.recipe",
     "load_recipe": "training.recipe",
     "Run": "trial.train",

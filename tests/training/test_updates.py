@@ -10,7 +10,8 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy.plan import Plan
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
-from trilemma.training.loop import Execution, Training
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import trilemma as tl
 from trilemma.errors import InputError
 from trilemma.training.checkpoints import NAME, PREVIOUS
-from trilemma.training.loop import Execution
+from trilemma.training.execution import Execution
 from trilemma.trial.train import Stopped, train
 
 CPU = Execution("cpu", 40, "float32")
@@ -79,7 +79,7 @@ def test_stopping_at_every_other_update_changes_nothing(digits, tmp_path, kind):
 
 SCRIPT = """
 import sys, trilemma as tl
-from trilemma.training.loop import Execution
+from trilemma.training.execution import Execution
 from trilemma.trial import train as module
 module.CHECKPOINT_SECONDS = 0.0
 data = tl.load_data("digits", limit=120, test_limit=80)

@@ -11,7 +11,7 @@ from torch import nn
 
 import trilemma as tl
 from trilemma.privacy import Event
-from trilemma.training.loop import Execution
+from trilemma.training.execution import Execution
 from trilemma.trial.null import never_saw
 from trilemma.trial.train import load_network
 

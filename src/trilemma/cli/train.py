@@ -11,7 +11,7 @@ from trilemma.cli.screen import Screen
 from trilemma.cli.table import describe_run
 from trilemma.data import load_data
 from trilemma.errors import InputError
-from trilemma.training.loop import Execution
+from trilemma.training.execution import Execution
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe
 from trilemma.trial.train import Stopped, train
 

@@ -42,7 +42,7 @@ def build(
 
     >>> network = build("convnet", classes=10, image_shape=(3, 32, 32), generator=torch.Generator())
     >>> sum(p.numel() for p in network.parameters())
-    103466
+    103786
     """
     channels, height, width = image_shape
     if min(height, width) < 8 or channels not in (1, 3):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,61 +20,18 @@ from trilemma.data.views import draw_views, normalize
 from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
-from trilemma.privacy.clipping import Clipping, Method
+from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
-from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.execution import Execution
 from trilemma.training.recipe import Recipe
 from trilemma.training.seeds import generator_for
 from trilemma.training.sharpness import perturbed
+from trilemma.training.state import State
 
 Gradient = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a training is computed.  Nothing here can change what is private, or what an update is beyond rounding.
-
-    Attributes:
-      device: "auto" takes CUDA, then MPS, then the CPU.
-      physical_batch: examples computed at once; None is a rule of thumb by device and views.
-      compute: "auto" is bfloat16 where the device is faster in it, else float32.
-      method: of the clipped gradient.
-    """
-
-    device: str = "auto"
-    physical_batch: int | None = None
-    compute: str = "auto"
-    method: Method = "auto"
-
-    def resolved_device(self) -> torch.device:
-        if self.device != "auto":
-            try:
-                device = torch.device(self.device)
-                torch.zeros(1, device=device)
-            except (RuntimeError, AssertionError, NotImplementedError) as error:
-                raise InputError(
-                    f"cannot use the device {self.device!r} ({str(error).splitlines()[0]}): try cpu"
-                ) from error
-            return device
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-    def autocast(self, device: torch.device) -> torch.dtype | None:
-        """bfloat16 or None (float32)."""
-        if self.compute not in ("auto", "float32", "bfloat16"):
-            raise InputError(f"compute must be auto, float32 or bfloat16, not {self.compute!r}")
-        if self.compute == "auto":
-            if device.type == "cuda":
-                fast = torch.cuda.is_bf16_supported(including_emulation=False)
-            else:
-                # Without instructions for it a CPU emulates bfloat16, several times slower than float32.
-                fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-            return torch.bfloat16 if fast else None
-        return torch.bfloat16 if self.compute == "bfloat16" else None
 
 
 @dataclass(frozen=True)
@@ -99,68 +55,6 @@ class Course:
     def evaluation_points(self, count: int) -> list[int]:
         """The updates after which the run is measured: evenly spread, the last included."""
         return sorted({max(1, round(self.updates * (k + 1) / count)) for k in range(count)})
-
-
-@dataclass(eq=False)
-class State:
-    """A training between two updates: one value that can be saved, compared and resumed.
-
-    Attributes:
-      update: how many updates have been made (and, with a budget, charged).
-      model: weights and buffers.
-      momentum: velocity of SGD by parameter name.
-      average: moving average of weights and buffers under PA, else empty.
-      previous: the previous privatised gradient under DP-SAT, else empty.
-      sampling, noise, views: generators.
-    """
-
-    update: int
-    model: nn.Module
-    momentum: Gradient
-    average: dict[str, Tensor]
-    previous: Gradient
-    sampling: torch.Generator
-    noise: torch.Generator
-    views: torch.Generator
-
-    def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
-        tensors = {
-            f"{part}/{name}": value
-            for part, values in (
-                ("model", self.model.state_dict()),
-                ("momentum", self.momentum),
-                ("average", self.average),
-                ("previous", self.previous),
-            )
-            for name, value in values.items()
-        }
-        for name in ("sampling", "noise", "views"):
-            tensors[f"generator/{name}"] = getattr(self, name).get_state()
-        # Layers of a user's own network may draw from torch's global generator (dropout does).
-        tensors["generator/global"] = torch.get_rng_state()
-        return Checkpoint(tensors, header | {"update": self.update})
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Become the state that was saved."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
-        device = next(self.model.parameters()).device
-        for key, value in checkpoint.tensors.items():
-            part, name = key.split("/", 1)
-            if part == "generator":
-                if name == "global":
-                    torch.set_rng_state(value)
-                else:
-                    getattr(self, name).set_state(value)
-            else:
-                parts[part][name] = value.to(device)
-        self.model.load_state_dict(parts["model"])
-        self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
-        self.update = int(checkpoint.header["update"])
-
-    def evaluation_weights(self) -> dict[str, Tensor]:
-        """The weights that are evaluated and released: the average under PA, else the last.  Never the best seen:
-        choosing by looking at results is not covered by the guarantee."""
-        return self.average or dict(self.model.state_dict())
 
 
 @dataclass(eq=False)
@@ -443,17 +337,3 @@ class Training:
                 "use a smaller learning rate"
             )
         return logits
-
-
-class Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def charge(self, phase: str) -> None:
-        """The time since the last charge belongs to ``phase``."""
-        now = time.monotonic()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
-        self._last = now

@@ -18,9 +18,11 @@ from torch import nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.training import checkpoints
-from trilemma.training.loop import Clock, Execution, Training
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
+from trilemma.trial.clock import Clock
 from trilemma.trial.folder import (
     CONFIG,
     HISTORY,

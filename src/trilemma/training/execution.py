@@ -1,0 +1,54 @@
+"""How a training is computed, which is nobody's business but the machine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from trilemma.errors import InputError
+from trilemma.privacy.clipping import Method
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is computed.  Nothing here can change what is private, or what an update is beyond rounding.
+
+    Attributes:
+      device: "auto" takes CUDA, then MPS, then the CPU.
+      physical_batch: examples computed at once; None is a rule of thumb by device and views.
+      compute: "auto" is bfloat16 where the device is faster in it, else float32.
+      method: of the clipped gradient.
+    """
+
+    device: str = "auto"
+    physical_batch: int | None = None
+    compute: str = "auto"
+    method: Method = "auto"
+
+    def resolved_device(self) -> torch.device:
+        if self.device != "auto":
+            try:
+                device = torch.device(self.device)
+                torch.zeros(1, device=device)
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                raise InputError(
+                    f"cannot use the device {self.device!r} ({str(error).splitlines()[0]}): try cpu"
+                ) from error
+            return device
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    def autocast(self, device: torch.device) -> torch.dtype | None:
+        """bfloat16 or None (float32)."""
+        if self.compute not in ("auto", "float32", "bfloat16"):
+            raise InputError(f"compute must be auto, float32 or bfloat16, not {self.compute!r}")
+        if self.compute == "auto":
+            if device.type == "cuda":
+                fast = torch.cuda.is_bf16_supported(including_emulation=False)
+            else:
+                # Without instructions for it a CPU emulates bfloat16, several times slower than float32.
+                fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+            return torch.bfloat16 if fast else None
+        return torch.bfloat16 if self.compute == "bfloat16" else None

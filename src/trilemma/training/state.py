@@ -1,0 +1,73 @@
+"""The state of a training between two updates, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.training.checkpoints import Checkpoint
+
+
+@dataclass(eq=False)
+class State:
+    """A training between two updates: one value that can be saved, compared and resumed.
+
+    Attributes:
+      update: how many updates have been made (and, with a budget, charged).
+      model: weights and buffers.
+      momentum: velocity of SGD by parameter name.
+      average: moving average of weights and buffers under PA, else empty.
+      previous: the previous privatised gradient under DP-SAT, else empty.
+      sampling, noise, views: generators.
+    """
+
+    update: int
+    model: nn.Module
+    momentum: dict[str, Tensor]
+    average: dict[str, Tensor]
+    previous: dict[str, Tensor]
+    sampling: torch.Generator
+    noise: torch.Generator
+    views: torch.Generator
+
+    def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
+        tensors = {
+            f"{part}/{name}": value
+            for part, values in (
+                ("model", self.model.state_dict()),
+                ("momentum", self.momentum),
+                ("average", self.average),
+                ("previous", self.previous),
+            )
+            for name, value in values.items()
+        }
+        for name in ("sampling", "noise", "views"):
+            tensors[f"generator/{name}"] = getattr(self, name).get_state()
+        # Layers of a user's own network may draw from torch's global generator (dropout does).
+        tensors["generator/global"] = torch.get_rng_state()
+        return Checkpoint(tensors, header | {"update": self.update})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become the state that was saved."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
+        device = next(self.model.parameters()).device
+        for key, value in checkpoint.tensors.items():
+            part, name = key.split("/", 1)
+            if part == "generator":
+                if name == "global":
+                    torch.set_rng_state(value)
+                else:
+                    getattr(self, name).set_state(value)
+            else:
+                parts[part][name] = value.to(device)
+        self.model.load_state_dict(parts["model"])
+        self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
+        self.update = int(checkpoint.header["update"])
+
+    def evaluation_weights(self) -> dict[str, Tensor]:
+        """The weights that are evaluated and released: the average under PA, else the last.  Never the best seen:
+        choosing by looking at results is not covered by the guarantee."""
+        return self.average or dict(self.model.state_dict())

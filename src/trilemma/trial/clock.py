@@ -1,0 +1,19 @@
+"""Where the time of a trial went."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def charge(self, phase: str) -> None:
+        """The time since the last charge belongs to ``phase``."""
+        now = time.monotonic()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
