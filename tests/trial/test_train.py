@@ -146,6 +146,9 @@ def test_a_network_of_ones_own(tmp_path):
     assert run.result["course"]["gradient_method"] == "auto"
     with pytest.raises(tl.InputError, match="network of your own"):
         load_network(run, data)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 10))
+    with pytest.raises(tl.InputError, match="another network"):
+        tl.train(recipe, data, tmp_path / "run", network=other, execution=CPU)
 
 
 def test_tracking_what_is_not_there(tmp_path):

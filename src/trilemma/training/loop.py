@@ -173,7 +173,8 @@ class Training:
             _, gradient = squared_norm(small)
             with torch.no_grad():
                 for name, p in model.named_parameters():
-                    p.sub_(gradient[name], alpha=self.recipe.learning_rate)
+                    if name in gradient:
+                        p.sub_(gradient[name], alpha=self.recipe.learning_rate)
         pairs = [(squared_norm(small)[0], squared_norm(large)[0]) for _ in range(10)]
         model.load_state_dict(before)
         scale = obs.noise_scale([a for a, _ in pairs], [b for _, b in pairs], small, large)

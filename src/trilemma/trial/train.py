@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import time
@@ -148,7 +150,7 @@ def train(
             "groups": None if data.group_names is None else list(data.group_names),
             "source": data.source,
         },
-        "network": "recipe" if network is None else f"given: {type(network).__name__}",
+        "network": "recipe" if network is None else _signature(network),
         "track": list(tracked),
     }
     finished = _same_run(folder, config)
@@ -159,6 +161,13 @@ def train(
     make_folder(folder)
     with alone_in(folder):
         return _train(training, folder, config, tracked, clock, progress, should_stop)
+
+
+def _signature(network: nn.Module) -> str:
+    """Tells one given network from another by class and tensors (not by what its forward does)."""
+    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
+    return f"given: {type(network).__name__} {digest[:16]}"
 
 
 def _same_run(folder: Path, config: dict[str, Any]) -> bool:
