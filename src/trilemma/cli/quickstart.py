@@ -21,8 +21,8 @@ def quickstart_command(given: argparse.Namespace) -> int:
     data = load_data("digits-s", skew=SKEW)
     rows: list[tuple[str, Run]] = []
     print(
-        f"Real handwritten digits, {len(data.train)} to train on and {len(data.test)} to test on; odd digits are "
-        f"mostly in colour, even ones mostly gray ({SKEW:.0%}), the test set is half and half."
+        f"Real handwritten digits, {len(data.train)} to train on; odd digits are mostly in colour, even ones mostly "
+        f"gray ({SKEW:.0%}).  The {len(data.test) // 2} test pictures come once in colour and once in gray."
     )
     for private in (False, True):
         for name, techniques in (("baseline", "none"), ("all techniques", "all")):
@@ -39,7 +39,7 @@ def quickstart_command(given: argparse.Namespace) -> int:
                     fewest_updates=max(1, recipe.fewest_updates // 10),
                     evaluations=2,
                 )
-            title = f"{name}, {f'({EPSILON:g}, {DELTA:g})-DP' if private else 'no budget'}"
+            title = f"{name}, {'(8, 1e-5)-DP' if private else 'no budget'}"
             folder = out / f"{'all' if techniques == 'all' else 'baseline'}-{'private' if private else 'ordinary'}"
             with Screen(title) as screen:
                 try:
