@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trilemma.errors import InputError
+
 Norm = Literal["none", "batch", "group"]
 
 
@@ -60,6 +62,10 @@ def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
 
 def norm_layer(norm: Norm, channels: int, groups: int) -> nn.Module:
     """``none``, batch norm, or group norm with ``groups`` groups (fewer where they do not divide the channels)."""
+    if norm not in ("none", "batch", "group"):
+        raise InputError(f"unknown norm {norm!r}: use none, batch or group")
+    if groups < 1:
+        raise InputError(f"the number of groups of a group norm must be at least 1, not {groups}")
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "group":

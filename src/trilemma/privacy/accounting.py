@@ -31,6 +31,9 @@ from trilemma.errors import InputError, PrivacyError
 
 Accountant = Literal["pld", "rdp"]
 
+LARGEST_EPSILON = 1_000.0
+"""No budget above this is calibrated for."""
+
 LARGEST_NOISE_MULTIPLIER = 10_000.0
 """Calibration gives up here: a target that needs more noise than this is out of reach."""
 
@@ -151,7 +154,17 @@ def noise_multiplier(
     check_delta(delta)
     if updates < 1:
         raise InputError(f"updates must be at least 1, not {updates}")
+    if epsilon > LARGEST_EPSILON:
+        raise InputError(
+            f"epsilon {epsilon:g} promises nothing: use at most {LARGEST_EPSILON:g}, or leave it out to train without "
+            "a budget"
+        )
     q = sampling_probability(batch_size, examples)
+    if q < 1 and delta >= -math.expm1(updates * math.log1p(-q)):
+        raise InputError(
+            f"delta {delta:g} is no less than the chance of being drawn at all, so that any noise would do: "
+            "use a smaller one"
+        )
     sigma = _guess(epsilon, delta, q, updates)
     search_cell = min(max(_FINE, _FINE * epsilon), _COARSE)
 
@@ -159,16 +172,17 @@ def noise_multiplier(
         spent = _epsilon(Event(q, math.exp(log_sigma), updates), delta, accountant, cell)
         return math.log(max(spent, 1e-12) / epsilon)
 
-    low = high = math.log(sigma)
+    limit = math.log(LARGEST_NOISE_MULTIPLIER)
+    low = high = min(math.log(sigma), limit)
     while excess(low) <= 0:
         low -= 0.1
-    while high < math.log(LARGEST_NOISE_MULTIPLIER) and excess(high) > 0:
-        high += 0.1
-    if high >= math.log(LARGEST_NOISE_MULTIPLIER):
-        raise InputError(
-            f"epsilon {epsilon:g} at delta {delta:g} is out of reach with {updates} updates at sampling "
-            f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
-        )
+    while excess(high) > 0:
+        if high >= limit:
+            raise InputError(
+                f"epsilon {epsilon:g} at delta {delta:g} is out of reach with {updates} updates at sampling "
+                f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
+            )
+        high = min(high + 0.1, limit)
     root = brentq(excess, low, high, xtol=2e-5)
     # The root may lie on either side: step up until the fine accountant agrees that the target is met.
     step = 0.0

@@ -92,10 +92,14 @@ class Clipping:
     method: Method = "auto"
     loss: Loss = field(default=cross_entropy)
     autocast: torch.dtype | None = None
+    _checked: dict[tuple[int, ...], bool] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        from trilemma.privacy.validation import refuse_mixing_layers
+
         if not 0 < self.clipping_norm < float("inf"):
             raise ValueError(f"the clipping norm must be positive and finite, not {self.clipping_norm}")
+        refuse_mixing_layers(self.model)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable parameters by name; a parameter used in two places appears once."""
@@ -123,9 +127,18 @@ class Clipping:
             return self.zero()
         method = self.method
         if method == "auto":
-            slow = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
-            method = "loop" if slow or why_not_layerwise(self.model) else "layerwise"
+            many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
+            method = "loop" if many or not self._layerwise_fits(images) else "layerwise"
         return self._layerwise(images, labels) if method == "layerwise" else self._loop(images, labels)
+
+    def _layerwise_fits(self, images: Tensor) -> bool:
+        """Tried out once for each image shape, at the first batch."""
+        from trilemma.privacy.validation import check_network
+
+        shape = tuple(images.shape[2:])
+        if shape not in self._checked:
+            self._checked[shape] = check_network(self.model, shape, device=images.device).reason is None
+        return self._checked[shape]
 
     def _view_losses(self, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """images (n, K, C, H, W) -> each view's loss (n, K)."""
@@ -134,7 +147,13 @@ class Clipping:
             images.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
         ):
             logits = functional_call(self.model, dict(parameters), (images.flatten(0, 1),))
-        return self.loss(logits, labels.repeat_interleave(views)).reshape(-1, views)
+        losses = self.loss(logits, labels.repeat_interleave(views))
+        if losses.shape != (len(logits),):
+            raise ValueError(
+                f"the loss must return one value for each row, not {tuple(losses.shape)}: use reduction='none', "
+                "since a mean over the physical batch would mix its examples"
+            )
+        return losses.reshape(-1, views)
 
     def _loop(self, images: Tensor, labels: Tensor) -> ClippedSum:
         parameters = {n: p.detach().requires_grad_() for n, p in self.parameters().items()}
@@ -145,9 +164,10 @@ class Clipping:
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             gradient = {n: g.float() for n, g in zip(parameters, found, strict=True) if g is not None}
             square = torch.stack([g.double().square().sum() for g in gradient.values()]).sum()
-            norm = square.sqrt().float()
+            exact_norm = square.sqrt()
+            norm = exact_norm.float()
             if torch.isfinite(norm):
-                factor = self._factor(norm)
+                factor = self._factor(exact_norm)
                 for name, g in gradient.items():
                     total[name].add_(g * factor)
             norms.append(norm)
@@ -170,10 +190,12 @@ class Clipping:
             torch.autograd.grad(losses.sum(), images)
         square = torch.zeros(examples, dtype=torch.float64, device=images.device)
         for g in gradients.values():
-            square += g.flatten(1).square().sum(dim=1, dtype=torch.float32)
-        norms = square.sqrt().float()
+            # In float64: a square that overflows or vanishes in float32 would drop an example, or not clip it.
+            square += torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64).square()
+        exact_norms = square.sqrt()
+        norms = exact_norms.float()
         finite = torch.isfinite(norms)
-        factors = torch.where(finite, self._factor(norms), torch.zeros_like(norms))
+        factors = torch.where(finite, self._factor(exact_norms).float(), torch.zeros_like(norms))
         if not bool(finite.all()):
             for g in gradients.values():
                 g[~finite] = 0  # 0 * nan is nan: the factor alone would not keep it out
@@ -183,6 +205,7 @@ class Clipping:
         return ClippedSum(total, norms, losses.detach().float(), self.clipping_norm)
 
     def _factor(self, norm: Tensor) -> Tensor:
+        """min(1, C / norm)."""
         return self.clipping_norm / norm.clamp_min(self.clipping_norm)
 
 
@@ -210,6 +233,7 @@ def clipped_gradient_sum(
 
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``, called here).
+      ValueError: the layerwise method was asked for by name and does not fit the network.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> sums, norms = clipped_gradient_sum(network, torch.randn(5, 1, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1]))
@@ -219,7 +243,10 @@ def clipped_gradient_sum(
     from trilemma.privacy.validation import check_network
 
     check = check_network(model, tuple(images.shape[2:]), device=images.device)
-    chosen: Method = "loop" if method == "auto" and check.reason else method
+    if method == "layerwise" and check.reason:
+        raise ValueError(f"the layerwise method does not fit: {check.reason}")
+    many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
+    chosen: Method = method if method != "auto" else "loop" if check.reason or many else "layerwise"
     total = Clipping(model, clipping_norm, chosen, loss)(images, labels)
     return total.sums, total.norms
 
