@@ -600,7 +600,7 @@ def test_mixing_in_the_backward_pass_only_is_not_left_to_the_fast_method():
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-# The three that follow: a layer whose rule does not apply, met on the ways that go round the check.
+# What follows: a layer whose rule does not apply, met on the ways that could go round the check.
 
 
 @pytest.mark.parametrize("name", ["position-first", "weight-used-elsewhere", "weight-as-a-number"])

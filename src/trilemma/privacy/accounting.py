@@ -37,6 +37,9 @@ LARGEST_EPSILON = 1_000.0
 LARGEST_NOISE_MULTIPLIER = 10_000.0
 """Calibration gives up here: a target that needs more noise than this is out of reach."""
 
+SMALLEST_NOISE_MULTIPLIER = 0.3
+"""Calibration never returns less: what it would save is worth nothing, and losses become slow to compute."""
+
 _FINE, _COARSE = 1e-4, 1e-3  # widths of the cells in which privacy losses are rounded up
 
 
@@ -137,7 +140,8 @@ def noise_multiplier(
     examples: int,
     accountant: Accountant = "pld",
 ) -> float:
-    """The smallest noise multiplier (to 4 significant digits, rounded up) whose epsilon is at most ``epsilon``.
+    """The smallest noise multiplier (to 4 significant digits, rounded up; at least ``SMALLEST_NOISE_MULTIPLIER``)
+    whose epsilon is at most ``epsilon``.
 
     Calibration never overshoots: the value returned has been checked with the fine accountant.  Arguments as
     for :func:`epsilon`.
@@ -173,9 +177,12 @@ def noise_multiplier(
         return math.log(max(spent, 1e-12) / epsilon)
 
     limit = math.log(LARGEST_NOISE_MULTIPLIER)
-    low = high = min(math.log(sigma), limit)
+    floor = math.log(SMALLEST_NOISE_MULTIPLIER)
+    low = high = min(max(math.log(sigma), floor), limit)
     while excess(low) <= 0:
-        low -= 0.1
+        if low <= floor:
+            return SMALLEST_NOISE_MULTIPLIER
+        low = max(low - 0.1, floor)
     while excess(high) > 0:
         if high >= limit:
             raise InputError(
