@@ -432,12 +432,11 @@ def at_most(seconds):
     ("target", "delta", "batch_size", "updates", "examples"),
     [
         (1.0, 0.9, 10, 10, 100),
-        (1.0, 0.64, 10, 10, 100),
         (1.0, 1.9e-5, 1, 1, 50_000),
         (1e7, 1e-5, 100, 10, 100),
         (1e5, 1e-5, 10, 10, 100),
     ],
-    ids=["any noise will do", "next to any noise will do", "a batch of one", "huge, full batch", "huge, sampled"],
+    ids=["any noise will do", "a batch of one", "huge, full batch", "huge, sampled"],
 )
 def test_a_search_always_ends(target, delta, batch_size, updates, examples):
     """With a delta near or above the chance of being drawn at all, or a huge epsilon, there is no sensible least noise.
