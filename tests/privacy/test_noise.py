@@ -225,3 +225,14 @@ def test_noise_is_added_to_a_copy():
         {"a": torch.zeros(4)}, standard_deviation=1.0, generator=torch.Generator().manual_seed(1)
     )
     torch.testing.assert_close(noisy["a"], torch.arange(4.0) + silent["a"])
+
+
+def test_the_tail_is_not_cut():
+    """A float32 normal never exceeds sqrt(2 ln 2^24) = 5.768.  A true one does at a rate that delta counts on, so the
+    draw is in float64 and only the result is rounded."""
+    count = 1_000_000
+    noisy = add_gaussian_noise(
+        {"w": torch.zeros(count)}, standard_deviation=1.0, generator=torch.Generator().manual_seed(1)
+    )
+    wide = torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(noisy["w"], wide.float())

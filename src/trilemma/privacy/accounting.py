@@ -179,9 +179,7 @@ def noise_multiplier(
     limit = math.log(LARGEST_NOISE_MULTIPLIER)
     floor = math.log(SMALLEST_NOISE_MULTIPLIER)
     low = high = min(max(math.log(sigma), floor), limit)
-    while excess(low) <= 0:
-        if low <= floor:
-            return SMALLEST_NOISE_MULTIPLIER
+    while low > floor and excess(low) <= 0:
         low = max(low - 0.1, floor)
     while excess(high) > 0:
         if high >= limit:
@@ -190,7 +188,7 @@ def noise_multiplier(
                 f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
             )
         high = min(high + 0.1, limit)
-    root = brentq(excess, low, high, xtol=2e-5)
+    root = low if excess(low) <= 0 else brentq(excess, low, high, xtol=2e-5)
     # The root may lie on either side: step up until the fine accountant agrees that the target is met.
     step = 0.0
     while excess(math.log(sigma := _round_up(math.exp(root + step), 4)), _cell(sigma)) > 0:

@@ -33,6 +33,9 @@ def add_gaussian_noise(
     for name, total in sums.items():
         if total.dtype != torch.float32:
             raise TypeError(f"the sum for {name} is {total.dtype}; noise is only added to float32 sums")
-        noise = torch.randn(total.shape, dtype=torch.float32, generator=generator, device=generator.device)
-        noisy[name] = total + standard_deviation * noise.to(total.device)
+        # Normals drawn in float32 end at 5.77 deviations, which cuts off a tail that delta counts on; in float64 they
+        # end at 8.6.  (MPS has no float64.)
+        wide = torch.float32 if generator.device.type == "mps" else torch.float64
+        noise = torch.randn(total.shape, dtype=wide, generator=generator, device=generator.device)
+        noisy[name] = (total + standard_deviation * noise.to(total.device)).float()
     return noisy
