@@ -1,0 +1,115 @@
+"""A study on disk: its plan, its trials' runs, and what went wrong; every file is written whole or not at all.
+
+    study.json              the studies that share this folder, and all their trials
+    runs/ID/                what trial ID left (see trilemma.trial)
+    removed/ID.json         the examples that trial ID left out
+    examples/ID/INDEX.png   tracked examples
+    failures/ID.json        why trial ID failed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trilemma.errors import InputError
+from trilemma.study.plan import Study, Trial
+from trilemma.trial.folder import RESULT, read_json, write_json
+
+FORMAT = 1
+STUDY = "study.json"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of one or several studies.
+
+    A trial is finished when its run has a result, and failed when its reason lies in ``failures``; everything else
+    is still to be done.
+    """
+
+    path: Path
+
+    @property
+    def study_file(self) -> Path:
+        return self.path / STUDY
+
+    def run(self, trial_id: str) -> Path:
+        return self.path / "runs" / trial_id
+
+    def removed(self, trial_id: str) -> Path:
+        return self.path / "removed" / f"{trial_id}.json"
+
+    def examples(self, trial_id: str) -> Path:
+        return self.path / "examples" / trial_id
+
+    def failure(self, trial_id: str) -> Path:
+        return self.path / "failures" / f"{trial_id}.json"
+
+    def finished(self, trial_id: str) -> bool:
+        return (self.run(trial_id) / RESULT).is_file()
+
+    def reason(self, trial_id: str) -> str | None:
+        """Why the trial failed, in one line, or None if it did not."""
+        path = self.failure(trial_id)
+        if self.finished(trial_id) or not path.is_file():
+            return None
+        return str(read_json(path)["reason"])
+
+    def read(self) -> dict[str, Any]:
+        """``study.json``.
+
+        Raises:
+          InputError: there is none, it cannot be read, or it is of another format.
+        """
+        if not self.study_file.is_file():
+            raise InputError(f"{self.path} holds no {STUDY}: give the --out folder of trilemma study")
+        values = read_json(self.study_file)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            there = values.get("format") if isinstance(values, dict) else None
+            raise InputError(
+                f"{self.study_file} is of format {there}, this version reads {FORMAT}: run the study again in another "
+                "--out, or use the version that wrote it"
+            )
+        return values
+
+    def trials(self) -> dict[str, Trial]:
+        """All trials of all studies here, by id."""
+        return {name: Trial.from_dict(values) for name, values in self.read()["trials"].items()}
+
+    def add(self, study: Study, version: str) -> dict[str, Any]:
+        """Write ``study`` into ``study.json``, beside other studies; one of the same name is replaced.
+
+        Returns:
+          The new ``study.json``.
+        """
+        values: dict[str, Any] = {"format": FORMAT, "version": version, "studies": {}, "trials": {}}
+        if self.study_file.exists():
+            values = self.read() | {"version": version}
+        values["studies"][study.name] = {
+            "title": study.title,
+            "about": study.about,
+            "scale": study.scale,
+            "seeds": list(study.seeds),
+            "figures": list(study.figures),
+            "trials": [trial.id for trial in study.trials],
+            "file": _plain(study.file),
+        }
+        values["trials"] |= {trial.id: trial.to_dict() for trial in study.trials}
+        wanted = {name for one in values["studies"].values() for name in one["trials"]}
+        values["trials"] = {name: trial for name, trial in values["trials"].items() if name in wanted}
+        write_json(self.study_file, values)
+        return values
+
+    def forget_failures(self, trial_ids: Iterable[str]) -> None:
+        """So that they are tried again."""
+        for name in trial_ids:
+            self.failure(name).unlink(missing_ok=True)
+
+
+def _plain(values: Any) -> Any:
+    """TOML holds infinities and dates, JSON does not."""
+    return json.loads(json.dumps(values, default=str).replace("Infinity", '"inf"'))

@@ -1,0 +1,162 @@
+"""Outliers: which training examples are left out, and whether a new layer of them becomes exposed.
+
+As in the onion effect (Carlini et al. 2022, arXiv 2206.10469): score every training example by how exposed it is,
+remove the most exposed layer, train again from scratch, and score the survivors anew.  Here an example's score is its
+membership probability (Song and Mittal 2021, as TF-Privacy computes it) under a model trained on all of them without a
+budget.  A control removes as many of each class at random.
+
+**No guarantee covers the choice**: a private model that is trained on what such a choice leaves over carries its
+(epsilon, delta) for the examples it was given, but which they are was decided by a model without a budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.errors import InputError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How exposed each training example of one finished trial is, in the order of its training split.
+
+    Attributes:
+      probability: float (N,), membership probability; a step function of the loss.
+      loss: float (N,).
+      labels: int64 (N,).
+      groups: int64 (N,) or None.
+    """
+
+    probability: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    labels: Indices
+    groups: Indices | None
+
+    @classmethod
+    def read(cls, signals: Path) -> Exposure:
+        """Members of a run's ``signals.parquet``.
+
+        Raises:
+          InputError: the file cannot be read.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(
+                signals, columns=["index", "member", "label", "group", "loss", "membership_probability"]
+            )
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise InputError(f"cannot read the signals {signals}: {error}") from error
+        rows = table.filter(table["member"])
+        order = np.argsort(rows["index"].to_numpy())
+        grouped = rows["group"].null_count == 0
+        return cls(
+            rows["membership_probability"].to_numpy()[order].astype(np.float64),
+            rows["loss"].to_numpy()[order].astype(np.float64),
+            rows["label"].to_numpy()[order].astype(np.int64),
+            rows["group"].to_numpy()[order].astype(np.int64) if grouped else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def order(self) -> Indices:
+        """Indices from the most exposed to the least; of equal probability the one with the lower loss first."""
+        return np.lexsort((np.arange(len(self)), self.loss, -self.probability)).astype(np.int64)
+
+    def layer(self, share: float) -> Indices:
+        """The most exposed ``share`` of the examples, sorted indices; at least one.
+
+        Raises:
+          InputError: nothing would be left over.
+        """
+        count = max(1, round(share * len(self)))
+        if count >= len(self):
+            raise InputError(f"leaving out {share:.0%} of {len(self)} examples leaves none: use a smaller share")
+        return np.sort(self.order()[:count])
+
+    def cut(self, share: float) -> float:
+        """The least membership probability in that layer."""
+        return float(self.probability[self.layer(share)].min())
+
+
+def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str, seed: int) -> Indices:
+    """Sorted indices of the training examples that a trial leaves out.
+
+    Args:
+      exposure: of the trial that scores them.
+      share: in (0, 1).
+      arm: "exposed", or "random": as many of each class (and group) drawn at random.
+      control: "class" or "class,group".
+      seed: of the draw.
+
+    >>> scores = Exposure(np.array([.9, .1, .8, .2]), np.zeros(4), np.array([0, 0, 1, 1]), None)
+    >>> removed_examples(scores, share=0.5, arm="exposed", control="class", seed=0).tolist()
+    [0, 2]
+    """
+    layer = exposure.layer(share)
+    if arm == "exposed":
+        return layer
+    kinds = exposure.labels
+    if control == "class,group" and exposure.groups is not None:
+        kinds = kinds * (int(exposure.groups.max()) + 1) + exposure.groups
+    rng = np.random.default_rng([seed, 11])
+    drawn = [
+        rng.choice(np.flatnonzero(kinds == kind), size=int(np.sum(kinds[layer] == kind)), replace=False)
+        for kind in np.unique(kinds[layer])
+    ]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What became of the examples that were left in.
+
+    Attributes:
+      exposed, exposed_before: share of them whose membership probability is at least the removed layer's cut, in the
+        new model and in the one that scored them.
+      mean, mean_before: their mean membership probability.
+      count: how many they are.
+    """
+
+    exposed: float
+    exposed_before: float
+    mean: float
+    mean_before: float
+    count: int
+
+
+def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: float) -> Survivors:
+    """Compare the survivors' exposure before and after.
+
+    Membership probability is relative to each model's own non-members, so that a model which memorises less as a
+    whole gives lower values: read it against the random arm, where as many are missing.
+
+    Args:
+      before: of the trial that scored all N examples.
+      after: of the trial on the N - R that were left.
+      removed: their indices (R,).
+      share: what the layer was; its cut comes from ``before``.
+
+    Raises:
+      InputError: the numbers do not fit.
+    """
+    kept = np.setdiff1d(np.arange(len(before)), removed)
+    if len(kept) != len(after) or not np.array_equal(before.labels[kept], after.labels):
+        raise InputError("the trials before and after the removal are not of the same examples")
+    cut = before.cut(share)
+    old = before.probability[kept]
+    return Survivors(
+        float((after.probability >= cut).mean()),
+        float((old >= cut).mean()),
+        float(after.probability.mean()),
+        float(old.mean()),
+        len(kept),
+    )
