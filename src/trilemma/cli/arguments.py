@@ -62,6 +62,9 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     _quickstart(commands)
     _train(commands)
+    _study(commands)
+    _studies(commands)
+    _report(commands)
     _audit(commands)
     _calibrate(commands)
     _epsilon(commands)
@@ -96,11 +99,62 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
 def _quickstart(commands: Any) -> None:
     command = commands.add_parser(
         "quickstart",
-        help="baseline and all techniques on the embedded digits, with and without a budget",
-        description="Train four classifiers on colour-skewed digits, audit and score them, print one table.",
+        help="a small study on the embedded digits, and its page: minutes",
+        description="The study quickstart: baseline and all techniques on colour-skewed digits, with and without a\n"
+        "budget, three seeds each; ends in a page to open in a browser.",
     )
-    command.add_argument("--out", default="runs/quickstart", metavar="DIR", help="folder of the runs (runs/quickstart)")
+    command.add_argument("--out", default="runs/quickstart", metavar="DIR", help="the study's folder (runs/quickstart)")
     command.add_argument("--short", action="store_true", help="a tenth of the updates, to see that everything works")
+
+
+def _study(commands: Any) -> None:
+    command = commands.add_parser(
+        "study",
+        help="run many trials and draw one page: the paper's studies, or your own",
+        description="Run what is missing of a study and draw its page.  Leaves study.json, runs/, results.csv,\n"
+        "results.parquet, figures/ and report.html in --out.  The same command goes on where a study stopped.",
+        epilog="exit status: 0 done, 1 some trials failed (they are listed), 2 unusable input, 130 stopped",
+    )
+    command.add_argument("study", metavar="NAME|FILE", help="see trilemma studies, or a TOML file")
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the study, new or of the same one")
+    command.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME[,OPTION=VALUE]",
+        help="in place of the study's data, for example cifar10s,skew=0.75; may be repeated",
+    )
+    command.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
+    command.add_argument("--scale", metavar="NAME", help="small (two CPU cores) or paper (a GPU); small if not given")
+    command.add_argument("--seeds", type=int, metavar="N", help="seeds of every trial, in place of the study's")
+    command.add_argument("--workers", type=int, metavar="N", help="trials at once (one for each core)")
+    command.add_argument("--ray", metavar="ADDRESS", help="give the trials to a Ray cluster: HOST:PORT or auto")
+    command.add_argument("--retry", action="store_true", help="run again what failed")
+    command.add_argument("--yes", action="store_true", help="run a study of very many trials")
+    group = command.add_argument_group("execution (changes speed, not what is learned)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
+    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once")
+
+
+def _studies(commands: Any) -> None:
+    command = commands.add_parser(
+        "studies",
+        help="what can be run, and about how long it takes here",
+        description="List studies with their trials and an estimate of the time on this machine.",
+    )
+    command.add_argument("study", nargs="?", metavar="NAME|FILE", help="only this one")
+    command.add_argument("--seeds", type=int, metavar="N", help="in place of the studies' own")
+
+
+def _report(commands: Any) -> None:
+    command = commands.add_parser(
+        "report",
+        help="draw the page of one or several studies again",
+        description="Collect the results and draw figures and page again, without training.",
+    )
+    command.add_argument("folders", nargs="+", metavar="DIR", help="folders of studies, also unfinished ones")
+    command.add_argument("--out", metavar="DIR", help="where to (the folder itself if there is one)")
 
 
 def _train(commands: Any) -> None:
@@ -116,7 +170,7 @@ def _train(commands: Any) -> None:
     group.add_argument(
         "--recipe",
         metavar="FILE|NAME",
-        help="a TOML file, or digits, cifar-small, cifar-paper, faces-small; by the data if not given",
+        help="a TOML file or a name (digits, cifar-small, cifar-paper, faces-small, ...); by the data if not given",
     )
     group.add_argument("--techniques", metavar="CODES", help="obs,gn,ws,am,pa,sat in any mix, or all, or none")
     group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet or convnet-WIDTH")

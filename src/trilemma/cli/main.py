@@ -49,6 +49,24 @@ def _quickstart(given: argparse.Namespace) -> int:
     return quickstart_command(given)
 
 
+def _study(given: argparse.Namespace) -> int:
+    from trilemma.cli.study import study_command
+
+    return study_command(given)
+
+
+def _studies(given: argparse.Namespace) -> int:
+    from trilemma.cli.studies import studies_command
+
+    return studies_command(given)
+
+
+def _report(given: argparse.Namespace) -> int:
+    from trilemma.cli.report import report_command
+
+    return report_command(given)
+
+
 def _audit(given: argparse.Namespace) -> int:
     from trilemma.cli.audit import audit_command
 

@@ -114,7 +114,7 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
     kept = np.setdiff1d(np.arange(len(data.train)), removed)
     if len(kept) + len(removed) != len(data.train):
         raise InputError(f"{path} does not fit the data: delete it and run the study again")
-    return replace(data, train=data.train.take(kept), request={**data.request, "removed": len(removed)})
+    return replace(data, train=data.train.take(kept), request={**data.request, "removal": vars(trial.removal)})
 
 
 def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:

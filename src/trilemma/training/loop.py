@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Callable, Iterator
@@ -93,9 +94,9 @@ class Training:
             {},
             {n: v.clone() for n, v in model.state_dict().items()} if recipe.has("pa") else {},
             {},
-            self._generator("sampling", torch.device("cpu")),
-            self._generator("noise", self.device),
-            self._generator("views", self.device),
+            self._private_generator("sampling", model, torch.device("cpu")),
+            self._private_generator("noise", model, self.device),
+            generator_for(recipe.seed, "views", self.device),
         )
 
     @staticmethod
@@ -113,10 +114,19 @@ class Training:
             generator=generator_for(recipe.seed, "weights"),
         )
 
-    def _generator(self, purpose: str, device: torch.device) -> torch.Generator:
-        if self.recipe.secret_noise and purpose != "views":
+    def _private_generator(self, purpose: str, model: nn.Module, device: torch.device) -> torch.Generator:
+        """For sampling and noise: of this training alone, even if another one has the same seed.
+
+        Who holds two models that were trained with the same noise can subtract it, and no accountant may compose
+        mechanisms that share their randomness.  What tells trainings apart must not depend on the images themselves,
+        so arrays put together by hand (without a request) that agree in size need seeds of their own.
+        """
+        if self.recipe.secret_noise:
             return torch.Generator(device).manual_seed(secrets.randbits(63))
-        return generator_for(self.recipe.seed, purpose, device)
+        request = json.dumps(dict(self.data.request), sort_keys=True, default=str)
+        shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+        training = f"{self.recipe.fingerprint} {self.data.name} {request} {len(self.data.train)} {shapes}"
+        return generator_for(self.recipe.seed, f"{purpose} of {training}", device)
 
     def _course(self, model: nn.Module) -> Course:
         recipe, examples = self.recipe, len(self.data.train)

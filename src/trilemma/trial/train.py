@@ -364,6 +364,7 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         "noise_source": "operating system, not recorded"
         if recipe.secret_noise
         else "the seed: keep it secret if the weights are published, since who knows it can subtract the noise",
+        "noise_shared": False,  # with another trial of the same seed (runs of the first versions lack this: theirs is)
     }
 
 

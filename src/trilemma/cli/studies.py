@@ -1,0 +1,41 @@
+"""``trilemma studies``: what can be run, how many trials it has and about how long it takes here."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from trilemma.cli.board import clock
+from trilemma.study.estimate import estimate
+from trilemma.study.grid import STUDIES, load_study, read_study
+from trilemma.study.plan import Study, Trial, expand
+from trilemma.study.pool import cores
+
+
+def studies_command(given: argparse.Namespace) -> int:
+    names = [given.study] if given.study else list(STUDIES)
+    rows = []
+    for name in names:
+        head = read_study(name)
+        parts = load_study(name)
+        scales = list(dict.fromkeys(scale for part in parts for scale in part.scales)) or [None]
+        for scale in scales:
+            plans = [expand(part, scale=scale, seeds=given.seeds) for part in parts]
+            trials = {trial.id: trial for plan in plans for trial in plan.trials}
+            # One study of all trials: those that parts share are run once.
+            whole = estimate(_merged(plans[0], trials))
+            spent = "?" if whole.seconds is None else clock(whole.seconds / cores())
+            rows.append((name, scale or "", str(whole.trials), spent, head.title))
+    heads = ("study", "scale", "trials", "time here", "")
+    widths = [max(len(row[k]) for row in [heads, *rows]) for k in range(4)]
+    for row in [heads, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
+    print(
+        f"\nTimes are estimates for {cores()} workers, from a few updates of each kind of trial measured just now on one "
+        "core; attacks are counted by a rule of thumb.  trilemma study NAME --scale SCALE --out DIR"
+    )
+    return 0
+
+
+def _merged(plan: Study, trials: dict[str, Trial]) -> Study:
+    return replace(plan, trials=tuple(trials.values()))
