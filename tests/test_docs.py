@@ -6,6 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trilemma.report.figures import check_figures
+from trilemma.study.grid import STUDIES, load_study
+from trilemma.study.plan import expand
+from trilemma.study.results import COLUMNS, MEASURES
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -33,3 +38,27 @@ def test_the_readme_names_both_commands():
     text = (ROOT / "README.md").read_text("utf-8")
     assert "make quickstart" in text
     assert "make test" in text
+
+
+def test_the_studies_page_describes_every_column_measure_and_study():
+    text = (ROOT / "docs" / "studies.md").read_text("utf-8")
+    for name, (kind, meaning) in COLUMNS.items():
+        assert f"| `{name}` | {kind} | {meaning} |" in text
+    for name, measure in MEASURES.items():
+        covered = "yes" if measure.covered else "no"
+        meaning = measure.meaning.replace("|", "&#124;")
+        assert f"| `{name}` | {measure.unit or '-'} | {measure.better or '-'} | {covered} | {meaning} |" in text
+    for name in STUDIES:
+        assert f"| `{name}` |" in text
+
+
+def test_the_study_of_ones_own_is_one(tmp_path):
+    text = (ROOT / "docs" / "studies.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "mine.toml"
+    path.write_text(block)
+    study = expand(load_study(path)[0])
+    assert len(study.trials) == 2 * 3 * 2 * 5
+    check_figures(study)
+    path.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", block))
+    assert any(trial.removal and trial.track for trial in expand(load_study(path)[0]).trials)

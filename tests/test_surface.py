@@ -40,7 +40,7 @@ def test_every_public_name_is_there():
         assert getattr(tl.privacy, name) is not None
 
 
-ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "cli"]
+ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "study", "report", "cli"]
 
 
 def test_rooms_import_only_from_rooms_above():

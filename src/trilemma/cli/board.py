@@ -98,7 +98,9 @@ class Board:
             table.add_row(name, Text(now.trials[name].title), f"{bar:<20}", made)
         spent = clock(time.monotonic() - self._began)
         failed = f", {len(now.failed)} failed" if now.failed else ""
-        line = f"{len(now.done)} of {len(now.trials)} finished{failed}, {len(now.waiting)} to come; {spent}{self._left()}"
+        line = (
+            f"{len(now.done)} of {len(now.trials)} finished{failed}, {len(now.waiting)} to come; {spent}{self._left()}"
+        )
         return Group(table, Text(line))
 
 

@@ -113,6 +113,9 @@ def _data(given: argparse.Namespace) -> int:
 COMMANDS = {
     "train": _train,
     "quickstart": _quickstart,
+    "study": _study,
+    "studies": _studies,
+    "report": _report,
     "audit": _audit,
     "calibrate": _calibrate,
     "epsilon": _epsilon,

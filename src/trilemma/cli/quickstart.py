@@ -14,9 +14,7 @@ SHORT_SEEDS = 2
 
 def quickstart_command(given: argparse.Namespace) -> int:
     out = Path(given.out) / "short" if given.short else Path(given.out)
-    studies = plan(
-        "quickstart", scale="short" if given.short else "small", seeds=SHORT_SEEDS if given.short else None
-    )
+    studies = plan("quickstart", scale="short" if given.short else "small", seeds=SHORT_SEEDS if given.short else None)
     print(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
     return conduct(studies, out, Pool(workers), Settings(device="cpu"))

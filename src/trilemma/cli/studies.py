@@ -31,8 +31,8 @@ def studies_command(given: argparse.Namespace) -> int:
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
     print(
-        f"\nTimes are estimates for {cores()} workers, from a few updates of each kind of trial measured just now on one "
-        "core; attacks are counted by a rule of thumb.  trilemma study NAME --scale SCALE --out DIR"
+        f"\nTimes are estimates for {cores()} workers, from a few updates of each kind of trial measured just now on "
+        "one core; attacks are counted by a rule of thumb.\nRun one: trilemma study NAME --scale SCALE --out DIR"
     )
     return 0
 

@@ -65,9 +65,9 @@ def conduct(studies: list[Study], out: Path, crew: Crew, settings: Settings, *, 
 
 
 def _report(folder: StudyFolder) -> Path:
-    from trilemma.report.write import write_report_of
+    from trilemma.report.folders import report_of
 
-    return write_report_of([folder])
+    return report_of([folder])
 
 
 def _ending(now: Standing, whole: bool, page: Path) -> int:
@@ -88,7 +88,7 @@ def _crew(given: argparse.Namespace, trials: int) -> Crew:
             raise InputError("--workers and --ray exclude each other: a cluster says itself how many it has")
         from trilemma.study.cluster import Cluster
 
-        return Cluster(given.ray)
+        return Cluster(given.ray, given.device)
     return Pool(given.workers or default_workers(given.device, trials))
 
 

@@ -7,8 +7,10 @@ Ray elsewhere, and goes on from the trial's last checkpoint.
 from __future__ import annotations
 
 import os
+import queue
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trilemma.errors import InputError
@@ -37,10 +39,7 @@ class Cluster:
             raise InputError("--ray needs the package ray: pip install 'trilemma[ray]'") from error
         self._ray: Any = ray
         _answered(address)
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": _environment()})
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise InputError(f"no Ray cluster answers at {address}: start one with ray start --head") from error
+        _within(CONNECT_SECONDS, lambda: self._connect(address), f"no Ray cluster answers at {address}")
         unit = "GPU" if device.startswith("cuda") else "CPU"
         self.size = int(ray.cluster_resources().get(unit, 0))
         if self.size < 1:
@@ -48,6 +47,10 @@ class Cluster:
         # Without end: a lost machine is no fault of the trial's.
         self._task = ray.remote(num_cpus=1, num_gpus=1 if unit == "GPU" else 0, max_retries=-1)(_task)
         self._running: dict[Any, str] = {}
+
+    def _connect(self, address: str) -> None:
+        environment = {"env_vars": _environment()}
+        self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
 
     def give(self, order: Order) -> None:
         self._running[self._task.remote(order.to_json())] = order.trial.id
@@ -60,7 +63,11 @@ class Cluster:
                 message = self._ray.get(task)
             except self._ray.exceptions.RayError as error:
                 line = str(error).strip().splitlines()
-                message = {"kind": "failed", "reason": f"Ray: {line[-1] if line else type(error).__name__}", "trace": None}
+                message = {
+                    "kind": "failed",
+                    "reason": f"Ray: {line[-1] if line else type(error).__name__}",
+                    "trace": None,
+                }
             yield Answer(trial, message.pop("kind"), message)
 
     def stop(self) -> None:
@@ -86,8 +93,29 @@ def _task(order: str) -> dict[str, Any]:
     return {"kind": "done", "seconds": run.result["seconds"]["total"]}
 
 
+def _within(seconds: float, do: Callable[[], None], otherwise: str) -> None:
+    """Ray itself waits minutes for an address where somebody else answers."""
+    found: queue.Queue[BaseException | None] = queue.Queue()
+
+    def work() -> None:
+        try:
+            do()
+        except BaseException as error:
+            found.put(error)
+        else:
+            found.put(None)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        error = found.get(timeout=seconds)
+    except queue.Empty as silence:
+        raise InputError(f"{otherwise}: start one with ray start --head") from silence
+    if error is not None:
+        raise InputError(f"{otherwise} ({type(error).__name__}): start one with ray start --head") from error
+
+
 def _answered(address: str) -> None:
-    """Ray itself waits a minute for an address that nobody answers."""
+    """Ray itself waits long for an address that nobody answers."""
     if address in ("auto", "local"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")

@@ -1,10 +1,10 @@
 """A study on disk: its plan, its trials' runs, and what went wrong; every file is written whole or not at all.
 
-    study.json              the studies that share this folder, and all their trials
-    runs/ID/                what trial ID left (see trilemma.trial)
-    removed/ID.json         the examples that trial ID left out
-    examples/ID/INDEX.png   tracked examples
-    failures/ID.json        why trial ID failed
+study.json              the studies that share this folder, and all their trials
+runs/ID/                what trial ID left (see trilemma.trial)
+removed/ID.json         the examples that trial ID left out
+examples/ID/INDEX.png   tracked examples
+failures/ID.json        why trial ID failed
 """
 
 from __future__ import annotations

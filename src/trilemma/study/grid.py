@@ -98,10 +98,10 @@ class StudyFile:
     raw: Mapping[str, Any]
 
     def beside(self, name: str) -> str | Path:
-        """A recipe's name, or the path of a file that the study names, from where the study lies."""
-        if name in NAMED_RECIPES or self.folder is None:
-            return name
-        return self.folder / name
+        """A recipe's name, or the path of a file that lies beside the study."""
+        if name not in NAMED_RECIPES and self.folder is not None and (self.folder / name).is_file():
+            return self.folder / name
+        return name
 
 
 def load_study(source: str | Path) -> list[StudyFile]:
@@ -186,7 +186,7 @@ class _Reader:
         names = [f.name if f.name != "settings" else "set" for f in fields(Grid)]
         self._known(values, names, "[[grid]]")
         if "data" not in values:
-            raise InputError(f"a grid of the study {self._name} has no data: write data = [\"cifar10\"]")
+            raise InputError(f'a grid of the study {self._name} has no data: write data = ["cifar10"]')
         data = tuple(self._data(one) for one in _listed(values["data"]))
         if not data:
             raise InputError(f"a grid of the study {self._name} is empty: its data is an empty list")
@@ -195,7 +195,7 @@ class _Reader:
         if not isinstance(techniques, str):
             techniques = tuple(_listed(techniques))
             if not all(isinstance(one, str) for one in techniques):
-                raise self._wrong("techniques", "a word or a list of codes such as \"gn,ws\"")
+                raise self._wrong("techniques", 'a word or a list of codes such as "gn,ws"')
         settings = tuple(self._settings(one) for one in _listed(values.get("set", {})))
         if not epsilon or not techniques or not settings:
             raise InputError(f"a grid of the study {self._name} is empty: an axis is an empty list")
@@ -220,7 +220,9 @@ class _Reader:
         self._known(values, ("recipe", "data", "set"), f"[scale.{name}]")
         data = self._table(values, "data", f"[scale.{name}]")
         self._known(data, DATA_OPTIONS, f"the data of [scale.{name}]")
-        return Scale(name, self._words(values, "recipe", f"[scale.{name}]"), data, self._settings(values.get("set", {})))
+        return Scale(
+            name, self._words(values, "recipe", f"[scale.{name}]"), data, self._settings(values.get("set", {}))
+        )
 
     def _data(self, value: Any) -> Mapping[str, Any]:
         options = {"name": value} if isinstance(value, str) else value
@@ -256,7 +258,7 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self._wrong("removal", "a table such as {shares = [0.1], control = \"class\"}")
+            raise self._wrong("removal", 'a table such as {shares = [0.1], control = "class"}')
         self._known(value, ("shares", "control"), "removal")
         shares = _listed(value.get("shares", []))
         if not shares or not all(isinstance(s, float) and 0 < s < 1 for s in shares):

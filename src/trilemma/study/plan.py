@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from trilemma.data.load import NAMED as NAMED_DATA
@@ -71,8 +71,8 @@ class Trial:
         return {
             "recipe": self.recipe.to_dict(),
             "data": dict(self.data),
-            "track": None if self.track is None else vars(self.track),
-            "removal": None if self.removal is None else vars(self.removal),
+            "track": None if self.track is None else asdict(self.track),
+            "removal": None if self.removal is None else asdict(self.removal),
         }
 
     @classmethod
@@ -213,7 +213,9 @@ def _scale(study: StudyFile, name: str | None) -> Scale | None:
             return None
     if name not in study.scales:
         there = ", ".join(study.scales) or "none"
-        raise InputError(f"the study {study.name} has no scale {name!r}{did_you_mean(name, study.scales)}: it has {there}")
+        raise InputError(
+            f"the study {study.name} has no scale {name!r}{did_you_mean(name, study.scales)}: it has {there}"
+        )
     return study.scales[name]
 
 
@@ -243,9 +245,7 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
         # them apart, and the two arms leave out the same examples.
         scorer = whole
         if made.private:
-            unbounded = load_recipe(
-                study.beside(recipe), **{**overrides, "techniques": techniques, "seed": seed}
-            )
+            unbounded = load_recipe(study.beside(recipe), **{**overrides, "techniques": techniques, "seed": seed})
             scorer = Trial(unbounded, where, track)
             found.append(scorer)
         for share in grid.removal.shares:

@@ -131,8 +131,9 @@ class _Process:
 
     def _listen(self, heard: queue.Queue[Any]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            heard.put((self, json.loads(line)))
+        with self._process.stdout as answers:
+            for line in answers:
+                heard.put((self, json.loads(line)))
         heard.put((self, None))
 
     def send(self, order: Order) -> None:

@@ -48,7 +48,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n": ("int64", "examples it was computed from; members and non-members together for attacks"),
     "unit": ("str", "fraction, epsilon, count, seconds or empty"),
     "better": ("str", "higher, lower or empty"),
-    "covered": ("bool", "computed from the released weights and test or public data alone, so covered by the guarantee"),
+    "covered": (
+        "bool",
+        "computed from the released weights and test or public data alone, so covered by the guarantee",
+    ),
 }
 """Columns of the table: dtype and meaning."""
 
@@ -82,7 +85,9 @@ MEASURES: dict[str, Measure] = {
     "tpr_at_0.01_strongest": Measure("fraction", "lower", False, "its true positive rate at 1 % false positives"),
     "tpr_at_0.001_strongest": Measure("fraction", "lower", False, "the same at 0.1 %"),
     "..._naive": Measure("fraction", "lower", False, "the same against the whole test set, where that differs"),
-    "null_auc": Measure("fraction", "", False, "loss-threshold AUC of a classifier that never saw the members; should be 1/2"),
+    "null_auc": Measure(
+        "fraction", "", False, "loss-threshold AUC of a classifier that never saw the members; should be 1/2"
+    ),
     "null_auc_naive": Measure("fraction", "", False, "the same against the whole test set"),
     "harmonic_score": Measure("fraction", "higher", False, "harmonic mean of its terms (definition: normalized)"),
     "score_accuracy": Measure("fraction", "higher", True, "term of the score: accuracy"),
@@ -227,7 +232,9 @@ def _rows(folder: StudyFolder, name: str, trial: Trial) -> Iterator[dict[str, An
         intervals = fairness["interval"]
         for group, value in fairness["accuracy_by_group"].items():
             yield _row(f"accuracy_in_{group}", value, intervals.get("accuracy_by_group", {}).get(group), test)
-        yield _row("worst_group_accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy"), test)
+        yield _row(
+            "worst_group_accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy"), test
+        )
         yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], None, test)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)

@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,7 @@ def run_trial(
     out = folder.run(trial.id)
     _wait_for(out)
     execution = Execution(device=order.device, physical_batch=order.physical_batch, compute=order.compute)  # type: ignore[arg-type]
-    return train(
-        trial.recipe, data, out, execution=execution, track=track, progress=progress, should_stop=should_stop
-    )
+    return train(trial.recipe, data, out, execution=execution, track=track, progress=progress, should_stop=should_stop)
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
@@ -114,7 +112,7 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
     kept = np.setdiff1d(np.arange(len(data.train)), removed)
     if len(kept) + len(removed) != len(data.train):
         raise InputError(f"{path} does not fit the data: delete it and run the study again")
-    return replace(data, train=data.train.take(kept), request={**data.request, "removal": vars(trial.removal)})
+    return replace(data, train=data.train.take(kept), request={**data.request, "removal": asdict(trial.removal)})
 
 
 def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:

@@ -1,0 +1,189 @@
+"""Studies as a user runs them: the command, what it leaves, what it says when something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from trilemma.cli.main import main
+
+MINE = """
+title = "Mine"
+figures = ["accuracy", "leakage"]
+seeds = 2
+
+[[grid]]
+data = {name = "digits", limit = 150, test_limit = 60}
+epsilon = ["none", 8.0]
+recipe = "digits"
+set = {model = "convnet-4", epochs = 1, evaluations = 1}
+"""
+
+FAILING = """
+[[grid]]
+data = "folder"
+recipe = "digits"
+"""
+
+
+@pytest.fixture
+def trilemma(tmp_path):
+    def run(*arguments, timeout=300):
+        return subprocess.run(
+            [sys.executable, "-m", "trilemma.cli.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    return run
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """Run ``trilemma`` in this process, which saves its imports, and expect one line and status 2."""
+
+    def run(arguments, *words):
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(one) for one in arguments])
+        assert ended.value.code == 2
+        said = capfd.readouterr().err
+        assert said.count("\n") == 1
+        for word in words:
+            assert word in said
+
+    return run
+
+
+def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+    done = trilemma("study", "mine.toml", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 trials are finished" in done.stdout
+    assert "out/report.html" in done.stdout
+    for name in ("study.json", "results.csv", "results.parquet", "comparisons.csv", "claims.json", "ledger.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    for kind in ("svg", "pdf", "png", "csv"):
+        assert (tmp_path / "out" / "figures" / f"accuracy.{kind}").stat().st_size > 0
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")["trial"].unique()) == 4
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*.json")}
+
+    again = trilemma("study", "mine.toml", "--out", "out")
+    assert again.returncode == 0
+    assert "4 of them are there already" in again.stderr
+    more = trilemma("study", "mine.toml", "--seeds", "3", "--out", "out")
+    assert more.returncode == 0
+    assert "6 of 6 trials" in more.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    # The page can be drawn again, from an unfinished study, and from several folders.
+    gone = next((tmp_path / "out" / "runs").iterdir())
+    (gone / "result.json").unlink()
+    drawn = trilemma("report", "out")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "5 of 6 trials" in (tmp_path / "out" / "report.html").read_text()
+    refused(["report", "out", "out2"], "give --out")
+    done = trilemma("study", "mine.toml", "--seeds", "1", "--data", "digits-s,skew=0.8,limit=150", "--out", "out2")
+    assert done.returncode == 0, done.stderr
+    both = trilemma("report", "out", "out2", "--out", "both")
+    assert both.returncode == 0, both.stderr
+    assert set(pd.read_csv(tmp_path / "both" / "results.csv")["data"]) == {"digits", "digits-s"}
+
+
+def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE.replace("seeds = 2", "seeds = 1") + FAILING)
+    done = trilemma("study", "mine.toml", "--out", "out")
+    assert done.returncode == 1
+    assert "2 of 3 trials are finished" in done.stdout
+    assert "1 failed (--retry runs them again)" in done.stdout
+    (path,) = (tmp_path / "out" / "failures").iterdir()
+    reason = json.loads(path.read_text())["reason"]
+    assert reason in done.stdout
+    assert "folder" in (tmp_path / "out" / "report.html").read_text()
+    again = trilemma("study", "mine.toml", "--out", "out")
+    assert again.returncode == 1
+    assert "1 failed before" in again.stderr
+    # Mend what was wrong, and it succeeds.
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for label in "ab":
+            (tmp_path / "folder" / split / label).mkdir(parents=True)
+            for number in range(40):
+                Image.new("L", (8, 8), number * 3 + (120 if label == "a" else 0)).save(
+                    tmp_path / "folder" / split / label / f"{number}.png"
+                )
+    mended = trilemma("study", "mine.toml", "--retry", "--out", "out")
+    assert mended.returncode == 0, mended.stdout
+    assert "3 of 3 trials are finished" in mended.stdout
+
+
+def test_a_second_run_on_the_same_folder_is_refused(refused, tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "trilemma.cli.main", "study", "mine.toml", "--out", "out"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    while not list((tmp_path / "out").glob("runs/*/config.json")):
+        time.sleep(0.05)
+        assert first.poll() is None
+    refused(["study", "mine.toml", "--out", "out"], "another process is at work")
+    assert first.wait(timeout=300) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["technique"], ["no study 'technique'", "did you mean 'techniques'?"]),
+        (["mine.toml", "--scale", "paper"], ["no scale 'paper'"]),
+        (["mine.toml", "--seeds", "0"], ["--seeds must be at least 1"]),
+        (["mine.toml", "--workers", "0"], ["--workers must be at least 1"]),
+        (["mine.toml", "--workers", "2", "--ray", "auto"], ["exclude each other"]),
+        (["mine.toml", "--data", "digits-s,skw=0.8"], ["did you mean 'skew'?"]),
+        (["mine.toml", "--data", "digits-s,skew=much"], ["skew must be a number"]),
+        (["mine.toml", "--seeds", "400"], ["800 trials are more than 500", "--yes"]),
+        (["figure.toml"], ["accuracyy", "did you mean 'accuracy'?"]),
+        (["bias.toml"], ["bias"]),
+        (["empty.toml"], ["empty list"]),
+        (["key.toml"], ["unknown key 'epsilom'", "did you mean 'epsilon'?"]),
+        (["mine.toml", "--sceds", "3"], ["did you mean --seeds?"]),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_one_line_and_nothing_is_left(refused, tmp_path, arguments, words):
+    (tmp_path / "mine.toml").write_text(MINE)
+    (tmp_path / "figure.toml").write_text(MINE.replace('"accuracy"', '"accuracyy"'))
+    (tmp_path / "bias.toml").write_text(MINE.replace('"accuracy"', '"bias"'))
+    (tmp_path / "empty.toml").write_text(MINE.replace('["none", 8.0]', "[]"))
+    (tmp_path / "key.toml").write_text(MINE.replace("epsilon", "epsilom"))
+    refused(["study", *arguments, "--out", "out"], *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_reports_of_nothing_and_of_another_version(refused, tmp_path):
+    refused(["report", "nowhere"], "holds no study.json")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "study.json").write_text('{"format": 0}')
+    refused(["report", "old"], "is of format 0, this version reads 1")
+
+
+def test_studies_are_listed_with_their_trials_and_an_estimate(trilemma, tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+    done = trilemma("studies", "mine.toml")
+    assert done.returncode == 0, done.stderr
+    head, row, *rest = done.stdout.splitlines()
+    assert head.split()[:3] == ["study", "scale", "trials"]
+    assert row.split()[0] == "mine.toml"
+    assert " 4 " in row
+    assert " s " in row or " min " in row
+    assert "estimates" in " ".join(rest)

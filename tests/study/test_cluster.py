@@ -1,0 +1,103 @@
+"""Two Ray nodes on this machine, one of which is killed while trials run on it; addresses that nobody answers."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from trilemma.errors import InputError
+from trilemma.study.cluster import Cluster
+from trilemma.study.folder import StudyFolder
+from trilemma.study.results import collect
+
+# In a process of its own: Ray starts threads and daemons, and warns of things that are none of ours.
+SCRIPT = """
+import sys
+from ray.cluster_utils import Cluster as Nodes
+from trilemma.study.cluster import Cluster
+from trilemma.study.folder import StudyFolder
+from trilemma.study.grid import load_study
+from trilemma.study.plan import expand
+from trilemma.study.runner import run_study, standing
+
+study = expand(load_study(sys.argv[1])[0], seeds=1)
+folder = StudyFolder(Path(sys.argv[2]))
+folder.path.mkdir()
+folder.add(study, "test")
+nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = nodes.add_node(num_cpus=1)
+nodes.wait_for_nodes()
+crew = Cluster(nodes.address)
+assert crew.size == 2, crew.size
+now = standing(folder, study.trials)
+left = [second]
+
+def watch(now, answer):
+    # Both nodes are at work by the time that the second trial is done.
+    if len(now.done) >= 2 and left:
+        assert now.running
+        nodes.remove_node(left.pop(), allow_graceful=False)
+
+assert run_study(folder, now, crew, watch=watch)
+nodes.shutdown()
+assert not left
+assert not now.failed, now.failed
+print("FINISHED", len(now.done))
+"""
+
+
+def test_a_node_is_killed_and_the_study_ends_with_the_same_results(tiny, tmp_path, finished):
+    pytest.importorskip("ray", reason="ray is not installed (extra ray)")
+    out = tmp_path / "ray"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tiny), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert f"FINISHED {len(finished.trials()) // 2}" in done.stdout
+
+    def compared(folder):
+        table = collect(folder)
+        return table[(table["measure"] != "seconds") & (table["seed"] == 0)].reset_index(drop=True)
+
+    pd.testing.assert_frame_equal(compared(StudyFolder(out)), compared(finished))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost", "auto-is-not-this:x"])
+def test_an_address_that_nobody_answers_is_told_within_ten_seconds(address):
+    pytest.importorskip("ray", reason="ray is not installed (extra ray)")
+    began = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        Cluster(address)
+    assert time.monotonic() - began < 10
+    assert "\n" not in str(caught.value)
+    assert "ray start --head" in str(caught.value) or "HOST:PORT" in str(caught.value)
+
+
+STRANGER = """
+import socket, sys, time
+import ray
+from trilemma.errors import InputError
+from trilemma.study.cluster import Cluster
+
+server = socket.create_server(("127.0.0.1", 0))
+began = time.monotonic()
+try:
+    Cluster(f"127.0.0.1:{server.getsockname()[1]}")
+except InputError as error:
+    print(f"{time.monotonic() - began:.1f}", error)
+"""
+
+
+def test_somebody_who_answers_but_is_no_ray():
+    pytest.importorskip("ray", reason="ray is not installed (extra ray)")
+    done = subprocess.run([sys.executable, "-c", STRANGER], capture_output=True, text=True, timeout=120)
+    seconds, _, said = done.stdout.partition(" ")
+    assert "no Ray cluster answers at 127.0.0.1" in said, done.stderr
+    assert float(seconds) < 10

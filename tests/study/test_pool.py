@@ -1,0 +1,78 @@
+"""Worker processes: what is heard of them, what happens when one dies, and how they share the cores."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from trilemma.study.folder import StudyFolder
+from trilemma.study.grid import load_study
+from trilemma.study.plan import expand
+from trilemma.study.pool import Pool, cores, thread_limits
+from trilemma.study.runner import Settings, run_study, standing
+from trilemma.study.work import Order
+
+
+@pytest.fixture
+def study(tiny):
+    return expand(load_study(tiny)[0], seeds=1)
+
+
+def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path):
+    folder = StudyFolder(tmp_path / "out")
+    folder.path.mkdir()
+    trials = [trial for trial in study.trials if trial.removal is None]
+    now = standing(folder, trials)
+    pool = Pool(2)
+    victims = []
+
+    def kill_the_first(now, answer):
+        if answer is not None and answer.message.get("update", 0) > 0 and not victims:
+            victims.append(answer.trial)
+            os.kill(pool._busy[answer.trial]._process.pid, signal.SIGKILL)
+
+    assert run_study(folder, now, pool, watch=kill_the_first)
+    assert list(now.failed) == victims
+    assert "was ended by signal 9" in now.failed[victims[0]]
+    assert now.done == {trial.id for trial in trials} - set(victims)
+    # Again: it goes on and succeeds.
+    folder.forget_failures(victims)
+    again = standing(folder, trials)
+    assert run_study(folder, again, Pool(1))
+    assert not again.failed
+
+
+def test_bad_data_fails_with_its_reason_and_without_a_trace(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[[grid]]\ndata = "no-such-folder"\nrecipe = "digits"\n')
+    study = expand(load_study(path)[0], seeds=1)
+    folder = StudyFolder(tmp_path / "out")
+    folder.path.mkdir()
+    now = standing(folder, study.trials)
+    assert run_study(folder, now, Pool(1))
+    (reason,) = now.failed.values()
+    assert "no-such-folder" in reason
+    assert "\n" not in reason
+    assert folder.reason(study.trials[0].id) == reason
+
+
+def test_answers_wait_no_longer_than_they_are_told(tmp_path):
+    began = time.monotonic()
+    assert list(Pool(1).answers(0.2)) == []
+    assert time.monotonic() - began < 5
+
+
+def test_the_cores_are_divided_not_multiplied():
+    for size in (1, 2, cores(), 2 * cores()):
+        threads = int(Pool(size)._environment["OMP_NUM_THREADS"])
+        assert threads >= 1
+        assert threads * size <= max(size, cores())
+    assert thread_limits(3)["LOKY_MAX_CPU_COUNT"] == "3"
+
+
+def test_an_order_survives_the_pipe(study):
+    order = Order(study.trials[-1], "/some/where", data_dir="/data", device="cpu", physical_batch=3)
+    assert Order.from_json(order.to_json()) == order
+    assert "\n" not in order.to_json()
+    assert Settings() == Settings(None, "auto", None, "auto")

@@ -1,0 +1,181 @@
+"""The runner with a crew that only pretends: order, failures, retry, stopping."""
+
+import json
+from collections import deque
+
+import pytest
+
+from trilemma.errors import InputError
+from trilemma.study.folder import FORMAT, StudyFolder
+from trilemma.study.grid import load_study
+from trilemma.study.plan import Study, expand
+from trilemma.study.pool import Answer
+from trilemma.study.runner import Settings, run_study, standing
+
+
+class Pretenders:
+    """Finish at once what they are given, but for ids in ``failing``; remember the order and how many at once."""
+
+    def __init__(self, folder, size=2, failing=()):
+        self.folder, self.size, self.failing = folder, size, set(failing)
+        self.given, self.most, self.stopped = [], 0, False
+        self._under_way = deque()
+
+    def give(self, order):
+        self.given.append(order.trial.id)
+        self._under_way.append(order.trial.id)
+        self.most = max(self.most, len(self._under_way))
+
+    def answers(self, seconds):
+        if not self._under_way:
+            return
+        name = self._under_way.popleft()
+        if name in self.failing:
+            yield Answer(name, "failed", {"reason": "out of luck", "trace": None})
+            return
+        run = self.folder.run(name)
+        run.mkdir(parents=True)
+        (run / "result.json").write_text("{}")
+        yield Answer(name, "done", {"seconds": 1.0})
+
+    def stop(self):
+        self.stopped = True
+
+
+@pytest.fixture
+def study():
+    return expand(load_study("outliers")[0], seeds=1)
+
+
+def start(tmp_path, study, **options):
+    folder = StudyFolder(tmp_path)
+    folder.add(study, "test")
+    crew = Pretenders(folder, **options)
+    now = standing(folder, study.trials)
+    whole = run_study(folder, now, crew, Settings())
+    return folder, crew, now, whole
+
+
+def test_every_trial_is_given_once_in_order_and_never_more_than_the_crew_holds(tmp_path, study):
+    _, crew, now, whole = start(tmp_path, study)
+    assert whole
+    assert crew.stopped
+    assert crew.given == [trial.id for trial in study.trials]
+    assert crew.most == 2
+    assert now.done == set(crew.given)
+
+
+def test_a_trial_waits_for_the_one_that_scores_it(tmp_path, study):
+    reversed_study = Study(study.name, "", "", "", study.seeds, (), study.trials[::-1])
+    _, crew, _, _ = start(tmp_path, reversed_study, size=3)
+    for trial in study.trials:
+        if trial.removal:
+            assert crew.given.index(trial.removal.scored_by) < crew.given.index(trial.id)
+
+
+def test_only_what_is_missing_is_run_again(tmp_path, study):
+    folder, crew, _, _ = start(tmp_path, study)
+    gone = study.trials[3].id
+    (folder.run(gone) / "result.json").unlink()
+    folder.run(gone).rmdir()
+    _, crew, now, _ = start(tmp_path, study)
+    assert crew.given == [gone]
+    assert now.found == len(study.trials) - 1
+
+
+def test_a_failure_is_written_down_and_takes_those_that_need_it_along(tmp_path, study):
+    scorer = study.trials[0]
+    folder, crew, now, whole = start(tmp_path, study, failing=[scorer.id])
+    assert whole
+    children = {t.id for t in study.trials if t.removal and t.removal.scored_by == scorer.id}
+    assert children
+    assert set(now.failed) == {scorer.id} | children
+    assert not children & set(crew.given)
+    assert folder.reason(scorer.id) == "out of luck"
+    assert "says what to leave out, failed" in folder.reason(min(children))
+    # Without retry they stay failed, with it they run.
+    _, crew, now, _ = start(tmp_path, study)
+    assert crew.given == []
+    assert set(now.failed) == {scorer.id} | children
+    folder.forget_failures(t.id for t in study.trials)
+    _, crew, now, _ = start(tmp_path, study)
+    assert set(crew.given) == {scorer.id} | children
+    assert not now.failed
+
+
+def test_a_failure_that_cannot_be_written_down_does_not_end_the_study(tmp_path, study, monkeypatch):
+    def full(path, values):
+        raise InputError("no space left on the device")
+
+    monkeypatch.setattr("trilemma.study.runner.write_json", full)
+    _, _, now, whole = start(tmp_path, study, failing=[study.trials[-1].id])
+    assert whole
+    assert now.failed[study.trials[-1].id] == "out of luck (and this could not be written down)"
+
+
+def test_being_asked_to_stop_stops_the_crew(tmp_path, study):
+    folder = StudyFolder(tmp_path)
+    folder.add(study, "test")
+    crew = Pretenders(folder)
+    now = standing(folder, study.trials)
+    assert run_study(folder, now, crew, should_stop=lambda: len(now.done) >= 2) is False
+    assert crew.stopped
+    assert len(now.done) == 2
+
+
+def test_an_error_here_stops_the_crew_too(tmp_path, study):
+    def broken(now, answer):
+        raise RuntimeError
+
+    folder = StudyFolder(tmp_path)
+    crew = Pretenders(folder)
+    with pytest.raises(RuntimeError):
+        run_study(folder, standing(folder, study.trials), crew, watch=broken)
+    assert crew.stopped
+
+
+def test_two_studies_in_one_folder_share_their_trials(tmp_path):
+    first, second = (expand(load_study(name)[0], seeds=1) for name in ("techniques", "budget"))
+    start(tmp_path, first)
+    folder, crew, now, _ = start(tmp_path, second)
+    shared = {t.id for t in first.trials} & {t.id for t in second.trials}
+    assert shared
+    assert now.found == len(shared)
+    assert not shared & set(crew.given)
+    values = folder.read()
+    assert list(values["studies"]) == ["techniques", "budget"]
+    assert set(values["trials"]) == {t.id for t in (*first.trials, *second.trials)}
+    assert all(trial.id == name for name, trial in folder.trials().items())
+
+
+def test_a_study_of_the_same_name_is_replaced(tmp_path, study):
+    folder = StudyFolder(tmp_path)
+    folder.add(study, "test")
+    fewer = Study(study.name, "", "", "", study.seeds, (), study.trials[:1])
+    values = folder.add(fewer, "test")
+    assert list(values["trials"]) == [study.trials[0].id]
+
+
+@pytest.mark.parametrize("text", ['{"format": 0}', "[]", '{"studies": {}}', "{"])
+def test_another_format_is_refused(tmp_path, study, text):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+        StudyFolder(tmp_path).add(study, "test")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "study.json").read_text() == text
+
+
+def test_no_study_at_all(tmp_path):
+    with pytest.raises(InputError, match=r"holds no study\.json"):
+        StudyFolder(tmp_path).read()
+
+
+def test_infinite_budgets_are_written_as_json_knows_them(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[[grid]]\ndata = "digits"\nrecipe = "digits"\nepsilon = [inf, 8.0]\n')
+    folder = StudyFolder(tmp_path / "out")
+    folder.path.mkdir()
+    folder.add(expand(load_study(path)[0]), "test")
+    values = json.loads((tmp_path / "out" / "study.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert values["format"] == FORMAT
+    assert values["studies"]["mine"]["file"]["grid"][0]["epsilon"] == ["inf", 8.0]
