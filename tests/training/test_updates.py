@@ -286,3 +286,27 @@ def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
     total = training.clipping(*training._views(torch.arange(8), training.state.views))
     assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
     list(training.run_updates(2))
+
+
+def test_trainings_of_one_seed_share_neither_sampling_nor_noise(digits):
+    """Guards: generator reused, across the trials of a study: who holds two models could subtract the noise."""
+    from dataclasses import replace
+
+    base = {"epsilon": 8.0, "seed": 5}
+    trainings = [
+        train(digits, updates=0, **base),
+        train(digits, updates=0, **base, learning_rate=0.06),
+        train(digits, updates=0, **base, techniques=("sat",)),
+        train(digits, updates=0, **(base | {"epsilon": 4.0})),
+        train(replace(digits, request={**digits.request, "limit": 97}), updates=0, **base),
+        train(replace(digits, train=digits.train.take(torch.arange(95).numpy())), updates=0, **base),
+        train(digits, updates=0, network=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), **base),
+    ]
+    for purpose in ("sampling", "noise"):
+        states = [getattr(one.state, purpose).get_state().numpy().tobytes() for one in trainings]
+        assert len(set(states)) == len(states), purpose
+        again = train(digits, updates=0, **base)
+        assert getattr(again.state, purpose).get_state().numpy().tobytes() == states[0]
+    # What pairs them stays common: start values.
+    first, second = (one.state.model.state_dict() for one in trainings[:2])
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -248,7 +248,7 @@ def _epsilon(event: Event, delta: float, accountant: Accountant, cell: float) ->
     release: Any = dp_accounting.GaussianDpEvent(event.noise_multiplier)
     if event.sampling_probability < 1:
         release = dp_accounting.PoissonSampledDpEvent(event.sampling_probability, release)
-    with _quiet():
+    with quiet():
         book.compose(release, event.updates)
         return float(book.get_epsilon(delta))
 
@@ -274,7 +274,7 @@ def _round_up(value: float, digits: int) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Rényi orders that do not converge are left out, which only loosens the bound: not worth a page of log."""
     log = logging.getLogger("absl")
     level = log.level
