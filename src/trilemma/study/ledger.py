@@ -284,8 +284,8 @@ class Ledger:
             text.append(f"Those of a random number of trials rest on this besides: {'; '.join(CONDITIONS_SELECTION)}.")
         if any(trial.noise is not None for family in self.families for trial in family.trials):
             text.append(
-                "The noise of these trials follows from seeds that study.json tells: nothing here holds against somebody "
-                "who knows or guesses them; secret_noise keeps none."
+                "The noise of these trials follows from seeds that study.json tells: nothing here holds against "
+                "somebody who knows or guesses them; secret_noise keeps none."
             )
         text.append("Trials without a budget have no epsilon: releasing one of them is not covered by anything here.")
         return text
