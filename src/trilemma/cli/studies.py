@@ -18,8 +18,8 @@ def studies_command(given: argparse.Namespace) -> int:
     for name in names:
         head = read_study(name)
         parts = load_study(name)
-        scales = list(dict.fromkeys(scale for part in parts for scale in part.scales)) or [None]
-        for scale in scales:
+        scales: list[str | None] = list(dict.fromkeys(scale for part in parts for scale in part.scales))
+        for scale in scales or [None]:
             plans = [expand(part, scale=scale, seeds=given.seeds) for part in parts]
             trials = {trial.id: trial for plan in plans for trial in plan.trials}
             # One study of all trials: those that parts share are run once.

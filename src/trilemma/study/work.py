@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.load import load_data
+from trilemma.data.load import NAMED, load_data
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
 from trilemma.study.plan import Trial
@@ -78,18 +78,17 @@ def run_trial(
         data = _without(data, trial, folder)
     out = folder.run(trial.id)
     _wait_for(out)
-    execution = Execution(device=order.device, physical_batch=order.physical_batch, compute=order.compute)  # type: ignore[arg-type]
+    execution = Execution(device=order.device, physical_batch=order.physical_batch, compute=order.compute)
     return train(trial.recipe, data, out, execution=execution, track=track, progress=progress, should_stop=should_stop)
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
 def _load(options: str, data_dir: str | None) -> Dataset:
-    return load_data(**json.loads(options), **({"data_dir": data_dir} if _is_kept_elsewhere(options, data_dir) else {}))
-
-
-def _is_kept_elsewhere(options: str, data_dir: str | None) -> bool:
-    name = json.loads(options)["name"]
-    return data_dir is not None and (name.startswith("cifar") or name == "celeba")
+    arguments: dict[str, Any] = json.loads(options)
+    known = NAMED.get(arguments["name"])
+    if known is not None and "data_dir" in known.takes:
+        arguments["data_dir"] = data_dir
+    return load_data(**arguments)
 
 
 def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
