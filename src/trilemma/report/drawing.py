@@ -1,0 +1,475 @@
+"""Drawing with matplotlib: one panel as SVG for the page, a whole figure as SVG, PDF and PNG files.
+
+The same values give the same bytes: no dates, no random ids.  Text from outside is never read as mathematics.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from trilemma.report.drawn import Figure, Look, Panel, Point, Series
+from trilemma.report.labels import Box, place_labels
+from trilemma.trial.folder import written
+
+COLOURS = {
+    "blue": "#0072b2",
+    "vermilion": "#d55e00",
+    "green": "#009e73",
+    "purple": "#cc79a7",
+    "black": "#111112",
+    "orange": "#e69f00",
+    "sky": "#56b4e9",
+    "text": "#1c1c1d",
+    "muted": "#5c5c5d",
+    "rule": "#8f8f90",
+    "grid": "#e4e4e5",
+    "card": "#fefefe",
+}
+"""Okabe and Ito's inks, safe for the colour-blind, and what surrounds them; the page puts its own in their place."""
+
+FORMATS = ("svg", "pdf", "png")
+
+WIDTH, HEIGHT = 360, 232
+"""Of a panel on the page, in CSS pixels at full size: a telephone shows it at nine tenths of that."""
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 36
+_FONT = 11.0
+_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down": "v", "plus": "P", "cross": "X"}
+_SIZES = {"circle": 6.0, "square": 5.4, "triangle": 6.4, "diamond": 5.2, "down": 6.4, "plus": 6.6, "cross": 6.2}
+_DASHES: dict[str, Any] = {"": "solid", "dashed": (0, (4.5, 2)), "dotted": (0, (1.2, 1.8))}
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": _FONT,
+    "text.parse_math": False,
+    "text.color": COLOURS["text"],
+    "axes.edgecolor": COLOURS["rule"],
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": COLOURS["text"],
+    "axes.labelsize": _FONT,
+    "axes.titlesize": _FONT,
+    "axes.titlecolor": COLOURS["text"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.color": COLOURS["rule"],
+    "ytick.color": COLOURS["rule"],
+    "xtick.labelcolor": COLOURS["text"],
+    "ytick.labelcolor": COLOURS["muted"],
+    "xtick.labelsize": _FONT - 0.5,
+    "ytick.labelsize": _FONT - 0.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": _FONT - 1,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "trilemma",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    # Names may be in scripts that the font lacks: that is no reason to speak up.
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Glyph.*missing from.*")
+        warnings.filterwarnings("ignore", message=".*constrained_layout not applied.*")
+        yield
+
+
+def panel_svg(panel: Panel, limits: tuple[float, float]) -> bytes:
+    """One panel, without its title, on nothing: for the page.
+
+    Args:
+      panel: at least one point.
+      limits: of the y axis (:func:`y_limits`).
+    """
+    with _house_style():
+        slanted = _slanted(panel, WIDTH - _LEFT - _RIGHT)
+        top = _TOP + (14 if panel.marks else 0)
+        height = HEIGHT + (60 if _is_scatter(panel) else 0) + slanted + top - _TOP
+        bottom = _BOTTOM + slanted
+        canvas = Canvas(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
+        FigureCanvasAgg(canvas)
+        axes = canvas.add_axes(
+            (_LEFT / WIDTH, bottom / height, 1 - (_LEFT + _RIGHT) / WIDTH, 1 - (bottom + top) / height)
+        )
+        axes.set_facecolor("none")
+        canvas.text(3 / WIDTH, 1 - 4 / height, panel.y_title, va="top", fontsize=_FONT, color=COLOURS["muted"])
+        _draw(axes, panel, limits, slanted=slanted > 0)
+        _label_points(axes, panel)
+        buffer = io.BytesIO()
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return buffer.getvalue()
+
+
+def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
+    """``stem.svg``, ``.pdf`` and ``.png``: all panels, titles and the legend on white.
+
+    Raises:
+      InputError: they cannot be written.
+    """
+    count = len(figure.panels)
+    across = count if count < 4 else 2 if count == 4 else 3
+    down = math.ceil(count / across)
+    with _house_style():
+        tall = 3.7 if any(_is_scatter(panel) for panel in figure.panels) else 3.1
+        canvas = Canvas(figsize=(max(4.4 * across, 5.5), tall * down + 0.6), layout="constrained", facecolor="white")
+        FigureCanvasAgg(canvas)
+        grid = canvas.subplots(down, across, squeeze=False)
+        for at, axes in enumerate(grid.flat):
+            if at >= count:
+                axes.set_visible(False)
+                continue
+            panel, limits = figure.panels[at], y_limits(figure)[at]
+            slanted = _slanted(panel, 260) > 0
+            axes.set_title(
+                _wrapped(panel.title or figure.title, 40), loc="left", fontweight="bold", pad=18 if panel.marks else 6
+            )
+            axes.set_ylabel(panel.y_title)
+            if panel.picture:
+                _show_picture(axes, panel.picture)
+            _draw(axes, panel, limits, slanted=slanted)
+        handles = [_handle(look, name) for name, look in figure.legend]
+        widest = max((len(name) for name, _ in figure.legend), default=1)
+        columns = max(1, min(len(handles), int(across * 4.4 * 72 / (widest * 6 + 50))))
+        canvas.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.8)
+        # Labels keep clear of points by their places on paper, so all else must lie where it will lie.
+        canvas.draw_without_rendering()
+        canvas.set_layout_engine("none")
+        halos = [
+            text for axes, panel in zip(grid.flat, figure.panels, strict=False) for text in _label_points(axes, panel)
+        ]
+        metadata: dict[str, dict[str, Any]] = {
+            "svg": {"Date": None, "Creator": None},
+            "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+            "png": {"Software": None},
+        }
+        paths = []
+        for kind in FORMATS:
+            path = folder / f"{stem}.{kind}"
+            for text in halos:  # an outlined text is no text any more, which an SVG's should be
+                text.set_path_effects([] if kind == "svg" else [withStroke(linewidth=2.2, foreground="white")])
+            with written(path) as part:
+                canvas.savefig(part, format=kind, dpi=160, metadata=metadata[kind])
+            paths.append(path)
+        return tuple(paths)
+
+
+def y_limits(figure: Figure) -> list[tuple[float, float]]:
+    """The ends of each panel's y axis; panels that share one have the same."""
+    shared: dict[str, list[tuple[float, float]]] = {}
+    own = [_extent(panel) for panel in figure.panels]
+    for panel, ends in zip(figure.panels, own, strict=True):
+        shared.setdefault(panel.share, []).append(ends)
+    limits = []
+    for panel, ends in zip(figure.panels, own, strict=True):
+        parts = shared[panel.share] if panel.share else [ends]
+        low, high = min(part[0] for part in parts), max(part[1] for part in parts)
+        lacking = panel.span - (high - low)
+        if lacking > 0:
+            low, high = low - lacking / 2, high + lacking / 2
+        pad = 0.06 * (high - low)
+        low, high = low - pad, high + pad
+        if panel.floor is not None:
+            # A little room below, so that a marker at the floor is whole.
+            low = min(panel.floor, low + pad) - pad / 2
+        limits.append((low, high))
+    return limits
+
+
+def _extent(panel: Panel) -> tuple[float, float]:
+    values = [v for s in panel.series for p in s.points for v in (p.y.value, *_ends(s, p)) if math.isfinite(v)]
+    values += [v for v in (panel.floor, panel.y_reference) if v is not None]
+    return (min(values), max(values)) if values else (0.0, 1.0)
+
+
+def _ends(series: Series, point: Point) -> tuple[float, float]:
+    return (point.y.value, point.y.value) if series.look.faint else (point.y.low, point.y.high)
+
+
+def _is_scatter(panel: Panel) -> bool:
+    return any(series.labelled for series in panel.series)
+
+
+def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: bool) -> None:
+    axes.set_ylim(*limits)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    plain = FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
+    axes.yaxis.set_major_formatter(plain)
+    axes.grid(axis="y", color=COLOURS["grid"], linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(panel.x_title)
+    _set_x(axes, panel, slanted)
+    if panel.y_reference is not None:
+        axes.axhline(panel.y_reference, color=COLOURS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
+    if panel.x_reference is not None:
+        axes.axvline(panel.x_reference, color=COLOURS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
+    shift = _dodge(panel)
+    for series in sorted(panel.series, key=lambda s: not s.look.faint):
+        _draw_series(axes, panel, series, shift.get(_dodge_key(panel, series), 0.0))
+    _draw_marks(axes, panel)
+
+
+def _draw_marks(axes: Axes, panel: Panel) -> None:
+    """Upright lines with their names above the axes, side by side where they would meet."""
+    left, right = axes.get_xlim()
+    last = -math.inf
+    for x, name in panel.marks:
+        axes.axvline(x, color=COLOURS["text"], linewidth=0.9, zorder=1.5)
+        # A name is this share of the axis wide, and as much again if it has to give way.
+        width = 0.026 * (len(name) + 1) * (right - left)
+        place = max(x, last + width / 2)
+        last = place + width / 2
+        axes.annotate(
+            name,
+            (place, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=_FONT - 1,
+            annotation_clip=False,
+        )
+
+
+def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
+    if panel.ticks:
+        places = [x for x, _ in panel.ticks]
+        room = 0.5 * _step(panel)
+        axes.set_xlim(min(places) - room, max(places) + room)
+        labels = [label for _, label in panel.ticks]
+        axes.set_xticks(places, labels)
+        if slanted:
+            for label in axes.get_xticklabels():
+                label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
+        return
+    if not _is_scatter(panel):
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f")))
+        return
+    values = [v for s in panel.series for p in s.points if p.across for v in (p.x, p.across.low, p.across.high)]
+    values = [v for v in values if math.isfinite(v)]
+    values += [v for v in (panel.x_reference,) if v is not None]
+    low, high = min(values), max(values)
+    pad = 0.08 * max(high - low, 0.02)
+    axes.set_xlim(low - pad, high + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−")))
+
+
+def _step(panel: Panel) -> float:
+    """The least distance of two ticks."""
+    places = sorted(x for x, _ in panel.ticks)
+    return min((b - a for a, b in pairwise(places)), default=1.0)
+
+
+def _dodge_key(panel: Panel, series: Series) -> tuple[Any, ...]:
+    look = series.look
+    # Many series: a filled and a hollow one of one ink share a place.
+    return (look.ink,) if len(panel.series) > 5 else (look.ink, look.hollow, look.marker)
+
+
+def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
+    """Sidesteps that keep intervals of one place apart."""
+    if not panel.ticks:
+        return {}
+    keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
+    places = [x for x, _ in panel.ticks]
+    step = min(_step(panel) * min(0.16, 0.62 / max(1, len(keys))), 0.02 * (max(places) - min(places) + _step(panel)))
+    return {key: (at - (len(keys) - 1) / 2) * step for at, key in enumerate(keys)}
+
+
+def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None:
+    look = series.look
+    colour = COLOURS[look.ink]
+    x = [point.x + shift for point in series.points]
+    y = [point.y.value for point in series.points]
+    over_time = not panel.ticks and not series.labelled
+    axes.plot(
+        *_broken(panel, series, x, y),
+        color=colour,
+        linestyle=_DASHES[look.dash] if look.joined else "none",
+        linewidth=0.9 if look.faint else 1.4,
+        alpha=0.7 if look.faint else 1.0,
+        marker=_MARKERS[look.marker],
+        markersize=_SIZES[look.marker] * (0.65 if look.faint else 1.0),
+        markerfacecolor=COLOURS["card"] if look.hollow else colour,
+        markeredgecolor=colour if look.hollow else COLOURS["card"],
+        markeredgewidth=1.2 if look.hollow else 0.6,
+        markevery=max(1, len(x) // 6) if over_time else None,
+        zorder=2 if look.faint else 3,
+    )
+    if look.faint:
+        return
+    low, high = [p.y.low for p in series.points], [p.y.high for p in series.points]
+    if over_time:
+        if not all(math.isnan(v) for v in low):
+            axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1.2)
+        return
+    bars: dict[str, Any] = {"yerr": _lengths(y, low, high)}
+    if series.labelled:
+        across = [p.across for p in series.points if p.across is not None]
+        bars["xerr"] = _lengths([a.value for a in across], [a.low for a in across], [a.high for a in across])
+    axes.errorbar(
+        x,
+        y,
+        **bars,
+        fmt="none",
+        color=colour,
+        ecolor=colour,
+        elinewidth=1.0,
+        capsize=0 if series.labelled else 2,
+        capthick=1.0,
+        alpha=0.6 if series.labelled or look.hollow else 0.9,
+        zorder=2.5,
+    )
+
+
+def _broken(panel: Panel, series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    """The line with a gap wherever a place between two points has no number (yet)."""
+    order = {place: at for at, (place, _) in enumerate(panel.ticks)}
+    if not order:
+        return x, y
+    line: list[tuple[float, float]] = []
+    for at, point in enumerate(series.points):
+        if at and order[point.x] - order[series.points[at - 1].x] > 1:
+            line.append((math.nan, math.nan))
+        line.append((x[at], y[at]))
+    return [place for place, _ in line], [value for _, value in line]
+
+
+def _lengths(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[list[float]]:
+    """Of error bars, down and up; 0 where there is no interval."""
+    ends = list(zip(values, low, high, strict=True))
+    down = [0.0 if math.isnan(b) else max(0.0, v - b) for v, b, _ in ends]
+    return [down, [0.0 if math.isnan(t) else max(0.0, t - v) for v, _, t in ends]]
+
+
+def _label_points(axes: Axes, panel: Panel) -> list[Text]:
+    """Write each point's place beside it, where it hides the least."""
+    canvas = axes.figure
+    # Pixels of the canvas; the SVG of the page has as many.
+    transform = axes.transData.transform
+    scale = canvas.dpi / 72
+    renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+    names, points, obstacles, ends = [], [], [], []
+    for series in [s for s in panel.series if s.labelled]:
+        places = [tuple(transform((p.x, p.y.value))) for p in series.points]
+        for at, (point, place) in enumerate(zip(series.points, places, strict=True)):
+            names.append(point.at)
+            points.append(place)
+            ends.append(series.look.joined and at in (0, len(places) - 1))
+            obstacles += _bars(transform, point)
+        if series.look.joined:
+            for a, b in pairwise(places):
+                steps = max(2, int(math.dist(a, b) / (5 * scale)))
+                for k in range(1, steps):
+                    x, y = a[0] + (b[0] - a[0]) * k / steps, a[1] + (b[1] - a[1]) * k / steps
+                    obstacles.append(Box(x - scale, y - scale, x + scale, y + scale))
+    if not points:
+        return []
+    if panel.x_reference is not None:
+        x = transform((panel.x_reference, 0))[0]
+        obstacles.append(Box(x - scale, -1e6, x + scale, 1e6))
+    size = _FONT - 0.5
+    sizes = []
+    for name in names:
+        text = axes.text(0, 0, name, fontsize=size)
+        box = text.get_window_extent(renderer)
+        text.remove()
+        sizes.append((box.width, box.height * 0.8))
+    inside = axes.get_window_extent(renderer)
+    bounds = Box(inside.x0, inside.y0, inside.x1, inside.y1)
+    texts = []
+    for label in place_labels(points, sizes, obstacles, bounds, unit=scale):
+        name, place = names[label.index], points[label.index]
+        colour = COLOURS["text"]
+        x, y = axes.transData.inverted().transform((label.x, label.y))
+        if label.far:
+            start = axes.transData.inverted().transform(place)
+            axes.add_line(Line2D([start[0], x], [start[1], y], color=COLOURS["rule"], linewidth=0.7, zorder=3.5))
+        text = axes.text(
+            x, y, name, ha="center", va="center", fontsize=size, color=colour, zorder=5, gid="halo", clip_on=False
+        )
+        if ends[label.index]:
+            text.set_fontweight("bold")
+        texts.append(text)
+    return texts
+
+
+def _bars(transform: Any, point: Point) -> list[Box]:
+    boxes = []
+    if not math.isnan(point.y.low):
+        (x, low), (_, high) = transform((point.x, point.y.low)), transform((point.x, point.y.high))
+        boxes.append(Box(x - 1, low, x + 1, high))
+    if point.across is not None and not math.isnan(point.across.low):
+        (low, y), (high, _) = (
+            transform((point.across.low, point.y.value)),
+            transform((point.across.high, point.y.value)),
+        )
+        boxes.append(Box(low, y - 1, high, y + 1))
+    return boxes
+
+
+def _handle(look: Look, name: str) -> Line2D:
+    colour = COLOURS[look.ink]
+    return Line2D(
+        [],
+        [],
+        label=name,
+        color=colour,
+        linestyle=_DASHES[look.dash] if look.joined else "none",
+        linewidth=0.9 if look.faint else 1.4,
+        alpha=0.7 if look.faint else 1.0,
+        marker=_MARKERS[look.marker],
+        markersize=_SIZES[look.marker] * (0.65 if look.faint else 1.0),
+        markerfacecolor=COLOURS["card"] if look.hollow else colour,
+        markeredgecolor=colour,
+    )
+
+
+def _slanted(panel: Panel, width: float) -> int:
+    """Extra room for tick labels that must be slanted, in pixels; 0 where they fit."""
+    if not panel.ticks:
+        return 0
+    longest = max(len(label) for _, label in panel.ticks)
+    room = width / len(panel.ticks)
+    return 0 if longest * _FONT * 0.62 + 4 <= room else min(70, int(longest * _FONT * 0.42))
+
+
+def _wrapped(title: str, width: int) -> str:
+    lines = [""]
+    for word in title.split(" "):
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def _show_picture(axes: Axes, picture: bytes) -> None:
+    import numpy as np
+    from PIL import Image
+
+    beside = axes.inset_axes((1.02, 0.62, 0.26, 0.38))
+    with Image.open(io.BytesIO(picture)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    beside.imshow(pixels, interpolation="nearest")
+    beside.set_axis_off()

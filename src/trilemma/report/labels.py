@@ -1,0 +1,94 @@
+"""Labels beside points, where they hide as little as possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Box:
+    """An upright rectangle."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def overlap(self, other: Box) -> float:
+        """The area that both cover.
+
+        >>> Box(0, 0, 2, 2).overlap(Box(1, 1, 3, 3)), Box(0, 0, 1, 1).overlap(Box(2, 2, 3, 3))
+        (1, 0)
+        """
+        wide = min(self.right, other.right) - max(self.left, other.left)
+        high = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return wide * high if wide > 0 and high > 0 else 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where the label of point ``index`` has its centre; ``far``: a line should lead there."""
+
+    index: int
+    x: float
+    y: float
+    box: Box
+    far: bool
+
+
+_ANGLES = [math.pi / 4 * k for k in (1, 7, 3, 5, 0, 4, 2, 6)] + [math.pi / 8 * k for k in (1, 15, 7, 9, 3, 13, 5, 11)]
+_NEAR, _FAR = (7.0, 10.0), (16.0, 24.0, 34.0, 46.0)
+_MARKER = 4.5
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    obstacles: Sequence[Box],
+    bounds: Box,
+    *,
+    unit: float = 1.0,
+) -> list[Label]:
+    """Greedy, the most crowded point first: of many places round it, the one that hides least and lies nearest.
+
+    Args:
+      points: centres of the markers.
+      sizes: (width, height) of the labels.
+      obstacles: what should not be hidden, but may be.
+      bounds: where labels must lie.
+      unit: length of a point of type.
+
+    >>> [label.far for label in place_labels([(50, 50)], [(20, 10)], [], Box(0, 0, 100, 100))]
+    [False]
+    """
+    markers = [Box(x - _MARKER * unit, y - _MARKER * unit, x + _MARKER * unit, y + _MARKER * unit) for x, y in points]
+    crowd = [sum(math.dist(p, q) < 40 * unit for q in points) for p in points]
+    placed: list[Label] = []
+    for index in sorted(range(len(points)), key=lambda i: (-crowd[i], i)):
+        (x, y), (wide, high) = points[index], sizes[index]
+        reached = _FAR[-1] * unit + wide + high
+        round_it = Box(x - reached, y - reached, x + reached, y + reached)
+        near = [obstacle for obstacle in obstacles if obstacle.overlap(round_it)]
+        close = [marker for marker in markers if marker.overlap(round_it)]
+        best: tuple[float, Label] | None = None
+        for reach in (*_NEAR, *_FAR):
+            for order, angle in enumerate(_ANGLES):
+                # The box touches a circle round the point, wherever it lies.
+                away = reach * unit + abs(math.cos(angle)) * wide / 2 + abs(math.sin(angle)) * high / 2
+                cx, cy = x + math.cos(angle) * away, y + math.sin(angle) * away
+                box = Box(cx - wide / 2, cy - high / 2, cx + wide / 2, cy + high / 2)
+                inside = box.overlap(bounds) >= 0.999 * wide * high
+                cost = (
+                    20 * sum(box.overlap(label.box) for label in placed)
+                    + 10 * sum(box.overlap(marker) for marker in close)
+                    + 2 * sum(box.overlap(obstacle) for obstacle in near)
+                    + (0 if inside else 1e5)
+                    + (reach * 1.5 + order * 0.3) * unit**2
+                )
+                if best is None or cost < best[0]:
+                    best = (cost, Label(index, cx, cy, box, reach in _FAR))
+        assert best is not None  # there are always places to try
+        placed.append(best[1])
+    return placed

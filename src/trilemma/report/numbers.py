@@ -1,0 +1,214 @@
+"""The results of a study as figures and tables read them: cells with their place, and one number for each measure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from trilemma.report.words import budget, clean, counted, mix, number, percent, setting_words
+from trilemma.study.cells import Cell, cells_of, tell_apart
+from trilemma.study.summary import summarize
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean over seeds, how sure it is, and where it comes from.
+
+    Attributes:
+      value, low, high: mean and 95 % interval; NaN ends where there is none.
+      seeds: how many trainings.
+      over: what the interval is over: "seeds", "examples" (of the one training) or "".
+      measure, cell: as in ``results.csv``.
+      trials: ids, there too.
+      update: where on the way it was measured; NaN for finished trials.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    over: str
+    measure: str
+    cell: str
+    trials: tuple[str, ...]
+    update: float = NAN
+
+
+@dataclass(frozen=True)
+class PlacedCell(Cell):
+    """A cell, and where it stands among the others.
+
+    Attributes:
+      setting: what was learned from, by what network: cells that differ in nothing but techniques, budget and removal
+        have equal settings, and stand in one panel.
+      trials: ids, in the study's order.
+    """
+
+    setting: str = ""
+    trials: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """The cell in a few words: not unique."""
+        words = [
+            setting_words(self.data, self.skew, self.target, self.protected),
+            mix(self.codes),
+            budget(self.epsilon),
+        ]
+        if self.removal:
+            words.append(f"{percent(self.removed)} {self.removal} removed")
+        return ", ".join([*words, clean(self.variant)] if self.variant else words)
+
+
+class Numbers:
+    """All numbers of the trials that were given.
+
+    Attributes:
+      cells: by id, in the study's order.
+      measures: names of what was measured when trials were finished.
+      flags: for each measure whether the guarantee ``covered`` it, its ``unit`` and which way is ``better``.
+    """
+
+    def __init__(self, results: pd.DataFrame, study: Mapping[str, Any]) -> None:
+        """
+        Args:
+          results: as ``trilemma.study.results.read_results`` gives them.
+          study: ``study.json``.
+
+        Raises:
+          InputError: the results are no such table.
+        """
+        finished = results[results["update"].isna()]
+        self.cells = _cells(results, study)
+        self.measures = tuple(str(name) for name in finished["measure"].unique())
+        self.flags = _flags(results)
+        trials = results[["cell", "seed", "trial"]].drop_duplicates()
+        self._trials = {(str(c), int(s)): str(t) for c, s, t in trials.itertuples(index=False)}
+        self._found = {(n.cell, n.measure): n for n in self._numbers(summarize(finished))}
+        self._way: dict[tuple[str, str], list[Number]] = {}
+        self._histories = results[results["update"].notna()]
+        if len(self._histories):
+            for found in self._numbers(summarize(_turns(self._histories), on_the_way=True)):
+                self._way.setdefault((found.cell, found.measure), []).append(found)
+
+    def get(self, cell: Cell, measure: str) -> Number | None:
+        """None where it was not measured."""
+        found = self._found.get((cell.id, measure))
+        return None if found is None or math.isnan(found.value) else found
+
+    def on_the_way(self, cell: Cell, measure: str) -> list[Number]:
+        """One number for each evaluation, in order."""
+        return sorted(self._way.get((cell.id, measure), []), key=lambda found: found.update)
+
+    def measured_on_the_way(self, cell: Cell) -> tuple[str, ...]:
+        return tuple(measure for name, measure in self._way if name == cell.id)
+
+    def histories(self, cell: Cell) -> dict[str, pd.DataFrame]:
+        """By trial, the rows that were measured on the way."""
+        rows = self._histories[self._histories["cell"] == cell.id]
+        return {str(trial): part for trial, part in rows.groupby("trial", sort=False)}
+
+    def _numbers(self, summary: pd.DataFrame) -> Iterable[Number]:
+        updates = summary["update"] if "update" in summary.columns else [NAN] * len(summary)
+        columns = [summary[c] for c in ("mean", "low", "high", "seeds", "interval_over", "measure", "cell", "by_seed")]
+        for mean, low, high, seeds, over, measure, cell, by_seed, update in zip(*columns, updates, strict=True):
+            trials = tuple(self._trials[str(cell), seed] for seed in by_seed)
+            yield Number(mean, low, high, int(seeds), str(over), str(measure), str(cell), trials, float(update))
+
+
+def setting_titles(cells: Iterable[PlacedCell]) -> dict[str, str]:
+    """A title for each setting, no two alike, as short as it can be among these."""
+    chosen: dict[str, PlacedCell] = {}
+    for cell in cells:
+        # The whole training set names the setting, not what a removal left of it.
+        if cell.setting not in chosen or cell.examples > chosen[cell.setting].examples:
+            chosen[cell.setting] = cell
+    titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
+    more = (
+        {key: f"N = {number(c.examples, 0)}" for key, c in chosen.items()},
+        {key: clean(c.model) for key, c in chosen.items()},
+        {key: clean(c.variant) for key, c in chosen.items()},
+        {key: f"({at})" for at, key in enumerate(chosen, 1)},
+    )
+    for words in more:
+        for alike in [[k for k in titles if titles[k] == title] for title in set(titles.values())]:
+            if len(alike) > 1 and len({words[key] for key in alike}) > 1:
+                titles |= {key: ", ".join(word for word in (titles[key], words[key]) if word) for key in alike}
+    return titles
+
+
+def study_order(study: Mapping[str, Any]) -> list[str]:
+    """Ids of all trials of ``study.json``, study by study."""
+    order = [name for one in study.get("studies", {}).values() for name in one.get("trials", ())]
+    return list(dict.fromkeys([*order, *study.get("trials", {})]))
+
+
+def interval_words(numbers: Iterable[Number]) -> str:
+    """What the intervals of these numbers are over, as a sentence; empty where none has one.
+
+    >>> interval_words([Number(.5, .4, .6, 3, "seeds", "accuracy", "c", ("a", "b", "c"))])
+    'Intervals: 95 %, Student’s t over 3 seeds.'
+    """
+    there = [n for n in numbers if not math.isnan(n.low)]
+    counts = {n.seeds for n in there if n.over == "seeds"}
+    words = []
+    if counts:
+        seeds = counted(max(counts), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
+        words.append(f"Student’s t over {seeds}")
+    if any(n.over == "examples" for n in there):
+        words.append("over test examples by bootstrap where there is one training only")
+    return f"Intervals: 95 %, {'; '.join(words)}." if words else ""
+
+
+def _cells(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, PlacedCell]:
+    planned = study.get("trials", {})
+    place = {name: at for at, name in enumerate(study_order(study))}
+    trials: dict[str, list[str]] = {}
+    pairs = results[["trial", "cell"]].drop_duplicates().itertuples(index=False)
+    for trial, cell in sorted(pairs, key=lambda pair: place.get(pair[0], len(place))):
+        trials.setdefault(str(cell), []).append(str(trial))
+    by_seed = {name: dict(enumerate(ids)) for name, ids in trials.items()}
+    plain = tell_apart(cells_of(results), by_seed, study)
+    found: dict[str, PlacedCell] = {}
+    for name, ids in trials.items():
+        cell = plain[name]
+        options = planned.get(ids[0], {}).get("data") or [cell.data, cell.skew, cell.target, cell.protected]
+        setting = json.dumps([options, cell.model, cell.variant], sort_keys=True, default=str)
+        shared = {f.name: getattr(cell, f.name) for f in fields(Cell)}
+        found[name] = PlacedCell(**shared, setting=setting, trials=tuple(ids))
+    return found
+
+
+def _flags(results: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    first = results.drop_duplicates("measure")
+    return {
+        str(measure): {
+            "covered": bool(covered),
+            "unit": "" if pd.isna(unit) else str(unit),
+            "better": "" if pd.isna(better) else str(better),
+        }
+        for measure, covered, unit, better in first[["measure", "covered", "unit", "better"]].itertuples(index=False)
+    }
+
+
+def _turns(way: pd.DataFrame) -> pd.DataFrame:
+    """The k-th evaluations of a cell's seeds at one update, their mean.
+
+    Seeds may differ in where they were evaluated (a batch size that was measured differs) but not in how often; what
+    only some of them have at the end (of a run that was measured more often) is left out.
+    """
+    rows = way.dropna(subset=["value"]).sort_values(["trial", "update"], kind="stable")
+    turn = rows.groupby(["trial", "measure"]).cumcount()
+    often = rows.groupby(["trial", "measure"])["value"].transform("size")
+    least = often.groupby([rows["cell"], rows["measure"]]).transform("min")
+    rows, turn = rows[turn < least], turn[turn < least]
+    return rows.assign(
+        update=rows["update"].astype(float).groupby([rows["cell"], rows["measure"], turn]).transform("mean")
+    )

@@ -1,0 +1,427 @@
+"""The page as values: what each section says, ready for the template, which only lays it out and escapes it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from trilemma.report.drawing import FORMATS, panel_svg, y_limits
+from trilemma.report.drawn import Figure, Look
+from trilemma.report.inline import inline_svg
+from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_order
+from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
+from trilemma.report.words import (
+    budget,
+    capital,
+    clean,
+    counted,
+    listed,
+    measure_of,
+    mix,
+    number,
+    percent,
+    power,
+    trial_title,
+)
+
+_SWATCHES = {
+    "circle": '<circle cx="14" cy="6" r="3.6"/>',
+    "square": '<rect x="10.8" y="2.8" width="6.4" height="6.4"/>',
+    "triangle": '<path d="M14 1.8 18 9.4H10z"/>',
+    "diamond": '<path d="M14 1.6 18.4 6 14 10.4 9.6 6z"/>',
+    "down": '<path d="M14 10.2 18 2.6H10z"/>',
+    "plus": '<path d="M12.6 2h2.8v2.6H18v2.8h-2.6V10h-2.8V7.4H10V4.6h2.6z"/>',
+    "cross": '<path d="m10.4 3.6 1.8-1.8L14 3.8l1.8-2 1.8 1.8L15.8 6l1.8 2.4-1.8 1.8-1.8-2-1.8 2-1.8-1.8L12.2 6z"/>',
+}
+_DASHES = {"": "", "dashed": "4.5 2", "dotted": "1.2 1.8"}
+
+_VERDICTS = {
+    "confirmed": ("✓", "good"),
+    "contradicted": ("✕", "bad"),
+    "mixed": ("≈", "open"),
+    "cannot tell": ("?", "open"),
+    "not measured": ("–", "none"),
+}
+
+
+@dataclass(frozen=True)
+class ShownPanel:
+    """A panel ready for the page."""
+
+    title: str
+    svg: Markup
+    finding: str
+    note: str
+    picture: str
+    picture_text: str
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure ready for the page.
+
+    Attributes:
+      id: of the element.  stem: of its files, without ending.
+      legend: (swatch, name).
+      lone: one panel, and no neighbour of one panel to stand beside.
+    """
+
+    id: str
+    stem: str
+    title: str
+    about: str
+    intervals: str
+    notes: tuple[str, ...]
+    panels: tuple[ShownPanel, ...]
+    legend: tuple[tuple[Markup, str], ...]
+    references: tuple[str, ...]
+    table: Table | None
+    lone: bool = False
+
+
+@dataclass(frozen=True)
+class ShownStudy:
+    """A study ready for the page: ``facts`` are (term, description)."""
+
+    id: str
+    title: str
+    about: str
+    facts: tuple[tuple[str, str], ...]
+    standing: str
+    figures: tuple[ShownFigure, ...]
+
+
+def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
+    """Draw the panels and put the numbers beside them."""
+    name = f"figure-{stem}"
+    panels = []
+    for at, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
+        picture = "" if panel.picture is None else f"data:image/png;base64,{base64.b64encode(panel.picture).decode()}"
+        svg = Markup(inline_svg(panel_svg(panel, limits), f"{name}-{at}", panel.alt))
+        panels.append(ShownPanel(panel.title, svg, panel.finding, panel.note, picture, panel.picture_text))
+    return ShownFigure(
+        name,
+        stem,
+        figure.title,
+        figure.about,
+        figure.intervals,
+        (*figure.notes, *notes),
+        tuple(panels),
+        tuple((_swatch(look), text) for text, look in figure.legend),
+        figure.references,
+        _numbers_table(figure, name) if panels else None,
+    )
+
+
+def show_study(
+    place: str,
+    entry: Mapping[str, Any],
+    numbers: Numbers | None,
+    figures: Sequence[ShownFigure],
+    *,
+    missing: Mapping[str, str],
+    failures: Mapping[str, str],
+) -> ShownStudy:
+    """What was trained on what, and how far it has come."""
+    cells = [] if numbers is None else list(numbers.cells.values())
+    planned = list(entry.get("trials", ()))
+    finished = sum(len(cell.trials) for cell in cells)
+    failed, unfinished = sum(t in failures for t in planned), sum(t in missing for t in planned)
+    standing = f"{number(finished, 0)} of {counted(len(planned), 'trial')} finished"
+    if failed:
+        standing += f", {failed} failed"
+    if unfinished:
+        standing += f", {unfinished} not finished yet"
+    facts = [("Trials", f"{standing}.")]
+    if cells:
+        facts += _what_was_trained(cells)
+    facts.append(("Seeds", listed([str(seed) for seed in entry.get("seeds", ())]) or "none"))
+    scale = str(entry.get("scale") or "")
+    if scale:
+        size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
+        facts.append(("Scale", size.get(scale, clean(scale))))
+    return ShownStudy(
+        f"study-{place}",
+        clean(entry.get("title") or place),
+        clean(entry.get("about") or ""),
+        tuple(facts),
+        standing if failed or unfinished else "",
+        _beside_each_other(figures),
+    )
+
+
+def _beside_each_other(figures: Sequence[ShownFigure]) -> tuple[ShownFigure, ...]:
+    """Figures of one panel stand two in a row where they follow each other."""
+    shown: list[ShownFigure] = []
+    waiting = False
+    for at, figure in enumerate(figures):
+        single = len(figure.panels) == 1
+        follows = at + 1 < len(figures) and len(figures[at + 1].panels) == 1
+        shown.append(dataclasses.replace(figure, lone=single and not waiting and not follows))
+        waiting = single and not waiting and follows
+    return tuple(shown)
+
+
+def slugs(names: Iterable[str]) -> list[str]:
+    """Names for files and anchors, no two alike.
+
+    >>> slugs(["My study: 2", "<script>", "my study 2", "?"])
+    ['My-study-2', 'script', 'my-study-2-2', 'study']
+    """
+    found: list[str] = []
+    for name in names:
+        kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else " " for c in name).split()
+        base = plain = "-".join(kept)[:60] or "study"
+        # Some file systems take upper and lower case for the same.
+        while plain.lower() in [other.lower() for other in found]:
+            plain = f"{base}-{1 + sum(other.lower().startswith(base.lower()) for other in found)}"
+        found.append(plain)
+    return found
+
+
+def render(
+    *,
+    studies: Sequence[ShownStudy],
+    study: Mapping[str, Any],
+    numbers: Numbers | None,
+    ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    comparison_notes: Sequence[str],
+    claims: Sequence[Any],
+    missing: Mapping[str, str],
+    failures: Mapping[str, str],
+    environment: Mapping[str, Any],
+    commands: Sequence[str],
+    definition: str,
+    files: Sequence[str],
+) -> str:
+    """The page, from first tag to last."""
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("trilemma.report", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters["clean"] = clean
+    script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
+    style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
+    sentences, accounts = _ledger(ledger)
+    shown = [_claim(claim) for claim in claims]
+    cells = [] if numbers is None else list(numbers.cells.values())
+    return page.get_template("page.html").render(
+        title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
+        studies=studies,
+        standing=_standing(studies),
+        budgets=_budgets(cells, numbers),
+        grouped=numbers is not None and "bias" in numbers.measures,
+        naive=numbers is not None and any(name.endswith("_naive") for name in numbers.measures),
+        removing=any(cell.removal for cell in cells),
+        definition=clean(definition),
+        claims=[claim for claim in shown if claim["verdict"] != "not measured"],
+        unmeasured=[claim for claim in shown if claim["verdict"] == "not measured"],
+        comparisons=comparisons_table(comparisons) if comparisons else None,
+        comparison_notes=[clean(note) for note in comparison_notes],
+        bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
+        sentences=[clean(sentence) for sentence in sentences],
+        accounts=accounts,
+        results=results_table(numbers) if numbers is not None and cells else None,
+        missing=_unfinished(missing, study),
+        failures=_unfinished(failures, study),
+        recipes=_recipes(study),
+        environment=[(clean(key), clean("–" if value is None else value)) for key, value in environment.items()],
+        commands=[clean(command) for command in commands],
+        version=clean(study.get("version", "")),
+        files=files,
+        formats=FORMATS,
+        script=Markup(script),
+        style=Markup(style),
+        # The script's own hash lets it run; nothing else in the page does.
+        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _swatch(look: Look) -> Markup:
+    """A line and a marker as they are in the figure."""
+    ink = f"var(--{look.ink})"
+    dash = f' stroke-dasharray="{_DASHES[look.dash]}"' if look.dash else ""
+    width = 1 if look.faint else 1.6
+    line = f'<path d="M1 6h26" stroke="{ink}" stroke-width="{width}"{dash} fill="none"/>' if look.joined else ""
+    fill = "var(--card)" if look.hollow else ink
+    size = ' transform="translate(4.9 2.1) scale(.65)"' if look.faint else ""
+    marker = f'<g fill="{fill}" stroke="{ink}" stroke-width="1.2"{size}>{_SWATCHES[look.marker]}</g>'
+    opacity = ' opacity=".75"' if look.faint else ""
+    return Markup(
+        '<svg class="swatch" viewBox="0 0 28 12" aria-hidden="true" focusable="false">'
+        f"<g{opacity}>{line}{marker}</g></svg>"
+    )
+
+
+def _numbers_table(figure: Figure, name: str) -> Table:
+    titled = len({panel.title for panel in figure.panels}) > 1
+    scatter = any(n.across is not None for panel in figure.panels for s in panel.series for n in s.points)
+    columns = [*([Column("panel")] if titled else []), Column("series"), Column("at")]
+    columns += [Column("measure"), Column("value", numeric=True)]
+    columns += [Column("against", numeric=True)] if scatter else []
+    columns += [Column("seeds", numeric=True)]
+    rows = []
+    for panel in figure.panels:
+        for series in panel.series:
+            # A curve of many evaluations is read at its ends and every fifth of it; the CSV has them all.
+            step = max(1, len(series.points) // 5) if len(series.points) > 12 else 1
+            for at, point in enumerate(series.points):
+                if at % step and at != len(series.points) - 1:
+                    continue
+                digits = measure_of(point.y.measure).digits
+                row = [*([Entry(panel.title)] if titled else []), Entry(series.name), Entry(point.at)]
+                row += [
+                    Entry(measure_of(point.y.measure).title),
+                    Entry(number(point.y.value, digits), repr(point.y.value)),
+                ]
+                row[-1] = Entry(row[-1].text, row[-1].sort, _interval(point.y.low, point.y.high, digits))
+                if scatter and point.across is not None:
+                    title = measure_of(point.across.measure).title
+                    text = f"{title} {number(point.across.value)}"
+                    row.append(Entry(text, repr(point.across.value), _interval(point.across.low, point.across.high, 3)))
+                rows.append((*row, Entry(str(point.y.seeds), str(point.y.seeds))))
+    caption = f"The numbers of “{figure.title}”, as drawn; 95 % intervals in brackets."
+    return Table(f"{name}-numbers", caption, tuple(columns), tuple(rows))
+
+
+def _interval(low: float, high: float, digits: int) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
+    titles = setting_titles(cells)
+    largest: dict[str, int] = {}
+    for cell in cells:
+        largest[cell.setting] = max(largest.get(cell.setting, 0), cell.examples)
+    data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
+    mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
+    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, reverse=True)]
+    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets))]
+    facts.append(("Network", listed(list(dict.fromkeys(clean(cell.model) for cell in cells)))))
+    shares = sorted({cell.removed for cell in cells if cell.removal})
+    if shares:
+        removed = f"{listed([percent(share) for share in shares])} of the training examples"
+        facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
+    return facts
+
+
+def _standing(studies: Sequence[ShownStudy]) -> str:
+    """What a reader must know first of a study that is not whole."""
+    return "; ".join(f"{study.title}: {study.standing}" for study in studies if study.standing)
+
+
+def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
+    """A sentence for each budget that was asked for."""
+    found = []
+    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.private}):
+        same = [cell for cell in cells if cell.epsilon == epsilon]
+        spent = [n.value for cell in same if numbers is not None and (n := numbers.get(cell, "epsilon_spent"))]
+        text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
+        found.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
+    return found
+
+
+def _claim(claim: Any) -> dict[str, Any]:
+    values = (
+        dataclasses.asdict(claim) if dataclasses.is_dataclass(claim) and not isinstance(claim, type) else dict(claim)
+    )
+    findings = values.get("findings", ())
+    verdict = str(values.get("verdict", ""))
+    if verdict == "cannot tell" and len({f["verdict"] for f in findings} & {"confirmed", "contradicted"}) == 2:
+        verdict = "mixed"
+    icon, kind = _VERDICTS.get(verdict, ("•", "open"))
+    return {
+        "name": clean(values.get("name", "")),
+        "source": clean(values.get("source") or ("paper" if values.get("paper") else "ours")),
+        "statement": capital(clean(values.get("statement") or values.get("paper") or values.get("name", ""))),
+        "verdict": clean(verdict),
+        "icon": icon,
+        "kind": kind,
+        "sentence": _counts(findings) if len(findings) > 2 else clean(values.get("sentence", "")),
+        "findings": [
+            {
+                "setting": clean(f["setting"]),
+                "verdict": clean(f["verdict"]),
+                "icon": _VERDICTS.get(str(f["verdict"]), ("•", ""))[0],
+                "sentence": clean(f["sentence"]),
+            }
+            for f in findings
+        ],
+    }
+
+
+def _counts(findings: Sequence[Mapping[str, Any]]) -> str:
+    """How many settings say what; each has its own sentence below."""
+    verdicts = [str(finding["verdict"]) for finding in findings]
+    words = (("confirmed", "confirm it"), ("contradicted", "contradict it"), ("cannot tell", "cannot tell"))
+    found = [f"{verdicts.count(verdict)} {text}" for verdict, text in words]
+    return f"Of {len(findings)} settings {listed(found)}."
+
+
+def _ledger(ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[list[str], Table | None]:
+    """Sentences, and a row for each private trial."""
+    if isinstance(ledger, Mapping):
+        rows = [
+            {
+                "trial": trial["id"],
+                "what": trial["label"],
+                "same images as": f"{len(family['trials']) - 1} other private trials on {family['name']}",
+                "ε alone": trial["epsilon"],
+                "δ": trial["delta"],
+                "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
+            }
+            for family in ledger.get("families", ())
+            for trial in (dict(t) for t in family["trials"])
+            for family in [family | {"name": family.get("family", family.get("name", "data"))}]
+        ]
+        sentences = [str(sentence) for sentence in ledger.get("sentences", ())]
+    else:
+        rows, sentences = [dict(row) for row in ledger], []
+    return sentences, any_table("ledger-table", "Private trials, each with its own price.", rows) if rows else None
+
+
+def _unfinished(trials: Mapping[str, str], study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    planned = study.get("trials", {})
+    return [(clean(t), trial_title(planned.get(t, {})), clean(reason)) for t, reason in trials.items()]
+
+
+def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(title, trials, everything but the seed as text) of what was to be trained; seeds share an entry."""
+    planned = study.get("trials", {})
+    found: dict[str, list[tuple[int, str]]] = {}
+    titles: dict[str, str] = {}
+    for name in study_order(study):
+        if name not in planned:
+            continue
+        trial = json.loads(json.dumps(planned[name]))
+        seed = trial.get("recipe", {}).pop("seed", "?")
+        if trial.get("removal"):
+            trial["removal"].pop("scored_by", None)  # another for each seed
+        text = json.dumps(trial, indent=1, ensure_ascii=False)
+        found.setdefault(text, []).append((seed, name))
+        # Studies that train nearly the same do so by recipes of their own.
+        of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
+        where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
+        titles[text] = trial_title(planned[name]).rpartition(", seed ")[0] + where
+    return [
+        (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
+        for text, trials in found.items()
+    ]
+
+
+def clean_lines(text: str) -> str:
+    """As :func:`clean`, with line ends kept."""
+    return "\n".join(clean(line) for line in text.split("\n"))

@@ -1,0 +1,267 @@
+"""Tables as values that can be sorted and filtered: from numbers, comparisons and whatever rows there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trilemma.report.numbers import Number, Numbers, PlacedCell
+from trilemma.report.words import (
+    COLUMN_SETS,
+    MEASURES,
+    REMOVAL_WORDS,
+    budget,
+    clean,
+    measure_of,
+    mix,
+    number,
+    percent,
+    setting_words,
+)
+from trilemma.training.recipe import TECHNIQUES
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head.
+
+    Attributes:
+      title: what it says.
+      numeric: whether it is sorted by number; worded: and yet says words.
+      group: which choice of columns shows it; "" always.
+      covered: whether a guarantee covers what it holds; None where that is no question.
+    """
+
+    title: str
+    numeric: bool = False
+    group: str = ""
+    covered: bool | None = None
+    worded: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place in a table: what it says, in full and small print, and what it is sorted by."""
+
+    text: str
+    sort: str = ""
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be explored.
+
+    Attributes:
+      name: its id.
+      caption: what it holds.
+      columns, rows: as many entries in a row as there are columns.
+      facets: (title, one value a row) of the choices above it.
+      groups: (key, title) of the sets of columns to choose from.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    facets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    groups: tuple[tuple[str, str], ...] = field(default=())
+
+
+def results_table(numbers: Numbers) -> Table:
+    """A row for each cell, all its measures; columns that are alike in all rows are said in the caption instead."""
+    cells = list(numbers.cells.values())
+    settled: list[str] = []
+    said: list[tuple[Column, list[Entry]]] = [
+        (Column("data"), [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in cells]),
+        (
+            Column("techniques", numeric=True, worded=True),
+            [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
+        ),
+        (Column("budget", numeric=True, worded=True), [Entry(budget(c.epsilon), _sortable(c.epsilon)) for c in cells]),
+    ]
+    optional: list[tuple[Column, list[Entry], str]] = [
+        (
+            Column("N", numeric=True),
+            [Entry(number(c.examples, 0), str(c.examples)) for c in cells],
+            "{} training examples",
+        ),
+        (Column("network"), [Entry(clean(c.model)) for c in cells], "network {}"),
+        (
+            Column("removed", numeric=True, worded=True),
+            [Entry(_removed(c), _sortable(c.removed + (0.0001 if c.removal == "random" else 0))) for c in cells],
+            "",
+        ),
+        (Column("recipe"), [Entry(clean(c.variant) or "–") for c in cells], ""),
+    ]
+    for column, entries, words in optional:
+        if len({entry.text for entry in entries}) > 1:
+            said.append((column, entries))
+        elif words and entries:
+            settled.append(words.format(entries[0].text))
+    seeds = {c.id: len(c.trials) for c in cells}
+    said.append((Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in cells]))
+    measures = _in_order(numbers.measures)
+    for name in measures:
+        shown = measure_of(name)
+        covered = bool(numbers.flags[name]["covered"])
+        entries = [_entry(numbers.get(c, name), shown.digits) for c in cells]
+        said.append((Column(shown.title, True, shown.column, covered), entries))
+    groups = {measure_of(name).column for name in measures}
+    caption = "Means over seeds with 95 % intervals, a row for each combination."
+    if settled:
+        caption += f" All rows: {', '.join(settled)}."
+    return Table(
+        "results",
+        caption,
+        tuple(column for column, _ in said),
+        tuple(zip(*(entries for _, entries in said), strict=True)),
+        _facets(
+            ("data", [entry.text for entry in said[0][1]]),
+            ("techniques", [entry.text for entry in said[1][1]]),
+            ("budget", [entry.text for entry in said[2][1]]),
+            ("removed", [_removed(c) for c in cells]),
+        ),
+        tuple((key, title) for key, title in COLUMN_SETS.items() if key in groups),
+    )
+
+
+_VERDICTS = {
+    "higher": "▲ higher",
+    "lower": "▼ lower",
+    "within noise": "≈ within noise",
+    "one seed": "– one seed",
+}
+
+
+def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """From rows of ``trilemma.study.comparisons.Comparisons.table``."""
+    several = len({row.get("study") for row in rows}) > 1
+    body = []
+    for row in rows:
+        name = str(row["measure"])
+        shown = measure_of(name)
+        verdict = str(row.get("verdict", ""))
+        difference = float(row["difference"])
+        p = float(row.get("p_adjusted", math.nan))
+        body.append(
+            (
+                Entry(shown.title),
+                *([Entry(clean(row.get("study", "")))] if several else []),
+                Entry(clean(row.get("setting", ""))),
+                Entry(clean(row.get("change", ""))),
+                Entry(clean(row.get("base", ""))),
+                Entry(
+                    _signed(difference, shown.digits),
+                    _sortable(difference),
+                    _ends(float(row.get("low", math.nan)), float(row.get("high", math.nan)), shown.digits),
+                ),
+                Entry(_p(p), _sortable(p)),
+                Entry(str(row.get("seeds", "")), str(row.get("seeds", ""))),
+                Entry(_VERDICTS.get(verdict, clean(verdict))),
+            )
+        )
+    columns = (
+        Column("measure"),
+        *([Column("study")] if several else []),
+        Column("setting"),
+        Column("change"),
+        Column("against"),
+        Column("difference", numeric=True),
+        Column("p, adjusted", numeric=True),
+        Column("seeds", numeric=True),
+        Column("verdict"),
+    )
+    return Table(
+        "comparisons",
+        "Differences paired over seeds, with 95 % intervals of each one alone; p is adjusted by Holm’s method.",
+        columns,
+        tuple(body),
+        _facets(
+            ("measure", [row[0].text for row in body]),
+            ("study", [clean(row.get("study", "")) for row in rows]),
+            ("setting", [clean(row.get("setting", "")) for row in rows]),
+            ("verdict", [row[-1].text for row in body]),
+        ),
+    )
+
+
+def any_table(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of whatever keys, in the first row's order."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    columns = tuple(
+        Column(clean(key).replace("_", " "), numeric=any(_is_number(row.get(key)) for row in rows)) for key in keys
+    )
+    return Table(name, caption, columns, tuple(tuple(_any(row.get(key)) for key in keys) for row in rows))
+
+
+def _in_order(measures: Iterable[str]) -> list[str]:
+    """Those with a place of their own first, then the others as they come, each set together."""
+    known = list(MEASURES)
+    sets = list(COLUMN_SETS)
+
+    def place(name: str) -> tuple[int, int]:
+        return sets.index(measure_of(name).column), known.index(name) if name in known else len(known)
+
+    return sorted(measures, key=place)
+
+
+def _techniques_rank(codes: tuple[str, ...]) -> str:
+    """Sorts by how many, then by the paper's order."""
+    places = [list(TECHNIQUES).index(code) if code in TECHNIQUES else 9 for code in codes]
+    return str(len(codes) + sum((place + 1) / 10 ** (at + 1) for at, place in enumerate(places)) / 10)
+
+
+def _removed(cell: PlacedCell) -> str:
+    return (
+        f"{percent(cell.removed)}, {REMOVAL_WORDS.get(cell.removal, clean(cell.removal))}" if cell.removal else "none"
+    )
+
+
+def _entry(found: Number | None, digits: int) -> Entry:
+    if found is None:
+        return Entry("–")
+    return Entry(number(found.value, digits), _sortable(found.value), _ends(found.low, found.high, digits))
+
+
+def _ends(low: float, high: float, digits: int) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def _signed(value: float, digits: int) -> str:
+    text = number(value, digits)
+    return text if text.startswith("−") or math.isnan(value) else f"+{text}"
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else number(value)
+
+
+def _sortable(value: float) -> str:
+    """What a script reads as a number: empty sorts last."""
+    if math.isnan(value):
+        return ""
+    return repr(float(value)).replace("inf", "1e999")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _any(value: Any) -> Entry:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return Entry("–")
+    if isinstance(value, bool):
+        return Entry("yes" if value else "no")
+    if isinstance(value, int):
+        return Entry(number(value, 0), str(value))
+    if isinstance(value, float):
+        return Entry(f"{value:.4g}".replace("-", "−"), _sortable(value))
+    return Entry(clean(value))
+
+
+def _facets(*given: tuple[str, Sequence[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Only those that choose between something."""
+    return tuple((title, tuple(values)) for title, values in given if 1 < len(set(values)) < 40)

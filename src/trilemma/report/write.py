@@ -1,0 +1,138 @@
+"""``report.html`` and ``figures/``: from a study's results to the files that people open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trilemma.report.drawing import save_figure
+from trilemma.report.drawn import Figure
+from trilemma.report.figures import FIGURES, check_names, figure_of
+from trilemma.report.numbers import Numbers
+from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.report.words import counted
+from trilemma.study.cells import of_study
+from trilemma.trial.folder import make_folder, written
+
+PAGE, FIGURES_FOLDER = "report.html", "figures"
+
+
+def write_report(
+    out: Path,
+    results: pd.DataFrame,
+    study: Mapping[str, Any],
+    *,
+    ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    comparison_notes: Sequence[str] = (),
+    claims: Sequence[Any] = (),
+    missing: Mapping[str, str] | None = None,
+    failures: Mapping[str, str] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+    environment: Mapping[str, Any] | None = None,
+    commands: Sequence[str] = (),
+    definition: str = "normalized",
+) -> Path:
+    """Draw all figures of all studies and write the page.  Trains nothing, reads nothing but its arguments.
+
+    Args:
+      out: the folder; ``report.html`` and ``figures/`` are written there, and ``results.csv`` if there is none.
+      results: as ``trilemma.study.results.read_results`` gives them; of several folders, one below the other.
+      study: ``study.json``; of several folders, merged.
+      ledger: ``Ledger.to_dict()``, or rows for a table.
+      comparisons: rows of ``Comparisons.table()`` as dicts.
+      comparison_notes: what could not be compared, sentences.
+      claims: ``trilemma.study.claims.Claim``, or dicts with ``name``, ``source``, ``statement``, ``verdict`` and
+        ``sentence`` [, ``findings``].
+      missing, failures: why trials of the study have no results, by id; what has results is no longer missing.
+      pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
+      environment: versions and machine, shown as they are.
+      commands: how to run it again, a line each.
+      definition: of the harmonic score.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      InputError: an unknown figure; a figure whose measure no trial makes, though all trials have finished; results
+        that are no such table; or a folder that cannot be written to.
+    """
+    there = {str(trial) for trial in results["trial"].unique()}
+    unfinished = {trial: why for trial, why in (missing or {}).items() if trial not in there}
+    failed = {trial: why for trial, why in (failures or {}).items() if trial not in there}
+    entries: Mapping[str, Mapping[str, Any]] = study["studies"]
+    parts: dict[str, Numbers | None] = {}
+    for name, entry in entries.items():
+        rows = of_study(results, name) if len(results) else results
+        parts[name] = Numbers(rows, study) if len(rows) else None
+        _check(name, entry, rows, whole=set(entry.get("trials", ())) <= there)
+    make_folder(out)
+    make_folder(out / FIGURES_FOLDER)
+    shown: list[ShownStudy] = []
+    for (name, entry), place in zip(entries.items(), slugs(entries), strict=True):
+        planned = set(entry.get("trials", ()))
+        there_of = len(planned & there)
+        notes = [f"Drawn from {there_of} of {counted(len(planned), 'trial')}."] if there_of < len(planned) else []
+        figures = [
+            _figure(
+                out, parts[name], figure, f"{place}-{figure}" if len(entries) > 1 else figure, pictures or {}, notes
+            )
+            for figure in dict.fromkeys(entry.get("figures", ()))
+        ]
+        shown.append(show_study(place, entry, parts[name], figures, missing=unfinished, failures=failed))
+    everything = Numbers(results, study) if len(results) else None
+    _leave_results(out, results)
+    page = render(
+        studies=shown,
+        study=study,
+        numbers=everything,
+        ledger=ledger,
+        comparisons=comparisons,
+        comparison_notes=comparison_notes,
+        claims=claims,
+        missing=unfinished,
+        failures=failed,
+        environment=environment or {},
+        commands=commands,
+        definition=definition,
+        files=["results.csv", *(["results.parquet"] if (out / "results.parquet").is_file() else [])],
+    )
+    path = out / PAGE
+    with written(path) as part:
+        part.write_text(page, "utf-8")
+    return path
+
+
+def _check(name: str, entry: Mapping[str, Any], rows: pd.DataFrame, *, whole: bool) -> None:
+    """Unknown figures are refused; one without numbers only if none are to come."""
+    every = [part for kind in FIGURES.values() for alternatives in kind.needs for part in alternatives]
+    made = set(rows["measure"]) if whole and len(rows) else every
+    check_names(entry.get("figures", ()), made, of=f"the study {name}")
+
+
+def _figure(
+    out: Path, numbers: Numbers | None, name: str, stem: str, pictures: Mapping[str, bytes], notes: Sequence[str]
+) -> ShownFigure:
+    """Draw one figure into files, and make what the page shows of it."""
+    if numbers is None:
+        kind = FIGURES[name]
+        return show_figure(Figure(name, kind.title, kind.about, ()), stem)
+    figure = figure_of(name, numbers, pictures=pictures)
+    if not figure.panels:
+        return show_figure(figure, stem)
+    folder = out / FIGURES_FOLDER
+    save_figure(figure, folder, stem)
+    with written(folder / f"{stem}.csv") as part:
+        figure.frame().to_csv(part, index=False, lineterminator="\n")
+    return show_figure(figure, stem, notes)
+
+
+def _leave_results(out: Path, results: pd.DataFrame) -> None:
+    """The page names results.csv as every number's source, so that it must be there."""
+    path = out / "results.csv"
+    if not path.exists():
+        with written(path) as part:
+            results.to_csv(part, index=False, lineterminator="\n")

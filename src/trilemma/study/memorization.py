@@ -1,0 +1,118 @@
+"""When a training stops generalizing and when it begins to memorise, read from what was measured on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trilemma.errors import InputError
+
+GAP = 0.05
+"""A training overfits where train accuracy exceeds test accuracy by more than this."""
+
+_MEASURES = ("accuracy", "train_accuracy", "auc_threshold")
+
+Order = Literal["memorization first", "together", "overfitting first", "no memorization"]
+
+
+@dataclass(frozen=True)
+class TurningPoints:
+    """Updates at which something begins in one training; it was only looked at its evaluations.
+
+    Attributes:
+      early_stopping: the first evaluation with the best test accuracy.
+      overfitting: the first from which on train accuracy less test accuracy stays above ``GAP``; None: it never does.
+      memorization: the first from which on the AUC of the loss threshold stays above ``auc_bar``; None: never.
+      evaluations: all updates at which it was measured, ascending.
+    """
+
+    early_stopping: int
+    overfitting: int | None
+    memorization: int | None
+    evaluations: tuple[int, ...]
+
+    @property
+    def order(self) -> Order:
+        """Which begins first, memorization or overfitting."""
+        if self.memorization is None:
+            return "no memorization"
+        if self.overfitting is None or self.memorization < self.overfitting:
+            return "memorization first"
+        return "together" if self.memorization == self.overfitting else "overfitting first"
+
+
+def turning_points(history: pd.DataFrame) -> TurningPoints:
+    """The turning points of one training.
+
+    A training that memorises nothing has a point of memorization with probability 2.5 %: its last evaluation must lie
+    above the bar.  Which of two points comes first is only known to the nearest evaluation.  The AUC compares members
+    with matched non-members, so that skewed groups do not look like memory (the bar knows nothing of the weights by
+    which they are matched, and is a little low there); train and test accuracy are each of their own mix of groups, so
+    that with skewed groups their gap is in part that skew.
+
+    Args:
+      history: rows of the results of one trial with a number in ``update``; of ``measure`` accuracy, train_accuracy and
+        auc_threshold are read, at every update.  ``n`` is how many examples each was computed from: where those of the
+        two accuracies add up to that of the AUC, they are the members and non-members; else the two are taken to be
+        as many.
+
+    Raises:
+      InputError: no evaluation, more than one trial, or a measure is missing at some update or there twice.
+
+    >>> rows = [(u, m, v, 1000) for u, (a, t, auc) in enumerate([(.5, .5, .5), (.7, .72, .54), (.6, .9, .6)])
+    ...         for m, v in (("accuracy", a), ("train_accuracy", t), ("auc_threshold", auc))]
+    >>> history = pd.DataFrame(rows, columns=["update", "measure", "value", "n"]).assign(trial="a")
+    >>> found = turning_points(history)
+    >>> found.early_stopping, found.overfitting, found.memorization, found.order
+    (1, 2, 1, 'memorization first')
+    """
+    rows = history[history["update"].notna() & history["measure"].isin(_MEASURES)]
+    trials = rows["trial"].unique()
+    if len(trials) != 1:
+        raise InputError(f"turning points are of one trial with evaluations, not of {len(trials)}: choose its rows")
+    if rows.duplicated(["update", "measure"]).any():
+        raise InputError(f"trial {trials[0]} has an evaluation twice: write the results anew from the run")
+    values = rows.pivot(index="update", columns="measure", values="value").sort_index()
+    if set(values.columns) != set(_MEASURES) or values.isna().any(axis=None):
+        raise InputError(f"trial {trials[0]} lacks {', '.join(_MEASURES)} at some evaluation: train it anew")
+    counts = rows.pivot(index="update", columns="measure", values="n").loc[values.index].astype(float)
+    bars = [_bar(*row) for row in counts[list(_MEASURES)].itertuples(index=False)]
+    updates = tuple(int(update) for update in values.index)
+    best = int(values["accuracy"].to_numpy(dtype=float).argmax())
+    gap = (values["train_accuracy"] - values["accuracy"]).to_numpy(dtype=float)
+    return TurningPoints(
+        early_stopping=updates[best],
+        overfitting=_stays(updates, gap > GAP),
+        memorization=_stays(updates, values["auc_threshold"].to_numpy(dtype=float) > np.array(bars)),
+        evaluations=updates,
+    )
+
+
+def auc_bar(members: float, non_members: float) -> float:
+    """What an AUC exceeds with probability 2.5 % where both kinds have one distribution (Mann and Whitney 1947).
+
+    Args:
+      members, non_members: n1 and n0, how many were looked at.
+
+    >>> round(auc_bar(1000, 1000), 4)
+    0.5253
+    """
+    return 0.5 + 1.96 * math.sqrt((members + non_members + 1) / (12 * members * non_members))
+
+
+def _bar(test: float, train: float, both: float) -> float:
+    if not both >= 2:
+        raise InputError("an AUC on the way does not say from how many examples it is: write the results anew")
+    members, others = (train, test) if train + test == both and min(train, test) >= 1 else (both / 2, both / 2)
+    return auc_bar(members, others)
+
+
+def _stays(updates: tuple[int, ...], holds: NDArray[np.bool_]) -> int | None:
+    """The first update from which on it holds to the end."""
+    length = int(np.logical_and.accumulate(holds[::-1]).sum())
+    return updates[len(updates) - length] if length else None

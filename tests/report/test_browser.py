@@ -1,0 +1,304 @@
+"""The page in a real browser, opened from disk with the network off.
+
+Needs Debian's chromium and chromium-driver (skipped without).  ``TRILEMMA_AXE`` may name another axe.min.js than the
+one that comes with axe-core-python.
+"""
+
+import base64
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver: apt-get install chromium chromium-driver"
+)
+
+WIDE, PHONE = (1280, 900), (390, 844)
+SMALLEST_TEXT = 9.0
+
+
+class Browser:
+    """Chromium on one page."""
+
+    def __init__(self):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",  # tests may run as root
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+        ):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.cdp("Network.enable")
+        self.cdp("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+
+    def cdp(self, command, **arguments):
+        return self.driver.execute_cdp_cmd(command, arguments)
+
+    def open(self, page, size=WIDE, dark=False, scripts=True):
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        width, height = size
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.cdp("Emulation.setEmulatedMedia", media="", features=[scheme])
+        self.cdp("Emulation.setScriptExecutionDisabled", value=not scripts)
+        self.driver.get(page.as_uri())
+        if scripts:
+            self.run("try { localStorage.clear() } catch (e) {}; delete document.documentElement.dataset.theme")
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def complaints(self):
+        return [entry for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self):
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def find(self, selector):
+        return self.driver.find_element("css selector", selector)
+
+    def click(self, selector):
+        self.run(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector
+        )
+        self.find(selector).click()
+
+    def screenshot(self, path):
+        size = self.cdp("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        found = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        path.write_bytes(base64.b64decode(found["data"]))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    one = Browser()
+    yield one
+    one.driver.quit()
+
+
+LAYOUT = """
+const box = (e) => {
+  const r = e.getBoundingClientRect();
+  return [r.left, r.top + scrollY, r.right, r.bottom + scrollY];
+};
+const height = (c, t) => parseFloat(getComputedStyle(t).fontSize) * c.getBoundingClientRect().width / 360;
+const charts = [...document.querySelectorAll('svg.chart')];
+return {
+  inner: innerWidth, page: document.documentElement.scrollWidth,
+  charts: charts.map(box),
+  panels: [...document.querySelectorAll('.panel')].map(box),
+  figures: [...document.querySelectorAll('figure.figure')].map(box),
+  texts: charts.map((c) => [...c.querySelectorAll('text')]
+    .filter((t) => !/rotate\\(-?(?!0)/.test(t.getAttribute('transform') || ''))
+    .map((t) => [t.textContent, height(c, t), ...box(t)])),
+};
+"""
+
+
+def overlap(a, b, slack=1.0):
+    return min(a[2], b[2]) - max(a[0], b[0]) > slack and min(a[3], b[3]) - max(a[1], b[1]) > slack
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
+@pytest.mark.parametrize("name", ["small_page", "large_page"])
+def test_figures_are_visible_and_nothing_overlaps(browser, request, name, size):
+    browser.open(request.getfixturevalue(name), size)
+    found = browser.run(LAYOUT)
+    assert found["inner"] == size[0]
+    assert found["page"] <= size[0], "the page scrolls sideways"
+    assert len(found["charts"]) > 5
+    for left, top, right, bottom in found["charts"]:
+        assert right - left > 240
+        assert bottom - top > 140
+        assert left >= 0
+        assert right <= size[0]
+    for kind in ("charts", "panels", "figures"):
+        boxes = found[kind]
+        for at, one in enumerate(boxes):
+            assert not any(overlap(one, other) for other in boxes[at + 1 :]), kind
+    for texts in found["texts"]:
+        for at, (words, height, *one) in enumerate(texts):
+            assert height >= SMALLEST_TEXT, (words, height)
+            for other_words, _, *other in texts[at + 1 :]:
+                assert not overlap(one, other, slack=2.0), (words, other_words)
+
+
+@pytest.mark.parametrize("name", ["small_page", "large_page"])
+def test_nothing_is_complained_of_or_asked_for(browser, request, name, nasty):
+    browser.open(request.getfixturevalue(name))
+    assert browser.complaints() == []
+    assert all(url.startswith(("file:", "data:")) for url in browser.requests())
+    assert browser.run("return [...document.scripts].length") == 1
+    if name == "large_page":
+        assert nasty in browser.find("main").text
+
+
+def column(browser, title):
+    script = """
+    const heads = [...document.querySelectorAll('#results thead th')];
+    const at = heads.findIndex((h) => h.dataset.name === arguments[0]);
+    const rows = [...document.querySelectorAll('#results tbody tr')].filter((r) => !r.hidden);
+    return rows.map((r) => r.cells[at].dataset.sort);
+    """
+    return browser.run(script, title)
+
+
+def test_the_table_sorts_and_says_so(browser, small_page):
+    browser.open(small_page)
+    head = '#results th[data-name="accuracy"]'
+    browser.click(f"{head} button")
+    values = [float(v) for v in column(browser, "accuracy")]
+    assert values == sorted(values, reverse=True)
+    assert browser.find(head).get_attribute("aria-sort") == "descending"
+    assert browser.find("#results .count").text == "4 rows, sorted by accuracy, descending"
+    browser.click(f"{head} button")
+    values = [float(v) for v in column(browser, "accuracy")]
+    assert values == sorted(values)
+    assert browser.find(head).get_attribute("aria-sort") == "ascending"
+    browser.click('#results th[data-name="budget"] button')
+    assert column(browser, "budget") == ["8.0", "8.0", "1e999", "1e999"]
+    assert browser.find(head).get_attribute("aria-sort") is None
+
+
+def test_the_table_filters_by_words_and_choices(browser, small_page):
+    from selenium.webdriver.support.ui import Select
+
+    browser.open(small_page)
+    search = browser.find("#results input")
+    search.send_keys("BL 90")
+    assert browser.find("#results .count").text == "2 of 4 rows"
+    Select(browser.find('#results select[data-facet="2"]')).select_by_visible_text("ε = 8")
+    assert browser.find("#results .count").text == "1 of 4 rows"
+    assert len(column(browser, "accuracy")) == 1
+    search.clear()
+    search.send_keys("nothing like it")
+    assert browser.find("#results .count").text == "0 of 4 rows"
+    shown = (
+        "return [...document.querySelectorAll('#results th')].filter((h) => h.offsetWidth).map((h) => h.dataset.name)"
+    )
+    assert "accuracy" in browser.run(shown)
+    Select(browser.find("#results select[data-columns]")).select_by_visible_text("every attack")
+    assert "AUC, random forest, naive" in browser.run(shown)
+    assert "accuracy" not in browser.run(shown)
+    assert "data" in browser.run(shown)
+
+
+def test_the_keyboard_is_enough(browser, small_page):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(small_page)
+    body = browser.find("body")
+    body.send_keys(Keys.TAB)
+    assert browser.driver.switch_to.active_element.text == "Skip to the content"
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.run("return document.activeElement.id") == "main"
+    browser.run("document.querySelector('#results select[data-columns]').focus()")
+    seen = []
+    for _ in range(8):
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        seen.append(
+            browser.run("const e = document.activeElement; return e.closest('th')?.dataset.name ?? e.className")
+        )
+    assert seen[0] == "scroll"  # the region that scrolls takes the arrows
+    assert "accuracy" in seen
+    browser.run("document.querySelector('#results th[data-name=\"accuracy\"] button').focus()")
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.find('#results th[data-name="accuracy"]').get_attribute("aria-sort") == "descending"
+    outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    summary = browser.find("figure details summary")
+    summary.send_keys(Keys.ENTER)
+    assert browser.find("figure details").get_attribute("open") is not None
+
+
+def test_light_and_dark(browser, small_page):
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    ink = "return getComputedStyle(document.querySelector('svg.chart text')).fill"
+    browser.open(small_page)
+    light = browser.run(colour), browser.run(ink)
+    browser.open(small_page, dark=True)
+    dark = browser.run(colour), browser.run(ink)
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+    browser.click("#theme")
+    assert browser.run(colour) == light[0]
+    assert browser.find("#theme").text == "Dark colours"
+    browser.driver.refresh()
+    assert browser.run(colour) == light[0], "the choice is kept"
+    browser.run("localStorage.clear()")
+
+
+def test_without_scripts_everything_is_there(browser, small_page):
+    browser.open(small_page, scripts=False)
+    try:
+        document = browser.cdp("DOM.getDocument")["root"]["nodeId"]
+        for selector, visible in (("#results tbody tr", True), ("#results .controls", False), ("#theme", False)):
+            node = browser.cdp("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+            assert node
+            style = browser.cdp("CSS.enable") or browser.cdp("CSS.getComputedStyleForNode", nodeId=node)
+            shown = {one["name"]: one["value"] for one in style["computedStyle"]}["display"] != "none"
+            assert shown == visible, selector
+    finally:
+        browser.cdp("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_it_prints(browser, large_page):
+    browser.open(large_page, dark=True)
+    found = browser.cdp("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+    printed = base64.b64decode(found["data"])
+    assert printed.startswith(b"%PDF")
+    browser.cdp(
+        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+    )
+    assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def axe_script():
+    if "TRILEMMA_AXE" in os.environ:
+        return Path(os.environ["TRILEMMA_AXE"])
+    spec = importlib.util.find_spec("axe_core_python")
+    return Path(spec.submodule_search_locations[0]) / "axe.min.js" if spec else None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "dark"),
+    [("small_page", WIDE, False), ("small_page", PHONE, True), ("large_page", WIDE, True)],
+    ids=["small light", "small phone dark", "large dark"],
+)
+def test_axe_finds_nothing(browser, request, name, size, dark):
+    script = axe_script()
+    if script is None or not script.is_file():
+        pytest.skip("no axe-core: pip install axe-core-python")
+    browser.open(request.getfixturevalue(name), size, dark=dark)
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    browser.run(script.read_text("utf-8"))
+    browser.driver.set_script_timeout(120)
+    found = browser.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run(document, {resultTypes: ['violations']})"
+        ".then((r) => done(r.violations), (e) => done([{id: String(e)}]))"
+    )
+    told = [(v["id"], v.get("impact"), [n["html"][:120] for n in v.get("nodes", [])][:3]) for v in found]
+    assert told == []

@@ -1,0 +1,138 @@
+"""What the drawings look like from outside: bytes that repeat, ids that do not clash, labels that do not meet."""
+
+import itertools
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from trilemma.report.drawing import COLOURS, panel_svg, save_figure, y_limits
+from trilemma.report.drawn import Figure, Look, Panel, Point, Series
+from trilemma.report.figures import draw_numbers
+from trilemma.report.inline import inline_svg
+from trilemma.report.labels import Box, place_labels
+from trilemma.report.numbers import Number
+
+
+def number(value, half=0.02):
+    return Number(value, value - half, value + half, 3, "seeds", "accuracy", "c", ("a", "b", "c"))
+
+
+def figure(names=("BL", "all"), title="panel", series="no budget"):
+    points = tuple(Point(float(at), name, number(0.5 + at / 10)) for at, name in enumerate(names))
+    ticks = tuple((float(at), name) for at, name in enumerate(names))
+    panel = Panel(title, "accuracy", "techniques", (Series(series, points, Look("blue", "circle")),), ticks=ticks)
+    return Figure("accuracy", "Accuracy", "about", (panel,))
+
+
+def inlined(one, prefix="a", alt="alt"):
+    return inline_svg(panel_svg(one.panels[0], y_limits(one)[0]), prefix, alt)
+
+
+def test_the_same_numbers_give_the_same_files(small, tmp_path):
+    drawn = draw_numbers("tradeoff", small.results, small.study)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        save_figure(drawn, tmp_path / folder, "tradeoff")
+    for kind in ("svg", "pdf", "png"):
+        first, second = ((tmp_path / folder / f"tradeoff.{kind}").read_bytes() for folder in ("one", "two"))
+        assert first == second
+        assert len(first) > 1000
+    assert (tmp_path / "one" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "one" / "tradeoff.pdf").read_bytes().startswith(b"%PDF")
+    root = ET.parse(tmp_path / "one" / "tradeoff.svg").getroot()
+    assert root.tag.endswith("svg")
+    words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"BL", "all", "bias", "AUC of the strongest attack"} <= words  # text, not outlines
+
+
+def test_two_pictures_in_one_page_share_no_id():
+    texts = [inlined(figure(), "a"), inlined(figure(), "b")]
+    ids = [re.findall(r'\bid="([^"]+)"', text) for text in texts]
+    assert ids[0]
+    assert not set(ids[0]) & set(ids[1])
+    for text, own in zip(texts, ids, strict=True):
+        used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)
+        assert {a or b for a, b in used} == set(own)
+
+
+def test_an_inlined_picture_says_what_it_shows_and_follows_the_page():
+    text = inlined(figure(), alt='from 0.5 to 0.6 "& <more>')
+    root = ET.fromstring(text)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == 'from 0.5 to 0.6 "& <more>'
+    assert "width" not in root.attrib
+    assert "var(--blue, #0072b2)" in text
+    assert "metadata" not in text
+    assert "date" not in text.lower()
+    bare = re.sub(r"var\(--[a-z-]+, #[0-9a-f]{6}\)", "", text)
+    assert not re.search(r"#[0-9a-f]{6}", bare), "a colour that does not follow the page"
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "$\\frac{1}{0}$", "a$b", "\\undefined", "日本語", "\"'&"]
+)
+def test_names_are_only_names(name):
+    one = figure((name, "all"), title=name, series=name)
+    text = inlined(one)
+    assert name in [element.text for element in ET.fromstring(text).iter() if element.text]
+    assert "<script" not in text
+
+
+def test_names_in_files_are_only_names(tmp_path):
+    names = ("<script>alert(1)</script>", "$\\frac{1}{0}$ 日本語")
+    save_figure(figure(names, title=names[0], series=names[1]), tmp_path, "x")
+    assert set(names) <= {element.text for element in ET.parse(tmp_path / "x.svg").iter()}
+
+
+def test_long_labels_are_slanted_and_stay_inside():
+    names = tuple(f"OBS+GN+WS+{k}" for k in range(7))
+    root = ET.fromstring(inlined(figure(names)))
+    assert sum("rotate(-40" in (e.get("transform") or "") for e in root.iter()) == 7
+    short = ET.fromstring(inlined(figure(("BL", "+OBS", "+GN", "+WS", "+AM", "+PA", "+SAT"))))
+    assert not any("rotate(-40" in (e.get("transform") or "") for e in short.iter())
+
+
+def test_panels_that_share_an_axis_have_the_same(large):
+    drawn = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
+    limits = dict(zip((panel.y_title for panel in drawn.panels), y_limits(drawn), strict=True))
+    assert limits["AUC, matched"] == limits["AUC, naive"]
+    assert limits["accuracy"] != limits["score"]
+    assert limits["bias"][0] <= 0 < 0.01 - limits["bias"][0]
+
+
+def test_noise_is_not_blown_up_to_fill_an_axis():
+    points = tuple(Point(float(at), "x", number(0.5 + at / 1000, 0.001)) for at in range(2))
+    panel = Panel("", "AUC", "", (Series("s", points, Look("blue", "circle")),), ticks=((0.0, "a"), (1.0, "b")))
+    low, high = y_limits(Figure("leakage", "", "", (panel,)))[0]
+    assert high - low >= 0.1
+
+
+def test_numbers_without_interval_are_drawn():
+    lone = Number(0.5, math.nan, math.nan, 1, "", "accuracy", "c", ("a",))
+    panel = Panel("", "y", "", (Series("s", (Point(0.0, "a", lone),), Look("blue", "circle")),), ticks=((0.0, "a"),))
+    assert "svg" in inlined(Figure("accuracy", "", "", (panel,)))
+
+
+@pytest.mark.parametrize("crowd", [4.0, 12.0, 30.0])
+def test_labels_of_two_paths_do_not_meet(crowd):
+    points = [(120 + crowd * k, 80 + 14 * k) for k in range(7)] + [(110 + 3 * k, 60 + 13 * k) for k in range(7)]
+    bounds = Box(40, 30, 400, 290)
+    labels = place_labels(points, [(28, 11)] * 14, [], bounds)
+    assert sorted(label.index for label in labels) == list(range(14))
+    for one, other in itertools.combinations(labels, 2):
+        assert one.box.overlap(other.box) == 0
+    for label in labels:
+        assert label.box.overlap(bounds) == pytest.approx(28 * 11)
+        for x, y in points:
+            assert label.box.overlap(Box(x - 2, y - 2, x + 2, y + 2)) == 0
+
+
+def test_labels_of_points_in_one_place_do_not_meet():
+    labels = place_labels([(200, 150)] * 6, [(28, 11)] * 6, [], Box(40, 30, 400, 290))
+    assert all(a.box.overlap(b.box) == 0 for a, b in itertools.combinations(labels, 2))
+
+
+def test_inks_are_told_apart_by_lightness_or_marker():
+    assert len({COLOURS[ink] for ink in ("blue", "vermilion", "green", "purple", "black", "orange", "sky")}) == 7

@@ -1,0 +1,277 @@
+"""The page as text: one file, whole, escaped, and honest about what is missing."""
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from trilemma.errors import InputError
+from trilemma.report import write_report
+from trilemma.report.numbers import Numbers
+from trilemma.report.tables import any_table, comparisons_table, results_table
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes; the text of those that are not script or style."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.words, self._inside = [], [], ""
+        self.feed(page.read_text("utf-8"))
+        self.text = " ".join(" ".join(self.words).split())  # narrow spaces become plain ones
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside not in ("script", "style"):
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def small_elements(small_page):
+    return Elements(small_page)
+
+
+@pytest.fixture(scope="module")
+def large_elements(large_page):
+    return Elements(large_page)
+
+
+@pytest.mark.parametrize("which", ["small_elements", "large_elements"])
+def test_one_file_without_network(which, request, large_page, small_page):
+    found = request.getfixturevalue(which)
+    folder = (small_page if which == "small_elements" else large_page).parent
+    for _, attrs in found.elements:
+        for key in ("src", "href", "xlink:href", "action", "srcset", "data", "poster"):
+            value = attrs.get(key)
+            if value is None or value.startswith(("#", "data:")):
+                continue
+            assert (folder / value).is_file(), f"{key}={value}"
+    style = folder.joinpath("report.html").read_text("utf-8")
+    assert not re.search(r"url\((?!#)|@import", style)
+    assert "default-src 'none'" in style
+
+
+@pytest.mark.parametrize("which", ["small_elements", "large_elements"])
+def test_ids_are_there_once_and_links_lead_somewhere(which, request):
+    found = request.getfixturevalue(which)
+    ids = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for attrs in found.all("a"):
+        if attrs["href"].startswith("#"):
+            assert attrs["href"][1:] in ids
+    for _, attrs in found.elements:
+        for key in ("aria-labelledby", "aria-describedby"):
+            assert attrs.get(key, ids[0]) in ids
+
+
+def test_names_from_outside_are_only_names(large_elements, large_page, nasty):
+    assert [attrs for attrs in large_elements.all("script") if attrs] == []
+    assert len(large_elements.all("script")) == 1
+    assert all(attrs.get("src", "").startswith("data:") for attrs in large_elements.all("img"))
+    assert not any(key.startswith("on") for _, attrs in large_elements.elements for key in attrs)
+    assert nasty in large_elements.text
+    assert nasty not in large_page.read_text("utf-8")
+    assert "<img src=x" not in large_page.read_text("utf-8")
+
+
+def test_what_a_reader_must_know_comes_first(small_elements):
+    text = small_elements.text
+    places = [
+        text.index(words) for words in ("What was done", "What you must know", "Findings", "Accuracy by technique")
+    ]
+    assert places == sorted(places)
+    for words in (
+        "12 of 12 trials finished",
+        "digits-s, skew 90 % (2 000 training examples)",
+        "(ε, δ) = (8, 1e-5)",
+        "one training example",
+        "adding or removing one",
+        "Poisson samples",
+        "privacy loss distributions (PLD)",
+        "Whatever is measured with training images",
+        "Choices made by looking",
+        "definition normalized",
+        "matched : drawn from the test set with the members’ own mix of class and group",
+    ):
+        assert words in text, words
+
+
+def test_every_figure_has_its_files_and_a_text_of_its_finding(large_page, large, large_elements):
+    several = large_page.parent / "figures"
+    stems = {path.stem for path in several.iterdir()}
+    for study, entry in large.study["studies"].items():
+        for name in entry["figures"]:
+            stem = next(s for s in stems if s.endswith(f"-{name}") and s.startswith(study[:5]))
+            for kind in ("svg", "pdf", "png", "csv"):
+                assert (several / f"{stem}.{kind}").stat().st_size > 100
+    charts = [attrs for attrs in large_elements.all("svg") if attrs.get("role") == "img"]
+    assert len(charts) > 15
+    assert all(re.search(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", attrs["aria-label"]) for attrs in charts)
+    assert len({attrs["aria-label"] for attrs in charts}) == len(charts)
+
+
+def test_numbers_of_one_study_need_no_prefix(small_page):
+    names = {path.name for path in (small_page.parent / "figures").iterdir()}
+    assert {"accuracy.svg", "tradeoff.csv", "leakage.pdf", "score.png"} <= names
+    frame = pd.read_csv(small_page.parent / "figures" / "accuracy.csv")
+    results = pd.read_csv(small_page.parent / "results.csv")
+    assert set(frame["cell"]) <= set(results["cell"])
+
+
+def test_the_table_has_every_cell_and_measure_with_interval(small, small_elements):
+    table = results_table(Numbers(small.results, small.study))
+    assert len(table.rows) == 4
+    measures = set(small.results["measure"])
+    assert len(table.columns) == 4 + len(measures)
+    titles = [column.title for column in table.columns]
+    assert titles[:9] == [
+        "data",
+        "techniques",
+        "budget",
+        "seeds",
+        "accuracy",
+        "AUC, matched",
+        "AUC, naive",
+        "bias",
+        "score",
+    ]
+    row = table.rows[0]
+    mean = small.results.query("measure == 'accuracy' and techniques == 'bl' and epsilon == inf")["value"].mean()
+    assert row[4].text == f"{mean:.3f}"
+    assert row[4].text in small_elements.text
+    assert re.fullmatch(r"\[0\.\d{3}, 0\.\d{3}\]", row[4].small)
+    covered = {column.title: column.covered for column in table.columns}
+    assert covered["accuracy"]
+    assert covered["bias"]
+    assert not covered["AUC, matched"]
+    assert not covered["train accuracy"]
+    assert "network convnet-16" in table.caption
+
+
+def test_comparisons_say_what_they_found():
+    row = {
+        "measure": "accuracy",
+        "setting": "s",
+        "change": "all",
+        "base": "BL",
+        "difference": 0.1,
+        "low": 0.05,
+        "high": 0.15,
+        "p_adjusted": 0.0001,
+        "seeds": 3,
+        "verdict": "higher",
+    }
+    entries = comparisons_table(
+        [row, row | {"difference": -0.1, "verdict": "new word", "p_adjusted": float("nan")}]
+    ).rows
+    assert [entry.text for entry in entries[0]][4:] == ["+0.100", "< 0.001", "3", "▲ higher"]
+    assert [entry.text for entry in entries[1]][4:] == ["−0.100", "–", "3", "new word"]
+
+
+def test_any_rows_make_a_table():
+    table = any_table("x", "c", [{"a": 1, "b": None}, {"a": 2.5, "c_d": True}])
+    assert [column.title for column in table.columns] == ["a", "b", "c d"]
+    assert [[entry.text for entry in row] for row in table.rows] == [["1", "–", "–"], ["2.5", "–", "yes"]]
+
+
+def test_claims_have_a_verdict_in_words_and_sign(tmp_path, small):
+    claims = [
+        {"name": "n", "source": "paper", "statement": "a statement", "verdict": "confirmed", "sentence": "it is so"},
+        {"name": "m", "paper": "another", "verdict": "not measured", "sentence": "no such trials"},
+    ]
+    text = Elements(write_report(tmp_path, small.results, only(small, "bias"), claims=claims)).text
+    assert "✓ confirmed the paper’s claim A statement it is so" in text
+    assert "1 more question that these results do not answer" in text
+
+
+def only(made, *figures):
+    """The study with just these figures: they take the time."""
+    return made.study | {"studies": {n: e | {"figures": list(figures)} for n, e in made.study["studies"].items()}}
+
+
+def test_an_unfinished_study_says_what_is_missing(tmp_path, small):
+    trials = list(small.study["trials"])
+    gone = [t for t in trials if small.study["trials"][t]["recipe"]["epsilon"] is not None]
+    results = small.results[~small.results["trial"].isin(gone)]
+    page = write_report(
+        tmp_path,
+        results,
+        only(small, "accuracy", "memorization"),
+        missing=dict.fromkeys(gone[1:], "not run yet") | {trials[0]: "has results by now"},
+        failures={gone[0]: "InputError: <b>no data</b>"},
+    )
+    found = Elements(page)
+    assert "6 of 12 trials finished, 1 failed, 5 not finished yet" in found.text
+    assert "Drawn from 6 of 12 trials." in found.text
+    assert "Failed (1)" in found.text
+    assert "InputError: <b>no data</b>" in found.text
+    assert "Not finished (5)" in found.text
+    assert "has results by now" not in found.text
+    assert "digits-s, skew 90 %, BL, ε = 8, seed 0" in found.text
+    assert "Not measured yet." in found.text  # the memorization figure has nothing to draw
+
+
+def test_nothing_at_all_is_finished(tmp_path, small):
+    page = write_report(
+        tmp_path, small.results.iloc[:0], small.study, missing=dict.fromkeys(small.study["trials"], "not run yet")
+    )
+    text = Elements(page).text
+    assert "0 of 12 trials finished, 12 not finished yet" in text
+    assert "No trial has finished yet." in text
+
+
+def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):
+    results = large.results[large.results["studies"] == "outliers"]
+    study = large.study | {"studies": {"outliers": large.study["studies"]["outliers"] | {"figures": ["bias"]}}}
+    with pytest.raises(InputError, match="the figure 'bias' of the study outliers needs the measure bias"):
+        write_report(tmp_path, results, study)
+
+
+def test_an_unknown_figure_is_an_error(tmp_path, small):
+    with pytest.raises(InputError, match=r"unknown figure 'tradeof'.*did you mean 'tradeoff'"):
+        write_report(tmp_path, small.results, only(small, "tradeof"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, small):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        write_report(tmp_path / "file", small.results, only(small, "bias"))
+
+
+def test_the_page_is_the_same_each_time(tmp_path, small):
+    pages = [write_report(tmp_path / name, small.results, only(small, "bias")).read_bytes() for name in "ab"]
+    assert pages[0] == pages[1]
+
+
+def test_studies_in_one_page_are_told_apart(large_elements, large):
+    for entry in large.study["studies"].values():
+        assert entry["title"] in large_elements.text
+    assert "5 studies, side by side" in large_elements.text
+
+
+def test_results_of_thousands_of_rows_stay_quick(tmp_path, small):
+    wide = []
+    for copy in range(14):
+        part = small.results.assign(cell=small.results["cell"] + str(copy), trial=small.results["trial"] + str(copy))
+        wide.append(part.assign(data=f"set {copy}"))
+    results = pd.concat(wide, ignore_index=True)
+    assert len(results) > 5000
+    trials = list(results["trial"].unique())
+    entry = small.study["studies"]["quickstart"] | {"trials": trials, "figures": []}
+    start = time.process_time()
+    page = write_report(tmp_path, results, small.study | {"studies": {"quickstart": entry}})
+    assert time.process_time() - start < 20
+    assert page.stat().st_size < 2_000_000
+    assert Elements(page).text.count("set 11") < 10  # rows of cells, not of trials and measures
