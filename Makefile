@@ -8,8 +8,9 @@ READY := .venv/.ready
 quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
 
+# A process for each core with one thread each: threads that wait for each other's cores are far slower.
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

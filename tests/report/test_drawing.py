@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -132,6 +133,18 @@ def test_labels_of_two_paths_do_not_meet(crowd):
 def test_labels_of_points_in_one_place_do_not_meet():
     labels = place_labels([(200, 150)] * 6, [(28, 11)] * 6, [], Box(40, 30, 400, 290))
     assert all(a.box.overlap(b.box) == 0 for a, b in itertools.combinations(labels, 2))
+
+
+def test_a_line_has_a_gap_where_a_number_is_missing():
+    whole = figure(("a", "b", "c"))
+    points = whole.panels[0].series[0].points
+    series = (Series("no budget", (points[0], points[2]), Look("blue", "circle")),)
+    broken = Figure("accuracy", "", "", (replace(whole.panels[0], series=series),))
+    strokes = []
+    for one in (whole, broken):
+        paths = [e for e in ET.fromstring(inlined(one)).iter() if "stroke-width: 1.4" in (e.get("style") or "")]
+        strokes.append(sum(path.get("d", "").count("L") for path in paths))
+    assert strokes == [2, 0]
 
 
 def test_inks_are_told_apart_by_lightness_or_marker():

@@ -16,6 +16,7 @@ from trilemma.study.results import collect
 # In a process of its own: Ray starts threads and daemons, and warns of things that are none of ours.
 SCRIPT = """
 import sys
+from pathlib import Path
 from ray.cluster_utils import Cluster as Nodes
 from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
@@ -64,7 +65,9 @@ def test_a_node_is_killed_and_the_study_ends_with_the_same_results(tiny, tmp_pat
 
     def compared(folder):
         table = collect(folder)
-        return table[(table["measure"] != "seconds") & (table["seed"] == 0)].reset_index(drop=True)
+        # The retrained survivors need a second seed.
+        other = table["measure"].isin(["seconds", "exposed_survivors_retrained"]) | (table["seed"] != 0)
+        return table[~other].reset_index(drop=True)
 
     pd.testing.assert_frame_equal(compared(StudyFolder(out)), compared(finished))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -180,11 +181,11 @@ def slugs(names: Iterable[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else " " for c in name).split()
-        base = plain = "-".join(kept)[:60] or "study"
+        base = "-".join(kept)[:60] or "study"
         # Some file systems take upper and lower case for the same.
-        while plain.lower() in [other.lower() for other in found]:
-            plain = f"{base}-{1 + sum(other.lower().startswith(base.lower()) for other in found)}"
-        found.append(plain)
+        taken = {other.lower() for other in found}
+        tries = (base if at == 1 else f"{base}-{at}" for at in itertools.count(1))
+        found.append(next(one for one in tries if one.lower() not in taken))
     return found
 
 

@@ -3,7 +3,7 @@
 A sentence is printed only if the figures carry it.  Each claim is a question that was asked beforehand: which cells
 it looks at, in which measure and in which direction, is fixed here and depends on no result.  Its comparisons
 (:mod:`trilemma.study.comparisons`) form one Holm family, so that where nothing is true it is confirmed or contradicted
-by chance in fewer than one study in twenty.
+by chance in about one study of twenty at most (how far that rests on noise being alike in all cells is said there).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least one
 is and none is contradicted, contradicted if at least one is and none is confirmed, else it cannot be told; mixed

@@ -91,11 +91,12 @@ class Pool:
 
     def _answer(self, process: _Process, message: dict[str, Any] | None) -> Iterator[Answer]:
         if message is None:  # its output has ended
+            ending = process.ending()
             if process in self._idle:
                 self._idle.remove(process)
             for trial in [name for name, one in self._busy.items() if one is process]:
                 del self._busy[trial]
-                yield Answer(trial, "failed", {"reason": f"its process {process.ending()}", "trace": None})
+                yield Answer(trial, "failed", {"reason": f"its process {ending}", "trace": None})
             return
         kind = message.pop("kind")
         if kind == "ready":
@@ -143,10 +144,13 @@ class _Process:
             self._process.stdin.flush()
 
     def ask_to_end(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        self._hang_up()
+        self._process.terminate()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # what was not read is lost with the process
             assert self._process.stdin is not None
             self._process.stdin.close()
-        self._process.terminate()
 
     def wait(self) -> None:
         """An update of a large batch may take a while; after two minutes the last checkpoint must do."""
@@ -157,6 +161,8 @@ class _Process:
             self._process.wait()
 
     def ending(self) -> str:
+        """How it ended, once its output has."""
+        self._hang_up()
         code = self._process.wait()
         if code < 0:
             hint = " (out of memory? use fewer --workers or a smaller --physical-batch)" if code == -9 else ""

@@ -133,6 +133,11 @@ class Survivors:
     count: int
 
 
+def exposed_share(scores: Exposure, kept: Indices, cut: float) -> float:
+    """Share of the examples ``kept`` whose membership probability is at least ``cut``."""
+    return float((scores.probability[kept] >= cut).mean())
+
+
 def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: float) -> Survivors:
     """Compare the survivors' exposure before and after.
 
@@ -152,11 +157,10 @@ def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: flo
     if len(kept) != len(after) or not np.array_equal(before.labels[kept], after.labels):
         raise InputError("the trials before and after the removal are not of the same examples")
     cut = before.cut(share)
-    old = before.probability[kept]
     return Survivors(
-        float((after.probability >= cut).mean()),
-        float((old >= cut).mean()),
+        exposed_share(after, np.arange(len(after)), cut),
+        exposed_share(before, kept, cut),
         float(after.probability.mean()),
-        float(old.mean()),
+        float(before.probability[kept].mean()),
         len(kept),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
 from trilemma.study.plan import Trial
-from trilemma.study.removal import Exposure, survivors
+from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS, read_json, written
 from trilemma.trial.train import Run
 
@@ -100,6 +100,9 @@ MEASURES: dict[str, Measure] = {
     "seconds": Measure("seconds", "lower", True, "of computing, attacks included"),
     "exposed_survivors": Measure("fraction", "lower", False, "survivors at or above the removed layer's cut, now"),
     "exposed_survivors_before": Measure("fraction", "", False, "the same survivors, same cut, before the removal"),
+    "exposed_survivors_retrained": Measure(
+        "fraction", "", False, "the same survivors, same cut, in a training without removal of the next seed"
+    ),
     "mean_exposure": Measure("fraction", "lower", False, "mean membership probability of the survivors, now"),
     "mean_exposure_before": Measure("fraction", "", False, "the same before the removal"),
     "membership_probability/INDEX": Measure("fraction", "lower", False, "of one tracked training example"),
@@ -136,12 +139,17 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
 
     studies = folder.read()["studies"]
     rows: list[dict[str, Any]] = []
-    for name, trial in folder.trials().items():
+    trials = folder.trials()
+    cells: dict[str, dict[int, str]] = {}
+    for name, trial in trials.items():
+        if folder.finished(name):
+            cells.setdefault(trial.cell, {})[trial.recipe.seed] = name
+    for name, trial in trials.items():
         if not folder.finished(name):
             continue
         head = _head(folder, name, trial, [study for study, one in studies.items() if name in one["trials"]])
         try:
-            rows += [head | row for row in _rows(folder, name, trial)]
+            rows += [head | row for row in _rows(folder, name, trial, cells)]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -220,7 +228,9 @@ def _row(measure: str, value: float, interval: Any, n: int) -> dict[str, Any]:
     }
 
 
-def _rows(folder: StudyFolder, name: str, trial: Trial) -> Iterator[dict[str, Any]]:
+def _rows(
+    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+) -> Iterator[dict[str, Any]]:
     run = folder.run(name)
     result = Run.load(run).result
     about = read_json(run / CONFIG)["data"]
@@ -257,7 +267,7 @@ def _rows(folder: StudyFolder, name: str, trial: Trial) -> Iterator[dict[str, An
     yield _row("batch_size", course["batch_size"], None, train)
     yield _row("seconds", result["seconds"]["total"], None, train + test)
     if trial.removal is not None:
-        yield from _survivors(folder, name, trial)
+        yield from _survivors(folder, name, trial, cells)
     if trial.track is not None:
         for line in (run / HISTORY).read_text("utf-8").splitlines():
             yield from _on_the_way(json.loads(line), train, test)
@@ -275,19 +285,30 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
         yield _row(f"tpr_at_{rate}_strongest{suffix}", best["tpr_at_fpr"][rate], interval, n)
 
 
-def _survivors(folder: StudyFolder, name: str, trial: Trial) -> Iterator[dict[str, Any]]:
+def _survivors(
+    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+) -> Iterator[dict[str, Any]]:
     assert trial.removal is not None
     removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
-    found = survivors(
-        Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS),
-        Exposure.read(folder.run(name) / SIGNALS),
-        removed=removed,
-        share=trial.removal.share,
-    )
+    before = Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS)
+    after = Exposure.read(folder.run(name) / SIGNALS)
+    found = survivors(before, after, removed=removed, share=trial.removal.share)
     yield _row("exposed_survivors", found.exposed, None, found.count)
     yield _row("exposed_survivors_before", found.exposed_before, None, found.count)
+    again = _another_seed(cells.get(replace(trial, removal=None).cell, {}), trial.recipe.seed)
+    if again is not None:
+        # The layer is the highest of one training, so another training alone would bring its survivors nearer the mean.
+        kept = np.setdiff1d(np.arange(len(before)), removed)
+        share = exposed_share(Exposure.read(folder.run(again) / SIGNALS), kept, before.cut(trial.removal.share))
+        yield _row("exposed_survivors_retrained", share, None, found.count)
     yield _row("mean_exposure", found.mean, None, found.count)
     yield _row("mean_exposure_before", found.mean_before, None, found.count)
+
+
+def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
+    """Of the same trial with the next larger seed, or after the largest the smallest."""
+    others = sorted((other <= seed, other) for other in names if other != seed)
+    return names[others[0][1]] if others else None
 
 
 _LOOK = 2000  # what an evaluation on the way looks at, of each split (trilemma.trial.train)
