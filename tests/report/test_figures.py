@@ -151,6 +151,9 @@ def test_memorization_follows_one_example_and_marks_where_things_begin(large, pn
 def test_where_techniques_do_not_vary_the_budget_makes_the_axis(large):
     figure = drawn(large, "budget", "accuracy")
     assert [panel.x_title for panel in figure.panels] == ["budget ε"] * 3
+    assert [panel.title for panel in figure.panels] == ["cifar10", "cifar10s, skew 75 %", "cifar10s, skew 95 %"]
+    assert figure.title == "Accuracy by budget"
+    assert drawn(large, "techniques", "accuracy").title == "Accuracy by technique"
 
 
 def test_removal_trials_do_not_stand_among_techniques(large):

@@ -229,6 +229,7 @@ def test_nothing_at_all_is_finished(tmp_path, small):
     text = Elements(page).text
     assert "0 of 12 trials finished, 12 not finished yet" in text
     assert "No trial has finished yet." in text
+    assert "to come: Accuracy, leakage and bias at once; Accuracy by technique;" in text
 
 
 def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):
@@ -236,6 +237,14 @@ def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):
     study = large.study | {"studies": {"outliers": large.study["studies"]["outliers"] | {"figures": ["bias"]}}}
     with pytest.raises(InputError, match="the figure 'bias' of the study outliers needs the measure bias"):
         write_report(tmp_path, results, study)
+
+
+def test_pictures_of_ones_own_that_turn_out_to_have_no_groups_keep_their_page(tmp_path, large):
+    results = large.results[large.results["studies"] == "outliers"]
+    entry = large.study["studies"]["outliers"] | {"figures": ["bias"]}
+    trials = {name: large.study["trials"][name] | {"data": {"name": "my/pictures"}} for name in entry["trials"]}
+    page = write_report(tmp_path, results, {"studies": {"outliers": entry}, "trials": trials})
+    assert "No trial made its measure: its data has no groups" in Elements(page).text
 
 
 def test_an_unknown_figure_is_an_error(tmp_path, small):

@@ -25,6 +25,9 @@ from trilemma.training.recipe import did_you_mean
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""
 
+BUDGET = "budget ε"
+"""Title of the axis where budgets stand in place of techniques."""
+
 Pictures = Mapping[str, bytes]
 Cells = Sequence[PlacedCell]
 
@@ -144,7 +147,10 @@ def figure_of(
     chosen = list(numbers.cells.values() if cells is None else cells)
     panels = [_filled(panel) for panel in kind.panels(numbers, chosen, pictures or {})]
     panels = [panel for panel in panels if panel.series]
-    return Figure(name, kind.title, kind.about, tuple(panels), kind.references if panels else ())
+    title = kind.title
+    if panels and all(panel.x_title == BUDGET for panel in panels):
+        title = title.replace("by technique", "by budget")
+    return Figure(name, title, kind.about, tuple(panels), kind.references if panels else ())
 
 
 def _filled(panel: Panel) -> Panel:
@@ -168,10 +174,11 @@ def _whole(cells: Cells) -> list[PlacedCell]:
 
 
 def _settings(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
-    """(title, its cells) of each setting, in order."""
+    """(title, its cells) of each setting: the study's order of data, each from the least skew to the largest."""
     titles = setting_titles(cells)
+    data = list(dict.fromkeys(cell.data for cell in cells))
     by: dict[str, list[PlacedCell]] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: (data.index(cell.data), cell.skew or 0.0)):
         by.setdefault(cell.setting, []).append(cell)
     return [(titles[key], same) for key, same in by.items()]
 
@@ -237,7 +244,7 @@ def _over_techniques(
                 Panel(
                     title,
                     _terms(numbers, same, y_title),
-                    "budget ε",
+                    BUDGET,
                     (line, beside),
                     ticks=_budget_ticks(same),
                     **options,
@@ -424,7 +431,7 @@ def _over_budget(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pan
     whole = _whole(cells)
     panels = []
     for title, same in _families(whole):
-        settings = _settings(sorted(same, key=lambda cell: cell.skew or 0.0))
+        settings = _settings(same)
         for measure, y_title, options in _OVER_BUDGET:
             series = [
                 Series(name, _points(numbers, _along_budgets_of(same, part), measure), look(at))
@@ -434,7 +441,7 @@ def _over_budget(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pan
                 Panel(
                     _join(title, y_title) if title else capital(y_title),
                     y_title,
-                    "budget ε",
+                    BUDGET,
                     tuple(series),
                     ticks=_budget_ticks(same),
                     note=_mixed_terms(numbers, same) if measure == "harmonic_score" else "",
@@ -586,7 +593,7 @@ _HALF = "line at ½: an attack that cannot tell members from others"
 FIGURES: dict[str, Kind] = {
     "accuracy": Kind(
         "Accuracy by technique",
-        "Test accuracy on the balanced test set, from the baseline (BL) on. Faint, dotted: accuracy on the training "
+        "Test accuracy on the balanced test set. Faint, dotted: accuracy on the training "
         "images, which no guarantee covers.",
         (("accuracy",),),
         "every finished trial has it",
@@ -628,7 +635,7 @@ FIGURES: dict[str, Kind] = {
         "Skew, or leakage?",
         "AUC of the strongest attack as the training images become more skewed. Against matched non-members it is "
         "leakage; against the whole, balanced test set (naive) it also sees the skew: a classifier that never saw the "
-        "members (black) must lie at ½ where an AUC means leakage.",
+        "members (black; its loss threshold’s AUC) must lie at ½ where an AUC means leakage.",
         (("auc_strongest",), (f"auc_strongest{NAIVE}",)),
         "its data has no skewed groups, so that matched and naive are the same; use cifar10s or digits-s, or leave "
         "the figure out",

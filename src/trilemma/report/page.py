@@ -100,6 +100,11 @@ class ShownStudy:
     standing: str
     figures: tuple[ShownFigure, ...]
 
+    @property
+    def drawn(self) -> bool:
+        """Whether any figure has anything to show."""
+        return any(figure.panels for figure in self.figures)
+
 
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
     """Draw the panels and put the numbers beside them."""
@@ -155,7 +160,7 @@ def show_study(
         clean(entry.get("title") or place),
         clean(entry.get("about") or ""),
         tuple(facts),
-        standing if failed or unfinished else "",
+        standing if finished < len(planned) else "",
         _beside_each_other(figures),
     )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trilemma.report.drawing import save_figure
 from trilemma.report.drawn import Figure
-from trilemma.report.figures import FIGURES, check_names, figure_of
+from trilemma.report.figures import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
 from trilemma.report.words import counted
@@ -68,7 +68,8 @@ def write_report(
     for name, entry in entries.items():
         rows = of_study(results, name) if len(results) else results
         parts[name] = Numbers(rows, study) if len(rows) else None
-        _check(name, entry, rows, whole=set(entry.get("trials", ())) <= there)
+        whole = set(entry.get("trials", ())) <= there
+        check_names(entry.get("figures", ()), _made(entry, study, rows, whole=whole), of=f"the study {name}")
     make_folder(out)
     make_folder(out / FIGURES_FOLDER)
     shown: list[ShownStudy] = []
@@ -106,11 +107,21 @@ def write_report(
     return path
 
 
-def _check(name: str, entry: Mapping[str, Any], rows: pd.DataFrame, *, whole: bool) -> None:
-    """Unknown figures are refused; one without numbers only if none are to come."""
-    every = [part for kind in FIGURES.values() for alternatives in kind.needs for part in alternatives]
-    made = set(rows["measure"]) if whole and len(rows) else every
-    check_names(entry.get("figures", ()), made, of=f"the study {name}")
+def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame, *, whole: bool) -> set[str]:
+    """Measures that a study's figures may ask for: any, while trials are still to come.
+
+    Of a whole study those that were measured or, by its plan, could have been (whether pictures of one's own have
+    groups was not known before training, and it is no reason to refuse the page afterwards).
+    """
+    if not whole or not len(rows):
+        return {part for kind in FIGURES.values() for alternatives in kind.needs for part in alternatives}
+    made = set(rows["measure"])
+    for name in entry.get("trials", ()):
+        trial = study.get("trials", {}).get(name, {})
+        made |= planned_measures(
+            trial.get("data", {}), tracks=bool(trial.get("track")), removes=bool(trial.get("removal"))
+        )
+    return made
 
 
 def _figure(
@@ -122,7 +133,7 @@ def _figure(
         return show_figure(Figure(name, kind.title, kind.about, ()), stem)
     figure = figure_of(name, numbers, pictures=pictures)
     if not figure.panels:
-        return show_figure(figure, stem)
+        return show_figure(figure, stem, [] if notes else [f"No trial made its measure: {FIGURES[name].lack}."])
     folder = out / FIGURES_FOLDER
     save_figure(figure, folder, stem)
     with written(folder / f"{stem}.csv") as part:
