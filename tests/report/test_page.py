@@ -11,6 +11,7 @@ from trilemma.errors import InputError
 from trilemma.report import write_report
 from trilemma.report.numbers import Numbers
 from trilemma.report.tables import any_table, comparisons_table, results_table
+from trilemma.study.claims import Claim
 
 
 class Elements(HTMLParser):
@@ -187,8 +188,8 @@ def test_any_rows_make_a_table():
 
 def test_claims_have_a_verdict_in_words_and_sign(tmp_path, small):
     claims = [
-        {"name": "n", "source": "paper", "statement": "a statement", "verdict": "confirmed", "sentence": "it is so"},
-        {"name": "m", "paper": "another", "verdict": "not measured", "sentence": "no such trials"},
+        Claim("n", "paper", "a statement", "confirmed", "it is so"),
+        Claim("m", "paper", "another", "not measured", "no such trials"),
     ]
     text = Elements(write_report(tmp_path, small.results, only(small, "bias"), claims=claims)).text
     assert "✓ confirmed the paper’s claim A statement it is so" in text

@@ -71,7 +71,8 @@ def test_nothing_measured_is_said_with_what_is_missing() -> None:
     assert [c.name for c in found] == NAMES
     assert {c.verdict for c in found} == {"not measured"}
     assert all(c.sentence.startswith("Not measured: ") for c in found)
-    assert all(c.statement.startswith("the paper says" if c.source == "paper" else "we say") for c in found)
+    begins = {"paper": "the paper says", "ours": "we say", "Carlini et al. 2022": "Carlini et al. say"}
+    assert all(c.statement.startswith(begins[c.source]) for c in found)
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(0.1, "confirmed"), (-0.1, "contradicted"), (0.0, "cannot tell")])

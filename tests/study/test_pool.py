@@ -1,5 +1,6 @@
 """Worker processes: what is heard of them, what happens when one dies, and how they share the cores."""
 
+import json
 import os
 import signal
 import time
@@ -76,3 +77,13 @@ def test_an_order_survives_the_pipe(study):
     assert Order.from_json(order.to_json()) == order
     assert "\n" not in order.to_json()
     assert Settings() == Settings(None, "auto", None, "auto")
+
+
+def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores() + 1))
+    folder = StudyFolder(tmp_path / "out")
+    folder.path.mkdir()
+    now = standing(folder, study.trials[:1])
+    assert run_study(folder, now, Pool(1))
+    result = json.loads((folder.run(study.trials[0].id) / "result.json").read_text())
+    assert result["environment"]["threads"] == cores()

@@ -96,6 +96,13 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
 
 
+def _add_execution_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("execution (changes speed, not what is learned)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
+    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once")
+
+
 def _quickstart(commands: Any) -> None:
     command = commands.add_parser(
         "quickstart",
@@ -131,10 +138,7 @@ def _study(commands: Any) -> None:
     command.add_argument("--ray", metavar="ADDRESS", help="give the trials to a Ray cluster: HOST:PORT or auto")
     command.add_argument("--retry", action="store_true", help="run again what failed")
     command.add_argument("--yes", action="store_true", help="run a study of very many trials")
-    group = command.add_argument_group("execution (changes speed, not what is learned)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-    group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
-    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once")
+    _add_execution_options(command)
 
 
 def _studies(commands: Any) -> None:
@@ -196,10 +200,7 @@ def _train(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="any other key of a recipe; may be repeated",
     )
-    group = command.add_argument_group("execution (changes speed, not what is learned)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-    group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
-    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once")
+    _add_execution_options(command)
     command.add_argument(
         "--track",
         action="append",

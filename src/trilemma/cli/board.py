@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import signal
 import time
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trilemma.cli.interrupt import Interruptible
 from trilemma.study.pool import Answer
 from trilemma.study.runner import Standing
 
 
-class Board:
+class Board(Interruptible):
     """Use as a context; the board is then the ``watch`` callback of :func:`~trilemma.study.runner.run_study`, and
     ``board.should_stop`` the other."""
 
+    signals = (signal.SIGINT, signal.SIGTERM)
+    stopping = "stopping: running trials save themselves"
+
     def __init__(self, now: Standing, workers: int, console: Console | None = None) -> None:
         self._now, self._workers = now, workers
-        self._console = console or Console(stderr=True)
+        super().__init__(console)
         self._live: Live | None = None
         self._began = time.monotonic()
-        self._since: dict[str, float] = {}
-        self._asked = False
-        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Board:
         now = self._now
@@ -37,33 +37,18 @@ class Board:
         if self._console.is_terminal:
             self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._interrupt)
+        super().__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        super().__exit__(kind, error, trace)
         if self._live is not None:
             self._live.stop()
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        self.say("stopping: running trials save themselves (Ctrl-C again: at once)")
-
-    def should_stop(self) -> bool:
-        return self._asked
-
-    def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
     def __call__(self, now: Standing, answer: Answer | None) -> None:
         if answer is not None:
-            self._since.setdefault(answer.trial, time.monotonic())
             title = now.trials[answer.trial].title
             count = f"{len(now.done) + len(now.failed)}/{len(now.trials)}"
             if answer.kind == "done":
@@ -111,10 +96,13 @@ def _share(answer: Answer) -> float:
 
 def clock(seconds: float) -> str:
     """
-    >>> clock(42), clock(125), clock(7300)
-    ('42 s', '2 min', '2 h 1 min')
+    >>> clock(42), clock(125), clock(7300), clock(1e6)
+    ('42 s', '2 min', '2 h 1 min', '12 days')
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trilemma.cli.interrupt import Interruptible
 from trilemma.trial.train import Progress as Step
 
 
-class Screen:
+class Screen(Interruptible):
     """Use as a context; ``screen`` is then a callback for :func:`trilemma.train`, ``screen.should_stop`` another."""
+
+    stopping = "stopping after this update"
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
-        self._console = console or Console(stderr=True)
+        super().__init__(console)
         self._live: Progress | None = None
-        self._asked = False
         self._began = (0.0, 0)
-        self._handler: Any = None
 
     def __enter__(self) -> Screen:
         if self._console.is_terminal:
@@ -38,27 +37,15 @@ class Screen:
             )
             self._live.start()
             self._task = self._live.add_task(self._title, total=None, detail="")
-        self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        super().__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._handler)
+        super().__exit__(kind, error, trace)
         if self._live is not None:
             self._live.stop()
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        self.say("stopping after this update (Ctrl-C again: at once)")
-
-    def should_stop(self) -> bool:
-        return self._asked
-
-    def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def data(self, done: int, total: int, what: str) -> None:
         """Callback for :func:`trilemma.load_data`."""

@@ -305,13 +305,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None
     over_time = not panel.ticks and not series.labelled
     axes.plot(
         *_broken(panel, series, x, y),
-        color=colour,
-        linestyle=_DASHES[look.dash] if look.joined else "none",
-        linewidth=0.9 if look.faint else 1.4,
-        alpha=0.7 if look.faint else 1.0,
-        marker=_MARKERS[look.marker],
-        markersize=_SIZES[look.marker] * (0.65 if look.faint else 1.0),
-        markerfacecolor=COLOURS["card"] if look.hollow else colour,
+        **_stroke(look),
         markeredgecolor=colour if look.hollow else COLOURS["card"],
         markeredgewidth=1.2 if look.hollow else 0.6,
         markevery=max(1, len(x) // 6) if over_time else None,
@@ -430,20 +424,21 @@ def _bars(transform: Any, point: Point) -> list[Box]:
 
 
 def _handle(look: Look, name: str) -> Line2D:
+    return Line2D([], [], label=name, markeredgecolor=COLOURS[look.ink], **_stroke(look))
+
+
+def _stroke(look: Look) -> dict[str, Any]:
+    """Line and marker, as in the picture so in the legend."""
     colour = COLOURS[look.ink]
-    return Line2D(
-        [],
-        [],
-        label=name,
-        color=colour,
-        linestyle=_DASHES[look.dash] if look.joined else "none",
-        linewidth=0.9 if look.faint else 1.4,
-        alpha=0.7 if look.faint else 1.0,
-        marker=_MARKERS[look.marker],
-        markersize=_SIZES[look.marker] * (0.65 if look.faint else 1.0),
-        markerfacecolor=COLOURS["card"] if look.hollow else colour,
-        markeredgecolor=colour,
-    )
+    return {
+        "color": colour,
+        "linestyle": _DASHES[look.dash] if look.joined else "none",
+        "linewidth": 0.9 if look.faint else 1.4,
+        "alpha": 0.7 if look.faint else 1.0,
+        "marker": _MARKERS[look.marker],
+        "markersize": _SIZES[look.marker] * (0.65 if look.faint else 1.0),
+        "markerfacecolor": COLOURS["card"] if look.hollow else colour,
+    }
 
 
 def _slanted(panel: Panel, width: float) -> int:

@@ -17,6 +17,7 @@ from trilemma.study.claims import Claim, claims
 from trilemma.study.comparisons import comparisons
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.ledger import PrivateTrial, ledger_of
+from trilemma.study.plan import Trial
 from trilemma.study.results import collect, write_results
 from trilemma.trial.folder import RESULT, make_folder, read_json, write_json, written
 
@@ -60,7 +61,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         pd.DataFrame(compared).to_csv(part, index=False)
     found: tuple[Claim, ...] = claims(results, study) if len(results) else ()
     write_json(out / CLAIMS, _plain([dataclasses.asdict(claim) for claim in found]))
-    ledger = ledger_of(_private_trials(folders)).to_dict()
+    finished = _finished(folders)
+    ledger = ledger_of(_private_trials(finished)).to_dict()
     write_json(out / LEDGER, ledger)
     missing, failures = _unfinished(folders)
     return write_report(
@@ -74,7 +76,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         missing=missing,
         failures=failures,
         pictures=_pictures(folders),
-        environment=_environment(folders),
+        environment=_environment(finished),
         commands=_commands(study, folders),
     )
 
@@ -118,14 +120,22 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
     return rows, list(notes)
 
 
-def _private_trials(folders: Sequence[StudyFolder]) -> list[PrivateTrial]:
-    found: dict[str, PrivateTrial] = {}
+def _finished(folders: Sequence[StudyFolder]) -> dict[str, tuple[Trial, dict[str, Any]]]:
+    """Every finished trial with its ``result.json``; one that lies in several folders is there once."""
+    found: dict[str, tuple[Trial, dict[str, Any]]] = {}
     for folder in folders:
         for name, trial in folder.trials().items():
-            if trial.recipe.private and folder.finished(name) and name not in found:
-                privacy = read_json(folder.run(name) / RESULT)["privacy"]
-                found[name] = PrivateTrial.from_files(name, trial.to_dict(), privacy, label=trial.title)
-    return list(found.values())
+            if name not in found and folder.finished(name):
+                found[name] = trial, read_json(folder.run(name) / RESULT)
+    return found
+
+
+def _private_trials(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> list[PrivateTrial]:
+    return [
+        PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=trial.title)
+        for name, (trial, result) in finished.items()
+        if trial.recipe.private
+    ]
 
 
 def _unfinished(folders: Sequence[StudyFolder]) -> tuple[dict[str, str], dict[str, str]]:
@@ -153,15 +163,13 @@ def _pictures(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
     }
 
 
-def _environment(folders: Sequence[StudyFolder]) -> dict[str, str]:
+def _environment(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> dict[str, str]:
     """What the trials were computed with; several values where they differ."""
     found: dict[str, dict[str, None]] = {}
-    for folder in folders:
-        for name in folder.trials():
-            if folder.finished(name):
-                for key, value in read_json(folder.run(name) / RESULT)["environment"].items():
-                    if key != "seed":
-                        found.setdefault(key, {})[str(value)] = None
+    for _, result in finished.values():
+        for key, value in result["environment"].items():
+            if key != "seed":
+                found.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(values) for key, values in found.items()}
 
 

@@ -33,6 +33,7 @@ from trilemma.report.words import (
     power,
     trial_title,
 )
+from trilemma.study.claims import Claim
 
 _SWATCHES = {
     "circle": '<circle cx="14" cy="6" r="3.6"/>',
@@ -199,10 +200,10 @@ def render(
     studies: Sequence[ShownStudy],
     study: Mapping[str, Any],
     numbers: Numbers | None,
-    ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    ledger: Mapping[str, Any],
     comparisons: Sequence[Mapping[str, Any]],
     comparison_notes: Sequence[str],
-    claims: Sequence[Any],
+    claims: Sequence[Claim],
     missing: Mapping[str, str],
     failures: Mapping[str, str],
     environment: Mapping[str, Any],
@@ -221,7 +222,6 @@ def render(
     page.filters["clean"] = clean
     script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
     style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
-    sentences, accounts = _ledger(ledger)
     shown = [_claim(claim) for claim in claims]
     cells = [] if numbers is None else list(numbers.cells.values())
     return page.get_template("page.html").render(
@@ -238,8 +238,8 @@ def render(
         comparisons=comparisons_table(comparisons) if comparisons else None,
         comparison_notes=[clean(note) for note in comparison_notes],
         bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
-        sentences=[clean(sentence) for sentence in sentences],
-        accounts=accounts,
+        sentences=[clean(sentence) for sentence in ledger.get("sentences", ())],
+        accounts=_accounts(ledger),
         results=results_table(numbers) if numbers is not None and cells else None,
         missing=_unfinished(missing, study),
         failures=_unfinished(failures, study),
@@ -340,23 +340,20 @@ def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
     return found
 
 
-def _claim(claim: Any) -> dict[str, Any]:
-    values = (
-        dataclasses.asdict(claim) if dataclasses.is_dataclass(claim) and not isinstance(claim, type) else dict(claim)
-    )
-    findings = values.get("findings", ())
-    verdict = str(values.get("verdict", ""))
+def _claim(claim: Claim) -> dict[str, Any]:
+    findings = [dataclasses.asdict(finding) for finding in claim.findings]
+    verdict = str(claim.verdict)
     if verdict == "cannot tell" and len({f["verdict"] for f in findings} & {"confirmed", "contradicted"}) == 2:
         verdict = "mixed"
     icon, kind = _VERDICTS.get(verdict, ("•", "open"))
     return {
-        "name": clean(values.get("name", "")),
-        "source": clean(values.get("source") or ("paper" if values.get("paper") else "ours")),
-        "statement": capital(clean(values.get("statement") or values.get("paper") or values.get("name", ""))),
+        "name": clean(claim.name),
+        "source": clean(claim.source),
+        "statement": capital(clean(claim.statement)),
         "verdict": clean(verdict),
         "icon": icon,
         "kind": kind,
-        "sentence": _counts(findings) if len(findings) > 2 else clean(values.get("sentence", "")),
+        "sentence": _counts(findings) if len(findings) > 2 else clean(claim.sentence),
         "findings": [
             {
                 "setting": clean(f["setting"]),
@@ -377,26 +374,21 @@ def _counts(findings: Sequence[Mapping[str, Any]]) -> str:
     return f"Of {len(findings)} settings {listed(found)}."
 
 
-def _ledger(ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[list[str], Table | None]:
-    """Sentences, and a row for each private trial."""
-    if isinstance(ledger, Mapping):
-        rows = [
-            {
-                "trial": trial["id"],
-                "what": trial["label"],
-                "same images as": f"{len(family['trials']) - 1} other private trials on {family['name']}",
-                "ε alone": trial["epsilon"],
-                "δ": trial["delta"],
-                "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
-            }
-            for family in ledger.get("families", ())
-            for trial in (dict(t) for t in family["trials"])
-            for family in [family | {"name": family.get("family", family.get("name", "data"))}]
-        ]
-        sentences = [str(sentence) for sentence in ledger.get("sentences", ())]
-    else:
-        rows, sentences = [dict(row) for row in ledger], []
-    return sentences, any_table("ledger-table", "Private trials, each with its own price.", rows) if rows else None
+def _accounts(ledger: Mapping[str, Any]) -> Table | None:
+    """A row for each private trial of ``Ledger.to_dict()``."""
+    rows = [
+        {
+            "trial": trial["id"],
+            "what": trial["label"],
+            "same images as": f"{len(family['trials']) - 1} other private trials on {family['family']}",
+            "ε alone": trial["epsilon"],
+            "δ": trial["delta"],
+            "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
+        }
+        for family in ledger.get("families", ())
+        for trial in family["trials"]
+    ]
+    return any_table("ledger-table", "Private trials, each with its own price.", rows) if rows else None
 
 
 def _unfinished(trials: Mapping[str, str], study: Mapping[str, Any]) -> list[tuple[str, str, str]]:

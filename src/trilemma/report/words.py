@@ -56,6 +56,7 @@ MEASURES: dict[str, Measure] = {
     "score_fairness": Measure("score's fairness", "terms"),
     "exposed_survivors_before": Measure("exposed survivors, before", "removal"),
     "exposed_survivors": Measure("exposed survivors, after", "removal"),
+    "exposed_survivors_retrained": Measure("exposed survivors, none removed, other seed", "removal"),
     "mean_exposure_before": Measure("mean exposure, before", "removal"),
     "mean_exposure": Measure("mean exposure, after", "removal"),
     "noise_multiplier": Measure("noise multiplier", "cost"),

@@ -15,6 +15,7 @@ from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
 from trilemma.report.words import counted
 from trilemma.study.cells import of_study
+from trilemma.study.claims import Claim
 from trilemma.trial.folder import make_folder, written
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
@@ -25,10 +26,10 @@ def write_report(
     results: pd.DataFrame,
     study: Mapping[str, Any],
     *,
-    ledger: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+    ledger: Mapping[str, Any] | None = None,
     comparisons: Sequence[Mapping[str, Any]] = (),
     comparison_notes: Sequence[str] = (),
-    claims: Sequence[Any] = (),
+    claims: Sequence[Claim] = (),
     missing: Mapping[str, str] | None = None,
     failures: Mapping[str, str] | None = None,
     pictures: Mapping[str, bytes] | None = None,
@@ -42,11 +43,10 @@ def write_report(
       out: the folder; ``report.html`` and ``figures/`` are written there, and ``results.csv`` if there is none.
       results: as ``trilemma.study.results.read_results`` gives them; of several folders, one below the other.
       study: ``study.json``; of several folders, merged.
-      ledger: ``Ledger.to_dict()``, or rows for a table.
+      ledger: ``Ledger.to_dict()``.
       comparisons: rows of ``Comparisons.table()`` as dicts.
       comparison_notes: what could not be compared, sentences.
-      claims: ``trilemma.study.claims.Claim``, or dicts with ``name``, ``source``, ``statement``, ``verdict`` and
-        ``sentence`` [, ``findings``].
+      claims: as :func:`trilemma.study.claims.claims` gives them.
       missing, failures: why trials of the study have no results, by id; what has results is no longer missing.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
       environment: versions and machine, shown as they are.
@@ -90,7 +90,7 @@ def write_report(
         studies=shown,
         study=study,
         numbers=everything,
-        ledger=ledger,
+        ledger=ledger or {},
         comparisons=comparisons,
         comparison_notes=comparison_notes,
         claims=claims,

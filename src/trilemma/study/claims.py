@@ -63,6 +63,7 @@ STRONGEST = "auc_strongest"
 
 Verdict = Literal["confirmed", "contradicted", "cannot tell", "not measured"]
 Direction = Literal["higher", "lower"]
+Source = Literal["paper", "Carlini et al. 2022", "ours"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Claim:
 
     Attributes:
       name: short and fixed.
-      source: "paper", or "ours".
+      source: "paper", "Carlini et al. 2022" (the onion effect, which the paper takes up) or "ours".
       statement: what is claimed, in words.
       verdict: over all findings.
       sentence: what was found, or why nothing was.
@@ -98,7 +99,7 @@ class Claim:
     """
 
     name: str
-    source: Literal["paper", "ours"]
+    source: Source
     statement: str
     verdict: Verdict
     sentence: str
@@ -449,8 +450,8 @@ def onion_claim(table: _Table) -> Claim:
         findings.append(Finding(f"{pair.setting}, {pair.change}", verdict, f"{arms}; {words}", tuple(evidence)))
     return _claim(
         "onion",
-        "paper",
-        "the paper says that once the most exposed examples are removed, others become exposed (the onion effect)",
+        "Carlini et al. 2022",
+        "Carlini et al. say that once the most exposed examples are removed, others become exposed (the onion effect)",
         findings,
         _why("it takes a study that removes exposed examples, and as many at random", notes),
     )
@@ -722,9 +723,7 @@ def _judge(comparison: Comparison, wanted: Direction) -> Verdict:
     return "contradicted" if comparison.verdict in ("higher", "lower") else "cannot tell"
 
 
-def _claim(
-    name: str, source: Literal["paper", "ours"], statement: str, findings: Sequence[Finding], missing: str
-) -> Claim:
+def _claim(name: str, source: Source, statement: str, findings: Sequence[Finding], missing: str) -> Claim:
     """The verdict over all findings, and its sentence."""
     if not findings:
         return Claim(name, source, statement, "not measured", f"Not measured: {missing}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from trilemma.models.layers import Norm
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.plan import Study, Trial
 from trilemma.training.recipe import Recipe
+from trilemma.trial.train import LOOK
 
 _SHAPES = {
     "digits": (1297, 500, 10, (1, 8, 8)),
@@ -26,6 +27,9 @@ _SHAPES = {
     "celeba": (162_770, 19_962, 2, (3, 218, 178)),
 }
 """Training and test examples, classes and shape of the data sets that have a name."""
+
+_SLOW = 0.05
+"""Seconds a view above which it is measured once."""
 
 _ATTACK_SECONDS = 1.5e-3
 """For an audited example, all attacks and intervals, on one core; measured once (2,000 + 2,000 CIFAR-10 images)."""
@@ -45,7 +49,7 @@ class Estimate:
 def estimate(study: Study) -> Estimate:
     """Seconds on one core of this machine; a few seconds of measuring for each kind of trial.
 
-    Only the cost of a view is measured, on 16 examples; what caches, many cores or a GPU change is not known here.
+    Only the cost of a view is measured, on 2 or 16 of them; what caches, many cores or a GPU change is not known here.
     """
     total: float | None = 0.0
     for trial in study.trials:
@@ -67,67 +71,70 @@ def _trial_seconds(trial: Trial) -> float | None:
         test = min(test, int(data["test_limit"]) * copies)
     if "size" in data:
         shape = (shape[0], int(data["size"]), int(data["size"]))
-    update, forward = _costs(_kind(recipe), classes, shape)
-    looks = recipe.evaluations * (min(train, 2000) + min(test, 2000)) + train + test
+    update, forward = _seconds_an_example(recipe, classes, shape)
+    looks = recipe.evaluations * (min(train, LOOK) + min(test, LOOK)) + train + test
     audits = 2 if str(data["name"]).endswith("s") and data["name"] != "digits" else 1
     return recipe.epochs * train * update + looks * forward + audits * (train + test) * _ATTACK_SECONDS
 
 
-def _kind(recipe: Recipe) -> Recipe:
-    """Recipes that differ in nothing that costs time are one."""
-    return Recipe(
-        model=recipe.model,
-        techniques=tuple(code for code in recipe.techniques if code in ("gn", "ws", "am", "sat")),
-        epsilon=1.0 if recipe.private else None,
-        views=recipe.views if recipe.has("am") else 1,
-        norm_groups=recipe.norm_groups,
+def _seconds_an_example(recipe: Recipe, classes: int, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Of one example in an update and in an evaluation.
+
+    A private update with several views an example costs what an ordinary one of as many views does, nearly; sharpness
+    without a budget takes two gradients.
+    """
+    views = recipe.views if recipe.has("am") else 1
+    norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
+    update, forward = _seconds_a_view(
+        recipe.model, norm, recipe.norm_groups, recipe.has("ws"), recipe.private and views == 1, classes, shape
     )
+    gradients = 2 if recipe.has("sat") and not recipe.private else 1
+    return gradients * views * update, forward
 
 
 @functools.cache
-def _costs(kind: Recipe, classes: int, shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Seconds of one example in an update and in an evaluation, on one thread."""
-    norm: Norm = "group" if kind.has("gn") else "none" if kind.private else "batch"
+def _seconds_a_view(
+    model: str, norm: Norm, groups: int, standardized: bool, private: bool, classes: int, shape: tuple[int, int, int]
+) -> tuple[float, float]:
+    """Measured on one thread, with few views where they are slow."""
     generator = torch.Generator().manual_seed(0)
-    model = build(
-        kind.model,
+    network = build(
+        model,
         classes=classes,
         image_shape=shape,
         norm=norm,
-        groups=kind.norm_groups,
-        standardized=kind.has("ws"),
+        groups=groups,
+        standardized=standardized,
         generator=generator,
     )
-    examples = 16
-    images = torch.randn((examples, kind.views, *shape), generator=generator)
-    labels = torch.arange(examples) % classes
+
+    def update(count: int) -> float:
+        images = torch.randn((count, 1, *shape), generator=generator)
+        labels = torch.arange(count) % classes
+        began = time.perf_counter()
+        if private:
+            clipped_gradient_sum(network, images, labels, clipping_norm=1.0)
+        else:
+            loss = nn.functional.cross_entropy(network(images[:, 0]), labels)
+            torch.autograd.grad(loss, list(network.parameters()))
+        return (time.perf_counter() - began) / count
+
+    @torch.no_grad()
+    def forward(count: int) -> float:
+        images = torch.randn((count, *shape), generator=generator)
+        began = time.perf_counter()
+        network(images)
+        return (time.perf_counter() - began) / count
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _seconds(lambda: _update(kind, model, images, labels)) / examples, _seconds(
-            lambda: _forward(model, images[:, 0])
-        ) / examples
+        return _measured(update), _measured(forward)
     finally:
         torch.set_num_threads(threads)
 
 
-def _update(kind: Recipe, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
-    if kind.private:
-        clipped_gradient_sum(model, images, labels, clipping_norm=1.0)
-        return
-    for _ in range(2 if kind.has("sat") else 1):
-        loss = nn.functional.cross_entropy(model(images.flatten(0, 1)), labels.repeat_interleave(kind.views))
-        torch.autograd.grad(loss, list(model.parameters()))
-
-
-@torch.no_grad()
-def _forward(model: nn.Module, images: torch.Tensor) -> None:
-    model(images)
-
-
-def _seconds(do: Any) -> float:
-    """Of the second call; the first one warms up."""
-    do()
-    began = time.perf_counter()
-    do()
-    return time.perf_counter() - began
+def _measured(seconds: Callable[[int], float]) -> float:
+    """The first call warms up; where that was slow already, it must do."""
+    first = seconds(2)
+    return first if first > _SLOW else seconds(16)

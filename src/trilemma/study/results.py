@@ -16,7 +16,7 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.plan import Trial
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS, read_json, written
-from trilemma.trial.train import Run
+from trilemma.trial.train import LOOK, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -311,11 +311,8 @@ def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
     return names[others[0][1]] if others else None
 
 
-_LOOK = 2000  # what an evaluation on the way looks at, of each split (trilemma.trial.train)
-
-
 def _on_the_way(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
-    looked, tested = min(train, _LOOK), min(test, _LOOK)
+    looked, tested = min(train, LOOK), min(test, LOOK)
     rows = [
         _row("accuracy", line["accuracy"], None, tested),
         _row("train_accuracy", line["train_accuracy"], None, looked),

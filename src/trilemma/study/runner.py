@@ -51,7 +51,8 @@ class Standing:
     @property
     def waiting(self) -> list[str]:
         """In order."""
-        return [name for name in self.trials if name not in self.done | self.failed.keys() | self.running.keys()]
+        begun = self.done | self.failed.keys() | self.running.keys()
+        return [name for name in self.trials if name not in begun]
 
     def ready(self) -> str | None:
         """The next trial whose scorer, if it has one, is finished."""

@@ -12,28 +12,12 @@ from scipy.special import stdtrit
 
 from trilemma.errors import InputError
 from trilemma.study.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
+from trilemma.study.results import described
 
 LEVEL = 0.95
 """Of every interval."""
 
 _ROUNDING = 1e-9
-_FRACTIONS = (
-    "accuracy",
-    "train_accuracy",
-    "worst_group_accuracy",
-    "bias",
-    "auc_",
-    "null_auc",
-    "advantage_",
-    "tpr_at_",
-    "harmonic_score",
-    "score_",
-    "exposed_",
-    "mean_exposure",
-    "membership_probability/",
-    "correct/",
-)
-_AMOUNTS = ("unused_classes", "noise_multiplier", "epsilon_spent", "updates", "batch_size", "seconds")
 
 
 def summarize(
@@ -126,11 +110,11 @@ def measure_range(measure: str, groups: int | None = None) -> tuple[float, float
     """
     if measure == "bias" and groups is not None and groups >= 2:
         return 0.0, 1 - 1 / groups
-    if measure.startswith(_FRACTIONS):
-        return 0.0, 1.0
-    if measure in _AMOUNTS:
-        return 0.0, math.inf
-    return -math.inf, math.inf
+    try:
+        unit = described(measure).unit
+    except KeyError:
+        return -math.inf, math.inf
+    return 0.0, 1.0 if unit == "fraction" else math.inf
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:

@@ -46,7 +46,8 @@ NOT_COVERED = (
 )
 
 CHECKPOINT_SECONDS = 60.0
-_LOOK = 2000  # examples of each split that an evaluation on the way looks at
+LOOK = 2000
+"""Examples of each split that an evaluation on the way looks at, at most."""
 
 
 class Stopped(Exception):
@@ -321,10 +322,10 @@ class _Look:
     def __init__(self, training: Training, track: tuple[int, ...]) -> None:
         data = training.data
         rng = np.random.default_rng([training.recipe.seed, 5])
-        rows = rng.permutation(len(data.train))[:_LOOK]
+        rows = rng.permutation(len(data.train))[:LOOK]
         self._training, self._track = training, track
         self._rows = np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)]))
-        self._test_rows = np.sort(rng.permutation(len(data.test))[:_LOOK])
+        self._test_rows = np.sort(rng.permutation(len(data.test))[:LOOK])
 
     def __call__(self) -> dict[str, Any]:
         data = self._training.data

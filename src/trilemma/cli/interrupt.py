@@ -1,0 +1,44 @@
+"""Ctrl-C twice: the first asks, the second stops at once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+
+
+class Interruptible:
+    """What a person sees of long work, as a context; ``should_stop`` is then true once it was asked to end."""
+
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT,)
+    stopping = "stopping"  # what is said at the first
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console or Console(stderr=True)
+        self._asked = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Any:
+        for number in self.signals:
+            self._handlers[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self.say(f"{self.stopping} (Ctrl-C again: at once)")
+
+    def should_stop(self) -> bool:
+        return self._asked
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
