@@ -14,7 +14,7 @@ figures = ["accuracy", "leakage"]
 seeds = 2
 
 [[grid]]
-data = {name = "digits-s", skew = 0.9, limit = 150, test_limit = 60}
+data = {name = "digits-s", skew = 0.9, limit = 150, test_limit = 150}
 techniques = "gn,pa"
 epsilon = ["none", 8.0]
 recipe = "tiny-recipe.toml"

@@ -3,16 +3,19 @@
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
 
+from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
 from trilemma.study.grid import load_study
 from trilemma.study.plan import expand
 from trilemma.study.pool import Pool, cores, thread_limits
 from trilemma.study.runner import Settings, run_study, standing
-from trilemma.study.work import Order
+from trilemma.study.work import Order, run_trial
+from trilemma.trial.folder import alone_in
 
 
 @pytest.fixture
@@ -80,10 +83,36 @@ def test_an_order_survives_the_pipe(study):
 
 
 def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(study, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", str(cores() + 1))
+    if cores() == 1:
+        pytest.skip("one core: there is nothing to share")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
     now = standing(folder, study.trials[:1])
-    assert run_study(folder, now, Pool(1))
+    assert run_study(folder, now, Pool(cores()))
     result = json.loads((folder.run(study.trials[0].id) / "result.json").read_text())
-    assert result["environment"]["threads"] == cores()
+    assert result["environment"]["threads"] == 1
+
+
+def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path, monkeypatch):
+    folder = StudyFolder(tmp_path / "out")
+    order = Order(study.trials[0], str(folder.path))
+    run = folder.run(study.trials[0].id)
+    run.mkdir(parents=True)
+    held, let_go = threading.Event(), threading.Event()
+
+    def orphan():
+        with alone_in(run):
+            held.set()
+            let_go.wait(60)
+
+    thread = threading.Thread(target=orphan)
+    thread.start()
+    assert held.wait(10)
+    monkeypatch.setattr("trilemma.study.work.ORPHAN_SECONDS", 0.5)
+    with pytest.raises(InputError, match="another process is at work"):
+        run_trial(order)
+    monkeypatch.setattr("trilemma.study.work.ORPHAN_SECONDS", 60)
+    threading.Timer(1.0, let_go.set).start()
+    assert run_trial(order).result["accuracy"] >= 0
+    thread.join()
