@@ -69,7 +69,7 @@ def test_techniques_come_in_the_papers_order():
         ({"bath_size": 3}, "did you mean 'batch_size'"),
         ({"batch_size": "3"}, "must be a int"),
         ({"batch_size": True}, "must be a int"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": -1}, "at least 0"),
         ({"epsilon": 0.0}, "positive and finite"),
         ({"epsilon": -1.0}, "positive and finite"),
         ({"epsilon": float("nan")}, "positive and finite"),

@@ -33,7 +33,7 @@ def test_every_subset_trains(digits, techniques, epsilon):
     assert len(losses) == 3 == training.state.update
     after = training.state.model.state_dict()
     assert any(not torch.equal(before[n], after[n]) for n in before)
-    logits = training.logits(digits.test.images)
+    logits = training.logits("test")
     assert logits.shape == (64, 10)
     assert torch.isfinite(logits).all()
 

@@ -29,14 +29,14 @@ class Screen(Interruptible):
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total} updates"),
+                TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
                 TextColumn("{task.fields[detail]}"),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
             )
             self._live.start()
-            self._task = self._live.add_task(self._title, total=None, detail="")
+            self._task = self._live.add_task(self._title, total=None, detail="", unit="")
         super().__enter__()
         return self
 
@@ -55,6 +55,19 @@ class Screen(Interruptible):
             self.say(f"{what}: {total}")
 
     def __call__(self, step: Step) -> None:
+        if step.preparing:
+            if self._live is not None:
+                self._live.update(
+                    self._task,
+                    description=step.what,
+                    completed=step.update,
+                    total=step.updates or None,
+                    unit="",
+                    detail="",
+                )
+            elif step.update == step.updates:
+                self.say(f"{self._title}  {step.what}" + (f": {step.updates}" if step.updates else ""))
+            return
         if not self._began[0]:
             self._began = (time.monotonic(), step.update)
         made = step.update - self._began[1]
@@ -68,6 +81,7 @@ class Screen(Interruptible):
                 description=description,
                 completed=step.update,
                 total=step.updates,
+                unit="updates",
                 detail=f"{rate:.1f}/s  {loss}{spent}",
             )
         if step.evaluation is not None:

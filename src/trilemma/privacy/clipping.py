@@ -8,13 +8,19 @@ is added or removed, whatever K is and however the batch is cut into physical ba
 **Condition**: no example's gradient may depend on another example.  ``trilemma.privacy.validation`` refuses
 networks where it does.
 
-Two exact methods give the same sums to rounding; the choice changes speed only.
+Three exact methods give the same sums to rounding; the choice changes speed only.
 
 - *layerwise*: one forward and one backward pass for the whole physical batch; at each layer the backward pass
   meets, the weight gradient is formed once per example from the layer's inputs and output gradients
   (``trilemma.privacy.rules``) in place of once per batch.
 - *loop*: one ordinary forward and backward pass per example with its K views as the batch.  Works for every module,
   and is as fast as anything else once K views keep the device busy.
+- *linear*: for a network that is one linear layer.  Its gradient for a view is the product of the logits' gradient and
+  the inputs, so norms follow from inner products, and the sum is one product of two matrices: no example's gradient
+  is ever formed.
+
+Sums are made in float32, in products that are not rounded to fewer digits on the way: rounding after the clip is not
+covered by the sensitivity, so where torch was told to round (``torch.set_float32_matmul_precision``) it is refused.
 """
 
 from __future__ import annotations
@@ -29,9 +35,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from trilemma.errors import PrivacyError
 from trilemma.privacy.rules import RULES, unsupported
 
-Method = Literal["auto", "layerwise", "loop"]
+Method = Literal["auto", "layerwise", "loop", "linear"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), labels (n,)) -> losses (n,)."""
 
@@ -82,7 +89,8 @@ class Clipping:
     Attributes:
       model: its trainable parameters (``requires_grad``) are those that count.  It is not changed.
       clipping_norm: C > 0.
-      method: "auto" picks the layerwise method where every layer has a rule, unless K is large.
+      method: "auto" picks the linear method for a linear network, else the layerwise method where every layer has a
+        rule, unless K is large.
       loss: per-view loss; an example's loss is its mean over the views.
       autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
     """
@@ -123,12 +131,22 @@ class Clipping:
             raise ValueError(
                 f"images must be (B, K, C, H, W) and labels (B,), not {tuple(images.shape)} and {tuple(labels.shape)}"
             )
+        if torch.get_float32_matmul_precision() != "highest":
+            raise PrivacyError(
+                "sums of gradients would be rounded before the noise is added, which the guarantee does not cover: "
+                "call torch.set_float32_matmul_precision('highest')"
+            )
         if len(images) == 0:
             return self.zero()
         method = self.method
         if method == "auto":
             many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
-            method = "loop" if many or not self._layerwise_fits(images) else "layerwise"
+            if type(self.model) is nn.Linear and images.dim() == 3:
+                method = "linear"
+            else:
+                method = "loop" if many or not self._layerwise_fits(images) else "layerwise"
+        if method == "linear":
+            return self._linear(images, labels)
         return self._layerwise(images, labels) if method == "layerwise" else self._loop(images, labels)
 
     def _layerwise_fits(self, images: Tensor) -> bool:
@@ -173,6 +191,42 @@ class Clipping:
             norms.append(norm)
             losses.append(loss.detach().float())
         return ClippedSum(total, torch.stack(norms), torch.stack(losses), self.clipping_norm)
+
+    def _linear(self, inputs: Tensor, labels: Tensor) -> ClippedSum:
+        """inputs (B, K, d).  An example's gradient is sum_k e_k z_k' with e_k = (gradient of the loss with respect to
+        view k's logits) / K, so its squared norm is sum_jk (e_j . e_k) (z_j . z_k), plus sum_jk (e_j . e_k) with a
+        bias."""
+        layer = self.model
+        if type(layer) is not nn.Linear or inputs.dim() != 3:
+            raise ValueError("the linear method fits one linear layer with inputs (B, K, d), and nothing else")
+        if inputs.dtype != torch.float32 or layer.weight.dtype != torch.float32 or self.autocast is not None:
+            raise PrivacyError(
+                "the sum of a linear layer's gradients must be float32: rounding it before the noise is added is not "
+                "covered by the guarantee"
+            )
+        examples, views, _ = inputs.shape
+        trainable = self.parameters()
+        with torch.no_grad():
+            logits = layer(inputs.flatten(0, 1))
+        logits.requires_grad_()
+        losses = self.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
+        (errors,) = torch.autograd.grad(losses.sum(), logits)
+        errors = errors.view(examples, views, -1)
+        if views == 1:
+            products = torch.linalg.vector_norm(inputs, dim=2, dtype=torch.float64).square()[:, :, None]
+        else:
+            products = inputs.double() @ inputs.double().mT
+        products = products * float("weight" in trainable) + float("bias" in trainable)
+        exact_norms = (errors.double() @ errors.double().mT * products).sum((1, 2)).clamp_min(0).sqrt()
+        norms = exact_norms.float()
+        finite = torch.isfinite(norms)
+        if not bool(finite.all()):
+            inputs, errors = (torch.where(finite[:, None, None], x, torch.zeros(())) for x in (inputs, errors))
+        factors = torch.where(finite, self._factor(exact_norms).float(), torch.zeros_like(norms))
+        clipped = (errors * factors[:, None, None]).flatten(0, 1)
+        total = {"weight": clipped.T @ inputs.flatten(0, 1), "bias": clipped.sum(0)}
+        sums = {name: total[name] for name in trainable}
+        return ClippedSum(sums, norms, losses.detach().float(), self.clipping_norm)
 
     def _layerwise(self, images: Tensor, labels: Tensor) -> ClippedSum:
         reason = why_not_layerwise(self.model)
@@ -225,7 +279,7 @@ def clipped_gradient_sum(
       images: float (B, K, C, H, W), K views of each example; their losses are averaged, then one gradient clipped.
       labels: int64 (B,).
       clipping_norm: C.
-      method: "auto", "layerwise" or "loop"; changes speed, never the result.
+      method: "auto", "layerwise", "loop" or "linear"; changes speed, never the result.
       loss: (logits (n, classes), labels (n,)) -> losses (n,).
 
     Returns:
@@ -246,7 +300,9 @@ def clipped_gradient_sum(
     if method == "layerwise" and check.reason:
         raise ValueError(f"the layerwise method does not fit: {check.reason}")
     many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
-    chosen: Method = method if method != "auto" else "loop" if check.reason or many else "layerwise"
+    linear = type(model) is nn.Linear and images.dim() == 3
+    automatic: Method = "linear" if linear else "loop" if check.reason or many else "layerwise"
+    chosen = automatic if method == "auto" else method
     total = Clipping(model, clipping_norm, chosen, loss)(images, labels)
     return total.sums, total.norms
 

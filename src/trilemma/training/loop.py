@@ -9,26 +9,28 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.views import draw_views, normalize
 from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
+from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
+from trilemma.seeds import generator_for
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
+from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
 from trilemma.training.recipe import Recipe
-from trilemma.training.seeds import generator_for
 from trilemma.training.sharpness import perturbed
 from trilemma.training.state import State
 
@@ -66,22 +68,30 @@ class Training:
     data: Dataset
     execution: Execution = field(default_factory=Execution)
     network: nn.Module | None = None
+    progress: Progress = lambda *_: None
 
     def __post_init__(self) -> None:
-        recipe, split = self.recipe, self.data.train
+        recipe = self.recipe
         self.device = self.execution.resolved_device()
-        self.autocast = self.execution.autocast(self.device)
         self.said: list[str] = []
+        prior = recipe.model in PRIORS and self.network is None
+        if prior:
+            self._check_prior()
+        self.autocast = None if prior else self.execution.autocast(self.device)
         model = self.network if self.network is not None else self.build_network(recipe, self.data)
         model.to(self.device).train()
+        self.inputs: Inputs = (
+            PriorInputs.of(recipe, self.data, self.device, self.progress)
+            if prior
+            else ImageInputs.of(recipe, self.data, self.device)
+        )
         self.method = self.execution.method
         if recipe.private:
-            check = check_network(model, self.data.image_shape, device=self.device)
+            check = check_network(model, self.inputs.shape, device=self.device)
             if check.reason and self.method != "loop":
                 self.method = "loop"
                 self.said.append(f"per-example gradients one at a time: {check.reason}")
-        self.images = torch.tensor(split.images, device=self.device)
-        self.labels = torch.tensor(split.labels, device=self.device)
+        self.labels = torch.tensor(self.data.train.labels, device=self.device)
         self.course = self._course(model)
         self.clipping = (
             self.course.plan.clipping(model, method=self.method, loss=self._losses, autocast=self.autocast)
@@ -99,9 +109,27 @@ class Training:
             generator_for(recipe.seed, "views", self.device),
         )
 
+    def _check_prior(self) -> None:
+        """What does not apply to a linear model on fixed features is refused, not silently left out."""
+        for code, layers in (("gn", "norm layers"), ("ws", "convolutions that are trained")):
+            if self.recipe.has(code):
+                rest = ",".join(code for code in self.recipe.techniques if code not in ("gn", "ws")) or "none"
+                raise InputError(
+                    f"{code} does not apply to {self.recipe.model}, which has no {layers}: use --techniques {rest}"
+                )
+        if self.execution.compute == "bfloat16":
+            raise InputError(
+                f"{self.recipe.model} is trained in float32, so that no sum is rounded before the noise is added: "
+                "use --compute float32"
+            )
+
     @staticmethod
     def build_network(recipe: Recipe, data: Dataset) -> nn.Module:
-        """The recipe's network at its start values."""
+        """The recipe's network at its start values; of a prior, what is trained of it: the linear head."""
+        if recipe.model in PRIORS:
+            head = nn.Linear(features_in(recipe.model), len(data.classes), bias=False)
+            nn.init.zeros_(head.weight)
+            return head
         norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
         return build(
             recipe.model,
@@ -130,12 +158,13 @@ class Training:
 
     def _course(self, model: nn.Module) -> Course:
         recipe, examples = self.recipe, len(self.data.train)
-        if recipe.batch_size > examples:
+        base = recipe.batch_size or examples
+        if base > examples:
             raise InputError(
                 f"a batch of {recipe.batch_size} is larger than the data ({examples} examples): "
                 f"use --batch-size {examples} or less"
             )
-        size, choice = recipe.batch_size, None
+        size, choice = base, None
         if recipe.has("obs"):
             limits = {
                 "batch_size": size,
@@ -160,7 +189,7 @@ class Training:
                 clipping_norm=recipe.clipping_norm,
                 allow_large_delta=recipe.allow_large_delta,
             )
-        return Course(size, updates, recipe.learning_rate * size / recipe.batch_size, plan, choice)
+        return Course(size, updates, recipe.learning_rate * size / base, plan, choice)
 
     def _noise_scale(self, model: nn.Module) -> float:
         """Measured on the network after a short warm-up, which is then undone."""
@@ -169,7 +198,8 @@ class Training:
             generator_for(self.recipe.seed, "noise scale"),
             generator_for(self.recipe.seed, "noise scale views", self.device),
         )
-        examples, small = len(self.images), self.recipe.batch_size
+        examples = len(self.labels)
+        small = self.recipe.batch_size or examples
         large = min(8 * small, examples)
         if large <= small:
             return float(small)
@@ -198,26 +228,14 @@ class Training:
         )
 
     def _views(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Views (n, K, C, H, W) float and labels (n,) of training examples; K = 1 and the image itself without AM."""
-        recipe, data = self.recipe, self.data
-        rows = rows.to(self.device)
-        views = draw_views(
-            self.images[rows],
-            views=recipe.views if recipe.has("am") else 0,
-            shift=data.shift if recipe.shift is None else recipe.shift,
-            flips=data.flips if recipe.flips is None else recipe.flips,
-            generator=generator,
-        )
-        return normalize(views, data.mean, data.deviation), self.labels[rows]
+        """Views (n, K, *shape) float and labels (n,) of training examples; K = 1 and the example itself without AM."""
+        return self.inputs.views(rows, generator), self.labels[rows.to(self.device)]
 
     def physical_batch(self) -> int:
-        """Examples computed at once: about 512 views on a GPU and 128 on a CPU, where more saves no time."""
+        """Examples computed at once, where nothing else is asked for."""
         if self.execution.physical_batch is not None:
             return self.execution.physical_batch
-        views = self.recipe.views if self.recipe.has("am") else 1
-        pixels = self.data.image_shape[1] * self.data.image_shape[2]
-        budget = (512 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
-        return max(1, budget // views)
+        return max(1, self.inputs.batch // (self.recipe.views if self.recipe.has("am") else 1))
 
     def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
         """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
@@ -248,7 +266,7 @@ class Training:
 
     def _shuffled_batch(self) -> Tensor:
         """The rows of the next batch: pass after pass over a new order, computed from the seed and the update."""
-        size, examples = self.course.batch_size, len(self.images)
+        size, examples = self.course.batch_size, len(self.labels)
         per_pass = max(1, examples // size)
         number, position = divmod(self.state.update, per_pass)
         order = torch.randperm(examples, generator=generator_for(self.recipe.seed, f"order {number}"))
@@ -323,25 +341,24 @@ class Training:
         return plan.event(self.state.update).epsilon(delta, accountant=accountant)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def logits(self, images: Any, progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """Logits float32 (N, classes), on the CPU, of uint8 images (N, C, H, W) under the evaluation weights."""
+    def logits(self, part: Part, rows: NDArray[np.int64] | None = None) -> Tensor:
+        """Logits float32 (n, classes), on the CPU, of a split (or some rows of it) under the evaluation weights."""
         model = self.state.model
+        if rows is None:
+            rows = np.arange(len(self.data.train if part == "train" else self.data.test))
         last = {n: v.clone() for n, v in model.state_dict().items()} if self.state.average else None
         model.load_state_dict(self.state.evaluation_weights())
         model.eval()
-        rows = []
+        found = []
         try:
             size = max(256, self.physical_batch())
-            for start in range(0, len(images), size):
-                batch = torch.tensor(images[start : start + size], device=self.device)
-                rows.append(model(normalize(batch, self.data.mean, self.data.deviation)).float().cpu())
-                if progress:
-                    progress(min(start + size, len(images)), len(images))
+            for start in range(0, len(rows), size):
+                found.append(model(self.inputs.plain(part, rows[start : start + size])).float().cpu())
         finally:
             model.train()
             if last is not None:
                 model.load_state_dict(last)
-        logits = torch.cat(rows)
+        logits = torch.cat(found)
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 f"the training diverged by update {self.state.update} (the network's outputs are not finite): "

@@ -27,7 +27,8 @@ TECHNIQUES = {
 Schedule = Literal["constant", "cosine"]
 
 _RANGES: dict[str, tuple[float, float | None]] = {
-    "batch_size": (1, None),
+    "batch_size": (0, None),
+    "prior_seed": (0, 2**63 - 1),
     "fewest_updates": (1, None),
     "warmup": (0, 1),
     "momentum": (0, 0.9999),
@@ -52,7 +53,8 @@ class Recipe:
       epsilon, delta: the budget; epsilon None trains without one.  delta is 1e-5 unless given.
       allow_large_delta: accept a delta of 1/N or more.
       clipping_norm: C, with a budget.
-      batch_size: size of the logical batch (expected size, with a budget); with ``obs`` where its rule starts.
+      batch_size: size of the logical batch (expected size, with a budget); with ``obs`` where its rule starts.  0 is
+        the whole training set: every example in every update.
       epochs: examples that may be spent, in units of the training set; with the batch size this gives the updates.
       fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
       learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
@@ -66,6 +68,8 @@ class Recipe:
       seed: source of start values, sampling, views and noise.
       secret_noise: draw sampling and noise from the operating system's randomness in place of ``seed``, and keep no
         record of it once the run has ended: nobody can repeat the noise, and neither can you.
+      prior_seed: of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
+      provenance: how these values were chosen, and whether that was paid for; printed with every result.
 
     Raises:
       InputError: a value outside its range, or techniques that do not exist.
@@ -99,6 +103,8 @@ class Recipe:
     evaluations: int = 10
     seed: int = 0
     secret_noise: bool = False
+    prior_seed: int = 0
+    provenance: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "techniques", parse_techniques(self.techniques))
@@ -132,9 +138,13 @@ class Recipe:
         return self.epsilon is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """Complete, JSON-compatible, in the order of the fields."""
+        """Complete, JSON-compatible, in the order of the fields.  Keys that came later are left out at their
+        defaults, so that runs made before them keep their fingerprints."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"techniques": list(self.techniques)}
+        later = {name for name in ("prior_seed", "provenance") if not values[name]}
+        return {name: value for name, value in values.items() if name not in later} | {
+            "techniques": list(self.techniques)
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:

@@ -64,6 +64,7 @@ class Progress:
       loss: mean training loss since the last call (not private; for the screen), or None.
       epsilon: spent by the last evaluation, or None.
       evaluation: the history line that was just written, or None.
+      preparing: features are being computed before the first update; ``update`` of ``updates`` counts images.
     """
 
     what: str
@@ -72,6 +73,7 @@ class Progress:
     loss: float | None = None
     epsilon: float | None = None
     evaluation: dict[str, Any] | None = None
+    preparing: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,14 @@ def train(
     if finished:
         return Run.load(folder)
     clock = Clock()
-    training = Training(recipe, data, execution, network)
+
+    def preparing(what: str, done: int, total: int) -> None:
+        if progress:
+            progress(Progress(what, done, total, preparing=True))
+        if should_stop and should_stop():
+            raise Stopped("stopped before the first update; the same command goes on from there")
+
+    training = Training(recipe, data, execution, network, preparing)
     make_folder(folder)
     with alone_in(folder):
         return _train(training, folder, config, tracked, clock, progress, should_stop)
@@ -285,8 +294,8 @@ def _train(
         tell(Progress(what, state.update, course.updates, None, epsilon))
 
     named("outputs of all examples")
-    train_logits = training.logits(data.train.images).numpy()
-    test_logits = training.logits(data.test.images).numpy()
+    train_logits = training.logits("train").numpy()
+    test_logits = training.logits("test").numpy()
     clock.charge("evaluation")
     measured, found = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
     clock.charge("attacks and fairness")
@@ -333,8 +342,8 @@ class _Look:
             data,
             self._rows,
             self._test_rows,
-            self._training.logits(data.train.images[self._rows]).numpy(),
-            self._training.logits(data.test.images[self._test_rows]).numpy(),
+            self._training.logits("train", self._rows).numpy(),
+            self._training.logits("test", self._test_rows).numpy(),
             self._track,
         )
 
@@ -353,7 +362,7 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         "clipping_norm": plan.clipping_norm,
         "batch_size": plan.batch_size,
         "examples": plan.examples,
-        "sampling": "poisson",
+        "sampling": "poisson" if plan.batch_size < plan.examples else "full-batch",
         "neighbouring": "add-or-remove-one",
         "unit": "one training example",
         "accountant": "pld",

@@ -1,0 +1,206 @@
+"""The priors by name: which blocks they join, and how they are fitted.
+
+Everything is a function of the name, the shape of the images and a seed.  Nothing is ever fitted to the images that
+are learnt from, so that features of private images are private exactly as the images themselves are: whatever is
+learnt from them has to be learnt under the guarantee, and nothing else needs to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trilemma.errors import InputError
+from trilemma.models.prior.blocks import Block, OneLayer, TwoLayer
+from trilemma.models.prior.synthetic import altered, synthetic_images
+from trilemma.models.prior.whitening import Whitening
+from trilemma.seeds import generator_for
+
+SMALLEST = 16
+"""Pixels of the shorter side of an image, at least."""
+
+LARGEST = 64
+"""Pixels of the shorter side; larger images are reduced to this."""
+
+_DICTIONARY_IMAGES, _WHITENING_IMAGES = 20_000, 6_000
+_PHASES = ((0, 0), (1, 2), (2, 1))
+_CONSTANT = 0.3
+"""A feature that is the same for every image: the linear head's bias, at a size that clipping can live with."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One block of a prior.
+
+    Attributes:
+      name: tells the random numbers of two blocks apart.
+      filters: of the last layer.
+      first: filters of the first of two layers; 0 for a single layer.
+      channels: principal components of the first of two layers.
+      coarse: look at the image at half its size.
+      phases: grids of cells between two layers.
+      soft: quarters overlap.
+      keep, floor, invariance: of the whitening.
+      weight: of the block beside the others.
+    """
+
+    name: str
+    filters: int
+    first: int = 0
+    channels: int = 96
+    coarse: bool = False
+    phases: tuple[tuple[int, int], ...] = ((0, 0),)
+    soft: bool = False
+    keep: int = 3000
+    floor: float = 0.01
+    invariance: float = 3.0
+    weight: float = 1.0
+
+
+PRIORS: dict[str, tuple[Settings, ...]] = {
+    "prior-s": (
+        Settings("patches", 512, floor=0.003, invariance=4.0),
+        Settings("two layers", 1024, first=256, floor=0.1, invariance=2.0, weight=0.7),
+    ),
+    "prior-m": (
+        Settings("patches", 1536, keep=4000, floor=0.003, invariance=4.0),
+        Settings("two layers", 1024, first=256, phases=_PHASES, soft=True, floor=0.1, invariance=2.0),
+        Settings("coarse patches", 1536, coarse=True, weight=0.6),
+    ),
+}
+"""Blocks of each prior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Fixed features.
+
+    Attributes:
+      blocks: maps with their whitening and weight.
+      shape: (C, H, W) of the images that it takes.
+    """
+
+    blocks: tuple[tuple[Block, Whitening, float], ...]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def fit(cls, name: str, shape: tuple[int, int, int], seed: int, tell: Tell = lambda _: None) -> Prior:
+        """Fit the filters and the whitening to synthetic images.
+
+        Args:
+          name: of ``PRIORS``.
+          shape: (C, H, W) of the images.
+          seed: of the dictionary: synthetic images and what is chosen from them.
+          tell: told what is being done.
+
+        Raises:
+          InputError: an unknown name or images that are too small.
+        """
+        return cls.of(blocks_of(name), shape, seed, tell)
+
+    @classmethod
+    def of(
+        cls, blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, tell: Tell = lambda _: None
+    ) -> Prior:
+        """As :meth:`fit`, of blocks put together by hand."""
+        working = working_shape(shape)
+        tell("drawing synthetic images")
+        images = synthetic_images(_DICTIONARY_IMAGES, working, seed)
+        plain = images[:_WHITENING_IMAGES]
+        changed = altered(plain, seed)
+        fitted = []
+        for block in blocks:
+            tell(f"fitting {block.name} to synthetic images")
+            features = _fit(block, images, working, generator_for(seed, f"dictionary {block.name}"))
+            whitening = Whitening.fit(
+                in_parts(features, plain),
+                in_parts(features, changed),
+                keep=block.keep,
+                floor=block.floor,
+                invariance=block.invariance,
+            )
+            fitted.append((features, whitening, block.weight))
+        return cls(tuple(fitted), shape)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images uint8 (n, C, H, W) -> features float32 (n, d): a row of length one and the constant."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise InputError(f"images of {tuple(images.shape[1:])} do not fit a prior for {self.shape}")
+        seen = reduced(images)
+        total = sum(weight**2 for _, _, weight in self.blocks) ** 0.5
+        parts = [whitening(features(seen)) * (weight / total) for features, whitening, weight in self.blocks]
+        return torch.cat([*parts, torch.full((len(images), 1), _CONSTANT)], dim=1)
+
+
+def blocks_of(name: str) -> tuple[Settings, ...]:
+    """Blocks of a prior by its name.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    if name not in PRIORS:
+        raise InputError(f"unknown model {name!r}: the priors are {', '.join(PRIORS)}")
+    return PRIORS[name]
+
+
+def features_in(name: str) -> int:
+    """Features of an image under a prior, the constant one included."""
+    return 1 + sum(block.keep for block in blocks_of(name))
+
+
+def working_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape at which images of ``shape`` are looked at: their own, or with a shorter side of ``LARGEST``.
+
+    Raises:
+      InputError: images smaller than ``SMALLEST``.
+    """
+    channels, height, width = shape
+    if min(height, width) < SMALLEST:
+        raise InputError(
+            f"images of {height} x {width} pixels are too small for a prior: {SMALLEST} x {SMALLEST} at least; "
+            "use --size, or the model convnet"
+        )
+    if min(height, width) <= LARGEST:
+        return shape
+    scale = LARGEST / min(height, width)
+    return channels, round(height * scale), round(width * scale)
+
+
+def reduced(images: Tensor) -> Tensor:
+    """Images at their working size, each computed from its own pixels alone."""
+    _, *size = working_shape(tuple(images.shape[1:]))  # type: ignore[arg-type]
+    if list(images.shape[2:]) == size:
+        return images
+    smaller = F.interpolate(images.float(), size=tuple(size), mode="bilinear", antialias=True)
+    return smaller.clamp(0, 255).round().to(torch.uint8)
+
+
+def in_parts(block: Block, images: Tensor, size: int = 8) -> Tensor:
+    """A block's features of many images, a few at a time: what is in between fits the processor's cache."""
+    return torch.cat([block(part) for part in images.split(size)])
+
+
+def _fit(block: Settings, images: Tensor, shape: tuple[int, int, int], generator: torch.Generator) -> Block:
+    # Pictures of 48 pixels and more are looked at every second pixel: as many places as a small picture has.
+    stride = 2 if min(shape[1:]) >= 48 and not block.coarse else 1
+    if block.first:
+        return TwoLayer.fit(
+            images,
+            first=block.first,
+            second=block.filters,
+            channels=block.channels,
+            phases=block.phases,
+            soft=block.soft,
+            stride=stride,
+            generator=generator,
+        )
+    return OneLayer.fit(
+        images, filters=block.filters, coarse=block.coarse, soft=block.soft, stride=stride, generator=generator
+    )

@@ -1,0 +1,290 @@
+"""Features of images, computed once and kept.
+
+Kept by content: a row belongs to the digest of one image under one prior (its blocks, seed, shape and number format),
+so other images or settings never meet it, and a data set that shares images with an earlier one (a part of it, or one
+with examples removed) finds them there.  Rows lie in segments of up to 1,000 images, written whole or not at all and
+checked by digest when they are opened; a damaged one is put away and computed again.  An interrupted computation goes
+on after its last segment.
+
+The folder holds features of whatever was learnt from, so it is as private as the images themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trilemma.data.cache import cache_folder
+from trilemma.errors import InputError
+from trilemma.models.prior.family import Prior, Settings, blocks_of, working_shape
+from trilemma.models.prior.patches import compute_type
+
+FORMAT = 1
+_SEGMENT = 1000
+_PART = 8  # images at once in one thread: always as many, so that a row is the same wherever it is computed
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, of how many)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Rows of features on disk.
+
+    Attributes:
+      segments: read-only memory maps, float16 (n, d).
+      where: int64 (N, 2): segment and row of each image.
+      size: d.
+    """
+
+    segments: tuple[NDArray[np.float16], ...]
+    where: NDArray[np.int64]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
+        """float32 (n, d) of the images at ``rows``."""
+        found = np.empty((len(rows), self.size), np.float32)
+        places = self.where[np.asarray(rows)]
+        for segment in np.unique(places[:, 0]):
+            here = np.nonzero(places[:, 0] == segment)[0]
+            found[here] = self.segments[segment][places[here, 1]]
+        return torch.from_numpy(found)
+
+
+def features_of(
+    name: str,
+    splits: Sequence[NDArray[np.uint8]],
+    seed: int,
+    *,
+    folder: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> list[Features]:
+    """Features of images under the prior ``name``: from the cache as far as they are there.
+
+    Args:
+      name: of ``trilemma.models.prior.PRIORS``.
+      splits: arrays uint8 (N, C, H, W) of images of one shape.
+      seed: of the dictionary.
+      folder: of the cache; the user's own if None.
+      progress: told what is being done.
+
+    Raises:
+      InputError: an unknown prior, images too small, no room to write, or not enough memory.
+    """
+    return compute(blocks_of(name), splits, seed, folder=folder, progress=progress)
+
+
+def compute(
+    blocks: tuple[Settings, ...],
+    splits: Sequence[NDArray[np.uint8]],
+    seed: int,
+    *,
+    folder: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> list[Features]:
+    """As :func:`features_of`, for blocks put together by hand."""
+    shape: tuple[int, int, int] = splits[0].shape[1:]
+    working_shape(shape)
+    store = (folder or cache_folder() / "features") / _key(blocks, shape, seed)
+    images = [image for split in splits for image in split]
+    names = [_digest(image) for image in images]
+    held = _open(store)
+    if _missing(names, held):
+        _make(store)
+        with _alone(store, progress):
+            missing = _missing(names, _open(store))
+            if missing:
+                _compute(blocks, images, names, missing, seed, store, progress)
+        held = _open(store)
+    segments = tuple(segment for _, segment in held)
+    places = {name: (s, r) for s, (rows, _) in enumerate(held) for r, name in enumerate(rows)}
+    where = np.array([places[name] for name in names], np.int64).reshape(-1, 2)
+    size = 1 + sum(block.keep for block in blocks)
+    starts = np.cumsum([len(split) for split in splits])[:-1]
+    return [Features(segments, part, size) for part in np.split(where, starts)]
+
+
+def _compute(
+    blocks: tuple[Settings, ...],
+    images: list[NDArray[np.uint8]],
+    names: list[bytes],
+    missing: list[int],
+    seed: int,
+    store: Path,
+    progress: Progress,
+) -> None:
+    shape: tuple[int, int, int] = images[0].shape  # type: ignore[assignment]
+    _check_room(store, blocks, len(missing))
+    prior = Prior.of(blocks, shape, seed, lambda what: progress(what, 0, 0))
+    threads = torch.get_num_threads()
+    done = 0
+    with _one_thread_each(threads) as pool:
+        for start in range(0, len(missing), _SEGMENT):
+            rows = missing[start : start + _SEGMENT]
+            parts = [rows[i : i + _PART] for i in range(0, len(rows), _PART)]
+            found = []
+            for part in pool.map(lambda part: _features(prior, np.stack([images[row] for row in part])), parts):
+                found.append(part)
+                done += len(part)
+                progress("computing features", done, len(missing))
+            _save(store, [names[row] for row in rows], np.concatenate(found))
+
+
+def _features(prior: Prior, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """float16 (n, d); computed with ``_PART`` images whatever n is."""
+    padded = np.zeros((_PART, *images.shape[1:]), np.uint8)
+    padded[: len(images)] = images
+    with torch.inference_mode():
+        return prior(torch.from_numpy(padded))[: len(images)].half().numpy()
+
+
+@contextmanager
+def _one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """As many workers as there are threads, each computing with one: small matrices do not repay sharing."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- the folder -----------------------------------------------------------------------------------------------------
+
+
+def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> str:
+    said = json.dumps([asdict(block) for block in blocks], sort_keys=True)
+    text = f"trilemma features {FORMAT}, torch {torch.__version__}, {compute_type()}, {shape}, {seed}, {said}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest(image: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
+def _missing(names: list[bytes], held: list[tuple[list[bytes], NDArray[np.float16]]]) -> list[int]:
+    """The first row of each image that no segment holds."""
+    known = {name for rows, _ in held for name in rows}
+    missing = []
+    for row, name in enumerate(names):
+        if name not in known:
+            known.add(name)
+            missing.append(row)
+    return missing
+
+
+def _open(store: Path) -> list[tuple[list[bytes], NDArray[np.float16]]]:
+    """Whole segments: digests of their images, and rows."""
+    held = []
+    for index in sorted(store.glob("*.json")):
+        values = index.with_suffix(".npy")
+        try:
+            said = json.loads(index.read_text("utf-8"))
+            with values.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != said["sha256"]:
+                    raise ValueError("damaged")
+            rows = np.load(values, mmap_mode="r", allow_pickle=False)
+            names = [bytes.fromhex(name) for name in said["images"]]
+            if rows.dtype != np.float16 or len(rows) != len(names):
+                raise ValueError("not ours")
+        except (OSError, ValueError, KeyError, TypeError):
+            index.unlink(missing_ok=True)
+            values.unlink(missing_ok=True)
+            continue
+        held.append((names, rows))
+    return held
+
+
+def _save(store: Path, names: list[bytes], rows: NDArray[np.float16]) -> None:
+    """The rows first and then, in one step, the index that makes them count."""
+    name = hashlib.sha256(b"".join(names)).hexdigest()[:32]
+    values, index = store / f"{name}.npy", store / f"{name}.json"
+    part = index.with_suffix(".part")
+    try:
+        with values.open("wb") as file:
+            np.save(file, rows)
+            file.flush()
+            os.fsync(file.fileno())
+        with values.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        part.write_text(json.dumps({"sha256": digest, "images": [name.hex() for name in names]}), "utf-8")
+        os.replace(part, index)
+    except OSError as error:
+        for path in (values, part):
+            path.unlink(missing_ok=True)
+        raise InputError(
+            f"cannot keep features in {store}: {error.strerror or error}; make room or set TRILEMMA_CACHE, and start "
+            "again to go on"
+        ) from error
+
+
+def _make(store: Path) -> None:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot keep features in {store}: {error.strerror or error}; set TRILEMMA_CACHE") from error
+
+
+def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
+    """Refuse now what would fail in ten minutes."""
+    size = 1 + sum(block.keep for block in blocks)
+    disk, free = 2 * size * images, shutil.disk_usage(store).free
+    if disk > free:
+        raise InputError(
+            f"features of {images} images take {disk / 2**30:.1f} GiB, and {store} has {free / 2**30:.1f} GiB left: "
+            "make room or set TRILEMMA_CACHE to another folder"
+        )
+    memory, available = memory_needed(blocks), _available_memory()
+    if available is not None and memory > available:
+        raise InputError(
+            f"fitting this prior takes {memory / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free: "
+            "use prior-s, or a machine with more"
+        )
+
+
+def memory_needed(blocks: tuple[Settings, ...]) -> int:
+    """Bytes, about: the largest block's features of synthetic images and their copies, twice, and the products."""
+    widest = max(8 * block.filters for block in blocks)
+    kept = sum(8 * block.filters * block.keep for block in blocks)
+    return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29
+
+
+def _available_memory() -> int | None:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+@contextmanager
+def _alone(store: Path, progress: Progress) -> Iterator[None]:
+    """One process computes, others that need the same wait for it.  The lock goes with its process."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover (not on Windows, where two would do the same work)
+        yield
+        return
+    with open(store / ".lock", "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            progress("waiting for another process that computes these features", 0, 0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

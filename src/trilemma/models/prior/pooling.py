@@ -1,0 +1,63 @@
+"""Means over parts of a map, as matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def halves(places: Sequence[float] | Tensor, *, soft: bool) -> Tensor:
+    """How much each place belongs to the first and to the second half.
+
+    Args:
+      places: n coordinates in (0, 1), as a share of the map.
+      soft: the halves overlap in the middle third and fade linearly there; else a place in the very middle is shared
+        and every other one belongs to one half.
+
+    Returns:
+      float32 (2, n), each column adding up to 1.
+    """
+    x = torch.as_tensor(places, dtype=torch.float32)
+    if soft:
+        first = (3 * (2 / 3 - x)).clamp(0, 1)
+    else:
+        middle = (x - 0.5).abs() < 1e-6
+        first = torch.where(middle, torch.full_like(x, 0.5), (x < 0.5).float())
+    return torch.stack([first, 1 - first])
+
+
+def centres(count: int) -> Tensor:
+    """The coordinates of ``count`` equal cells."""
+    return (torch.arange(count) + 0.5) / count
+
+
+def quarters(down: Tensor, right: Tensor, *, soft: bool) -> Tensor:
+    """Weights (4, n) of places at coordinates ``down`` and ``right`` (n,): means over the four quarters once each row
+    is divided by its sum."""
+    y, x = halves(down, soft=soft), halves(right, soft=soft)
+    return (y[:, None] * x[None]).flatten(0, 1)
+
+
+def as_means(weights: Tensor) -> Tensor:
+    """Each row divided by its sum."""
+    return weights / weights.sum(1, keepdim=True)
+
+
+def cells(height: int, width: int, *, size: int, start: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """Means over size x size cells of a map, the first one at ``start``; what does not fill a cell is left out.
+
+    Returns:
+      float32 (cells, height * width), and (rows, columns) of cells.
+    """
+    rows, columns = (height - start[0]) // size, (width - start[1]) // size
+
+    def along(count: int, length: int, first: int) -> Tensor:
+        weights = torch.zeros(count, length)
+        for cell in range(count):
+            weights[cell, first + size * cell : first + size * (cell + 1)] = 1 / size
+        return weights
+
+    y, x = along(rows, height, start[0]), along(columns, width, start[1])
+    return torch.einsum("ai,bj->abij", y, x).reshape(rows * columns, height * width), (rows, columns)

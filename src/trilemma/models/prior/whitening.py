@@ -1,0 +1,58 @@
+"""Public whitening and the invariance metric: which directions of a block's features matter, as synthetic images say.
+
+Features are projected to their leading principal components over synthetic images, each scaled to the same size, and
+then shrunk along the directions in which a synthetic image and its altered copy differ.  Rows are scaled to length
+one, which also bounds every example's gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trilemma.models.prior.patches import compute_type
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """Attributes:
+    mean: float32 (d,).
+    matrix: float32 (d, k).
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    @classmethod
+    def fit(cls, plain: Tensor, altered: Tensor, *, keep: int, floor: float, invariance: float) -> Whitening:
+        """From features float32 (n, d) of synthetic images and of their altered copies.
+
+        Args:
+          keep: k, components kept; at most n.
+          floor: lambda, added to each component's variance in units of the mean variance over 4,096 directions.
+          invariance: kappa; 0 ignores the altered copies.
+        """
+        examples = len(plain)
+        keep = min(keep, examples - 1, plain.shape[1])
+        mean = plain.mean(0)
+        centred = plain - mean
+        # Of the n x n products, which are fewer than d x d.
+        values, vectors = torch.linalg.eigh(centred @ centred.T / examples)
+        values = values.flip(0)[:keep].clamp_min(1e-9)
+        total = centred.square().sum(1).mean()
+        components = centred.T @ (vectors.flip(1)[:, :keep] / (examples * values).sqrt())
+        matrix = components * (values + floor * total / 4096).rsqrt()
+        if invariance:
+            difference = (altered - plain) @ matrix
+            values, vectors = torch.linalg.eigh(difference.T @ difference / (2 * examples))
+            matrix = matrix @ (vectors @ ((1 + invariance * values).rsqrt()[:, None] * vectors.T))
+        return cls(mean, matrix)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """float32 (n, d) -> (n, k), each row of length one."""
+        kind = compute_type()
+        rows = ((features - self.mean).to(kind) @ self.matrix.to(kind)).float()
+        unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return unit

@@ -1,0 +1,105 @@
+"""What a network is given for an example: views of its image, or fixed features of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trilemma.data.dataset import Dataset
+from trilemma.data.views import draw_views, normalize
+from trilemma.models.prior import Features, features_of
+from trilemma.training.recipe import Recipe
+
+Part = Literal["train", "test"]
+Progress = Callable[[str, int, int], None]
+
+
+class Inputs(Protocol):
+    """What is fed to a network."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one view."""
+
+    @property
+    def batch(self) -> int:
+        """Views that are best computed at once."""
+
+    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """float32 (n, K, *shape): K views of each of the training examples ``rows``, on the device."""
+
+    def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        """float32 (n, *shape): examples of a split as they are, on the device."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInputs:
+    """Images, moved and mirrored at random under AM.  The training images stay on the device."""
+
+    recipe: Recipe
+    data: Dataset
+    device: torch.device
+    images: Tensor
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Dataset, device: torch.device) -> ImageInputs:
+        return cls(recipe, data, device, torch.tensor(data.train.images, device=device))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.image_shape
+
+    @property
+    def batch(self) -> int:
+        """About 512 pictures of 32 x 32 pixels on a GPU and 128 on a CPU, where more saves no time."""
+        pixels = self.data.image_shape[1] * self.data.image_shape[2]
+        return (512 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
+
+    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        recipe, data = self.recipe, self.data
+        views = draw_views(
+            self.images[rows.to(self.device)],
+            views=recipe.views if recipe.has("am") else 0,
+            shift=data.shift if recipe.shift is None else recipe.shift,
+            flips=data.flips if recipe.flips is None else recipe.flips,
+            generator=generator,
+        )
+        return normalize(views, data.mean, data.deviation)
+
+    def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        split = self.data.train if part == "train" else self.data.test
+        images = torch.tensor(split.images[rows], device=self.device)
+        return normalize(images, self.data.mean, self.data.deviation)
+
+
+@dataclass(frozen=True, eq=False)
+class PriorInputs:
+    """Fixed features of images, computed once and read from disk.  Under AM an example's views are crops of its
+    feature map; nothing about them is random."""
+
+    train: Features
+    test: Features
+    device: torch.device
+    batch: int = 2048
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
+        splits = [data.train.images, data.test.images]
+        train, test = features_of(recipe.model, splits, recipe.prior_seed, progress=progress)
+        return cls(train, test, device)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.train.size,)
+
+    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        return self.train.take(rows).to(self.device)[:, None]
+
+    def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        return (self.train if part == "train" else self.test).take(rows).to(self.device)

@@ -1,0 +1,215 @@
+"""Fixed features: nothing private gets in, and what is kept on disk is what was computed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from trilemma.errors import InputError
+from trilemma.models.prior import family, features
+from trilemma.models.prior.family import Prior, Settings
+
+SMALL = (
+    Settings("patches", 8, soft=True, keep=20, weight=1.0),
+    Settings("two layers", 12, first=6, channels=10, phases=((0, 0), (1, 2)), soft=True, keep=15, weight=0.7),
+    Settings("coarse patches", 8, coarse=True, keep=10, weight=0.5),
+)
+SHAPE = (3, 20, 18)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Few synthetic images, so that fitting takes a second."""
+    monkeypatch.setattr(family, "_DICTIONARY_IMAGES", 300)
+    monkeypatch.setattr(family, "_WHITENING_IMAGES", 60)
+    monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
+    monkeypatch.setattr(features, "_SEGMENT", 16)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def images(count, seed=0, shape=SHAPE):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def compute(splits, folder, seed=0, blocks=SMALL, progress=lambda *_: None):
+    return features.compute(blocks, splits, seed, folder=folder, progress=progress)
+
+
+def all_rows(found):
+    return found.take(np.arange(len(found)))
+
+
+def test_features_of_an_image_do_not_depend_on_the_other_images(tmp_path):
+    """Guards: filters, whitening or scaling fitted to the private images.  Bit for bit, wherever an image stands."""
+    one, other = images(21, 1), images(21, 2)
+    other[4], other[17] = one[0], one[20]
+    (first,) = compute([one], tmp_path / "a")
+    (second,) = compute([other], tmp_path / "b")
+    assert torch.equal(all_rows(first)[[0, 20]], all_rows(second)[[4, 17]])
+    (alone,) = compute([one[:1]], tmp_path / "c")
+    assert torch.equal(all_rows(alone)[0], all_rows(first)[0])
+
+
+def test_the_seed_and_the_settings_are_all_that_matters(tmp_path):
+    one = images(9)
+    rows = [all_rows(compute([one], tmp_path / name, seed)[0]) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    assert torch.equal(rows[0], rows[1])
+    assert not torch.allclose(rows[0], rows[2])
+
+
+def test_rows_have_length_one_and_a_constant():
+    prior = Prior.of(SMALL, SHAPE, 0)
+    rows = prior(torch.from_numpy(images(7)))
+    assert rows.shape == (7, 46)
+    assert rows[:, -1].unique().tolist() == pytest.approx([0.3])
+    assert rows[:, :-1].norm(dim=1).numpy() == pytest.approx(np.ones(7), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 18), (1, 16, 16), (3, 16, 34), (1, 70, 64)])
+def test_an_image_and_its_mirror_image_have_the_same_features(shape):
+    """Guards: mirrored filters paired wrongly, pooling that is not symmetric."""
+    prior = Prior.of(SMALL[::2], shape, 0)
+    pictures = torch.from_numpy(images(5, shape=shape))
+    rows, mirrored = prior(pictures), prior(pictures.flip(3))
+    other = prior(torch.from_numpy(images(5, seed=9, shape=shape)))
+    assert (rows - mirrored).norm() < 0.05 * (rows - other).norm()
+
+
+def test_two_layers_see_the_mirror_image_alike_where_the_grid_of_cells_is_symmetric():
+    (block,) = (replace(block, phases=((0, 0),)) for block in SMALL[1:2])
+    prior = Prior.of((block,), (3, 20, 20), 0)  # maps of 15 places, 5 cells
+    pictures = torch.from_numpy(images(5, shape=(3, 20, 20)))
+    rows, mirrored = prior(pictures), prior(pictures.flip(3))
+    assert (rows - mirrored).norm() < 0.05 * (rows - rows.roll(1, 0)).norm()
+
+
+def test_a_flat_image_is_no_trouble():
+    rows = Prior.of(SMALL, SHAPE, 0)(torch.full((2, *SHAPE), 200, dtype=torch.uint8))
+    assert torch.isfinite(rows).all()
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def store(folder):
+    (found,) = folder.iterdir()
+    return found
+
+
+class Counting:
+    """Counts images that were computed."""
+
+    def __init__(self):
+        self.images = 0
+
+    def __call__(self, what, done, total):
+        if what == "computing features":
+            self.images = max(self.images, total)
+
+
+def test_what_is_there_is_not_computed_again(tmp_path):
+    one = images(40)
+    compute([one[:30]], tmp_path)
+    counted = Counting()
+    train, test = compute([one[::-1], one[5:9]], tmp_path, progress=counted)
+    assert counted.images == 10
+    assert torch.equal(all_rows(train).flip(0)[5:9], all_rows(test))
+    counted = Counting()
+    compute([one], tmp_path, progress=counted)
+    assert counted.images == 0
+
+
+def test_images_that_occur_twice_are_computed_once(tmp_path):
+    one = images(6)
+    counted = Counting()
+    (found,) = compute([np.concatenate([one, one])], tmp_path, progress=counted)
+    assert counted.images == 6
+    assert torch.equal(all_rows(found)[:6], all_rows(found)[6:])
+
+
+def test_other_images_settings_or_seeds_never_meet(tmp_path):
+    """Guards: a cache keyed by name."""
+    one = images(9)
+    (found,) = compute([one], tmp_path)
+    changed = one.copy()
+    changed[3, 0, 0, 0] ^= 1
+    counted = Counting()
+    compute([changed], tmp_path, progress=counted)
+    assert counted.images == 1
+    for change in ({"seed": 1}, {"blocks": SMALL[:1]}):
+        counted = Counting()
+        compute([one], tmp_path, progress=counted, **change)
+        assert counted.images == 9
+
+
+def test_a_damaged_segment_is_computed_again(tmp_path):
+    one = images(40)
+    (before,) = compute([one], tmp_path)
+    rows = all_rows(before).clone()
+    values = sorted(store(tmp_path).glob("*.npy"))
+    assert len(values) == 3
+    del before
+    values[0].write_bytes(values[0].read_bytes()[:-50])
+    content = bytearray(values[1].read_bytes())
+    content[-1] ^= 1
+    values[1].write_bytes(content)
+    counted = Counting()
+    (after,) = compute([one], tmp_path, progress=counted)
+    assert counted.images in (24, 32)  # two segments of 16, or one of them and the last one of 8
+    assert torch.equal(all_rows(after), rows)
+    next(store(tmp_path).glob("*.json")).write_text("{")
+    (after,) = compute([one], tmp_path)
+    assert torch.equal(all_rows(after), rows)
+
+
+def test_an_interrupted_computation_goes_on(tmp_path):
+    one = images(40)
+
+    def stop(what, done, total):
+        if what == "computing features" and done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute([one], tmp_path, progress=stop)
+    counted = Counting()
+    (found,) = compute([one], tmp_path, progress=counted)
+    assert counted.images == 24
+    (whole,) = compute([one], tmp_path / "again")
+    assert torch.equal(all_rows(found), all_rows(whole))
+
+
+def test_the_index_holds_no_pixels(tmp_path):
+    compute([images(3)], tmp_path)
+    (index,) = store(tmp_path).glob("*.json")
+    assert set(json.loads(index.read_text())) == {"sha256", "images"}
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_small_images_are_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="16 x 16 at least"):
+        compute([images(2, shape=(3, 15, 40))], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_prior():
+    with pytest.raises(InputError, match="the priors are prior-s"):
+        features.features_of("prior-x", [images(2)], 0)
+
+
+def test_no_memory_says_how_much_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_available_memory", lambda: 2**28)
+    with pytest.raises(InputError, match=r"takes 0\.\d GiB of memory, and 0.2 GiB are free"):
+        compute([images(2)], tmp_path)
+
+
+def test_no_room_says_how_much_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(InputError, match="make room"):
+        compute([images(2)], tmp_path)
