@@ -6,6 +6,8 @@ from typing import Any
 
 from trilemma.trial.train import Run
 
+_SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
+
 
 def interval(value: float, ends: list[float] | None, digits: int = 3) -> str:
     if ends is None:
@@ -38,11 +40,13 @@ def describe_run(run: Run) -> str:
     if privacy:
         lines.append(
             f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
-            f"              ({privacy['updates']} updates, Poisson sampling, noise multiplier "
+            f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
         )
     else:
         lines.append("privacy       none: trained without a budget")
+    if run.recipe.provenance:
+        lines.append(f"settings      {run.recipe.provenance}")
     lines.append(f"accuracy      {interval(result['accuracy'], result['accuracy_interval'])} (test)")
     fairness = result["fairness"]
     if fairness:

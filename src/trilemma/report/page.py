@@ -244,6 +244,7 @@ def render(
         missing=_unfinished(missing, study),
         failures=_unfinished(failures, study),
         recipes=_recipes(study),
+        provenances=_provenances(study),
         environment=[(clean(key), clean("–" if value is None else value)) for key, value in environment.items()],
         commands=[clean(command) for command in commands],
         version=clean(study.get("version", "")),
@@ -418,6 +419,12 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
         for text, trials in found.items()
     ]
+
+
+def _provenances(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(how settings were chosen, of how many trials), where a recipe says so."""
+    said = [clean(str(trial.get("recipe", {}).get("provenance", ""))) for trial in study.get("trials", {}).values()]
+    return [(text, counted(said.count(text), "trial", "trials")) for text in dict.fromkeys(said) if text]
 
 
 def clean_lines(text: str) -> str:

@@ -6,30 +6,46 @@ the grids of cells are symmetric).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trilemma.models.prior.local import CELL, THRESHOLD, LocalMaps, by_size
 from trilemma.models.prior.patches import PatchFilters, compute_type, two_sided
-from trilemma.models.prior.pooling import as_means, cells, centres, quarters
+from trilemma.models.prior.pooling import Shift, as_means, centres, quarters
 
-_THRESHOLD = 0.25  # of the first layer, where responses have a deviation near 1
-_CELL = 3  # pixels of the first layer's map that the second layer sees as one
+
+@dataclass(eq=False)
+class Seen:
+    """A batch of images, and what several blocks look at.
+
+    Attributes:
+      images: (n, C, H, W), values 0 to 255.
+    """
+
+    images: Tensor
+    _maps: dict[int, Tensor] = field(default_factory=dict)
+
+    def maps(self, local: LocalMaps) -> Tensor:
+        """Descriptors of the images, computed once."""
+        if id(local) not in self._maps:
+            self._maps[id(local)] = local(self.images)
+        return self._maps[id(local)]
 
 
 class Block(Protocol):
-    """Images (n, C, H, W) with values 0 to 255 -> features float32 (n, d)."""
+    """Images -> features float32 (n, V, d), one row for each of V shifts of the windows that are averaged over."""
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
 class OneLayer:
-    """Responses to patches, averaged over the four quarters of the map: 16 features a filter (two signs, two mirror
-    images that become one, four quarters: 8 F in all).
+    """Responses to patches, averaged over the four quarters of the map: 2 signs and 4 quarters, 8 features a filter.
 
     Attributes:
       filters: of the patches.
@@ -49,120 +65,102 @@ class OneLayer:
         seen = halved(images) if coarse else images
         return cls(PatchFilters.fit(seen, filters, stride=stride, generator=generator), coarse, soft)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        seen = halved(images) if self.coarse else images
-        rows, columns = self.filters.map_size(*seen.shape[-2:])
-        down = centres(rows).repeat_interleave(columns)
-        right = centres(columns).repeat(rows)
-        means = as_means(quarters(down, right, soft=self.soft))
-        pooled = two_sided(self.filters.responses(seen, threshold=_THRESHOLD), _THRESHOLD, means)
-        # (n, up and down, left and right, sign, mirror image of the filter, filter)
-        parts = pooled.view(len(images), 2, 2, 2, 2, self.filters.count)
-        return ((parts[:, :, :, :, 0] + parts[:, :, :, :, 1].flip(2)) / 2).flatten(1)
+    def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
+        images = halved(seen.images) if self.coarse else seen.images
+        rows, columns = self.filters.map_size(*images.shape[-2:])
+        down, right = centres(rows).repeat_interleave(columns), centres(columns).repeat(rows)
+        responses = self.filters.responses(images, threshold=THRESHOLD)
+        both = torch.zeros(())
+        # What a filter sees in the mirrored image is what its own mirror image sees in the image.
+        for part, across in zip(responses.chunk(2, dim=2), (right, 1 - right), strict=True):
+            weights = [quarters(down, across, soft=self.soft, shift=shift) for shift in shifts]
+            both = both + two_sided(part, THRESHOLD, as_means(torch.cat(weights))) / 2
+        return both.view(len(images), len(shifts), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class SecondOrder:
+    """How descriptors go together: the mean of x x' over each quarter (second-order pooling, Carreira et al. 2012), of
+    which the square root is taken with its sign.  c (c + 1) / 2 features a quarter for c channels.
+
+    Attributes:
+      local: descriptors.
+    """
+
+    local: LocalMaps
+
+    def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
+        x = by_size(seen.maps(self.local))
+        down, right = _cell_places(self.local, seen.images)
+        first, second = torch.triu_indices(x.shape[2], x.shape[2])
+        both = torch.zeros(())
+        for mirrored in (False, True):
+            across = 1 - right if mirrored else right
+            weights = as_means(torch.cat([quarters(down, across, soft=True, shift=shift) for shift in shifts]))
+            scaled = x[:, None] * weights.sqrt()[None, :, :, None]
+            products = scaled.mT @ scaled
+            if mirrored:
+                products = products * (self.local.signs[:, None] * self.local.signs)
+            both = both + products[..., first, second] / 2
+        return (both.sign() * both.abs().sqrt()).view(len(x), len(shifts), -1)
 
 
 @dataclass(frozen=True, eq=False)
 class TwoLayer:
-    """A second layer of filters on the first one's map: 2 signs and 4 quarters, 8 features a filter.
-
-    The first map is averaged over cells of 3 x 3 before the second layer sees 3 x 3 of them.  Doing so from several
-    starting points (``phases``) in place of one makes the features less sensitive to where the grid of cells happens
-    to lie (anti-aliasing).
+    """A second layer of filters on 3 x 3 neighbouring descriptors: 2 signs and 4 quarters, 8 features a filter.
 
     Attributes:
-      first: filters of the first layer.
-      channel_mean, channels: float32 (4 F1,) and (4 F1, c): principal components of the first map.
+      local: descriptors, c channels.
       matrix: float32 (9 c + 1, F2); the last row is an offset.
       threshold: of the second layer.
-      phases: where the grids of cells start.
       soft: the quarters overlap.
     """
 
-    first: PatchFilters
-    channel_mean: Tensor
-    channels: Tensor
+    local: LocalMaps
     matrix: Tensor
     threshold: float
-    phases: tuple[tuple[int, int], ...]
     soft: bool
 
     @classmethod
-    def fit(
-        cls,
-        images: Tensor,
-        *,
-        first: int,
-        second: int,
-        channels: int,
-        phases: tuple[tuple[int, int], ...],
-        soft: bool,
-        stride: int,
-        generator: torch.Generator,
-    ) -> TwoLayer:
+    def fit(cls, local: LocalMaps, images: Tensor, *, filters: int, soft: bool, generator: torch.Generator) -> TwoLayer:
         """From synthetic images."""
-        filters = PatchFilters.fit(images, first, stride=stride, generator=generator)
-        grid, (rows, columns) = cells(*filters.map_size(*images.shape[-2:]), size=_CELL, start=(0, 0))
-        parts = [
-            two_sided(filters.responses(part, threshold=_THRESHOLD), _THRESHOLD, grid)
-            for part in images[:3000].split(50)
-        ]
-        plain = torch.cat(parts).view(-1, rows, columns, 4 * first)
-        maps = torch.cat([plain, _mirrored_map(plain, first)])
-        flat = maps.flatten(0, 2)
-        mean = flat.mean(0)
-        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat) - mean[:, None] * mean)
-        values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
-        projection = vectors * (values + 0.003 * values.mean()).rsqrt()
-        patches = _neighbourhoods(((flat - mean) @ projection).view(-1, rows, columns, channels))
-        patches = _by_size(patches.flatten(0, 1))
+        rows, columns = local.sizes(*images.shape[-2:])[0]
+        plain = torch.cat([local(part)[:, : rows * columns] for part in images[:3000].split(50)])
+        maps = plain.view(len(plain), rows, columns, -1)
+        both = torch.cat([maps, maps.flip(2) * local.signs])
+        patches = by_size(_neighbourhoods(both).flatten(0, 1))
         center = patches.mean(0)
         covariance = patches.T @ patches / len(patches) - center[:, None] * center
         values, vectors = torch.linalg.eigh(covariance)
         whiten = vectors @ ((values + 0.1 * values.mean()).rsqrt()[:, None] * vectors.T)
-        chosen = patches[torch.randperm(len(patches), generator=generator)[:second]]
+        chosen = patches[torch.randperm(len(patches), generator=generator)[:filters]]
         words = (chosen - center) @ whiten
         matrix = whiten @ (words / words.norm(dim=1, keepdim=True)).T
         matrix = torch.cat([matrix, -(center @ matrix)[None]])
         deviation = float((chosen[:500] @ matrix[:-1] + matrix[-1]).std())
-        return cls(filters, mean, projection, matrix, 0.5 * deviation, phases, soft)
+        return cls(local, matrix, 0.5 * deviation, soft)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        height, width = self.first.map_size(*images.shape[-2:])
-        grids = [cells(height, width, size=_CELL, start=start) for start in self.phases]
-        sizes = [size for _, size in grids]
-        pooled = two_sided(
-            self.first.responses(images, threshold=_THRESHOLD), _THRESHOLD, torch.cat([grid for grid, _ in grids])
-        )
+    def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
+        maps = seen.maps(self.local)
+        sizes = self.local.sizes(*seen.images.shape[-2:])
+        kind = compute_type()
+        matrix = self.matrix.clone()
+        matrix[-1] -= self.threshold
+        down, right = _neighbourhood_places(self.local, seen.images)
         total = torch.zeros(())
         for mirrored in (False, True):
             patches = []
-            for part, size in zip(pooled.split([rows * columns for rows, columns in sizes], dim=1), sizes, strict=True):
-                maps = part.reshape(len(images), *size, 4 * self.first.count)
-                if mirrored:
-                    maps = _mirrored_map(maps, self.first.count)
-                patches.append(_neighbourhoods((maps - self.channel_mean) @ self.channels))
-            seen = _by_size(torch.cat(patches, dim=1))
-            kind = compute_type()
-            inputs = torch.ones(*seen.shape[:2], seen.shape[2] + 1, dtype=kind)
-            inputs[..., :-1] = seen
-            matrix = self.matrix.clone()
-            matrix[-1] -= self.threshold
-            means = self._means(height, width, sizes, mirrored=mirrored)
-            total = total + two_sided(inputs @ matrix.to(kind), self.threshold, means) / 2
-        return total.flatten(1)
-
-    def _means(self, height: int, width: int, sizes: list[tuple[int, int]], *, mirrored: bool) -> Tensor:
-        """Means over the quarters of the places where the second layer looked, on the fine grid of the first map."""
-        fine = height - 3 * _CELL + 1, width - 3 * _CELL + 1
-        down, right = [], []
-        for (top, left), (rows, columns) in zip(self.phases, sizes, strict=True):
-            y = top + _CELL * torch.arange(rows - 2)
-            x = left + _CELL * torch.arange(columns - 2)
-            if mirrored:
-                x = (fine[1] - 1 - x).flip(0)
-            down.append(((y + 0.5) / fine[0]).repeat_interleave(len(x)))
-            right.append(((x + 0.5) / fine[1]).repeat(len(y)))
-        return as_means(quarters(torch.cat(down), torch.cat(right), soft=self.soft))
+            for part, size in zip(maps.split([rows * columns for rows, columns in sizes], dim=1), sizes, strict=True):
+                grid = part.reshape(len(part), *size, -1)
+                # The mirrored image's neighbourhoods, in the order of the places they have in the image.
+                patches.append(_neighbourhoods(grid.flip(2) * self.local.signs if mirrored else grid, mirrored))
+            found = by_size(torch.cat(patches, dim=1))
+            inputs = torch.ones(*found.shape[:2], found.shape[2] + 1, dtype=kind)
+            inputs[..., :-1] = found
+            across = 1 - right if mirrored else right
+            weights = [quarters(down, across, soft=self.soft, shift=shift) for shift in shifts]
+            total = total + two_sided(inputs @ matrix.to(kind), self.threshold, as_means(torch.cat(weights))) / 2
+        return total.view(len(maps), len(shifts), -1)
 
 
 def halved(images: Tensor) -> Tensor:
@@ -170,17 +168,32 @@ def halved(images: Tensor) -> Tensor:
     return F.avg_pool2d(images.float(), 2)
 
 
-def _mirrored_map(maps: Tensor, filters: int) -> Tensor:
-    """First-layer maps (n, rows, columns, 4 F) of the mirrored images: columns reversed, filters and mirror images
-    exchanged."""
-    n, rows, columns, _ = maps.shape
-    return maps.view(n, rows, columns, 2, 2, filters).flip(2, 4).reshape(maps.shape)
+def _cell_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each cell begins, as a share of the places where a cell can begin: down and right."""
+    return _places(local, images, reach=1)
 
 
-def _neighbourhoods(maps: Tensor) -> Tensor:
-    """(n, rows, columns, c) -> (n, (rows - 2) (columns - 2), 9 c): each place with its neighbours."""
-    return maps.unfold(1, 3, 1).unfold(2, 3, 1).flatten(3).flatten(1, 2)
+def _neighbourhood_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for neighbourhoods of 3 x 3 cells."""
+    return _places(local, images, reach=3)
 
 
-def _by_size(patches: Tensor) -> Tensor:
-    return patches * (patches.square().mean(-1, keepdim=True) + 0.1).rsqrt()
+def _places(local: LocalMaps, images: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    size = images.shape[-2:]
+    height, width = (length - reach * CELL + 1 for length in local.map_size(*size))
+    down, right = [], []
+    for (top, left), (rows, columns) in zip(local.phases, local.sizes(*size), strict=True):
+        y = (top + CELL * torch.arange(rows - reach + 1) + 0.5) / height
+        x = (left + CELL * torch.arange(columns - reach + 1) + 0.5) / width
+        down.append(y.repeat_interleave(len(x)))
+        right.append(x.repeat(len(y)))
+    return torch.cat(down), torch.cat(right)
+
+
+def _neighbourhoods(maps: Tensor, mirrored: bool = False) -> Tensor:
+    """(n, rows, columns, c) -> (n, (rows - 2) (columns - 2), 9 c): each place with its neighbours; of a mirrored map
+    in the order of the original's places."""
+    found = maps.unfold(1, 3, 1).unfold(2, 3, 1)
+    if mirrored:
+        found = found.flip(2)
+    return found.flatten(3).flatten(1, 2)

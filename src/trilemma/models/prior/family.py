@@ -7,15 +7,18 @@ learnt from them has to be learnt under the guarantee, and nothing else needs to
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.models.prior.blocks import Block, OneLayer, TwoLayer
+from trilemma.models.prior.blocks import Block, OneLayer, SecondOrder, Seen, TwoLayer
+from trilemma.models.prior.local import LocalMaps
+from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.synthetic import altered, synthetic_images
 from trilemma.models.prior.whitening import Whitening
 from trilemma.seeds import generator_for
@@ -31,7 +34,12 @@ _PHASES = ((0, 0), (1, 2), (2, 1))
 _CONSTANT = 0.3
 """A feature that is the same for every image: the linear head's bias, at a size that clipping can live with."""
 
+_UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
+
 Tell = Callable[[str], None]
+
+
+Kind = Literal["patches", "coarse patches", "two layers", "second order"]
 
 
 @dataclass(frozen=True)
@@ -39,40 +47,45 @@ class Settings:
     """One block of a prior.
 
     Attributes:
-      name: tells the random numbers of two blocks apart.
-      filters: of the last layer.
-      first: filters of the first of two layers; 0 for a single layer.
-      channels: principal components of the first of two layers.
-      coarse: look at the image at half its size.
-      phases: grids of cells between two layers.
-      soft: quarters overlap.
+      kind: "patches" (of the image, or of the "coarse" image of half its size), or on top of local descriptors "two
+        layers" or "second order".
+      filters: of the last layer; of no meaning for "second order".
+      first, channels, phases: of the local descriptors; blocks with the same ones share them.
+      soft: the quarters overlap.
       keep, floor, invariance: of the whitening.
       weight: of the block beside the others.
     """
 
-    name: str
-    filters: int
-    first: int = 0
+    kind: Kind
+    filters: int = 0
+    first: int = 256
     channels: int = 96
-    coarse: bool = False
-    phases: tuple[tuple[int, int], ...] = ((0, 0),)
+    phases: tuple[tuple[int, int], ...] = _PHASES
     soft: bool = False
     keep: int = 3000
     floor: float = 0.01
     invariance: float = 3.0
     weight: float = 1.0
 
+    @property
+    def width(self) -> int:
+        """Features before whitening."""
+        pairs = self.channels * (self.channels + 1) // 2
+        return 4 * pairs if self.kind == "second order" else 8 * self.filters
+
+
+_PATCHES = Settings("patches", 1536, keep=4000, floor=0.003, invariance=4.0)
+_COARSE = Settings("coarse patches", 1536, weight=0.6)
+_TWO_LAYERS = Settings("two layers", 1024, soft=True, floor=0.1, invariance=2.0)
+_SECOND_ORDER = Settings("second order", floor=0.1, invariance=2.0)
 
 PRIORS: dict[str, tuple[Settings, ...]] = {
     "prior-s": (
-        Settings("patches", 512, floor=0.003, invariance=4.0),
-        Settings("two layers", 1024, first=256, floor=0.1, invariance=2.0, weight=0.7),
+        replace(_PATCHES, filters=512, keep=3000),
+        replace(_TWO_LAYERS, phases=((0, 0),), soft=False, weight=0.7),
     ),
-    "prior-m": (
-        Settings("patches", 1536, keep=4000, floor=0.003, invariance=4.0),
-        Settings("two layers", 1024, first=256, phases=_PHASES, soft=True, floor=0.1, invariance=2.0),
-        Settings("coarse patches", 1536, coarse=True, weight=0.6),
-    ),
+    "prior-m": (_PATCHES, _TWO_LAYERS, _COARSE),
+    "prior-l": (_PATCHES, _TWO_LAYERS, _SECOND_ORDER, _COARSE),
 }
 """Blocks of each prior."""
 
@@ -115,9 +128,10 @@ class Prior:
         plain = images[:_WHITENING_IMAGES]
         changed = altered(plain, seed)
         fitted = []
+        maps: dict[tuple[Any, ...], LocalMaps] = {}
         for block in blocks:
-            tell(f"fitting {block.name} to synthetic images")
-            features = _fit(block, images, working, generator_for(seed, f"dictionary {block.name}"))
+            tell(f"fitting {block.kind} to synthetic images")
+            features = _fit(block, images, seed, maps)
             whitening = Whitening.fit(
                 in_parts(features, plain),
                 in_parts(features, changed),
@@ -129,14 +143,22 @@ class Prior:
         return cls(tuple(fitted), shape)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Images uint8 (n, C, H, W) -> features float32 (n, d): a row of length one and the constant."""
+    def __call__(self, images: Tensor, shifts: Sequence[Shift] = _UNMOVED) -> Tensor:
+        """Features of images and of views of them.
+
+        Args:
+          images: uint8 (n, C, H, W).
+          shifts: how far the windows of each view are moved, as shares of a map.
+
+        Returns:
+          float32 (n, V, d): rows of length one, and the constant.
+        """
         if tuple(images.shape[1:]) != self.shape:
             raise InputError(f"images of {tuple(images.shape[1:])} do not fit a prior for {self.shape}")
-        seen = reduced(images)
+        seen = Seen(reduced(images))
         total = sum(weight**2 for _, _, weight in self.blocks) ** 0.5
-        parts = [whitening(features(seen)) * (weight / total) for features, whitening, weight in self.blocks]
-        return torch.cat([*parts, torch.full((len(images), 1), _CONSTANT)], dim=1)
+        parts = [whitening(block(seen, shifts)) * (weight / total) for block, whitening, weight in self.blocks]
+        return torch.cat([*parts, torch.full((len(images), len(shifts), 1), _CONSTANT)], dim=2)
 
 
 def blocks_of(name: str) -> tuple[Settings, ...]:
@@ -183,24 +205,34 @@ def reduced(images: Tensor) -> Tensor:
 
 
 def in_parts(block: Block, images: Tensor, size: int = 8) -> Tensor:
-    """A block's features of many images, a few at a time: what is in between fits the processor's cache."""
-    return torch.cat([block(part) for part in images.split(size)])
+    """A block's features (n, d) of many images, a few at a time: what is in between fits the processor's cache."""
+    return torch.cat([block(Seen(part), _UNMOVED)[:, 0] for part in images.split(size)])
 
 
-def _fit(block: Settings, images: Tensor, shape: tuple[int, int, int], generator: torch.Generator) -> Block:
-    # Pictures of 48 pixels and more are looked at every second pixel: as many places as a small picture has.
-    stride = 2 if min(shape[1:]) >= 48 and not block.coarse else 1
-    if block.first:
-        return TwoLayer.fit(
+def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:
+    # Pictures of 48 pixels and more are looked at every second pixel: about as many places as a small picture has.
+    large = min(images.shape[-2:]) >= 48
+    generator = generator_for(seed, f"dictionary {block.kind}")
+    if block.kind in ("patches", "coarse patches"):
+        coarse = block.kind == "coarse patches"
+        return OneLayer.fit(
             images,
-            first=block.first,
-            second=block.filters,
-            channels=block.channels,
-            phases=block.phases,
+            filters=block.filters,
+            coarse=coarse,
             soft=block.soft,
-            stride=stride,
+            stride=2 if large and not coarse else 1,
             generator=generator,
         )
-    return OneLayer.fit(
-        images, filters=block.filters, coarse=block.coarse, soft=block.soft, stride=stride, generator=generator
-    )
+    key = block.first, block.channels, block.phases
+    if key not in maps:
+        maps[key] = LocalMaps.fit(
+            images,
+            filters=block.first,
+            channels=block.channels,
+            phases=block.phases,
+            stride=2 if large else 1,
+            generator=generator_for(seed, f"dictionary local {key}"),
+        )
+    if block.kind == "second order":
+        return SecondOrder(maps[key])
+    return TwoLayer.fit(maps[key], images, filters=block.filters, soft=block.soft, generator=generator)

@@ -128,7 +128,7 @@ def _compute(
     store: Path,
     progress: Progress,
 ) -> None:
-    shape: tuple[int, int, int] = images[0].shape  # type: ignore[assignment]
+    shape: tuple[int, int, int] = images[0].shape
     _check_room(store, blocks, len(missing))
     prior = Prior.of(blocks, shape, seed, lambda what: progress(what, 0, 0))
     threads = torch.get_num_threads()
@@ -150,7 +150,7 @@ def _features(prior: Prior, images: NDArray[np.uint8]) -> NDArray[np.float16]:
     padded = np.zeros((_PART, *images.shape[1:]), np.uint8)
     padded[: len(images)] = images
     with torch.inference_mode():
-        return prior(torch.from_numpy(padded))[: len(images)].half().numpy()
+        return prior(torch.from_numpy(padded))[: len(images), 0].half().numpy()
 
 
 @contextmanager
@@ -259,8 +259,8 @@ def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
 
 def memory_needed(blocks: tuple[Settings, ...]) -> int:
     """Bytes, about: the largest block's features of synthetic images and their copies, twice, and the products."""
-    widest = max(8 * block.filters for block in blocks)
-    kept = sum(8 * block.filters * block.keep for block in blocks)
+    widest = max(block.width for block in blocks)
+    kept = sum(block.width * block.keep for block in blocks)
     return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29
 
 

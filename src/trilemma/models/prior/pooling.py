@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+Shift = tuple[float, float]
+"""Down and to the right, as shares of a map."""
+
 
 def halves(places: Sequence[float] | Tensor, *, soft: bool) -> Tensor:
     """How much each place belongs to the first and to the second half.
@@ -33,11 +36,17 @@ def centres(count: int) -> Tensor:
     return (torch.arange(count) + 0.5) / count
 
 
-def quarters(down: Tensor, right: Tensor, *, soft: bool) -> Tensor:
-    """Weights (4, n) of places at coordinates ``down`` and ``right`` (n,): means over the four quarters once each row
-    is divided by its sum."""
-    y, x = halves(down, soft=soft), halves(right, soft=soft)
-    return (y[:, None] * x[None]).flatten(0, 1)
+def quarters(down: Tensor, right: Tensor, *, soft: bool, shift: Shift = (0.0, 0.0)) -> Tensor:
+    """Weights (4, n) of places at coordinates ``down`` and ``right`` (n,), for means over the four quarters.
+
+    Args:
+      soft: see :func:`halves`.
+      shift: how far the quarters are moved down and to the right, as shares of the map; places that are then outside
+        of them have no weight.
+    """
+    y, x = down - shift[0], right - shift[1]
+    inside = (y > 0) & (y < 1) & (x > 0) & (x < 1)
+    return (halves(y, soft=soft)[:, None] * halves(x, soft=soft)[None]).flatten(0, 1) * inside
 
 
 def as_means(weights: Tensor) -> Tensor:

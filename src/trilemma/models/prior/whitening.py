@@ -51,8 +51,8 @@ class Whitening:
         return cls(mean, matrix)
 
     def __call__(self, features: Tensor) -> Tensor:
-        """float32 (n, d) -> (n, k), each row of length one."""
+        """float32 (..., d) -> (..., k), each row of length one."""
         kind = compute_type()
         rows = ((features - self.mean).to(kind) @ self.matrix.to(kind)).float()
-        unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        unit: Tensor = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         return unit
