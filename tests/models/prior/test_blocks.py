@@ -1,5 +1,7 @@
 """Blocks against loops written from the definitions: one image, one patch, one cell at a time, in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,9 @@ def pictures():
 
 @pytest.fixture
 def local(pictures):
-    return LocalMaps.fit(pictures, filters=5, channels=7, phases=PHASES, stride=1, generator=generator())
+    return LocalMaps.fit(
+        pictures, filters=5, channels=7, cell=3, phases=PHASES, coarse=False, stride=1, generator=generator()
+    )
 
 
 def two_sided(z, threshold):
@@ -109,6 +113,16 @@ def descriptors(local, image, phase):
             pooled = np.mean([two_sided(v, 0.25) for v in cell.reshape(-1, z.shape[2])], axis=0)
             found[i, j] = (pooled - mean) @ channels
     return found
+
+
+def test_coarse_descriptors_are_those_of_the_smaller_image(pictures):
+    coarse = LocalMaps.fit(
+        pictures, filters=5, channels=7, cell=2, phases=PHASES, coarse=True, stride=1, generator=generator()
+    )
+    assert coarse.sizes(20, 20) == [(2, 2), (2, 2)]
+    fine = replace(coarse, coarse=False)
+    small = pictures[:2].view(2, 3, 10, 2, 10, 2).float().mean((3, 5))
+    torch.testing.assert_close(coarse(pictures[:2]), fine(small))
 
 
 def by_size(x):

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from trilemma.models.prior.local import CELL, THRESHOLD, LocalMaps, by_size
+from trilemma.models.prior.local import THRESHOLD, LocalMaps, by_size
 from trilemma.models.prior.patches import PatchFilters, compute_type, two_sided
-from trilemma.models.prior.pooling import Shift, as_means, centres, quarters
+from trilemma.models.prior.pooling import Shift, as_means, centres, halved, quarters
 
 
 @dataclass(eq=False)
@@ -163,11 +162,6 @@ class TwoLayer:
         return total.view(len(maps), len(shifts), -1)
 
 
-def halved(images: Tensor) -> Tensor:
-    """float (n, C, H // 2, W // 2): means of 2 x 2 pixels."""
-    return F.avg_pool2d(images.float(), 2)
-
-
 def _cell_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Tensor]:
     """Where each cell begins, as a share of the places where a cell can begin: down and right."""
     return _places(local, images, reach=1)
@@ -180,11 +174,11 @@ def _neighbourhood_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Ten
 
 def _places(local: LocalMaps, images: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     size = images.shape[-2:]
-    height, width = (length - reach * CELL + 1 for length in local.map_size(*size))
+    height, width = (length - reach * local.cell + 1 for length in local.map_size(*size))
     down, right = [], []
     for (top, left), (rows, columns) in zip(local.phases, local.sizes(*size), strict=True):
-        y = (top + CELL * torch.arange(rows - reach + 1) + 0.5) / height
-        x = (left + CELL * torch.arange(columns - reach + 1) + 0.5) / width
+        y = (top + local.cell * torch.arange(rows - reach + 1) + 0.5) / height
+        x = (left + local.cell * torch.arange(columns - reach + 1) + 0.5) / width
         down.append(y.repeat_interleave(len(x)))
         right.append(x.repeat(len(y)))
     return torch.cat(down), torch.cat(right)

@@ -39,7 +39,7 @@ _UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
 Tell = Callable[[str], None]
 
 
-Kind = Literal["patches", "coarse patches", "two layers", "second order"]
+Kind = Literal["patches", "coarse patches", "two layers", "second order", "coarse second order"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Settings:
 
     Attributes:
       kind: "patches" (of the image, or of the "coarse" image of half its size), or on top of local descriptors "two
-        layers" or "second order".
-      filters: of the last layer; of no meaning for "second order".
+        layers" or "second order" (of the image or, again, of the coarse one).
+      filters: of the last layer; of no meaning for second order.
       first, channels, phases: of the local descriptors; blocks with the same ones share them.
       soft: the quarters overlap.
       keep, floor, invariance: of the whitening.
@@ -71,13 +71,14 @@ class Settings:
     def width(self) -> int:
         """Features before whitening."""
         pairs = self.channels * (self.channels + 1) // 2
-        return 4 * pairs if self.kind == "second order" else 8 * self.filters
+        return 8 * self.filters or 4 * pairs
 
 
 _PATCHES = Settings("patches", 1536, keep=4000, floor=0.003, invariance=4.0)
 _COARSE = Settings("coarse patches", 1536, weight=0.6)
 _TWO_LAYERS = Settings("two layers", 1024, soft=True, floor=0.1, invariance=2.0)
 _SECOND_ORDER = Settings("second order", floor=0.1, invariance=2.0)
+_COARSE_SECOND_ORDER = replace(_SECOND_ORDER, kind="coarse second order", phases=((0, 0), (1, 1)), weight=0.7)
 
 PRIORS: dict[str, tuple[Settings, ...]] = {
     "prior-s": (
@@ -85,7 +86,7 @@ PRIORS: dict[str, tuple[Settings, ...]] = {
         replace(_TWO_LAYERS, phases=((0, 0),), soft=False, weight=0.7),
     ),
     "prior-m": (_PATCHES, _TWO_LAYERS, _COARSE),
-    "prior-l": (_PATCHES, _TWO_LAYERS, _SECOND_ORDER, _COARSE),
+    "prior-l": (_PATCHES, _TWO_LAYERS, _SECOND_ORDER, _COARSE_SECOND_ORDER),
 }
 """Blocks of each prior."""
 
@@ -213,26 +214,29 @@ def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...],
     # Pictures of 48 pixels and more are looked at every second pixel: about as many places as a small picture has.
     large = min(images.shape[-2:]) >= 48
     generator = generator_for(seed, f"dictionary {block.kind}")
+    coarse = block.kind.startswith("coarse")
+    stride = 2 if large and not coarse else 1
     if block.kind in ("patches", "coarse patches"):
-        coarse = block.kind == "coarse patches"
         return OneLayer.fit(
             images,
             filters=block.filters,
             coarse=coarse,
             soft=block.soft,
-            stride=2 if large and not coarse else 1,
+            stride=stride,
             generator=generator,
         )
-    key = block.first, block.channels, block.phases
+    key = coarse, block.first, block.channels, block.phases
     if key not in maps:
         maps[key] = LocalMaps.fit(
             images,
             filters=block.first,
             channels=block.channels,
+            cell=2 if coarse else 3,
             phases=block.phases,
-            stride=2 if large else 1,
+            coarse=coarse,
+            stride=stride,
             generator=generator_for(seed, f"dictionary local {key}"),
         )
-    if block.kind == "second order":
+    if block.kind in ("second order", "coarse second order"):
         return SecondOrder(maps[key])
     return TwoLayer.fit(maps[key], images, filters=block.filters, soft=block.soft, generator=generator)

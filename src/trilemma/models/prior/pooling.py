@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Shift = tuple[float, float]
@@ -52,6 +53,11 @@ def quarters(down: Tensor, right: Tensor, *, soft: bool, shift: Shift = (0.0, 0.
 def as_means(weights: Tensor) -> Tensor:
     """Each row divided by its sum."""
     return weights / weights.sum(1, keepdim=True)
+
+
+def halved(images: Tensor) -> Tensor:
+    """float (n, C, H // 2, W // 2): means of 2 x 2 pixels."""
+    return F.avg_pool2d(images.float(), 2)
 
 
 def cells(height: int, width: int, *, size: int, start: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
