@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilemma.errors import InputError
-from trilemma.training.recipe import NAMED, TECHNIQUES, Recipe, default_recipe_name, load_recipe, parse_techniques
+from trilemma.training.recipe import (
+    NAMED,
+    TECHNIQUES,
+    Recipe,
+    default_recipe_name,
+    load_recipe,
+    parse_techniques,
+    recipe_data,
+)
 
 recipes = st.builds(
     Recipe,
@@ -16,6 +24,8 @@ recipes = st.builds(
     norm_first=st.none() | st.booleans(),
     secret_noise=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
+    prior_seed=st.integers(0, 3),
+    provenance=st.text(st.characters(codec="utf-8"), max_size=20),
 )
 
 
@@ -50,7 +60,19 @@ def test_tables_for_a_budget_count_only_with_one(tmp_path):
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("epsilon", [None, 8.0])
 def test_named_recipes_load(name, epsilon):
-    assert load_recipe(name, epsilon=epsilon, techniques="all").private == (epsilon is not None)
+    budget = epsilon or (float(name[-1]) if "-eps" in name else None)
+    assert load_recipe(name, epsilon=epsilon, techniques="all").epsilon == budget
+
+
+def test_a_recipe_may_name_its_data(tmp_path):
+    assert recipe_data("cifar10s-eps8") == {"name": "cifar10s"}
+    assert recipe_data("digits") is None
+    (tmp_path / "r.toml").write_text('model = "convnet"\ndata = "cifar10"\n')
+    with pytest.raises(InputError, match="table with a name"):
+        recipe_data(tmp_path / "r.toml")
+    (tmp_path / "r.toml").write_text('model = "convnet"\ndata = {name = "cifar10", limit = 10}\n')
+    assert recipe_data(tmp_path / "r.toml") == {"name": "cifar10", "limit": 10}
+    assert load_recipe(tmp_path / "r.toml").model == "convnet"
 
 
 def test_every_data_set_has_a_recipe():

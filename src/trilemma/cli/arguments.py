@@ -77,9 +77,8 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("data")
     group.add_argument(
         "--data",
-        default="digits",
         metavar="DATA",
-        help="a name (see trilemma data), folder, file or hub name",
+        help="a name (see trilemma data), folder, file or hub name; the recipe's, or digits, if not given",
     )
     group.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     group.add_argument(
@@ -174,15 +173,15 @@ def _train(commands: Any) -> None:
     group.add_argument(
         "--recipe",
         metavar="FILE|NAME",
-        help="a TOML file or a name (digits, cifar-small, cifar-paper, faces-small, ...); by the data if not given",
+        help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); by the data if not given",
     )
     group.add_argument("--techniques", metavar="CODES", help="obs,gn,ws,am,pa,sat in any mix, or all, or none")
-    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet or convnet-WIDTH")
+    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
     group.add_argument("--epsilon", type=float, metavar="E", help="the budget; without it training is not private")
     group.add_argument("--delta", type=float, metavar="D", help="of the budget (1e-5)")
     group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
     group.add_argument("--clipping-norm", type=float, metavar="C")
-    group.add_argument("--batch-size", type=int, metavar="B", help="of the logical batch")
+    group.add_argument("--batch-size", type=int, metavar="B", help="of the logical batch; 0: all examples")
     group.add_argument("--epochs", type=float, metavar="E", help="examples to spend, in units of the training set")
     group.add_argument("--learning-rate", type=float, metavar="R")
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")

@@ -12,7 +12,7 @@ from trilemma.cli.table import describe_run
 from trilemma.data import load_data
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
-from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe
+from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
 from trilemma.trial.train import Stopped, train
 
 _OVERRIDES = (
@@ -38,7 +38,7 @@ def train_command(given: argparse.Namespace) -> int:
         raise InputError(f"--physical-batch must be at least 1, not {given.physical_batch}")
     execution = Execution(given.device, given.physical_batch, given.compute)
     with Screen("training") as screen:
-        data = load_data(given.data, **data_options(given), seed=recipe.seed, progress=screen.data)
+        data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
         try:
             run = train(
                 recipe,
@@ -76,6 +76,20 @@ def data_options(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def data_of(given: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``load_data``: what was asked for, on top of what the recipe was made for."""
+    made_for = recipe_data(given.recipe) if given.recipe else None
+    asked = {name: value for name, value in data_options(given).items() if value is not None}
+    if made_for is None:
+        return {"name": given.data or "digits"} | asked
+    if given.data not in (None, made_for["name"]):
+        raise InputError(
+            f"the recipe {given.recipe} was made for {made_for['name']}, not for {given.data}: leave out --data, or "
+            "give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
+        )
+    return made_for | asked
+
+
 def recipe_of(given: argparse.Namespace) -> Recipe:
     overrides: dict[str, Any] = {}
     for pair in given.set:
@@ -87,4 +101,4 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
         except tomllib.TOMLDecodeError:
             overrides[key.strip()] = text
     overrides |= {name: getattr(given, name) for name in _OVERRIDES if getattr(given, name) is not None}
-    return load_recipe(given.recipe or default_recipe_name(given.data), **overrides)
+    return load_recipe(given.recipe or default_recipe_name(given.data or "digits"), **overrides)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import draw_views, normalize
-from trilemma.models.prior import Features, features_of
+from trilemma.models.prior import Features, features_of, view_shifts
 from trilemma.training.recipe import Recipe
 
 Part = Literal["train", "test"]
@@ -80,8 +80,11 @@ class ImageInputs:
 
 @dataclass(frozen=True, eq=False)
 class PriorInputs:
-    """Fixed features of images, computed once and read from disk.  Under AM an example's views are crops of its
-    feature map; nothing about them is random."""
+    """Fixed features of images, computed once and read from disk.
+
+    Under AM an example's K views are those of :func:`trilemma.models.prior.view_shifts`: the same feature map pooled
+    over windows that are moved a little.  Nothing about them is random, and an example is evaluated on their mean.
+    """
 
     train: Features
     test: Features
@@ -90,16 +93,18 @@ class PriorInputs:
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
+        views = recipe.views if recipe.has("am") else 1
+        shifts = view_shifts(views, 1 if recipe.shift is None else recipe.shift, data.image_shape)
         splits = [data.train.images, data.test.images]
-        train, test = features_of(recipe.model, splits, recipe.prior_seed, progress=progress)
+        train, test = features_of(recipe.model, splits, recipe.prior_seed, shifts=shifts, progress=progress)
         return cls(train, test, device)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.train.size,)
+        return self.train.shape[1:]
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return self.train.take(rows).to(self.device)[:, None]
+        return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
-        return (self.train if part == "train" else self.test).take(rows).to(self.device)
+        return (self.train if part == "train" else self.test).take(rows).to(self.device).mean(1)

@@ -160,7 +160,11 @@ class Recipe:
 
     def to_toml(self) -> str:
         """As a TOML document that :func:`load_recipe` reads back to an equal recipe."""
-        lines = [f"{name} = {json.dumps(value)}" for name, value in self.to_dict().items() if value is not None]
+        lines = [
+            f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            for name, value in self.to_dict().items()
+            if value is not None
+        ]
         return "\n".join(lines) + "\n"
 
     @property
@@ -197,6 +201,11 @@ NAMED = {
     "faces-small": "a convnet for 64x64 faces on two CPU cores, minutes",
     "faces-paper": "WRN-16-4 for 64x64 faces, a GPU and hours",
     "faces-study": "a smaller convnet for studies of many trainings on 1,000 faces of 32x32, a minute each",
+    **{
+        f"{data}-eps{epsilon}": f"a linear model on fixed features of {data} at epsilon {epsilon}, minutes on two cores"
+        for data, budgets in (("cifar10", (1, 2, 4, 8)), ("cifar10s", (1, 2, 4, 8)), ("celeba-smiling", (8,)))
+        for epsilon in budgets
+    },
 }
 """Recipes that come with the package, and what each is for."""
 
@@ -217,8 +226,43 @@ def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
     Raises:
       InputError: no such name or file, no TOML, unknown keys, or values out of range.
     """
+    values = _read(source)
+    values.pop("data", None)
+    with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    private = (values | chosen).get("epsilon") is not None
+    for table in (with_budget, without_budget):
+        if not isinstance(table, dict):
+            raise InputError(f"with_budget and without_budget in the recipe {source} must be tables")
+        Recipe.from_dict({key: value for key, value in table.items() if key != "delta"})
+    return Recipe.from_dict(values | (with_budget if private else without_budget) | chosen)
+
+
+def recipe_data(source: str | Path) -> dict[str, Any] | None:
+    """Arguments of :func:`trilemma.load_data` for the data that a recipe was made for (its table ``data``), or None
+    where it names none.
+
+    >>> recipe_data("cifar10-eps8")
+    {'name': 'cifar10'}
+
+    Raises:
+      InputError: no such name or file, no TOML, or something other than a table with a name.
+    """
+    data = _read(source).get("data")
+    if data is not None and not (isinstance(data, dict) and isinstance(data.get("name"), str)):
+        raise InputError(f'data in the recipe {source} must be a table with a name, like {{name = "cifar10"}}')
+    return data
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    """The values of a recipe's file as they are written."""
+    folder = resources.files("trilemma.training").joinpath("recipes")
+    table = None
     if str(source) in NAMED:
-        text = resources.files("trilemma.training").joinpath(f"recipes/{source}.toml").read_text("utf-8")
+        file = folder.joinpath(f"{source}.toml")
+        if not file.is_file():  # one of several in a file
+            file, table = folder.joinpath("frontier.toml"), str(source)
+        text = file.read_text("utf-8")
     elif Path(source).is_file():
         try:
             text = Path(source).read_text("utf-8")
@@ -233,14 +277,7 @@ def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the recipe {source} is no TOML: {error}") from error
-    with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
-    chosen = {key: value for key, value in overrides.items() if value is not None}
-    private = (values | chosen).get("epsilon") is not None
-    for table in (with_budget, without_budget):
-        if not isinstance(table, dict):
-            raise InputError(f"with_budget and without_budget in the recipe {source} must be tables")
-        Recipe.from_dict({key: value for key, value in table.items() if key != "delta"})
-    return Recipe.from_dict(values | (with_budget if private else without_budget) | chosen)
+    return values | values.pop("of")[table] if table else values
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:

@@ -8,7 +8,7 @@ import torch
 
 from trilemma.models.prior import blocks as blocks_module
 from trilemma.models.prior import patches as patches_module
-from trilemma.models.prior.blocks import OneLayer, SecondOrder, Seen, TwoLayer
+from trilemma.models.prior.blocks import OneLayer, SecondOrder, Seen, TwoLayer, matrix_root
 from trilemma.models.prior.local import LocalMaps
 from trilemma.models.prior.pooling import halves, quarters
 from trilemma.models.prior.synthetic import altered, synthetic_images
@@ -150,6 +150,17 @@ def both_ways(features):
     return (features(False) + features(True)) / 2
 
 
+def newton(moments):
+    """The four steps on eigenvalues, which a matrix polynomial acts on one by one."""
+    trace = np.trace(moments)
+    values, vectors = np.linalg.eigh(moments / trace)
+    root, inverse = values + 0.1 / len(values), np.ones(len(values))
+    for _ in range(4):
+        step = (3 - inverse * root) / 2
+        root, inverse = root * step, step * inverse
+    return vectors @ np.diag(root * np.sqrt(trace)) @ vectors.T
+
+
 def test_second_order(pictures, local):
     image = pictures[5].numpy()
     upper = np.triu_indices(7)
@@ -162,12 +173,11 @@ def test_second_order(pictures, local):
                 for j in range(maps.shape[1]):
                     x = by_size(maps[i, j] * (local.signs.numpy() if mirrored else 1))
                     right = (left + 3 * j + 0.5) / 13
-                    values.append(np.outer(x, x)[upper])
+                    values.append(np.outer(x, x))
                     places.append(((top + 3 * i + 0.5) / 13, 1 - right if mirrored else right))
         return quarter_means(values, places, True)
 
-    expected = both_ways(features)
-    expected = np.sign(expected) * np.sqrt(np.abs(expected))
+    expected = [newton(moments)[upper] for moments in both_ways(features)]
     found = SecondOrder(local)(Seen(pictures[5:6]), UNMOVED)
     np.testing.assert_allclose(found[0, 0].view(4, 28).numpy(), expected, rtol=1e-2, atol=2e-3)
 
@@ -195,6 +205,14 @@ def test_two_layers(pictures, local, soft):
 
     found = block(Seen(pictures[5:6]), UNMOVED)
     np.testing.assert_allclose(found[0, 0].view(4, 12).numpy(), both_ways(features), rtol=1e-3, atol=1e-3)
+
+
+def test_a_matrix_root_is_nearly_the_root():
+    factor = torch.randn(3, 6, 40, generator=generator()) / 40**0.5
+    moments = factor @ factor.mT
+    trace = moments.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    root = matrix_root(moments)
+    torch.testing.assert_close(root @ root, moments + 0.1 / 6 * trace * torch.eye(6), atol=0.08, rtol=0)
 
 
 def test_blocks_with_the_same_descriptors_compute_them_once(pictures, local, monkeypatch):

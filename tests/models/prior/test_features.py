@@ -38,8 +38,8 @@ def images(count, seed=0, shape=SHAPE):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-def compute(splits, folder, seed=0, blocks=SMALL, progress=lambda *_: None):
-    return features.compute(blocks, splits, seed, folder=folder, progress=progress)
+def compute(splits, folder, seed=0, blocks=SMALL, **rest):
+    return features.compute(blocks, splits, seed, folder=folder, **rest)
 
 
 def all_rows(found):
@@ -89,6 +89,17 @@ def test_local_descriptors_see_the_mirror_image_alike_where_the_grid_of_cells_is
     pictures = torch.from_numpy(images(5, shape=(3, 20, 20)))
     rows, mirrored = prior(pictures), prior(pictures.flip(3))
     assert (rows - mirrored).norm() < 0.05 * (rows - rows.roll(1, 0)).norm()
+
+
+def test_views_are_rows_of_their_own(tmp_path):
+    (plain,) = compute([images(3)], tmp_path)
+    (several,) = compute([images(3)], tmp_path, shifts=family.view_shifts(3, 2, SHAPE))
+    assert several.take(np.arange(3)).shape == (3, 3, 71)
+    torch.testing.assert_close(several.take(np.arange(3))[:, 0], all_rows(plain)[:, 0], atol=2e-2, rtol=0)
+    moved = several.take(np.arange(3))[:, 1] - several.take(np.arange(3))[:, 0]
+    assert (moved[:, :-1].norm(dim=1) > 0.05).all()
+    with pytest.raises(InputError, match="1 to 9 views"):
+        family.view_shifts(10, 1, SHAPE)
 
 
 def test_a_flat_image_is_no_trouble():
@@ -144,7 +155,7 @@ def test_other_images_settings_or_seeds_never_meet(tmp_path):
     counted = Counting()
     compute([changed], tmp_path, progress=counted)
     assert counted.images == 1
-    for change in ({"seed": 1}, {"blocks": SMALL[:1]}):
+    for change in ({"seed": 1}, {"blocks": SMALL[:1]}, {"shifts": ((0.0, 0.0), (0.1, 0.0))}):
         counted = Counting()
         compute([one], tmp_path, progress=counted, **change)
         assert counted.images == 9

@@ -4,7 +4,7 @@ Method: patches of synthetic images as filters (Coates and Ng 2011; Thiry et al.
 statistics; handcrafted features under privacy: Tramer and Boneh 2021; synthetic priors: Tang et al. 2023.
 """
 
-from trilemma.models.prior.family import PRIORS, Prior, features_in
+from trilemma.models.prior.family import PRIORS, Prior, features_in, view_shifts
 from trilemma.models.prior.features import Features, features_of
 
-__all__ = ["PRIORS", "Features", "Prior", "features_in", "features_of"]
+__all__ = ["PRIORS", "Features", "Prior", "features_in", "features_of", "view_shifts"]

@@ -34,7 +34,8 @@ _PHASES = ((0, 0), (1, 2), (2, 1))
 _CONSTANT = 0.3
 """A feature that is the same for every image: the linear head's bias, at a size that clipping can live with."""
 
-_UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
+UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
+_DIRECTIONS = ((0, 0), (1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 Tell = Callable[[str], None]
 
@@ -144,7 +145,7 @@ class Prior:
         return cls(tuple(fitted), shape)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, shifts: Sequence[Shift] = _UNMOVED) -> Tensor:
+    def __call__(self, images: Tensor, shifts: Sequence[Shift] = UNMOVED) -> Tensor:
         """Features of images and of views of them.
 
         Args:
@@ -160,6 +161,26 @@ class Prior:
         total = sum(weight**2 for _, _, weight in self.blocks) ** 0.5
         parts = [whitening(block(seen, shifts)) * (weight / total) for block, whitening, weight in self.blocks]
         return torch.cat([*parts, torch.full((len(images), len(shifts), 1), _CONSTANT)], dim=2)
+
+
+def view_shifts(views: int, pixels: int, shape: tuple[int, int, int]) -> tuple[Shift, ...]:
+    """How the windows of ``views`` views are moved: the first not at all, then along diagonals, then along axes.
+
+    Args:
+      views: K, 1 to 9.
+      pixels: how far.
+      shape: (C, H, W) of the images.
+
+    Raises:
+      InputError: more views than there are.
+
+    >>> view_shifts(3, 1, (3, 32, 32))
+    ((0.0, 0.0), (0.03125, 0.03125), (-0.03125, -0.03125))
+    """
+    if not 1 <= views <= len(_DIRECTIONS):
+        raise InputError(f"a prior has 1 to {len(_DIRECTIONS)} views of an image, not {views}: use --views 5 or so")
+    _, height, width = shape
+    return tuple((down * pixels / height, right * pixels / width) for down, right in _DIRECTIONS[:views])
 
 
 def blocks_of(name: str) -> tuple[Settings, ...]:
@@ -207,7 +228,7 @@ def reduced(images: Tensor) -> Tensor:
 
 def in_parts(block: Block, images: Tensor, size: int = 8) -> Tensor:
     """A block's features (n, d) of many images, a few at a time: what is in between fits the processor's cache."""
-    return torch.cat([block(Seen(part), _UNMOVED)[:, 0] for part in images.split(size)])
+    return torch.cat([block(Seen(part), UNMOVED)[:, 0] for part in images.split(size)])
 
 
 def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:

@@ -28,8 +28,9 @@ from torch import Tensor
 
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
-from trilemma.models.prior.family import Prior, Settings, blocks_of, working_shape
+from trilemma.models.prior.family import UNMOVED, Prior, Settings, blocks_of, working_shape
 from trilemma.models.prior.patches import compute_type
+from trilemma.models.prior.pooling import Shift
 
 FORMAT = 1
 _SEGMENT = 1000
@@ -44,21 +45,21 @@ class Features:
     """Rows of features on disk.
 
     Attributes:
-      segments: read-only memory maps, float16 (n, d).
+      segments: read-only memory maps, float16 (n, V, d): V views of each image, the first one unmoved.
       where: int64 (N, 2): segment and row of each image.
-      size: d.
+      shape: (V, d).
     """
 
     segments: tuple[NDArray[np.float16], ...]
     where: NDArray[np.int64]
-    size: int
+    shape: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.where)
 
     def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
-        """float32 (n, d) of the images at ``rows``."""
-        found = np.empty((len(rows), self.size), np.float32)
+        """float32 (n, V, d) of the images at ``rows``."""
+        found = np.empty((len(rows), *self.shape), np.float32)
         places = self.where[np.asarray(rows)]
         for segment in np.unique(places[:, 0]):
             here = np.nonzero(places[:, 0] == segment)[0]
@@ -71,6 +72,7 @@ def features_of(
     splits: Sequence[NDArray[np.uint8]],
     seed: int,
     *,
+    shifts: tuple[Shift, ...] = UNMOVED,
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[Features]:
@@ -80,13 +82,14 @@ def features_of(
       name: of ``trilemma.models.prior.PRIORS``.
       splits: arrays uint8 (N, C, H, W) of images of one shape.
       seed: of the dictionary.
+      shifts: one for each view, see :func:`trilemma.models.prior.view_shifts`.
       folder: of the cache; the user's own if None.
       progress: told what is being done.
 
     Raises:
       InputError: an unknown prior, images too small, no room to write, or not enough memory.
     """
-    return compute(blocks_of(name), splits, seed, folder=folder, progress=progress)
+    return compute(blocks_of(name), splits, seed, shifts=shifts, folder=folder, progress=progress)
 
 
 def compute(
@@ -94,13 +97,14 @@ def compute(
     splits: Sequence[NDArray[np.uint8]],
     seed: int,
     *,
+    shifts: tuple[Shift, ...] = UNMOVED,
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[Features]:
     """As :func:`features_of`, for blocks put together by hand."""
     shape: tuple[int, int, int] = splits[0].shape[1:]
     working_shape(shape)
-    store = (folder or cache_folder() / "features") / _key(blocks, shape, seed)
+    store = (folder or cache_folder() / "features") / _key(blocks, shape, seed, shifts)
     images = [image for split in splits for image in split]
     names = [_digest(image) for image in images]
     held = _open(store)
@@ -109,14 +113,14 @@ def compute(
         with _alone(store, progress):
             missing = _missing(names, _open(store))
             if missing:
-                _compute(blocks, images, names, missing, seed, store, progress)
+                _compute(blocks, images, names, missing, seed, shifts, store, progress)
         held = _open(store)
     segments = tuple(segment for _, segment in held)
     places = {name: (s, r) for s, (rows, _) in enumerate(held) for r, name in enumerate(rows)}
     where = np.array([places[name] for name in names], np.int64).reshape(-1, 2)
     size = 1 + sum(block.keep for block in blocks)
     starts = np.cumsum([len(split) for split in splits])[:-1]
-    return [Features(segments, part, size) for part in np.split(where, starts)]
+    return [Features(segments, part, (len(shifts), size)) for part in np.split(where, starts)]
 
 
 def _compute(
@@ -125,11 +129,12 @@ def _compute(
     names: list[bytes],
     missing: list[int],
     seed: int,
+    shifts: tuple[Shift, ...],
     store: Path,
     progress: Progress,
 ) -> None:
     shape: tuple[int, int, int] = images[0].shape
-    _check_room(store, blocks, len(missing))
+    _check_room(store, blocks, len(missing) * len(shifts))
     prior = Prior.of(blocks, shape, seed, lambda what: progress(what, 0, 0))
     threads = torch.get_num_threads()
     done = 0
@@ -138,19 +143,20 @@ def _compute(
             rows = missing[start : start + _SEGMENT]
             parts = [rows[i : i + _PART] for i in range(0, len(rows), _PART)]
             found = []
-            for part in pool.map(lambda part: _features(prior, np.stack([images[row] for row in part])), parts):
-                found.append(part)
-                done += len(part)
+            pictures = (np.stack([images[row] for row in part]) for part in parts)
+            for features in pool.map(lambda part: _features(prior, part, shifts), pictures):
+                found.append(features)
+                done += len(features)
                 progress("computing features", done, len(missing))
             _save(store, [names[row] for row in rows], np.concatenate(found))
 
 
-def _features(prior: Prior, images: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """float16 (n, d); computed with ``_PART`` images whatever n is."""
+def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]) -> NDArray[np.float16]:
+    """float16 (n, V, d); computed with ``_PART`` images whatever n is."""
     padded = np.zeros((_PART, *images.shape[1:]), np.uint8)
     padded[: len(images)] = images
     with torch.inference_mode():
-        return prior(torch.from_numpy(padded))[: len(images), 0].half().numpy()
+        return prior(torch.from_numpy(padded), shifts)[: len(images)].half().numpy()
 
 
 @contextmanager
@@ -167,9 +173,9 @@ def _one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
 # ---- the folder -----------------------------------------------------------------------------------------------------
 
 
-def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> str:
+def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, shifts: tuple[Shift, ...]) -> str:
     said = json.dumps([asdict(block) for block in blocks], sort_keys=True)
-    text = f"trilemma features {FORMAT}, torch {torch.__version__}, {compute_type()}, {shape}, {seed}, {said}"
+    text = f"trilemma features {FORMAT}, torch {torch.__version__}, {compute_type()}, {shape}, {seed}, {shifts}, {said}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -246,7 +252,7 @@ def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
     disk, free = 2 * size * images, shutil.disk_usage(store).free
     if disk > free:
         raise InputError(
-            f"features of {images} images take {disk / 2**30:.1f} GiB, and {store} has {free / 2**30:.1f} GiB left: "
+            f"features of {images} views take {disk / 2**30:.1f} GiB, and {store} has {free / 2**30:.1f} GiB left: "
             "make room or set TRILEMMA_CACHE to another folder"
         )
     memory, available = memory_needed(blocks), _available_memory()
