@@ -12,7 +12,7 @@ from trilemma.models.convnet import ConvNet
 from trilemma.models.layers import Norm
 from trilemma.models.wide_resnet import WideResNet
 
-NAMES = "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH"
+NAMES = "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-s, prior-m or prior-l"
 
 
 def build(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import draw_views, normalize
-from trilemma.models.prior import Features, features_of, view_shifts
+from trilemma.models.prior import Features, Shift, features_of, view_shifts
 from trilemma.training.recipe import Recipe
 
 Part = Literal["train", "test"]
@@ -78,6 +78,12 @@ class ImageInputs:
         return normalize(images, self.data.mean, self.data.deviation)
 
 
+def shifts_of(recipe: Recipe, data: Dataset) -> tuple[Shift, ...]:
+    """Views of a prior: K of them under AM, a pixel apart unless the recipe says otherwise."""
+    views = recipe.views if recipe.has("am") else 1
+    return view_shifts(views, 1 if recipe.shift is None else recipe.shift, data.image_shape)
+
+
 @dataclass(frozen=True, eq=False)
 class PriorInputs:
     """Fixed features of images, computed once and read from disk.
@@ -93,8 +99,7 @@ class PriorInputs:
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
-        views = recipe.views if recipe.has("am") else 1
-        shifts = view_shifts(views, 1 if recipe.shift is None else recipe.shift, data.image_shape)
+        shifts = shifts_of(recipe, data)
         splits = [data.train.images, data.test.images]
         train, test = features_of(recipe.model, splits, recipe.prior_seed, shifts=shifts, progress=progress)
         return cls(train, test, device)

@@ -19,8 +19,10 @@ from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
+from trilemma.models.prior import PRIORS, Prior, PriorNetwork
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
+from trilemma.training.inputs import shifts_of
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
@@ -397,4 +399,8 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
         raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
     network = Training.build_network(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
+    if run.recipe.model in PRIORS:
+        assert isinstance(network, nn.Linear)
+        prior = Prior.fit(run.recipe.model, data.image_shape, run.recipe.prior_seed)
+        network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
     return network.eval().to(torch.device("cpu"))
