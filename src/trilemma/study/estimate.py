@@ -6,12 +6,14 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from trilemma.models import build
 from trilemma.models.layers import Norm
+from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.plan import Study, Trial
 from trilemma.training.recipe import Recipe
@@ -34,6 +36,9 @@ _SLOW = 0.05
 _ATTACK_SECONDS = 1.5e-3
 """For an audited example, all attacks and intervals, on one core; measured once (2,000 + 2,000 CIFAR-10 images)."""
 
+_FEATURE_SECONDS, _FITTING_SECONDS = 0.01, 200.0
+"""For the features of an image under a prior and for fitting it, on one core; measured once (prior-l, CIFAR-10)."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -55,11 +60,21 @@ def estimate(study: Study) -> Estimate:
     for trial in study.trials:
         seconds = _trial_seconds(trial)
         total = None if total is None or seconds is None else total + seconds
+    if total is not None:
+        total += sum(_feature_seconds(*kind) for kind in {(t.recipe.model, t.data) for t in study.trials})
     return Estimate(len(study.trials), total)
 
 
-def _trial_seconds(trial: Trial) -> float | None:
-    data, recipe = dict(trial.data), trial.recipe
+def _feature_seconds(model: str, data: tuple[tuple[str, Any], ...]) -> float:
+    """Of the features of a data set, which its trials share."""
+    if model not in PRIORS:
+        return 0.0
+    train, test, _, _ = _size(dict(data)) or (0, 0, 0, (0, 0, 0))
+    return _FITTING_SECONDS + (train + test) * _FEATURE_SECONDS
+
+
+def _size(data: dict[str, Any]) -> tuple[int, int, int, tuple[int, int, int]] | None:
+    """Training and test examples, classes and shape; None where that is not known before the data is read."""
     known = _SHAPES.get(str(data["name"]))
     if known is None:
         return None
@@ -71,6 +86,15 @@ def _trial_seconds(trial: Trial) -> float | None:
         test = min(test, int(data["test_limit"]) * copies)
     if "size" in data:
         shape = (shape[0], int(data["size"]), int(data["size"]))
+    return train, test, classes, shape
+
+
+def _trial_seconds(trial: Trial) -> float | None:
+    data, recipe = dict(trial.data), trial.recipe
+    size = _size(data)
+    if size is None:
+        return None
+    train, test, classes, shape = size
     update, forward = _seconds_an_example(recipe, classes, shape)
     looks = recipe.evaluations * (min(train, LOOK) + min(test, LOOK)) + train + test
     audits = 2 if str(data["name"]).endswith("s") and data["name"] != "digits" else 1
@@ -98,18 +122,24 @@ def _seconds_a_view(
 ) -> tuple[float, float]:
     """Measured on one thread, with few views where they are slow."""
     generator = torch.Generator().manual_seed(0)
-    network = build(
-        model,
-        classes=classes,
-        image_shape=shape,
-        norm=norm,
-        groups=groups,
-        standardized=standardized,
-        generator=generator,
-    )
+    network: nn.Module
+    given: tuple[int, ...]
+    if model in PRIORS:
+        network, given = nn.Linear(features_in(model), classes, bias=False), (features_in(model),)
+    else:
+        given = shape
+        network = build(
+            model,
+            classes=classes,
+            image_shape=shape,
+            norm=norm,
+            groups=groups,
+            standardized=standardized,
+            generator=generator,
+        )
 
     def update(count: int) -> float:
-        images = torch.randn((count, 1, *shape), generator=generator)
+        images = torch.randn((count, 1, *given), generator=generator)
         labels = torch.arange(count) % classes
         began = time.perf_counter()
         if private:
@@ -121,7 +151,7 @@ def _seconds_a_view(
 
     @torch.no_grad()
     def forward(count: int) -> float:
-        images = torch.randn((count, *shape), generator=generator)
+        images = torch.randn((count, *given), generator=generator)
         began = time.perf_counter()
         network(images)
         return (time.perf_counter() - began) / count

@@ -48,6 +48,8 @@ class Grid:
       track: (label, how many): the first training examples of a class to record on the way.
       removal: or None.
       scales: those at which the grid counts; empty: all.
+      seeds: of its cells; empty: the study's.
+      own_data: made for its data alone, so that it is left out when a study is run on other data.
     """
 
     data: tuple[Mapping[str, Any], ...]
@@ -59,6 +61,8 @@ class Grid:
     track: tuple[int, int] | None = None
     removal: RemovalGrid | None = None
     scales: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    own_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,9 @@ class _Reader:
         delta = values.get("delta", 1e-5)
         if not isinstance(delta, float):
             raise self._wrong("delta", "a number such as 1e-5")
+        own_data = values.get("own_data", False)
+        if not isinstance(own_data, bool):
+            raise self._wrong("own_data", "true or false")
         return Grid(
             data,
             epsilon,
@@ -212,6 +219,8 @@ class _Reader:
             self._track(values.get("track")),
             self._removal(values.get("removal")),
             self._words(values, "scales", "[[grid]]"),
+            self._seeds(values["seeds"]) if "seeds" in values else (),
+            own_data,
         )
 
     def _scale(self, name: str, values: Any) -> Scale:

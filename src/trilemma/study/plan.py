@@ -160,13 +160,18 @@ def expand(
     """
     chosen = _scale(study, scale)
     numbers = tuple(range(seeds)) if seeds is not None else study.seeds
+    given = [dict(d) for d in data]
+    grids = [
+        (grid, numbers if seeds is not None else grid.seeds or numbers)
+        for grid in study.grids
+        if not (chosen is not None and grid.scales and chosen.name not in grid.scales) and not (given and grid.own_data)
+    ]
     if not numbers:
         raise InputError(f"the study {study.name} has no seeds: use --seeds 3")
-    given = [dict(d) for d in data]
     trials: dict[str, Trial] = {}
-    for seed in numbers:
-        for grid in study.grids:
-            if chosen is not None and grid.scales and chosen.name not in grid.scales:
+    for seed in dict.fromkeys([*numbers, *(seed for _, own in grids for seed in own)]):
+        for grid, own in grids:
+            if seed not in own:
                 continue
             for trial in _trials(study, grid, chosen, seed, given):
                 trials.setdefault(trial.id, trial)
@@ -259,7 +264,8 @@ def _data(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Arguments of load_data with the default skew written out: the same data has one name."""
     known = NAMED_DATA.get(str(options.get("name")))
     default = {"skew": known.skew} if known is not None and known.skew is not None else {}
-    return _pairs({**default, **options})
+    whole = {name for name in ("limit", "test_limit") if options.get(name) == 0}  # in place of the scale's limit
+    return _pairs({**default, **{name: value for name, value in options.items() if name not in whole}})
 
 
 def _pairs(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

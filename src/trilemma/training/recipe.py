@@ -198,6 +198,7 @@ NAMED = {
     "cifar-small": "a convnet for CIFAR on two CPU cores, minutes",
     "cifar-paper": "WRN-16-4 as De et al. 2022 train it, a GPU and hours",
     "cifar-study": "a smaller one for studies of many trainings on 1,500 images, a minute each",
+    "prior-study": "a linear model on small fixed features of all images, for studies on two CPU cores",
     "faces-small": "a convnet for 64x64 faces on two CPU cores, minutes",
     "faces-paper": "WRN-16-4 for 64x64 faces, a GPU and hours",
     "faces-study": "a smaller convnet for studies of many trainings on 1,000 faces of 32x32, a minute each",

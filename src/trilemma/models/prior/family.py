@@ -18,6 +18,7 @@ from torch import Tensor
 from trilemma.errors import InputError
 from trilemma.models.prior.blocks import Block, OneLayer, SecondOrder, Seen, TwoLayer
 from trilemma.models.prior.local import LocalMaps
+from trilemma.models.prior.parallel import in_threads
 from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.synthetic import altered, synthetic_images
 from trilemma.models.prior.whitening import Whitening
@@ -35,6 +36,7 @@ _CONSTANT = 0.3
 """A feature that is the same for every image: the linear head's bias, at a size that clipping can live with."""
 
 UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
+_AT_ONCE = 4  # images in a block
 _DIRECTIONS = ((0, 0), (1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 Tell = Callable[[str], None]
@@ -82,14 +84,11 @@ _SECOND_ORDER = Settings("second order", floor=0.1, invariance=2.0)
 _COARSE_SECOND_ORDER = replace(_SECOND_ORDER, kind="coarse second order", phases=((0, 0), (1, 1)), weight=0.7)
 
 PRIORS: dict[str, tuple[Settings, ...]] = {
-    "prior-s": (
-        replace(_PATCHES, filters=512, keep=3000),
-        replace(_TWO_LAYERS, phases=((0, 0),), soft=False, weight=0.7),
-    ),
+    "prior-s": (_SECOND_ORDER, _COARSE_SECOND_ORDER),
     "prior-m": (_PATCHES, _TWO_LAYERS, _COARSE),
-    "prior-l": (_PATCHES, _TWO_LAYERS, _SECOND_ORDER, _COARSE_SECOND_ORDER),
+    "prior-l": (replace(_PATCHES, weight=0.7), _SECOND_ORDER, _COARSE_SECOND_ORDER),
 }
-"""Blocks of each prior."""
+"""Blocks of each prior: small and fast; patches and two layers of them, to compare with; the best one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +156,18 @@ class Prior:
         """
         if tuple(images.shape[1:]) != self.shape:
             raise InputError(f"images of {tuple(images.shape[1:])} do not fit a prior for {self.shape}")
-        seen = Seen(reduced(images))
+        # Blocks take a few images at a time, so that what is in between fits the processor's cache; whitening takes all
+        # of them, since its matrix does not.
+        raw: list[list[Tensor]] = [[] for _ in self.blocks]
+        for part in reduced(images).split(_AT_ONCE):
+            seen = Seen(part)
+            for found, (block, _, _) in zip(raw, self.blocks, strict=True):
+                found.append(block(seen, shifts))
         total = sum(weight**2 for _, _, weight in self.blocks) ** 0.5
-        parts = [whitening(block(seen, shifts)) * (weight / total) for block, whitening, weight in self.blocks]
+        parts = [
+            whitening(torch.cat(found)) * (weight / total)
+            for found, (_, whitening, weight) in zip(raw, self.blocks, strict=True)
+        ]
         return torch.cat([*parts, torch.full((len(images), len(shifts), 1), _CONSTANT)], dim=2)
 
 
@@ -226,9 +234,10 @@ def reduced(images: Tensor) -> Tensor:
     return smaller.clamp(0, 255).round().to(torch.uint8)
 
 
-def in_parts(block: Block, images: Tensor, size: int = 8) -> Tensor:
-    """A block's features (n, d) of many images, a few at a time: what is in between fits the processor's cache."""
-    return torch.cat([block(Seen(part), UNMOVED)[:, 0] for part in images.split(size)])
+def in_parts(block: Block, images: Tensor) -> Tensor:
+    """A block's features (n, d) of many images, a few at a time."""
+    with torch.no_grad():
+        return torch.cat(list(in_threads(lambda part: block(Seen(part), UNMOVED)[:, 0], images.split(_AT_ONCE))))
 
 
 def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,12 +28,13 @@ from torch import Tensor
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, blocks_of, working_shape
+from trilemma.models.prior.parallel import in_threads
 from trilemma.models.prior.patches import compute_type
 from trilemma.models.prior.pooling import Shift
 
 FORMAT = 1
 _SEGMENT = 1000
-_PART = 8  # images at once in one thread: always as many, so that a row is the same wherever it is computed
+_PART = 128  # images at once in one thread: always as many, so that a row is the same wherever it is computed
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)."""
@@ -136,19 +136,18 @@ def _compute(
     shape: tuple[int, int, int] = images[0].shape
     _check_room(store, blocks, len(missing) * len(shifts))
     prior = Prior.of(blocks, shape, seed, lambda what: progress(what, 0, 0))
-    threads = torch.get_num_threads()
-    done = 0
-    with _one_thread_each(threads) as pool:
-        for start in range(0, len(missing), _SEGMENT):
-            rows = missing[start : start + _SEGMENT]
-            parts = [rows[i : i + _PART] for i in range(0, len(rows), _PART)]
-            found = []
-            pictures = (np.stack([images[row] for row in part]) for part in parts)
-            for features in pool.map(lambda part: _features(prior, part, shifts), pictures):
-                found.append(features)
-                done += len(features)
-                progress("computing features", done, len(missing))
+    parts = [missing[start : start + _PART] for start in range(0, len(missing), _PART)]
+    computed = in_threads(lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts)
+    rows: list[int] = []
+    found: list[NDArray[np.float16]] = []
+    for number, (part, features) in enumerate(zip(parts, computed, strict=True), start=1):
+        rows += part
+        found.append(features)
+        done = min(number * _PART, len(missing))
+        progress("computing features", done, len(missing))
+        if len(rows) >= _SEGMENT or done == len(missing):
             _save(store, [names[row] for row in rows], np.concatenate(found))
+            rows, found = [], []
 
 
 def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]) -> NDArray[np.float16]:
@@ -157,17 +156,6 @@ def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]
     padded[: len(images)] = images
     with torch.inference_mode():
         return prior(torch.from_numpy(padded), shifts)[: len(images)].half().numpy()
-
-
-@contextmanager
-def _one_thread_each(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """As many workers as there are threads, each computing with one: small matrices do not repay sharing."""
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 # ---- the folder -----------------------------------------------------------------------------------------------------

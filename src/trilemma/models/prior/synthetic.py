@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trilemma.models.prior.parallel import in_threads
 from trilemma.seeds import generator_for
 
 _MOST_LEAVES, _FEWEST_LEAVES = 50, 5
@@ -29,11 +30,11 @@ def synthetic_images(count: int, shape: tuple[int, int, int], seed: int) -> Tens
       shape: (C, H, W), C of 1 (gray) or 3.
       seed: of the dictionary.
     """
-    parts = [
-        _dead_leaves(_CHUNK, shape, generator_for(seed, f"synthetic images {start}"))
-        for start in range(0, count, _CHUNK)
-    ]
-    return torch.cat(parts)[:count]
+
+    def chunk(start: int) -> Tensor:
+        return _dead_leaves(_CHUNK, shape, generator_for(seed, f"synthetic images {start}"))
+
+    return torch.cat(list(in_threads(chunk, range(0, count, _CHUNK))))[:count]
 
 
 def altered(images: Tensor, seed: int) -> Tensor:

@@ -19,7 +19,7 @@ from trilemma.models.prior.patches import compute_type
 class Whitening:
     """Attributes:
     mean: float32 (d,).
-    matrix: float32 (d, k).
+    matrix: (d, k) in :func:`compute_type`.
     """
 
     mean: Tensor
@@ -48,11 +48,10 @@ class Whitening:
             difference = (altered - plain) @ matrix
             values, vectors = torch.linalg.eigh(difference.T @ difference / (2 * examples))
             matrix = matrix @ (vectors @ ((1 + invariance * values).rsqrt()[:, None] * vectors.T))
-        return cls(mean, matrix)
+        return cls(mean, matrix.to(compute_type()))
 
     def __call__(self, features: Tensor) -> Tensor:
         """float32 (..., d) -> (..., k), each row of length one."""
-        kind = compute_type()
-        rows = ((features - self.mean).to(kind) @ self.matrix.to(kind)).float()
+        rows = ((features - self.mean).to(self.matrix.dtype) @ self.matrix).float()
         unit: Tensor = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         return unit
