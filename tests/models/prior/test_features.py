@@ -28,6 +28,7 @@ def small(monkeypatch):
     monkeypatch.setattr(family, "_WHITENING_IMAGES", 60)
     monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
     monkeypatch.setattr(features, "_SEGMENT", 16)
+    monkeypatch.setattr(features, "_PART", 8)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -89,6 +90,14 @@ def test_local_descriptors_see_the_mirror_image_alike_where_the_grid_of_cells_is
     pictures = torch.from_numpy(images(5, shape=(3, 20, 20)))
     rows, mirrored = prior(pictures), prior(pictures.flip(3))
     assert (rows - mirrored).norm() < 0.05 * (rows - rows.roll(1, 0)).norm()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 17, 40), (3, 64, 64), (1, 90, 70)])
+def test_every_block_takes_small_and_large_images(shape):
+    rows = Prior.of(SMALL, shape, 0)(torch.from_numpy(images(3, shape=shape)), family.view_shifts(9, 2, shape))
+    assert rows.shape == (3, 9, 71)
+    assert torch.isfinite(rows).all()
+    assert rows[..., :-1].norm(dim=2).numpy() == pytest.approx(np.ones((3, 9)), abs=1e-4)
 
 
 def test_views_are_rows_of_their_own(tmp_path):

@@ -51,8 +51,8 @@ def quarters(down: Tensor, right: Tensor, *, soft: bool, shift: Shift = (0.0, 0.
 
 
 def as_means(weights: Tensor) -> Tensor:
-    """Each row divided by its sum."""
-    return weights / weights.sum(1, keepdim=True)
+    """Each row divided by its sum; a row without weight stays zero."""
+    return weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
 
 
 def halved(images: Tensor) -> Tensor:
