@@ -75,7 +75,7 @@ OTHER = {
     "clipping_norm": 0.5, "batch_size": 32, "epochs": 3.0, "fewest_updates": 7, "learning_rate": 0.1,
     "schedule": "cosine", "warmup": 0.1, "momentum": 0.5, "weight_decay": 0.1, "label_smoothing": 0.1,
     "norm_groups": 2, "norm_first": True, "views": 3, "shift": 1, "flips": False, "average_decay": 0.5,
-    "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": True,
+    "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": True, "prior_seed": 1, "provenance": "guessed",
 }  # fmt: skip
 
 
@@ -154,6 +154,32 @@ def test_options_of_the_command_replace_data_seeds_and_scale():
     assert all(t.recipe.model == "wrn-16-4" for t in study.trials)
 
 
+ARM = (
+    SMALLEST
+    + """
+    [[grid]]
+    data = {name = "digits-s", limit = 0}
+    recipe = "digits"
+    seeds = 5
+    own_data = true
+
+    [scale.small]
+    data = {limit = 100}
+"""
+)
+
+
+def test_a_grid_may_have_seeds_data_and_images_of_its_own(tmp_path):
+    file = load_study(written(tmp_path, ARM))[0]
+    trials = expand(file).trials
+    assert [t.recipe.seed for t in trials if dict(t.data)["name"] == "digits"] == [0, 1, 2]
+    assert [t.recipe.seed for t in trials if dict(t.data)["name"] == "digits-s"] == [0, 1, 2, 3, 4]
+    assert {dict(t.data)["name"]: dict(t.data).get("limit") for t in trials} == {"digits": 100, "digits-s": None}
+    # A command that asks for seeds or data means all grids, but for those that fit their own data alone.
+    assert [t.recipe.seed for t in expand(file, seeds=1).trials] == [0, 0]
+    assert {dict(t.data)["name"] for t in expand(file, data=[{"name": "cifar10"}]).trials} == {"cifar10"}
+
+
 def test_techniques_by_word_and_listed():
     codes = tuple(TECHNIQUES)
     assert techniques_axis("each") == [(), *((c,) for c in codes)]
@@ -198,6 +224,8 @@ def test_infinity_is_no_budget(tmp_path):
         (SMALLEST.replace('recipe = "digits"', ""), "names no recipe"),
         (SMALLEST.replace('recipe = "digits"', 'recipe = "digit"'), "did you mean 'digits'?"),
         ("seeds = 0" + SMALLEST, "seeds of the study mine must be"),
+        (SMALLEST + "    own_data = 1", "own_data of the study mine must be true or false"),
+        (SMALLEST + "    seeds = 0", "seeds of the study mine must be"),
         ("seeds = [1, 1]" + SMALLEST, "different whole numbers"),
         ("title = 3" + SMALLEST, "title of the study mine must be text"),
         ("parts = ['budget']" + SMALLEST, "either [[grid]] tables or parts"),
