@@ -213,7 +213,7 @@ class Clipping:
         (errors,) = torch.autograd.grad(losses.sum(), logits)
         errors = errors.view(examples, views, -1)
         if views == 1:
-            products = torch.linalg.vector_norm(inputs, dim=2, dtype=torch.float64).square()[:, :, None]
+            products = _norms(inputs).double().square()[:, :, None]
         else:
             products = inputs.double() @ inputs.double().mT
         products = products * float("weight" in trainable) + float("bias" in trainable)
@@ -261,6 +261,15 @@ class Clipping:
     def _factor(self, norm: Tensor) -> Tensor:
         """min(1, C / norm)."""
         return self.clipping_norm / norm.clamp_min(self.clipping_norm)
+
+
+def _norms(inputs: Tensor) -> Tensor:
+    """L2 norms along the last dimension: in float32 (to a millionth), or where squares would not fit it in float64, which
+    takes ten times as long."""
+    norms = torch.linalg.vector_norm(inputs, dim=-1)
+    if bool(((norms > 1e-15) & (norms < 1e15)).all()):
+        return norms
+    return torch.linalg.vector_norm(inputs, dim=-1, dtype=torch.float64)
 
 
 def clipped_gradient_sum(
