@@ -212,10 +212,8 @@ class Clipping:
         losses = self.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
         (errors,) = torch.autograd.grad(losses.sum(), logits)
         errors = errors.view(examples, views, -1)
-        if views == 1:
-            products = _norms(inputs).double().square()[:, :, None]
-        else:
-            products = inputs.double() @ inputs.double().mT
+        one = views == 1
+        products = _norms(inputs).double().square()[:, :, None] if one else inputs.double() @ inputs.double().mT
         products = products * float("weight" in trainable) + float("bias" in trainable)
         exact_norms = (errors.double() @ errors.double().mT * products).sum((1, 2)).clamp_min(0).sqrt()
         norms = exact_norms.float()
@@ -264,12 +262,12 @@ class Clipping:
 
 
 def _norms(inputs: Tensor) -> Tensor:
-    """L2 norms along the last dimension: in float32 (to a millionth), or where squares would not fit it in float64, which
-    takes ten times as long."""
-    norms = torch.linalg.vector_norm(inputs, dim=-1)
-    if bool(((norms > 1e-15) & (norms < 1e15)).all()):
-        return norms
-    return torch.linalg.vector_norm(inputs, dim=-1, dtype=torch.float64)
+    """L2 norms along the last dimension: in float32, to a millionth; in float64, which takes ten times as long, where
+    squares would overflow or vanish."""
+    norms: Tensor = torch.linalg.vector_norm(inputs, dim=-1)
+    if not bool(((norms > 1e-15) & (norms < 1e15)).all()):
+        norms = torch.linalg.vector_norm(inputs, dim=-1, dtype=torch.float64)
+    return norms
 
 
 def clipped_gradient_sum(

@@ -22,6 +22,7 @@ PHASES = ((0, 0), (1, 1))
 def exact(monkeypatch):
     monkeypatch.setattr(patches_module, "compute_type", lambda: torch.float32)
     monkeypatch.setattr(blocks_module, "compute_type", lambda: torch.float32)
+    monkeypatch.setattr("trilemma.models.prior.whitening.compute_type", lambda: torch.float32)
     monkeypatch.setattr(patches_module, "_STATISTICS", 2000)
 
 
