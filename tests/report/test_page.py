@@ -1,5 +1,6 @@
 """The page as text: one file, whole, escaped, and honest about what is missing."""
 
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -84,6 +85,16 @@ def test_names_from_outside_are_only_names(large_elements, large_page, nasty):
     assert nasty in large_elements.text
     assert nasty not in large_page.read_text("utf-8")
     assert "<img src=x" not in large_page.read_text("utf-8")
+
+
+def test_how_settings_were_chosen_is_said_where_it_matters(small, tmp_path):
+    study = json.loads(json.dumps(small.study))
+    trials = list(study["trials"].values())
+    for trial in trials[:2]:
+        trial["recipe"]["provenance"] = "chosen by <b>9</b> looks"
+    text = Elements(write_report(tmp_path, small.results, study)).text
+    at = text.index("Settings of 2 trials: chosen by <b>9</b> looks")
+    assert text.index("Choices made by looking") < at
 
 
 def test_what_a_reader_must_know_comes_first(small_elements):
