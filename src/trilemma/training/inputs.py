@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import draw_views, normalize
-from trilemma.models.prior import Features, Shift, features_of, view_shifts
+from trilemma.models.prior import PRIORS, Features, Shift, features_of, view_shifts
 from trilemma.training.recipe import Recipe
 
 Part = Literal["train", "test"]
@@ -101,7 +101,7 @@ class PriorInputs:
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
         shifts = shifts_of(recipe, data)
         splits = [data.train.images, data.test.images]
-        train, test = features_of(recipe.model, splits, recipe.prior_seed, shifts=shifts, progress=progress)
+        train, test = features_of(PRIORS[recipe.model], splits, recipe.prior_seed, shifts=shifts, progress=progress)
         return cls(train, test, device)
 
     @property

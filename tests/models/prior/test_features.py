@@ -40,7 +40,7 @@ def images(count, seed=0, shape=SHAPE):
 
 
 def compute(splits, folder, seed=0, blocks=SMALL, **rest):
-    return features.compute(blocks, splits, seed, folder=folder, **rest)
+    return features.features_of(blocks, splits, seed, folder=folder, **rest)
 
 
 def all_rows(found):
@@ -223,7 +223,7 @@ def test_small_images_are_refused_at_once(tmp_path):
 
 def test_an_unknown_prior():
     with pytest.raises(InputError, match="the priors are prior-s"):
-        features.features_of("prior-x", [images(2)], 0)
+        family.Prior.fit("prior-x", SHAPE, 0)
 
 
 def test_no_memory_says_how_much_is_needed(tmp_path, monkeypatch):

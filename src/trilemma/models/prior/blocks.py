@@ -90,7 +90,7 @@ class SecondOrder:
 
     def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
         x = by_size(seen.maps(self.local))
-        down, right = _cell_places(self.local, seen.images)
+        down, right = _places(self.local, seen.images, reach=1)
         both = torch.zeros(())
         for mirrored in (False, True):
             across = 1 - right if mirrored else right
@@ -145,7 +145,7 @@ class TwoLayer:
         kind = compute_type()
         matrix = self.matrix.clone()
         matrix[-1] -= self.threshold
-        down, right = _neighbourhood_places(self.local, seen.images)
+        down, right = _places(self.local, seen.images, reach=3)
         total = torch.zeros(())
         for mirrored in (False, True):
             patches = []
@@ -179,17 +179,8 @@ def matrix_root(moments: Tensor) -> Tensor:
     return found
 
 
-def _cell_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each cell begins, as a share of the places where a cell can begin: down and right."""
-    return _places(local, images, reach=1)
-
-
-def _neighbourhood_places(local: LocalMaps, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for neighbourhoods of 3 x 3 cells."""
-    return _places(local, images, reach=3)
-
-
-def _places(local: LocalMaps, images: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+def _places(local: LocalMaps, images: Tensor, *, reach: int) -> tuple[Tensor, Tensor]:
+    """Where each square of ``reach`` x ``reach`` cells begins, down and right, as a share of where it could."""
     size = images.shape[-2:]
     height, width = (length - reach * local.cell + 1 for length in local.map_size(*size))
     down, right = [], []

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
-from trilemma.models.prior.family import UNMOVED, Prior, Settings, blocks_of, working_shape
+from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
 from trilemma.models.prior.parallel import in_threads
 from trilemma.models.prior.patches import compute_type
 from trilemma.models.prior.pooling import Shift
@@ -72,31 +72,6 @@ class Features:
 
 
 def features_of(
-    name: str,
-    splits: Sequence[NDArray[np.uint8]],
-    seed: int,
-    *,
-    shifts: tuple[Shift, ...] = UNMOVED,
-    folder: Path | None = None,
-    progress: Progress = lambda *_: None,
-) -> list[Features]:
-    """Features of images under the prior ``name``: from the cache as far as they are there.
-
-    Args:
-      name: of ``trilemma.models.prior.PRIORS``.
-      splits: arrays uint8 (N, C, H, W) of images of one shape.
-      seed: of the dictionary.
-      shifts: one for each view, see :func:`trilemma.models.prior.view_shifts`.
-      folder: of the cache; the user's own if None.
-      progress: told what is being done.
-
-    Raises:
-      InputError: an unknown prior, images too small, no room to write, or not enough memory.
-    """
-    return compute(blocks_of(name), splits, seed, shifts=shifts, folder=folder, progress=progress)
-
-
-def compute(
     blocks: tuple[Settings, ...],
     splits: Sequence[NDArray[np.uint8]],
     seed: int,
@@ -105,7 +80,19 @@ def compute(
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[Features]:
-    """As :func:`features_of`, for blocks put together by hand."""
+    """Features of images under the prior of these blocks: from the cache as far as they are there.
+
+    Args:
+      blocks: of ``trilemma.models.prior.PRIORS``, or put together by hand.
+      splits: arrays uint8 (N, C, H, W) of images of one shape.
+      seed: of the dictionary.
+      shifts: one for each view, see :func:`trilemma.models.prior.view_shifts`.
+      folder: of the cache; the user's own if None.
+      progress: told what is being done.
+
+    Raises:
+      InputError: images too small, no room to write, or not enough memory.
+    """
     shape: tuple[int, int, int] = splits[0].shape[1:]
     working_shape(shape)
     store = (folder or cache_folder() / "features") / _key(blocks, shape, seed, shifts)
