@@ -119,3 +119,10 @@ def test_bad_files(tmp_path, text):
         load_recipe(tmp_path / "r.toml")
     with pytest.raises(InputError, match="did you mean 'digits'"):
         load_recipe("digit")
+
+
+def test_recipes_keep_the_fingerprints_of_earlier_versions():
+    """Runs made before ``prior_seed`` and ``provenance`` came must still be found and gone on with."""
+    known = "079b03ebde99471def91925ecb5529928ab3a0da85f3a3784d76a080b9416236"
+    assert Recipe(epsilon=8.0).fingerprint == known
+    assert Recipe(epsilon=8.0, prior_seed=1).fingerprint != known

@@ -128,7 +128,10 @@ def test_techniques_that_mean_something_here(data, tmp_path):
     training = Training(recipe(epsilon=8.0, techniques="am", views=4), data)
     assert training._views(torch.arange(5), training.state.views)[0].shape == (5, 4, 51)
     start = recipe(epsilon=8.0, techniques="obs", batch_size=32, fewest_updates=5)
-    assert Training(start, data).course.batch_size > 32
+    course = Training(start, data).course
+    assert course.batch_size > 32
+    assert course.learning_rate == pytest.approx(20.0 * course.batch_size / 32)
+    assert Training(recipe(epsilon=8.0), data).course.learning_rate == 20.0
     weights = []
     for techniques in ("none", "pa", "sat", "am"):
         run = tl.train(recipe(epsilon=8.0, techniques=techniques), data, out=tmp_path / techniques)
