@@ -207,7 +207,10 @@ class Clipping:
         examples, views, _ = inputs.shape
         trainable = self.parameters()
         with torch.no_grad():
-            logits = layer(inputs.flatten(0, 1))
+            # In this order the product takes half as long as in layer(inputs) (oneDNN, few rows of weights).
+            logits = (layer.weight @ inputs.flatten(0, 1).T).T.contiguous()
+            if layer.bias is not None:
+                logits += layer.bias
         logits.requires_grad_()
         losses = self.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
         (errors,) = torch.autograd.grad(losses.sum(), logits)

@@ -95,7 +95,7 @@ class PriorInputs:
     train: Features
     test: Features
     device: torch.device
-    batch: int = 512  # 20 MB, which stay in the processor's cache from the logits to the sum
+    batch: int = 128  # 5 MB, which stay in the processor's cache from the logits to the sum
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:

@@ -19,7 +19,7 @@ from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
-from trilemma.models.prior import PRIORS, Prior, PriorNetwork
+from trilemma.models.prior import PRIORS, PriorNetwork, fitted
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
@@ -401,6 +401,6 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)
-        prior = Prior.fit(run.recipe.model, data.image_shape, run.recipe.prior_seed)
+        prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
         network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
     return network.eval().to(torch.device("cpu"))

@@ -6,7 +6,18 @@ statistics; handcrafted features under privacy: Tramer and Boneh 2021; synthetic
 
 from trilemma.models.prior.family import PRIORS, Prior, features_in, view_shifts
 from trilemma.models.prior.features import Features, features_of
+from trilemma.models.prior.kept import fitted
 from trilemma.models.prior.network import PriorNetwork
 from trilemma.models.prior.pooling import Shift
 
-__all__ = ["PRIORS", "Features", "Prior", "PriorNetwork", "Shift", "features_in", "features_of", "view_shifts"]
+__all__ = [
+    "PRIORS",
+    "Features",
+    "Prior",
+    "PriorNetwork",
+    "Shift",
+    "features_in",
+    "features_of",
+    "fitted",
+    "view_shifts",
+]

@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,8 @@ from torch import Tensor
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
+from trilemma.models.prior.kept import fitted, key_of
 from trilemma.models.prior.parallel import in_threads
-from trilemma.models.prior.patches import compute_type
 from trilemma.models.prior.pooling import Shift
 
 FORMAT = 1
@@ -126,7 +126,7 @@ def _compute(
 ) -> None:
     shape: tuple[int, int, int] = images[0].shape
     _check_room(store, blocks, len(missing) * len(shifts))
-    prior = Prior.of(blocks, shape, seed, lambda what: progress(what, 0, 0))
+    prior = fitted(blocks, shape, seed, folder=store.parent / "priors", tell=lambda what: progress(what, 0, 0))
     parts = [missing[start : start + _PART] for start in range(0, len(missing), _PART)]
     computed = in_threads(lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts)
     rows: list[int] = []
@@ -153,9 +153,7 @@ def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]
 
 
 def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, shifts: tuple[Shift, ...]) -> str:
-    said = json.dumps([asdict(block) for block in blocks], sort_keys=True)
-    text = f"trilemma features {FORMAT}, torch {torch.__version__}, {compute_type()}, {shape}, {seed}, {shifts}, {said}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return key_of(f"trilemma features {FORMAT}", blocks, shape, seed, shifts)
 
 
 def _digest(image: NDArray[np.uint8]) -> bytes:

@@ -1,0 +1,20 @@
+"""A small prior, so that fitting takes a second."""
+
+import pytest
+import torch
+
+from trilemma.models.prior import family, features
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Few synthetic images."""
+    monkeypatch.setattr(family, "_DICTIONARY_IMAGES", 300)
+    monkeypatch.setattr(family, "_WHITENING_IMAGES", 60)
+    monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
+    monkeypatch.setattr(features, "_SEGMENT", 16)
+    monkeypatch.setattr(features, "_PART", 8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
