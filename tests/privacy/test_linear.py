@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy import Clipping, clipped_gradient_sum
+from trilemma.privacy import Clipping, clipped_gradient_sum, clipping
 
 
 def problem(examples, views, size, classes, bias, seed):
@@ -29,11 +29,17 @@ def problem(examples, views, size, classes, bias, seed):
     bias=st.booleans(),
     clip=st.floats(0.01, 10),
     seed=st.integers(0, 10_000),
+    block=st.integers(1, 12),
+    half=st.booleans(),
 )
-def test_sums_and_norms_are_those_of_the_oracle(oracle, examples, views, size, classes, bias, clip, seed):
+def test_sums_and_norms_are_those_of_the_oracle(oracle, examples, views, size, classes, bias, clip, seed, block, half):
+    """However it is cut into blocks; float16 inputs count as the float32 numbers that they are."""
     layer, inputs, labels = problem(examples, views, size, classes, bias, seed)
-    expected, norms = oracle.clipped_gradient_sum(layer, inputs, labels, clip)
-    total = Clipping(layer, clip, "linear")(inputs, labels)
+    given_inputs = inputs.half() if half else inputs
+    expected, norms = oracle.clipped_gradient_sum(layer, given_inputs.float(), labels, clip)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clipping, "_ROWS", block)
+        total = Clipping(layer, clip, "linear")(given_inputs, labels)
     assert total.sums.keys() == expected.keys()
     for name, value in total.sums.items():
         assert value.dtype == torch.float32

@@ -50,3 +50,37 @@ def test_no_space_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         checkpoints.save(tmp_path, some(2.0))
     assert checkpoints.load(tmp_path)[0].header == {"update": 1}
+
+
+def large(value):
+    """Three tensors of 6 MB and some small ones, as of a wide ResNet with momentum."""
+    tensors = {f"w{index}": torch.full((1500, 1000), value + index) for index in range(3)}
+    return Checkpoint(tensors | some(value).tensors, {"update": int(value)})
+
+
+def test_no_file_is_larger_than_16_mb_and_old_pieces_go(tmp_path):
+    for value in (1.0, 2.0, 3.0, 4.0):
+        checkpoints.save(tmp_path, large(value))
+        sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+        assert max(sizes) < 16e6
+        assert len(sizes) == 2 * min(int(value), 2)  # two files each, of this one and the one before
+    found, _ = checkpoints.load(tmp_path)
+    assert found.header == {"update": 4}
+    assert all(torch.equal(found.tensors[name], value) for name, value in large(4.0).tensors.items())
+    checkpoints.remove(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "another", "cut"])
+def test_a_damaged_piece_is_noticed(tmp_path, damage):
+    checkpoints.save(tmp_path, large(1.0))
+    (other,) = tmp_path.glob("checkpoint.*-1.safetensors")
+    checkpoints.save(tmp_path, large(2.0))
+    (piece,) = set(tmp_path.glob("checkpoint.*-1.safetensors")) - {other}
+    if damage == "missing":
+        piece.unlink()
+    else:
+        piece.write_bytes(other.read_bytes() if damage == "another" else piece.read_bytes()[:-9])
+    found, said = checkpoints.load(tmp_path)
+    assert found.header == {"update": 1}
+    assert "using the one before it" in said

@@ -56,7 +56,7 @@ def parser() -> Parser:
     top = Parser(
         prog="trilemma",
         description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
-        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped by Ctrl-C",
+        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -177,6 +177,7 @@ def _train(commands: Any) -> None:
     )
     group.add_argument("--techniques", metavar="CODES", help="obs,gn,ws,am,pa,sat in any mix, or all, or none")
     group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
+    group.add_argument("--pretrain", choices=["synthetic"], help="start from a trunk trained on synthetic images")
     group.add_argument("--epsilon", type=float, metavar="E", help="the budget; without it training is not private")
     group.add_argument("--delta", type=float, metavar="D", help="of the budget (1e-5)")
     group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
@@ -200,6 +201,9 @@ def _train(commands: Any) -> None:
         help="any other key of a recipe; may be repeated",
     )
     _add_execution_options(command)
+    command.add_argument(
+        "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command goes on"
+    )
     command.add_argument(
         "--track",
         action="append",

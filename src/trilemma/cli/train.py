@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 import tomllib
 from typing import Any
 
@@ -18,6 +20,7 @@ from trilemma.trial.train import Stopped, train
 _OVERRIDES = (
     "techniques",
     "model",
+    "pretrain",
     "epsilon",
     "delta",
     "allow_large_delta",
@@ -36,6 +39,9 @@ def train_command(given: argparse.Namespace) -> int:
     recipe = recipe_of(given)
     if given.physical_batch is not None and given.physical_batch < 1:
         raise InputError(f"--physical-batch must be at least 1, not {given.physical_batch}")
+    if given.minutes is not None and not given.minutes > 0:
+        raise InputError(f"--minutes must be more than 0, not {given.minutes}")
+    end = time.monotonic() + 60 * (math.inf if given.minutes is None else given.minutes)
     execution = Execution(given.device, given.physical_batch, given.compute)
     with Screen("training") as screen:
         data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
@@ -47,7 +53,7 @@ def train_command(given: argparse.Namespace) -> int:
                 execution=execution,
                 track=given.track,
                 progress=screen,
-                should_stop=screen.should_stop,
+                should_stop=lambda: screen.should_stop() or time.monotonic() > end,
             )
         except Stopped as stopped:
             print(f"trilemma: {stopped}", file=sys.stderr)

@@ -1,8 +1,9 @@
 """A training state on disk: everything needed to go on as if nothing had happened.
 
-One safetensors file (no pickle: loading never runs code) with tensors by name and a JSON header.  A digest over both
-tells a whole file from a damaged one.  The file before it is kept, so that one bad write loses one interval, not the
-run.
+Safetensors files (no pickle: loading never runs code) of at most 16 MB each, so that a run can be carried to another
+machine: ``checkpoint.safetensors`` with a JSON header, and pieces that it names by its digest.  The digest is over all
+tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that one
+bad write loses one interval, not the run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import Tensor
 from trilemma.errors import InputError
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+PIECE = 15 * 2**20
+"""Bytes of tensors in one file, at most; a larger tensor has a file to itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +44,26 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
       InputError: no space or no right to write.
     """
-    target, fresh = folder / NAME, folder / (NAME + ".part")
+    target, fresh = folder / NAME, folder / "checkpoint.fresh.safetensors"
     tensors = {name: t.detach().contiguous().cpu() for name, t in checkpoint.tensors.items()}
     header = json.dumps(checkpoint.header, sort_keys=True)
+    digest = _digest(tensors, header)
+    first, *rest = _pieces(tensors)
+    names = [f"checkpoint.{digest[:16]}-{number}.safetensors" for number in range(1, len(rest) + 1)]
     try:
-        save_file(tensors, fresh, metadata={"header": header, "digest": _digest(tensors, header)})
-        with open(fresh, "rb+") as file:
-            os.fsync(file.fileno())
+        for name, piece in zip(names, rest, strict=True):
+            _write(piece, folder / name, {})
+        _write(first, fresh, {"header": header, "digest": digest, "pieces": json.dumps(names)})
         if target.exists():
             os.replace(target, folder / PREVIOUS)
         os.replace(fresh, target)
+        kept = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
+        for path in folder.glob("checkpoint.*-*.safetensors"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        fresh.unlink(missing_ok=True)
+        for path in [fresh, *folder.glob("checkpoint.*.part")]:
+            path.unlink(missing_ok=True)
         raise InputError(
             f"cannot write the checkpoint in {folder}: {error}; make room there, then start again to go on"
         ) from error
@@ -79,8 +90,39 @@ def load(folder: Path) -> tuple[Checkpoint | None, str | None]:
 
 def remove(folder: Path) -> None:
     """Once a run has ended its checkpoints are not needed (and with secret noise must not stay)."""
-    for name in (NAME, PREVIOUS, NAME + ".part"):
-        (folder / name).unlink(missing_ok=True)
+    for path in [*folder.glob("checkpoint.safetensors*"), *folder.glob("checkpoint.*.safetensors*")]:
+        path.unlink(missing_ok=True)
+
+
+def _pieces(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The tensors in order, in groups of at most ``PIECE`` bytes; at least one group."""
+    pieces: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if pieces[-1] and size + tensor.nbytes > PIECE:
+            pieces.append({})
+            size = 0
+        pieces[-1][name] = tensor
+        size += tensor.nbytes
+    return pieces
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata=metadata)
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _named_by(path: Path) -> list[str]:
+    """Names of the pieces that belong to a checkpoint, none if it is damaged or not there."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names: list[str] = json.loads((file.metadata() or {}).get("pieces", "[]"))
+            return names
+    except (OSError, SafetensorError, ValueError):
+        return []
 
 
 def _read(path: Path) -> Checkpoint | None:
@@ -88,6 +130,9 @@ def _read(path: Path) -> Checkpoint | None:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        for piece in json.loads(metadata.get("pieces", "[]")):
+            with safe_open(path.parent / piece, framework="pt", device="cpu") as file:
+                tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("digest") != _digest(tensors, metadata["header"]):
             return None
         return Checkpoint(tensors, json.loads(metadata["header"]))

@@ -32,7 +32,7 @@ class Inputs(Protocol):
         """Views that are best computed at once."""
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """float32 (n, K, *shape): K views of each of the training examples ``rows``, on the device."""
+        """float32 or float16 (n, K, *shape): K views of each of the training examples ``rows``, on the device."""
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         """float32 (n, *shape): examples of a split as they are, on the device."""
@@ -95,7 +95,7 @@ class PriorInputs:
     train: Features
     test: Features
     device: torch.device
-    batch: int = 128  # 5 MB, which stay in the processor's cache from the logits to the sum
+    batch: int = 1024  # as many as lie together on disk
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
@@ -112,4 +112,4 @@ class PriorInputs:
         return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
-        return (self.train if part == "train" else self.test).take(rows).to(self.device).mean(1)
+        return (self.train if part == "train" else self.test).take(rows).to(self.device).float().mean(1)

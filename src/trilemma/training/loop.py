@@ -10,7 +10,7 @@ import json
 import math
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
+from trilemma.training.pretraining import HEAD, pretrained
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
 from trilemma.training.state import State
@@ -78,6 +79,9 @@ class Training:
         if prior:
             self._check_prior()
         self.autocast = None if prior else self.execution.autocast(self.device)
+        if recipe.pretrain and (prior or self.network is not None):
+            whose = f"{recipe.model} is fitted to them already" if prior else "it is for networks by name"
+            raise InputError(f"pre-training on synthetic images does not apply here ({whose}): leave --pretrain out")
         model = self.network if self.network is not None else self.build_network(recipe, self.data)
         model.to(self.device).train()
         self.inputs: Inputs = (
@@ -85,6 +89,11 @@ class Training:
             if prior
             else ImageInputs.of(recipe, self.data, self.device)
         )
+        if recipe.pretrain:
+            trunk = pretrained(
+                recipe, self.data, self._trunk(), self.device, autocast=self.autocast, progress=self.progress
+            )
+            model.load_state_dict(trunk, strict=False)
         self.method = self.execution.method
         if recipe.private:
             check = check_network(model, self.inputs.shape, device=self.device)
@@ -122,6 +131,10 @@ class Training:
                 f"{self.recipe.model} is trained in float32, so that no sum is rounded before the noise is added: "
                 "use --compute float32"
             )
+
+    def _trunk(self) -> nn.Module:
+        """A network to pre-train, whose start values depend on ``prior_seed`` and not on the seed of this training."""
+        return self.build_network(replace(self.recipe, seed=self.recipe.prior_seed), self.data).to(self.device)
 
     @staticmethod
     def build_network(recipe: Recipe, data: Dataset) -> nn.Module:
@@ -281,7 +294,7 @@ class Training:
             with torch.autocast(
                 self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
             ):
-                logits = model(images.flatten(0, 1))
+                logits = model(images.flatten(0, 1).float())
             value = self._losses(logits, labels.repeat_interleave(images.shape[1])).mean()
             found = torch.autograd.grad(value, [parameters[n] for n in total], allow_unused=True)
             for name, g in zip(total, found, strict=True):
@@ -300,12 +313,19 @@ class Training:
     def step(self) -> float:
         """One update; returns its mean training loss (private: for the screen, not for release)."""
         recipe, state = self.recipe, self.state
+        rate = self._rate()
+        if recipe.pretrain:
+            # What is frozen takes no part: it is neither clipped with the rest nor given noise.
+            head_only = state.update < round(recipe.head_first * self.course.updates)
+            for name, p in state.model.named_parameters():
+                p.requires_grad_(name.startswith(HEAD) or not head_only)
+            rate *= recipe.head_rate if head_only else 1.0
         if self.course.plan is not None and self.clipping is not None:
             gradient, loss = self._private_gradient(self.course.plan, self.clipping)
             state.previous = gradient if recipe.has("sat") else {}
         else:
             gradient, loss = self._ordinary_gradient()
-        self._descend(gradient, self._rate())
+        self._descend(gradient, rate)
         state.update += 1
         if recipe.has("pa"):
             update_average(state.average, state.model.state_dict(), decay=recipe.average_decay, update=state.update)

@@ -29,6 +29,8 @@ Schedule = Literal["constant", "cosine"]
 _RANGES: dict[str, tuple[float, float | None]] = {
     "batch_size": (0, None),
     "prior_seed": (0, 2**63 - 1),
+    "pretrain_updates": (1, None),
+    "head_first": (0, 1),
     "fewest_updates": (1, None),
     "warmup": (0, 1),
     "momentum": (0, 0.9999),
@@ -41,6 +43,9 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "evaluations": (1, None),
     "seed": (0, 2**63 - 1),
 }
+
+
+_LATER = ("prior_seed", "pretrain", "pretrain_updates", "head_first", "head_rate", "provenance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,9 @@ class Recipe:
       secret_noise: draw sampling and noise from the operating system's randomness in place of ``seed``, and keep no
         record of it once the run has ended: nobody can repeat the noise, and neither can you.
       prior_seed: of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
+      pretrain: "synthetic" starts from a trunk that was trained on synthetic images (of ``prior_seed``) for
+        ``pretrain_updates``; "" from random values.  After it only the head is trained for the share ``head_first`` of
+        the updates, at ``head_rate`` times the learning rate; then all layers are.
       provenance: how these values were chosen, and whether that was paid for; printed with every result.
 
     Raises:
@@ -104,6 +112,10 @@ class Recipe:
     seed: int = 0
     secret_noise: bool = False
     prior_seed: int = 0
+    pretrain: str = ""
+    pretrain_updates: int = 2000
+    head_first: float = 0.2
+    head_rate: float = 10.0
     provenance: str = ""
 
     def __post_init__(self) -> None:
@@ -119,12 +131,14 @@ class Recipe:
             raise InputError("delta without epsilon is no budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
             raise InputError(f"delta must lie in (0, 1), not {self.delta}; 1e-5 is usual")
-        for name in ("clipping_norm", "epochs", "learning_rate"):
+        for name in ("clipping_norm", "epochs", "learning_rate", "head_rate"):
             _check(name, getattr(self, name), 0, None, open_low=True)
         for name, (low, high) in _RANGES.items():
             _check(name, getattr(self, name), low, high)
         if self.shift is not None:
             _check("shift", self.shift, 0, None)
+        if self.pretrain not in ("", "synthetic"):
+            raise InputError(f"pretrain must be synthetic or left out, not {self.pretrain!r}")
         if self.schedule not in ("constant", "cosine"):
             raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
         if not isinstance(self.model, str) or not self.model:
@@ -141,7 +155,8 @@ class Recipe:
         """Complete, JSON-compatible, in the order of the fields.  Keys that came later are left out at their
         defaults, so that runs made before them keep their fingerprints."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        later = {name for name in ("prior_seed", "provenance") if not values[name]}
+        defaults = {f.name: f.default for f in fields(self)}
+        later = {name for name in _LATER if values[name] == defaults[name]}
         return {name: value for name, value in values.items() if name not in later} | {
             "techniques": list(self.techniques)
         }
@@ -197,6 +212,8 @@ NAMED = {
     "digits": "a small convnet for the embedded digits, seconds",
     "cifar-small": "a convnet for CIFAR on two CPU cores, minutes",
     "cifar-paper": "WRN-16-4 as De et al. 2022 train it, a GPU and hours",
+    "cifar10-wrn-16-4-eps8": "WRN-16-4 at epsilon 8 with batches of 4,096 and 16 views, all techniques but obs: a GPU",
+    "cifar10-wrn-40-4-eps8": "the same with WRN-40-4",
     "cifar-study": "a smaller one for studies of many trainings on 1,500 images, a minute each",
     "prior-study": "a linear model on small fixed features of all images, for studies on two CPU cores",
     "faces-small": "a convnet for 64x64 faces on two CPU cores, minutes",

@@ -59,15 +59,18 @@ class Features:
         return len(self.where)
 
     def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
-        """float32 (n, V, d) of the images at ``rows``."""
-        found = torch.empty((len(rows), *self.shape))
+        """float16 (n, V, d) of the images at ``rows``: as they lie in memory where they are neighbours, else copied."""
         places = self.where[np.asarray(rows)]
-        # Runs of neighbours in a segment are copied as they lie: in a full batch that is nearly everything.
         breaks = np.nonzero((np.diff(places[:, 0]) != 0) | (np.diff(places[:, 1]) != 1))[0] + 1
-        for start, end in itertools.pairwise([0, *breaks.tolist(), len(places)]):
-            if end > start:
-                segment, row = places[start]
-                found[start:end].copy_(self.segments[segment][row : row + end - start])
+        runs = [(start, end) for start, end in itertools.pairwise([0, *breaks.tolist(), len(places)]) if end > start]
+        if len(runs) == 1:
+            segment, row = places[0]
+            lying: Tensor = self.segments[segment][row : row + len(places)]
+            return lying
+        found = torch.empty((len(places), *self.shape), dtype=torch.float16)
+        for start, end in runs:
+            segment, row = places[start]
+            found[start:end].copy_(self.segments[segment][row : row + end - start])
         return found
 
 

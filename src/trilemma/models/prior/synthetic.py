@@ -49,10 +49,7 @@ def altered(images: Tensor, seed: int) -> Tensor:
       uint8 (N, C, H, W).
     """
     return torch.cat(
-        [
-            _altered(part, generator_for(seed, f"altered images {index}"))
-            for index, part in enumerate(images.split(_CHUNK))
-        ]
+        [alter(part, generator_for(seed, f"altered images {index}")) for index, part in enumerate(images.split(_CHUNK))]
     )
 
 
@@ -119,7 +116,8 @@ def _dead_leaves(count: int, shape: tuple[int, int, int], generator: torch.Gener
     return _to_bytes(share * blurred + (1 - share) * images, channels)
 
 
-def _altered(images: Tensor, generator: torch.Generator) -> Tensor:
+def alter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """As :func:`altered`, drawn from a generator."""
     count, channels = images.shape[:2]
     pixels = images.float() / 255
 
