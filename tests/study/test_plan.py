@@ -43,14 +43,25 @@ def test_every_study_that_comes_with_the_package_expands_at_each_of_its_scales(n
             assert study.figures
             cells = {}
             for trial in study.trials:
-                cells.setdefault(trial.cell, set()).add(trial.recipe.seed)
-            assert all(seeds == set(study.seeds) for seeds in cells.values())
+                cells.setdefault((trial.recipe.model, trial.cell), set()).add(trial.recipe.seed)
+            for (model, _), seeds in cells.items():
+                assert seeds == (set(range(5)) if model == "prior-s" else set(study.seeds))
+
+
+@pytest.mark.parametrize("name", ["techniques", "budget", "outliers", "celeba"])
+def test_small_studies_also_run_on_all_images(name):
+    study = expand(read_study(name), scale="small")
+    arm = [trial for trial in study.trials if trial.recipe.model == "prior-s"]
+    assert arm
+    assert all("limit" not in dict(trial.data) and trial.recipe.provenance for trial in arm)
+    other = expand(read_study(name), scale="small", data=[{"name": "cifar10s"}])
+    assert all(trial.recipe.model != "prior-s" for trial in other.trials)
 
 
 def test_the_grids_of_the_paper_are_those_of_the_plan():
     small = {file.name: expand(file) for file in load_study("paper")}
     assert list(small) == ["techniques", "memorization", "budget", "outliers", "celeba"]
-    codes = {trial.recipe.techniques for trial in small["techniques"].trials}
+    codes = {t.recipe.techniques for t in small["techniques"].trials if t.recipe.model != "prior-s"}
     assert codes == {tuple(TECHNIQUES)[:k] for k in range(7)}
     budget = {(t.recipe.epsilon, dict(t.data).get("skew")) for t in small["budget"].trials}
     assert budget == {(e, s) for e in (None, 1.0, 2.0, 4.0, 8.0) for s in (None, 0.75, 0.95)}
