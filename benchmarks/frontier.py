@@ -130,7 +130,8 @@ def picture(cells: dict[tuple[str, str, float], list[Run]], path: Path) -> None:
                 textcoords="offset points",
             )
     for marker, (name, values) in zip("sv^DXP", PUBLISHED.items(), strict=True):
-        left.plot(list(values), list(values.values()), marker + ":", color="#666666", ms=6, lw=0.9, label=name)
+        line = ":" if len(values) == 4 else ""
+        left.plot(list(values), list(values.values()), marker + line, color="#666666", ms=6, lw=0.9, label=name)
     for name, (hours, height) in PUBLISHED_COST.items():
         right.plot(hours, height, "v", color="#666666")
         right.annotate(name, (hours, height), xytext=(-8, -16), textcoords="offset points", ha="right")
