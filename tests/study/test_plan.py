@@ -48,13 +48,12 @@ def test_every_study_that_comes_with_the_package_expands_at_each_of_its_scales(n
                 assert seeds == (set(range(5)) if model == "prior-s" else set(study.seeds))
 
 
-@pytest.mark.parametrize("name", ["techniques", "budget", "outliers", "celeba"])
-def test_small_studies_also_run_on_all_images(name):
-    study = expand(read_study(name), scale="small")
+def test_the_small_budget_study_also_runs_on_all_images():
+    study = expand(read_study("budget"), scale="small")
     arm = [trial for trial in study.trials if trial.recipe.model == "prior-s"]
-    assert arm
+    assert {trial.recipe.epsilon for trial in arm} == {1.0, 2.0, 4.0, 8.0}
     assert all("limit" not in dict(trial.data) and trial.recipe.provenance for trial in arm)
-    other = expand(read_study(name), scale="small", data=[{"name": "cifar10s"}])
+    other = expand(read_study("budget"), scale="small", data=[{"name": "cifar10s"}])
     assert all(trial.recipe.model != "prior-s" for trial in other.trials)
 
 
