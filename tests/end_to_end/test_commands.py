@@ -90,6 +90,9 @@ def test_refused_arguments_leave_nothing(tmp_path, refused):
     refused(*train, "--recipe", "nope", says="no recipe 'nope'")
     refused(*train, "--set", "epocs=3", says="unknown recipe key 'epocs'.*epochs")
     refused(*train, "--epsilon", "0", says="epsilon must be positive")
+    for minutes in ("0", "-1", "nan"):
+        refused(*train, "--minutes", minutes, says="--minutes must be more than 0")
+    refused(*train, "--pretrain", "imagenet", says="imagenet")
     refused(*train, "--epsilon", "-1", says="epsilon must be positive")
     refused(*train, "--epsilon", "nan", says="epsilon must be positive")
     refused(*train, "--epsilon", "1e-9", says="out of reach")
@@ -195,6 +198,17 @@ def test_a_full_disk_ends_with_one_line(tmp_path, refused, monkeypatch):
     monkeypatch.setattr(checkpoints, "save_file", full)
     refused("train", *SMALL, "--out", tmp_path / "run", says="No space left.*start again to go on")
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_training_in_pieces_ends_as_one_in_one_go(tmp_path, capsys):
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert main(["train", *SMALL, "--out", str(whole)]) == 0
+    for _ in range(2):  # each ends after its first update
+        assert main(["train", *SMALL, "--minutes", "1e-6", "--out", str(pieces)]) == 130
+        assert "the same command goes on from there" in capsys.readouterr().err
+        assert not (pieces / "result.json").exists()
+    assert main(["train", *SMALL, "--out", str(pieces)]) == 0
+    assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):

@@ -62,8 +62,13 @@ def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_pat
     fresh = Training(replace(RECIPE, pretrain=""), data())
     assert not same(trunk(fresh.state.model), trunk(starts[0].state.model))
     assert torch.equal(fresh.state.model.head.weight, starts[0].state.model.head.weight)
-    other = Training(replace(RECIPE, prior_seed=1), data())
-    assert not same(trunk(other.state.model), trunk(starts[0].state.model))
+    # Everything that it does depend on keeps its own place in the cache (that of the last start, here).
+    for recipe, images in (
+        (replace(RECIPE, prior_seed=1), data()),
+        (RECIPE, replace(data(), deviation=(0.1, 0.2, 0.3))),
+    ):
+        other = Training(recipe, images)
+        assert not same(trunk(other.state.model), trunk(starts[0].state.model))
 
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):

@@ -66,7 +66,8 @@ def pretrained(
     """
     settings = [recipe.model, recipe.has("gn") or not recipe.private, recipe.norm_groups, recipe.norm_first]
     settings += [recipe.has("ws"), recipe.private, recipe.pretrain_updates, _IMAGES, _BATCH, autocast, device.type]
-    key = key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, data.mean, *settings)
+    settings += [data.mean, data.deviation]
+    key = key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
     store = (folder or cache_folder() / "pretrained") / key
     saved, _ = checkpoints.load(store)
     if saved is None or saved.header["update"] < recipe.pretrain_updates:

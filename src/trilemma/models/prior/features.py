@@ -98,7 +98,7 @@ def features_of(
     """
     shape: tuple[int, int, int] = splits[0].shape[1:]
     working_shape(shape)
-    store = (folder or cache_folder() / "features") / _key(blocks, shape, seed, shifts)
+    store = (folder or cache_folder() / "features") / key_of(f"trilemma features {FORMAT}", blocks, shape, seed, shifts)
     images = [image for split in splits for image in split]
     names = [_digest(image) for image in images]
     held = _open(store)
@@ -153,10 +153,6 @@ def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]
 
 
 # ---- the folder -----------------------------------------------------------------------------------------------------
-
-
-def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, shifts: tuple[Shift, ...]) -> str:
-    return key_of(f"trilemma features {FORMAT}", blocks, shape, seed, shifts)
 
 
 def _digest(image: NDArray[np.uint8]) -> bytes:
