@@ -10,11 +10,10 @@ networks where it does.
 
 Three exact methods give the same sums to rounding; the choice changes speed only.
 
-- *layerwise*: one forward and one backward pass for the whole physical batch; at each layer the backward pass
-  meets, the weight gradient is formed once per example from the layer's inputs and output gradients
-  (``trilemma.privacy.rules``) in place of once per batch.
-- *loop*: one ordinary forward and backward pass per example with its K views as the batch.  Works for every module,
-  and is as fast as anything else once K views keep the device busy.
+- *layerwise*: one forward and one backward pass for the whole physical batch (on a CPU, for a part of it on each
+  core); at each layer the backward pass meets, what the layer adds to each example's norm comes from its inputs and
+  output gradients (``trilemma.privacy.contributions``); once the norms are known, so does the sum.
+- *loop*: one ordinary forward and backward pass per example with its K views as the batch.  Works for every module.
 - *linear*: for a network that is one linear layer.  Its gradient for a view is the product of the logits' gradient and
   the inputs, so norms follow from inner products, and the sum is one product of two matrices: no example's gradient
   is ever formed.
@@ -25,8 +24,9 @@ covered by the sensitivity, so where torch was told to round (``torch.set_float3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,14 +36,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.rules import RULES, unsupported
+from trilemma.privacy.contributions import Call, Contribution, Formed, contribution, ghost_pays
+from trilemma.privacy.rules import row_squares, unsupported
+from trilemma.threads import in_threads
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), labels (n,)) -> losses (n,)."""
 
 _ROWS = 64  # of some thousands of float32 numbers each, that a processor's cache holds
-_MANY_VIEWS = 16  # from here on a loop over examples is as fast as the layerwise method on a CPU
+_VIEWS_AT_ONCE = 32  # by one core, where an example has no more of them: with fewer, layers are slower
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ class Clipping:
       model: its trainable parameters (``requires_grad``) are those that count.  It is not changed.
       clipping_norm: C > 0.
       method: "auto" picks the linear method for a linear network, else the layerwise method where every layer has a
-        rule, unless K is large.
+        rule, else the loop.
       loss: per-view loss; an example's loss is its mean over the views.
       autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
     """
@@ -132,20 +134,15 @@ class Clipping:
             raise ValueError(
                 f"images must be (B, K, C, H, W) and labels (B,), not {tuple(images.shape)} and {tuple(labels.shape)}"
             )
-        if torch.get_float32_matmul_precision() != "highest":
-            raise PrivacyError(
-                "sums of gradients would be rounded before the noise is added, which the guarantee does not cover: "
-                "call torch.set_float32_matmul_precision('highest')"
-            )
+        refuse_rounded_products()
         if len(images) == 0:
             return self.zero()
         method = self.method
         if method == "auto":
-            many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
             if type(self.model) is nn.Linear and images.dim() == 3:
                 method = "linear"
             else:
-                method = "loop" if many or not self._layerwise_fits(images) else "layerwise"
+                method = "layerwise" if self._layerwise_fits(images) else "loop"
         if method == "linear":
             return self._linear(images, labels)
         return self._layerwise(images, labels) if method == "layerwise" else self._loop(images, labels)
@@ -159,13 +156,13 @@ class Clipping:
             self._checked[shape] = check_network(self.model, shape, device=images.device).reason is None
         return self._checked[shape]
 
-    def _view_losses(self, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def _view_losses(self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """images (n, K, C, H, W) -> each view's loss (n, K)."""
         views = images.shape[1]
         with torch.autocast(
             images.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
         ):
-            logits = functional_call(self.model, dict(parameters), (images.flatten(0, 1),))
+            logits = network(images.flatten(0, 1))
         losses = self.loss(logits, labels.repeat_interleave(views))
         if losses.shape != (len(logits),):
             raise ValueError(
@@ -179,11 +176,11 @@ class Clipping:
         total = self.zero().sums
         norms, losses = [], []
         for image, label in zip(images.split(1), labels.split(1), strict=True):
-            loss = self._view_losses(parameters, image, label).mean()
+            loss = self._view_losses(lambda x: functional_call(self.model, parameters, (x,)), image, label).mean()
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             gradient = {n: g.float() for n, g in zip(parameters, found, strict=True) if g is not None}
-            square = torch.stack([g.double().square().sum() for g in gradient.values()]).sum()
-            exact_norm = square.sqrt()
+            squares = [row_squares(g.flatten(1) if g.dim() > 1 else g[None]).sum() for g in gradient.values()]
+            exact_norm = torch.stack(squares).sum().sqrt()
             norm = exact_norm.float()
             if torch.isfinite(norm):
                 factor = self._factor(exact_norm)
@@ -216,9 +213,7 @@ class Clipping:
                 rows = block.float()
                 # In this order the product takes half as long as in layer(rows) (oneDNN, few rows of weights).
                 found.append((layer.weight @ rows.flatten(0, 1).T).T)
-                inner.append(
-                    _norms(rows).double().square()[:, :, None] if views == 1 else rows.double() @ rows.double().mT
-                )
+                inner.append(row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
             logits = torch.cat(found)
             if layer.bias is not None:
                 logits += layer.bias
@@ -247,30 +242,37 @@ class Clipping:
         reason = why_not_layerwise(self.model)
         if reason:
             raise ValueError(f"the layerwise method does not fit: {reason}")
+        if images.device.type != "cpu":
+            return self._one_pass(images, labels)
+        # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
+        # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
+        threads = torch.get_num_threads()
+        size = min(-(-len(images) // threads), max(1, _VIEWS_AT_ONCE // images.shape[1]))
+        parts = list(zip(images.split(size), labels.split(size), strict=True))
+        if threads == 1 or len(parts) == 1:
+            sums: Iterable[ClippedSum] = (self._one_pass(*part) for part in parts)
+        else:
+            sums = in_threads(lambda part: self._one_pass(*part), parts, threads)
+        return functools.reduce(operator.add, sums)
+
+    def _one_pass(self, images: Tensor, labels: Tensor) -> ClippedSum:
         examples = len(images)
-        trainable = self.parameters()
-        frozen = {name: p.detach() for name, p in self.model.named_parameters()}
-        gradients: dict[str, Tensor] = {}
-        # Parameters take no part in autograd here: only the gradients of layer outputs are asked for, so no
-        # weight gradient over the whole batch is computed and thrown away.
+        calls = _Calls(self.model, self.parameters(), examples)
         images = images.detach().requires_grad_()
-        with _per_example_gradients(self.model, trainable, examples, gradients):
-            losses = self._view_losses(frozen, images, labels).mean(dim=1)
-            torch.autograd.grad(losses.sum(), images)
+        losses = self._view_losses(calls.network, images, labels).mean(dim=1)
+        torch.autograd.grad(losses.sum(), images)
+        found = calls.contributions()
         square = torch.zeros(examples, dtype=torch.float64, device=images.device)
-        for g in gradients.values():
-            # In float64: a square that overflows or vanishes in float32 would drop an example, or not clip it.
-            square += torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64).square()
+        for _, one in found:
+            square += one.squares
         exact_norms = square.sqrt()
         norms = exact_norms.float()
-        finite = torch.isfinite(norms)
-        factors = torch.where(finite, self._factor(exact_norms).float(), torch.zeros_like(norms))
-        if not bool(finite.all()):
-            for g in gradients.values():
-                g[~finite] = 0  # 0 * nan is nan: the factor alone would not keep it out
+        factors = torch.where(torch.isfinite(norms), self._factor(exact_norms).float(), torch.zeros_like(norms))
         total = self.zero().sums
-        for name, g in gradients.items():
-            total[name] = (factors @ g.flatten(1)).reshape(total[name].shape)
+        with torch.no_grad():
+            for names, one in found:
+                for attribute, value in one.clipped(factors).items():
+                    total[names[attribute]] += value
         return ClippedSum(total, norms, losses.detach().float(), self.clipping_norm)
 
     def _factor(self, norm: Tensor) -> Tensor:
@@ -278,13 +280,25 @@ class Clipping:
         return self.clipping_norm / norm.clamp_min(self.clipping_norm)
 
 
-def _norms(inputs: Tensor) -> Tensor:
-    """L2 norms along the last dimension: in float32, to a millionth; in float64, which takes ten times as long, where
-    squares would overflow or vanish."""
-    norms: Tensor = torch.linalg.vector_norm(inputs, dim=-1)
-    if not bool(((norms > 1e-15) & (norms < 1e15)).all()):
-        norms = torch.linalg.vector_norm(inputs, dim=-1, dtype=torch.float64)
-    return norms
+def refuse_rounded_products() -> None:
+    """Refuse where torch was told, in its old way or its new one, to round what goes into float32 products.
+
+    Raises:
+      PrivacyError: says what to call or set.
+    """
+    mend = None
+    try:
+        if torch.get_float32_matmul_precision() != "highest":
+            mend = "call torch.set_float32_matmul_precision('highest')"
+    except RuntimeError:  # both ways were mixed: the new one says more
+        pass
+    for name in ("fp32_precision", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision"):
+        if mend is None and operator.attrgetter(name)(torch.backends) not in ("none", "ieee"):
+            mend = f"set torch.backends.{name} = 'ieee'"
+    if mend is not None:
+        raise PrivacyError(
+            f"sums of gradients would be rounded before the noise is added, which the guarantee does not cover: {mend}"
+        )
 
 
 def clipped_gradient_sum(
@@ -323,9 +337,8 @@ def clipped_gradient_sum(
     check = check_network(model, tuple(images.shape[2:]), device=images.device)
     if method == "layerwise" and check.reason:
         raise ValueError(f"the layerwise method does not fit: {check.reason}")
-    many = images.shape[1] >= _MANY_VIEWS and images.device.type == "cpu"
     linear = type(model) is nn.Linear and images.dim() == 3
-    automatic: Method = "linear" if linear else "loop" if check.reason or many else "layerwise"
+    automatic: Method = "linear" if linear else "loop" if check.reason else "layerwise"
     chosen = automatic if method == "auto" else method
     total = Clipping(model, clipping_norm, chosen, loss)(images, labels)
     return total.sums, total.norms
@@ -341,42 +354,80 @@ def why_not_layerwise(model: nn.Module) -> str | None:
     return None
 
 
-@contextmanager
-def _per_example_gradients(
-    model: nn.Module, trainable: Mapping[str, nn.Parameter], examples: int, into: dict[str, Tensor]
-) -> Iterator[None]:
-    """While open, a backward pass through ``model`` adds each example's gradients to ``into``."""
-    names = {id(p): name for name, p in trainable.items()}
-    handles = []
+class _Calls:
+    """A copy of a network that notes what each layer adds to the examples' gradients while a backward pass runs.
 
-    def watch(module: nn.Module, owned: dict[str, str]) -> None:
-        rule = RULES[type(module)][0]
+    The copy shares the parameters' values, but they take no part in autograd: only the gradients of layers' outputs are
+    asked for, so that no weight gradient of the whole batch is computed and thrown away.  The network itself is not
+    touched, and several copies may run at once.
+    """
 
-        def after_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            saved, version = inputs[0].detach(), inputs[0]._version
+    def __init__(self, model: nn.Module, trainable: Mapping[str, nn.Parameter], examples: int) -> None:
+        names = {id(p): name for name, p in trainable.items()}
+        self.examples = examples
+        self._uses: dict[str, int] = dict.fromkeys(trainable, 0)
+        self._found: list[tuple[dict[str, str], Contribution]] = []
+        copies: dict[int, nn.Module] = {}
+        self.network = _shallow_copy(model, copies)
+        for module in model.modules():
+            owned = {a: names[id(p)] for a, p in module._parameters.items() if p is not None and id(p) in names}
+            if owned:
+                copies[id(module)].register_forward_hook(functools.partial(self._after_forward, owned))
 
-            # A tensor hook set here sees the gradient of this output even if it is later changed in place.
-            def after_backward(gradient: Tensor) -> None:
-                if saved._version != version:
-                    raise RuntimeError(f"the input of {type(module).__name__} was changed in place after its use")
-                with torch.no_grad():
-                    found = rule(module, saved.to(gradient.dtype), gradient, examples)
-                for attribute, name in owned.items():
-                    value = found[attribute].float()
-                    into[name] = into[name] + value if name in into else value
+    def _after_forward(
+        self, owned: dict[str, str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        for name in owned.values():
+            self._uses[name] += 1
+        # In a list, so that it can be let go of: the hooks themselves live as long as the losses.
+        waiting, version = [inputs[0].detach()], inputs[0]._version
+        kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
+        kept_version = output._version
 
-            output.register_hook(after_backward)
+        # A tensor hook set here sees the gradient of this output even if it is later changed in place.
+        def after_backward(gradient: Tensor) -> None:
+            seen = waiting.pop()
+            if seen._version != version:
+                raise RuntimeError(f"the input of {type(layer).__name__} was changed in place after its use")
+            # The forward pass is over: every use of a parameter has been counted.
+            alone = all(self._uses[name] == 1 for name in owned.values())
+            unchanged = kept is not None and kept._version == kept_version
+            with torch.no_grad():
+                call = Call(layer, seen.to(gradient.dtype), kept if unchanged else None, gradient, self.examples)
+                self._found.append((owned, contribution(call, owned, alone=alone)))
 
-        handles.append(module.register_forward_hook(after_forward))
+        output.register_hook(after_backward)
 
-    for module in model.modules():
-        owned = {
-            attribute: names[id(p)] for attribute, p in module._parameters.items() if p is not None and id(p) in names
+    def contributions(self) -> list[tuple[dict[str, str], Contribution]]:
+        """(names of parameters by their names in the layer, contribution) of each layer; where parameters are used more
+        than once, their gradients have been added up, since norms of sums are not sums of norms."""
+        alone, shared = [], dict[str, Tensor]()
+        # Handed over, not kept: the copy's hooks and this object hold each other until the garbage is collected.
+        found, self._found = self._found, []
+        for owned, one in found:
+            if all(self._uses[name] == 1 for name in owned.values()):
+                alone.append((owned, one))
+                continue
+            assert isinstance(one, Formed)
+            for attribute, name in owned.items():
+                value = one.gradients[attribute]
+                shared[name] = shared[name] + value if name in shared else value
+        if shared:
+            alone.append(({name: name for name in shared}, Formed(shared)))
+        return alone
+
+
+def _shallow_copy(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
+    """The same modules with the same values, and parameters detached from autograd."""
+    if id(module) not in copies:
+        copy = copies[id(module)] = type(module).__new__(type(module))
+        copy.__dict__ = {
+            **module.__dict__,
+            "_parameters": {name: None if p is None else p.detach() for name, p in module._parameters.items()},
+            "_buffers": dict(module._buffers),
+            "_forward_hooks": module._forward_hooks.copy(),
         }
-        if owned:
-            watch(module, owned)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        copy.__dict__["_modules"] = {
+            name: None if child is None else _shallow_copy(child, copies) for name, child in module._modules.items()
+        }
+    return copies[id(module)]

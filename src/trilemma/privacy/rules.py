@@ -7,16 +7,28 @@ A rule belongs to exactly one class: a subclass may compute something else, so i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trilemma.models.layers import StandardizedConv2d, standardize
+from trilemma.models.layers import StandardizedConv2d
 
 Rule = Callable[[Any, Tensor, Tensor, int], dict[str, Tensor]]
+
+
+def row_squares(gradients: Tensor) -> Tensor:
+    """Squared norms along the last dimension, float64: from float32 norms, to a millionth; from float64 ones, which
+    take ten times as long, of rows whose squares would overflow or vanish, and so drop an example or not clip it."""
+    norms: Tensor = torch.linalg.vector_norm(gradients, dim=-1)
+    squares = norms.double().square()
+    outside = ~((norms > 1e-15) & (norms < 1e15))
+    if bool(outside.any()):
+        squares[outside] = torch.linalg.vector_norm(gradients[outside], dim=-1, dtype=torch.float64).square()
+    return squares
 
 
 def linear(layer: nn.Linear, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
@@ -32,77 +44,127 @@ def linear(layer: nn.Linear, inputs: Tensor, output_gradients: Tensor, examples:
 _SMALL = 20_000
 """Numbers in an example's unfolded patches up to which one batched product is faster than a call an example."""
 
+_POSITIONS = 64
+"""Positions of an example's views up to which it is, too."""
 
-def _convolution_weight(
-    layer: nn.Conv2d, weight: Tensor, inputs: Tensor, output_gradients: Tensor, examples: int
-) -> Tensor:
-    """The gradient of the weight that the convolution used, (B, O, I / groups, kH, kW).
+
+def convolution_backward(layer: nn.Conv2d, weight: Tensor, inputs: Tensor, output_gradients: Tensor) -> Tensor:
+    """The gradient of ``weight`` (O, I / groups, kH, kW), summed over all views."""
+    # A string as padding may pad one side more than the other; only numbers reach this point (see `unsupported`).
+    gradient: Tensor = torch.ops.aten.convolution_backward(
+        output_gradients,
+        inputs,
+        weight,
+        None,
+        list(layer.stride),
+        [int(side) for side in layer.padding],
+        list(layer.dilation),
+        False,
+        [0, 0],
+        layer.groups,
+        [False, True, False],
+    )[1]
+    return gradient
+
+
+def _views_joined(rows: Tensor, examples: int) -> Tensor:
+    """(B*K, channels, positions) -> (B, channels, K * positions)."""
+    views = len(rows) // examples
+    return rows if views == 1 else rows.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
+
+
+def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
+    """For each example in turn, the gradient of the weight that the convolution used, (O, I / groups, kH, kW).
 
     One weight-gradient convolution an example, with its views as the batch: on a CPU this moves far less memory
-    than unfolding the input into patches.  Only where the patches are so few that the calls themselves are what
-    costs (8x8 images) are they unfolded, for one batched matrix product.
+    than unfolding the input into patches.  Only where patches or positions are few (8x8 images) are they unfolded, for
+    one batched matrix product; and on a GPU, which small calls would leave idle (by reasoning, not measured).
     """
-    # A string as padding may pad one side more than the other; only numbers reach this point (see `unsupported`).
-    padding = tuple(int(side) for side in layer.padding)
-    patches = weight[0].numel() * output_gradients[0, 0].numel() * (len(inputs) // examples)
-    if patches <= _SMALL and layer.groups == 1:
+    weight = layer.weight.detach().to(inputs.dtype)
+    positions = output_gradients[0, 0].numel() * (len(inputs) // examples)
+    few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or inputs.device.type == "cuda"
+    if few and layer.groups == 1:
+        padding = tuple(int(side) for side in layer.padding)
         columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)
-        products = torch.bmm(output_gradients.flatten(2), columns.transpose(1, 2))
-        return products.reshape(examples, -1, *weight.shape).sum(dim=1)
-    x = inputs.reshape(examples, -1, *inputs.shape[1:])
-    g = output_gradients.reshape(examples, -1, *output_gradients.shape[1:])
-    out = weight.new_empty((examples, *weight.shape))
-    for index in range(examples):
-        out[index] = torch.ops.aten.convolution_backward(
-            g[index],
-            x[index],
-            weight,
-            None,
-            list(layer.stride),
-            padding,
-            list(layer.dilation),
-            False,
-            [0, 0],
-            layer.groups,
-            [False, True, False],
-        )[1]
-    return out
+        products = torch.bmm(_views_joined(output_gradients.flatten(2), examples), _views_joined(columns, examples).mT)
+        yield from products.reshape(examples, *weight.shape)
+        return
+    views = len(inputs) // examples
+    for x, g in zip(inputs.split(views), output_gradients.split(views), strict=True):
+        yield convolution_backward(layer, weight, x, g)
 
 
-def _convolution_bias(output_gradients: Tensor, examples: int) -> Tensor:
+def convolution_bias(output_gradients: Tensor, examples: int) -> Tensor:
+    """The gradient of a convolution's bias, (B, O)."""
     return output_gradients.sum(dim=(2, 3)).reshape(examples, -1, output_gradients.shape[1]).sum(dim=1)
 
 
 def conv2d(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
     """inputs (B*K, I, H, W), output_gradients (B*K, O, H', W')."""
-    weight = layer.weight.detach().to(inputs.dtype)
-    gradients = {"weight": _convolution_weight(layer, weight, inputs, output_gradients, examples)}
+    gradients = {"weight": torch.stack([*convolution_weights(layer, inputs, output_gradients, examples)])}
     if layer.bias is not None:
-        gradients["bias"] = _convolution_bias(output_gradients, examples)
+        gradients["bias"] = convolution_bias(output_gradients, examples)
     return gradients
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """The transposed Jacobian of a standardised convolution's weight, the same for all examples.
+
+    With u = w - mean(w), s = gain / |u| and v = u / |u|, a gradient G of the weight used, gain * v, becomes
+    s * (P G - v <v, G>) for w, P removing the mean, and <v, G> for the gain; all by output channel.  Where |u|^2 is
+    under its floor, v's length is constant in w and the term with <v, G> is absent from the first.
+
+    Attributes:
+      v: float32 (O, n).
+      scale: s, float32 (O,).
+      free: float32 (O,), 1 where |u|^2 is above its floor, else 0.
+    """
+
+    v: Tensor
+    scale: Tensor
+    free: Tensor
+
+    @classmethod
+    def of(cls, layer: StandardizedConv2d) -> Standardization:
+        weight = layer.weight.detach()
+        u = (weight - weight.mean(dim=(1, 2, 3), keepdim=True)).flatten(1)
+        square = u.square().sum(dim=1)
+        inverse = torch.rsqrt(square.clamp_min(1e-4))
+        return cls(u * inverse[:, None], layer.gain.detach() * inverse, (square > 1e-4).to(u))
+
+    def pull_back(self, used: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the weight used, (..., O, n), to those of the weight, of that shape, and the gain, (..., O)."""
+        along = (used * self.v).sum(-1)
+        centered = used - used.mean(dim=-1, keepdim=True)
+        centered -= (self.free * along)[..., None] * self.v
+        return centered * self.scale[:, None], along
+
+    def square(self, used: Tensor) -> Tensor:
+        """The squared norm, float64, of what ``pull_back`` gives for one example's float32 (O, n)."""
+        rows = row_squares(used)
+        found = self.from_sums(rows, (used * self.v).sum(1).double(), used.sum(1).double())
+        # What is left where much larger numbers have been subtracted is not exact enough.
+        if float((self.scale.double().square() * rows).sum()) > 100 * float(found):
+            used = used.double()
+            found = self.from_sums(used.square().sum(1), (used * self.v).sum(1), used.sum(1))
+        return found
+
+    def from_sums(self, square: Tensor, along: Tensor, total: Tensor) -> Tensor:
+        """The same from |G|^2, <v, G> and <1, G>: float64 (..., O)."""
+        inside = square - total.square() / self.v.shape[1] - self.free * along.square()
+        return (self.scale.double().square() * inside.clamp_min(0) + along.square()).sum(-1)
 
 
 def standardized_conv2d(
     layer: StandardizedConv2d, inputs: Tensor, output_gradients: Tensor, examples: int
 ) -> dict[str, Tensor]:
-    """As a convolution, then through the transposed Jacobian of the standardisation, which is the same for all
-    examples: with u = w - mean(w) and v = u / |u|, a gradient G of gain * v becomes gain / |u| * (P G - v <v, G>)
-    for w, P removing the mean, and <v, G> for the gain.  Where |u|^2 is under its floor, v's length is constant
-    in w and the term with <v, G> is absent."""
-    weight = layer.weight.detach()
-    used = (standardize(weight) * layer.gain.detach()[:, None, None, None]).to(inputs.dtype)
-    g = _convolution_weight(layer, used, inputs, output_gradients, examples).float().flatten(2)
-    u = (weight - weight.mean(dim=(1, 2, 3), keepdim=True)).flatten(1)
-    square = u.square().sum(dim=1)
-    scale = torch.rsqrt(square.clamp_min(1e-4))
-    v = u * scale[:, None]
-    along = torch.einsum("boi,oi->bo", g, v)
-    centered = g - g.mean(dim=2, keepdim=True)
-    centered -= torch.where(square > 1e-4, along, torch.zeros_like(along))[:, :, None] * v
-    centered *= (layer.gain.detach() * scale)[:, None]
-    gradients = {"weight": centered.reshape(examples, *weight.shape), "gain": along}
+    """As a convolution, then through the transposed Jacobian of the standardisation."""
+    used = torch.stack([*convolution_weights(layer, inputs, output_gradients, examples)])
+    weight, gain = Standardization.of(layer).pull_back(used.float().flatten(2))
+    gradients = {"weight": weight.reshape(examples, *layer.weight.shape), "gain": gain}
     if layer.bias is not None:
-        gradients["bias"] = _convolution_bias(output_gradients, examples)
+        gradients["bias"] = convolution_bias(output_gradients, examples)
     return gradients
 
 

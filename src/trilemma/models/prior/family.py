@@ -18,11 +18,11 @@ from torch import Tensor
 from trilemma.errors import InputError
 from trilemma.models.prior.blocks import Block, OneLayer, SecondOrder, Seen, TwoLayer
 from trilemma.models.prior.local import LocalMaps
-from trilemma.models.prior.parallel import in_threads
 from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.synthetic import altered, synthetic_images
 from trilemma.models.prior.whitening import Whitening
 from trilemma.seeds import generator_for
+from trilemma.threads import cores, in_threads
 
 SMALLEST = 16
 """Pixels of the shorter side of an image, at least."""
@@ -237,7 +237,8 @@ def reduced(images: Tensor) -> Tensor:
 def in_parts(block: Block, images: Tensor) -> Tensor:
     """A block's features (n, d) of many images, a few at a time."""
     with torch.no_grad():
-        return torch.cat(list(in_threads(lambda part: block(Seen(part), UNMOVED)[:, 0], images.split(_AT_ONCE))))
+        parts = in_threads(lambda part: block(Seen(part), UNMOVED)[:, 0], images.split(_AT_ONCE), cores())
+        return torch.cat(list(parts))
 
 
 def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:

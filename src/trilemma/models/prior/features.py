@@ -30,8 +30,8 @@ from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
 from trilemma.models.prior.kept import fitted, key_of
-from trilemma.models.prior.parallel import in_threads
 from trilemma.models.prior.pooling import Shift
+from trilemma.threads import cores, in_threads
 
 FORMAT = 1
 _SEGMENT = 1000
@@ -131,7 +131,9 @@ def _compute(
     _check_room(store, blocks, len(missing) * len(shifts))
     prior = fitted(blocks, shape, seed, folder=store.parent / "priors", tell=lambda what: progress(what, 0, 0))
     parts = [missing[start : start + _PART] for start in range(0, len(missing), _PART)]
-    computed = in_threads(lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts)
+    computed = in_threads(
+        lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts, cores()
+    )
     rows: list[int] = []
     found: list[NDArray[np.float16]] = []
     for number, (part, features) in enumerate(zip(parts, computed, strict=True), start=1):

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trilemma.models.prior.parallel import in_threads
 from trilemma.seeds import generator_for
+from trilemma.threads import cores, in_threads
 
 _MOST_LEAVES, _FEWEST_LEAVES = 50, 5
 _RADIUS_POWER = 1.2  # of the density of radii, r^-2.2 between 1.5 pixels and half a picture
@@ -34,7 +34,7 @@ def synthetic_images(count: int, shape: tuple[int, int, int], seed: int) -> Tens
     def chunk(start: int) -> Tensor:
         return _dead_leaves(_CHUNK, shape, generator_for(seed, f"synthetic images {start}"))
 
-    return torch.cat(list(in_threads(chunk, range(0, count, _CHUNK))))[:count]
+    return torch.cat(list(in_threads(chunk, range(0, count, _CHUNK), cores())))[:count]
 
 
 def altered(images: Tensor, seed: int) -> Tensor:

@@ -1,0 +1,253 @@
+"""What one layer adds to each example's squared gradient norm, and to the clipped sum once all norms are known.
+
+Three forms, exact alike; the choice changes speed only (:func:`contribution`):
+
+- :class:`Formed` holds the layer's gradient of every example.
+- :class:`FormedConvolution` holds that of the weight a convolution used.  Weight standardisation has one Jacobian for
+  all examples, so only norms and the sum, and never a whole gradient, are taken through its transpose.
+- :class:`Ghost` holds no gradients: inputs and output gradients give the norms, and then one ordinary weight gradient,
+  of the output gradients times the clipping factors, gives the sum (ghost norms, Goodfellow 2015, Li et al. 2022; mixed
+  with formed gradients by layer, Bu et al. 2022; with one backward pass, Bu et al. 2023).  It pays where a layer has
+  few positions and many weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trilemma.models.layers import StandardizedConv2d
+from trilemma.privacy.rules import (
+    RULES,
+    Standardization,
+    convolution_backward,
+    convolution_bias,
+    convolution_weights,
+    row_squares,
+)
+
+_FEW = 32
+"""Operations for each number of a gradient up to which it is cheaper not to form it (CPU, float32)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer on B * K views, those of one example side by side.
+
+    Attributes:
+      layer: what was called.
+      inputs: what it got.
+      output: what it gave, where ghost norms pay (:func:`ghost_pays`) and it was not changed in place since, or None.
+      output_gradients: of the loss by the output, in the type that the layer computed in.
+      examples: B.
+    """
+
+    layer: Any
+    inputs: Tensor
+    output: Tensor | None
+    output_gradients: Tensor
+    examples: int
+
+
+class Contribution(Protocol):
+    """Of one layer to B examples' gradients.
+
+    ``squares`` is float64 (B,), each example's squared norm.  ``clipped(factors)`` gives, by the parameter's name in
+    its layer, the float32 sum of gradients times ``factors`` float32 (B,); examples with a factor of 0 add exactly
+    nothing, whatever their gradients are (0 * nan is nan: a factor alone would not keep it out).
+    """
+
+    squares: Tensor
+
+    def clipped(self, factors: Tensor) -> dict[str, Tensor]: ...
+
+
+def _weighted(factors: Tensor, gradients: Tensor) -> Tensor:
+    """sum_b factors_b * gradients_b over the first dimension."""
+    kept = factors != 0
+    if not bool(kept.all()):
+        factors, gradients = factors[kept], gradients[kept]
+    return (factors @ gradients.flatten(1)).reshape(gradients.shape[1:])
+
+
+@dataclass(eq=False)
+class Formed:
+    """gradients: float (B, *shape) by name."""
+
+    gradients: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        self.gradients = {name: g.float() for name, g in self.gradients.items()}
+        rows = (g.flatten(2) if g.dim() > 2 else g[:, None] for g in self.gradients.values())
+        self.squares = torch.stack([row_squares(r).sum(1) for r in rows]).sum(0)
+
+    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
+        return {name: _weighted(factors, g) for name, g in self.gradients.items()}
+
+
+class FormedConvolution:
+    """Of a convolution: the gradient of the weight it used, example by example, each looked at while a cache has it."""
+
+    def __init__(self, call: Call) -> None:
+        layer = call.layer
+        self.shape = layer.weight.shape
+        self.map = Standardization.of(layer) if type(layer) is StandardizedConv2d else None
+        self.used, squares = [], []
+        for gradient in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
+            used = gradient.float().flatten(1)
+            squares.append(self.map.square(used) if self.map else row_squares(used).sum())
+            self.used.append(used)
+        self.squares = torch.stack(squares)
+        self.bias: Tensor | None = None
+        if layer.bias is not None:
+            self.bias = convolution_bias(call.output_gradients, call.examples).float()
+            self.squares += row_squares(self.bias)
+
+    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
+        total = torch.zeros_like(self.used[0])
+        for factor, used in zip(factors.tolist(), self.used, strict=True):
+            if factor:
+                total.add_(used, alpha=factor)
+        found = {"weight": total.reshape(self.shape)}
+        if self.map is not None:
+            weight, found["gain"] = self.map.pull_back(total)
+            found["weight"] = weight.reshape(self.shape)
+        if self.bias is not None:
+            found["bias"] = _weighted(factors, self.bias)
+        return found
+
+
+class Ghost:
+    """Of a linear layer, or a convolution with one view an example, never forming its gradients.
+
+    With x_p the row (or patch) that position p sees and g_p its output gradient, an example's gradient is
+    G = sum_p g_p x_p', so |G|^2 = sum_pq (g_p . g_q) (x_p . x_q).  In float64, since terms of both signs add up.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.layer = layer = call.layer
+        self.inputs, self.gradients = call.inputs, call.output_gradients
+        if isinstance(layer, nn.Linear):
+            self.inputs, self.gradients = (
+                x.reshape(call.examples, -1, x.shape[-1]).mT for x in (self.inputs, self.gradients)
+            )
+        g = self.gradients.double().flatten(2)
+        inner = self._row_products() if isinstance(layer, nn.Linear) else _patch_products(call)
+        sums = g.sum(2)
+        self.squares = sums.square().sum(1) if layer.bias is not None else g.new_zeros(call.examples)
+        self.map = Standardization.of(layer) if type(layer) is StandardizedConv2d else None
+        if self.map is not None and call.output is not None:
+            # <v, G> from the outputs, which are gain * (v . x_p) + bias.
+            along = (g * call.output.double().flatten(2)).sum(2)
+            if layer.bias is not None:
+                along -= sums * layer.bias.detach().double()
+            along /= layer.gain.detach().double()
+            scale = self.map.scale.double()
+            self.squares += along.square().sum(1) - (along * scale * self.map.free).square().sum(1)
+            inner -= _patch_sums(call) / layer.weight[0].numel()
+            g = g * scale[:, None]
+        self.squares += ((g.mT @ g) * inner).sum((1, 2))
+        self.squares.clamp_min_(0)
+
+    def _row_products(self) -> Tensor:
+        rows = self.inputs.double()
+        return rows.mT @ rows
+
+    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
+        kept = factors != 0
+        inputs, gradients = self.inputs, self.gradients
+        if not bool(kept.all()):
+            inputs, gradients, factors = inputs[kept], gradients[kept], factors[kept]
+        gradients = gradients * factors.reshape(-1, *[1] * (gradients.dim() - 1))
+        shape = self.layer.weight.shape
+        if isinstance(self.layer, nn.Linear):
+            weight = gradients.transpose(0, 1).flatten(1) @ inputs.transpose(0, 1).flatten(1).T
+        else:
+            weight = convolution_backward(self.layer, self.layer.weight.detach(), inputs, gradients)
+        found = {"weight": weight}
+        if self.map is not None:
+            weight, found["gain"] = self.map.pull_back(weight.flatten(1))
+            found["weight"] = weight.reshape(shape)
+        if self.layer.bias is not None:
+            found["bias"] = gradients.flatten(2).sum((0, 2))
+        return found
+
+
+def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    vertical, horizontal = (int(side) for side in layer.padding)
+    return F.pad(inputs, (horizontal, horizontal, vertical, vertical)) if vertical or horizontal else inputs
+
+
+def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
+    """For each place in the kernel, which pixels of the padded inputs the positions see there."""
+    slices = []
+    for size, kernel, stride, dilation in zip(
+        call.output_gradients.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True
+    ):
+        slices.append([slice(d * dilation, d * dilation + stride * (size - 1) + 1, stride) for d in range(kernel)])
+    return [(vertical, horizontal) for vertical in slices[0] for horizontal in slices[1]]
+
+
+def _patch_products(call: Call) -> Tensor:
+    """x_p . x_q of a convolution's patches, float64 (B, P, P): sums over the kernel of products of pixels, which are
+    computed once, not as often as there are places in the kernel."""
+    layer, padded = call.layer, _padded(call.layer, call.inputs).double()
+    height, width = padded.shape[2:]
+    pixels = padded.flatten(2)
+    products = (pixels.mT @ pixels).reshape(call.examples, height, width, height, width)
+    found = sum(products[:, v, h, v, h] for v, h in _windows(layer, call))
+    assert isinstance(found, Tensor)
+    positions = call.output_gradients[0, 0].numel()
+    return found.reshape(call.examples, positions, positions)
+
+
+def _patch_sums(call: Call) -> Tensor:
+    """(1 . x_p) (1 . x_q) of a convolution's patches, float64 (B, P, P)."""
+    pixels = _padded(call.layer, call.inputs).double().sum(1)
+    found = sum(pixels[:, v, h] for v, h in _windows(call.layer, call))
+    assert isinstance(found, Tensor)
+    sums = found.flatten(1)
+    return sums[:, :, None] * sums[:, None, :]
+
+
+def ghost_pays(layer: nn.Module, inputs: Tensor, output: Tensor, examples: int) -> bool:
+    """Whether float64 products of positions cost little against the gradient's numbers, and are exact enough.
+
+    Only in float32, whose sums are rounded nowhere, and only on a CPU, where it was measured.  A standardised
+    convolution whose outputs say too little about <v, G> (a gain near 0, or weights so small that errors grow) has its
+    gradients formed.
+    """
+    if inputs.device.type != "cpu" or output.dtype != torch.float32 or inputs.dtype != torch.float32:
+        return False
+    if type(layer) is nn.Linear:
+        rows = inputs.numel() // inputs.shape[-1] // examples
+        return 4 * rows**2 * (layer.in_features + layer.out_features) <= _FEW * layer.weight.numel()
+    if not isinstance(layer, nn.Conv2d) or len(inputs) != examples or layer.groups != 1:
+        return False
+    pixels, positions = _padded(layer, inputs[:1])[0, 0].numel(), output[0, 0].numel()
+    if 4 * (pixels**2 * layer.in_channels + positions**2 * layer.out_channels) > _FEW * layer.weight.numel():
+        return False
+    if type(layer) is StandardizedConv2d:
+        gain, scale = layer.gain.detach().abs(), Standardization.of(layer).scale.abs()
+        return float(scale.max()) < 10 and float(gain.min()) > 0.01 * float(gain.max())
+    return type(layer) is nn.Conv2d
+
+
+def contribution(call: Call, parameters: Collection[str], *, alone: bool) -> Contribution:
+    """The cheapest exact form of what ``parameters``, by their names in the layer, add.
+
+    Only what is ``alone``, the one use of its parameters, and all of them, need not have each gradient at hand.
+    """
+    layer = call.layer
+    alone = alone and len(parameters) == sum(p is not None for p in layer._parameters.values())
+    if alone and call.output is not None:
+        return Ghost(call)
+    if alone and isinstance(layer, nn.Conv2d) and call.inputs.device.type == "cpu":
+        return FormedConvolution(call)
+    gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples)
+    return Formed({name: gradients[name] for name in parameters})
