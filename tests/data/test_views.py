@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilemma.data import CIFAR_DEVIATION, CIFAR_MEAN
-from trilemma.data.views import draw_views, normalize
+from trilemma.data.views import draw_moves, moved, normalize
 from trilemma.errors import InputError
+
+
+def draw_views(
+    images: torch.Tensor, *, views: int, shift: int, flips: bool, generator: torch.Generator
+) -> torch.Tensor:
+    count, _, *size = images.shape
+    moves = draw_moves(count, views, size=tuple(size), shift=shift, flips=flips, generator=generator)
+    return moved(images, moves)
 
 
 def every_view(image: np.ndarray, shift: int, flips: bool) -> dict[bytes, tuple[int, int, bool]]:
@@ -90,15 +98,15 @@ def test_the_generator_alone_decides() -> None:
     assert (torch.random.get_rng_state() == outside).all()
 
 
-def test_no_views_is_the_image_and_draws_nothing() -> None:
-    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
-    generator = torch.Generator().manual_seed(2)
-    state = generator.get_state()
-    assert draw_views(images, views=0, shift=1, flips=True, generator=generator).shape == (2, 1, 1, 8, 8)
-    assert (generator.get_state() == state).all()
+def test_views_do_not_depend_on_how_a_batch_is_cut_up() -> None:
+    images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    moves = draw_moves(7, 4, size=(8, 8), shift=2, flips=True, generator=torch.Generator().manual_seed(2))
+    whole = moved(images, moves)
+    for rows in (torch.arange(7).split(3), [torch.arange(0, 7, 2), torch.arange(1, 7, 2)]):
+        assert all(torch.equal(moved(images[r], moves[r]), whole[r]) for r in rows)
 
 
-@pytest.mark.parametrize(("views", "shift"), [(-1, 0), (1, -1), (1, 9)])
+@pytest.mark.parametrize(("views", "shift"), [(0, 0), (-1, 0), (1, -1), (1, 9)])
 def test_impossible_views_are_refused(views: int, shift: int) -> None:
     with pytest.raises(InputError):
         draw_views(torch.zeros(1, 1, 8, 8), views=views, shift=shift, flips=False, generator=torch.Generator())

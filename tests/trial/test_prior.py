@@ -77,7 +77,14 @@ def test_every_example_is_in_every_update(data):
     seen = []
     views = training.inputs.views
     training.inputs = type(
-        "Watched", (), {"views": lambda _, rows, g: seen.append(rows) or views(rows, g), "batch": 64, "shape": (51,)}
+        "Watched",
+        (),
+        {
+            "views": lambda _, rows, moves: seen.append(rows) or views(rows, moves),
+            "moves": lambda *_: None,
+            "batch": 64,
+            "shape": (51,),
+        },
     )()
     training.step()
     assert torch.equal(torch.cat(seen), torch.arange(300))
@@ -126,7 +133,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(data, tmp_path):
 def test_techniques_that_mean_something_here(data, tmp_path):
     """AM has K fixed views, OBS goes up to the whole set, PA and SAT change the weights."""
     training = Training(recipe(epsilon=8.0, techniques="am", views=4), data)
-    assert training._views(torch.arange(5), training.state.views)[0].shape == (5, 4, 51)
+    assert training._views(torch.arange(5), None)[0].shape == (5, 4, 51)
     start = recipe(epsilon=8.0, techniques="obs", batch_size=32, fewest_updates=5)
     course = Training(start, data).course
     assert course.batch_size > 32

@@ -15,7 +15,7 @@ from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rmia import rmia_scores
-from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_roc
+from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
@@ -136,13 +136,14 @@ def audit(
         predictions, matched = match_predictions(predictions, match, seed)
     tell = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    scores, rocs = {}, {}
+    scores = {}
     for done, name in enumerate(names):
         tell(name, done, len(names) + 1)
         # One stream for each attack by its place in the catalog, so that leaving one out changes no other.
         rng = np.random.default_rng([seed, list(_SCORES).index(name)])
         scores[name] = _SCORES[name](predictions, signals, rng)
-        rocs[name] = _roc(scores[name], predictions, slice(None), rng, resamples)
+    # The same samples whatever attacks there are, and for all of them: what differs between two is then no luck.
+    rocs = _rocs(scores, predictions, slice(None), [seed, 0], resamples)
     tell("classes and groups", len(names), len(names) + 1)
     by_class = {
         str(label): _slice(predictions, scores, predictions.labels == label, [seed, 1, label], resamples)
@@ -247,19 +248,19 @@ def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str
     return tuple(dict.fromkeys(attacks))
 
 
-def _roc(
-    scores: NDArray[np.float64],
+def _rocs(
+    scores: dict[str, NDArray[np.float64]],
     predictions: Predictions,
     rows: slice | NDArray[np.bool_],
-    rng: np.random.Generator,
+    seed: list[int],
     resamples: int,
-) -> Roc:
-    return bootstrap_roc(
-        scores[rows],
+) -> dict[str, Roc]:
+    return bootstrap_rocs(
+        {name: values[rows] for name, values in scores.items()},
         predictions.member[rows],
         weights=None if predictions.weights is None else predictions.weights[rows],
         sources=None if predictions.sources is None else predictions.sources[rows],
-        seed=rng,
+        seed=seed,
         resamples=resamples,
     )
 
@@ -278,8 +279,8 @@ def _slice(
     sizes: dict[str, Any] = {"members": members, "nonmembers": nonmembers}
     if min(members, nonmembers) < TOO_FEW:
         return {**sizes, "too_few": True}
-    found = {}
-    for name, values in scores.items():
-        roc = _roc(values, predictions, counted, np.random.default_rng(seed), resamples)
-        found[name] = {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
+    found = {
+        name: {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
+        for name, roc in _rocs(scores, predictions, counted, seed, resamples).items()
+    }
     return {**sizes, "attacks": found}

@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 Array = NDArray[np.float64]
 
-_CHUNK_VALUES = 2**21
+_CHUNK_VALUES = 2**16  # counts of draws, which then stay in a processor's cache
 
 
 class Resampler:
@@ -38,17 +38,17 @@ class Resampler:
                 self._cluster = codes.astype(np.int64)
                 self._clusters = len(found)
 
-    def draw(self, rng: np.random.Generator, samples: int) -> NDArray[np.int64]:
-        """int64 (samples, rows): how often each row is in each bootstrap sample."""
+    def draw(self, rng: np.random.Generator, samples: int) -> NDArray[np.int32]:
+        """int32 (samples, rows): how often each row is in each bootstrap sample."""
         n = self._clusters
         drawn = rng.integers(0, n, size=(samples, n))
         drawn += np.arange(samples)[:, None] * n
-        counts = np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n)
+        counts = np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.int32)
         return counts if self._cluster is None else counts[:, self._cluster]
 
 
 def chunks(resamples: int, rows: int) -> Iterator[int]:
-    """Sizes that add up to ``resamples``, each small enough that size x rows numbers fit a cache or two."""
+    """Sizes that add up to ``resamples``, each small enough that size x rows numbers fit a cache (or one)."""
     size = max(1, _CHUNK_VALUES // max(rows, 1))
     for start in range(0, resamples, size):
         yield min(size, resamples - start)

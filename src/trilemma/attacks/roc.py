@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,13 +141,29 @@ def bootstrap_roc(
     seed: int | np.random.Generator = 0,
     resamples: int = RESAMPLES,
 ) -> Roc:
-    """Metrics with their bootstrap draws; members and non-members are resampled apart, with their weights.
+    """:func:`bootstrap_rocs` of one score."""
+    only = bootstrap_rocs({"": scores}, member, weights=weights, sources=sources, seed=seed, resamples=resamples)
+    return only[""]
+
+
+def bootstrap_rocs(
+    scores: Mapping[str, Array],
+    member: NDArray[np.bool_],
+    *,
+    weights: Array | None = None,
+    sources: NDArray[np.int64] | None = None,
+    seed: int | Sequence[int] | np.random.Generator = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Roc]:
+    """Metrics of several scores of the same examples, with their bootstrap draws; members and non-members are resampled
+    apart, with their weights, and every score sees the same samples.
 
     Sorted once; a sample is how often each row is drawn, and a curve the running sum of that.  The corners
     are collapsed to those at which both kinds of row meet, which changes none of the metrics.
 
     Args:
-      scores, member, weights: as :func:`roc_curve`.
+      scores: by name, as :func:`roc_curve`.
+      member, weights: as :func:`roc_curve`.
       sources: int (N,); rows of one side that share a source are drawn together.  None: each by itself.
       seed: of the draws, or a generator to take them from.
       resamples: R, how many samples.
@@ -154,21 +171,36 @@ def bootstrap_roc(
     rng = np.random.default_rng(seed)
     if resamples < 2:
         raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
-    ranked = _Ranked(scores, member, weights, collapse=True)
-    sides = [Resampler(len(rows), None if sources is None else sources[rows]) for rows in ranked.sides]
-    tpr, fpr = ranked.rates(None, None)
-    parts, deviation = [], []
-    for size in chunks(resamples, len(ranked.sides[0]) + len(ranked.sides[1])):
+    ranked = {name: _Ranked(values, member, weights, collapse=True) for name, values in scores.items()}
+    counted = np.ones(len(member), dtype=bool) if weights is None else weights > 0
+    rows = np.flatnonzero(counted & member), np.flatnonzero(counted & ~member)
+    sides = [Resampler(len(side), None if sources is None else sources[side]) for side in rows]
+    places = np.empty(len(member), dtype=np.int64)
+    for side in rows:
+        places[side] = np.arange(len(side))
+    orders = {name: [places[order] for order in one.sides] for name, one in ranked.items()}
+    curves = {name: one.rates(None, None) for name, one in ranked.items()}
+    parts: dict[str, list[Metrics]] = {name: [] for name in scores}
+    deviations: dict[str, list[Array]] = {name: [] for name in scores}
+    for size in chunks(resamples, len(rows[0]) + len(rows[1])):
         counts = [side.draw(rng, size) for side in sides]
-        drawn_tpr, drawn_fpr = ranked.rates(counts[0], counts[1])
-        parts.append(_metrics(drawn_tpr, drawn_fpr))
-        deviation.append(np.abs((drawn_tpr - drawn_fpr) - (tpr - fpr)).max(axis=1))
-    draws = Metrics(
+        for name, one in ranked.items():
+            tpr, fpr = one.rates(*(of[:, order] for of, order in zip(counts, orders[name], strict=True)))
+            parts[name].append(_metrics(tpr, fpr))
+            whole_tpr, whole_fpr = curves[name]
+            deviations[name].append(np.abs((tpr - fpr) - (whole_tpr - whole_fpr)).max(axis=1))
+    return {
+        name: Roc(measure(scores[name], member, weights), _joined(parts[name]), np.concatenate(deviations[name]))
+        for name in scores
+    }
+
+
+def _joined(parts: list[Metrics]) -> Metrics:
+    return Metrics(
         auc=np.concatenate([part.auc for part in parts]),
         advantage=np.concatenate([part.advantage for part in parts]),
         tpr_at_fpr={rate: np.concatenate([part.tpr_at_fpr[rate] for part in parts]) for rate in FPRS},
     )
-    return Roc(measure(scores, member, weights), draws, np.concatenate(deviation))
 
 
 class _Ranked:
@@ -202,26 +234,26 @@ class _Ranked:
         return np.concatenate([~straight, [True]])
 
     def rates(
-        self, member_counts: NDArray[np.int64] | None, nonmember_counts: NDArray[np.int64] | None
+        self, member_counts: NDArray[np.int32] | None, nonmember_counts: NDArray[np.int32] | None
     ) -> tuple[Array, Array]:
         """TPR and FPR (R, K) at the corners, from how often each sorted row is drawn (None: once each)."""
         curves = []
         for counts, weights, ends in zip((member_counts, nonmember_counts), self._weights, self._ends, strict=True):
             if counts is None:
-                counts = np.ones((1, int(ends[-1])), dtype=np.int64)
+                counts = np.ones((1, int(ends[-1])), dtype=np.int32)
             mass = counts if weights is None else counts * weights
-            running = np.cumsum(mass, axis=1)
+            running = np.cumsum(mass, axis=1, out=np.empty(mass.shape, mass.dtype))
             at_corners = np.zeros((len(counts), len(ends) + 1))
-            at_corners[:, 1:] = np.where(ends > 0, running[:, np.maximum(ends, 1) - 1], 0)
-            curves.append(at_corners / at_corners[:, -1:])
+            first = int(np.searchsorted(ends, 1))  # no row of this side comes before that corner
+            at_corners[:, 1 + first :] = running[:, ends[first:] - 1]
+            curves.append(np.divide(at_corners, at_corners[:, -1:], out=at_corners))
         return curves[0], curves[1]
 
 
 def _metrics(tpr: Array, fpr: Array) -> Metrics:
-    width = np.diff(fpr, axis=1)
-    auc = np.einsum("rk,rk->r", width, tpr[:, 1:] + tpr[:, :-1]) / 2
+    auc = np.einsum("rk,rk->r", np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2
     rows = np.arange(len(tpr))
-    reached = {rate: np.count_nonzero(fpr <= rate + _ROUNDING, axis=1) - 1 for rate in FPRS}
+    reached = {rate: np.array([np.searchsorted(row, rate + _ROUNDING, "right") - 1 for row in fpr]) for rate in FPRS}
     return Metrics(
         auc=auc,
         advantage=np.abs(tpr - fpr).max(axis=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 import time
 import tomllib
@@ -14,8 +15,9 @@ from trilemma.cli.table import describe_run
 from trilemma.data import load_data
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
+from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
-from trilemma.trial.train import Stopped, train
+from trilemma.trial.train import Stopped, follow, train
 
 _OVERRIDES = (
     "techniques",
@@ -43,6 +45,9 @@ def train_command(given: argparse.Namespace) -> int:
         raise InputError(f"--minutes must be more than 0, not {given.minutes}")
     end = time.monotonic() + 60 * (math.inf if given.minutes is None else given.minutes)
     execution = Execution(given.device, given.physical_batch, given.compute)
+    ranks = Ranks.joined(ranked_device(execution.resolved_device()))
+    if not ranks.first:
+        return _follow(given, recipe, execution, ranks)
     with Screen("training") as screen:
         data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
         try:
@@ -51,6 +56,7 @@ def train_command(given: argparse.Namespace) -> int:
                 data,
                 given.out,
                 execution=execution,
+                ranks=ranks,
                 track=given.track,
                 progress=screen,
                 should_stop=lambda: screen.should_stop() or time.monotonic() > end,
@@ -58,7 +64,23 @@ def train_command(given: argparse.Namespace) -> int:
         except Stopped as stopped:
             print(f"trilemma: {stopped}", file=sys.stderr)
             return 130
+        except RankLost as lost:
+            print(f"trilemma: {lost}", file=sys.stderr)
+            return 1
+    ranks.leave()
     print(describe_run(run))
+    return 0
+
+
+def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
+    """The processes but the first: no screen and no folder.  Ctrl-C is for the first, which saves and then says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        follow(recipe, load_data(**data_of(given), seed=recipe.seed), ranks, execution=execution)
+    except RankLost as lost:
+        print(f"trilemma: {lost}", file=sys.stderr)
+        return 1
+    ranks.leave()
     return 0
 
 

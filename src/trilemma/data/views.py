@@ -1,5 +1,5 @@
-"""Views: randomly shifted and mirrored copies of images, drawn on the device for a whole physical batch at
-once.
+"""Views: randomly shifted and mirrored copies of images, made on the device for a whole physical batch at once.
+How they are moved is drawn apart from that, for a whole logical batch: so they do not depend on how it is cut up.
 
 Method: De et al. 2022 (METHODS 2.4 of this project): mirror-pad including the edge pixel (numpy's
 "symmetric"), crop at random, flip with probability ½.  Nothing is padded here: reading pixel i of a padded
@@ -17,39 +17,63 @@ from torch import Tensor
 from trilemma.errors import InputError
 
 
-def draw_views(images: Tensor, *, views: int, shift: int, flips: bool, generator: torch.Generator) -> Tensor:
-    """``views`` random copies of every image.
+def draw_moves(
+    count: int, views: int, *, size: tuple[int, int], shift: int, flips: bool, generator: torch.Generator
+) -> Tensor:
+    """How ``views`` random copies of each of ``count`` images differ from them.
 
-    Each is moved by whole pixels, drawn uniformly from [-shift, shift] for each axis, over the symmetrically
-    padded image, and then, where ``flips`` says so, mirrored left to right with probability ½.  The same
-    generator state gives the same views on every device (as long as the generator is on the same one).
+    Each is moved by whole pixels, drawn uniformly from [-shift, shift] for each axis, over the symmetrically padded
+    image, and then, where ``flips`` says so, mirrored left to right with probability ½.
 
-    >>> images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
-    >>> draw_views(images, views=2, shift=1, flips=False, generator=torch.Generator().manual_seed(0)).shape
-    torch.Size([1, 2, 1, 8, 8])
+    >>> moves = draw_moves(5, 2, size=(8, 8), shift=1, flips=False, generator=torch.Generator().manual_seed(0))
+    >>> moves.shape, int(moves.abs().max())
+    (torch.Size([5, 2, 3]), 1)
 
     Args:
-      images: (B, C, H, W), any dtype, on any device.  B may be 0.
-      views: K.  0 means no augmentation: the image itself, and nothing is drawn.
+      count: B.  May be 0.
+      views: K, at least 1.
+      size: (H, W) of the images.
       shift: largest shift in pixels, at most min(H, W).
       flips: whether to mirror.
-      generator: what is drawn from, on its own device; part of the caller's state.
+      generator: what is drawn from; part of the caller's state.
 
     Returns:
-      (B, max(K, 1), C, H, W), dtype and device of ``images``.
+      int16 (B, K, 3), on the generator's device: pixels down, pixels to the right, and 1 where mirrored.
 
     Raises:
-      InputError: views or shift is negative, or shift exceeds the image.
+      InputError: views is below 1, or shift is negative or exceeds the image.
+    """
+    if views < 1:
+        raise InputError(f"views must be at least 1, not {views}")
+    if not 0 <= shift <= min(size):
+        raise InputError(f"shift must lie in [0, {min(size)}] for these images, not {shift}")
+    device = generator.device
+    moves = torch.randint(-shift, shift + 1, (count, views, 3), generator=generator, device=device)
+    moves[:, :, 2] = torch.randint(0, 2, (count, views), generator=generator, device=device) if flips else 0
+    return moves.to(torch.int16)
+
+
+def moved(images: Tensor, moves: Tensor) -> Tensor:
+    """The views that moves make of images.
+
+    >>> images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    >>> moved(images, torch.tensor([[[0, 0, 0], [0, 0, 1]]]))[0, 1, 0, 0].tolist()
+    [7, 6, 5, 4, 3, 2, 1, 0]
+
+    Args:
+      images: (B, C, H, W), any dtype, on any device.
+      moves: integers (B, K, 3), as :func:`draw_moves` gives them.
+
+    Returns:
+      (B, K, C, H, W), dtype and device of ``images``.
     """
     batch, channels, height, width = images.shape
-    if views < 0:
-        raise InputError(f"views must be at least 0, not {views}")
-    if not 0 <= shift <= min(height, width):
-        raise InputError(f"shift must lie in [0, {min(height, width)}] for these images, not {shift}")
-    if views == 0:
-        return images.unsqueeze(1)
-    rows, columns = _source_pixels(batch, views, height, width, shift, flips, generator)
-    pixels = rows.to(images.device).unsqueeze(-1) * width + columns.to(images.device).unsqueeze(-2)
+    views = moves.shape[1]
+    down, right, mirrored = moves.to(images.device).long().unsqueeze(3).unbind(2)
+    rows = torch.arange(height, device=images.device).expand(batch, views, height)
+    columns = torch.arange(width, device=images.device).expand(batch, views, width)
+    columns = torch.where(mirrored == 1, width - 1 - columns, columns)
+    pixels = _reflect(rows + down, height).unsqueeze(-1) * width + _reflect(columns + right, width).unsqueeze(-2)
     shape = (batch, views, channels, height * width)
     # expanded, never copied: gathering reads one image K times and one index C times
     source = images.reshape(batch, 1, channels, height * width).expand(shape)
@@ -73,26 +97,6 @@ def normalize(images: Tensor, mean: Sequence[float], deviation: Sequence[float])
     scale = (1 / (255 * deviations)).to(torch.float32).to(images.device)
     offset = (means / deviations).to(torch.float32).to(images.device)
     return images.to(torch.float32, copy=True).mul_(scale).sub_(offset)
-
-
-def _source_pixels(
-    batch: int,
-    views: int,
-    height: int,
-    width: int,
-    shift: int,
-    flips: bool,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """For each view the row (B, K, H) and the column (B, K, W) of the image that each of its pixels shows."""
-    device = generator.device
-    moves = torch.randint(-shift, shift + 1, (2, batch, views, 1), generator=generator, device=device)
-    rows = torch.arange(height, device=device).expand(batch, views, height)
-    columns = torch.arange(width, device=device).expand(batch, views, width)
-    if flips:
-        mirrored = torch.randint(0, 2, (batch, views, 1), generator=generator, device=device, dtype=torch.bool)
-        columns = torch.where(mirrored, width - 1 - columns, columns)
-    return _reflect(rows + moves[0], height), _reflect(columns + moves[1], width)
 
 
 def _reflect(position: Tensor, length: int) -> Tensor:

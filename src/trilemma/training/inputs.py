@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.views import draw_views, normalize
+from trilemma.data.views import draw_moves, moved, normalize
 from trilemma.models.prior import PRIORS, Features, Shift, features_of, view_shifts
 from trilemma.training.recipe import Recipe
 
@@ -31,7 +31,11 @@ class Inputs(Protocol):
     def batch(self) -> int:
         """Views that are best computed at once."""
 
-    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """How the views of the next ``count`` examples differ from their images, drawn at random: a row for each; None
+        where nothing about views is random."""
+
+    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
         """float32 or float16 (n, K, *shape): K views of each of the training examples ``rows``, on the device."""
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
@@ -61,16 +65,23 @@ class ImageInputs:
         pixels = self.data.image_shape[1] * self.data.image_shape[2]
         return (512 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
 
-    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
         recipe, data = self.recipe, self.data
-        views = draw_views(
-            self.images[rows.to(self.device)],
-            views=recipe.views if recipe.has("am") else 0,
+        if not recipe.has("am"):
+            return None
+        return draw_moves(
+            count,
+            recipe.views,
+            size=data.image_shape[1:],
             shift=data.shift if recipe.shift is None else recipe.shift,
             flips=data.flips if recipe.flips is None else recipe.flips,
             generator=generator,
         )
-        return normalize(views, data.mean, data.deviation)
+
+    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
+        images = self.images[rows.to(self.device)]
+        views = images.unsqueeze(1) if moves is None else moved(images, moves)
+        return normalize(views, self.data.mean, self.data.deviation)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         split = self.data.train if part == "train" else self.data.test
@@ -108,7 +119,10 @@ class PriorInputs:
     def shape(self) -> tuple[int, ...]:
         return self.train.shape[1:]
 
-    def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
+        return None
+
+    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
         return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:

@@ -31,6 +31,7 @@ from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
 from trilemma.training.pretraining import HEAD, pretrained
+from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
 from trilemma.training.state import State
@@ -70,12 +71,16 @@ class Training:
     execution: Execution = field(default_factory=Execution)
     network: nn.Module | None = None
     progress: Progress = lambda *_: None
+    ranks: Ranks = field(default_factory=Ranks)
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.device = self.execution.resolved_device()
+        self.device = ranked_device(self.execution.resolved_device())
         self.said: list[str] = []
         prior = recipe.model in PRIORS and self.network is None
+        if self.ranks.size > 1 and (prior or not recipe.private):
+            what = f"{recipe.model} is trained by one process" if prior else "several processes are for a budget"
+            raise InputError(f"{what}: run the same command without torchrun")
         if prior:
             self._check_prior()
         self.autocast = None if prior else self.execution.autocast(self.device)
@@ -89,7 +94,7 @@ class Training:
             if prior
             else ImageInputs.of(recipe, self.data, self.device)
         )
-        if recipe.pretrain:
+        if recipe.pretrain and self.ranks.first:  # the others get the weights of the first
             trunk = pretrained(
                 recipe, self.data, self._trunk(), self.device, autocast=self.autocast, progress=self.progress
             )
@@ -240,9 +245,9 @@ class Training:
             logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing
         )
 
-    def _views(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _views(self, rows: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
         """Views (n, K, *shape) float and labels (n,) of training examples; K = 1 and the example itself without AM."""
-        return self.inputs.views(rows, generator), self.labels[rows.to(self.device)]
+        return self.inputs.views(rows, moves), self.labels[rows.to(self.device)]
 
     def physical_batch(self) -> int:
         """Examples computed at once, where nothing else is asked for."""
@@ -252,14 +257,22 @@ class Training:
 
     def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
         """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
-        state = self.state
-        draw = plan.draw(state.sampling)
+        state, ranks = self.state, self.ranks
+        draw, moves = plan.draw(state.sampling), None
+        if ranks.first:
+            moves = self.inputs.moves(len(draw), state.views)
+        if ranks.size > 1:
+            draw, moves = ranks.tell((draw, moves))
+        mine = ranks.share(len(draw))
         total = clipping.zero()
         with perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
-            for rows in draw.physical_batches(self.physical_batch()):
-                total = total + clipping(*self._views(rows, state.views))
+            for places in mine.split(self.physical_batch()) if len(mine) else ():
+                views = None if moves is None else moves[places.to(moves.device)]
+                total = total + clipping(*self._views(draw.indices[places], views))
+        total = ranks.add_up(total, mine, len(draw))
         loss = float(total.losses.mean()) if total.count else math.nan
-        return plan.privatize(draw, total, state.noise), loss
+        gradient = plan.privatize(draw, total, state.noise) if ranks.first else total.sums
+        return ranks.gradient_of_first(gradient), loss
 
     def _ordinary_gradient(self) -> tuple[Gradient, float]:
         """The mean gradient of the next batch of a shuffled pass; with SAT, taken where it leads uphill."""
@@ -289,8 +302,10 @@ class Training:
         parameters = dict(model.named_parameters())
         total = {n: torch.zeros_like(p) for n, p in parameters.items() if p.requires_grad}
         loss = 0.0
-        for part in rows.split(max(self.physical_batch(), 64)):
-            images, labels = self._views(part, generator)
+        moves = self.inputs.moves(len(rows), generator)
+        for places in torch.arange(len(rows)).split(max(self.physical_batch(), 64)):
+            part = rows[places]
+            images, labels = self._views(part, None if moves is None else moves[places.to(moves.device)])
             with torch.autocast(
                 self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
             ):
@@ -349,7 +364,35 @@ class Training:
     def run_updates(self, until: int) -> Iterator[float]:
         """Updates until ``until`` have been made; yields the loss of each."""
         while self.state.update < min(until, self.course.updates):
+            self.ranks.tell(True)
             yield self.step()
+
+    # ---- several processes -------------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Give the others the state that the training starts from: called by the first process."""
+        if self.ranks.size > 1:
+            self.ranks.tell((self._identity(), self.state.to_checkpoint({})))
+
+    def follow(self) -> None:
+        """What the processes but the first do: their share of every update, until the first says that it is over.
+
+        Raises:
+          InputError: this process has other images or another recipe.
+          RankLost: another process has ended.
+        """
+        start = self.ranks.tell(None)
+        if start is None:
+            return
+        identity, state = start
+        if identity != self._identity():
+            raise InputError("the processes of one training need the same recipe and images: give all the same command")
+        self.state.restore(state)
+        while self.ranks.tell(None):
+            self.step()
+
+    def _identity(self) -> tuple[str, str]:
+        return self.recipe.fingerprint, self.data.fingerprint
 
     # ---- looking at the result ----------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
 from trilemma.training.loop import Training
+from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
@@ -113,6 +114,7 @@ def train(
     *,
     network: nn.Module | None = None,
     execution: Execution | None = None,
+    ranks: Ranks | None = None,
     track: Iterable[int] = (),
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -129,6 +131,7 @@ def train(
       network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (which
         then is only its name).  Its start values are taken as they are.
       execution: device, physical batch, compute type.
+      ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
       progress: called after every update and before every measurement.
       should_stop: asked before every update; True saves the state and raises :class:`Stopped`.
@@ -158,8 +161,9 @@ def train(
         "network": "recipe" if network is None else _signature(network),
         "track": list(tracked),
     }
-    finished = _same_run(folder, config)
-    if finished:
+    ranks = ranks or Ranks()
+    if _same_run(folder, config):
+        ranks.dismiss()
         return Run.load(folder)
     clock = Clock()
 
@@ -169,10 +173,31 @@ def train(
         if should_stop and should_stop():
             raise Stopped("stopped before the first update; the same command goes on from there")
 
-    training = Training(recipe, data, execution, network, preparing)
+    training = Training(recipe, data, execution, network, preparing, ranks)
     make_folder(folder)
     with alone_in(folder):
-        return _train(training, folder, config, tracked, clock, progress, should_stop)
+        try:
+            return _train(training, folder, config, tracked, clock, progress, should_stop)
+        except Stopped:
+            ranks.dismiss()
+            raise
+
+
+def follow(
+    recipe: Recipe,
+    data: Dataset,
+    ranks: Ranks,
+    *,
+    network: nn.Module | None = None,
+    execution: Execution | None = None,
+) -> None:
+    """Do this process's share of a training that :func:`train` leads in the first of ``ranks``, until it is over.
+
+    Raises:
+      InputError: this process was given another recipe or other images.
+      RankLost: another process has ended before the training has.
+    """
+    Training(recipe, data, execution or Execution(), network, ranks=ranks).follow()
 
 
 def _signature(network: nn.Module) -> str:
@@ -242,6 +267,7 @@ def _train(
         for phase, seconds in saved.header["seconds"].items():
             clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
         notes.append(f"went on from update {state.update} of {course.updates}")
+    training.lead()
     write_json(folder / CONFIG, config)
     history = History(folder / HISTORY, kept)
     clock.charge("start")
@@ -291,6 +317,8 @@ def _train(
         tell(Progress("training", state.update, course.updates, line["train_loss"], epsilon, line))
         save()
         last_save = time.monotonic()
+
+    training.ranks.dismiss()
 
     def named(what: str) -> None:
         tell(Progress(what, state.update, course.updates, None, epsilon))

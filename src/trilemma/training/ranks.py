@@ -1,0 +1,141 @@
+"""One private training by several processes, which share the work of each update (torchrun).
+
+The first process decides everything that is random: it draws the logical batch and the views' moves and tells the
+others, who compute clipped sums over their share of it.  The sums are added up once for each logical batch, the first
+process adds the noise once, and sends the privatised gradient, which is all that reaches anyone's weights.  So the
+mechanism is that of one process, and what it releases is equal to rounding, whatever the number of processes; how the
+work was shared is post-processing of the draw and changes no one's sensitivity.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trilemma.errors import InputError, PrivacyError
+from trilemma.privacy.clipping import ClippedSum
+
+_PATIENCE = datetime.timedelta(hours=12)
+"""What the others wait for the first while it evaluates; one that dies is noticed at once."""
+
+
+class RankLost(Exception):
+    """Another process of this training has ended."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one training; by default this one alone.
+
+    Attributes:
+      rank: of this process, from 0.
+      size: how many there are.
+      device: of tensors that are exchanged.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def joined(cls, device: torch.device) -> Ranks:
+        """Of the processes that torchrun has started, once all have arrived; this one alone without torchrun."""
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return cls()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """The end of the exchange."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def tell(self, value: Any) -> Any:
+        """``value`` of the first process, on all."""
+        if self.size == 1:
+            return value
+        box = [value if self.first else None]
+        self._exchange(lambda: dist.broadcast_object_list(box, src=0, device=self.device))
+        return box[0]
+
+    def dismiss(self) -> None:
+        """The first process tells the others that nothing is left to do."""
+        self.tell(None)
+
+    def share(self, count: int) -> Tensor:
+        """The places, int64 and ascending, of a logical batch of ``count`` examples that are this process's to compute;
+        every place is somebody's."""
+        return torch.arange(count)[self.rank :: self.size]
+
+    def add_up(self, total: ClippedSum, places: Tensor, count: int) -> ClippedSum:
+        """The clipped sum over a whole logical batch of ``count``, from each process's over its ``places`` of it.
+
+        Raises:
+          PrivacyError: a place was computed by nobody, or twice.
+        """
+        if self.size == 1:
+            return total
+        # All in one exchange, with norms, losses and who was computed at the examples' places.
+        by_place = torch.zeros(3, count, device=self.device)
+        by_place[:, places.to(self.device)] = torch.stack([total.norms, total.losses, torch.ones_like(total.norms)])
+        both = torch.cat([*(s.flatten() for s in total.sums.values()), by_place.flatten()])
+        self._exchange(lambda: dist.all_reduce(both))
+        norms, losses, seen = both[len(both) - 3 * count :].view(3, count)
+        if not bool((seen == 1).all()):
+            raise PrivacyError("the processes of this training do not agree on who computes which example")
+        sums = dict(zip(total.sums, self._apart(both, total.sums), strict=True))
+        return ClippedSum(sums, norms, losses, total.clipping_norm)
+
+    def gradient_of_first(self, gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The first process's gradient, on all; the others give one of the same shapes."""
+        if self.size == 1:
+            return gradient
+        together = torch.cat([g.flatten() for g in gradient.values()])
+        self._exchange(lambda: dist.broadcast(together, src=0))
+        return dict(zip(gradient, self._apart(together, gradient), strict=True))
+
+    @staticmethod
+    def _apart(together: Tensor, like: dict[str, Tensor]) -> list[Tensor]:
+        parts, start = [], 0
+        for value in like.values():
+            parts.append(together[start : start + value.numel()].view(value.shape))
+            start += value.numel()
+        return parts
+
+    @staticmethod
+    def _exchange(action: Any) -> None:
+        try:
+            action()
+        except RuntimeError as error:
+            raise RankLost(
+                "another process of this training has ended (its own message says why); the same command goes on from "
+                "the last checkpoint, with as many processes as you like"
+            ) from error
+
+
+def ranked_device(device: torch.device) -> torch.device:
+    """The device of this process: the GPU of its local rank, where there are GPUs.
+
+    Raises:
+      InputError: more processes than GPUs.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    if local >= torch.cuda.device_count():
+        raise InputError(
+            f"process {local} has no GPU ({torch.cuda.device_count()} here): start as many as there are GPUs"
+        )
+    return torch.device("cuda", local)

@@ -1,0 +1,156 @@
+"""One private training by several processes: equal to one, complete, and over when one of them dies."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import trilemma.training.ranks as ranks_module
+from trilemma.errors import PrivacyError
+from trilemma.privacy.clipping import ClippedSum
+from trilemma.training.ranks import Ranks
+from trilemma.trial.train import Run
+
+BIN = Path(sys.executable).parent
+RECIPE = ["--data", "digits", "--limit", "300", "--test-limit", "100", "--model", "convnet-4",
+          "--set", "evaluations=12"]  # fmt: skip
+HARD = ["--epsilon", "8", "--techniques", "gn,ws,am,pa,sat", "--views", "3", "--batch-size", "48", "--epochs", "2"]
+
+TINY = ["--epsilon", "8", "--batch-size", "1", "--epochs", "0.1"]
+
+
+def command(processes, out, *more):
+    launcher = [BIN / "torchrun", "--standalone", "--nproc-per-node", str(processes), "--no-python"] * (processes > 1)
+    return [str(part) for part in (*launcher, BIN / "trilemma", "train", *RECIPE, *more, "--out", out)]
+
+
+def started(processes, out, *more):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(processes, out, *more), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finished(processes, out, *more):
+    process = started(processes, out, *more)
+    said, _ = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def distance(first, second):
+    first, second = (load_file(folder / "model.safetensors") for folder in (first, second))
+    square = sum(float((first[n] - second[n]).double().square().sum()) for n in first)
+    return (square / sum(float(v.double().square().sum()) for v in second.values())) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """By one process: (folder with every technique, folder with draws of none to three examples)."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, more in (("hard", HARD), ("tiny", TINY)):
+        status, said = finished(1, folder / name, *more)
+        assert status == 0, said
+    return folder / "hard", folder / "tiny"
+
+
+def test_two_processes_are_one_to_rounding(alone, tmp_path):
+    """Guards: noise added by every rank; a share left out or counted twice; ranks that drift apart."""
+    status, said = finished(2, tmp_path / "run", *HARD)
+    assert status == 0, said
+    assert distance(tmp_path / "run", alone[0]) < 1e-5
+    one, two = Run.load(alone[0]).result, Run.load(tmp_path / "run").result
+    assert one["privacy"] == two["privacy"]
+    assert said.count("AUC") == 4  # only the first process measures and speaks
+    status, said = finished(2, tmp_path / "run", *HARD)
+    assert status == 0, said  # a finished run is shown again
+
+
+def test_empty_shares(alone, tmp_path):
+    """Draws of fewer examples than processes, and of none."""
+    status, said = finished(3, tmp_path / "run", *TINY)
+    assert status == 0, said
+    assert distance(tmp_path / "run", alone[1]) < 1e-5
+
+
+def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(alone, tmp_path):
+    process = started(2, tmp_path / "run", *HARD)
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    workers = subprocess.run(
+        ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(workers) == 2
+    os.kill(int(workers[1]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert re.search("trilemma: another process of this training has ended|SIGKILL|Signal 9", said), said
+    assert not (tmp_path / "run" / "result.json").exists()
+    status, said = finished(1, tmp_path / "run", *HARD)
+    assert status == 0, said
+    run = Run.load(tmp_path / "run")
+    assert any("went on from update" in note for note in run.result["notes"])
+    assert distance(tmp_path / "run", alone[0]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "several processes are for a budget"),
+        (["--model", "prior-s", "--epsilon", "8"], "is trained by one process"),
+    ],
+)
+def test_what_several_processes_are_not_for_is_refused(tmp_path, more, message):
+    status, said = finished(2, tmp_path / "run", *more, "--batch-size", "48")
+    assert status != 0
+    assert message in said
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def total(places, count):
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randn(count, 3, generator=generator)[places].sum(0)
+    return ClippedSum({"w": sums}, torch.arange(1.0, 1 + count)[places], torch.ones(len(places)), 1.0)
+
+
+def test_shares_are_everyone_once():
+    for size in (1, 2, 3, 7):
+        for count in (0, 1, 2, 6, 50):
+            shares = torch.cat([Ranks(rank, size).share(count) for rank in range(size)])
+            assert torch.equal(shares.sort().values, torch.arange(count))
+
+
+@pytest.mark.parametrize("second", ["same share", "no share", "other share"])
+def test_a_batch_that_is_not_complete_is_refused(monkeypatch, second):
+    """PITFALLS: an example counted twice or never, where processes share a batch."""
+    count, seen = 6, []
+
+    def other(vector):
+        places = {"same share": Ranks(0, 2), "other share": Ranks(1, 2)}.get(second, Ranks(5, 9)).share(count)
+        if seen:
+            return None
+        seen.append(True)
+        theirs = total(places, count)
+        by_place = torch.zeros(3, count)
+        by_place[:, places] = torch.stack([theirs.norms, theirs.losses, torch.ones(len(places))])
+        vector += torch.cat([theirs.sums["w"], by_place.flatten()])
+
+    monkeypatch.setattr(ranks_module.dist, "all_reduce", other)
+    mine = Ranks(0, 2).share(count)
+    if second == "other share":
+        found = Ranks(0, 2).add_up(total(mine, count), mine, count)
+        expected = total(torch.arange(count), count)
+        torch.testing.assert_close(found.sums, expected.sums)
+        torch.testing.assert_close(found.norms, expected.norms)
+    else:
+        with pytest.raises(PrivacyError, match="who computes which"):
+            Ranks(0, 2).add_up(total(mine, count), mine, count)
