@@ -382,15 +382,19 @@ def test_fast_rules_against_the_oracle(oracle, monkeypatch, name, views, form):
 
 
 @pytest.mark.parametrize("form", ["formed", "rules"])
-@pytest.mark.parametrize("small", [-1, math.inf], ids=["convolutions", "patches"])
+@pytest.mark.parametrize("way", ["convolutions", "patches", "groups"])
 @pytest.mark.parametrize("name", [n for n in FAST if "linear" not in n and "vectors" not in n and n != "unused"])
-def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, small, form):
+def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, way, form):
     """The rule chooses by size; whatever it chooses is exact for every kind of convolution."""
     force(monkeypatch, form)
-    monkeypatch.setattr(rules_module, "_SMALL", small)
-    monkeypatch.setattr(rules_module, "_POSITIONS", small)
+    monkeypatch.setattr(rules_module, "_SMALL", math.inf if way == "patches" else -1)
+    monkeypatch.setattr(rules_module, "_POSITIONS", math.inf if way == "patches" else -1)
+    monkeypatch.setattr(rules_module, "_FEW_WEIGHTS", math.inf if way == "groups" else -1)
+    monkeypatch.setattr(rules_module, "_CHANNELS", 1)
+    monkeypatch.setattr(rules_module, "_CACHED", 400)
     model = zoo(FAST[name], name)
-    images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, 3, seed=seed))
+    views = 1 if way == "groups" else 3
+    images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, views, seed=seed))
     judge(oracle, model, images, labels, by_method(model, images, labels, "layerwise"), half_only=True)
 
 
@@ -847,6 +851,27 @@ def test_a_poisoned_example_is_bounded_and_leaves_the_others_alone(oracle, metho
     kept = [0, 1, 3]
     expected, norms = oracle.clipped_gradient_sum(model, images[kept], labels[kept], 0.5)
     assert all(bool(torch.isfinite(s).all()) for s in total.sums.values())
+    assert oracle.relative_error(total.sums, expected) <= 1e-5
+    assert not math.isfinite(float(total.norms[2]))
+    torch.testing.assert_close(total.norms[kept].double(), norms, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", ["convolutions", "patches", "groups"])
+@pytest.mark.parametrize("layer", [nn.Conv2d, StandardizedConv2d])
+def test_no_form_lets_a_poisoned_example_through(oracle, monkeypatch, form, way, layer):
+    """PITFALLS: NaN gradient passes the clip.  Examples that share one product or one grouped convolution."""
+    force(monkeypatch, form)
+    monkeypatch.setattr(rules_module, "_SMALL", math.inf if way == "patches" else -1)
+    monkeypatch.setattr(rules_module, "_POSITIONS", math.inf if way == "patches" else -1)
+    monkeypatch.setattr(rules_module, "_FEW_WEIGHTS", math.inf if way == "groups" else -1)
+    monkeypatch.setattr(rules_module, "_CHANNELS", 1)
+    model = prepared(lambda: convolutional(layer(3, 6, 3), nn.Tanh(), channels=6))
+    images, labels = batch(4, 1)
+    images[2, 0, 1, 3, 3] = math.nan
+    total = Clipping(model, 0.5, "layerwise")(images, labels)
+    kept = [0, 1, 3]
+    expected, norms = oracle.clipped_gradient_sum(model, images[kept], labels[kept], 0.5)
     assert oracle.relative_error(total.sums, expected) <= 1e-5
     assert not math.isfinite(float(total.norms[2]))
     torch.testing.assert_close(total.norms[kept].double(), norms, rtol=1e-5, atol=0)

@@ -13,6 +13,7 @@ Three forms, exact alike; the choice changes speed only (:func:`contribution`):
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -91,28 +92,27 @@ class Formed:
 
 
 class FormedConvolution:
-    """Of a convolution: the gradient of the weight it used, example by example, each looked at while a cache has it."""
+    """Of a convolution: the gradients of the weight it used, a few examples at a time, whose norms are taken while a
+    cache has them."""
 
     def __init__(self, call: Call) -> None:
         layer = call.layer
         self.shape = layer.weight.shape
         self.map = Standardization.of(layer) if type(layer) is StandardizedConv2d else None
         self.used, squares = [], []
-        for gradient in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
-            used = gradient.float().flatten(1)
-            squares.append(self.map.square(used) if self.map else row_squares(used).sum())
+        for gradients in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
+            used = gradients.float().flatten(2)
+            squares.append(self.map.squares(used) if self.map else row_squares(used).sum(1))
             self.used.append(used)
-        self.squares = torch.stack(squares)
+        self.squares = torch.cat(squares)
         self.bias: Tensor | None = None
         if layer.bias is not None:
             self.bias = convolution_bias(call.output_gradients, call.examples).float()
             self.squares += row_squares(self.bias)
 
     def clipped(self, factors: Tensor) -> dict[str, Tensor]:
-        total = torch.zeros_like(self.used[0])
-        for factor, used in zip(factors.tolist(), self.used, strict=True):
-            if factor:
-                total.add_(used, alpha=factor)
+        parts = zip(factors.split([len(used) for used in self.used]), self.used, strict=True)
+        total = functools.reduce(torch.Tensor.add_, (_weighted(part, used) for part, used in parts))
         found = {"weight": total.reshape(self.shape)}
         if self.map is not None:
             weight, found["gain"] = self.map.pull_back(total)
@@ -168,7 +168,7 @@ class Ghost:
         if isinstance(self.layer, nn.Linear):
             weight = gradients.transpose(0, 1).flatten(1) @ inputs.transpose(0, 1).flatten(1).T
         else:
-            weight = convolution_backward(self.layer, self.layer.weight.detach(), inputs, gradients)
+            weight = convolution_backward(self.layer, self.layer.weight.detach(), inputs, gradients, groups=1)
         found = {"weight": weight}
         if self.map is not None:
             weight, found["gain"] = self.map.pull_back(weight.flatten(1))

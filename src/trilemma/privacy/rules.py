@@ -7,6 +7,7 @@ A rule belongs to exactly one class: a subclass may compute something else, so i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +48,16 @@ _SMALL = 20_000
 _POSITIONS = 64
 """Positions of an example's views up to which it is, too."""
 
+_FEW_WEIGHTS, _CHANNELS = 40_000, 16
+"""Weights up to which, and input channels from which, a convolution with a group an example is faster."""
 
-def convolution_backward(layer: nn.Conv2d, weight: Tensor, inputs: Tensor, output_gradients: Tensor) -> Tensor:
+_CACHED = 2**19
+"""Float32 numbers that a core's cache holds."""
+
+
+def convolution_backward(
+    layer: nn.Conv2d, weight: Tensor, inputs: Tensor, output_gradients: Tensor, *, groups: int
+) -> Tensor:
     """The gradient of ``weight`` (O, I / groups, kH, kW), summed over all views."""
     # A string as padding may pad one side more than the other; only numbers reach this point (see `unsupported`).
     gradient: Tensor = torch.ops.aten.convolution_backward(
@@ -61,7 +70,7 @@ def convolution_backward(layer: nn.Conv2d, weight: Tensor, inputs: Tensor, outpu
         list(layer.dilation),
         False,
         [0, 0],
-        layer.groups,
+        groups,
         [False, True, False],
     )[1]
     return gradient
@@ -74,24 +83,32 @@ def _views_joined(rows: Tensor, examples: int) -> Tensor:
 
 
 def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
-    """For each example in turn, the gradient of the weight that the convolution used, (O, I / groups, kH, kW).
+    """The gradients of the weight that the convolution used: (n, O, I / groups, kH, kW) for the next n examples, again
+    and again, so many at a time that a processor's cache holds them.
 
     One weight-gradient convolution an example, with its views as the batch: on a CPU this moves far less memory
     than unfolding the input into patches.  Only where patches or positions are few (8x8 images) are they unfolded, for
-    one batched matrix product; and on a GPU, which small calls would leave idle (by reasoning, not measured).
+    one batched matrix product; and on a GPU, which small calls would leave idle (by reasoning, not measured).  Few
+    weights, with one view an example, are one convolution with a group for each example, which saves the calls.
     """
     weight = layer.weight.detach().to(inputs.dtype)
-    positions = output_gradients[0, 0].numel() * (len(inputs) // examples)
+    views = len(inputs) // examples
+    positions = output_gradients[0, 0].numel() * views
     few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or inputs.device.type == "cuda"
     if few and layer.groups == 1:
         padding = tuple(int(side) for side in layer.padding)
         columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)
         products = torch.bmm(_views_joined(output_gradients.flatten(2), examples), _views_joined(columns, examples).mT)
-        yield from products.reshape(examples, *weight.shape)
-        return
-    views = len(inputs) // examples
-    for x, g in zip(inputs.split(views), output_gradients.split(views), strict=True):
-        yield convolution_backward(layer, weight, x, g)
+        yield products.reshape(examples, *weight.shape)
+    elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= _CHANNELS:
+        joined = (x.reshape(1, -1, *x.shape[2:]) for x in (inputs, output_gradients))
+        found = convolution_backward(layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples)
+        yield found.reshape(examples, *weight.shape)
+    else:
+        parts = zip(inputs.split(views), output_gradients.split(views), strict=True)
+        found_one_by_one = (convolution_backward(layer, weight, x, g, groups=layer.groups) for x, g in parts)
+        while several := list(itertools.islice(found_one_by_one, max(1, _CACHED // weight.numel()))):
+            yield torch.stack(several) if len(several) > 1 else several[0][None]
 
 
 def convolution_bias(output_gradients: Tensor, examples: int) -> Tensor:
@@ -101,7 +118,7 @@ def convolution_bias(output_gradients: Tensor, examples: int) -> Tensor:
 
 def conv2d(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
     """inputs (B*K, I, H, W), output_gradients (B*K, O, H', W')."""
-    gradients = {"weight": torch.stack([*convolution_weights(layer, inputs, output_gradients, examples)])}
+    gradients = {"weight": torch.cat([*convolution_weights(layer, inputs, output_gradients, examples)])}
     if layer.bias is not None:
         gradients["bias"] = convolution_bias(output_gradients, examples)
     return gradients
@@ -140,14 +157,14 @@ class Standardization:
         centered -= (self.free * along)[..., None] * self.v
         return centered * self.scale[:, None], along
 
-    def square(self, used: Tensor) -> Tensor:
-        """The squared norm, float64, of what ``pull_back`` gives for one example's float32 (O, n)."""
+    def squares(self, used: Tensor) -> Tensor:
+        """The squared norms, float64 (n,), of what ``pull_back`` gives for n examples' float32 (n, O, in)."""
         rows = row_squares(used)
-        found = self.from_sums(rows, (used * self.v).sum(1).double(), used.sum(1).double())
+        found = self.from_sums(rows, (used * self.v).sum(2).double(), used.sum(2).double())
         # What is left where much larger numbers have been subtracted is not exact enough.
-        if float((self.scale.double().square() * rows).sum()) > 100 * float(found):
+        if bool(((self.scale.double().square() * rows).sum(1) > 100 * found).any()):
             used = used.double()
-            found = self.from_sums(used.square().sum(1), (used * self.v).sum(1), used.sum(1))
+            found = self.from_sums(used.square().sum(2), (used * self.v).sum(2), used.sum(2))
         return found
 
     def from_sums(self, square: Tensor, along: Tensor, total: Tensor) -> Tensor:
@@ -160,7 +177,7 @@ def standardized_conv2d(
     layer: StandardizedConv2d, inputs: Tensor, output_gradients: Tensor, examples: int
 ) -> dict[str, Tensor]:
     """As a convolution, then through the transposed Jacobian of the standardisation."""
-    used = torch.stack([*convolution_weights(layer, inputs, output_gradients, examples)])
+    used = torch.cat([*convolution_weights(layer, inputs, output_gradients, examples)])
     weight, gain = Standardization.of(layer).pull_back(used.float().flatten(2))
     gradients = {"weight": weight.reshape(examples, *layer.weight.shape), "gain": gain}
     if layer.bias is not None:
