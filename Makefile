@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test lint bench format clean
 
 quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
@@ -16,6 +16,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Seven minutes: what a private update costs, here and in Opacus, side by side.
+bench: $(READY)
+	$(BIN)/python benchmarks/private_update.py --rounds 5 --shapes 1x32,4x16
+	$(BIN)/python benchmarks/private_update.py --rounds 3 --shapes 16x8 --sides trilemma,opacus-hooks
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

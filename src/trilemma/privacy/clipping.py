@@ -250,10 +250,15 @@ class Clipping:
         size = min(-(-len(images) // threads), max(1, _VIEWS_AT_ONCE // images.shape[1]))
         parts = list(zip(images.split(size), labels.split(size), strict=True))
         if threads == 1 or len(parts) == 1:
-            sums: Iterable[ClippedSum] = (self._one_pass(*part) for part in parts)
+            found: Iterable[ClippedSum] = (self._one_pass(*part) for part in parts)
         else:
-            sums = in_threads(lambda part: self._one_pass(*part), parts, threads)
-        return functools.reduce(operator.add, sums)
+            found = in_threads(lambda part: self._one_pass(*part), parts, threads)
+        first, *others = found
+        for name, total in first.sums.items():
+            for other in others:
+                total += other.sums[name]
+        norms, losses = (torch.cat([getattr(one, of) for one in (first, *others)]) for of in ("norms", "losses"))
+        return ClippedSum(first.sums, norms, losses, self.clipping_norm)
 
     def _one_pass(self, images: Tensor, labels: Tensor) -> ClippedSum:
         examples = len(images)
@@ -268,11 +273,14 @@ class Clipping:
         exact_norms = square.sqrt()
         norms = exact_norms.float()
         factors = torch.where(torch.isfinite(norms), self._factor(exact_norms).float(), torch.zeros_like(norms))
-        total = self.zero().sums
-        with torch.no_grad():
+        total: dict[str, Tensor] = {}
+        with torch.no_grad():  # each parameter is in one contribution, or in none where it has no gradient
             for names, one in found:
-                for attribute, value in one.clipped(factors).items():
-                    total[names[attribute]] += value
+                total |= {names[attribute]: value for attribute, value in one.clipped(factors).items()}
+            for name, p in self.parameters().items():
+                if name not in total:
+                    total[name] = torch.zeros_like(p, dtype=torch.float32)
+        total = {name: total[name] for name in self.parameters()}
         return ClippedSum(total, norms, losses.detach().float(), self.clipping_norm)
 
     def _factor(self, norm: Tensor) -> Tensor:
