@@ -1,6 +1,7 @@
 """What privacy costs an update: ours and others' private updates against an ordinary one, on the same images.
 
     python benchmarks/private_update.py [--model wrn-16-4] [--shapes 1x32,4x16,16x8] [--rounds 9] [--sides trilemma,...]
+    pip install opake jax-privacy     # for --sides trilemma,opake,jax-plain,jax-privacy (wide ResNets only)
 
 Every side is a process of its own, with the same threads and allocator; in each round each side makes one update in
 turn, and ratios are of the same round.  A shape is K x B: K views of each of B examples in one physical batch; the
@@ -170,12 +171,96 @@ class OpacusGhost(Side):
         return {name: p.grad for name, p in self.model.named_parameters()}
 
 
+class Opake(Side):
+    """vmap of the gradient, as its clipped_grad does it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        from torch.func import functional_call
+        from torch.nn.functional import cross_entropy
+
+        self.parameters = {name: p.detach() for name, p in self.model.named_parameters()}
+
+        def loss(parameters: Any, images: Any, label: Any) -> Any:
+            return cross_entropy(functional_call(self.model, parameters, (images,)), label.expand(len(images)))
+
+        self.loss = loss
+        self.functions: dict[float, Any] = {}
+
+    def gradient(self, clip: float) -> dict[str, Any]:
+        from opake.dpsgd.clipping import clipped_grad
+
+        if clip not in self.functions:
+            self.functions[clip] = clipped_grad(self.loss, clipping_norm=clip, batch_argnums=(1, 2))
+        function, state = self.functions[clip]
+        found, _ = function(self.parameters, self.images, self.labels, state=state)
+        return dict(getattr(found, "pytree", found))
+
+
+class Jax(Side):
+    """The same network in JAX, compiled, in its usual layout; ``clip`` is None for its plain gradient."""
+
+    private = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        import jax
+
+        from jax_networks import wide_resnet
+
+        self.jax = jax
+        self.values = {n: jax.numpy.asarray(p.detach().numpy()) for n, p in self.model.named_parameters()}
+        self.pictures = jax.numpy.asarray(self.images.permute(0, 1, 3, 4, 2).numpy())
+        self.classes = jax.numpy.asarray(self.labels.numpy())
+        apply = wide_resnet(self.model)
+
+        def loss(values: Any, images: Any, labels: Any) -> Any:  # (n, K, H, W, C), (n,) -> mean over K, sum over n
+            logits = apply(values, images.reshape(-1, *images.shape[2:]))
+            each = -jax.nn.log_softmax(logits)[jax.numpy.arange(len(logits)), labels.repeat(images.shape[1])]
+            return each.reshape(len(labels), -1).mean(1).sum()
+
+        self.loss = loss
+        self.functions: dict[float, Any] = {}
+
+    def _gradient(self, clip: float) -> Any:
+        if clip not in self.functions:
+            function = self.jax.grad(self.loss)
+            if self.private:
+                from jax_privacy.clipping import clipped_grad
+
+                function = clipped_grad(self.loss, l2_clip_norm=clip, batch_argnums=(1, 2))
+            self.functions[clip] = self.jax.jit(function)
+        return self.jax.block_until_ready(self.functions[clip](self.values, self.pictures, self.classes))
+
+    def gradient(self, clip: float) -> dict[str, Any]:
+        import numpy as np
+        import torch
+
+        return {name: torch.from_numpy(np.array(g)) for name, g in self._gradient(clip).items()}
+
+    def update(self) -> None:
+        key = self.jax.random.key(3)
+        found = self._gradient(1.0)
+        for number, (name, g) in enumerate(found.items()):
+            if self.private:
+                g = g + NOISE * self.jax.random.normal(self.jax.random.fold_in(key, number), g.shape)
+            self.values[name] = self.values[name] - RATE / len(self.labels) * g
+        self.jax.block_until_ready(self.values)
+
+
+class JaxPrivacy(Jax):
+    private = True
+
+
 CLASSES: dict[str, Callable[..., Side]] = {
     "plain": Plain,
     "trilemma": Trilemma,
     "opacus-hooks": Opacus,
     "opacus-functorch": OpacusFunctorch,
     "opacus-ghost": OpacusGhost,
+    "opake": Opake,
+    "jax-plain": Jax,
+    "jax-privacy": JaxPrivacy,
 }
 
 
@@ -263,7 +348,7 @@ def check(processes: dict[str, Process], folder: Path, tolerance: float) -> None
             process.ask("check", clip=clip, path=str(path))
             found[name] = np.load(path)
         if clip < 1:
-            del found["plain"]
+            found = {name: values for name, values in found.items() if not name.endswith("plain")}
         names = list(found)
         reference = found[names[0]]
         length = sum(float((reference[n].astype(float) ** 2).sum()) for n in reference) ** 0.5
@@ -300,6 +385,10 @@ def compare(arguments: argparse.Namespace, shape: tuple[int, int], folder: Path)
             ours, plain = times[do][side], times[do]["plain"]
             cells += [f"{statistics.median(ours):.3f}", spread([a / b for a, b in zip(ours, plain, strict=True)])]
         print(f"| {side} | {' | '.join(cells)} | {memory[side]:.0f} | {memory[side] / memory['plain']:.2f} |")
+    if "jax-privacy" in sides:
+        for do in times:
+            pairs = zip(times[do]["jax-privacy"], times[do]["jax-plain"], strict=True)
+            print(f"{do}: jax-privacy / jax-plain: {spread([a / b for a, b in pairs])}")
     for do in times:
         rivals = [side for side in sides if side.startswith("opacus")]
         if rivals and "trilemma" in sides:
