@@ -29,6 +29,8 @@ from typing import Any
 
 SIDES = ("plain", "trilemma", "opacus-hooks", "opacus-functorch", "opacus-ghost")
 NOISE, RATE = 1.0, 0.1
+LOOSE = dict.fromkeys(("opake", "jax-plain", "jax-privacy"), 1e-2)
+"""For other kernels, whose rounding falls on other sides of the ReLU's kinks (on a wrn-10-1 they agree to 1e-4)."""
 
 
 # ---- one side --------------------------------------------------------------------------------------------------------
@@ -355,7 +357,7 @@ def check(processes: dict[str, Process], folder: Path, tolerance: float) -> None
         for name in names[1:]:
             other = found[name]
             distance = sum(float(((reference[n] - other[n]).astype(float) ** 2).sum()) for n in reference) ** 0.5
-            if not distance <= tolerance * length:
+            if not distance <= max(tolerance, LOOSE.get(name, 0.0)) * length:
                 raise SystemExit(f"{name} and {names[0]} differ by {distance / length:.1e} at clip {clip}: no timing")
 
 
