@@ -1,11 +1,12 @@
 """The table and the picture of docs/results/frontier.md, from the runs that `trilemma train` left.
 
-    python benchmarks/frontier.py RUNS... [--picture docs/results/frontier.png]
+    python benchmarks/frontier.py RUNS... [--picture docs/results/frontier.png] [--first RUNS...]
 
 RUNS are folders of finished runs, or folders of such.  A row is a data set, model and budget.  Where several
 dictionaries (``prior_seed``) were run the interval is Student's t over their means, each a mean over its noise seeds,
 so that it speaks of another dictionary too; with one it is over noise seeds.  With a picture, accuracy on CIFAR-10 is
-drawn against the budget and against what a training cost, beside published numbers.
+drawn against the budget and against what a training cost, beside published numbers; what it cost is the time of those
+RUNS, or of those after --first, that computed their features on the way.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scipy.stats import t as student
 ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
 
 Run = dict[str, Any]
+Cells = dict[tuple[str, str, float], list[Run]]
 
 # Test accuracy in percent by epsilon at delta 1e-5, without other real data (METHODS 6).
 PUBLISHED: dict[str, dict[int, float]] = {
@@ -106,7 +108,7 @@ def table(cells: dict[tuple[str, str, float], list[Run]]) -> None:
         print(f"seconds of a further run: median {statistics.median(later)}, {later[0]} to {later[-1]}")
 
 
-def picture(cells: dict[tuple[str, str, float], list[Run]], path: Path) -> None:
+def picture(cells: Cells, first: Cells, path: Path) -> None:
     """Accuracy on CIFAR-10 against epsilon, and against hours of one training."""
     import matplotlib.pyplot as plt
 
@@ -118,7 +120,7 @@ def picture(cells: dict[tuple[str, str, float], list[Run]], path: Path) -> None:
         heights = [mean for mean, _, _ in found]
         bars = [[mean - low for mean, low, _ in found], [high - mean for mean, _, high in found]]
         left.errorbar(budgets, heights, bars, fmt="o-", color=color, capsize=4, label=f"{model}, measured here")
-        runs = [run for e in budgets for run in cells["cifar10", model, e]]
+        runs = [run for e in budgets for run in first.get(("cifar10", model, e), [])]
         whole = [run["seconds"]["total"] / 3600 for run in runs if run["seconds"]["start"] > 120]
         best = heights[-1]
         if whole:
@@ -151,13 +153,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--first", nargs="+", type=Path, help="runs whose time counts in the picture (RUNS)")
     given = parser.parse_args()
     cells = load(given.runs)
     if not cells:
         raise SystemExit(f"no finished run in {', '.join(map(str, given.runs))}")
     table(cells)
     if given.picture:
-        picture(cells, given.picture)
+        picture(cells, load(given.first) if given.first else cells, given.picture)
 
 
 if __name__ == "__main__":
