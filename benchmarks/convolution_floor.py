@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from trilemma.models import build
+from private_update import network
 from trilemma.privacy.rules import convolution_weights
 from trilemma.threads import in_threads
 
@@ -78,17 +78,7 @@ def main() -> None:
         views, examples = map(int, shape.split("x"))
         found = []
         for _ in range(arguments.rounds + 1):
-            model = build(
-                arguments.model,
-                classes=10,
-                image_shape=(3, 32, 32),
-                norm="group",
-                groups=16,
-                norm_first=False,
-                standardized=False,
-                generator=torch.Generator().manual_seed(0),
-            )
-            found.append(ratio(model, views, examples))
+            found.append(ratio(network(arguments.model, standardized=False), views, examples))
         low, middle, high = statistics.quantiles(found[1:], n=4)
         print(f"{arguments.model} K={views} B={examples}: {middle:.3f} [{low:.3f}, {high:.3f}]", flush=True)
 

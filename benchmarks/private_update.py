@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,45 +37,58 @@ LOOSE = dict.fromkeys(("opake", "jax-plain", "jax-privacy"), 1e-2)
 # ---- one side --------------------------------------------------------------------------------------------------------
 
 
-class Side:
+def network(model: str, *, standardized: bool = True) -> Any:
+    """At its start values, with group norm, for ten classes of 32 x 32 pixels."""
+    import torch
+
+    from trilemma.models import build
+
+    return build(
+        model,
+        classes=10,
+        image_shape=(3, 32, 32),
+        norm="group",
+        groups=16,
+        norm_first=False,
+        standardized=standardized,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+class Side(ABC):
     """A network and a batch, with ``gradient(clip)`` -> sums by name and ``update()``."""
+
+    private = True
 
     def __init__(self, model: str, views: int, examples: int, bfloat16: bool) -> None:
         import torch
 
-        from trilemma.models import build
-
         self.autocast = torch.bfloat16 if bfloat16 else None
-        self.model = build(
-            model,
-            classes=10,
-            image_shape=(3, 32, 32),
-            norm="group",
-            groups=16,
-            norm_first=False,
-            standardized=True,
-            generator=torch.Generator().manual_seed(0),
-        )
+        self.model = network(model)
         generator = torch.Generator().manual_seed(1)
         self.images = torch.randn(examples, views, 3, 32, 32, generator=generator)
         self.labels = torch.randint(0, 10, (examples,), generator=generator)
         self.noise = torch.Generator().manual_seed(2)
 
-    def gradient(self, clip: float) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def gradient(self, clip: float) -> dict[str, Any]: ...
 
     def update(self) -> None:
         import torch
 
         from trilemma.privacy.noise import add_gaussian_noise
 
-        sums = add_gaussian_noise(self.gradient(1.0), standard_deviation=NOISE, generator=self.noise)
+        sums = self.gradient(1.0)
+        if self.private:
+            sums = add_gaussian_noise(sums, standard_deviation=NOISE, generator=self.noise)
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.sub_(sums[name], alpha=RATE / len(self.labels))
 
 
 class Plain(Side):
+    private = False
+
     def gradient(self, clip: float) -> dict[str, Any]:
         import torch
         from torch.nn.functional import cross_entropy
@@ -85,14 +99,6 @@ class Plain(Side):
         loss = cross_entropy(logits.float(), self.labels.repeat_interleave(views)) * len(self.labels)
         names, parameters = zip(*self.model.named_parameters(), strict=True)
         return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
-
-    def update(self) -> None:
-        import torch
-
-        sums = self.gradient(1.0)
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                p.sub_(sums[name], alpha=RATE / len(self.labels))
 
 
 class Trilemma(Side):
@@ -116,7 +122,6 @@ class Opacus(Side):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         from opacus import GradSampleModule
-        from opacus.grad_sample.gsm_no_op import GradSampleModuleNoOp  # noqa: F401  (fails early on an old Opacus)
 
         self.wrapped = GradSampleModule(
             self.model, loss_reduction="sum", force_functorch=self.mode == "functorch", strict=False

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from trilemma.attacks import Metrics, bootstrap_roc, measure, roc_curve
+from trilemma.attacks import roc as roc_module
 from trilemma.attacks.roc import _metrics, _Ranked
 from trilemma.errors import InputError
 
@@ -192,3 +193,33 @@ def test_metrics_are_numbers_for_one_curve() -> None:
     found = measure(np.arange(20.0), np.arange(20) % 2 == 0)
     assert isinstance(found, Metrics)
     assert np.ndim(found.auc) == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_each_sample_is_a_measure_with_the_drawn_rows_as_weights(monkeypatch, weighted, clustered):
+    """Every score of one sample counts each row as often as it was drawn, whatever the order of its scores."""
+    rng = np.random.default_rng(3)
+    member = rng.random(60) < 0.5
+    scores = {"one": rng.normal(size=60).round(1), "other": rng.normal(size=60)}
+    weights = rng.random(60) * (rng.random(60) < 0.8) if weighted else None
+    sources = rng.integers(0, 20, 60) if clustered else None
+    drawn = []
+    draw = roc_module.Resampler.draw
+
+    def noting(self, generator, samples):
+        drawn.append(draw(self, generator, samples))
+        return drawn[-1]
+
+    monkeypatch.setattr(roc_module.Resampler, "draw", noting)
+    found = roc_module.bootstrap_rocs(scores, member, weights=weights, sources=sources, resamples=30)
+    members, others = drawn
+    counted = np.ones(60, dtype=bool) if weights is None else weights > 0
+    for sample in range(30):
+        mass = np.zeros(60)
+        mass[counted & member], mass[counted & ~member] = members[sample], others[sample]
+        mass *= 1 if weights is None else weights
+        for name, values in scores.items():
+            expected = measure(values, member, mass)
+            assert found[name].draws.auc[sample] == pytest.approx(float(expected.auc), abs=1e-12)
+            assert found[name].draws.advantage[sample] == pytest.approx(float(expected.advantage), abs=1e-12)

@@ -19,6 +19,7 @@ from trilemma.errors import PrivacyError
 from trilemma.models import build
 from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, check_network, clipped_gradient_sum, contributions
+from trilemma.privacy import calls as calls_module
 from trilemma.privacy import clipping as clipping_module
 from trilemma.privacy import rules as rules_module
 from trilemma.privacy.clipping import why_not_layerwise
@@ -352,15 +353,18 @@ def zoo(make, name):
     return prepared(make, keep_scale="floor" in name or "constant-filter" in name)
 
 
-def force(monkeypatch, form):
-    """One form of contribution wherever it can be taken, whatever would be fastest."""
+def force(monkeypatch, form, way=None):
+    """One form of contribution, and one way to weight gradients, wherever it can be taken."""
     if form == "rules":
         chosen = contributions.contribution
-        monkeypatch.setattr(
-            clipping_module, "contribution", lambda call, names, alone: chosen(call, names, alone=False)
-        )
+        monkeypatch.setattr(calls_module, "contribution", lambda call, names, alone: chosen(call, names, alone=False))
     if form != "chosen":
         monkeypatch.setattr(contributions, "_FEW", math.inf if form == "ghost" else -1)
+    if way is not None:
+        limits = {"_SMALL": "patches", "_POSITIONS": "patches", "_FEW_WEIGHTS": "groups"}
+        for limit, allows in limits.items():
+            monkeypatch.setattr(rules_module, limit, math.inf if way == allows else -1)
+        monkeypatch.setattr(rules_module, "_CHANNELS", 1)
 
 
 FORMS = ("chosen", "ghost", "formed", "rules")
@@ -386,11 +390,7 @@ def test_fast_rules_against_the_oracle(oracle, monkeypatch, name, views, form):
 @pytest.mark.parametrize("name", [n for n in FAST if "linear" not in n and "vectors" not in n and n != "unused"])
 def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, way, form):
     """The rule chooses by size; whatever it chooses is exact for every kind of convolution."""
-    force(monkeypatch, form)
-    monkeypatch.setattr(rules_module, "_SMALL", math.inf if way == "patches" else -1)
-    monkeypatch.setattr(rules_module, "_POSITIONS", math.inf if way == "patches" else -1)
-    monkeypatch.setattr(rules_module, "_FEW_WEIGHTS", math.inf if way == "groups" else -1)
-    monkeypatch.setattr(rules_module, "_CHANNELS", 1)
+    force(monkeypatch, form, way)
     monkeypatch.setattr(rules_module, "_CACHED", 400)
     model = zoo(FAST[name], name)
     views = 1 if way == "groups" else 3
@@ -417,26 +417,48 @@ def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, w
 def test_the_forms_are_those_that_are_meant(monkeypatch, name, form, expected):
     """Otherwise the comparisons above would compare one form with itself."""
     force(monkeypatch, form)
-    seen, chosen = [], clipping_module.contribution
+    seen, chosen = [], calls_module.contribution
 
     def noting(call, names, alone):
         found = chosen(call, names, alone=alone)
         seen.append((type(call.layer), type(found)))
         return found
 
-    monkeypatch.setattr(clipping_module, "contribution", noting)
+    monkeypatch.setattr(calls_module, "contribution", noting)
     model = zoo(FAST[name], name)
     Clipping(model, 1.0, "layerwise")(*batch(2, 1))
     assert expected in {found for kind, found in seen if kind in (nn.Conv2d, StandardizedConv2d)}
+
+
+class Tripled(nn.Module):
+    """In place, and not like a ReLU, whose gradient is zero wherever it changes a value."""
+
+    def forward(self, x):
+        return x.mul_(3)
 
 
 def test_an_output_changed_in_place_has_no_ghost(oracle, monkeypatch):
     """<v, G> is read off the outputs of a standardised convolution: they must still be there."""
     force(monkeypatch, "ghost")
     torch.manual_seed(5)
-    model = scramble(convolutional(StandardizedConv2d(3, 6, 3), nn.ReLU(inplace=True), channels=6))
-    images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, 1, seed=seed))
+    model = scramble(convolutional(StandardizedConv2d(3, 6, 3), Tripled(), nn.Tanh(), channels=6))
+    images, labels = batch(4, 1)
     judge(oracle, model, images, labels, by_method(model, images, labels, "layerwise"))
+
+
+def test_norms_through_the_standardisation_survive_cancellation():
+    """Small weights make what is left of a nearly constant gradient large, and the float32 sums over it worthless."""
+    generator = torch.Generator().manual_seed(0)
+    layer = StandardizedConv2d(8, 4, 3)
+    with torch.no_grad():
+        layer.weight.copy_(2e-3 * torch.randn(layer.weight.shape, generator=generator))
+    used = 1 + 1e-4 * torch.randn(3, 4, 72, generator=generator)
+    found = rules_module.Standardization.of(layer)
+    v = found.v.double()
+    along = (used.double() * v).sum(2)
+    left = used.double() - used.double().mean(2, keepdim=True) - (found.free * along)[..., None] * v
+    expected = (left * found.scale.double()[:, None]).square().sum((1, 2)) + along.square().sum(1)
+    torch.testing.assert_close(found.squares(used), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -861,11 +883,7 @@ def test_a_poisoned_example_is_bounded_and_leaves_the_others_alone(oracle, metho
 @pytest.mark.parametrize("layer", [nn.Conv2d, StandardizedConv2d])
 def test_no_form_lets_a_poisoned_example_through(oracle, monkeypatch, form, way, layer):
     """PITFALLS: NaN gradient passes the clip.  Examples that share one product or one grouped convolution."""
-    force(monkeypatch, form)
-    monkeypatch.setattr(rules_module, "_SMALL", math.inf if way == "patches" else -1)
-    monkeypatch.setattr(rules_module, "_POSITIONS", math.inf if way == "patches" else -1)
-    monkeypatch.setattr(rules_module, "_FEW_WEIGHTS", math.inf if way == "groups" else -1)
-    monkeypatch.setattr(rules_module, "_CHANNELS", 1)
+    force(monkeypatch, form, way)
     model = prepared(lambda: convolutional(layer(3, 6, 3), nn.Tanh(), channels=6))
     images, labels = batch(4, 1)
     images[2, 0, 1, 3, 3] = math.nan

@@ -102,6 +102,16 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(alone, tmp_
     assert distance(tmp_path / "run", alone[0]) < 1e-5
 
 
+def test_a_stop_ends_all_processes_without_complaint(alone, tmp_path):
+    status, said = finished(2, tmp_path / "run", *HARD, "--minutes", "1e-6")
+    assert status != 0
+    assert "stopped after update 1 of" in said
+    assert "another process" not in said
+    status, said = finished(2, tmp_path / "run", *HARD)
+    assert status == 0, said
+    assert distance(tmp_path / "run", alone[0]) < 1e-5
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -48,7 +48,7 @@ class Resampler:
 
 
 def chunks(resamples: int, rows: int) -> Iterator[int]:
-    """Sizes that add up to ``resamples``, each small enough that size x rows numbers fit a cache (or one)."""
+    """Sizes of at least 1 that add up to ``resamples``; size x rows numbers fit a cache where they can."""
     size = max(1, _CHUNK_VALUES // max(rows, 1))
     for start in range(0, resamples, size):
         yield min(size, resamples - start)

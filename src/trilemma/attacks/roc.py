@@ -242,7 +242,7 @@ class _Ranked:
             if counts is None:
                 counts = np.ones((1, int(ends[-1])), dtype=np.int32)
             mass = counts if weights is None else counts * weights
-            running = np.cumsum(mass, axis=1, out=np.empty(mass.shape, mass.dtype))
+            running = np.cumsum(mass, axis=1, dtype=mass.dtype)
             at_corners = np.zeros((len(counts), len(ends) + 1))
             first = int(np.searchsorted(ends, 1))  # no row of this side comes before that corner
             at_corners[:, 1 + first :] = running[:, ends[first:] - 1]

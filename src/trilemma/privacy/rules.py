@@ -166,8 +166,8 @@ class Standardization:
         found = self.from_sums(rows, (used * self.v).sum(2).double(), used.sum(2).double())
         # What is left where much larger numbers have been subtracted is not exact enough.
         if bool(((self.scale.double().square() * rows).sum(1) > 100 * found).any()):
-            used = used.double()
-            found = self.from_sums(used.square().sum(2), (used * self.v).sum(2), used.sum(2))
+            weight, gain = self.pull_back(used.double())
+            found = weight.square().sum((1, 2)) + gain.square().sum(1)
         return found
 
     def from_sums(self, square: Tensor, along: Tensor, total: Tensor) -> Tensor:

@@ -258,11 +258,11 @@ class Training:
     def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
         """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
         state, ranks = self.state, self.ranks
-        draw, moves = plan.draw(state.sampling), None
+        drawn = None
         if ranks.first:
-            moves = self.inputs.moves(len(draw), state.views)
-        if ranks.size > 1:
-            draw, moves = ranks.tell((draw, moves))
+            draw = plan.draw(state.sampling)
+            drawn = draw, self.inputs.moves(len(draw), state.views)
+        draw, moves = ranks.tell(drawn)
         mine = ranks.share(len(draw))
         total = clipping.zero()
         with perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):

@@ -173,14 +173,14 @@ def train(
         if should_stop and should_stop():
             raise Stopped("stopped before the first update; the same command goes on from there")
 
-    training = Training(recipe, data, execution, network, preparing, ranks)
-    make_folder(folder)
-    with alone_in(folder):
-        try:
+    try:
+        training = Training(recipe, data, execution, network, preparing, ranks)
+        make_folder(folder)
+        with alone_in(folder):
             return _train(training, folder, config, tracked, clock, progress, should_stop)
-        except Stopped:
-            ranks.dismiss()
-            raise
+    except Stopped:
+        ranks.dismiss()
+        raise
 
 
 def follow(

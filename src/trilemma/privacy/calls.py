@@ -1,0 +1,90 @@
+"""What each layer of a network was given and gave, noted while one backward pass runs, as contributions to the
+examples' gradients."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from torch import Tensor, nn, no_grad
+
+from trilemma.privacy.contributions import Call, Contribution, Formed, contribution, ghost_pays
+
+
+class Calls:
+    """A copy of a network that notes what each layer adds to the examples' gradients while a backward pass runs.
+
+    The copy shares the parameters' values, but they take no part in autograd: only the gradients of layers' outputs are
+    asked for, so that no weight gradient of the whole batch is computed and thrown away.  The network itself is not
+    touched, and several copies may run at once.
+    """
+
+    def __init__(self, model: nn.Module, trainable: Mapping[str, nn.Parameter], examples: int) -> None:
+        names = {id(p): name for name, p in trainable.items()}
+        self.examples = examples
+        self._uses: dict[str, int] = dict.fromkeys(trainable, 0)
+        self._found: list[tuple[dict[str, str], Contribution]] = []
+        copies: dict[int, nn.Module] = {}
+        self.network = _shallow_copy(model, copies)
+        for module in model.modules():
+            owned = {a: names[id(p)] for a, p in module._parameters.items() if p is not None and id(p) in names}
+            if owned:
+                copies[id(module)].register_forward_hook(functools.partial(self._after_forward, owned))
+
+    def _after_forward(
+        self, owned: dict[str, str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        for name in owned.values():
+            self._uses[name] += 1
+        # In a list, so that it can be let go of: the hooks themselves live as long as the losses.
+        waiting, version = [inputs[0].detach()], inputs[0]._version
+        kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
+        kept_version = output._version
+
+        # A tensor hook set here sees the gradient of this output even if it is later changed in place.
+        def after_backward(gradient: Tensor) -> None:
+            seen = waiting.pop()
+            if seen._version != version:
+                raise RuntimeError(f"the input of {type(layer).__name__} was changed in place after its use")
+            # The forward pass is over: every use of a parameter has been counted.
+            alone = all(self._uses[name] == 1 for name in owned.values())
+            unchanged = kept is not None and kept._version == kept_version
+            with no_grad():
+                call = Call(layer, seen.to(gradient.dtype), kept if unchanged else None, gradient, self.examples)
+                self._found.append((owned, contribution(call, owned, alone=alone)))
+
+        output.register_hook(after_backward)
+
+    def contributions(self) -> list[tuple[dict[str, str], Contribution]]:
+        """(names of parameters by their names in the layer, contribution) of each layer; where parameters are used more
+        than once, their gradients have been added up, since norms of sums are not sums of norms."""
+        alone, shared = [], dict[str, Tensor]()
+        # Handed over, not kept: the copy's hooks and this object hold each other until the garbage is collected.
+        found, self._found = self._found, []
+        for owned, one in found:
+            if all(self._uses[name] == 1 for name in owned.values()):
+                alone.append((owned, one))
+                continue
+            assert isinstance(one, Formed)
+            for attribute, name in owned.items():
+                value = one.gradients[attribute]
+                shared[name] = shared[name] + value if name in shared else value
+        if shared:
+            alone.append(({name: name for name in shared}, Formed(shared)))
+        return alone
+
+
+def _shallow_copy(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
+    """The same modules with the same values, and parameters detached from autograd."""
+    if id(module) not in copies:
+        copy = copies[id(module)] = type(module).__new__(type(module))
+        copy.__dict__ = {
+            **module.__dict__,
+            "_parameters": {name: None if p is None else p.detach() for name, p in module._parameters.items()},
+            "_buffers": dict(module._buffers),
+            "_forward_hooks": module._forward_hooks.copy(),
+        }
+        copy.__dict__["_modules"] = {
+            name: None if child is None else _shallow_copy(child, copies) for name, child in module._modules.items()
+        }
+    return copies[id(module)]
