@@ -13,8 +13,9 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.grid import load_study
 from trilemma.study.plan import expand
 from trilemma.study.pool import Pool, cores, thread_limits
-from trilemma.study.runner import Settings, run_study, standing
+from trilemma.study.runner import run_study, standing
 from trilemma.study.work import Order, run_trial
+from trilemma.training.execution import Execution
 from trilemma.trial.folder import alone_in
 
 
@@ -76,10 +77,9 @@ def test_the_cores_are_divided_not_multiplied():
 
 
 def test_an_order_survives_the_pipe(study):
-    order = Order(study.trials[-1], "/some/where", data_dir="/data", device="cpu", physical_batch=3)
+    order = Order(study.trials[-1], "/some/where", data_dir="/data", execution=Execution("cpu", memory=10**9))
     assert Order.from_json(order.to_json()) == order
     assert "\n" not in order.to_json()
-    assert Settings() == Settings(None, "auto", None, "auto")
 
 
 def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(study, tmp_path, monkeypatch):

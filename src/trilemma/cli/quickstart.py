@@ -8,6 +8,7 @@ from pathlib import Path
 from trilemma.cli.study import conduct, default_workers, plan
 from trilemma.study.pool import Pool
 from trilemma.study.runner import Settings
+from trilemma.training.execution import Execution
 
 SHORT_SEEDS = 2
 
@@ -17,4 +18,4 @@ def quickstart_command(given: argparse.Namespace) -> int:
     studies = plan("quickstart", scale="short" if given.short else "small", seeds=SHORT_SEEDS if given.short else None)
     print(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
-    return conduct(studies, out, Pool(workers), Settings(device="cpu"))
+    return conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))

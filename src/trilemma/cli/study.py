@@ -9,6 +9,7 @@ from typing import Any
 
 from trilemma import __version__
 from trilemma.cli.board import Board
+from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
 from trilemma.study.grid import DATA_OPTIONS, load_study
@@ -30,7 +31,7 @@ def study_command(given: argparse.Namespace) -> int:
         raise InputError(
             f"{len(trials)} trials are more than {MOST_TRIALS}: narrow the study (--seeds, --data), or say --yes"
         )
-    settings = Settings(given.data_dir, given.device, given.physical_batch, given.compute)
+    settings = Settings(given.data_dir, execution_of(given))
     crew = _crew(given, len(trials))
     return conduct(studies, Path(given.out), crew, settings, retry=given.retry)
 

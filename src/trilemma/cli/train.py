@@ -15,6 +15,7 @@ from trilemma.cli.table import describe_run
 from trilemma.data import load_data
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
+from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
 from trilemma.trial.train import Stopped, follow, train
@@ -39,12 +40,10 @@ _OVERRIDES = (
 
 def train_command(given: argparse.Namespace) -> int:
     recipe = recipe_of(given)
-    if given.physical_batch is not None and given.physical_batch < 1:
-        raise InputError(f"--physical-batch must be at least 1, not {given.physical_batch}")
     if given.minutes is not None and not given.minutes > 0:
         raise InputError(f"--minutes must be more than 0, not {given.minutes}")
     end = time.monotonic() + 60 * (math.inf if given.minutes is None else given.minutes)
-    execution = Execution(given.device, given.physical_batch, given.compute)
+    execution = execution_of(given)
     ranks = Ranks.joined(ranked_device(execution.resolved_device()))
     if not ranks.first:
         return _follow(given, recipe, execution, ranks)
@@ -116,6 +115,12 @@ def data_of(given: argparse.Namespace) -> dict[str, Any]:
             "give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
         )
     return made_for | asked
+
+
+def execution_of(given: argparse.Namespace) -> Execution:
+    """How the command line says that trainings are computed."""
+    memory = None if given.memory is None else parse_memory(given.memory)
+    return Execution(given.device, given.physical_batch, given.compute, memory=memory)
 
 
 def recipe_of(given: argparse.Namespace) -> Recipe:

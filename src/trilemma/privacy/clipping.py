@@ -43,7 +43,7 @@ Method = Literal["auto", "layerwise", "loop", "linear"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), labels (n,)) -> losses (n,)."""
 
-_ROWS = 64  # of some thousands of float32 numbers each, that a processor's cache holds
+_ROWS = 128  # of some thousands of float32 numbers each, about what a core's cache holds
 _VIEWS_AT_ONCE = 32  # by one core, where an example has no more of them: with fewer, layers are slower
 
 
@@ -146,6 +146,10 @@ class Clipping:
             return self._linear(images, labels)
         return self._layerwise(images, labels) if method == "layerwise" else self._loop(images, labels)
 
+    def at_once(self, views: int) -> int:
+        """Examples that the layerwise method computes in one piece on a core of a CPU, at most."""
+        return max(1, _VIEWS_AT_ONCE // views)
+
     def _layerwise_fits(self, images: Tensor) -> bool:
         """Tried out once for each image shape, at the first batch."""
         from trilemma.privacy.validation import check_network
@@ -201,41 +205,30 @@ class Clipping:
                 "the sum of a linear layer's gradients must be float32: rounding it before the noise is added is not "
                 "covered by the guarantee"
             )
-        examples, views, _ = inputs.shape
+        # Blocks that stay in a core's cache: each is read once, and float16 made float32 (which is exact) on the way.
+        size = max(1, _ROWS // inputs.shape[1]) if inputs.device.type == "cpu" else len(inputs)
+        return self._in_parts(self._linear_part, inputs, labels, size)
+
+    def _linear_part(self, inputs: Tensor, labels: Tensor) -> ClippedSum:
+        layer: nn.Linear = self.model  # type: ignore[assignment]
         trainable = self.parameters()
-        # Twice over the inputs in blocks that stay in a processor's cache, float16 ones made float32 (which is exact)
-        # on the way: first the logits and inner products, then, the factors being known, the sum.
-        size = max(1, _ROWS // views) if inputs.device.type == "cpu" else examples
-        found, inner = [], []
-        with torch.no_grad():
-            for block in inputs.split(size):
-                rows = block.float()
-                # In this order the product takes half as long as in layer(rows) (oneDNN, few rows of weights).
-                found.append((layer.weight @ rows.flatten(0, 1).T).T)
-                inner.append(row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
-            logits = torch.cat(found)
-            if layer.bias is not None:
-                logits += layer.bias
-        logits.requires_grad_()
+        examples, views, _ = inputs.shape
+        rows = inputs.float()
+        logits = F.linear(rows.flatten(0, 1), layer.weight, layer.bias).detach().requires_grad_()
         losses = self.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
         (errors,) = torch.autograd.grad(losses.sum(), logits)
         errors = errors.view(examples, views, -1)
-        products = torch.cat(inner) * float("weight" in trainable) + float("bias" in trainable)
+        products = row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT
+        products = products * float("weight" in trainable) + float("bias" in trainable)
         exact_norms = (errors.double() @ errors.double().mT * products).sum((1, 2)).clamp_min(0).sqrt()
         norms = exact_norms.float()
         finite = torch.isfinite(norms)
         factors = torch.where(finite, self._factor(exact_norms).float(), torch.zeros_like(norms))
         clipped = errors * factors[:, None, None]
         if not bool(finite.all()):  # 0 * nan is nan: the factor alone would not keep it out
-            inputs, clipped = (
-                torch.where(finite[:, None, None], x, torch.zeros_like(x[:1])) for x in (inputs, clipped)
-            )
-        total = {"weight": torch.zeros_like(layer.weight), "bias": clipped.sum((0, 1))}
-        with torch.no_grad():
-            for block, part in zip(inputs.split(size), clipped.split(size), strict=True):
-                total["weight"].addmm_(part.flatten(0, 1).T, block.float().flatten(0, 1))
-        sums = {name: total[name] for name in trainable}
-        return ClippedSum(sums, norms, losses.detach().float(), self.clipping_norm)
+            rows, clipped = (torch.where(finite[:, None, None], x, torch.zeros_like(x[:1])) for x in (rows, clipped))
+        total = {"weight": clipped.flatten(0, 1).T @ rows.flatten(0, 1), "bias": clipped.sum((0, 1))}
+        return ClippedSum({n: total[n] for n in trainable}, norms, losses.detach().float(), self.clipping_norm)
 
     def _layerwise(self, images: Tensor, labels: Tensor) -> ClippedSum:
         reason = why_not_layerwise(self.model)
@@ -245,19 +238,28 @@ class Clipping:
             return self._one_pass(images, labels)
         # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
         # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
+        size = min(-(-len(images) // torch.get_num_threads()), self.at_once(images.shape[1]))
+        return self._in_parts(self._one_pass, images, labels, size)
+
+    def _in_parts(
+        self, clipped: Callable[[Tensor, Tensor], ClippedSum], images: Tensor, labels: Tensor, size: int
+    ) -> ClippedSum:
+        """The sum over all of what ``clipped`` gives for ``size`` examples at a time, a part on each core."""
         threads = torch.get_num_threads()
-        size = min(-(-len(images) // threads), max(1, _VIEWS_AT_ONCE // images.shape[1]))
         parts = list(zip(images.split(size), labels.split(size), strict=True))
         if threads == 1 or len(parts) == 1:
-            found: Iterable[ClippedSum] = (self._one_pass(*part) for part in parts)
+            found: Iterable[ClippedSum] = (clipped(*part) for part in parts)
         else:
-            found = in_threads(lambda part: self._one_pass(*part), parts, threads)
-        first, *others = found
-        for name, total in first.sums.items():
-            for other in others:
-                total += other.sums[name]
-        norms, losses = (torch.cat([getattr(one, of) for one in (first, *others)]) for of in ("norms", "losses"))
-        return ClippedSum(first.sums, norms, losses, self.clipping_norm)
+            found = in_threads(lambda part: clipped(*part), parts, threads)
+        found = iter(found)
+        total = next(found)
+        norms, losses = [total.norms], [total.losses]
+        for one in found:
+            for name, value in total.sums.items():
+                value += one.sums[name]
+            norms.append(one.norms)
+            losses.append(one.losses)
+        return ClippedSum(total.sums, torch.cat(norms), torch.cat(losses), self.clipping_norm)
 
     def _one_pass(self, images: Tensor, labels: Tensor) -> ClippedSum:
         examples = len(images)

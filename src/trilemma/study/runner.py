@@ -14,6 +14,7 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.plan import Trial
 from trilemma.study.pool import Answer, Crew
 from trilemma.study.work import Order
+from trilemma.training.execution import Execution
 from trilemma.trial.folder import make_folder, write_json
 
 LISTEN_SECONDS = 0.5
@@ -24,9 +25,7 @@ class Settings:
     """What all orders share: see :class:`~trilemma.study.work.Order`."""
 
     data_dir: str | None = None
-    device: str = "auto"
-    physical_batch: int | None = None
-    compute: str = "auto"
+    execution: Execution = field(default_factory=Execution)
 
 
 @dataclass

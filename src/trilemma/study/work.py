@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +35,22 @@ class Order:
       trial: what to do.
       folder: the study's.
       data_dir: first place to look for data, or None.
-      device, physical_batch, compute: of the execution.
+      execution: how it is computed.
     """
 
     trial: Trial
     folder: str
     data_dir: str | None = None
-    device: str = "auto"
-    physical_batch: int | None = None
-    compute: str = "auto"
+    execution: Execution = field(default_factory=Execution)
 
     def to_json(self) -> str:
-        return json.dumps(vars(self) | {"trial": self.trial.to_dict()})
+        return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
 
     @classmethod
     def from_json(cls, text: str) -> Order:
         values = json.loads(text)
-        return cls(**values | {"trial": Trial.from_dict(values["trial"])})
+        trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
+        return cls(**values | {"trial": trial, "execution": execution})
 
 
 def run_trial(
@@ -78,8 +77,9 @@ def run_trial(
         data = _without(data, trial, folder)
     out = folder.run(trial.id)
     _wait_for(out)
-    execution = Execution(device=order.device, physical_batch=order.physical_batch, compute=order.compute)
-    return train(trial.recipe, data, out, execution=execution, track=track, progress=progress, should_stop=should_stop)
+    return train(
+        trial.recipe, data, out, execution=order.execution, track=track, progress=progress, should_stop=should_stop
+    )
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn

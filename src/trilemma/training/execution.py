@@ -16,15 +16,23 @@ class Execution:
 
     Attributes:
       device: "auto" takes CUDA, then MPS, then the CPU.
-      physical_batch: examples computed at once; None is a rule of thumb by device and views.
+      physical_batch: examples computed at once; None finds as many as help and fit the memory.
       compute: "auto" is bfloat16 where the device is faster in it, else float32.
       method: of the clipped gradient.
+      memory: bytes that a physical batch may take; None is 80 % of what a GPU has free, half of what a machine has.
     """
 
     device: str = "auto"
     physical_batch: int | None = None
     compute: str = "auto"
     method: Method = "auto"
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.physical_batch is not None and self.physical_batch < 1:
+            raise InputError(f"--physical-batch must be at least 1, not {self.physical_batch}")
+        if self.memory is not None and self.physical_batch is not None:
+            raise InputError("--memory finds the physical batch: leave out --physical-batch, or --memory")
 
     def resolved_device(self) -> torch.device:
         if self.device != "auto":

@@ -61,9 +61,9 @@ class ImageInputs:
 
     @property
     def batch(self) -> int:
-        """About 512 pictures of 32 x 32 pixels on a GPU and 128 on a CPU, where more saves no time."""
+        """Pictures of 32 x 32 pixels: 128 on a CPU, where more saves no time; on a GPU so many that memory decides."""
         pixels = self.data.image_shape[1] * self.data.image_shape[2]
-        return (512 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
+        return (4096 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
 
     def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
         recipe, data = self.recipe, self.data

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +32,7 @@ from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
+from trilemma.training.memory import physical_batch
 from trilemma.training.pretraining import HEAD, pretrained
 from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
@@ -37,6 +40,9 @@ from trilemma.training.sharpness import perturbed
 from trilemma.training.state import State
 
 Gradient = dict[str, Tensor]
+
+LEAST = 64
+"""Examples, at least, of which an ordinary gradient is computed at once: batch norm needs some."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class Training:
                 self.method = "loop"
                 self.said.append(f"per-example gradients one at a time: {check.reason}")
         self.labels = torch.tensor(self.data.train.labels, device=self.device)
+        self.physical_batch = self._physical_batch(model)
         self.course = self._course(model)
         self.clipping = (
             self.course.plan.clipping(model, method=self.method, loss=self._losses, autocast=self.autocast)
@@ -209,6 +216,35 @@ class Training:
             )
         return Course(size, updates, recipe.learning_rate * size / base, plan, choice)
 
+    def _physical_batch(self, model: nn.Module) -> int:
+        """Examples computed at once: as many as help, fewer where those take more memory than they may."""
+        recipe, execution = self.recipe, self.execution
+        views = recipe.views if recipe.has("am") else 1
+        wanted = max(1, self.inputs.batch // views)
+        if execution.physical_batch is not None or isinstance(self.inputs, PriorInputs):
+            return execution.physical_batch or wanted
+        at_once, least = None, 1
+        compute: Callable[[Tensor, Tensor], object]
+        if recipe.private:
+            compute = clipping = Clipping(model, 1.0, method=self.method, loss=self._losses, autocast=self.autocast)
+            at_once = clipping.at_once(views) if self.device.type == "cpu" else None
+        else:
+            twin = copy.deepcopy(model)  # whose statistics of batch norm may change
+            parameters = [p for p in twin.parameters() if p.requires_grad]
+            compute = functools.partial(self._loss_and_gradient, twin, parameters)
+            wanted, least = max(wanted, LEAST), LEAST
+        return physical_batch(
+            lambda count: compute(
+                torch.zeros(count, views, *self.inputs.shape, device=self.device),
+                torch.zeros(count, dtype=torch.int64, device=self.device),
+            ),
+            wanted=wanted,
+            least=least,
+            at_once=at_once,
+            device=self.device,
+            memory=execution.memory,
+        )
+
     def _noise_scale(self, model: nn.Module) -> float:
         """Measured on the network after a short warm-up, which is then undone."""
         before = {n: v.clone() for n, v in model.state_dict().items()}
@@ -249,12 +285,6 @@ class Training:
         """Views (n, K, *shape) float and labels (n,) of training examples; K = 1 and the example itself without AM."""
         return self.inputs.views(rows, moves), self.labels[rows.to(self.device)]
 
-    def physical_batch(self) -> int:
-        """Examples computed at once, where nothing else is asked for."""
-        if self.execution.physical_batch is not None:
-            return self.execution.physical_batch
-        return max(1, self.inputs.batch // (self.recipe.views if self.recipe.has("am") else 1))
-
     def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
         """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
         state, ranks = self.state, self.ranks
@@ -266,7 +296,7 @@ class Training:
         mine = ranks.share(len(draw))
         total = clipping.zero()
         with perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
-            for places in mine.split(self.physical_batch()) if len(mine) else ():
+            for places in mine.split(self.physical_batch) if len(mine) else ():
                 views = None if moves is None else moves[places.to(moves.device)]
                 total = total + clipping(*self._views(draw.indices[places], views))
         total = ranks.add_up(total, mine, len(draw))
@@ -303,20 +333,23 @@ class Training:
         total = {n: torch.zeros_like(p) for n, p in parameters.items() if p.requires_grad}
         loss = 0.0
         moves = self.inputs.moves(len(rows), generator)
-        for places in torch.arange(len(rows)).split(max(self.physical_batch(), 64)):
+        for places in torch.arange(len(rows)).split(self.physical_batch):
             part = rows[places]
             images, labels = self._views(part, None if moves is None else moves[places.to(moves.device)])
-            with torch.autocast(
-                self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
-            ):
-                logits = model(images.flatten(0, 1).float())
-            value = self._losses(logits, labels.repeat_interleave(images.shape[1])).mean()
-            found = torch.autograd.grad(value, [parameters[n] for n in total], allow_unused=True)
+            value, found = self._loss_and_gradient(model, [parameters[n] for n in total], images, labels)
             for name, g in zip(total, found, strict=True):
                 if g is not None:
                     total[name].add_(g, alpha=len(part) / len(rows))
-            loss += float(value.detach()) * len(part) / len(rows)
+            loss += float(value) * len(part) / len(rows)
         return total, loss
+
+    def _loss_and_gradient(
+        self, model: nn.Module, parameters: list[nn.Parameter], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            logits = model(images.flatten(0, 1).float())
+        loss = self._losses(logits, labels.repeat_interleave(images.shape[1])).mean()
+        return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
     def _rate(self) -> float:
         done = self.state.update / self.course.updates
@@ -414,7 +447,7 @@ class Training:
         model.eval()
         found = []
         try:
-            size = max(256, self.physical_batch())
+            size = max(256, self.physical_batch)
             for start in range(0, len(rows), size):
                 found.append(model(self.inputs.plain(part, rows[start : start + size])).float().cpu())
         finally:

@@ -264,6 +264,8 @@ def _train(
         state.restore(saved)
         kept, evaluated = int(saved.header["history_lines"]), int(saved.header["evaluated"])
         losses = list(saved.header["losses"])
+        if training.execution.memory is None and training.execution.physical_batch is None:
+            training.physical_batch = int(saved.header.get("physical_batch", training.physical_batch))  # to the bit
         for phase, seconds in saved.header["seconds"].items():
             clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
         notes.append(f"went on from update {state.update} of {course.updates}")
@@ -278,6 +280,7 @@ def _train(
             "history_lines": history.lines,
             "evaluated": evaluated,
             "losses": losses,
+            "physical_batch": training.physical_batch,
             "seconds": clock.seconds,
             "event": None if course.plan is None else course.plan.event(state.update).to_dict(),
         }
@@ -338,6 +341,7 @@ def _train(
         "privacy": _privacy(training),
         "course": {
             "batch_size": course.batch_size,
+            "physical_batch": training.physical_batch,
             "updates": course.updates,
             "learning_rate": course.learning_rate,
             "views": recipe.views if recipe.has("am") else 1,
