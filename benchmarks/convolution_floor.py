@@ -31,7 +31,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 def backward(layer: nn.Conv2d, x: Tensor, g: Tensor, wanted: list[bool]) -> None:
     torch.ops.aten.convolution_backward(
-        g, x, layer.weight, None, list(layer.stride), [0, 0], [1, 1], False, [0, 0], 1, wanted
+        g, x, layer.weight, None, list(layer.stride), list(layer.padding), [1, 1], False, [0, 0], 1, wanted
     )
 
 

@@ -135,10 +135,11 @@ def same_padded(images, kernel_size, stride):
 )
 def test_padding_is_same(height, width, kernel_size, stride):
     images = torch.randn(1, 2, height, width)
-    padded = pad_same(images, kernel_size, stride)
-    assert torch.equal(padded, same_padded(images, kernel_size, stride))
-    out = F.conv2d(padded, torch.randn(3, 2, kernel_size, kernel_size), stride=stride)
+    layer = convolution(2, 3, kernel_size, stride=stride, standardized=False)
+    out = layer(pad_same(images, kernel_size, stride))
+    expected = F.conv2d(same_padded(images, kernel_size, stride), layer.weight, layer.bias, stride)
     assert out.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
+    assert torch.allclose(out, expected, atol=1e-5)
 
 
 def test_padding_at_stride_two_is_at_the_bottom_and_right():
@@ -151,8 +152,8 @@ def test_padding_at_stride_two_is_at_the_bottom_and_right():
     assert bool((padded[..., :, 8] == 0).all())
     weight = torch.randn(1, 1, 3, 3)
     assert not torch.allclose(F.conv2d(padded, weight, stride=2), F.conv2d(images, weight, stride=2, padding=1))
-    # At stride 1 both are the same, and torch's own "same" agrees.
-    assert torch.equal(pad_same(images, 3, 1), F.pad(images, (1, 1, 1, 1)))
+    # At stride 1 both are the same, and the convolution pads by itself.
+    assert pad_same(images, 3, 1) is images
     assert pad_same(images, 1, 2) is images
 
 
@@ -165,13 +166,14 @@ def test_norm_layers():
         assert (layer.num_groups, layer.num_channels, layer.affine) == (expected, channels, True)
 
 
-def test_convolutions_are_biased_and_bring_no_padding():
+def test_convolutions_are_biased_and_pad_at_stride_one_only():
     for standardized in (False, True):
-        layer = convolution(3, 8, 3, stride=2, standardized=standardized)
-        assert isinstance(layer, StandardizedConv2d) is standardized
-        assert layer.bias is not None
-        assert layer.padding == (0, 0)
-        assert layer.stride == (2, 2)
+        for stride, padding in ((1, 1), (2, 0)):
+            layer = convolution(3, 8, 3, stride=stride, standardized=standardized)
+            assert isinstance(layer, StandardizedConv2d) is standardized
+            assert layer.bias is not None
+            assert layer.padding == (padding, padding)
+            assert layer.stride == (stride, stride)
 
 
 # --- start values -----------------------------------------------------------------------------------------------------

@@ -1201,8 +1201,8 @@ def test_channels_last_images_give_the_same_sums(oracle):
 
 
 def _without_bias(rule):
-    def mutant(layer, inputs, gradients, examples):
-        found = rule(layer, inputs, gradients, examples)
+    def mutant(layer, inputs, gradients, examples, **known):
+        found = rule(layer, inputs, gradients, examples, **known)
         return {n: torch.zeros_like(v) if n == "bias" else v for n, v in found.items()}
 
     return mutant
@@ -1231,6 +1231,11 @@ MUTANTS = {
     "bias-left-out": ("rules", "strided", _rule(nn.Conv2d, _without_bias)),
     "linear-bias-left-out": ("rules", "strided", _rule(nn.Linear, _without_bias)),
     "group-norm-bias-left-out": ("chosen", "group-norm", _rule(nn.GroupNorm, _without_bias)),
+    "group-norm-by-the-moments-of-another-view": (
+        "chosen",
+        "group-norm",
+        _replaced(calls_module, "_moments", lambda f: lambda output: tuple(part.roll(1, 0) for part in f(output))),
+    ),
     "first-view-only": ("rules", "group-norm", _rule(nn.Conv2d, _first_view_only)),
     "bias-left-out-beside-formed-weights": (
         "formed",

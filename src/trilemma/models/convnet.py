@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
-from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pad_same
+from trilemma.models.layers import Norm, convolution, initialize, norm_layer
 
 
 class ConvNet(nn.Module):
@@ -49,7 +49,7 @@ class ConvNet(nn.Module):
         """float (N, C, H, W) -> logits (N, classes)."""
         out = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            out = conv(pad_same(out, 3, 1))
+            out = conv(out)
             out = F.relu(norm(out)) if self.norm_first else norm(F.relu(out))
             if index > 0 and min(out.shape[-2:]) >= 4:
                 out = F.avg_pool2d(out, 2)

@@ -21,8 +21,10 @@ class StandardizedConv2d(nn.Conv2d):
     1 at the start.  This is not the unscaled (w - mean) / std of Qiao et al. 2019.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride, bias=True)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=True)
         self.gain = nn.Parameter(torch.ones(out_channels))
 
     def standardized_weight(self) -> Tensor:
@@ -30,7 +32,7 @@ class StandardizedConv2d(nn.Conv2d):
         return standardize(self.weight) * self.gain[:, None, None, None]
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, self.standardized_weight(), self.bias, self.stride)
+        return F.conv2d(input, self.standardized_weight(), self.bias, self.stride, self.padding)
 
 
 def standardize(weight: Tensor) -> Tensor:
@@ -42,17 +44,20 @@ def standardize(weight: Tensor) -> Tensor:
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, standardized: bool
 ) -> nn.Conv2d:
-    """A biased convolution without padding of its own: see :func:`pad_same`."""
-    if standardized:
-        return StandardizedConv2d(in_channels, out_channels, kernel_size, stride=stride)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride)
+    """A biased convolution.  With a larger stride it needs :func:`pad_same` before it; else it pads by itself, which
+    spares a copy of its inputs."""
+    kind = StandardizedConv2d if standardized else nn.Conv2d
+    return kind(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2 if stride == 1 else 0)
 
 
 def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
     """Zero padding so that the output has ceil(size / stride) pixels, the odd pixel at the bottom and right.
 
-    This is the "SAME" rule of the published networks; a symmetric padding of 1 differs from it at stride 2.
+    This is the "SAME" rule of the published networks; a symmetric padding of 1 differs from it at stride 2.  At
+    stride 1 it does not, and :func:`convolution` pads by itself.
     """
+    if stride == 1:
+        return images
     pads = []
     for size in (images.shape[-1], images.shape[-2]):
         total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)

@@ -53,7 +53,7 @@ class Block(nn.Module):
         if self.act_skip is not None and self.conv_skip is not None:
             skip = self.conv_skip(pad_same(self.act_skip(images), 1, self.stride))
         out = self.conv1(pad_same(self.act1(images), 3, self.stride))
-        out = self.conv2(pad_same(self.act2(out), 3, 1))
+        out = self.conv2(self.act2(out))
         added: Tensor = out + skip
         return added
 
@@ -112,7 +112,7 @@ class WideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, C, H, W) -> logits (N, classes)."""
-        out: Tensor = self.stem(pad_same(images, 3, 1))
+        out: Tensor = self.stem(images)
         out = self.act(self.blocks(out))
         # The mean over positions in float32, whatever the convolutions compute in.
         logits: Tensor = self.head(out.float().mean(dim=(2, 3)))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn, no_grad
 
 from trilemma.privacy.contributions import Call, Contribution, Formed, contribution, ghost_pays
+from trilemma.privacy.rules import Moments
 
 
 class Calls:
@@ -40,6 +41,7 @@ class Calls:
         waiting, version = [inputs[0].detach()], inputs[0]._version
         kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
         kept_version = output._version
+        moments = _moments(output) if type(layer) is nn.GroupNorm else None
 
         # A tensor hook set here sees the gradient of this output even if it is later changed in place.
         def after_backward(gradient: Tensor) -> None:
@@ -50,7 +52,8 @@ class Calls:
             alone = all(self._uses[name] == 1 for name in owned.values())
             unchanged = kept is not None and kept._version == kept_version
             with no_grad():
-                call = Call(layer, seen.to(gradient.dtype), kept if unchanged else None, gradient, self.examples)
+                seen, out = seen.to(gradient.dtype), kept if unchanged else None
+                call = Call(layer, seen, out, gradient, self.examples, moments)
                 self._found.append((owned, contribution(call, owned, alone=alone)))
 
         output.register_hook(after_backward)
@@ -72,6 +75,14 @@ class Calls:
         if shared:
             alone.append(({name: name for name in shared}, Formed(shared)))
         return alone
+
+
+def _moments(output: Tensor) -> Moments | None:
+    """What torch keeps of a group norm for its own backward pass: to compute it again takes as long as the norm."""
+    node = output.grad_fn
+    if node is None or node.name() != "NativeGroupNormBackward0":
+        return None
+    return node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
 
 
 def _shallow_copy(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:

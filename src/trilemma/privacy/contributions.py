@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy.rules import (
     RULES,
+    Moments,
     Standardization,
     convolution_backward,
     convolution_bias,
@@ -46,6 +47,7 @@ class Call:
       output: what it gave, where ghost norms pay (:func:`ghost_pays`) and it was not changed in place since, or None.
       output_gradients: of the loss by the output, in the type that the layer computed in.
       examples: B.
+      moments: of the inputs of a group norm, where they are known.
     """
 
     layer: Any
@@ -53,6 +55,7 @@ class Call:
     output: Tensor | None
     output_gradients: Tensor
     examples: int
+    moments: Moments | None = None
 
 
 class Contribution(Protocol):
@@ -249,5 +252,6 @@ def contribution(call: Call, parameters: Collection[str], *, alone: bool) -> Con
         return Ghost(call)
     if alone and isinstance(layer, nn.Conv2d) and call.inputs.device.type == "cpu":
         return FormedConvolution(call)
-    gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples)
+    known = {"moments": call.moments} if call.moments else {}
+    gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples, **known)
     return Formed({name: gradients[name] for name in parameters})

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from trilemma.models.layers import StandardizedConv2d
 
-Rule = Callable[[Any, Tensor, Tensor, int], dict[str, Tensor]]
+Rule = Callable[..., dict[str, Tensor]]
+"""(layer, inputs, output_gradients, examples) -> gradients by name."""
 
 
 def row_squares(gradients: Tensor) -> Tensor:
@@ -188,16 +189,31 @@ def standardized_conv2d(
     return gradients
 
 
-def group_norm(layer: nn.GroupNorm, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
-    """inputs and output_gradients (B*K, C, ...)."""
-    normalized = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
-    positions = tuple(range(2, inputs.dim()))
+Moments = tuple[Tensor, Tensor]
+"""Mean and 1 / deviation of each group of each view, (B*K, groups)."""
 
-    def per_example(values: Tensor) -> Tensor:
-        values = values.sum(dim=positions) if positions else values
-        return values.reshape(examples, -1, inputs.shape[1]).sum(dim=1)
 
-    return {"weight": per_example(output_gradients * normalized), "bias": per_example(output_gradients)}
+def group_norm(
+    layer: nn.GroupNorm, inputs: Tensor, output_gradients: Tensor, examples: int, moments: Moments | None = None
+) -> dict[str, Tensor]:
+    """inputs and output_gradients (B*K, C, ...).
+
+    The channels of all views are taken for those of one: torch's own gradient, which adds up views, keeps them apart.
+    """
+    views, channels, groups = len(inputs), layer.num_channels, layer.num_groups
+    x, g = (t.contiguous() if t.dtype == torch.float64 else t.float().contiguous() for t in (inputs, output_gradients))
+    positions = x[0, 0].numel()
+    mean, rstd = moments or torch.native_group_norm(x, None, None, views, channels, positions, groups, layer.eps)[1:]
+    _, weight, bias = torch.ops.aten.native_group_norm_backward(
+        *(t.to(x.dtype).reshape(1, -1) for t in (g, x, mean, rstd)),
+        x.new_ones(views * channels),
+        1,
+        views * channels,
+        positions,
+        views * groups,
+        [False, True, True],
+    )
+    return {name: t.reshape(examples, -1, channels).sum(1) for name, t in (("weight", weight), ("bias", bias))}
 
 
 def layer_norm(layer: nn.LayerNorm, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
