@@ -24,6 +24,14 @@ def data():
     return Dataset("noise", Split(images, labels), Split(images[:8], labels[:8]), tuple("abcd"))
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def megabytes(count):
     """Takes ``count`` MB at its peak."""
     return torch.zeros(count, MB // 4)
@@ -57,19 +65,14 @@ def test_as_many_as_fit(memory, count):
     assert count <= found <= memory / MARGIN + 1e-9 or found == count == 64
 
 
-def test_every_thread_has_its_share_of_the_memory():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        # 20 MB for each of two threads: 15 examples, which is fewer than the 32 that it computes at once.
-        found = physical_batch(megabytes, wanted=64, at_once=32, device=CPU, memory=round(40 * MARGIN * MB))
-        assert 2 <= found <= 40
-        assert found % 2 == 0
-        # What a thread computes at once fits, so that the whole does: it never is in memory as a whole.
-        assert physical_batch(megabytes, wanted=640, at_once=8, device=CPU, memory=round(40 * MARGIN * MB)) == 640
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+def test_every_thread_has_its_share_of_the_memory(two_threads):
+    # 20 MB for each of two threads: fewer examples than the 32 that it computes at once.
+    found = physical_batch(megabytes, wanted=64, at_once=32, device=CPU, memory=round(40 * MARGIN * MB))
+    assert 2 <= found <= 40
+    assert found % 2 == 0
+    # What a thread computes at once fits, so that the whole does: it never is in memory as a whole.
+    assert physical_batch(megabytes, wanted=640, at_once=8, device=CPU, memory=round(40 * MARGIN * MB)) == 640
+    assert torch.get_num_threads() == 2
 
 
 def test_too_little_memory_is_refused_and_the_line_says_how_much_is_needed():
@@ -109,7 +112,7 @@ def test_a_physical_batch_and_a_memory_to_find_it_for_are_too_much():
 RECIPE = Recipe(model="convnet-8", techniques=("gn",), epsilon=8.0, batch_size=32, epochs=1, learning_rate=0.1)
 
 
-def test_less_memory_gives_smaller_physical_batches_and_the_same_weights(data):
+def test_less_memory_gives_smaller_physical_batches_and_the_same_weights(data, two_threads):
     weights, sizes = [], []
     for memory in (None, 6 * MB, 3 * MB):
         training = Training(RECIPE, data, Execution("cpu", memory=memory, compute="float32"))

@@ -24,8 +24,10 @@ covered by the sensitivity, so where torch was told to round (``torch.set_float3
 
 from __future__ import annotations
 
+import functools
+import itertools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,7 +39,7 @@ from torch.func import functional_call
 from trilemma.errors import PrivacyError
 from trilemma.privacy.calls import Calls
 from trilemma.privacy.rules import row_squares, unsupported
-from trilemma.threads import in_threads
+from trilemma.threads import in_threads, threads
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -45,6 +47,16 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 _ROWS = 128  # of some thousands of float32 numbers each, about what a core's cache holds
 _VIEWS_AT_ONCE = 32  # by one core, where an example has no more of them: with fewer, layers are slower
+
+
+def _in_float32(inputs: Tensor, size: int) -> Iterator[Tensor]:
+    """Blocks of ``size`` rows, all in the same memory: fresh pages would take longer than the conversion."""
+    if inputs.dtype == torch.float32:
+        yield from inputs.split(size)
+        return
+    memory = torch.empty(min(size, len(inputs)), *inputs.shape[1:], device=inputs.device)
+    for block in inputs.split(size):
+        yield memory[: len(block)].copy_(block)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -74,14 +86,16 @@ class ClippedSum:
 
     def __add__(self, other: ClippedSum) -> ClippedSum:
         """The sum over both (disjoint) sets of examples."""
+        own = {name: total.clone() for name, total in self.sums.items()}
+        return ClippedSum(own, self.norms, self.losses, self.clipping_norm).add_(other)
+
+    def add_(self, other: ClippedSum) -> ClippedSum:
+        """The same in the memory of this one's sums, which must not be used any more."""
         if other.clipping_norm != self.clipping_norm or other.sums.keys() != self.sums.keys():
             raise ValueError("only sums of one network at one clipping norm can be added")
-        return ClippedSum(
-            {name: total + other.sums[name] for name, total in self.sums.items()},
-            torch.cat([self.norms, other.norms]),
-            torch.cat([self.losses, other.losses]),
-            self.clipping_norm,
-        )
+        sums = {name: total.add_(other.sums[name]) for name, total in self.sums.items()}
+        norms, losses = torch.cat([self.norms, other.norms]), torch.cat([self.losses, other.losses])
+        return ClippedSum(sums, norms, losses, self.clipping_norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,29 +219,38 @@ class Clipping:
                 "the sum of a linear layer's gradients must be float32: rounding it before the noise is added is not "
                 "covered by the guarantee"
             )
-        # Blocks that stay in a core's cache: each is read once, and float16 made float32 (which is exact) on the way.
-        size = max(1, _ROWS // inputs.shape[1]) if inputs.device.type == "cpu" else len(inputs)
-        return self._in_parts(self._linear_part, inputs, labels, size)
+        return self._in_parts(self._linear_part, inputs, labels, len(inputs))
 
     def _linear_part(self, inputs: Tensor, labels: Tensor) -> ClippedSum:
         layer: nn.Linear = self.model  # type: ignore[assignment]
-        trainable = self.parameters()
         examples, views, _ = inputs.shape
-        rows = inputs.float()
-        logits = F.linear(rows.flatten(0, 1), layer.weight, layer.bias).detach().requires_grad_()
+        trainable = self.parameters()
+        # Twice over the inputs in blocks that stay in a core's cache, float16 ones made float32 (which is exact) on the
+        # way: first the logits and inner products, then, the factors being known, the sum.
+        size = max(1, _ROWS // views) if inputs.device.type == "cpu" else examples
+        found, inner = [], []
+        with torch.no_grad():
+            for rows in _in_float32(inputs, size):
+                found.append(F.linear(rows.flatten(0, 1), layer.weight, layer.bias))
+                inner.append(row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
+        logits = torch.cat(found).requires_grad_()
         losses = self.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
         (errors,) = torch.autograd.grad(losses.sum(), logits)
         errors = errors.view(examples, views, -1)
-        products = row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT
-        products = products * float("weight" in trainable) + float("bias" in trainable)
+        products = torch.cat(inner) * float("weight" in trainable) + float("bias" in trainable)
         exact_norms = (errors.double() @ errors.double().mT * products).sum((1, 2)).clamp_min(0).sqrt()
         norms = exact_norms.float()
         finite = torch.isfinite(norms)
         factors = torch.where(finite, self._factor(exact_norms).float(), torch.zeros_like(norms))
         clipped = errors * factors[:, None, None]
         if not bool(finite.all()):  # 0 * nan is nan: the factor alone would not keep it out
-            rows, clipped = (torch.where(finite[:, None, None], x, torch.zeros_like(x[:1])) for x in (rows, clipped))
-        total = {"weight": clipped.flatten(0, 1).T @ rows.flatten(0, 1), "bias": clipped.sum((0, 1))}
+            inputs, clipped = (
+                torch.where(finite[:, None, None], x, torch.zeros_like(x[:1])) for x in (inputs, clipped)
+            )
+        total = {"weight": torch.zeros_like(layer.weight), "bias": clipped.sum((0, 1))}
+        with torch.no_grad():
+            for rows, part in zip(_in_float32(inputs, size), clipped.split(size), strict=True):
+                total["weight"].addmm_(part.flatten(0, 1).T, rows.flatten(0, 1))
         return ClippedSum({n: total[n] for n in trainable}, norms, losses.detach().float(), self.clipping_norm)
 
     def _layerwise(self, images: Tensor, labels: Tensor) -> ClippedSum:
@@ -238,28 +261,20 @@ class Clipping:
             return self._one_pass(images, labels)
         # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
         # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
-        size = min(-(-len(images) // torch.get_num_threads()), self.at_once(images.shape[1]))
-        return self._in_parts(self._one_pass, images, labels, size)
+        return self._in_parts(self._one_pass, images, labels, self.at_once(images.shape[1]))
 
     def _in_parts(
         self, clipped: Callable[[Tensor, Tensor], ClippedSum], images: Tensor, labels: Tensor, size: int
     ) -> ClippedSum:
-        """The sum over all of what ``clipped`` gives for ``size`` examples at a time, a part on each core."""
-        threads = torch.get_num_threads()
-        parts = list(zip(images.split(size), labels.split(size), strict=True))
-        if threads == 1 or len(parts) == 1:
-            found: Iterable[ClippedSum] = (clipped(*part) for part in parts)
-        else:
-            found = in_threads(lambda part: clipped(*part), parts, threads)
-        found = iter(found)
-        total = next(found)
-        norms, losses = [total.norms], [total.losses]
-        for one in found:
-            for name, value in total.sums.items():
-                value += one.sums[name]
-            norms.append(one.norms)
-            losses.append(one.losses)
-        return ClippedSum(total.sums, torch.cat(norms), torch.cat(losses), self.clipping_norm)
+        """The sum of what ``clipped`` gives for at most ``size`` examples at a time; on a CPU, a share on each core."""
+
+        def of_share(share: tuple[Tensor, Tensor]) -> ClippedSum:
+            parts = zip(*(x.split(size) for x in share), strict=True)
+            return functools.reduce(ClippedSum.add_, itertools.starmap(clipped, parts))
+
+        count = threads() if images.device.type == "cpu" else 1
+        shares = zip(*(x.chunk(count) for x in (images, labels)), strict=True)
+        return functools.reduce(ClippedSum.add_, in_threads(of_share, shares, count))
 
     def _one_pass(self, images: Tensor, labels: Tensor) -> ClippedSum:
         examples = len(images)

@@ -126,4 +126,5 @@ class PriorInputs:
         return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
-        return (self.train if part == "train" else self.test).take(rows).to(self.device).float().mean(1)
+        views = (self.train if part == "train" else self.test).take(rows).to(self.device)
+        return views[:, 0].float() if views.shape[1] == 1 else views.float().mean(1)

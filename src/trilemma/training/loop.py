@@ -28,6 +28,7 @@ from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
 from trilemma.seeds import generator_for
+from trilemma.threads import one_each
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
@@ -295,10 +296,10 @@ class Training:
         draw, moves = ranks.tell(drawn)
         mine = ranks.share(len(draw))
         total = clipping.zero()
-        with perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
+        with one_each(), perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
             for places in mine.split(self.physical_batch) if len(mine) else ():
                 views = None if moves is None else moves[places.to(moves.device)]
-                total = total + clipping(*self._views(draw.indices[places], views))
+                total = total.add_(clipping(*self._views(draw.indices[places], views)))
         total = ranks.add_up(total, mine, len(draw))
         loss = float(total.losses.mean()) if total.count else math.nan
         gradient = plan.privatize(draw, total, state.noise) if ranks.first else total.sums
