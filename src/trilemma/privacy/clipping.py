@@ -288,11 +288,12 @@ class Clipping:
             square += one.squares
         exact_norms = square.sqrt()
         norms = exact_norms.float()
-        factors = torch.where(torch.isfinite(norms), self._factor(exact_norms).float(), torch.zeros_like(norms))
+        factors, kept = self._factor(exact_norms).float(), torch.isfinite(norms)
+        mask = None if bool(kept.all()) else kept
         total: dict[str, Tensor] = {}
         with torch.no_grad():  # each parameter is in one contribution, or in none where it has no gradient
             for names, one in found:
-                total |= {names[attribute]: value for attribute, value in one.clipped(factors).items()}
+                total |= {names[attribute]: value for attribute, value in one.clipped(factors, mask).items()}
             for name, p in self.parameters().items():
                 if name not in total:
                     total[name] = torch.zeros_like(p, dtype=torch.float32)

@@ -14,6 +14,7 @@ Three forms, exact alike; the choice changes speed only (:func:`contribution`):
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,20 +62,20 @@ class Call:
 class Contribution(Protocol):
     """Of one layer to B examples' gradients.
 
-    ``squares`` is float64 (B,), each example's squared norm.  ``clipped(factors)`` gives, by the parameter's name in
-    its layer, the float32 sum of gradients times ``factors`` float32 (B,); examples with a factor of 0 add exactly
-    nothing, whatever their gradients are (0 * nan is nan: a factor alone would not keep it out).
+    ``squares`` is float64 (B,), each example's squared norm.  ``clipped(factors, kept)`` gives, by the parameter's name
+    in its layer, the float32 sum of gradients times ``factors`` float32 (B,), over the examples that are ``kept``, bool
+    (B,), None for all: the others add exactly nothing, whatever their gradients are (0 * nan is nan: a factor alone
+    would not keep it out).
     """
 
     squares: Tensor
 
-    def clipped(self, factors: Tensor) -> dict[str, Tensor]: ...
+    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]: ...
 
 
-def _weighted(factors: Tensor, gradients: Tensor) -> Tensor:
+def _weighted(factors: Tensor, gradients: Tensor, kept: Tensor | None) -> Tensor:
     """sum_b factors_b * gradients_b over the first dimension."""
-    kept = factors != 0
-    if not bool(kept.all()):
+    if kept is not None:
         factors, gradients = factors[kept], gradients[kept]
     return (factors @ gradients.flatten(1)).reshape(gradients.shape[1:])
 
@@ -90,8 +91,8 @@ class Formed:
         rows = (g.flatten(2) if g.dim() > 2 else g[:, None] for g in self.gradients.values())
         self.squares = torch.stack([row_squares(r).sum(1) for r in rows]).sum(0)
 
-    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
-        return {name: _weighted(factors, g) for name, g in self.gradients.items()}
+    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
+        return {name: _weighted(factors, g, kept) for name, g in self.gradients.items()}
 
 
 class FormedConvolution:
@@ -113,15 +114,17 @@ class FormedConvolution:
             self.bias = convolution_bias(call.output_gradients, call.examples).float()
             self.squares += row_squares(self.bias)
 
-    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
-        parts = zip(factors.split([len(used) for used in self.used]), self.used, strict=True)
-        total = functools.reduce(torch.Tensor.add_, (_weighted(part, used) for part, used in parts))
+    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
+        sizes = [len(used) for used in self.used]
+        masks = [None] * len(sizes) if kept is None else kept.split(sizes)
+        parts = zip(factors.split(sizes), self.used, masks, strict=True)
+        total = functools.reduce(torch.Tensor.add_, itertools.starmap(_weighted, parts))
         found = {"weight": total.reshape(self.shape)}
         if self.map is not None:
             weight, found["gain"] = self.map.pull_back(total)
             found["weight"] = weight.reshape(self.shape)
         if self.bias is not None:
-            found["bias"] = _weighted(factors, self.bias)
+            found["bias"] = _weighted(factors, self.bias, kept)
         return found
 
 
@@ -161,10 +164,9 @@ class Ghost:
         rows = self.inputs.double()
         return rows.mT @ rows
 
-    def clipped(self, factors: Tensor) -> dict[str, Tensor]:
-        kept = factors != 0
+    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
         inputs, gradients = self.inputs, self.gradients
-        if not bool(kept.all()):
+        if kept is not None:
             inputs, gradients, factors = inputs[kept], gradients[kept], factors[kept]
         gradients = gradients * factors.reshape(-1, *[1] * (gradients.dim() - 1))
         shape = self.layer.weight.shape
