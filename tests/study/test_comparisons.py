@@ -193,6 +193,20 @@ def test_a_pair_without_noise_of_its_own_takes_the_others() -> None:
     assert found.verdict == "higher"
 
 
+def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
+    """A training without any randomness: five seeds say no more than one, and other cells' noise is not its own."""
+    rng = np.random.default_rng(5)
+    noisy = 0.5 + 1e-4 * rng.standard_normal(40)
+    for seeds in (5, 40):
+        table = np.stack([np.full(seeds, 0.8), np.full(seeds, 0.82), noisy[:seeds]])
+        found = compare(values_of(table), pairs_of((1, 0), (2, 0), cells=3))
+        repeated, other = found
+        assert (repeated.verdict, repeated.p, repeated.own_p) == ("within noise", 1.0, 1.0)
+        assert "whose size is not known" in repeated.words
+        assert not repeated.no_more_than(0.5)
+        assert other.verdict == "lower", "against a cell that does vary, the difference is as sure as that one"
+
+
 def test_every_seed_must_agree() -> None:
     """40 seeds, one of them the other way: significant, but not called a difference."""
     rng = np.random.default_rng(2)

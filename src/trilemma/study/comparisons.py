@@ -565,12 +565,19 @@ def _compare(measure: str, pair: Pair, values: Mapping[str, Mapping[int, float]]
     pooled = pooled if pooled > rounding else 0.0
     error = max(own, pooled)
     equal = abs(difference) <= rounding
-    if error == 0:
-        # No residual at all: the seed acts on nothing, or the measure is too coarse to show it, so that the size of the
-        # noise is unknown.  What is left is the sign test: n differences of one sign, by chance with 2 / 2^n.
+    # Where neither cell depends on the seed (trainings without any randomness) the seeds repeat one trial, which cannot
+    # tell a difference from noise, whatever the noise of other cells is.
+    repeated = max(np.ptp(mine), np.ptp(other)) <= rounding
+    if error == 0 and not repeated:
+        # No residual at all: the size of the noise is unknown.  What is left is the sign test: n differences of one
+        # sign, by chance with 2 / 2^n.
         p = own_p = 1.0 if equal else 2.0 ** (1 - n)
         difference = 0.0 if equal else difference
         low = high = nan
+    elif repeated:
+        p = own_p = 1.0
+        error, low, high = 0.0, nan, nan
+        difference = 0.0 if equal else difference
     else:
         p = float(2 * stdtr(df, -abs(difference) / error))
         own_p = float(2 * stdtr(n - 1, -abs(difference) / own)) if own > 0 else float(equal)
