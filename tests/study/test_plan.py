@@ -45,16 +45,29 @@ def test_every_study_that_comes_with_the_package_expands_at_each_of_its_scales(n
             for trial in study.trials:
                 cells.setdefault((trial.recipe.model, trial.cell), set()).add(trial.recipe.seed)
             for (model, _), seeds in cells.items():
-                assert seeds == (set(range(5)) if model == "prior-s" else set(study.seeds))
+                assert seeds == set(range(5 if model == "prior-s" else 3))
 
 
-def test_the_small_budget_study_also_runs_on_all_images():
-    study = expand(read_study("budget"), scale="small")
+@pytest.mark.parametrize("name", ["budget", "techniques", "outliers", "celeba"])
+def test_at_the_small_scale_studies_also_run_on_all_images(name):
+    study = expand(read_study(name), scale="small")
     arm = [trial for trial in study.trials if trial.recipe.model == "prior-s"]
-    assert {trial.recipe.epsilon for trial in arm} == {1.0, 2.0, 4.0, 8.0}
+    assert study.seeds == tuple(range(5))
+    assert len(arm) == {"budget": 25, "techniques": 25, "outliers": 50, "celeba": 20}[name]
     assert all("limit" not in dict(trial.data) and trial.recipe.provenance for trial in arm)
-    other = expand(read_study("budget"), scale="small", data=[{"name": "cifar10s"}])
+    assert not any({"gn", "ws"} & set(trial.recipe.techniques) for trial in arm), "which do not apply to a linear model"
+    other = expand(read_study(name), scale="small", data=[{"name": "cifar10s"}])
     assert all(trial.recipe.model != "prior-s" for trial in other.trials)
+    assert all(trial.recipe.model != "prior-s" for trial in expand(read_study(name), scale="paper").trials)
+
+
+def test_what_removes_examples_by_a_training_without_a_budget_takes_that_recipes_rate_without_one():
+    arm = [t for t in expand(read_study("outliers"), scale="small").trials if t.recipe.model == "prior-s"]
+    whole = {t.id: t for t in arm if t.removal is None}
+    assert len(whole) == 10
+    scorers = {whole[t.removal.scored_by].recipe.learning_rate for t in arm if t.removal is not None}
+    assert scorers == {350}
+    assert {t.recipe.learning_rate for t in arm if t.recipe.private} == {1000}
 
 
 def test_the_grids_of_the_paper_are_those_of_the_plan():

@@ -124,7 +124,7 @@ class Study:
     Attributes:
       name, title, about: for people.
       scale: "small", "paper" or "" (a file without scales).
-      seeds: of every cell.
+      seeds: of its trials; a cell may have fewer.
       figures: names, in the page's order.
       trials: seed by seed, so that an unfinished study has whole cells; what scores others comes first.
       file: the TOML as it was read, for the record.
@@ -182,7 +182,7 @@ def expand(
         study.title,
         study.about,
         "" if chosen is None else chosen.name,
-        numbers,
+        tuple(sorted({trial.recipe.seed for trial in trials.values()})),
         study.figures,
         tuple(trials.values()),
         study.raw,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trilemma.errors import InputError
+from trilemma.precision import faster_in_bfloat16
 from trilemma.privacy.clipping import Method
 
 
@@ -56,7 +57,6 @@ class Execution:
             if device.type == "cuda":
                 fast = torch.cuda.is_bf16_supported(including_emulation=False)
             else:
-                # Without instructions for it a CPU emulates bfloat16, several times slower than float32.
-                fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+                fast = device.type == "cpu" and faster_in_bfloat16()
             return torch.bfloat16 if fast else None
         return torch.bfloat16 if self.compute == "bfloat16" else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.precision import faster_in_bfloat16
 
 PATCH = 6
 _CONTRAST_FLOOR = 10.0  # added to a patch's variance (of values 0 to 255)
@@ -23,9 +24,9 @@ _LEAST_DEVIATION = 10.0  # of a patch worth keeping in a dictionary, in values 0
 
 
 def compute_type() -> torch.dtype:
-    """bfloat16 where the CPU multiplies in it (twice as fast), else float32.  Responses are sums of a hundred products
-    that are averaged afterwards; nothing private is summed in it."""
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    """bfloat16 where the CPU is faster in it, else float32.  Responses are sums of a hundred products that are averaged
+    afterwards; nothing private is summed in it."""
+    return torch.bfloat16 if faster_in_bfloat16() else torch.float32
 
 
 @dataclass(frozen=True, eq=False)
