@@ -4,22 +4,22 @@
 
 For every convolution of the network, on inputs of its size: forward pass, gradient of the inputs, and the gradient of
 the weights, once for the whole batch with all cores, or once an example, parts of the batch on one core each, as the
-package forms them.  No norms, no sums, no layers but convolutions.  Where not forming gradients is cheaper (ghost
-norms) an update may lie below this floor.  Interleaved; medians with quartiles over the rounds.
+package forms them: the first ratio.  No layers but convolutions.  The second ratio adds what clipping cannot do
+without: each gradient's norm, and, with all norms known, the sum of the gradients times their factors.  Where not
+forming gradients is cheaper (ghost norms) an update may lie below this floor.  Interleaved; medians with quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from private_update import network
-from trilemma.privacy.rules import convolution_weights
+from private_update import network, spread
+from trilemma.privacy.rules import convolution_weights, row_squares
 from trilemma.threads import in_threads
 
 
@@ -46,7 +46,7 @@ def sizes(model: nn.Module) -> list[tuple[nn.Conv2d, torch.Size, torch.Size]]:
     return found
 
 
-def ratio(model: nn.Module, views: int, examples: int) -> float:
+def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
     threads = torch.get_num_threads()
     calls = [
         (layer, torch.randn(examples * views, *into), torch.randn(examples * views, *out))
@@ -54,18 +54,26 @@ def ratio(model: nn.Module, views: int, examples: int) -> float:
     ]
     size = -(-examples // threads)
 
-    def each_example(start: int) -> None:
+    def each_example(start: int, clipped: bool) -> None:
         rows = slice(start * views, min(start + size, examples) * views)
+        kept = []
         for layer, x, g in calls:
-            for _ in convolution_weights(layer, x[rows], g[rows], len(x[rows]) // views):
-                pass
+            for gradients in convolution_weights(layer, x[rows], g[rows], len(x[rows]) // views):
+                if clipped:
+                    row_squares(gradients.flatten(2))
+                    kept.append(gradients)
+        for gradients in kept:
+            torch.ones(len(gradients)) @ gradients.flatten(1)
+
+    def all_examples(clipped: bool) -> None:
+        list(in_threads(lambda start: each_example(start, clipped), range(0, examples, size), threads))
 
     with torch.no_grad():
-        shared = seconds(lambda: [nn.functional.conv2d(x, c.weight, c.bias, c.stride) for c, x, _ in calls])
+        shared = seconds(lambda: [nn.functional.conv2d(x, c.weight, c.bias, c.stride, c.padding) for c, x, _ in calls])
         shared += seconds(lambda: [backward(c, x, g, [True, False, False]) for c, x, g in calls])
         whole = shared + seconds(lambda: [backward(c, x, g, [False, True, False]) for c, x, g in calls])
-        once = shared + seconds(lambda: list(in_threads(each_example, range(0, examples, size), threads)))
-    return once / whole
+        formed, clipped = seconds(lambda: all_examples(False)), seconds(lambda: all_examples(True))
+    return (shared + formed) / whole, (shared + clipped) / whole
 
 
 def main() -> None:
@@ -78,9 +86,12 @@ def main() -> None:
         views, examples = map(int, shape.split("x"))
         found = []
         for _ in range(arguments.rounds + 1):
-            found.append(ratio(network(arguments.model, standardized=False), views, examples))
-        low, middle, high = statistics.quantiles(found[1:], n=4)
-        print(f"{arguments.model} K={views} B={examples}: {middle:.3f} [{low:.3f}, {high:.3f}]", flush=True)
+            found.append(ratios(network(arguments.model, standardized=False), views, examples))
+        formed, clipped = map(list, zip(*found[1:], strict=True))
+        print(
+            f"{arguments.model} K={views} B={examples}: {spread(formed)}, with norms and sums {spread(clipped)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

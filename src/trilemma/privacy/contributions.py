@@ -13,9 +13,7 @@ Three forms, exact alike; the choice changes speed only (:func:`contribution`):
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,11 +71,16 @@ class Contribution(Protocol):
     def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]: ...
 
 
-def _weighted(factors: Tensor, gradients: Tensor, kept: Tensor | None) -> Tensor:
-    """sum_b factors_b * gradients_b over the first dimension."""
-    if kept is not None:
-        factors, gradients = factors[kept], gradients[kept]
-    return (factors @ gradients.flatten(1)).reshape(gradients.shape[1:])
+def _weighted(factors: Tensor, gradients: Sequence[Tensor], kept: Tensor | None) -> Tensor:
+    """sum_b factors_b * gradients_b, of gradients that come in parts of the examples."""
+    total = torch.zeros_like(gradients[0][0])
+    sizes = [len(part) for part in gradients]
+    masks = [None] * len(sizes) if kept is None else kept.split(sizes)
+    for factor, part, mask in zip(factors.split(sizes), gradients, masks, strict=True):
+        if mask is not None:
+            factor, part = factor[mask], part[mask]
+        total.view(1, -1).addmm_(factor[None], part.flatten(1))
+    return total
 
 
 @dataclass(eq=False)
@@ -92,7 +95,7 @@ class Formed:
         self.squares = torch.stack([row_squares(r).sum(1) for r in rows]).sum(0)
 
     def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-        return {name: _weighted(factors, g, kept) for name, g in self.gradients.items()}
+        return {name: _weighted(factors, [g], kept) for name, g in self.gradients.items()}
 
 
 class FormedConvolution:
@@ -115,16 +118,13 @@ class FormedConvolution:
             self.squares += row_squares(self.bias)
 
     def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-        sizes = [len(used) for used in self.used]
-        masks = [None] * len(sizes) if kept is None else kept.split(sizes)
-        parts = zip(factors.split(sizes), self.used, masks, strict=True)
-        total = functools.reduce(torch.Tensor.add_, itertools.starmap(_weighted, parts))
+        total = _weighted(factors, self.used, kept)
         found = {"weight": total.reshape(self.shape)}
         if self.map is not None:
             weight, found["gain"] = self.map.pull_back(total)
             found["weight"] = weight.reshape(self.shape)
         if self.bias is not None:
-            found["bias"] = _weighted(factors, self.bias, kept)
+            found["bias"] = _weighted(factors, [self.bias], kept)
         return found
 
 

@@ -12,7 +12,6 @@ The folder holds features of whatever was learnt from, so it is as private as th
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -61,17 +60,11 @@ class Features:
     def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
         """float16 (n, V, d) of the images at ``rows``: as they lie in memory where they are neighbours, else copied."""
         places = self.where[np.asarray(rows)]
-        breaks = np.nonzero((np.diff(places[:, 0]) != 0) | (np.diff(places[:, 1]) != 1))[0] + 1
-        runs = [(start, end) for start, end in itertools.pairwise([0, *breaks.tolist(), len(places)]) if end > start]
-        if len(runs) == 1:
-            segment, row = places[0]
-            lying: Tensor = self.segments[segment][row : row + len(places)]
+        segment, line = places[0] if len(places) else (0, 0)
+        if np.array_equal(places, np.column_stack([np.full(len(places), segment), line + np.arange(len(places))])):
+            lying: Tensor = self.segments[segment][line : line + len(places)]
             return lying
-        found = torch.empty((len(places), *self.shape), dtype=torch.float16)
-        for start, end in runs:
-            segment, row = places[start]
-            found[start:end].copy_(self.segments[segment][row : row + end - start])
-        return found
+        return torch.stack([self.segments[segment][line] for segment, line in places.tolist()])
 
 
 def features_of(
