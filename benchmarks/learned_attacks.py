@@ -147,11 +147,14 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer examples, one pair, one forest")
-    quick = parser.parse_args().quick
+    parser.add_argument("--examples", type=int, default=4000, help="members and non-members together")
+    parser.add_argument("--pairs", type=int, default=3)
+    given = parser.parse_args()
+    quick = given.quick
     # The published grid stops its nets at 200 passes, converged or not, here as there; workers inherit this.
     warnings.simplefilter("ignore", ConvergenceWarning)
     os.environ["PYTHONWARNINGS"] = "ignore"
-    examples, pairs = (1200, 1) if quick else (4000, 3)
+    examples, pairs = (1200, 1) if quick else (given.examples, given.pairs)
     name, data = images(examples)
     print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}, numpy {np.__version__}")
