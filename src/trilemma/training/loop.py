@@ -233,7 +233,8 @@ class Training:
             twin = copy.deepcopy(model)  # whose statistics of batch norm may change
             parameters = [p for p in twin.parameters() if p.requires_grad]
             compute = functools.partial(self._loss_and_gradient, twin, parameters)
-            wanted, least = max(wanted, LEAST), LEAST
+            wanted = min(max(wanted, LEAST), len(self.labels))
+            least = min(LEAST, wanted)
         return physical_batch(
             lambda count: compute(
                 torch.zeros(count, views, *self.inputs.shape, device=self.device),
