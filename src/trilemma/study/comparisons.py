@@ -64,6 +64,8 @@ least of the same data set; removing exposed examples against random ones, eithe
 
 # Residuals below this share of the values are rounding.
 _ROUNDING = 1e-10
+# Seeds closer than this share of the values repeat one training: an example or two fall on this side or that.
+_ALIKE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -565,9 +567,9 @@ def _compare(measure: str, pair: Pair, values: Mapping[str, Mapping[int, float]]
     pooled = pooled if pooled > rounding else 0.0
     error = max(own, pooled)
     equal = abs(difference) <= rounding
-    # Where neither cell depends on the seed (trainings without any randomness) the seeds repeat one trial, which cannot
-    # tell a difference from noise, whatever the noise of other cells is.
-    repeated = max(np.ptp(mine), np.ptp(other)) <= rounding
+    # Where neither cell depends on the seed (trainings without any randomness but for the order of their sums) seeds
+    # repeat one trial, which cannot tell a difference from noise, whatever the noise of other cells is.
+    repeated = all(np.ptp(side) <= _ALIKE * np.abs(side).max() for side in (mine, other))
     if error == 0 and not repeated:
         # No residual at all: the size of the noise is unknown.  What is left is the sign test: n differences of one
         # sign, by chance with 2 / 2^n.
