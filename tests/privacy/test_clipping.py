@@ -23,6 +23,8 @@ from trilemma.privacy import calls as calls_module
 from trilemma.privacy import clipping as clipping_module
 from trilemma.privacy import rules as rules_module
 from trilemma.privacy.clipping import why_not_layerwise
+from trilemma.threads import one_each
+from trilemma.training.memory import _Watch
 
 SHAPE = (3, 8, 8)
 CLASSES = 5
@@ -514,6 +516,19 @@ def test_nothing_that_is_large_waits_for_the_garbage_collector():
         assert [o for o in gc.get_objects() if type(o) in large] == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_nothing_is_left_of_a_batch(name):
+    """A circle through autograd's graph is never collected: what it holds would pile up from update to update."""
+    clipping = Clipping(prepared(FAST[name]), 1.0, "layerwise")
+    images, labels = batch(4, 2)
+    watch = _Watch()
+    with one_each(), watch:  # what other threads make is not seen
+        clipping._one_pass(images, labels)
+    assert watch.peak > 0
+    gc.collect()
+    assert watch.now == 0
 
 
 @pytest.mark.parametrize("name", ["fp32_precision", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision"])

@@ -82,7 +82,8 @@ def _moments(output: Tensor) -> Moments | None:
     node = output.grad_fn
     if node is None or node.name() != "NativeGroupNormBackward0":
         return None
-    return node._saved_result1, node._saved_result2  # type: ignore[attr-defined]
+    # Detached: they refer to the node, whose hook will hold them, and such a circle is never collected.
+    return node._saved_result1.detach(), node._saved_result2.detach()  # type: ignore[attr-defined]
 
 
 def _shallow_copy(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
