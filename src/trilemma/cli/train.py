@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
@@ -66,9 +67,8 @@ def train_command(given: argparse.Namespace) -> int:
         except RankLost as lost:
             print(f"trilemma: {lost}", file=sys.stderr)
             return 1
-    ranks.leave()
     print(describe_run(run))
-    return 0
+    return _end(ranks)
 
 
 def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
@@ -79,7 +79,16 @@ def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ran
     except RankLost as lost:
         print(f"trilemma: {lost}", file=sys.stderr)
         return 1
-    ranks.leave()
+    return _end(ranks)
+
+
+def _end(ranks: Ranks) -> int:
+    """All is written.  One of several processes ends without the libraries' own goodbyes, in which threads of the
+    exchange abort now and then ("terminate called without an active exception"): torchrun would call it a failure."""
+    if ranks.size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

@@ -57,11 +57,6 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def leave(self) -> None:
-        """The end of the exchange."""
-        if self.size > 1 and dist.is_initialized():
-            dist.destroy_process_group()
-
     def tell(self, value: Any) -> Any:
         """``value`` of the first process, on all."""
         if self.size == 1:
