@@ -160,3 +160,14 @@ def test_secret_noise_leaves_no_generator_state(digits, tmp_path):
     run = train(recipe("private", secret_noise=True), digits, tmp_path / "run", execution=CPU)
     assert run.result["privacy"]["noise_source"] == "operating system, not recorded"
     assert not list((tmp_path / "run").glob("checkpoint*"))
+
+
+def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_path, monkeypatch):
+    """How much memory is free at the moment must not change the order in which sums are rounded."""
+    found = Execution("cpu", compute="float32")
+    with pytest.raises(Stopped):
+        tl.train(recipe("private"), digits, tmp_path / "run", execution=found, should_stop=lambda: True)
+    monkeypatch.setattr("trilemma.training.memory.available_memory", lambda: 400_000)
+    went_on = tl.train(recipe("private"), digits, tmp_path / "run", execution=found)
+    anew = tl.train(recipe("private"), digits, tmp_path / "anew", execution=found)
+    assert anew.result["course"]["physical_batch"] < went_on.result["course"]["physical_batch"]

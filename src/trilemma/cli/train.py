@@ -48,9 +48,9 @@ def train_command(given: argparse.Namespace) -> int:
     ranks = Ranks.joined(ranked_device(execution.resolved_device()))
     if not ranks.first:
         return _follow(given, recipe, execution, ranks)
-    with Screen("training") as screen:
-        data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
-        try:
+    try:
+        with Screen("training") as screen:
+            data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
             run = train(
                 recipe,
                 data,
@@ -61,14 +61,14 @@ def train_command(given: argparse.Namespace) -> int:
                 progress=screen,
                 should_stop=lambda: screen.should_stop() or time.monotonic() > end,
             )
-        except Stopped as stopped:
-            print(f"trilemma: {stopped}", file=sys.stderr)
-            return 130
-        except RankLost as lost:
-            print(f"trilemma: {lost}", file=sys.stderr)
-            return 1
+    except Stopped as stopped:
+        print(f"trilemma: {stopped}", file=sys.stderr)
+        return _end(ranks, 130)
+    except RankLost as lost:
+        print(f"trilemma: {lost}", file=sys.stderr)
+        return _end(ranks, 1)
     print(describe_run(run))
-    return _end(ranks)
+    return _end(ranks, 0)
 
 
 def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
@@ -78,18 +78,18 @@ def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ran
         follow(recipe, load_data(**data_of(given), seed=recipe.seed), ranks, execution=execution)
     except RankLost as lost:
         print(f"trilemma: {lost}", file=sys.stderr)
-        return 1
-    return _end(ranks)
+        return _end(ranks, 1)
+    return _end(ranks, 0)
 
 
-def _end(ranks: Ranks) -> int:
+def _end(ranks: Ranks, status: int) -> int:
     """All is written.  One of several processes ends without the libraries' own goodbyes, in which threads of the
     exchange abort now and then ("terminate called without an active exception"): torchrun would call it a failure."""
     if ranks.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(status)
+    return status
 
 
 def data_options(given: argparse.Namespace) -> dict[str, Any]:

@@ -570,16 +570,12 @@ def _compare(measure: str, pair: Pair, values: Mapping[str, Mapping[int, float]]
     # Where neither cell depends on the seed (trainings without any randomness but for the order of their sums) seeds
     # repeat one trial, which cannot tell a difference from noise, whatever the noise of other cells is.
     repeated = all(np.ptp(side) <= _ALIKE * np.abs(side).max() for side in (mine, other))
-    if error == 0 and not repeated:
-        # No residual at all: the size of the noise is unknown.  What is left is the sign test: n differences of one
-        # sign, by chance with 2 / 2^n.
-        p = own_p = 1.0 if equal else 2.0 ** (1 - n)
+    if error == 0 or repeated:
+        # The size of the noise is unknown.  Where the seed does act, on both cells alike, what is left is the sign
+        # test: n differences of one sign, by chance with 2 / 2^n.
+        p = own_p = 1.0 if equal or repeated else 2.0 ** (1 - n)
         difference = 0.0 if equal else difference
-        low = high = nan
-    elif repeated:
-        p = own_p = 1.0
         error, low, high = 0.0, nan, nan
-        difference = 0.0 if equal else difference
     else:
         p = float(2 * stdtr(df, -abs(difference) / error))
         own_p = float(2 * stdtr(n - 1, -abs(difference) / own)) if own > 0 else float(equal)

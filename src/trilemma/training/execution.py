@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trilemma.errors import InputError
-from trilemma.precision import faster_in_bfloat16
+from trilemma.machine import faster_in_bfloat16
 from trilemma.privacy.clipping import Method
 
 

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from trilemma.errors import InputError
+from trilemma.machine import available_memory
 
 MARGIN = 1.3
 """By what the memory that was seen is multiplied."""
@@ -124,15 +125,7 @@ def _peak_or_all(compute: Callable[[int], object], count: int) -> float:
 
 
 def _free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device, or None where nobody says."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
 def parse_memory(text: str) -> int:

@@ -216,7 +216,7 @@ def test_an_unknown_prior():
 
 
 def test_no_memory_says_how_much_is_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_available_memory", lambda: 2**28)
+    monkeypatch.setattr(features, "available_memory", lambda: 2**28)
     with pytest.raises(InputError, match=r"takes 0\.\d GiB of memory, and 0.2 GiB are free"):
         compute([images(2)], tmp_path)
 

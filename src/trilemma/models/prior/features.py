@@ -27,6 +27,7 @@ from torch import Tensor
 
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
+from trilemma.machine import available_memory
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
 from trilemma.models.prior.kept import fitted, key_of
 from trilemma.models.prior.pooling import Shift
@@ -226,7 +227,7 @@ def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
             f"features of {images} views take {disk / 2**30:.1f} GiB, and {store} has {free / 2**30:.1f} GiB left: "
             "make room or set TRILEMMA_CACHE to another folder"
         )
-    memory, available = memory_needed(blocks), _available_memory()
+    memory, available = memory_needed(blocks), available_memory()
     if available is not None and memory > available:
         raise InputError(
             f"fitting this prior takes {memory / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free: "
@@ -239,15 +240,6 @@ def memory_needed(blocks: tuple[Settings, ...]) -> int:
     widest = max(block.width for block in blocks)
     kept = sum(block.width * block.keep for block in blocks)
     return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29
-
-
-def _available_memory() -> int | None:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.precision import faster_in_bfloat16
+from trilemma.machine import faster_in_bfloat16
 
 PATCH = 6
 _CONTRAST_FLOOR = 10.0  # added to a patch's variance (of values 0 to 255)

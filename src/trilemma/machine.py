@@ -1,8 +1,18 @@
-"""Whether this CPU multiplies faster in bfloat16."""
+"""What this machine has."""
 
 from __future__ import annotations
 
 import torch
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that are free, or None where nobody says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def faster_in_bfloat16() -> bool:
