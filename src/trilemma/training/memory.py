@@ -109,9 +109,9 @@ def physical_batch(
         torch.set_num_threads(threads)
     if peak > memory // cores:
         what = "one example takes" if count == 1 else f"{count} examples take"
-        each = f", {memory / cores / 1e6:,.0f} MB by each of {cores} threads" if cores > 1 else ""
+        each = f", {memory / cores / 1e6:.3g} MB by each of {cores} threads" if cores > 1 else ""
         raise InputError(
-            f"{what} about {peak / 1e6:,.0f} MB of memory, and {memory / 1e6:,.0f} MB may be taken{each}: "
+            f"{what} about {peak / 1e6:.3g} MB of memory, and {memory / 1e6:.3g} MB may be taken{each}: "
             "use a larger --memory, fewer --views or a smaller network"
         )
     return wanted if count == part else count * cores
