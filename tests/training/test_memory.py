@@ -77,10 +77,10 @@ def test_every_thread_has_its_share_of_the_memory(two_threads):
 
 def test_too_little_memory_is_refused_and_the_line_says_how_much_is_needed():
     with pytest.raises(
-        InputError, match=r"one example takes about 1.3 MB of memory, and 1.17 MB may be taken.*--memory"
+        InputError, match=r"one example takes about 1\.3 MB of memory, and 1\.17 MB may be taken.*--memory"
     ):
         physical_batch(megabytes, wanted=64, device=CPU, memory=round(0.9 * MARGIN * MB))
-    with pytest.raises(InputError, match="64 examples take about 83.2 MB"):
+    with pytest.raises(InputError, match=r"64 examples take about 83\.2 MB"):
         physical_batch(megabytes, wanted=128, least=64, device=CPU, memory=60 * MB)
 
 
