@@ -90,6 +90,18 @@ def test_every_example_is_in_every_update(data):
     assert torch.equal(torch.cat(seen), torch.arange(300))
 
 
+@pytest.mark.parametrize("epsilon", [8.0, None])
+def test_less_memory_gives_smaller_physical_batches_and_the_same_weights(epsilon, data):
+    sizes, weights = [], []
+    for memory in (None, 40_000):
+        training = Training(recipe(epsilon=epsilon, epochs=3), data, Execution(memory=memory))
+        list(training.run_updates(3))
+        sizes.append(training.physical_batch)
+        weights.append(training.state.model.weight.detach())
+    assert sizes[0] >= 300 > sizes[1] > 20
+    assert torch.allclose(*weights, atol=1e-5)
+
+
 def test_poisson_batches_are_poisson(data):
     """Sizes of 200 draws with q = 1/5: their mean within 5 standard errors of 60 (false alarm 6e-7), not all alike."""
     training = Training(recipe(epsilon=8.0, batch_size=60, epochs=1), data)

@@ -27,7 +27,8 @@ def add_gaussian_noise(
 
     Limits: the numbers are floating-point normals from a Mersenne Twister (CPU) or Philox (CUDA).  An adversary
     who sees every bit of the output may learn more than real-valued noise would allow (Mironov 2012; Casacuberta
-    et al. 2022), and one who knows the seed knows the noise.
+    et al. 2022), and one who knows the seed knows the noise: on a CPU, torch's ``manual_seed`` leaves 2^32 of them to
+    try (see ``trilemma.seeds.private_generator``).
     """
     noisy = {}
     for name, total in sums.items():

@@ -27,7 +27,7 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
-from trilemma.seeds import generator_for
+from trilemma.seeds import generator_for, private_generator
 from trilemma.threads import one_each
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
@@ -176,11 +176,11 @@ class Training:
         so arrays put together by hand (without a request) that agree in size need seeds of their own.
         """
         if self.recipe.secret_noise:
-            return torch.Generator(device).manual_seed(secrets.randbits(63))
+            return private_generator(secrets.token_bytes(32), device)
         request = json.dumps(dict(self.data.request), sort_keys=True, default=str)
         shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
         training = f"{self.recipe.fingerprint} {self.data.name} {request} {len(self.data.train)} {shapes}"
-        return generator_for(self.recipe.seed, f"{purpose} of {training}", device)
+        return private_generator(f"{self.recipe.seed}/{purpose} of {training}".encode(), device)
 
     def _course(self, model: nn.Module) -> Course:
         recipe, examples = self.recipe, len(self.data.train)
@@ -222,13 +222,14 @@ class Training:
         recipe, execution = self.recipe, self.execution
         views = recipe.views if recipe.has("am") else 1
         wanted = max(1, self.inputs.batch // views)
-        if execution.physical_batch is not None or isinstance(self.inputs, PriorInputs):
-            return execution.physical_batch or wanted
+        if execution.physical_batch is not None:
+            return execution.physical_batch
         at_once, least = None, 1
         compute: Callable[[Tensor, Tensor], object]
         if recipe.private:
             compute = clipping = Clipping(model, 1.0, method=self.method, loss=self._losses, autocast=self.autocast)
-            at_once = clipping.at_once(views) if self.device.type == "cpu" else None
+            if self.device.type == "cpu":  # the linear method computes a core's share in one piece
+                at_once = wanted if isinstance(self.inputs, PriorInputs) else clipping.at_once(views)
         else:
             twin = copy.deepcopy(model)  # whose statistics of batch norm may change
             parameters = [p for p in twin.parameters() if p.requires_grad]
