@@ -28,7 +28,7 @@ from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
 from trilemma.seeds import generator_for, private_generator
-from trilemma.threads import one_each
+from trilemma.threads import in_threads, one_each, threads
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
@@ -448,16 +448,23 @@ class Training:
         last = {n: v.clone() for n, v in model.state_dict().items()} if self.state.average else None
         model.load_state_dict(self.state.evaluation_weights())
         model.eval()
-        found = []
+        # On a CPU few examples on each core: they stay in its cache, and no layer waits for another core.  A network of
+        # the user's own may not bear two threads.
+        by_core = self.device.type == "cpu" and self.network is None
+        size = self.inputs.batch // 4 if by_core else max(256, self.physical_batch)
+
+        def of_part(start: int) -> Tensor:
+            with torch.no_grad():  # which is each thread's own
+                outputs: Tensor = model(self.inputs.plain(part, rows[start : start + size]))
+            return outputs.float().cpu()
+
         try:
-            size = max(256, self.physical_batch)
-            for start in range(0, len(rows), size):
-                found.append(model(self.inputs.plain(part, rows[start : start + size])).float().cpu())
+            starts = range(0, len(rows), size)
+            logits = torch.cat([*in_threads(of_part, starts, threads() if by_core else 1)])
         finally:
             model.train()
             if last is not None:
                 model.load_state_dict(last)
-        logits = torch.cat(found)
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 f"the training diverged by update {self.state.update} (the network's outputs are not finite): "
