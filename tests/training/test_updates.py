@@ -1,7 +1,9 @@
 """What one update does, against a slow account of it."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -68,6 +70,28 @@ def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, te
     for run in runs[1:]:
         for name, value in run.state.evaluation_weights().items():
             assert torch.allclose(first[name], value, atol=1e-5), name
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads):
+    """Whatever core computes it: a row's logits are those of its image under the averaged weights, without a graph."""
+    training = train(digits, epsilon=8.0, techniques=("gn", "ws", "pa"), updates=3, learning_rate=0.5)
+    last = copy.deepcopy(training.state.model.state_dict())
+    rows = np.array([5, 3, 60, 3, *range(40)])
+    network = copy.deepcopy(training.state.model).eval()
+    network.load_state_dict(training.state.evaluation_weights())
+    expected = torch.cat([network(training.inputs.plain("test", rows[i : i + 1])) for i in range(len(rows))])
+    monkeypatch.setattr(type(training.inputs), "batch", 12)  # a part is 3 examples
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = training.logits("test", rows)
+    finally:
+        torch.set_num_threads(before)
+    assert not found.requires_grad
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert training.state.model.training
+    assert all(torch.equal(value, last[name]) for name, value in training.state.model.state_dict().items())
 
 
 @pytest.mark.parametrize("techniques", [(), ("pa",), ("pa", "gn", "ws", "sat", "am")])
