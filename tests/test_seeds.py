@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from trilemma import seeds
+from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import PrivacyError
 from trilemma.seeds import generator_for, private_generator
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
+from trilemma.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -39,6 +43,18 @@ def test_a_private_stream_comes_from_no_seed(key):
     state = words(private_generator(key, CPU))
     assert not follows_from_its_first_word(state)
     assert len(set(state)) > 600  # of 624 random words of 32 bits two are alike once in twenty thousand times
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_a_training_draws_from_private_streams(secret):
+    """Guards: sampling or noise from a generator that was seeded, however long the seed is."""
+    split = Split(np.zeros((40, 3, 8, 8), dtype=np.uint8), np.arange(40) % 2)
+    recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=10, epochs=1, secret_noise=secret)
+    state = Training(recipe, Dataset("none", split, split, ("a", "b")), Execution("cpu")).state
+    sampling, noise = words(state.sampling), words(state.noise)
+    assert sampling != noise
+    assert not follows_from_its_first_word(sampling)
+    assert not follows_from_its_first_word(noise)
 
 
 @given(st.lists(st.binary(max_size=40), min_size=2, max_size=2, unique=True))

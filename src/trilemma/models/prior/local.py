@@ -65,7 +65,9 @@ class LocalMaps:
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
         signs = (vectors * _exchanged(vectors.T, filters).T).sum(0).sign()
-        return cls(first, mean, vectors * (values + 0.003 * values.mean()).rsqrt(), signs, cell, phases, coarse)
+        # Laid out as it will be read from a file: in another layout its products are rounded otherwise.
+        components = (vectors * (values + 0.003 * values.mean()).rsqrt()).contiguous()
+        return cls(first, mean, components, signs, cell, phases, coarse)
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
         """Places of the first layer along each side of an image."""
