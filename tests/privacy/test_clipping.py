@@ -111,8 +111,10 @@ def test_models_against_the_oracle(oracle, name, norm, norm_first, standardized,
     judge(oracle, model, images, labels, *runs, half_only=name == "wrn-16-4")
 
 
-def test_a_model_at_full_image_size(oracle):
+@pytest.mark.parametrize("form", ["chosen", "gpu"])
+def test_a_model_at_full_image_size(oracle, monkeypatch, form):
     """The paper's network on images of CIFAR's size, techniques GN and WS."""
+    force(monkeypatch, form)
     model = build(
         "wrn-16-4",
         classes=10,
@@ -123,7 +125,7 @@ def test_a_model_at_full_image_size(oracle):
     )
     images, labels = oracle.off_the_kinks(model, lambda seed: batch(2, 1, (3, 32, 32), seed, classes=10))
     expected, norms = oracle.clipped_gradient_sum(model, images, labels, 0.5)
-    for method in METHODS:
+    for method in METHODS if form == "chosen" else ("layerwise",):
         total = Clipping(model, 0.5, method)(images, labels)
         assert oracle.relative_error(total.sums, expected) <= 1e-5
         torch.testing.assert_close(total.norms.double(), norms, rtol=1e-5, atol=0)
@@ -356,7 +358,11 @@ def zoo(make, name):
 
 
 def force(monkeypatch, form, way=None):
-    """One form of contribution, and one way to weight gradients, wherever it can be taken."""
+    """One form of contribution, and one way to weight gradients, wherever it can be taken; or what a GPU takes."""
+    if form == "gpu":
+        for module in (rules_module, contributions, clipping_module):
+            monkeypatch.setattr(module, "on_cpu", lambda tensor: False)
+        return
     if form == "rules":
         chosen = contributions.contribution
         monkeypatch.setattr(calls_module, "contribution", lambda call, names, alone: chosen(call, names, alone=False))
@@ -369,7 +375,7 @@ def force(monkeypatch, form, way=None):
         monkeypatch.setattr(rules_module, "_CHANNELS", 1)
 
 
-FORMS = ("chosen", "ghost", "formed", "rules")
+FORMS = ("chosen", "ghost", "formed", "rules", "gpu")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -406,6 +412,7 @@ def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, w
         ("strided", "ghost", contributions.Ghost),
         ("strided", "formed", contributions.FormedConvolution),
         ("strided", "rules", contributions.Formed),
+        ("strided", "gpu", contributions.Formed),
         ("standardized", "ghost", contributions.Ghost),
         ("standardized", "formed", contributions.FormedConvolution),
         ("grouped", "ghost", contributions.FormedConvolution),
@@ -962,10 +969,11 @@ def test_no_example_adds_more_than_the_clipping_norm(examples, views, log_scale,
 # --- compute types ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "form"), [("loop", "chosen"), ("layerwise", "chosen"), ("layerwise", "gpu")])
 @pytest.mark.parametrize("standardized", [False, True])
-def test_autocast_changes_neither_the_type_nor_the_bound(oracle, method, standardized):
-    """PITFALLS: norms, sums or noise in half precision."""
+def test_autocast_changes_neither_the_type_nor_the_bound(oracle, monkeypatch, method, form, standardized):
+    """PITFALLS: norms, sums or noise in half precision.  On a GPU also the examples' own gradients are bfloat16."""
+    force(monkeypatch, form)
     model = build(
         "wrn-10-1",
         classes=CLASSES,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy import Clipping, clipped_gradient_sum, clipping
+from trilemma.privacy import Clipping, clipped_gradient_sum, clipping, rules
 
 
 def problem(examples, views, size, classes, bias, seed):
@@ -31,14 +31,19 @@ def problem(examples, views, size, classes, bias, seed):
     seed=st.integers(0, 10_000),
     block=st.integers(1, 12),
     half=st.booleans(),
+    on_cpu=st.booleans(),
 )
-def test_sums_and_norms_are_those_of_the_oracle(oracle, examples, views, size, classes, bias, clip, seed, block, half):
-    """However it is cut into blocks; float16 inputs count as the float32 numbers that they are."""
+def test_sums_and_norms_are_those_of_the_oracle(
+    oracle, examples, views, size, classes, bias, clip, seed, block, half, on_cpu
+):
+    """However it is cut into blocks, or not at all as on a GPU; float16 inputs count as the float32 they are."""
     layer, inputs, labels = problem(examples, views, size, classes, bias, seed)
     given_inputs = inputs.half() if half else inputs
     expected, norms = oracle.clipped_gradient_sum(layer, given_inputs.float(), labels, clip)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clipping, "_ROWS", block)
+        for module in (clipping, rules):
+            patch.setattr(module, "on_cpu", lambda tensor: on_cpu)
         total = Clipping(layer, clip, "linear")(given_inputs, labels)
     assert total.sums.keys() == expected.keys()
     for name, value in total.sums.items():

@@ -38,7 +38,7 @@ from torch.func import functional_call
 
 from trilemma.errors import PrivacyError
 from trilemma.privacy.calls import Calls
-from trilemma.privacy.rules import row_squares, unsupported
+from trilemma.privacy.rules import on_cpu, row_squares, unsupported
 from trilemma.threads import in_threads, threads
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
@@ -227,7 +227,7 @@ class Clipping:
         trainable = self.parameters()
         # Twice over the inputs in blocks that stay in a core's cache, float16 ones made float32 (which is exact) on the
         # way: first the logits and inner products, then, the factors being known, the sum.
-        size = max(1, _ROWS // views) if inputs.device.type == "cpu" else examples
+        size = max(1, _ROWS // views) if on_cpu(inputs) else examples
         found, inner = [], []
         with torch.no_grad():
             for rows in _in_float32(inputs, size):
@@ -257,7 +257,7 @@ class Clipping:
         reason = why_not_layerwise(self.model)
         if reason:
             raise ValueError(f"the layerwise method does not fit: {reason}")
-        if images.device.type != "cpu":
+        if not on_cpu(images):
             return self._one_pass(images, labels)
         # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
         # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
@@ -272,7 +272,7 @@ class Clipping:
             parts = zip(*(x.split(size) for x in share), strict=True)
             return functools.reduce(ClippedSum.add_, itertools.starmap(clipped, parts))
 
-        count = threads() if images.device.type == "cpu" else 1
+        count = threads() if on_cpu(images) else 1
         shares = zip(*(x.chunk(count) for x in (images, labels)), strict=True)
         return functools.reduce(ClippedSum.add_, in_threads(of_share, shares, count))
 

@@ -29,6 +29,7 @@ from trilemma.privacy.rules import (
     convolution_backward,
     convolution_bias,
     convolution_weights,
+    on_cpu,
     row_squares,
 )
 
@@ -227,7 +228,7 @@ def ghost_pays(layer: nn.Module, inputs: Tensor, output: Tensor, examples: int) 
     convolution whose outputs say too little about <v, G> (a gain near 0, or weights so small that errors grow) has its
     gradients formed.
     """
-    if inputs.device.type != "cpu" or output.dtype != torch.float32 or inputs.dtype != torch.float32:
+    if not on_cpu(inputs) or output.dtype != torch.float32 or inputs.dtype != torch.float32:
         return False
     if type(layer) is nn.Linear:
         rows = inputs.numel() // inputs.shape[-1] // examples
@@ -252,7 +253,7 @@ def contribution(call: Call, parameters: Collection[str], *, alone: bool) -> Con
     alone = alone and len(parameters) == sum(p is not None for p in layer._parameters.values())
     if alone and call.output is not None:
         return Ghost(call)
-    if alone and isinstance(layer, nn.Conv2d) and call.inputs.device.type == "cpu":
+    if alone and isinstance(layer, nn.Conv2d) and on_cpu(call.inputs):
         return FormedConvolution(call)
     known = {"moments": call.moments} if call.moments else {}
     gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples, **known)

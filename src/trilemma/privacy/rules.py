@@ -21,10 +21,16 @@ Rule = Callable[..., dict[str, Tensor]]
 """(layer, inputs, output_gradients, examples) -> gradients by name."""
 
 
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether what is fastest on a CPU is chosen, in all of the clipped gradient: asked here alone, so that a test on a
+    CPU can have the choices of a GPU."""
+    return tensor.device.type == "cpu"
+
+
 def row_squares(gradients: Tensor) -> Tensor:
     """Squared norms along the last dimension, float64: from float32 norms, to a millionth; from float64 ones, which
     take ten times as long, of rows whose squares would overflow or vanish, and so drop an example or not clip it."""
-    if gradients.device.type == "cuda":  # as fast there, and nothing has to be waited for
+    if not on_cpu(gradients):  # as fast there, and nothing has to be waited for
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=-1, dtype=torch.float64)
         return norms.square()
     norms = torch.linalg.vector_norm(gradients, dim=-1)
@@ -96,13 +102,13 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
 
     On a CPU they are computed in float32 whatever the layer computed in: faster there than in bfloat16, and exact.
     """
-    on_cpu = inputs.device.type == "cpu"
-    if on_cpu and inputs.dtype in (torch.bfloat16, torch.float16):
+    cpu = on_cpu(inputs)
+    if cpu and inputs.dtype in (torch.bfloat16, torch.float16):
         inputs, output_gradients = inputs.float(), output_gradients.float()
     weight = layer.weight.detach().to(inputs.dtype)
     views = len(inputs) // examples
     positions = output_gradients[0, 0].numel() * views
-    few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not on_cpu
+    few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not cpu
     if few and layer.groups == 1:
         padding = tuple(int(side) for side in layer.padding)
         columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)

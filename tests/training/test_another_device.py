@@ -1,0 +1,86 @@
+"""An update whose tensors are all on another device than the CPU, as on a GPU: torch's "meta" device, which knows shapes
+and types and no numbers, refuses to mix them with the CPU's, and to bring them back to it."""
+
+import contextlib
+import traceback
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trilemma.privacy import Clipping, validation
+from trilemma.training import loop
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
+from trilemma.training.recipe import Recipe
+
+
+class Waits(TorchDispatchMode):
+    """Counts, by module, where the host asks for a number, and so waits for the device; the answer is always 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.by_module = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
+            frames = [f.filename for f in traceback.extract_stack() if "trilemma" in f.filename]
+            self.by_module[next(f for f in reversed(frames) if "tests" not in f).rpartition("/")[2]] += 1
+            return 1.0
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def on_meta(monkeypatch, digits):
+    """Training on it: random numbers come from the CPU, and nothing that looks at numbers is asked."""
+    generator_for, private_generator = loop.generator_for, loop.private_generator
+    monkeypatch.setattr(loop, "generator_for", lambda seed, purpose, device=None: generator_for(seed, purpose))
+    monkeypatch.setattr(loop, "private_generator", lambda key, device: private_generator(key, torch.device("cpu")))
+    for module in (loop, validation):
+        monkeypatch.setattr(module, "check_network", lambda *args, **kwargs: SimpleNamespace(reason=None))
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())  # it is not for meta
+
+    def make(**choices):
+        recipe = Recipe(batch_size=16, epochs=2, epsilon=8.0, delta=1e-3, **choices)
+        return Training(recipe, digits, Execution(device="meta", physical_batch=8, compute="float32"))
+
+    return make
+
+
+@pytest.mark.parametrize("model", ["wrn-10-1", "convnet-4"])
+def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
+    physical, clip = [], Clipping.__call__
+
+    def noting(self, images, labels):
+        physical.append(len(labels))
+        return clip(self, images, labels)
+
+    monkeypatch.setattr(Clipping, "__call__", noting)
+    waits = Waits()
+    with waits:
+        training = on_meta(model=model, techniques=("gn", "ws", "am", "pa", "sat"), views=3, momentum=0.9)
+        training.step()
+        physical.clear()
+        waits.by_module.clear()
+        training.step()
+    state = training.state
+    assert physical and max(physical) <= 8
+    # Once a physical batch (is any gradient not finite?), and twice a logical one (the mean loss; SAT's step uphill).
+    assert waits.by_module == {"clipping.py": len(physical), "loop.py": 1, "sharpness.py": 1}
+    kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
+    assert all(kept)
+    assert {value.device.type for values in kept for value in values.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("forgotten", ["images", "labels"])
+def test_what_is_left_on_the_cpu_is_noticed(on_meta, forgotten):
+    """Otherwise the test above would say nothing."""
+    with Waits(), pytest.raises((RuntimeError, NotImplementedError)):
+        training = on_meta(model="convnet-4", techniques=("gn",))
+        if forgotten == "images":
+            object.__setattr__(training.inputs, "images", torch.zeros(96, 1, 8, 8))
+        else:
+            training.labels = torch.zeros(96, dtype=torch.int64)
+        training.step()
