@@ -1,6 +1,7 @@
 """What privacy costs an update: ours and others' private updates against an ordinary one, on the same images.
 
     python benchmarks/private_update.py [--model wrn-16-4] [--shapes 1x32,4x16,16x8] [--rounds 9] [--sides trilemma,...]
+    python benchmarks/private_update.py --device cuda --bfloat16 --shapes 1x1024,4x512,16x256 --sides trilemma,...
     pip install opake jax-privacy     # for --sides trilemma,opake,jax-plain,jax-privacy (wide ResNets only)
 
 Every side is a process of its own, with the same threads and allocator; in each round each side makes one update in
@@ -60,15 +61,16 @@ class Side(ABC):
 
     private = True
 
-    def __init__(self, model: str, views: int, examples: int, bfloat16: bool) -> None:
+    def __init__(self, model: str, views: int, examples: int, bfloat16: bool, device: str) -> None:
         import torch
 
+        self.device, self.bfloat16 = device, bfloat16
         self.autocast = torch.bfloat16 if bfloat16 else None
-        self.model = network(model)
+        self.model = network(model).to(device)
         generator = torch.Generator().manual_seed(1)
-        self.images = torch.randn(examples, views, 3, 32, 32, generator=generator)
-        self.labels = torch.randint(0, 10, (examples,), generator=generator)
-        self.noise = torch.Generator().manual_seed(2)
+        self.images = torch.randn(examples, views, 3, 32, 32, generator=generator).to(device)
+        self.labels = torch.randint(0, 10, (examples,), generator=generator).to(device)
+        self.noise = torch.Generator(device).manual_seed(2)
 
     @abstractmethod
     def gradient(self, clip: float) -> dict[str, Any]: ...
@@ -94,7 +96,7 @@ class Plain(Side):
         from torch.nn.functional import cross_entropy
 
         images, views = self.images.flatten(0, 1), self.images.shape[1]
-        with torch.autocast("cpu", dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bfloat16):
             logits = self.model(images)
         loss = cross_entropy(logits.float(), self.labels.repeat_interleave(views)) * len(self.labels)
         names, parameters = zip(*self.model.named_parameters(), strict=True)
@@ -133,7 +135,7 @@ class Opacus(Side):
 
         views = self.images.shape[1]
         self.wrapped.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bfloat16):
             logits = self.wrapped(self.images.flatten(0, 1))
         labels = self.labels.repeat_interleave(views)
         cross_entropy(logits.float(), labels, reduction="sum").backward()
@@ -272,7 +274,7 @@ CLASSES: dict[str, Callable[..., Side]] = {
 
 
 def resident(what: str) -> float:
-    """MB of this process: VmRSS (now) or VmHWM (at most)."""
+    """MiB of this process: VmRSS (now) or VmHWM (at most)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(what):
             return int(line.split()[1]) / 1024
@@ -288,12 +290,16 @@ def serve(arguments: argparse.Namespace) -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not reach the answers
     views, examples = arguments.shape
-    side = CLASSES[arguments.serve](arguments.model, views, examples, arguments.bfloat16)
-    before = resident("VmRSS")
+    side = CLASSES[arguments.serve](arguments.model, views, examples, arguments.bfloat16, arguments.device)
+    cuda = arguments.device == "cuda"
+    before = torch.cuda.memory_allocated() / 2**20 if cuda else resident("VmRSS")
+    wait: Callable[[], object] = torch.cuda.synchronize if cuda else int
 
     def timed(function: Callable[[], object]) -> float:
+        wait()
         start = time.perf_counter()
         function()
+        wait()
         return time.perf_counter() - start
 
     for line in sys.stdin:
@@ -301,15 +307,17 @@ def serve(arguments: argparse.Namespace) -> None:
         answer: Any = None
         if request["do"] == "check":
             found = side.gradient(request["clip"])
-            np.savez(request["path"], **{n: g.detach().float().numpy() for n, g in found.items()})
+            np.savez(request["path"], **{n: g.detach().float().cpu().numpy() for n, g in found.items()})
         elif request["do"] == "gradient":
             answer = timed(lambda: side.gradient(1.0))
         elif request["do"] == "update":
             answer = timed(side.update)
         elif request["do"] == "memory":
-            answer = resident("VmHWM") - before
+            answer = (torch.cuda.max_memory_allocated() / 2**20 if cuda else resident("VmHWM")) - before
         elif request["do"] == "versions":
             answer = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+            if cuda:
+                answer["GPU"] = torch.cuda.get_device_name()
         out.write(json.dumps(answer) + "\n")
         out.flush()
 
@@ -321,6 +329,7 @@ class Process:
     def __init__(self, side: str, arguments: argparse.Namespace, shape: tuple[int, int]) -> None:
         command = [sys.executable, __file__, "--serve", side, "--model", arguments.model]
         command += ["--shape", f"{shape[0]}x{shape[1]}"] + ["--bfloat16"] * arguments.bfloat16
+        command += ["--device", arguments.device]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, do: str, **more: object) -> Any:
@@ -420,6 +429,7 @@ def main() -> None:
     parser.add_argument("--sides", type=lambda text: ["plain", *text.split(",")], default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of all sides but JAX's, which choose")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=shape, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

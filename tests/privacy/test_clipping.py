@@ -412,7 +412,7 @@ def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, w
         ("strided", "ghost", contributions.Ghost),
         ("strided", "formed", contributions.FormedConvolution),
         ("strided", "rules", contributions.Formed),
-        ("strided", "gpu", contributions.Formed),
+        ("strided", "gpu", contributions.FormedConvolution),
         ("standardized", "ghost", contributions.Ghost),
         ("standardized", "formed", contributions.FormedConvolution),
         ("grouped", "ghost", contributions.FormedConvolution),
@@ -1295,7 +1295,17 @@ MUTANTS = {
         "standardized-partly-under-the-floor",
         _replaced(MAP, "of", lambda f: lambda layer: dataclasses.replace(f(layer), free=torch.ones(6))),
     ),
-    "padding-forgotten": ("ghost", "strided", _replaced(contributions, "_padded", lambda f: lambda layer, x: x)),
+    "padding-forgotten": ("ghost", "strided", _replaced(contributions, "padded", lambda f: lambda layer, x: x)),
+    "patches-moved-by-a-pixel": (
+        "gpu",
+        "strided",
+        _replaced(rules_module, "padded", lambda f: lambda layer, x: f(layer, x).roll(1, 3)),
+    ),
+    "patches-of-another-example": (
+        "gpu",
+        "strided",
+        _replaced(rules_module, "_patches", lambda f: lambda *given: f(*given).roll(1, 0)),
+    ),
     "bias-left-out-of-the-ghost-norm": (
         "ghost",
         "strided",

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.models.layers import StandardizedConv2d
@@ -30,6 +29,7 @@ from trilemma.privacy.rules import (
     convolution_bias,
     convolution_weights,
     on_cpu,
+    padded,
     row_squares,
 )
 
@@ -184,11 +184,6 @@ class Ghost:
         return found
 
 
-def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    vertical, horizontal = (int(side) for side in layer.padding)
-    return F.pad(inputs, (horizontal, horizontal, vertical, vertical)) if vertical or horizontal else inputs
-
-
 def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
     """For each place in the kernel, which pixels of the padded inputs the positions see there."""
     slices = []
@@ -202,9 +197,9 @@ def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
 def _patch_products(call: Call) -> Tensor:
     """x_p . x_q of a convolution's patches, float64 (B, P, P): sums over the kernel of products of pixels, which are
     computed once, not as often as there are places in the kernel."""
-    layer, padded = call.layer, _padded(call.layer, call.inputs).double()
-    height, width = padded.shape[2:]
-    pixels = padded.flatten(2)
+    layer, images = call.layer, padded(call.layer, call.inputs).double()
+    height, width = images.shape[2:]
+    pixels = images.flatten(2)
     products = (pixels.mT @ pixels).reshape(call.examples, height, width, height, width)
     found = sum(products[:, v, h, v, h] for v, h in _windows(layer, call))
     assert isinstance(found, Tensor)
@@ -214,7 +209,7 @@ def _patch_products(call: Call) -> Tensor:
 
 def _patch_sums(call: Call) -> Tensor:
     """(1 . x_p) (1 . x_q) of a convolution's patches, float64 (B, P, P)."""
-    pixels = _padded(call.layer, call.inputs).double().sum(1)
+    pixels = padded(call.layer, call.inputs).double().sum(1)
     found = sum(pixels[:, v, h] for v, h in _windows(call.layer, call))
     assert isinstance(found, Tensor)
     sums = found.flatten(1)
@@ -235,7 +230,7 @@ def ghost_pays(layer: nn.Module, inputs: Tensor, output: Tensor, examples: int) 
         return 4 * rows**2 * (layer.in_features + layer.out_features) <= _FEW * layer.weight.numel()
     if not isinstance(layer, nn.Conv2d) or len(inputs) != examples or layer.groups != 1:
         return False
-    pixels, positions = _padded(layer, inputs[:1])[0, 0].numel(), output[0, 0].numel()
+    pixels, positions = padded(layer, inputs[:1])[0, 0].numel(), output[0, 0].numel()
     if 4 * (pixels**2 * layer.in_channels + positions**2 * layer.out_channels) > _FEW * layer.weight.numel():
         return False
     if type(layer) is StandardizedConv2d:
@@ -253,7 +248,7 @@ def contribution(call: Call, parameters: Collection[str], *, alone: bool) -> Con
     alone = alone and len(parameters) == sum(p is not None for p in layer._parameters.values())
     if alone and call.output is not None:
         return Ghost(call)
-    if alone and isinstance(layer, nn.Conv2d) and on_cpu(call.inputs):
+    if alone and isinstance(layer, nn.Conv2d):
         return FormedConvolution(call)
     known = {"moments": call.moments} if call.moments else {}
     gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples, **known)

@@ -85,10 +85,22 @@ def convolution_backward(
     return gradient
 
 
-def _views_joined(rows: Tensor, examples: int) -> Tensor:
-    """(B*K, channels, positions) -> (B, channels, K * positions)."""
-    views = len(rows) // examples
-    return rows if views == 1 else rows.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
+def padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """With the zeros that the convolution puts around its inputs."""
+    vertical, horizontal = (int(side) for side in layer.padding)
+    return F.pad(inputs, (horizontal, horizontal, vertical, vertical)) if vertical or horizontal else inputs
+
+
+def _patches(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: int) -> Tensor:
+    """What each of an example's positions sees, (B, I * kH * kW, K * H' * W'): copied once, from a view that has every
+    pixel as often as it is seen."""
+    x = padded(layer, inputs).contiguous().unflatten(0, (examples, -1))
+    example, view, channel, row, column = x.stride()
+    (down, across), (below, beside) = layer.stride, layer.dilation
+    shape = (examples, x.shape[2], *layer.kernel_size, x.shape[1], *positions)
+    steps = (example, channel, below * row, beside * column, view, down * row, across * column)
+    seen: Tensor = x.as_strided(shape, steps)
+    return seen.reshape(examples, -1, x.shape[1] * positions.numel())
 
 
 def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
@@ -110,10 +122,10 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
     positions = output_gradients[0, 0].numel() * views
     few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not cpu
     if few and layer.groups == 1:
-        padding = tuple(int(side) for side in layer.padding)
-        columns = F.unfold(inputs, weight.shape[2:], layer.dilation, padding, layer.stride)
-        products = torch.bmm(_views_joined(output_gradients.flatten(2), examples), _views_joined(columns, examples).mT)
-        yield products.reshape(examples, *weight.shape)
+        joined = output_gradients.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
+        yield torch.bmm(joined, _patches(layer, inputs, output_gradients.shape[2:], examples).mT).reshape(
+            -1, *weight.shape
+        )
     elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= _CHANNELS:
         joined = (x.reshape(1, -1, *x.shape[2:]) for x in (inputs, output_gradients))
         found = convolution_backward(layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples)
