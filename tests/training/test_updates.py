@@ -283,6 +283,11 @@ class TestRefusals:
         with pytest.raises(InputError, match="compute"):
             Training(Recipe(model="convnet-4"), digits, Execution(compute="float8"))
 
+    def test_a_device_without_float64(self, digits):
+        """Its normal numbers would end at 5.77 deviations."""
+        with pytest.raises(InputError, match="--device cpu"):
+            Training(Recipe(model="convnet-4"), digits, Execution(device="mps"))
+
 
 def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
     class Scale(nn.Module):

@@ -97,7 +97,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
 
 def _add_execution_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("execution (changes speed, not what is learned)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda")
     group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
     group.add_argument("--memory", metavar="SIZE", help="for a physical batch, such as 4GB (half of what is free)")
     group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once (as fit the memory)")

@@ -98,7 +98,7 @@ def default_workers(device: str, trials: int) -> int:
     import torch
 
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return max(1, min(cores(), trials)) if device == "cpu" else 1
 
 

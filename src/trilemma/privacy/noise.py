@@ -35,8 +35,7 @@ def add_gaussian_noise(
         if total.dtype != torch.float32:
             raise TypeError(f"the sum for {name} is {total.dtype}; noise is only added to float32 sums")
         # Normals drawn in float32 end at 5.77 deviations, which cuts off a tail that delta counts on; in float64 they
-        # end at 8.6.  (MPS has no float64.)
-        wide = torch.float32 if generator.device.type == "mps" else torch.float64
-        noise = torch.randn(total.shape, dtype=wide, generator=generator, device=generator.device)
+        # end at 8.6.
+        noise = torch.randn(total.shape, dtype=torch.float64, generator=generator, device=generator.device)
         noisy[name] = (total + standard_deviation * noise.to(total.device)).float()
     return noisy

@@ -16,7 +16,7 @@ class Execution:
     """How a training is computed.  Nothing here can change what is private, or what an update is beyond rounding.
 
     Attributes:
-      device: "auto" takes CUDA, then MPS, then the CPU.
+      device: "auto" takes CUDA, then the CPU.  Apple's MPS is refused: norms and noise are float64, which it lacks.
       physical_batch: examples computed at once; None finds as many as help and fit the memory.
       compute: "auto" is bfloat16 where the device is faster in it, else float32.
       method: of the clipped gradient.
@@ -37,6 +37,8 @@ class Execution:
 
     def resolved_device(self) -> torch.device:
         if self.device != "auto":
+            if self.device.startswith("mps"):
+                raise InputError("norms and noise are computed in float64, which Apple's MPS lacks: use --device cpu")
             try:
                 device = torch.device(self.device)
                 torch.zeros(1, device=device)
@@ -45,9 +47,7 @@ class Execution:
                     f"cannot use the device {self.device!r} ({str(error).splitlines()[0]}): try cpu"
                 ) from error
             return device
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def autocast(self, device: torch.device) -> torch.dtype | None:
         """bfloat16 or None (float32)."""
