@@ -37,5 +37,5 @@ def add_gaussian_noise(
         # Normals drawn in float32 end at 5.77 deviations, which cuts off a tail that delta counts on; in float64 they
         # end at 8.6.
         noise = torch.randn(total.shape, dtype=torch.float64, generator=generator, device=generator.device)
-        noisy[name] = (total + standard_deviation * noise.to(total.device)).float()
+        noisy[name] = noise.to(total.device).mul_(standard_deviation).add_(total).float()
     return noisy
