@@ -60,6 +60,20 @@ def test_one_seed_has_the_interval_of_its_own_trial() -> None:
     assert math.isnan(row["low"])
 
 
+def test_seeds_that_repeat_one_training_have_the_interval_of_that_training() -> None:
+    """Their spread is 0, and would claim that nothing is uncertain."""
+    study = Study()
+    study.add({"accuracy": [0.80001, 0.8, 0.80002]})
+    study.add({"accuracy": [0.8003, 0.8, 0.8001]}, techniques="gn")
+    rows = summarize(study.frame())
+    assert list(rows["interval_over"]) == ["examples", "seeds"]
+    row = rows.iloc[0]
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.80001, 0.79001, 0.81001))
+    bare = summarize(study.frame().assign(low=math.nan, high=math.nan)).iloc[0]
+    assert bare["interval_over"] == "seeds"
+    assert bare["high"] - bare["low"] < 1e-4
+
+
 def test_intervals_end_where_the_measure_does() -> None:
     study = Study()
     study.add({"accuracy": [0.99, 1.0, 0.9], "bias": [0.0, 0.4, 0.5], "seconds": [1.0, 90.0, 2.0]})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, validation
 from trilemma.training import loop
 from trilemma.training.execution import Execution
@@ -18,17 +19,20 @@ from trilemma.training.recipe import Recipe
 
 
 class Waits(TorchDispatchMode):
-    """Counts, by module, where the host asks for a number, and so waits for the device; the answer is always 1."""
+    """Counts, by module, where the host asks for a number, and so waits for the device.  Everything is finite, nothing
+    inexact, and a number is 1."""
 
     def __init__(self):
         super().__init__()
         self.by_module = Counter()
+        self.asked = None
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
             frames = [f.filename for f in traceback.extract_stack() if "trilemma" in f.filename]
             self.by_module[next(f for f in reversed(frames) if "tests" not in f).rpartition("/")[2]] += 1
-            return 1.0
+            return float(self.asked is not torch.ops.aten.any)
+        self.asked = func._overloadpacket
         return func(*args, **(kwargs or {}))
 
 
@@ -67,8 +71,11 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
         training.step()
     state = training.state
     assert 0 < max(physical) <= 8
-    # Once a physical batch (is any gradient not finite?), and twice a logical one (the mean loss; SAT's step uphill).
-    assert waits.by_module == {"clipping.py": len(physical), "loop.py": 1, "sharpness.py": 1}
+    # A physical batch: are all gradients finite, and is a norm of a standardised layer inexact?  A logical one: the
+    # mean loss, and the length of SAT's step uphill.
+    layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
+    expected = {"clipping.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
+    assert waits.by_module == expected
     kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
     assert all(kept)
     assert {value.device.type for values in kept for value in values.values()} == {"meta"}

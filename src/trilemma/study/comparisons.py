@@ -36,7 +36,7 @@ from scipy.special import stdtr, stdtrit
 
 from trilemma.errors import InputError
 from trilemma.study.cells import WITHOUT_SKEW, Cell, Measured, measured
-from trilemma.study.summary import LEVEL, measure_range
+from trilemma.study.summary import LEVEL, measure_range, repeated
 from trilemma.training.recipe import TECHNIQUES
 
 SIGNIFICANCE = 0.05
@@ -64,8 +64,6 @@ least of the same data set; removing exposed examples against random ones, eithe
 
 # Residuals below this share of the values are rounding.
 _ROUNDING = 1e-10
-# Seeds closer than this share of the values repeat one training: an example or two fall on this side or that.
-_ALIKE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -569,11 +567,11 @@ def _compare(measure: str, pair: Pair, values: Mapping[str, Mapping[int, float]]
     equal = abs(difference) <= rounding
     # Where neither cell depends on the seed (trainings without any randomness but for the order of their sums) seeds
     # repeat one trial, which cannot tell a difference from noise, whatever the noise of other cells is.
-    repeated = all(np.ptp(side) <= _ALIKE * np.abs(side).max() for side in (mine, other))
-    if error == 0 or repeated:
+    one_training = repeated(mine) and repeated(other)
+    if error == 0 or one_training:
         # The size of the noise is unknown.  Where the seed does act, on both cells alike, what is left is the sign
         # test: n differences of one sign, by chance with 2 / 2^n.
-        p = own_p = 1.0 if equal or repeated else 2.0 ** (1 - n)
+        p = own_p = 1.0 if equal or one_training else 2.0 ** (1 - n)
         difference = 0.0 if equal else difference
         error, low, high = 0.0, nan, nan
     else:

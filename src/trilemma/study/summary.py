@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from trilemma.errors import InputError
@@ -18,6 +19,7 @@ LEVEL = 0.95
 """Of every interval."""
 
 _ROUNDING = 1e-9
+_ALIKE = 1e-4  # of the values: closer than that seeds repeat one training
 
 
 def summarize(
@@ -30,7 +32,8 @@ def summarize(
     so what other test examples would give is not in it.  It takes the seeds' values for normal; where a measure
     sticks at an end of its range (a budget so small that nothing is learnt), or is a small count, read the values
     themselves.  With one seed the interval is that trial's own over examples, which knows nothing of other
-    trainings; ``interval_over`` says which.
+    trainings; ``interval_over`` says which.  It stands too where seeds repeat one training (a linear head on fixed
+    features, every example in every update, no budget): their spread would be 0 and say nothing.
 
     Args:
       results: of a study, all of it or some rows.
@@ -95,7 +98,14 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
             sd = float(values.std(ddof=1))
             half = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(len(values))
             low, high = max(mean - half, ends[0]), min(mean + half, ends[1])
+            if repeated(values) and there[0].low < low and high < there[0].high:
+                low, high, over = there[0].low, there[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
+
+
+def repeated(values: NDArray[np.float64]) -> bool:
+    """Whether seeds' values are so close that they repeat one training, but for an example or two."""
+    return bool(np.ptp(values) <= _ALIKE * np.abs(values).max())
 
 
 def measure_range(measure: str, groups: int | None = None) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
+from trilemma.machine import keep_freed_memory
 from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
@@ -83,6 +84,8 @@ class Training:
     def __post_init__(self) -> None:
         recipe = self.recipe
         self.device = ranked_device(self.execution.resolved_device())
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.said: list[str] = []
         prior = recipe.model in PRIORS and self.network is None
         if self.ranks.size > 1 and (prior or not recipe.private):
