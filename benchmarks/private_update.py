@@ -5,7 +5,7 @@
     pip install opake jax-privacy     # for --sides trilemma,opake,jax-plain,jax-privacy (wide ResNets only)
 
 Every side is a process of its own, with the same threads and allocator (which keeps freed memory, as in a training of
-ours; ``--default-allocator`` leaves it alone); in each round each side makes one update in
+ours; in a side with ``-default`` after its name it is left alone); in each round each side makes one update in
 turn, and ratios are of the same round.  A shape is K x B: K views of each of B examples in one physical batch; the
 plain update learns from the same B * K images.  An update is everything between two states of the weights: gradient,
 clipping, noise, descent.  ``gradient`` leaves out noise and descent, which a logical batch of many physical ones has
@@ -288,14 +288,15 @@ def serve(arguments: argparse.Namespace) -> None:
     import torch
 
     warnings.simplefilter("ignore")
-    if not arguments.default_allocator:
+    name = arguments.serve.removesuffix("-default")
+    if name == arguments.serve:
         from trilemma.machine import keep_freed_memory
 
         keep_freed_memory()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not reach the answers
     views, examples = arguments.shape
-    side = CLASSES[arguments.serve](arguments.model, views, examples, arguments.bfloat16, arguments.device)
+    side = CLASSES[name](arguments.model, views, examples, arguments.bfloat16, arguments.device)
     cuda = arguments.device == "cuda"
     before = torch.cuda.memory_allocated() / 2**20 if cuda else resident("VmRSS")
     wait: Callable[[], object] = torch.cuda.synchronize if cuda else int
@@ -334,7 +335,7 @@ class Process:
     def __init__(self, side: str, arguments: argparse.Namespace, shape: tuple[int, int]) -> None:
         command = [sys.executable, __file__, "--serve", side, "--model", arguments.model]
         command += ["--shape", f"{shape[0]}x{shape[1]}"] + ["--bfloat16"] * arguments.bfloat16
-        command += ["--device", arguments.device] + ["--default-allocator"] * arguments.default_allocator
+        command += ["--device", arguments.device]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, do: str, **more: object) -> Any:
@@ -369,7 +370,7 @@ def check(processes: dict[str, Process], folder: Path, tolerance: float) -> None
             process.ask("check", clip=clip, path=str(path))
             found[name] = np.load(path)
         if clip < 1:
-            found = {name: values for name, values in found.items() if not name.endswith("plain")}
+            found = {name: values for name, values in found.items() if "plain" not in name}
         names = list(found)
         reference = found[names[0]]
         length = sum(float((reference[n].astype(float) ** 2).sum()) for n in reference) ** 0.5
@@ -434,7 +435,6 @@ def main() -> None:
     parser.add_argument("--sides", type=lambda text: ["plain", *text.split(",")], default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--default-allocator", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of all sides but JAX's, which choose")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=shape, help=argparse.SUPPRESS)
