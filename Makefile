@@ -17,10 +17,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Seven minutes: what a private update costs, here and in Opacus, side by side.
+# Nine minutes: what a private update costs, here and in Opacus, side by side; evaluation; an audit; a GPU, by counting.
 bench: $(READY)
 	$(BIN)/python benchmarks/private_update.py --rounds 5 --shapes 1x32,4x16
 	$(BIN)/python benchmarks/private_update.py --rounds 3 --shapes 16x8 --sides trilemma,opacus-hooks
+	$(BIN)/python benchmarks/evaluation.py --models convnet
+	$(BIN)/python benchmarks/whole_audit.py --rounds 3
+	$(BIN)/python benchmarks/gpu_operations.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -25,7 +25,7 @@ def keep_freed_memory(limit: int = 2**30) -> None:
     """Let this process keep up to ``limit`` bytes that were freed, where the C library is glibc.
 
     By itself glibc gives every large tensor's memory back to the system, and the next update has it mapped and zeroed
-    again, page by page: up to a third of an update.  What a process takes at its peak is the same.
+    again, page by page: up to a third of an update.  What a process takes at its peak is about the same.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc
         allocator = ctypes.CDLL(None)
