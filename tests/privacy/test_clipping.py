@@ -295,6 +295,7 @@ FAST = {
         nn.Conv2d(3, 8, 1), nn.Tanh(), nn.Conv2d(8, 4, 3, groups=2), nn.Tanh(), channels=4
     ),
     "dilated": lambda: convolutional(nn.Conv2d(3, 6, 3, dilation=2), nn.Tanh(), channels=6),
+    "dilated-unevenly": lambda: convolutional(nn.Conv2d(3, 6, 3, dilation=(1, 2), padding=1), nn.Tanh(), channels=6),
     "strided": lambda: convolutional(nn.Conv2d(3, 6, 3, stride=(2, 1), padding=(2, 1)), nn.Tanh(), channels=6),
     "stride-with-rest": lambda: convolutional(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), channels=6),
     "all-at-once": lambda: convolutional(

@@ -217,6 +217,13 @@ def test_parameters_of_one_shape_get_different_noise():
     assert judge_noise(torch.cat(list(noisy.values())), 2.0) == {}
 
 
+def test_the_sum_is_not_scaled():
+    sums = {"a": torch.tensor([-3.0, 0.0, 1e4])}
+    made = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    noisy = add_gaussian_noise(sums, standard_deviation=3.0, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(noisy["a"], (sums["a"] + 3 * made).float(), rtol=0, atol=0)
+
+
 def test_noise_is_added_to_a_copy():
     sums = {"a": torch.arange(4.0)}
     noisy = add_gaussian_noise(sums, standard_deviation=1.0, generator=torch.Generator().manual_seed(1))
