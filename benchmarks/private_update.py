@@ -65,7 +65,7 @@ class Side(ABC):
     def __init__(self, model: str, views: int, examples: int, bfloat16: bool, device: str) -> None:
         import torch
 
-        self.device, self.bfloat16 = device, bfloat16
+        self.device = device
         self.autocast = torch.bfloat16 if bfloat16 else None
         self.model = network(model).to(device)
         generator = torch.Generator().manual_seed(1)
@@ -97,7 +97,7 @@ class Plain(Side):
         from torch.nn.functional import cross_entropy
 
         images, views = self.images.flatten(0, 1), self.images.shape[1]
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast is not None):
             logits = self.model(images)
         loss = cross_entropy(logits.float(), self.labels.repeat_interleave(views)) * len(self.labels)
         names, parameters = zip(*self.model.named_parameters(), strict=True)
@@ -136,7 +136,7 @@ class Opacus(Side):
 
         views = self.images.shape[1]
         self.wrapped.zero_grad(set_to_none=True)
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast is not None):
             logits = self.wrapped(self.images.flatten(0, 1))
         labels = self.labels.repeat_interleave(views)
         cross_entropy(logits.float(), labels, reduction="sum").backward()
@@ -145,10 +145,10 @@ class Opacus(Side):
             g = p.grad_sample
             samples[name] = g if views == 1 else g.reshape(-1, views, *p.shape).mean(1)
             p.grad_sample = None
-        # As its DPOptimizer does: norms by parameter, a factor an example, one product a parameter.
+        # As its DPOptimizer does: norms by parameter, a factor an example, one product a parameter, in float32.
         norms = torch.stack([g.flatten(1).norm(2, dim=1) for g in samples.values()], dim=1).norm(2, dim=1)
-        factors = (clip / (norms + 1e-6)).clamp(max=1.0)
-        return {name: torch.einsum("i,i...", factors, g) for name, g in samples.items()}
+        factors = (clip / (norms + 1e-6)).clamp(max=1.0).float()
+        return {name: torch.einsum("i,i...", factors, g.float()) for name, g in samples.items()}
 
 
 class OpacusFunctorch(Opacus):
@@ -296,10 +296,11 @@ def serve(arguments: argparse.Namespace) -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not reach the answers
     views, examples = arguments.shape
-    side = CLASSES[name](arguments.model, views, examples, arguments.bfloat16, arguments.device)
-    cuda = arguments.device == "cuda"
+    device = "cpu" if name.startswith("jax") else arguments.device  # JAX takes its own
+    side = CLASSES[name](arguments.model, views, examples, arguments.bfloat16, device)
+    cuda = device == "cuda"
     before = torch.cuda.memory_allocated() / 2**20 if cuda else resident("VmRSS")
-    wait: Callable[[], object] = torch.cuda.synchronize if cuda else int
+    wait: Callable[[], object] = torch.cuda.synchronize if cuda else lambda: None
 
     def timed(function: Callable[[], object]) -> float:
         wait()

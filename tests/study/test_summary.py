@@ -69,6 +69,8 @@ def test_seeds_that_repeat_one_training_have_the_interval_of_that_training() -> 
     assert list(rows["interval_over"]) == ["examples", "seeds"]
     row = rows.iloc[0]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.80001, 0.79001, 0.81001))
+    at_an_end = summarize(study.frame().assign(value=1.0, low=0.98, high=1.0)).iloc[0]
+    assert (at_an_end["low"], at_an_end["high"], at_an_end["interval_over"]) == (0.98, 1.0, "examples")
     bare = summarize(study.frame().assign(low=math.nan, high=math.nan)).iloc[0]
     assert bare["interval_over"] == "seeds"
     assert bare["high"] - bare["low"] < 1e-4

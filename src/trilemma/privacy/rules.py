@@ -122,10 +122,9 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
     positions = output_gradients[0, 0].numel() * views
     few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not cpu
     if few and layer.groups == 1:
-        joined = output_gradients.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
-        yield torch.bmm(joined, _patches(layer, inputs, output_gradients.shape[2:], examples).mT).reshape(
-            -1, *weight.shape
-        )
+        patches = _patches(layer, inputs, output_gradients.shape[2:], examples)
+        gradients = output_gradients.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
+        yield torch.bmm(gradients, patches.mT).reshape(examples, *weight.shape)
     elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= _CHANNELS:
         joined = (x.reshape(1, -1, *x.shape[2:]) for x in (inputs, output_gradients))
         found = convolution_backward(layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples)

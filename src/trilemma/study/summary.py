@@ -98,7 +98,7 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
             sd = float(values.std(ddof=1))
             half = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(len(values))
             low, high = max(mean - half, ends[0]), min(mean + half, ends[1])
-            if repeated(values) and there[0].low < low and high < there[0].high:
+            if repeated(values) and there[0].high - there[0].low > high - low:
                 low, high, over = there[0].low, there[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
 
