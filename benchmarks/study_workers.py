@@ -19,10 +19,11 @@ from pathlib import Path
 
 import torch
 
+from trilemma.machine import cores
 from trilemma.study.folder import StudyFolder
 from trilemma.study.grid import read_study
 from trilemma.study.plan import Study, expand
-from trilemma.study.pool import Pool, cores
+from trilemma.study.pool import Pool
 from trilemma.study.results import collect
 from trilemma.study.runner import run_study, standing
 

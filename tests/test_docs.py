@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trilemma.report.figures import check_figures
+from trilemma.report.figures.catalog import check_figures
 from trilemma.study.grid import STUDIES, load_study
 from trilemma.study.plan import expand
 from trilemma.study.results import COLUMNS, MEASURES

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.words import budget, clean, counted, mix, number, percent, setting_words
 from trilemma.study.cells import Cell, cells_of, tell_apart
 from trilemma.study.summary import summarize
+from trilemma.words import budget, clean, counted, mix, number, percent, setting_words
 
 NAN = float("nan")
 

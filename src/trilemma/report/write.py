@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from trilemma.files import make_folder, written
 from trilemma.report.drawing import save_figure
-from trilemma.report.drawn import Figure
-from trilemma.report.figures import FIGURES, check_names, figure_of, planned_measures
+from trilemma.report.figure import Figure
+from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
-from trilemma.report.words import counted
 from trilemma.study.cells import of_study
 from trilemma.study.claims import Claim
-from trilemma.trial.folder import make_folder, written
+from trilemma.words import counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 

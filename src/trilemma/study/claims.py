@@ -47,7 +47,7 @@ from trilemma.study.comparisons import (
     technique_pairs,
 )
 from trilemma.study.memorization import TurningPoints, turning_points
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 MARGIN = 0.02
 """AUCs that differ by less than this count as equal, where that is shown."""

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from trilemma.errors import InputError
-from trilemma.report.drawn import Look, Panel, Point, Series
+from trilemma.report.figure import Look, Panel, Point, Series
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import budget, clean, mix, number
 from trilemma.study.memorization import turning_points
+from trilemma.words import budget, clean, mix, number
 
 PROBABILITY = "membership_probability/"
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.errors import InputError
+from trilemma.files import make_folder, read_json, write_json, written
 from trilemma.report.write import write_report
 from trilemma.study.cells import of_study, study_names
 from trilemma.study.claims import Claim, claims
@@ -19,7 +20,7 @@ from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.ledger import PrivateTrial, ledger_of
 from trilemma.study.plan import Trial
 from trilemma.study.results import collect, write_results
-from trilemma.trial.folder import RESULT, make_folder, read_json, write_json, written
+from trilemma.trial.folder import RESULT
 
 COMPARED = ("accuracy", "auc_threshold", "auc_threshold_naive", "bias", "harmonic_score")
 """Measures whose differences the page lists: one attack fixed in advance, not the strongest, which looks chose."""
