@@ -41,7 +41,21 @@ def test_every_public_name_is_there():
 
 
 FLOOR = ["errors", "hints", "files", "machine", "threads", "seeds", "techniques", "measures", "words"]
-ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "study", "report", "cli"]
+ROOMS = [
+    "statistics",
+    "data",
+    "models",
+    "privacy",
+    "training",
+    "attacks",
+    "fairness",
+    "harmonic",
+    "trial",
+    "study",
+    "analysis",
+    "report",
+    "cli",
+]
 
 
 def test_the_ground_floor_imports_nothing_above_it():

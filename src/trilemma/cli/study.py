@@ -14,11 +14,11 @@ from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
 from trilemma.hints import did_you_mean
 from trilemma.machine import cores
+from trilemma.study.file import DATA_OPTIONS, load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import DATA_OPTIONS, load_study
-from trilemma.study.plan import MOST_TRIALS, Study, Trial, expand
 from trilemma.study.pool import Crew, Pool
 from trilemma.study.runner import Settings, Standing, run_study, standing
+from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 
 
 def study_command(given: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from trilemma.errors import InputError
 from trilemma.files import read_json, write_json
-from trilemma.study.plan import Study, Trial
+from trilemma.study.trials import Study, Trial
 from trilemma.trial.folder import RESULT
 
 FORMAT = 1

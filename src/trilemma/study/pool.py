@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trilemma.machine import cores
-from trilemma.study.work import Order
+from trilemma.study.job import Order
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from trilemma.data.load import NAMED as NAMED_DATA
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
-from trilemma.study.grid import Grid, Scale, StudyFile
+from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
 
