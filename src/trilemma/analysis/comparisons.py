@@ -37,7 +37,7 @@ from scipy.special import stdtr, stdtrit
 from trilemma.analysis.cells import WITHOUT_SKEW, Cell, Measured, measured
 from trilemma.analysis.summary import LEVEL, measure_range, repeated
 from trilemma.errors import InputError
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 SIGNIFICANCE = 0.05
 """Of Holm-adjusted p-values, and of the pair's own test."""

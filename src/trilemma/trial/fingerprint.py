@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.trial.folder import CONFIG, read_json, written
+from trilemma.files import read_json, written
+from trilemma.trial.folder import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
 _NOTE = "Not for release: this digest confirms a guess of the training data."

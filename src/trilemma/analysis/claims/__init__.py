@@ -48,7 +48,7 @@ from trilemma.analysis.comparisons import (
     technique_pairs,
 )
 from trilemma.analysis.turning_points import TurningPoints, turning_points
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 MARGIN = 0.02
 """AUCs that differ by less than this count as equal, where that is shown."""
