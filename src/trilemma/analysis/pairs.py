@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Literal, TypeVar
 
 from trilemma.analysis.cells import WITHOUT_SKEW, Cell, Measured
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 Question = Literal[
     "step",

@@ -8,7 +8,7 @@ from trilemma.analysis.cells import Cell, Measured
 from trilemma.analysis.claims.claim import Claim, Finding, overall_claim
 from trilemma.analysis.claims.evidence import Table, evidence_of, seed_words, values_by_seed
 from trilemma.statistics.intervals import prediction_interval
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 HEADLINE = 0.8111
 """The paper's accuracy on CIFAR-10 at (8, 1e-5)."""
