@@ -225,7 +225,7 @@ def _audit(commands: Any) -> None:
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
-    command.add_argument("--attacks", metavar="NAMES", help="threshold,threshold-entropy,mlp,rf[,rmia]")
+    command.add_argument("--attacks", metavar="NAMES", help="threshold, threshold-entropy, mlp, rf, rmia, rmia-offline, lira, lira-offline")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
 
