@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp, ndtr
 from scipy.stats import norm
 
-from trilemma.data.load import NAMED
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import Event
 from trilemma.study import selection

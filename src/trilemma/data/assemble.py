@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
-from trilemma.data.decode import SMALLEST_SIDE
 from trilemma.data.hints import listed
 from trilemma.data.labels import code
 from trilemma.data.order import stratified_order
+from trilemma.data.readers.decode import SMALLEST_SIDE
 from trilemma.errors import InputError
 
 TEST_SHARE = 0.2

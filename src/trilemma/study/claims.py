@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from trilemma.data.named import same_images
 from trilemma.study.cells import (
     NAIVE,
-    WITHOUT_SKEW,
     Cell,
     Measured,
     cells_of,
@@ -335,7 +335,7 @@ def _extreme_skews(pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> list[tup
     most: dict[str, int] = {}
     for pair in pairs:
         cell = cells[pair.cell]
-        pictures = WITHOUT_SKEW.get(cell.data, cell.data)
+        pictures = same_images(cell.data)
         most[pictures] = max(most.get(pictures, 0), len(pair.block))
         asked = found.setdefault((pictures, pair.setting, cell.examples, cell.model), {})
         if pair.question not in asked or (cell.skew or 0) > (cells[asked[pair.question].cell].skew or 0):

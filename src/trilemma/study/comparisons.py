@@ -34,8 +34,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from trilemma.data.named import same_images
 from trilemma.errors import InputError
-from trilemma.study.cells import WITHOUT_SKEW, Cell, Measured, measured
+from trilemma.study.cells import Cell, Measured, measured
 from trilemma.study.summary import LEVEL, measure_range, repeated
 from trilemma.training.recipe import TECHNIQUES
 
@@ -389,7 +390,7 @@ def skew_pairs(given: Measured) -> Pairs:
     """See :func:`skew_comparisons`."""
 
     def shared(cell: Cell) -> tuple[Hashable, ...]:
-        pictures = WITHOUT_SKEW.get(cell.data, cell.data)
+        pictures = same_images(cell.data)
         what = (cell.techniques, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
         return (pictures, *_place(cell)[1:], *what)
 

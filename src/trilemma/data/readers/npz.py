@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trilemma.data.assemble import Part, parts_by_split
 from trilemma.data.hints import listed, one_line
 from trilemma.data.limits import check_size
-from trilemma.data.tables import choose_columns
+from trilemma.data.readers.parquet import choose_columns
 from trilemma.errors import InputError
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
