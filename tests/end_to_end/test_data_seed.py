@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from trilemma.cli.main import main
+from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import load_study
-from trilemma.study.plan import expand
-from trilemma.study.work import Order, run_trial
+from trilemma.study.job import Order, run_trial
+from trilemma.study.trials import expand
 
 RECIPE = 'model = "convnet-4"\nbatch_size = 50\nepochs = 1\nevaluations = 1\nfewest_updates = 1\n'
 STUDY = """

@@ -34,10 +34,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from trilemma.analysis.cells import Cell, Measured, measured
+from trilemma.analysis.summary import LEVEL, measure_range, repeated
 from trilemma.data.named import same_images
 from trilemma.errors import InputError
-from trilemma.study.cells import Cell, Measured, measured
-from trilemma.study.summary import LEVEL, measure_range, repeated
 from trilemma.training.recipe import TECHNIQUES
 
 SIGNIFICANCE = 0.05

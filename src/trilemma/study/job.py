@@ -18,8 +18,8 @@ from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
-from trilemma.study.plan import Trial
 from trilemma.study.removal import Exposure, removed_examples
+from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
 from trilemma.trial.folder import SIGNALS, alone_in, make_folder, read_json, write_json, written
 from trilemma.trial.train import Progress, Run, train
