@@ -76,10 +76,11 @@ def test_what_is_refused(root: Path) -> None:
 
 def test_the_real_shares(shared: Path, tmp_path: Path) -> None:
     """The shares that the data's README states, on all labels; then a slice of the pictures."""
+    from trilemma.data.named import NAMED
     from trilemma.data.readers.parquet import ParquetRows, parquet_splits
     from trilemma.data.sets.celeba import find_celeba
 
-    place = find_celeba(shared)
+    place = find_celeba(NAMED["celeba"], shared)
     if place is None:
         pytest.skip("celeba is not among the real data")
     rows = ParquetRows(parquet_splits(place.folder)["train"], 2**40)
