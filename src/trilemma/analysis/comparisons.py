@@ -38,7 +38,7 @@ from trilemma.analysis.cells import Cell, Measured, measured
 from trilemma.analysis.summary import LEVEL, measure_range, repeated
 from trilemma.data.named import same_images
 from trilemma.errors import InputError
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 SIGNIFICANCE = 0.05
 """Of Holm-adjusted p-values, and of the pair's own test."""

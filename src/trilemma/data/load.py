@@ -11,7 +11,6 @@ from pathlib import Path
 
 from trilemma.data.assemble import assemble, limited, needed
 from trilemma.data.dataset import Dataset
-from trilemma.data.hints import did_you_mean, listed
 from trilemma.data.limits import memory_cap
 from trilemma.data.named import NAMED, takers
 from trilemma.data.options import Options
@@ -25,6 +24,7 @@ from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, par
 from trilemma.data.sets.catalog import READERS
 from trilemma.data.sets.skew import check_skew, skewed
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
 from trilemma.progress import Progress
 
 _ELSEWHERE = ("data_dir", "columns", "size", "test_split")

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
-from trilemma.training.recipe import TECHNIQUES, Recipe, did_you_mean, load_recipe, parse_techniques
+from trilemma.techniques import TECHNIQUES, parse_techniques
+from trilemma.training.recipe import Recipe, load_recipe
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")

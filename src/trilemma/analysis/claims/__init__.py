@@ -48,7 +48,7 @@ from trilemma.analysis.comparisons import (
 )
 from trilemma.analysis.turning_points import TurningPoints, turning_points
 from trilemma.data.named import same_images
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 MARGIN = 0.02
 """AUCs that differ by less than this count as equal, where that is shown."""

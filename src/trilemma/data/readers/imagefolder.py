@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from trilemma.data.assemble import Part, parts_by_split, split_name
-from trilemma.data.hints import listed, one_line
 from trilemma.data.readers.class_folders import FilePictures, check_inside
 from trilemma.data.readers.parquet import Decoder, choose_columns
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 FILES = ("metadata.csv", "metadata.jsonl")
 _FILE_COLUMN = "file_name"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from trilemma.data.assemble import Part, assemble, needed
 from trilemma.data.dataset import Dataset
-from trilemma.data.hints import did_you_mean, listed
 from trilemma.data.named import Named
 from trilemma.data.options import Options
 from trilemma.data.places import Place, search
@@ -17,6 +16,7 @@ from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits
 from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
 
 FACE_CROP = 148
 """Side of the centre square, in pixels of the 178×218 aligned picture, that holds the face."""

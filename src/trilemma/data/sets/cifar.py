@@ -9,7 +9,6 @@ import numpy as np
 
 from trilemma.data.assemble import Part, assemble, needed
 from trilemma.data.dataset import Dataset
-from trilemma.data.hints import listed, one_line
 from trilemma.data.limits import check_size
 from trilemma.data.named import Named, same_images
 from trilemma.data.options import Options
@@ -19,6 +18,7 @@ from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
 from trilemma.data.sets.cifar_names import CIFAR100_COARSE
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 _PIXELS = 3 * 32 * 32
 _COARSE = "coarse_label"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trilemma.attacks.archive import read_arrays
+from trilemma.attacks.npz import read_arrays
 from trilemma.errors import InputError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from trilemma.analysis.turning_points import turning_points
 from trilemma.errors import InputError
-from trilemma.report.drawn import Look, Panel, Point, Series
+from trilemma.report.figure import Look, Panel, Point, Series
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import budget, clean, mix, number
+from trilemma.words import budget, clean, mix, number
 
 PROBABILITY = "membership_probability/"
 

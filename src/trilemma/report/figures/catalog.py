@@ -1,6 +1,6 @@
 """The figures by name: which numbers each draws, and what a study must measure so that it can be drawn.
 
-Pure: from a table of results to values (:mod:`trilemma.report.drawn`); what they look like is decided elsewhere.
+Pure: from a table of results to values (:mod:`trilemma.report.figure`); what they look like is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from trilemma.analysis.cells import NAIVE
 from trilemma.analysis.turning_points import GAP
 from trilemma.data.named import may_have_groups, same_images
 from trilemma.errors import InputError
-from trilemma.report.axes import TechniquesAxis, techniques_axes
-from trilemma.report.drawn import Figure, Look, Panel, Point, Series, look
-from trilemma.report.memorization import memorization_panels
+from trilemma.hints import did_you_mean
+from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
+from trilemma.report.figures.axes import TechniquesAxis, techniques_axes
+from trilemma.report.figures.memorization import memorization_panels
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
-from trilemma.report.words import ATTACK_WORDS, budget, capital, clean, epsilon_tick, mix, number, percent
-from trilemma.training.recipe import did_you_mean
+from trilemma.words import ATTACK_WORDS, budget, capital, clean, epsilon_tick, mix, number, percent
 
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""

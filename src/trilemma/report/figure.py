@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from trilemma.report.numbers import Number, interval_words
-from trilemma.report.words import listed, measure_of, number, with_interval
+from trilemma.words import listed, measure_of, number, with_interval
 
 INKS = ("blue", "vermilion", "green", "purple", "black", "orange", "sky")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")

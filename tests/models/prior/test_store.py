@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from trilemma.models.prior import features
 from trilemma.models.prior.family import Prior, Settings
-from trilemma.models.prior.kept import fitted
+from trilemma.models.prior.store import fitted
 
 pytestmark = pytest.mark.usefixtures("small")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trilemma.report.words import mix
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import mix
 
 Mix = tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""What the error messages of this room are made of: near names, and one line out of many."""
+"""Parts of error messages: the known name nearest to a wrong one, lists of names, one line out of many."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _LONGEST_LIST = 12
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``", did you mean 'cifar10'?"`` when a known name is near, otherwise the empty string.
+    """``" (did you mean 'cifar10'?)"`` when a known name is near, otherwise the empty string.
 
     >>> did_you_mean("cifr10", ["cifar10", "celeba"])
-    ", did you mean 'cifar10'?"
+    " (did you mean 'cifar10'?)"
     >>> did_you_mean("mnist", ["cifar10", "celeba"])
     ''
     """
     plain = {_plain(name): name for name in known}
     near = difflib.get_close_matches(_plain(given), plain, n=1, cutoff=0.6)
-    return f", did you mean '{plain[near[0]]}'?" if near else ""
+    return f" (did you mean '{plain[near[0]]}'?)" if near else ""
 
 
 def listed(names: Iterable[object]) -> str:
