@@ -20,7 +20,8 @@ from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
 from trilemma.progress import Progress
-from trilemma.statistics.bootstrap import LEVEL, percentile_interval
+from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
