@@ -21,7 +21,9 @@ from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
-from trilemma.statistics.bootstrap import LEVEL, percentile_interval
+from trilemma.progress import Progress
+from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
@@ -61,8 +63,6 @@ _SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[n
 }
 
 _ALL = (*_SCORES, *_SHADOW_SCORES)
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
