@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
-from trilemma.statistics.bootstrap import LEVEL
+from trilemma.statistics.intervals import LEVEL
 
 Array = NDArray[np.float64]
 
