@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeVar
 
-from trilemma.analysis.cells import WITHOUT_SKEW, Cell, Measured
+from trilemma.analysis.cells import Cell, Measured
+from trilemma.data.named import same_images
 from trilemma.techniques import TECHNIQUES
 from trilemma.words import budget, mix, removal_words, setting_words, skew_words
 
@@ -137,7 +138,7 @@ def skew_pairs(given: Measured) -> Pairs:
     """See :func:`skew_comparisons`."""
 
     def shared(cell: Cell) -> tuple[Hashable, ...]:
-        pictures = WITHOUT_SKEW.get(cell.data, cell.data)
+        pictures = same_images(cell.data)
         what = (cell.techniques, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
         return (pictures, *_place(cell)[1:], *what)
 
