@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import (
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import (
     COLUMN_SETS,
     MEASURES,
     REMOVAL_WORDS,
     budget,
+    budget_order,
     clean,
     measure_of,
     mix,
@@ -20,7 +22,6 @@ from trilemma.report.words import (
     percent,
     setting_words,
 )
-from trilemma.training.recipe import TECHNIQUES
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ def results_table(numbers: Numbers) -> Table:
             Column("techniques", numeric=True, worded=True),
             [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
         ),
-        (Column("budget", numeric=True, worded=True), [Entry(budget(c.epsilon), _sortable(c.epsilon)) for c in cells]),
+        (
+            Column("budget", numeric=True, worded=True),
+            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in cells],
+        ),
     ]
     optional: list[tuple[Column, list[Entry], str]] = [
         (
@@ -137,7 +141,7 @@ _VERDICTS = {
 
 
 def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """From rows of ``trilemma.study.comparisons.Comparisons.table``."""
+    """From rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
     several = len({row.get("study") for row in rows}) > 1
     body = []
     for row in rows:
