@@ -142,3 +142,21 @@ def test_a_matrix_that_cannot_be_right_is_refused(matrix, message):
         Predictions(
             logits=logits[0], labels=labels, member=trained_on[0], reference_logits=logits[1:], reference_member=matrix
         )
+
+
+def test_an_audit_compares_with_nonmembers_alone():
+    logits, labels, trained_on = example(rows=200)
+    found = audit(
+        Predictions(
+            logits=logits[0],
+            labels=labels,
+            member=trained_on[0],
+            reference_logits=logits[1:],
+            reference_member=trained_on[1:],
+        ),
+        attacks=["rmia"],
+        resamples=20,
+    )
+    p = confidence(logits, labels)
+    expected = rmia_scores(p[0], p[1:], trained_on[1:], ~trained_on[0])
+    np.testing.assert_allclose(found.scores["rmia"], expected, atol=1e-12)

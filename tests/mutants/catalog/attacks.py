@@ -1,0 +1,261 @@
+"""Errors planted in what is measured: attacks, rates, fairness, score, statistics."""
+
+from __future__ import annotations
+
+from planting import Planted
+
+_AUDIT, _ROC, _RATES = "attacks/test_audit.py", "attacks/test_roc.py", "attacks/test_rates.py"
+_MATCHING, _LEARNED, _SIGNALS = "attacks/test_matching.py", "attacks/test_learned.py", "attacks/test_signals.py"
+_RMIA, _LIRA, _CELLS = "attacks/test_rmia.py", "attacks/test_lira.py", "attacks/test_cells.py"
+_FAIRNESS, _HARMONIC = "test_fairness.py", "test_harmonic.py"
+
+ERRORS = [
+    Planted(
+        "the ROC counts ties for members in full",
+        "attacks/roc.py",
+        "np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2",
+        "np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, 1:]) / 2",
+        (f"{_ROC}::test_ties_count_half",),
+    ),
+    Planted(
+        "TPR at an FPR takes the next threshold beyond it",
+        "attacks/roc.py",
+        'np.searchsorted(row, rate + _ROUNDING, "right") - 1',
+        'np.minimum(np.searchsorted(row, rate + _ROUNDING, "right"), len(row) - 1)',
+        (f"{_RATES}::test_the_value_is_that_of_the_curve",),
+    ),
+    Planted(
+        "copies of an image are resampled apart",
+        "statistics/bootstrap.py",
+        "return counts if self._cluster is None else counts[:, self._cluster]",
+        "return rng.permuted(counts, axis=1) if self._cluster is None else rng.poisson(1, (samples, self.rows))",
+        (f"{_ROC}::test_copies_are_resampled_together",),
+    ),
+    Planted(
+        "an interval is cut at half its tail",
+        "statistics/bootstrap.py",
+        "tail = (1 - level) / 2",
+        "tail = 2 * (1 - level)",
+        (f"{_ROC}::test_intervals_cover_the_truth_as_often_as_they_say",),
+    ),
+    Planted(
+        "the loss is not floored",
+        "attacks/signals.py",
+        "loss=np.maximum(0.0, -np.maximum(log_p_true, np.log(LOSS_FLOOR))),",
+        "loss=np.maximum(0.0, -log_p_true),",
+        (f"{_SIGNALS}::test_floors",),
+    ),
+    Planted(
+        "modified entropy forgets the true class",
+        "attacks/signals.py",
+        "-rest_true * np.maximum(log_p_true, floor) - others.sum(axis=1)",
+        "-np.maximum(log_p_true, floor) - others.sum(axis=1)",
+        (f"{_SIGNALS}::test_by_hand",),
+    ),
+    Planted(
+        "the scaled logit keeps the true class in its sum",
+        "attacks/signals.py",
+        "others[np.arange(len(shifted)), column] = -np.inf",
+        "others[np.arange(len(shifted)), column] -= 0.5",
+        (f"{_SIGNALS}::test_logits_agree_with_the_definitions",),
+    ),
+    Planted(
+        "non-members are not weighted to the members' mix",
+        "attacks/matching.py",
+        "weights=weights / weights.mean(),",
+        "weights=np.ones(len(weights)),",
+        (f"{_MATCHING}::test_the_weighted_mix_is_the_covered_members",),
+    ),
+    Planted(
+        "both copies of a test image are compared",
+        "attacks/matching.py",
+        "rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, np.random",
+        "(lambda *_: None)(in_count, cells[:, 0], out_code, sources, np.random",
+        (f"{_MATCHING}::test_each_picture_is_used_once",),
+    ),
+    Planted(
+        "groups are ignored in matching",
+        "attacks/audit.py",
+        'groups = predictions.groups if by == "class,group" else None',
+        "groups = None",
+        (f"{_AUDIT}::test_matching_takes_the_shift_out",),
+    ),
+    Planted(
+        "members without counterpart still count",
+        "attacks/audit.py",
+        "weights[inside[found.covered]] = 1.0",
+        "weights[inside] = 1.0",
+        (f"{_AUDIT}::test_members_without_counterpart_are_left_out",),
+    ),
+    Planted(
+        "a learned attacker scores those it was trained on",
+        "attacks/learned.py",
+        "scores[fold != half] = attacker.score(features[fold != half])",
+        "scores[fold == half] = attacker.score(features[fold == half])",
+        (f"{_LEARNED}::test_everyone_is_scored_once_by_one_who_never_saw_them",),
+    ),
+    Planted(
+        "copies of an image are split between the folds",
+        "attacks/learned.py",
+        "pictures = np.arange(len(member)) if sources is None else sources",
+        "pictures = np.arange(len(member))",
+        (f"{_LEARNED}::test_copies_in_both_folds_would_leak",),
+    ),
+    Planted(
+        "attackers are trained on unbalanced sides",
+        "attacks/learned.py",
+        "size = max(1, min(*map(len, sides), cap // 2))\n    return np.concatenate([_drawn(rows, weights, size, rng)",
+        "return np.concatenate([_drawn(rows, weights, min(len(rows), cap), rng)",
+        (f"{_LEARNED}::test_no_more_than_the_cap_are_trained_on",),
+    ),
+    Planted(
+        "RMIA counts ties as dominated",
+        "attacks/rmia.py",
+        'ratio / gamma, side="left"',
+        'ratio / gamma, side="right"',
+        (f"{_RMIA}::test_online_agrees_with_the_definition",),
+    ),
+    Planted(
+        "RMIA's expected confidence leaves out the models that did not train on an example",
+        "attacks/rmia.py",
+        "expected = (inside + _mean_where(shadow_confidence, ~shadow_member)) / 2",
+        "expected = inside",
+        (f"{_RMIA}::test_online_agrees_with_the_definition",),
+    ),
+    Planted(
+        "RMIA compares with members too",
+        "attacks/audit.py",
+        'references.online_member("rmia"),\n        ~predictions.member & predictions.counted,',
+        'references.online_member("rmia"),\n        predictions.counted,',
+        (f"{_RMIA}::test_an_audit_compares_with_nonmembers_alone",),
+    ),
+    Planted(
+        "LiRA pools the spread between examples into its variance",
+        "attacks/lira.py",
+        "np.square(values - np.nanmean(values, axis=0))",
+        "np.square(values - np.nanmean(values))",
+        (f"{_LIRA}::test_agrees_with_the_definition",),
+    ),
+    Planted(
+        "offline LiRA is two-sided",
+        "attacks/lira.py",
+        "scores: Array = ((phi - mean) / std).mean(axis=1)",
+        "scores: Array = np.abs((phi - mean) / std).mean(axis=1)",
+        (f"{_LIRA}::test_agrees_with_the_definition",),
+    ),
+    Planted(
+        "a shadow attack accepts an example that is never out",
+        "attacks/membership_matrix.py",
+        "short = counts[side] < each",
+        "short = counts[side] < 0",
+        (f"{_LIRA}::test_what_cannot_be_used_is_refused",),
+    ),
+    Planted(
+        "the threshold of a low rate is taken as known",
+        "attacks/rates.py",
+        "reached = np.stack([beta.sf(fpr, k, np.maximum(m - k, 0) + 1) for k in (first, m * false)], axis=1).ravel()",
+        "reached = np.repeat((false > fpr * (1 + 1e-12)).astype(float), 2) + 0 * beta.sf(fpr, first, 1).sum()",
+        (f"{_RATES}::test_the_interval_covers",),
+    ),
+    Planted(
+        "a rate is printed that the non-members cannot show",
+        "attacks/rates.py",
+        "FALSE_POSITIVES = 10\n",
+        "FALSE_POSITIVES = 0\n",
+        (f"{_RATES}::test_a_rate_that_the_nonmembers_cannot_show_has_no_number",),
+    ),
+    Planted(
+        "the global threshold is each cell's own",
+        "attacks/cells.py",
+        "above = scores[rows] >= threshold",
+        "above = scores[rows] >= np.quantile(scores[rows][~inside], 1 - fpr)",
+        (f"{_CELLS}::test_the_global_threshold_answers_another_question",),
+    ),
+    Planted(
+        "the test of equal exposure deals scores and not cells' names within a side",
+        "attacks/cells.py",
+        "dealt[side] = rng.permutation(places[side])",
+        "dealt[side] = places[side]",
+        (f"{_CELLS}::test_unequal_cells_are_found_and_named",),
+    ),
+    Planted(
+        "membership probability compares counts and not shares",
+        "attacks/membership_probability.py",
+        "share: Array = counts / total",
+        "share: Array = counts / 1.0",
+        ("attacks/test_membership_probability.py::test_agrees_with_the_published_program",),
+    ),
+    Planted(
+        "bias leaves out classes that are never predicted",
+        "fairness.py",
+        "bias=float(per_class.mean()),",
+        "bias=float(per_class[used].mean()),",
+        (f"{_FAIRNESS}::test_on_a_balanced_test_set_it_is_wang_et_al",),
+    ),
+    Planted(
+        "bias counts examples and not rates",
+        "fairness.py",
+        "per_class = _shares(by_cell, by_cell.sum(axis=0))",
+        "per_class = _shares(by_cell, np.ones(len(names)))",
+        (f"{_FAIRNESS}::test_unbalanced_groups_are_weighed_alike",),
+    ),
+    Planted(
+        "the privacy term ignores an AUC below one half",
+        "harmonic.py",
+        '"privacy": 1 - np.abs(2 * auc - 1) if normalized',
+        '"privacy": 1 - np.maximum(2 * auc - 1, 0) if normalized',
+        (f"{_HARMONIC}::test_normalized_by_hand",),
+    ),
+    Planted(
+        "the score is an arithmetic mean",
+        "harmonic.py",
+        "mean: Array = len(terms) * least / quotients.sum(axis=0)",
+        "mean: Array = stacked.mean(axis=0) + 0 * quotients.sum(axis=0)",
+        (f"{_HARMONIC}::test_it_is_the_harmonic_mean_of_its_terms",),
+    ),
+    Planted(
+        "the fairness term has the scale of two groups for any number",
+        "harmonic.py",
+        "largest = 1 - 1 / groups",
+        "largest = 1 / 2",
+        (f"{_HARMONIC}::test_the_largest_bias_is_the_worst_for_any_number_of_groups",),
+    ),
+]
+
+HARMLESS = [
+    Planted(
+        "RMIA's expected confidence is added up in another order",
+        "attacks/rmia.py",
+        "((1 + a) * _mean_where(shadow_confidence, out) + 1 - a) / 2",
+        "(1 - a + (a + 1) * _mean_where(shadow_confidence, out)) / 2",
+        (_RMIA,),
+    ),
+    Planted(
+        "the normal density is written with a quotient",
+        "attacks/lira.py",
+        "-np.square((phi - mean) / std) / 2 - np.log(std)",
+        "-((phi - mean) ** 2) / (2 * std**2) - np.log(std)",
+        (_LIRA,),
+    ),
+    Planted(
+        "the ends of the trapezoids are added in another order",
+        "attacks/roc.py",
+        "np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2",
+        "np.diff(fpr, axis=1), tpr[:, :-1] + tpr[:, 1:]) / 2",
+        (_ROC,),
+    ),
+    Planted(
+        "the harmonic mean is a quotient of the count",
+        "harmonic.py",
+        "mean: Array = len(terms) * least / quotients.sum(axis=0)",
+        "mean: Array = least * (len(terms) / quotients.sum(axis=0))",
+        (_HARMONIC,),
+    ),
+    Planted(
+        "shares are divided in place",
+        "attacks/membership_probability.py",
+        "share: Array = counts / total",
+        "share: Array = np.divide(counts, total)",
+        ("attacks/test_membership_probability.py",),
+    ),
+]
