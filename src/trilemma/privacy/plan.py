@@ -26,19 +26,22 @@ from torch import Tensor, nn
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import accounting
-from trilemma.privacy.clipping import ClippedSum, Clipping, Loss, Method, cross_entropy
+from trilemma.privacy.clipping import Clipping, Method
+from trilemma.privacy.gradients.sums import ClippedSum, Loss, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
 from trilemma.privacy.sampling import Draw, poisson_draw
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    examples: N.
-    batch_size: B, the expected size of the logical batch.
-    updates: T.
-    clipping_norm: C.
-    noise_multiplier: sigma.
+    """What the sampler, the clip, the noise and the accountant of one private training must agree on.
+
+    Attributes:
+      examples: N.
+      batch_size: B, the expected size of the logical batch.
+      updates: T.
+      clipping_norm: C.
+      noise_multiplier: sigma.
     """
 
     examples: int
