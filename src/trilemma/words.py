@@ -197,14 +197,6 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
-
-
 def trial_title(trial: dict[str, Any]) -> str:
     """A trial of ``study.json`` in a few words.
 
