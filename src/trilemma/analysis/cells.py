@@ -34,9 +34,6 @@ NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure",
 NAIVE = "_naive"
 """Ends the name of an attack's measure taken against the whole test set."""
 
-WITHOUT_SKEW = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""The skewed sets, and the sets whose pictures they are."""
-
 
 @dataclass(frozen=True, order=True)
 class Cell:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from trilemma.analysis.cells import NAIVE, WITHOUT_SKEW
+from trilemma.analysis.cells import NAIVE
 from trilemma.analysis.turning_points import GAP
+from trilemma.data.named import may_have_groups, same_images
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
@@ -106,16 +107,13 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
     """
     attacks = {f"auc_{name}" for name in (*ATTACK_WORDS, "strongest")}
     made = {"accuracy", "train_accuracy", "harmonic_score"} | attacks
-    if str(data.get("name")) not in _WITHOUT_GROUPS:
+    if may_have_groups(str(data.get("name"))):
         made |= {"bias", "worst_group_accuracy", "accuracy_in_", *(f"{name}{NAIVE}" for name in attacks)}
     if tracks:
         made.add("membership_probability/")
     if removes:
         made |= {"exposed_survivors", "exposed_survivors_before", "mean_exposure", "mean_exposure_before"}
     return made
-
-
-_WITHOUT_GROUPS = ("digits", "cifar10", "cifar100")
 
 
 def draw_numbers(
@@ -416,7 +414,7 @@ def _families(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     """(title, its cells) for data of the same pictures, whatever its skew, one combination of techniques at a time."""
     by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCell]] = {}
     for cell in cells:
-        by.setdefault((WITHOUT_SKEW.get(cell.data, cell.data), cell.model, cell.codes), []).append(cell)
+        by.setdefault((same_images(cell.data), cell.model, cell.codes), []).append(cell)
     parts = [
         [clean(name) for name, _, _ in by],
         [mix(codes) for _, _, codes in by],
