@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trilemma.errors import InputError
+from trilemma.measures import UNMATCHED
 from trilemma.techniques import TECHNIQUES
 
 DESCRIPTION = (
@@ -30,9 +31,6 @@ DESCRIPTION = (
 
 NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure", "value", "low", "high")
 """Columns that this room's statistics read."""
-
-NAIVE = "_naive"
-"""Ends the name of an attack's measure taken against the whole test set."""
 
 
 @dataclass(frozen=True, order=True)
@@ -183,8 +181,8 @@ def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | Non
     names = results["measure"].to_numpy()
     there = results["update"].isna().to_numpy() & results["value"].notna().to_numpy()
     chosen, stands_for = there & (names == measure), dict[str, str]()
-    if measure.endswith(NAIVE):
-        matched = measure.removesuffix(NAIVE)
+    if measure.endswith(UNMATCHED):
+        matched = measure.removesuffix(UNMATCHED)
         cells = results["cell"].to_numpy()
         same = there & (names == matched) & ~np.isin(cells, cells[chosen])
         stands_for = dict.fromkeys(cells[same], matched)

@@ -17,13 +17,11 @@ from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
 from trilemma.files import jsonable, make_folder, read_json, write_json, written
+from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
 from trilemma.trial.folder import RESULT
-
-COMPARED = ("accuracy", "auc_threshold", "auc_threshold_naive", "bias", "harmonic_score")
-"""Measures whose differences the page lists: one attack fixed in advance, not the strongest, which looks chose."""
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 

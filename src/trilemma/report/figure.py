@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from trilemma.hints import listed
+from trilemma.measures import measure_of
 from trilemma.report.numbers import Number, interval_words
-from trilemma.words import measure_of, number, with_interval
+from trilemma.words import number, with_interval
 
 INKS = ("blue", "vermilion", "green", "purple", "black", "orange", "sky")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")

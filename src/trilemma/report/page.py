@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
 from trilemma.report.figure import Figure, Look
 from trilemma.report.inline import inline_svg
@@ -27,7 +28,6 @@ from trilemma.words import (
     capital,
     clean,
     counted,
-    measure_of,
     mix,
     number,
     percent,
@@ -230,7 +230,7 @@ def render(
         standing=_standing(studies),
         budgets=_budgets(cells, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
-        naive=numbers is not None and any(name.endswith("_naive") for name in numbers.measures),
+        naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(cell.removal for cell in cells),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["verdict"] != "not measured"],

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCell
 from trilemma.techniques import TECHNIQUES
 from trilemma.words import (
-    COLUMN_SETS,
-    MEASURES,
     REMOVAL_WORDS,
     budget,
     clean,
-    measure_of,
     mix,
     number,
     percent,
