@@ -10,19 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
-from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""
 
-RESAMPLES = 1000
-
 # FPRs are quotients of sums: one that should be 0.01 may come out a rounding above it.
 _ROUNDING = 1e-12
 
 Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -34,7 +31,6 @@ class Curve:
     fpr: Array
     tpr: Array
     thresholds: Array
-
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
@@ -51,7 +47,6 @@ class Metrics:
     auc: Array
     advantage: Array
     tpr_at_fpr: dict[float, Array]
-
 
 @dataclass(frozen=True, eq=False)
 class Roc:
@@ -100,7 +95,6 @@ class Roc:
             },
         }
 
-
 def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Curve:
     """The ROC curve of ``scores``, higher meaning member.
 
@@ -121,7 +115,6 @@ def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = 
     values = np.r_[np.inf, ranked.corners]
     return Curve(fpr=fpr[0], tpr=tpr[0], thresholds=values)
 
-
 def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Metrics:
     """AUC, advantage and TPRs of one score; arguments and errors as :func:`roc_curve`.
 
@@ -131,7 +124,6 @@ def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = No
     """
     found = _metrics(*_Ranked(scores, member, weights).rates(None, None))
     return Metrics(found.auc[0], found.advantage[0], {rate: tpr[0] for rate, tpr in found.tpr_at_fpr.items()})
-
 
 def bootstrap_roc(
     scores: Array,
@@ -145,7 +137,6 @@ def bootstrap_roc(
     """:func:`bootstrap_rocs` of one score."""
     only = bootstrap_rocs({"": scores}, member, weights=weights, sources=sources, seed=seed, resamples=resamples)
     return only[""]
-
 
 def bootstrap_rocs(
     scores: Mapping[str, Array],
@@ -195,14 +186,12 @@ def bootstrap_rocs(
         for name in scores
     }
 
-
 def _joined(parts: list[Metrics]) -> Metrics:
     return Metrics(
         auc=np.concatenate([part.auc for part in parts]),
         advantage=np.concatenate([part.advantage for part in parts]),
         tpr_at_fpr={rate: np.concatenate([part.tpr_at_fpr[rate] for part in parts]) for rate in FPRS},
     )
-
 
 class _Ranked:
     """Scores sorted once, from the highest, with equal ones as one step."""
@@ -249,7 +238,6 @@ class _Ranked:
             at_corners[:, 1 + first :] = running[:, ends[first:] - 1]
             curves.append(np.divide(at_corners, at_corners[:, -1:], out=at_corners))
         return curves[0], curves[1]
-
 
 def _metrics(tpr: Array, fpr: Array) -> Metrics:
     auc = np.einsum("rk,rk->r", np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2

@@ -13,6 +13,7 @@ from trilemma.techniques import TECHNIQUES
 from trilemma.words import (
     REMOVAL_WORDS,
     budget,
+    budget_order,
     clean,
     mix,
     number,
@@ -78,7 +79,10 @@ def results_table(numbers: Numbers) -> Table:
             Column("techniques", numeric=True, worded=True),
             [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
         ),
-        (Column("budget", numeric=True, worded=True), [Entry(budget(c.epsilon), _sortable(c.epsilon)) for c in cells]),
+        (
+            Column("budget", numeric=True, worded=True),
+            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in cells],
+        ),
     ]
     optional: list[tuple[Column, list[Entry], str]] = [
         (
