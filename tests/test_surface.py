@@ -40,7 +40,7 @@ def test_every_public_name_is_there():
         assert getattr(tl.privacy, name) is not None
 
 
-FLOOR = ["errors", "hints", "files", "machine", "progress", "threads", "seeds", "techniques", "measures", "words"]
+FLOOR = ["errors", "hints", "files", "machine", "progress", "threads", "seeds", "techniques", "words", "measures"]
 ROOMS = [
     "statistics",
     "data",

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES
 
 
 def clean(text: object) -> str:
@@ -82,8 +82,8 @@ def mix(techniques: Sequence[str]) -> str:
     """
     if not techniques:
         return "BL"
-    lacking = [code for code in TECHNIQUES if code not in techniques]
-    if len(lacking) < 2 and set(techniques) <= set(TECHNIQUES):
+    lacking = [code for code in PAPER_TECHNIQUES if code not in techniques]
+    if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
         return "−".join(["all", *(code.upper() for code in lacking)])
     return "+".join(clean(code).upper() for code in techniques)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -92,7 +92,7 @@ class Cell:
     @property
     def technique_words(self) -> str:
         """The techniques as the subject of a sentence: ``all techniques``, else as in a title."""
-        return "all techniques" if self.codes == tuple(TECHNIQUES) else mix(self.codes)
+        return "all techniques" if self.codes == PAPER_TECHNIQUES else mix(self.codes)
 
     def __str__(self) -> str:
         return self.title

@@ -21,6 +21,7 @@ _ROUNDING = 1e-12
 
 Array = NDArray[np.float64]
 
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """An ROC curve: its corners, from (0, 0) to (1, 1), equal scores being one step.  All float64 (K,).
@@ -31,6 +32,7 @@ class Curve:
     fpr: Array
     tpr: Array
     thresholds: Array
+
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
@@ -47,6 +49,7 @@ class Metrics:
     auc: Array
     advantage: Array
     tpr_at_fpr: dict[float, Array]
+
 
 @dataclass(frozen=True, eq=False)
 class Roc:
@@ -95,6 +98,7 @@ class Roc:
             },
         }
 
+
 def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Curve:
     """The ROC curve of ``scores``, higher meaning member.
 
@@ -115,6 +119,7 @@ def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = 
     values = np.r_[np.inf, ranked.corners]
     return Curve(fpr=fpr[0], tpr=tpr[0], thresholds=values)
 
+
 def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Metrics:
     """AUC, advantage and TPRs of one score; arguments and errors as :func:`roc_curve`.
 
@@ -124,6 +129,7 @@ def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = No
     """
     found = _metrics(*_Ranked(scores, member, weights).rates(None, None))
     return Metrics(found.auc[0], found.advantage[0], {rate: tpr[0] for rate, tpr in found.tpr_at_fpr.items()})
+
 
 def bootstrap_roc(
     scores: Array,
@@ -137,6 +143,7 @@ def bootstrap_roc(
     """:func:`bootstrap_rocs` of one score."""
     only = bootstrap_rocs({"": scores}, member, weights=weights, sources=sources, seed=seed, resamples=resamples)
     return only[""]
+
 
 def bootstrap_rocs(
     scores: Mapping[str, Array],
@@ -186,12 +193,14 @@ def bootstrap_rocs(
         for name in scores
     }
 
+
 def _joined(parts: list[Metrics]) -> Metrics:
     return Metrics(
         auc=np.concatenate([part.auc for part in parts]),
         advantage=np.concatenate([part.advantage for part in parts]),
         tpr_at_fpr={rate: np.concatenate([part.tpr_at_fpr[rate] for part in parts]) for rate in FPRS},
     )
+
 
 class _Ranked:
     """Scores sorted once, from the highest, with equal ones as one step."""
@@ -238,6 +247,7 @@ class _Ranked:
             at_corners[:, 1 + first :] = running[:, ends[first:] - 1]
             curves.append(np.divide(at_corners, at_corners[:, -1:], out=at_corners))
         return curves[0], curves[1]
+
 
 def _metrics(tpr: Array, fpr: Array) -> Metrics:
     auc = np.einsum("rk,rk->r", np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2
