@@ -40,7 +40,21 @@ def test_every_public_name_is_there():
         assert getattr(tl.privacy, name) is not None
 
 
-ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "study", "report", "cli"]
+ROOMS = [
+    "statistics",
+    "data",
+    "models",
+    "privacy",
+    "training",
+    "attacks",
+    "fairness",
+    "harmonic",
+    "trial",
+    "study",
+    "analysis",
+    "report",
+    "cli",
+]
 
 
 def test_rooms_import_only_from_rooms_above():

@@ -11,11 +11,11 @@ from trilemma import __version__
 from trilemma.cli.board import Board
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
+from trilemma.study.file import DATA_OPTIONS, load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import DATA_OPTIONS, load_study
-from trilemma.study.plan import MOST_TRIALS, Study, Trial, expand
 from trilemma.study.pool import Crew, Pool, cores
 from trilemma.study.runner import Settings, Standing, run_study, standing
+from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.training.recipe import did_you_mean
 from trilemma.trial.folder import alone_in, make_folder
 

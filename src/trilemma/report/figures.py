@@ -12,14 +12,14 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from trilemma.analysis.cells import NAIVE, WITHOUT_SKEW
+from trilemma.analysis.turning_points import GAP
 from trilemma.errors import InputError
 from trilemma.report.axes import TechniquesAxis, techniques_axes
 from trilemma.report.drawn import Figure, Look, Panel, Point, Series, look
 from trilemma.report.memorization import memorization_panels
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
 from trilemma.report.words import ATTACK_WORDS, budget, capital, clean, epsilon_tick, mix, number, percent
-from trilemma.study.cells import NAIVE, WITHOUT_SKEW
-from trilemma.study.memorization import GAP
 from trilemma.training.recipe import did_you_mean
 
 NO_LEAKAGE = 0.5
@@ -53,7 +53,7 @@ class Kind:
 
 
 class PlannedStudy(Protocol):
-    """What :func:`check_figures` asks of a study (``trilemma.study.plan.Study`` has it)."""
+    """What :func:`check_figures` asks of a study (``trilemma.study.trials.Study`` has it)."""
 
     @property
     def name(self) -> str: ...
@@ -125,7 +125,7 @@ def draw_numbers(
 
     Args:
       name: out of ``FIGURES``.
-      results: the rows that count, as ``trilemma.study.results.read_results`` gives them.
+      results: the rows that count, as ``trilemma.analysis.results.read_results`` gives them.
       study: ``study.json``.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
 

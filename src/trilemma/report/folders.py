@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
+from trilemma.analysis.cells import of_study, study_names
+from trilemma.analysis.claims import Claim, claims
+from trilemma.analysis.comparisons import comparisons
+from trilemma.analysis.ledger import PrivateTrial, ledger_of
+from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
 from trilemma.report.write import write_report
-from trilemma.study.cells import of_study, study_names
-from trilemma.study.claims import Claim, claims
-from trilemma.study.comparisons import comparisons
 from trilemma.study.folder import FORMAT, StudyFolder
-from trilemma.study.ledger import PrivateTrial, ledger_of
-from trilemma.study.plan import Trial
-from trilemma.study.results import collect, write_results
+from trilemma.study.trials import Trial
 from trilemma.trial.folder import RESULT, make_folder, read_json, write_json, written
 
 COMPARED = ("accuracy", "auc_threshold", "auc_threshold_naive", "bias", "harmonic_score")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from trilemma.analysis.turning_points import turning_points
 from trilemma.errors import InputError
 from trilemma.report.drawn import Look, Panel, Point, Series
 from trilemma.report.numbers import Number, Numbers, PlacedCell
 from trilemma.report.words import budget, clean, mix, number
-from trilemma.study.memorization import turning_points
 
 PROBABILITY = "membership_probability/"
 
@@ -62,7 +62,7 @@ def memorization_panels(
 def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
     """Where something begins: (median update over the trainings where it does, in how many, of how many).
 
-    ES early stopping, M memorisation, OF overfitting: see :func:`trilemma.study.memorization.turning_points`.  A
+    ES early stopping, M memorisation, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
     training whose history lacks something is left out.
     """
     found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}

@@ -137,7 +137,7 @@ _VERDICTS = {
 
 
 def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """From rows of ``trilemma.study.comparisons.Comparisons.table``."""
+    """From rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
     several = len({row.get("study") for row in rows}) > 1
     body = []
     for row in rows:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.study.plan import Study, Trial
+from trilemma.study.trials import Study, Trial
 from trilemma.trial.folder import RESULT, read_json, write_json
 
 FORMAT = 1

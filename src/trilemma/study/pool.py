@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trilemma.study.work import Order
+from trilemma.study.job import Order
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
-from trilemma.study.plan import Trial
 from trilemma.study.removal import Exposure, exposed_share, survivors
+from trilemma.study.trials import Trial
 from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS, read_json, written
 from trilemma.trial.train import LOOK, Run
 

@@ -174,7 +174,7 @@ def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | Non
     in the results: in cells that have no naive one it counts as that.
 
     Args:
-      results: of a study (``trilemma.study.results``), all of it or some rows; rows measured on the way are
+      results: of a study (``trilemma.analysis.results``), all of it or some rows; rows measured on the way are
         left out, and so are values that are NaN.
       measure: its name; one that nothing in the results has gives no cells.
       study: ``study.json``, for cells that the columns of the results do not tell apart.

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trilemma.errors import InputError
-from trilemma.study.cells import Cell, Measured, measured
-from trilemma.study.comparisons import (
+from trilemma.analysis.cells import Cell, Measured, measured
+from trilemma.analysis.comparisons import (
     Pair,
     additive_variance,
     budget_comparisons,
@@ -29,6 +28,7 @@ from trilemma.study.comparisons import (
     skew_comparisons,
     technique_comparisons,
 )
+from trilemma.errors import InputError
 
 _spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
 frames = importlib.util.module_from_spec(_spec)

@@ -18,12 +18,12 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp, ndtr
 from scipy.stats import norm
 
+from trilemma.analysis import selection
+from trilemma.analysis.ledger import PrivateTrial, data_family, ledger_of
+from trilemma.analysis.selection import DISTRIBUTIONS, GridCost
 from trilemma.data.load import NAMED
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import Event
-from trilemma.study import selection
-from trilemma.study.ledger import PrivateTrial, data_family, ledger_of
-from trilemma.study.selection import DISTRIBUTIONS, GridCost
 
 DELTA = 1e-5
 GAUSSIAN = Event(1.0, 4.0, 1)

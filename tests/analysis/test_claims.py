@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trilemma.study.claims import HEADLINE, claims
+from trilemma.analysis.claims import HEADLINE, claims
 
 _spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
 frames = importlib.util.module_from_spec(_spec)

@@ -1,4 +1,4 @@
-"""Results of made-up studies, in the columns of ``trilemma.study.results``."""
+"""Results of made-up studies, in the columns of ``trilemma.analysis.results``."""
 
 from __future__ import annotations
 

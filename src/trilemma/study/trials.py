@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from trilemma.data.load import NAMED as NAMED_DATA
 from trilemma.errors import InputError
-from trilemma.study.grid import Grid, Scale, StudyFile
+from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.training.recipe import TECHNIQUES, Recipe, did_you_mean, load_recipe, parse_techniques
 
 Arm = Literal["exposed", "random"]

@@ -48,11 +48,11 @@ def tiny(tmp_path):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The folder of that study, run to its end by two worker processes; not to be written to."""
+    from trilemma.study.file import load_study
     from trilemma.study.folder import StudyFolder
-    from trilemma.study.grid import load_study
-    from trilemma.study.plan import expand
     from trilemma.study.pool import Pool
     from trilemma.study.runner import run_study, standing
+    from trilemma.study.trials import expand
 
     place = tmp_path_factory.mktemp("tiny")
     study = expand(load_study(write_tiny(place))[0])

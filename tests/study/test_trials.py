@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilemma.errors import InputError
-from trilemma.study.grid import STUDIES, load_study, read_study
-from trilemma.study.plan import ARMS, Removal, Track, Trial, expand, techniques_axis
+from trilemma.study.file import STUDIES, load_study, read_study
+from trilemma.study.trials import ARMS, Removal, Track, Trial, expand, techniques_axis
 from trilemma.training.recipe import TECHNIQUES, Recipe
 
 

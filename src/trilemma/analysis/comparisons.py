@@ -34,9 +34,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from trilemma.analysis.cells import WITHOUT_SKEW, Cell, Measured, measured
+from trilemma.analysis.summary import LEVEL, measure_range, repeated
 from trilemma.errors import InputError
-from trilemma.study.cells import WITHOUT_SKEW, Cell, Measured, measured
-from trilemma.study.summary import LEVEL, measure_range, repeated
 from trilemma.training.recipe import TECHNIQUES
 
 SIGNIFICANCE = 0.05

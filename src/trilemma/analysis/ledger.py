@@ -17,7 +17,7 @@ skews, targets and seeds are ignored: a trial that saw only some of the images i
 
 **The best released**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
 need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
-covered selection would have cost is computed beside it (see :mod:`trilemma.study.selection`).
+covered selection would have cost is computed beside it (see :mod:`trilemma.analysis.selection`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy.accounting import Event, check_delta
-from trilemma.study.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 
 Status = Literal["covered", "not covered"]
 

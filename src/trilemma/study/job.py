@@ -17,8 +17,8 @@ from trilemma.data.dataset import Dataset
 from trilemma.data.load import NAMED, load_data
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
-from trilemma.study.plan import Trial
 from trilemma.study.removal import Exposure, removed_examples
+from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
 from trilemma.trial.folder import SIGNALS, alone_in, make_folder, read_json, write_json, written
 from trilemma.trial.train import Progress, Run, train

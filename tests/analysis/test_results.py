@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trilemma.analysis.results import COLUMNS, collect, described, read_results, write_results
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
-from trilemma.study.results import COLUMNS, collect, described, read_results, write_results
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from trilemma.analysis.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
+from trilemma.analysis.results import described
 from trilemma.errors import InputError
-from trilemma.study.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
-from trilemma.study.results import described
 
 LEVEL = 0.95
 """Of every interval."""

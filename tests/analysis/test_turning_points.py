@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from trilemma.analysis.turning_points import GAP, TurningPoints, auc_bar, turning_points
 from trilemma.errors import InputError
-from trilemma.study.memorization import GAP, TurningPoints, auc_bar, turning_points
 
 _spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
 frames = importlib.util.module_from_spec(_spec)

@@ -2,8 +2,9 @@
 
 A sentence is printed only if the figures carry it.  Each claim is a question that was asked beforehand: which cells
 it looks at, in which measure and in which direction, is fixed here and depends on no result.  Its comparisons
-(:mod:`trilemma.study.comparisons`) form one Holm family, so that where nothing is true it is confirmed or contradicted
-by chance in about one study of twenty at most (how far that rests on noise being alike in all cells is said there).
+(:mod:`trilemma.analysis.comparisons`) form one Holm family, so that where nothing is true it is confirmed or
+contradicted by chance in about one study of twenty at most (how far that rests on noise being alike in all cells is
+said there).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least one
 is and none is contradicted, contradicted if at least one is and none is confirmed, else it cannot be told; mixed
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from trilemma.study.cells import (
+from trilemma.analysis.cells import (
     NAIVE,
     WITHOUT_SKEW,
     Cell,
@@ -35,7 +36,7 @@ from trilemma.study.cells import (
     measured,
     tell_apart,
 )
-from trilemma.study.comparisons import (
+from trilemma.analysis.comparisons import (
     Comparison,
     Pair,
     Pairs,
@@ -46,7 +47,7 @@ from trilemma.study.comparisons import (
     skew_pairs,
     technique_pairs,
 )
-from trilemma.study.memorization import TurningPoints, turning_points
+from trilemma.analysis.turning_points import TurningPoints, turning_points
 from trilemma.training.recipe import TECHNIQUES
 
 MARGIN = 0.02
@@ -490,7 +491,7 @@ def memorization_claim(table: _Table) -> Claim:
     """Whether memorization can begin before overfitting.
 
     A training confirms it where memorization begins first in every seed, and contradicts it where overfitting begins
-    first, or both at once, in every seed.  (:func:`~trilemma.study.memorization.turning_points` says what they are.)
+    first, or both at once, in every seed.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
     That it *can* is confirmed by one such training and contradicted only where all trainings are against it.
     """
     rows = table.on_the_way

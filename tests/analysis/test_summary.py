@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from trilemma.analysis.cells import cells_of, measured, of_study, study_names
+from trilemma.analysis.summary import measure_range, summarize
 from trilemma.errors import InputError
-from trilemma.study.cells import cells_of, measured, of_study, study_names
-from trilemma.study.summary import measure_range, summarize
 
 _spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
 frames = importlib.util.module_from_spec(_spec)
