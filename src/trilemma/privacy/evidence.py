@@ -107,7 +107,13 @@ class Evidence:
 
     @torch.no_grad()
     def record(
-        self, draw: Draw, total: ClippedSum, released: Mapping[str, Tensor], *, batch_size: int, standard_deviation: float
+        self,
+        draw: Draw,
+        total: ClippedSum,
+        released: Mapping[str, Tensor],
+        *,
+        batch_size: int,
+        standard_deviation: float,
     ) -> None:
         """Take down one update.
 
@@ -178,7 +184,7 @@ class Evidence:
             sums = self.tensors.setdefault(name, torch.zeros(3, dtype=torch.float64))
             sums += torch.tensor([size, row[0] / unit, row[1] / unit**2], dtype=torch.float64)
 
-    # ---- single examples ----------------------------------------------------------------------------------------------
+    # ---- single examples --------------------------------------------------------------------------------------------
 
     def spot_due(self) -> bool:
         """Whether it is time to look at a single example: in updates 1, 2, 4, 8, ..., or the next that has some."""
@@ -210,7 +216,7 @@ class Evidence:
         self.spots = torch.maximum(self.spots, found)  # which keeps a NaN, so that it fails the check
         self.spots[0] += 1
 
-    # ---- in the training's state --------------------------------------------------------------------------------------
+    # ---- in the training's state ------------------------------------------------------------------------------------
 
     def to_tensors(self) -> dict[str, Tensor]:
         """All of it, by name."""
@@ -295,4 +301,3 @@ def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     pairs = zip(parameters.items(), found, strict=True)
     return {name: (torch.zeros_like(p) if g is None else g).double() for (name, p), g in pairs}
-

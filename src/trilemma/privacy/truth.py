@@ -11,8 +11,8 @@ takes the largest of several numbers, among those.  Intervals come from exact di
 normal), from Chernoff bounds where a sum has none with a name, and from the Dvoretzky-Kiefer-Wolfowitz inequality for
 the shape of the noise; so they hold for short runs, too.  Rounding in float32 is allowed for on top.
 
-**Power.**  The spread of the noise is known to sqrt(2 / n) for n noise values in all: a sigma 1 % too small, from 60,000
-weights and 10 updates on, is 10.9 of these away and is missed with a probability of less than 1e-7.
+**Power.**  The variance of the noise is known to sqrt(2 / n) for n noise values in all: a sigma 1 % too small, from
+60,000 weights and 10 updates on, is 10.9 of these away and is missed with a probability of less than 1e-7.
 
 What it cannot see: noise that somebody else knows, draws that somebody else chose by a method that looks random, and a
 gradient that reaches the weights by another way than ``Plan.privatize``.
@@ -72,7 +72,8 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """``{"passed", "value", "limit" or "interval", "what"}``."""
-        value, low, high = (None if x is None or not math.isfinite(x) else float(x) for x in (self.value, self.low, self.high))
+        numbers = self.value, self.low, self.high
+        value, low, high = (None if x is None or not math.isfinite(x) else float(x) for x in numbers)
         allowed = {"limit": high} if self.low is None else {"interval": [low, high]}
         return {"passed": self.passed, "value": value, **allowed, "what": self.what}
 
@@ -118,27 +119,6 @@ def truth_check(plan: Plan, evidence: Evidence, record: Mapping[str, Any], *, bf
     return Truth(checks)
 
 
-def failure(truth: Mapping[str, Any] | None) -> str | None:
-    """Which check of ``privacy.truth`` failed, in one line; None if none did, or the run has no truth check."""
-    if truth is None or truth["passed"]:
-        return None
-    failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
-    name, check = next(iter(failed.items()))
-    if "limit" in check:
-        allowed = f"at most {_number(check['limit'])}"
-    else:
-        allowed = " to ".join(_number(end) for end in check["interval"])
-    more = f"; {len(failed) - 1} other checks failed, too" if len(failed) > 1 else ""
-    return (
-        f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is {allowed} "
-        f"({check['what']}){more}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.6g}"
-
-
 class _Rows:
     """The columns of the evidence, by name."""
 
@@ -147,7 +127,8 @@ class _Rows:
         self._columns = dict(zip(COLUMNS, evidence.rows.numpy().T, strict=True))
 
     def __getitem__(self, name: str) -> Floats:
-        return self._columns[name]
+        column: Floats = self._columns[name]
+        return column
 
     @functools.cached_property
     def scores(self) -> Floats:
@@ -160,7 +141,7 @@ class _Rows:
         return _ROUNDING * float(self["magnitude"].max(initial=0.0))
 
 
-# ---- what was reported --------------------------------------------------------------------------------------------------
+# ---- what was reported ----------------------------------------------------------------------------------------------
 
 
 def _updates(plan: Plan, evidence: Evidence, record: Mapping[str, Any]) -> Check:
@@ -202,9 +183,10 @@ def second_opinion(event: Event, delta: float) -> tuple[float, float]:
         return 0.0, upper
     rate, updates = event.sampling_probability, event.updates
     deviation = event.noise_multiplier * math.sqrt(updates)
-    counts = np.array([updates])
+    counts = np.array([float(updates)])
     if rate < 1:
-        counts = np.unique(np.linspace(*stats.binom.interval(1 - 1e-13, updates, rate), 2000).round())
+        first, last = stats.binom.interval(1 - 1e-13, updates, rate)
+        counts = np.unique(np.linspace(first, last, 2000).round())
         # Where counts were left out, their mass goes to the next smaller one: the threshold is exceeded less often.
         masses = stats.binom.sf(counts - 1, updates, rate)
         masses -= np.append(masses[1:], stats.binom.sf(counts[-1], updates, rate))
@@ -217,7 +199,7 @@ def second_opinion(event: Event, delta: float) -> tuple[float, float]:
     return max(0.0, float(np.max(np.log(inside[beyond] - delta) - outside, initial=0.0))), upper
 
 
-# ---- draws ---------------------------------------------------------------------------------------------------------------
+# ---- draws ----------------------------------------------------------------------------------------------------------
 
 
 def _full_batches(plan: Plan, rows: _Rows) -> dict[str, Check]:
@@ -303,14 +285,14 @@ def _overlap(examples: int, drawn: Floats, overlap: Floats) -> Check:
 
 
 def _draw_repeats(examples: int, q: float, evidence: Evidence) -> Check:
-    """Two draws are equal with probability (q^2 + (1 - q)^2)^N.  Where that is not rare enough, nothing is concluded."""
+    """Two draws are equal with probability (q^2 + (1 - q)^2)^N; where that is not rare enough, nothing is concluded."""
     updates = evidence.updates
     chance = updates**2 / 2 * math.exp(examples * math.log(q**2 + (1 - q) ** 2))
     repeats = updates - len(np.unique(evidence.digests.numpy()))
     return Check(repeats, None, 0.0 if chance < ALPHA else float(updates), "draws that were made twice")
 
 
-# ---- noise ---------------------------------------------------------------------------------------------------------------
+# ---- noise ----------------------------------------------------------------------------------------------------------
 
 
 def _chi_square_scores(squares: Floats, degrees: Floats) -> Floats:
@@ -396,7 +378,7 @@ def _noise_repeats(evidence: Evidence, rows: _Rows) -> Check:
     """
     what = "updates that repeat the noise of another"
     places, updates = np.nan_to_num(evidence.places.numpy().astype(np.float64)), rows.updates
-    kept = int(min(PLACES, rows["weights"].min(initial=0)))
+    kept = int(min(PLACES, rows["weights"].min(initial=PLACES)))
     if updates < 2 or kept < 1:
         return Check(0.0, None, 0.0, what)
     # Each pair, and each sign, is within r at a place with probability at most 2 r / sqrt(4 pi).
@@ -423,7 +405,7 @@ def _normalizer(plan: Plan, rows: _Rows) -> Check:
     return Check(value, -_normal(), _normal(), what)
 
 
-# ---- clip ----------------------------------------------------------------------------------------------------------------
+# ---- clip -----------------------------------------------------------------------------------------------------------
 
 
 def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]:

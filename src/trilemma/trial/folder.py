@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -88,6 +88,26 @@ def alone_in(path: Path) -> Iterator[None]:
         yield
 
 
+def why_not_private(result: Mapping[str, Any]) -> str | None:
+    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; else None."""
+    truth = (result.get("privacy") or {}).get("truth")
+    if truth is None or truth["passed"]:  # runs of older versions have none
+        return None
+    failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
+    name, check = next(iter(failed.items()))
+    ends = [check["limit"]] if "limit" in check else check["interval"]
+    allowed = " to ".join(_number(end) for end in ends)
+    more = f"; {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    return (
+        f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
+        f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
+
+
 class History:
     """``history.jsonl``: one JSON line per evaluation."""
 
@@ -108,3 +128,9 @@ class History:
         except OSError as error:
             raise InputError(f"cannot write {self._path}: {error.strerror or error}; make room there") from error
         self.lines += 1
+
+    def withdraw_epsilon(self) -> None:
+        """The run turned out not to be private: its lines claim no epsilon."""
+        lines = [json.loads(line) | {"epsilon": None} for line in self._path.read_text("utf-8").splitlines()]
+        with written(self._path) as part:
+            part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
