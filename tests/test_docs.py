@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trilemma.analysis.results import COLUMNS, MEASURES
-from trilemma.report.figures import check_figures
+from trilemma.report.figures.catalog import check_figures
 from trilemma.study.file import STUDIES, load_study
 from trilemma.study.trials import expand
 

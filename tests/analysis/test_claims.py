@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from made_up_study import ALL, CUMULATIVE, Study
 from trilemma.analysis.claims import HEADLINE, claims
-
-_spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
-frames = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(frames)
-Study, CUMULATIVE, ALL = frames.Study, frames.CUMULATIVE, frames.ALL
 
 NAMES = [
     "headline-accuracy",

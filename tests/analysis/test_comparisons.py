@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,26 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from made_up_study import ALL, CUMULATIVE, Study
 from trilemma.analysis.cells import Cell, Measured, measured
 from trilemma.analysis.comparisons import (
-    Pair,
-    additive_variance,
     budget_comparisons,
     compare,
     comparisons,
-    full_mix,
-    holm,
-    number_words,
     removal_comparisons,
     skew_comparisons,
     technique_comparisons,
 )
+from trilemma.analysis.pairs import Pair, full_mix
+from trilemma.analysis.summary import number_words
 from trilemma.errors import InputError
+from trilemma.statistics.additive import additive_variance, holm
 
-_spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
-frames = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(frames)
-Study, CUMULATIVE, ALL = frames.Study, frames.CUMULATIVE, frames.ALL
 SKEWED = {"data": "cifar10s", "skew": 0.95}
 
 

@@ -9,14 +9,15 @@ import time
 import pytest
 
 from trilemma.errors import InputError
+from trilemma.files import alone_in
+from trilemma.machine import cores
 from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Order, run_trial
-from trilemma.study.pool import Pool, cores, thread_limits
+from trilemma.study.pool import Pool, thread_limits
 from trilemma.study.runner import run_study, standing
 from trilemma.study.trials import expand
 from trilemma.training.execution import Execution
-from trilemma.trial.folder import alone_in
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trilemma.errors import InputError
 from trilemma.study.file import STUDIES, load_study, read_study
 from trilemma.study.trials import ARMS, Removal, Track, Trial, expand, techniques_axis
-from trilemma.training.recipe import TECHNIQUES, Recipe
+from trilemma.techniques import TECHNIQUES
+from trilemma.training.recipe import Recipe
 
 
 def written(folder, text, name="mine.toml"):

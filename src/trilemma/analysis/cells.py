@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trilemma.errors import InputError
-from trilemma.training.recipe import TECHNIQUES
+from trilemma.techniques import TECHNIQUES
 
 DESCRIPTION = (
     "data",
@@ -33,9 +33,6 @@ NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure",
 
 NAIVE = "_naive"
 """Ends the name of an attack's measure taken against the whole test set."""
-
-WITHOUT_SKEW = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""The skewed sets, and the sets whose pictures they are."""
 
 
 @dataclass(frozen=True, order=True)

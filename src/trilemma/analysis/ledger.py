@@ -12,8 +12,16 @@ skews, targets and seeds are ignored: a trial that saw only some of the images i
 - every trial drew its own sampling and noise.  Two trials of one seed drew the same, unless it was secret; what one
   model tells of its noise is then told of the other's, so nothing is proven for such trials, of one family or of two;
 - nobody can draw the noise again, which whoever knows the seed can;
-- an example's absence changes no other example of any training set.  That fails where a training set was chosen by
-  looking at another model: removal of the most exposed, and its control, which copies their classes.
+- an image's absence takes at most one example from each training set and changes no other.  That fails where a training
+  set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
+  It also fails if limits, skews and drawn test splits are dealt anew without the image: they have exact counts per
+  class and are dealt by place, so that of 50,000 images one that is missing exchanges thousands of the others' groups.
+  Hence the condition: the subset, the split and the groups are public, are functions of an image's place in its source
+  and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors are then the training set and
+  the training set less one example (``Dataset.without``).  Across trials of other limits, skews and seeds, one image is
+  one example of each training set that has it, which is what composition needs;
+- no trial measured what it releases on images that another trial learned from, as it could where two trials drew their
+  test splits from different seeds.
 
 **The best released**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
 need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
@@ -31,18 +39,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
+from trilemma.data.named import NAMED, same_images
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy.accounting import Event, check_delta
 
 Status = Literal["covered", "not covered"]
 
-SAME_EXAMPLES = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""Data sets made from another one's images."""
-
 CONDITIONS_ALL = (
     "every trial drew noise of its own, which nobody can draw again (its seed is secret, or it had none)",
-    "an example's absence changes no other example of any training set",
-    "what is released are the weights and what is computed from them and public or test data alone",
+    "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
+    "keeps, a test split that was drawn, and the groups that a skew gives are public, follow from an image's place in "
+    "its source and a seed, and are held fixed when an image is removed",
+    "what is released are the weights and what is computed from them and from public data, or test data that no trial "
+    "learned from, alone",
 )
 """What the price of releasing all rests on."""
 
@@ -68,7 +77,7 @@ def data_family(name: str) -> str:
     ('cifar10', 'birds', 'owner/birds')
     """
     hub = _HUB_NAME.fullmatch(name)
-    return SAME_EXAMPLES.get(name, os.path.normpath(hub[1] if hub else name))
+    return same_images(name) if name in NAMED else os.path.normpath(hub[1] if hub else name)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trilemma.errors import InputError
+from trilemma.files import read_json, written
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS, read_json, written
+from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS
 from trilemma.trial.train import LOOK, Run
 
 if TYPE_CHECKING:

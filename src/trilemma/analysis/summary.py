@@ -8,18 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from trilemma.analysis.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
 from trilemma.analysis.results import described
 from trilemma.errors import InputError
-
-LEVEL = 0.95
-"""Of every interval."""
+from trilemma.statistics.intervals import mean_interval, repeated
 
 _ROUNDING = 1e-9
-_ALIKE = 1e-4  # of the values: closer than that seeds repeat one training
 
 
 def summarize(
@@ -96,16 +91,11 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
         low = high = math.nan
         if np.isfinite(values).all():
             sd = float(values.std(ddof=1))
-            half = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(len(values))
-            low, high = max(mean - half, ends[0]), min(mean + half, ends[1])
+            low, high = mean_interval(values)
+            low, high = max(low, ends[0]), min(high, ends[1])
             if repeated(values) and there[0].high - there[0].low > high - low:
                 low, high, over = there[0].low, there[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
-
-
-def repeated(values: NDArray[np.float64]) -> bool:
-    """Whether seeds' values are so close that they repeat one training, but for an example or two."""
-    return bool(np.ptp(values) <= _ALIKE * np.abs(values).max())
 
 
 def measure_range(measure: str, groups: int | None = None) -> tuple[float, float]:
@@ -125,6 +115,25 @@ def measure_range(measure: str, groups: int | None = None) -> tuple[float, float
     except KeyError:
         return -math.inf, math.inf
     return 0.0, 1.0 if unit == "fraction" else math.inf
+
+
+def number_words(value: float, measure: str, *, signed: bool = False) -> str:
+    """A measure's value, or a difference of two, as it is printed: three decimals of a fraction, else four digits.
+
+    (More decimals where three would show a zero.)
+
+    >>> number_words(-0.0313, "accuracy", signed=True), number_words(0.0, "bias", signed=True), number_words(3.5, "?")
+    ('-0.031', '0.000', '3.5')
+    """
+    if measure_range(measure)[1] == 1.0:
+        # As many more decimals as its first digit needs.
+        first = math.ceil(-math.log10(abs(value))) if 1e-6 < abs(value) < 5e-4 else 3
+        text = f"{value:.{first}f}"
+    else:
+        text = f"{value:.4g}"
+    if float(text) == 0.0:
+        return text.lstrip("-")
+    return f"+{text}" if signed and value > 0 else text
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:

@@ -19,7 +19,9 @@ from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
-from trilemma.statistics.bootstrap import LEVEL, percentile_interval
+from trilemma.progress import Progress
+from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
@@ -34,8 +36,6 @@ _SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray
     "rf": rf_scores,
     "rmia": lambda predictions, signals, rng: rmia_scores(predictions, signals),
 }
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
-from trilemma.statistics.bootstrap import LEVEL, Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""

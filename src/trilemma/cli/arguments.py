@@ -93,6 +93,12 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=int, metavar="PIXELS", help="cut the centre square and resize it")
     group.add_argument("--limit", type=int, metavar="N", help="train on N examples, by class")
     group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
+    group.add_argument(
+        "--data-seed",
+        type=int,
+        metavar="S",
+        help="draws skew, limits and a test split (0); --seed draws the training alone",
+    )
 
 
 def _add_execution_options(command: argparse.ArgumentParser) -> None:

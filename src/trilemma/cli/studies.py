@@ -6,9 +6,9 @@ import argparse
 from dataclasses import replace
 
 from trilemma.cli.board import clock
+from trilemma.machine import cores
 from trilemma.study.estimate import estimate
 from trilemma.study.file import STUDIES, load_study, read_study
-from trilemma.study.pool import cores
 from trilemma.study.trials import Study, Trial, expand
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from trilemma.analysis.cells import Cell, cells_of, tell_apart
 from trilemma.analysis.summary import summarize
-from trilemma.report.words import budget, clean, counted, mix, number, percent, setting_words
+from trilemma.words import budget, clean, counted, mix, number, percent, setting_words
 
 NAN = float("nan")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import (
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import (
     COLUMN_SETS,
     MEASURES,
     REMOVAL_WORDS,
@@ -20,7 +21,6 @@ from trilemma.report.words import (
     percent,
     setting_words,
 )
-from trilemma.training.recipe import TECHNIQUES
 
 
 @dataclass(frozen=True)

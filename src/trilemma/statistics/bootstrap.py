@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
-
-LEVEL = 0.95
-"""The level of every interval, unless said otherwise."""
+from trilemma.statistics.intervals import LEVEL
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from trilemma.data.load import load_data
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
-from trilemma.training.recipe import Recipe, did_you_mean
+from trilemma.training.recipe import Recipe
 
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """Those that come with the package."""

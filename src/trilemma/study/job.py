@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.load import NAMED, load_data
+from trilemma.data.load import load_data
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
+from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
-from trilemma.trial.folder import SIGNALS, alone_in, make_folder, read_json, write_json, written
+from trilemma.trial.folder import SIGNALS
 from trilemma.trial.train import Progress, Run, train
 
 ORPHAN_SECONDS = 60.0
@@ -112,10 +114,11 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
         )
         make_folder(path.parent)
         write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()})
-    kept = np.setdiff1d(np.arange(len(data.train)), removed)
-    if len(kept) + len(removed) != len(data.train):
-        raise InputError(f"{path} does not fit the data: delete it and run the study again")
-    return replace(data, train=data.train.take(kept), request={**data.request, "removal": asdict(trial.removal)})
+    try:
+        left = data.without(removed)
+    except InputError as error:
+        raise InputError(f"{path} does not fit the data: delete it and run the study again") from error
+    return replace(left, request={**data.request, "removal": asdict(trial.removal)})
 
 
 def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trilemma.errors import InputError
+from trilemma.files import make_folder, write_json
 from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Order
 from trilemma.study.pool import Answer, Crew
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
-from trilemma.trial.folder import make_folder, write_json
 
 LISTEN_SECONDS = 0.5
 

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from trilemma.data.load import NAMED as NAMED_DATA
+from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
-from trilemma.training.recipe import TECHNIQUES, Recipe, did_you_mean, load_recipe, parse_techniques
+from trilemma.techniques import TECHNIQUES, parse_techniques
+from trilemma.training.recipe import Recipe, load_recipe
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")
