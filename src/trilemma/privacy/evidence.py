@@ -253,7 +253,10 @@ class Evidence:
         self.last_draw = tensors["last_draw"].cpu() if self.updates else None
         self.tensors = {n.removeprefix("tensors/"): t.cpu() for n, t in tensors.items() if n.startswith("tensors/")}
         self.last_noise = {
-            n.removeprefix("last_noise/"): t.to(device) for n, t in tensors.items() if n.startswith("last_noise/")
+            # Copied, since a product's last bits depend on how its factors lie in memory: as after an allocation.
+            n.removeprefix("last_noise/"): t.to(device, copy=True)
+            for n, t in tensors.items()
+            if n.startswith("last_noise/")
         }
 
 
