@@ -56,7 +56,7 @@ def parser() -> Parser:
     top = Parser(
         prog="trilemma",
         description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
-        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped (Ctrl-C, --minutes)",
+        epilog="exit status: 0 done, 2 unusable arguments or input, 1 an internal error or a run that failed its truth check, 130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -226,12 +226,16 @@ def _audit(commands: Any) -> None:
         "audit",
         help="attack a run, or a stranger's predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits].  Leaves audit.json and signals.parquet in --out.",
+        "[, group, reference_logits, reference_member].  Leaves audit.json and signals.parquet in --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
-    command.add_argument("--attacks", metavar="NAMES", help="threshold,threshold-entropy,mlp,rf[,rmia]")
+    command.add_argument(
+        "--attacks",
+        metavar="NAMES",
+        help="of threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
 
