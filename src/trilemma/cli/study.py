@@ -79,7 +79,7 @@ def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
         for name, reason in progress.failed.items():
             print(f"  {name}  {progress.trials[name].title}: {reason}")
     if not whole:
-        print("trilemma: stopped; the same command resumes from here", file=sys.stderr)
+        print("trilemma: stopped; the same command resumes from there", file=sys.stderr)
         return 130
     return 1 if progress.failed else 0
 
