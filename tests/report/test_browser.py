@@ -244,7 +244,7 @@ def test_light_and_dark(browser, small_page):
     assert light[1] != dark[1]
     browser.click("#theme")
     assert browser.run(colour) == light[0]
-    assert browser.find("#theme").text == "Dark colours"
+    assert browser.find("#theme").text == "Dark colors"
     browser.driver.refresh()
     assert browser.run(colour) == light[0], "the choice is kept"
     browser.run("localStorage.clear()")

@@ -1,15 +1,15 @@
-"""An SVG of matplotlib's made fit to stand in a page: its colours follow the page, its ids clash with no other's."""
+"""An SVG of matplotlib's made fit to stand in a page: its colors follow the page, its ids clash with no other's."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
 
-from trilemma.report.drawing import COLOURS
+from trilemma.report.style import COLORS
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
-_VARIABLES = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()}
+_VARIABLES = {color: f"var(--{name}, {color})" for name, color in COLORS.items()}
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)), re.IGNORECASE)
 _FONT = re.compile(r"font: ((?:bold |[0-9]{3} )?)([0-9.]+px) [^;]+")
 _LONG = re.compile(r"[0-9]+\.[0-9]{3,}")
