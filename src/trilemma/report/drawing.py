@@ -301,7 +301,7 @@ def _handle(look: Look, name: str) -> Line2D:
 
 
 def _stroke(look: Look) -> dict[str, Any]:
-    """Line and marker, as in the picture so in the legend."""
+    """The line and marker, the same in the drawing and in the legend."""
     color = COLORS[look.ink]
     return {
         "color": color,

@@ -65,7 +65,7 @@ class ShownFigure:
     Attributes:
       id: of the element.  stem: of its files, without ending.
       legend: (swatch, name).
-      lone: one panel, and no neighbour of one panel to stand beside.
+      lone: one panel, and no neighbor of one panel to stand next to.
     """
 
     id: str
@@ -99,7 +99,7 @@ class ShownStudy:
 
 
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
-    """Draw the panels and put the numbers beside them."""
+    """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
     panels = []
     for at, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
@@ -129,7 +129,7 @@ def show_study(
     missing: Mapping[str, str],
     failures: Mapping[str, str],
 ) -> ShownStudy:
-    """What was trained on what, and how far it has come."""
+    """What was trained on what data, and how many trials have finished."""
     cells = [] if numbers is None else list(numbers.cells.values())
     planned = list(entry.get("trials", ()))
     finished = sum(len(cell.trials) for cell in cells)
@@ -145,7 +145,7 @@ def show_study(
     facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
-        size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
+        size = {"small": "small: fewer images, a smaller network, fewer updates", "paper": "paper: the paper’s size"}
         facts.append(("Scale", size.get(scale, clean(scale))))
     return ShownStudy(
         f"study-{place}",
@@ -301,7 +301,7 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
 
 
 def _standing(studies: Sequence[ShownStudy]) -> str:
-    """What a reader must know first of a study that is not whole."""
+    """The first thing to know about a study that is incomplete."""
     return "; ".join(f"{study.title}: {study.standing}" for study in studies if study.standing)
 
 

@@ -23,7 +23,7 @@ from trilemma.words import capital
 _OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("accuracy", "accuracy", {}),
     ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
-    (f"auc_strongest{UNMATCHED}", "AUC, naive", {"y_reference": NO_LEAKAGE, "share": "auc"}),
+    (f"auc_strongest{UNMATCHED}", "AUC, unmatched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
     ("bias", "bias", {"floor": 0.0}),
     ("harmonic_score", "score", {"span": 0.2}),
 )

@@ -14,7 +14,7 @@ NO_LEAKAGE = 0.5
 HALF_LINE = "line at ½: an attack that cannot tell members from others"
 """What the reference line at ``NO_LEAKAGE`` means."""
 
-GROUPS_LACK = "its data has no groups; use digits-s, cifar10s, celeba or pictures with groups, or leave the figure out"
+GROUPS_LACK = "its data has no groups; use digits-s, cifar10s, celeba or images with groups, or leave the figure out"
 """Why a study may lack what is measured by group."""
 
 Pictures = Mapping[str, bytes]

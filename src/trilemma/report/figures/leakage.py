@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trilemma.measures import ATTACK_WORDS, UNMATCHED
+from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS, UNMATCHED
 from trilemma.report.figure import Panel, Series, look
 from trilemma.report.figures.axes import techniques_axes
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
@@ -15,7 +15,7 @@ from trilemma.words import budget, number
 
 
 def leakage_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    """A panel for each setting and budget, a series for each attack, matched and naive."""
+    """A panel for each setting and budget, a series for each attack, matched and unmatched."""
     panels = []
     for title, same in by_setting(without_removal(cells)):
         mixes = list(dict.fromkeys(cell.codes for cell in same))
@@ -23,11 +23,11 @@ def leakage_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[P
             for epsilon in budgets_of(same):
                 placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
                 series = []
-                for naive in (False, True):
-                    for at, (attack, words) in enumerate(ATTACK_WORDS.items()):
-                        seen = replace(look(at), hollow=naive, joined=axis.path, dash="dotted" if naive else "")
-                        name = f"{words}, naive" if naive else words
-                        measure = f"auc_{attack}{UNMATCHED if naive else ''}"
+                for unmatched in (False, True):
+                    for at, attack in enumerate(RUN_ATTACKS):
+                        seen = replace(look(at), hollow=unmatched, joined=axis.path, dash="dotted" if unmatched else "")
+                        name = f"{ATTACK_WORDS[attack]}, unmatched" if unmatched else ATTACK_WORDS[attack]
+                        measure = f"auc_{attack}{UNMATCHED if unmatched else ''}"
                         series.append(Series(name, points_of(numbers, placed, measure), seen))
                 panels.append(
                     Panel(
@@ -47,8 +47,8 @@ def leakage_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[P
 def _leakage_summary(series: Sequence[Series]) -> str:
     """From where to where the attacks' AUCs lie at either end of the axis."""
     parts = []
-    for kind in ("matched", "naive"):
-        lines = [s.points for s in series if s.points and s.name.endswith(", naive") == (kind == "naive")]
+    for kind in ("matched", "unmatched"):
+        lines = [s.points for s in series if s.points and s.name.endswith(", unmatched") == (kind == "unmatched")]
         ends = []
         for at in (0, -1):
             values = [points[at].y.value for points in lines]
@@ -59,12 +59,12 @@ def _leakage_summary(series: Sequence[Series]) -> str:
     return " · ".join(parts)
 
 
-_ATTACKS = tuple(f"auc_{name}" for name in ATTACK_WORDS)
+_ATTACKS = tuple(f"auc_{name}" for name in RUN_ATTACKS)
 
 LEAKAGE = Kind(
     "Leakage by technique",
-    "AUC of four membership-inference attacks. Filled: against matched non-members, which is leakage. Hollow and "
-    "dotted: against the whole test set (naive), which on skewed data also sees the skew.",
+    "AUC of four membership-inference attacks. Filled: against matched non-members, which measures leakage. Hollow and "
+    "dotted: against the whole test set (unmatched), which on skewed data also measures the skew.",
     (_ATTACKS,),
     "no attack was made",
     leakage_panels,

@@ -1,4 +1,4 @@
-"""One training example while a network learns: when it is learnt, when it begins to stand out as a member."""
+"""One training example while a network learns: when it is learned, and when it begins to stand out as a member."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _of_setting(
 def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
     """Where something begins: (median update over the trainings where it does, in how many, of how many).
 
-    ES early stopping, M memorisation, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
+    ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
     training whose history lacks something is left out.
     """
     found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
@@ -100,7 +100,7 @@ def _marks(marks: Mapping[str, tuple[float, int, int]]) -> tuple[tuple[float, st
 
 def _note(marks: Mapping[str, tuple[float, int, int]]) -> str:
     """What the marks mean in numbers."""
-    words = {"ES": "best test accuracy (ES)", "M": "memorisation begins (M)", "OF": "overfitting begins (OF)"}
+    words = {"ES": "best test accuracy (ES)", "M": "memorization begins (M)", "OF": "overfitting begins (OF)"}
     parts = []
     for name, text in words.items():
         if name not in marks:
@@ -148,12 +148,13 @@ def _picture(pictures: Mapping[str, bytes], cell: PlacedCell, index: str) -> byt
 
 
 MEMORIZATION = Kind(
-    "Memorisation over time",
+    "Memorization over time",
     "Accuracy, the loss attack’s AUC and one training example’s membership probability while the network learns. "
-    "The example is the tracked one that ends most exposed without a budget (chosen by looking); the others are "
-    f"faint. Upright lines, medians over the trainings: ES, early stopping, the best test accuracy; M, from where "
-    "on the attack’s AUC stays above chance; OF, overfitting, from where on train accuracy exceeds test accuracy "
-    f"by more than {number(GAP, 2)}. Everything but test accuracy is measured with the training images.",
+    "The example shown is the tracked one that ends most exposed without a budget (chosen by looking); the others are "
+    "faint. Vertical lines are medians over the trainings: ES, early stopping, the best test accuracy; M, "
+    "memorization, from where on the attack’s AUC stays above chance; OF, overfitting, from where on train accuracy "
+    f"exceeds test accuracy by more than {number(GAP, 2)}. Everything but test accuracy is measured with the training "
+    "images.",
     (("membership_probability/",),),
     "no grid tracks examples; give one track = {label = 0, first = 1}, or leave the figure out",
     memorization_panels,

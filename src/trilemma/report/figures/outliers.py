@@ -1,4 +1,4 @@
-"""What removing the most exposed examples does, beside a removal at random."""
+"""What removing the most exposed examples does, compared with removing as many at random."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def _share_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
 
 OUTLIERS = Kind(
     "Removing the most exposed examples",
-    "Trained again without the examples of highest membership probability, beside a control that lost as many at "
-    "random. Survivors: the share of what was left that is at least as exposed as what was removed, in the model "
-    "that scored them (before) and in the new one (after). Whom to remove was chosen by a model without a budget, "
-    "so no guarantee covers the choice.",
+    "Models trained again without the examples of highest membership probability, and a control trained without as "
+    "many at random. Survivors: the share of the remaining examples that are at least as exposed as the removed ones "
+    "were, in the model that scored them (before) and in the new one (after). A model without a budget chose whom to "
+    "remove, so no guarantee covers the choice.",
     (("exposed_survivors",), ("accuracy",)),
     "no grid has a removal; give one a removal, or leave the figure out",
     removal_panels,

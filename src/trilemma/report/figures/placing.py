@@ -32,7 +32,7 @@ def by_setting(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
 
 
 def by_images(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
-    """(title, its cells) for data of the same pictures, whatever its skew, one combination of techniques at a time."""
+    """(title, its cells) for data of the same images, whatever its skew, one combination of techniques at a time."""
     by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCell]] = {}
     for cell in cells:
         by.setdefault((same_images(cell.data), cell.model, cell.codes), []).append(cell)

@@ -1,4 +1,4 @@
-"""AUC over the skew of the training images, beside a classifier that never saw the members."""
+"""AUC over the skew of the training images, with a negative control: a classifier that never saw the members."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from trilemma.words import budget, capital, percent
 
 
 def skew_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    """Naive and matched AUC, a panel for each budget; beside them a classifier that never saw the members."""
+    """Matched and unmatched AUC and those of the negative control, a panel for each budget."""
     skewed = [cell for cell in without_removal(cells) if cell.skew is not None]
     kinds = (
         ("auc_strongest", "matched non-members", look(0)),
-        (f"auc_strongest{UNMATCHED}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
-        ("null_auc", "never saw the members, matched", Look("black", "plus", "dotted")),
-        (f"null_auc{UNMATCHED}", "never saw the members, naive", Look("black", "cross", "dotted", hollow=True)),
+        (f"auc_strongest{UNMATCHED}", "unmatched non-members", Look("vermilion", "square", "dashed", hollow=True)),
+        ("null_auc", "negative control, matched", Look("black", "plus", "dotted")),
+        (f"null_auc{UNMATCHED}", "negative control, unmatched", Look("black", "cross", "dotted", hollow=True)),
     )
     panels = []
     for title, same in by_images(skewed):
@@ -42,12 +42,13 @@ def skew_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pane
 
 SKEW = Kind(
     "Skew, or leakage?",
-    "AUC of the strongest attack as the training images become more skewed. Against matched non-members it is "
-    "leakage; against the whole, balanced test set (naive) it also sees the skew: a classifier that never saw the "
-    "members (black; its loss threshold’s AUC) must lie at ½ where an AUC means leakage.",
+    "AUC of the strongest attack as the training images become more skewed. Against matched non-members it measures "
+    "leakage; against the whole, balanced test set (unmatched) it also measures the skew. The negative control (black; "
+    "AUC of the loss threshold) is a classifier that never saw the members: it must lie at ½ wherever an AUC means "
+    "leakage.",
     (("auc_strongest",), (f"auc_strongest{UNMATCHED}",)),
-    "its data has no skewed groups, so that matched and naive are the same; use cifar10s or digits-s, or leave "
-    "the figure out",
+    "its data has no skewed groups, so matched and unmatched AUCs are the same; use cifar10s or digits-s, or leave the "
+    "figure out",
     skew_panels,
     (HALF_LINE,),
 )

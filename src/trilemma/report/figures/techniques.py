@@ -86,7 +86,7 @@ def _panels(
 
 
 def _title_of_terms(numbers: Numbers, cells: Cells, y_title: str) -> str:
-    """The score says of how many terms it is."""
+    """The title of the axis; the score's says how many terms it has."""
     if y_title != "score":
         return y_title
     fair = any(numbers.get(cell, "bias") is not None for cell in cells)
@@ -127,7 +127,7 @@ def group_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pan
 
 ACCURACY = Kind(
     "Accuracy by technique",
-    "Test accuracy on the balanced test set. Faint, dotted: accuracy on the training "
+    "Test accuracy on the balanced test set. Faint and dotted: accuracy on the training "
     "images, which no guarantee covers.",
     (("accuracy",),),
     "every finished trial has it",
@@ -153,7 +153,7 @@ SCORE = Kind(
 
 GROUPS = Kind(
     "Accuracy by group",
-    "Test accuracy in each group, and in the class and group that fare worst.",
+    "Test accuracy in each group, and in the pair of class and group where it is lowest.",
     (("accuracy_in_",),),
     GROUPS_LACK,
     group_panels,

@@ -51,11 +51,11 @@ def tradeoff_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[
 
 TRADEOFF = Kind(
     "Accuracy, leakage and bias at once",
-    "Each point is one combination of techniques, with its interval both ways; lines lead from the baseline (BL) "
-    "on, one technique after another. Up is more accurate; nearer to the dashed line, and further left on the "
-    "bias axis, is better.",
+    "Each point is one combination of techniques, with its interval in both directions; lines lead from the baseline "
+    "(BL) through one added technique after another. Higher is more accurate; closer to the dashed line, or further "
+    "left on the bias axis, is better.",
     (("accuracy",), ("auc_strongest",)),
     "every finished trial has it",
     tradeoff_panels,
-    ("upright line at ½: no leakage; distance to either side counts",),
+    ("vertical line at ½: no leakage; distance to either side counts",),
 )
