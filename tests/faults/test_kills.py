@@ -1,4 +1,4 @@
-"""Some kills inside trainings; the whole is ``python tests/faults/kills.py``.  Studies: ``tests/study/test_killed.py``."""
+"""Some kills inside trainings (all: ``python tests/faults/kills.py``).  Studies: ``tests/study/test_killed.py``."""
 
 import subprocess
 import sys
