@@ -1,6 +1,6 @@
 """What a figure shows, as values: panels of series of points, each point a number that knows where it comes from.
 
-A figure is made of these before anything is drawn, so that its picture, its alternative text, its data table and its
+A figure is made of these before anything is drawn, so that its drawing, its alternative text, its data table and its
 CSV cannot disagree.
 """
 
@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from trilemma.hints import listed
+from trilemma.measures import measure_of
 from trilemma.report.numbers import Number, interval_words
-from trilemma.words import listed, measure_of, number, with_interval
+from trilemma.words import number, with_interval
 
 INKS = ("blue", "vermilion", "green", "purple", "black", "orange", "sky")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")
-"""Each series has a marker of its own beside its ink, so that no difference rests on colour alone."""
+"""Each series has its own marker as well as its ink, so that no difference rests on color alone."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points under one name.  ``labelled``: their places are written beside them (an axis cannot say them)."""
+    """Points under one name.  ``labelled``: their places are written next to them, since no axis can show them."""
 
     name: str
     points: tuple[Point, ...]
@@ -251,7 +253,8 @@ def _long(series: Series) -> str:
         for word, point in (("highest", highest), ("lowest", lowest))
         if point not in (first, last)
     ]
-    return ", ".join(word for word in [*words, listed(extremes)] if word) + "."
+    words += [listed(extremes)] if extremes else []
+    return ", ".join(word for word in words if word) + "."
 
 
 def _with(found: Number) -> str:
