@@ -28,6 +28,7 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import accounting
 from trilemma.privacy.clipping import ClippedSum, Clipping, Loss, Method, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
+from trilemma.privacy.randomness import RandomStream
 from trilemma.privacy.sampling import Draw, poisson_draw
 
 
@@ -82,9 +83,9 @@ class Plan:
     def sampling_probability(self) -> float:
         return accounting.sampling_probability(self.batch_size, self.examples)
 
-    def draw(self, generator: torch.Generator) -> Draw:
+    def draw(self, stream: RandomStream) -> Draw:
         """The examples of the next update."""
-        return poisson_draw(self.examples, self.sampling_probability, generator)
+        return poisson_draw(self.examples, self.sampling_probability, stream)
 
     def clipping(
         self,
@@ -97,13 +98,13 @@ class Plan:
         """Clipped sums for ``model`` at this plan's clipping norm."""
         return Clipping(model, self.clipping_norm, method, loss, autocast)
 
-    def privatize(self, draw: Draw, total: ClippedSum, generator: torch.Generator) -> dict[str, Tensor]:
+    def privatize(self, draw: Draw, total: ClippedSum, stream: RandomStream) -> dict[str, Tensor]:
         """The private mean gradient of one update, float32 by parameter name: (total + noise) / B.
 
         Args:
           draw: what this plan drew.
           total: the clipped sum over exactly the drawn examples.
-          generator: source of the noise; it advances.
+          stream: source of the noise; it advances.
 
         Raises:
           PrivacyError: a sum that does not belong to this plan and draw: of another clipping norm, of more or fewer
@@ -126,7 +127,7 @@ class Plan:
         noisy = add_gaussian_noise(
             total.sums,
             standard_deviation=self.noise_multiplier * self.clipping_norm,
-            generator=generator,
+            stream=stream,
         )
         return {name: value / self.batch_size for name, value in noisy.items()}
 

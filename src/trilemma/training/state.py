@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trilemma.errors import InputError
+from trilemma.privacy.randomness import RandomStream
 from trilemma.training.checkpoints import Checkpoint
 
 
@@ -21,7 +23,7 @@ class State:
       momentum: velocity of SGD by parameter name.
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatised gradient under DP-SAT, else empty.
-      sampling, noise, views: generators.
+      sampling, noise: the streams of what must stay secret.
     """
 
     update: int
@@ -29,9 +31,8 @@ class State:
     momentum: dict[str, Tensor]
     average: dict[str, Tensor]
     previous: dict[str, Tensor]
-    sampling: torch.Generator
-    noise: torch.Generator
-    views: torch.Generator
+    sampling: RandomStream
+    noise: RandomStream
 
     def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
         tensors = {
@@ -44,23 +45,31 @@ class State:
             )
             for name, value in values.items()
         }
-        for name in ("sampling", "noise", "views"):
-            tensors[f"generator/{name}"] = getattr(self, name).get_state()
-        # Layers of a user's own network may draw from torch's global generator (dropout does).
+        for name in ("sampling", "noise"):
+            tensors[f"stream/{name}"] = getattr(self, name).get_state()
+        # Without a budget, layers of a user's own network may draw from torch's global generator (dropout does).
         tensors["generator/global"] = torch.get_rng_state()
         return Checkpoint(tensors, header | {"update": self.update})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Become the state that was saved."""
+        """Become the state that was saved.
+
+        Raises:
+          InputError: it was saved by version 0.1.0, which drew its random numbers in another way.
+        """
+        if "stream/noise" not in checkpoint.tensors:
+            raise InputError(
+                "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
+                "start it anew with another --out"
+            )
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
         device = next(self.model.parameters()).device
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
             if part == "generator":
-                if name == "global":
-                    torch.set_rng_state(value)
-                else:
-                    getattr(self, name).set_state(value)
+                torch.set_rng_state(value)
+            elif part == "stream":
+                getattr(self, name).set_state(value)
             else:
                 parts[part][name] = value.to(device)
         self.model.load_state_dict(parts["model"])

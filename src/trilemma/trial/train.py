@@ -388,6 +388,7 @@ def _privacy(training: Training) -> dict[str, Any] | None:
     if plan is None:
         return None
     event = plan.event(training.state.update)
+    digest = None if recipe.secret_noise else training.state.noise.key_digest
     return {
         "epsilon": training.epsilon_spent(),
         "delta": recipe.delta,
@@ -407,8 +408,11 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         "not_covered": NOT_COVERED,
         "noise_source": "operating system, not recorded"
         if recipe.secret_noise
-        else "the seed: keep it secret if the weights are published, since who knows it can subtract the noise",
-        "noise_shared": False,  # with another trial of the same seed (runs of the first versions lack this: theirs is)
+        else "a key made of the seed and all else that the run is: keep the seed secret if the weights are published, "
+        "since whoever knows it and the run can subtract the noise",
+        "noise_key_digest": digest,
+        # Only runs of one digest share their noise, and keys from the operating system never repeat.
+        "noise_shared": not (recipe.secret_noise or digest),
     }
 
 
