@@ -19,12 +19,13 @@ from pathlib import Path
 
 import torch
 
+from trilemma.analysis.results import collect
+from trilemma.machine import cores
+from trilemma.study.file import read_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import read_study
-from trilemma.study.plan import Study, expand
-from trilemma.study.pool import Pool, cores
-from trilemma.study.results import collect
+from trilemma.study.pool import Pool
 from trilemma.study.runner import run_study, standing
+from trilemma.study.trials import Study, expand
 
 
 class Unlimited(Pool):

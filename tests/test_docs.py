@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trilemma.report.figures import check_figures
-from trilemma.study.grid import STUDIES, load_study
-from trilemma.study.plan import expand
-from trilemma.study.results import COLUMNS, MEASURES
+from trilemma.analysis.results import COLUMNS, MEASURES
+from trilemma.report.figures.catalog import check_figures
+from trilemma.study.file import STUDIES, load_study
+from trilemma.study.trials import expand
 
 ROOT = Path(__file__).parent.parent
 

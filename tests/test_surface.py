@@ -40,7 +40,31 @@ def test_every_public_name_is_there():
         assert getattr(tl.privacy, name) is not None
 
 
-ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "study", "report", "cli"]
+FLOOR = ["errors", "hints", "files", "machine", "threads", "seeds", "techniques", "measures", "words"]
+ROOMS = [
+    "statistics",
+    "data",
+    "models",
+    "privacy",
+    "training",
+    "attacks",
+    "fairness",
+    "harmonic",
+    "trial",
+    "study",
+    "analysis",
+    "report",
+    "cli",
+]
+
+
+def test_the_ground_floor_imports_nothing_above_it():
+    for name in FLOOR:
+        path = SOURCE / f"{name}.py"
+        if path.exists():
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trilemma"):
+                    assert node.module.removeprefix("trilemma.") in FLOOR[: FLOOR.index(name)], f"{path}: {node.module}"
 
 
 def test_rooms_import_only_from_rooms_above():

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.bootstrap import Resampler, chunks, percentile_interval
 from trilemma.errors import InputError
+from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is named as small: its accuracy says little."""

@@ -16,8 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.bootstrap import percentile_interval
 from trilemma.errors import InputError
+from trilemma.statistics.bootstrap import percentile_interval
 
 Definition = Literal["normalized", "complement"]
 

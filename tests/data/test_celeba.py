@@ -63,7 +63,7 @@ def test_attributes() -> None:
                            (20, "Male"), (31, "Smiling"), (33, "Wavy_Hair")):  # fmt: skip
         assert CELEBA_ATTRIBUTES[position] == name
     assert attribute("5 o'clock shadow") == "5_o_Clock_Shadow"
-    with pytest.raises(InputError, match="no attribute 'Smilling', did you mean 'Smiling'"):
+    with pytest.raises(InputError, match=r"no attribute 'Smilling' \(did you mean 'Smiling'"):
         attribute("Smilling")
 
 

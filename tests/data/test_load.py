@@ -27,7 +27,7 @@ def test_nothing_slow_is_imported() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cifr10", {}, "unknown data 'cifr10', did you mean 'cifar10'\\?"),
+        ("cifr10", {}, "unknown data 'cifr10' \\(did you mean 'cifar10'\\?\\)"),
         ("CIFAR-10", {}, "did you mean 'cifar10'"),
         ("unheard", {}, "unknown data 'unheard': choose digits, digits-s"),
         ("missing/", {}, "no file or folder missing/"),

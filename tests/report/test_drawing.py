@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from trilemma.report.drawing import COLOURS, panel_svg, save_figure, y_limits
-from trilemma.report.drawn import Figure, Look, Panel, Point, Series
-from trilemma.report.figures import draw_numbers
+from trilemma.report.figure import Figure, Look, Panel, Point, Series
+from trilemma.report.figures.catalog import draw_numbers
 from trilemma.report.inline import inline_svg
-from trilemma.report.labels import Box, place_labels
+from trilemma.report.label_placement import Box, place_labels
 from trilemma.report.numbers import Number
 
 

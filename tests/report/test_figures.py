@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from trilemma.analysis.cells import of_study
 from trilemma.errors import InputError
 from trilemma.report import FIGURES, check_figures, draw_numbers
-from trilemma.report.axes import techniques_axes
-from trilemma.report.figures import check_names, figure_of, planned_measures
+from trilemma.report.figures.axes import techniques_axes
+from trilemma.report.figures.catalog import check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers, setting_titles
-from trilemma.study.cells import of_study
 
 HERE = Path(__file__).parent
 ORDER = ("obs", "gn", "ws", "am", "pa", "sat")

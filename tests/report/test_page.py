@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from trilemma.analysis.claims import Claim
 from trilemma.errors import InputError
 from trilemma.report import write_report
 from trilemma.report.numbers import Numbers
 from trilemma.report.tables import any_table, comparisons_table, results_table
-from trilemma.study.claims import Claim
 
 
 class Elements(HTMLParser):

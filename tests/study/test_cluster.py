@@ -8,10 +8,10 @@ import time
 import pandas as pd
 import pytest
 
+from trilemma.analysis.results import collect
 from trilemma.errors import InputError
 from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
-from trilemma.study.results import collect
 
 # In a process of its own: Ray starts threads and daemons, and warns of things that are none of ours.
 SCRIPT = """
@@ -20,8 +20,8 @@ from pathlib import Path
 from ray.cluster_utils import Cluster as Nodes
 from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import load_study
-from trilemma.study.plan import expand
+from trilemma.study.file import load_study
+from trilemma.study.trials import expand
 from trilemma.study.runner import run_study, standing
 
 study = expand(load_study(sys.argv[1])[0], seeds=1)

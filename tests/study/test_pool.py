@@ -9,14 +9,15 @@ import time
 import pytest
 
 from trilemma.errors import InputError
+from trilemma.files import alone_in
+from trilemma.machine import cores
+from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import load_study
-from trilemma.study.plan import expand
-from trilemma.study.pool import Pool, cores, thread_limits
+from trilemma.study.job import Order, run_trial
+from trilemma.study.pool import Pool, thread_limits
 from trilemma.study.runner import run_study, standing
-from trilemma.study.work import Order, run_trial
+from trilemma.study.trials import expand
 from trilemma.training.execution import Execution
-from trilemma.trial.folder import alone_in
 
 
 @pytest.fixture
@@ -109,10 +110,10 @@ def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path,
     thread = threading.Thread(target=orphan)
     thread.start()
     assert held.wait(10)
-    monkeypatch.setattr("trilemma.study.work.ORPHAN_SECONDS", 0.5)
+    monkeypatch.setattr("trilemma.study.job.ORPHAN_SECONDS", 0.5)
     with pytest.raises(InputError, match="another process is at work"):
         run_trial(order)
-    monkeypatch.setattr("trilemma.study.work.ORPHAN_SECONDS", 60)
+    monkeypatch.setattr("trilemma.study.job.ORPHAN_SECONDS", 60)
     threading.Timer(1.0, let_go.set).start()
     assert run_trial(order).result["accuracy"] >= 0
     thread.join()

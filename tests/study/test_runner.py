@@ -6,11 +6,11 @@ from collections import deque
 import pytest
 
 from trilemma.errors import InputError
+from trilemma.study.file import load_study
 from trilemma.study.folder import FORMAT, StudyFolder
-from trilemma.study.grid import load_study
-from trilemma.study.plan import Study, expand
 from trilemma.study.pool import Answer
 from trilemma.study.runner import Settings, run_study, standing
+from trilemma.study.trials import Study, expand
 
 
 class Pretenders:

@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilemma.errors import InputError
-from trilemma.training.recipe import (
-    NAMED,
-    TECHNIQUES,
-    Recipe,
-    default_recipe_name,
-    load_recipe,
-    parse_techniques,
-    recipe_data,
-)
+from trilemma.techniques import TECHNIQUES, parse_techniques
+from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
 
 recipes = st.builds(
     Recipe,

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.bootstrap import LEVEL, percentile_interval
 from trilemma.attacks.learned import mlp_scores, rf_scores
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
@@ -20,6 +19,7 @@ from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
+from trilemma.statistics.bootstrap import LEVEL, percentile_interval
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.archive import MAX_BYTES, read_arrays
+from trilemma.attacks.npz import MAX_BYTES, read_arrays
 from trilemma.errors import InputError
 
 MINIMUM_SIDE = 10

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.bootstrap import LEVEL, Resampler, chunks, percentile_interval
 from trilemma.errors import InputError
+from trilemma.statistics.bootstrap import LEVEL, Resampler, chunks, percentile_interval
 
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""

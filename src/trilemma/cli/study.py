@@ -11,13 +11,14 @@ from trilemma import __version__
 from trilemma.cli.board import Board
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
+from trilemma.files import alone_in, make_folder
+from trilemma.hints import did_you_mean
+from trilemma.machine import cores
+from trilemma.study.file import DATA_OPTIONS, load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.grid import DATA_OPTIONS, load_study
-from trilemma.study.plan import MOST_TRIALS, Study, Trial, expand
-from trilemma.study.pool import Crew, Pool, cores
+from trilemma.study.pool import Crew, Pool
 from trilemma.study.runner import Settings, Standing, run_study, standing
-from trilemma.training.recipe import did_you_mean
-from trilemma.trial.folder import alone_in, make_folder
+from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 
 
 def study_command(given: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def plan(
     name: str, *, scale: str | None = None, seeds: int | None = None, data: list[dict[str, Any]] | None = None
 ) -> list[Study]:
     """The study of that name or file, its parts if it has some, each with its figures checked."""
-    from trilemma.report.figures import check_figures
+    from trilemma.report.figures.catalog import check_figures
 
     studies = [expand(file, scale=scale, seeds=seeds, data=data or ()) for file in load_study(name)]
     for study in studies:
@@ -66,7 +67,7 @@ def conduct(studies: list[Study], out: Path, crew: Crew, settings: Settings, *, 
 
 
 def _report(folder: StudyFolder) -> Path:
-    from trilemma.report.folders import report_of
+    from trilemma.report.collect import report_of
 
     return report_of([folder])
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.assemble import Part, parts_by_split
-from trilemma.data.hints import listed, one_line
 from trilemma.data.limits import check_size
 from trilemma.data.tables import choose_columns
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
 """What a damaged, encrypted or oddly compressed zip file raises."""

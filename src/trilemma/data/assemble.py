@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
-from trilemma.data.hints import listed
 from trilemma.data.labels import code
 from trilemma.data.order import stratified_order
 from trilemma.errors import InputError
+from trilemma.hints import listed
 
 TEST_SHARE = 0.2
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from trilemma.data.assemble import Part, assemble, needed
 from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing, Pictures
-from trilemma.data.hints import did_you_mean, listed
 from trilemma.data.hub import fetch
 from trilemma.data.options import Options
 from trilemma.data.places import Place, search
 from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
 
 _FORTY = """
     5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair

@@ -17,13 +17,13 @@ from trilemma.data.cifar_names import (
 )
 from trilemma.data.dataset import Dataset
 from trilemma.data.folder import folder_parts, scan
-from trilemma.data.hints import listed, one_line
 from trilemma.data.hub import fetch
 from trilemma.data.limits import check_size
 from trilemma.data.options import Options
 from trilemma.data.places import Place, search
 from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 _PIXELS = 3 * 32 * 32
 _COARSE = "coarse_label"

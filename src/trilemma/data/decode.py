@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.hints import one_line
 from trilemma.data.limits import MAX_PIXELS, check_size
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trilemma.data.assemble import Part, split_name
-from trilemma.data.hints import listed, one_line
 from trilemma.data.tables import Decoder
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 

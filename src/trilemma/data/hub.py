@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from trilemma.data.assemble import split_name
 from trilemma.data.decode import Pictures
-from trilemma.data.hints import listed, one_line
 from trilemma.data.places import hub_folders
 from trilemma.data.tables import Rows, encoded, recorded_names
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

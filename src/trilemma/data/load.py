@@ -17,7 +17,6 @@ from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing, Progress
 from trilemma.data.digits import digits, inked_digits
 from trilemma.data.folder import folder_parts, is_pickle_file, scan
-from trilemma.data.hints import did_you_mean, listed
 from trilemma.data.hub import fetch
 from trilemma.data.limits import memory_cap
 from trilemma.data.metadata import metadata_files, metadata_parts
@@ -26,6 +25,7 @@ from trilemma.data.places import hub_snapshot
 from trilemma.data.skew import check_skew, skewed
 from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
 
 
 @dataclass(frozen=True)

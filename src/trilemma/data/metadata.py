@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from trilemma.data.assemble import Part, parts_by_split, split_name
 from trilemma.data.folder import FilePictures, check_inside
-from trilemma.data.hints import listed, one_line
 from trilemma.data.tables import Decoder, choose_columns
 from trilemma.errors import InputError
+from trilemma.hints import listed, one_line
 
 FILES = ("metadata.csv", "metadata.jsonl")
 _FILE_COLUMN = "file_name"

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from trilemma.data.assemble import Part, parts_by_split, split_name
 from trilemma.data.decode import Pictures
-from trilemma.data.hints import did_you_mean, listed, one_line
 from trilemma.data.limits import check_size
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

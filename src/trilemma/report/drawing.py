@@ -23,9 +23,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from trilemma.report.drawn import Figure, Look, Panel, Point, Series
-from trilemma.report.labels import Box, place_labels
-from trilemma.trial.folder import written
+from trilemma.files import written
+from trilemma.report.figure import Figure, Look, Panel, Point, Series
+from trilemma.report.label_placement import Box, place_labels
 
 COLOURS = {
     "blue": "#0072b2",

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.words import budget, clean, counted, mix, number, percent, setting_words
-from trilemma.study.cells import Cell, cells_of, tell_apart
-from trilemma.study.summary import summarize
+from trilemma.analysis.cells import Cell, cells_of, tell_apart
+from trilemma.analysis.summary import summarize
+from trilemma.words import budget, clean, counted, mix, number, percent, setting_words
 
 NAN = float("nan")
 
@@ -79,7 +79,7 @@ class Numbers:
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any]) -> None:
         """
         Args:
-          results: as ``trilemma.study.results.read_results`` gives them.
+          results: as ``trilemma.analysis.results.read_results`` gives them.
           study: ``study.json``.
 
         Raises:

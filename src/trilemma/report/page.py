@@ -15,12 +15,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from trilemma.analysis.claims import Claim
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
-from trilemma.report.drawn import Figure, Look
+from trilemma.report.figure import Figure, Look
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_order
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
-from trilemma.report.words import (
+from trilemma.words import (
     budget,
     capital,
     clean,
@@ -33,7 +34,6 @@ from trilemma.report.words import (
     power,
     trial_title,
 )
-from trilemma.study.claims import Claim
 
 _SWATCHES = {
     "circle": '<circle cx="14" cy="6" r="3.6"/>',

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import (
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import (
     COLUMN_SETS,
     MEASURES,
     REMOVAL_WORDS,
@@ -20,7 +21,6 @@ from trilemma.report.words import (
     percent,
     setting_words,
 )
-from trilemma.training.recipe import TECHNIQUES
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ _VERDICTS = {
 
 
 def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """From rows of ``trilemma.study.comparisons.Comparisons.table``."""
+    """From rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
     several = len({row.get("study") for row in rows}) > 1
     body = []
     for row in rows:

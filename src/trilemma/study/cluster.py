@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trilemma.errors import InputError
+from trilemma.study.job import Order
 from trilemma.study.pool import Answer, thread_limits
-from trilemma.study.work import Order
 
 CONNECT_SECONDS = 8.0
 
@@ -84,7 +84,7 @@ def _environment() -> dict[str, str]:
 
 
 def _task(order: str) -> dict[str, Any]:
-    from trilemma.study.work import Order, reason, run_trial
+    from trilemma.study.job import Order, reason, run_trial
 
     try:
         run = run_trial(Order.from_json(order))

@@ -15,7 +15,7 @@ from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
-from trilemma.study.plan import Study, Trial
+from trilemma.study.trials import Study, Trial
 from trilemma.training.recipe import Recipe
 from trilemma.trial.train import LOOK
 

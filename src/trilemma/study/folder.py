@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.study.plan import Study, Trial
-from trilemma.trial.folder import RESULT, read_json, write_json
+from trilemma.files import read_json, write_json
+from trilemma.study.trials import Study, Trial
+from trilemma.trial.folder import RESULT
 
 FORMAT = 1
 STUDY = "study.json"

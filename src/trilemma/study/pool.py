@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trilemma.study.work import Order
+from trilemma.machine import cores
+from trilemma.study.job import Order
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,6 @@ class Crew(Protocol):
 
     def stop(self) -> None:
         """Ask all to save and end; wait for them."""
-
-
-def cores() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_limits(threads: int) -> dict[str, str]:

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trilemma.errors import InputError
+from trilemma.files import make_folder, write_json
 from trilemma.study.folder import StudyFolder
-from trilemma.study.plan import Trial
+from trilemma.study.job import Order
 from trilemma.study.pool import Answer, Crew
-from trilemma.study.work import Order
+from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
-from trilemma.trial.folder import make_folder, write_json
 
 LISTEN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all orders share: see :class:`~trilemma.study.work.Order`."""
+    """What all orders share: see :class:`~trilemma.study.job.Order`."""
 
     data_dir: str | None = None
     execution: Execution = field(default_factory=Execution)

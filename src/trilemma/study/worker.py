@@ -36,7 +36,7 @@ def main() -> int:
     def should_stop() -> bool:
         return bool(asked) or os.getppid() != parent
 
-    from trilemma.study.work import Order, reason, run_trial
+    from trilemma.study.job import Order, reason, run_trial
     from trilemma.trial.train import Progress, Stopped
 
     tell(kind="ready")

@@ -19,7 +19,7 @@ from trilemma.data.cache import cache_folder
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import normalize
 from trilemma.errors import InputError
-from trilemma.models.prior.kept import key_of
+from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints

@@ -19,6 +19,7 @@ from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
+from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
@@ -28,19 +29,7 @@ from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
-from trilemma.trial.folder import (
-    CONFIG,
-    HISTORY,
-    RESULT,
-    SIGNALS,
-    WEIGHTS,
-    History,
-    alone_in,
-    make_folder,
-    read_json,
-    write_json,
-    written,
-)
+from trilemma.trial.folder import CONFIG, HISTORY, RESULT, SIGNALS, WEIGHTS, History
 from trilemma.trial.measure import measure, predictions_of, quick_look, write_signals
 
 NOT_COVERED = (

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
-from trilemma.machine import available_memory
+from trilemma.machine import available_memory, cores
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
-from trilemma.models.prior.kept import fitted, key_of
 from trilemma.models.prior.pooling import Shift
-from trilemma.threads import cores, in_threads
+from trilemma.models.prior.store import fitted, key_of
+from trilemma.threads import in_threads
 
 FORMAT = 1
 _SEGMENT = 1000

@@ -1,0 +1,154 @@
+"""One trial of a study, from its plan to its run: what every worker does, wherever it runs."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trilemma.data.dataset import Dataset
+from trilemma.data.load import NAMED, load_data
+from trilemma.errors import InputError
+from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.study.folder import StudyFolder
+from trilemma.study.removal import Exposure, removed_examples
+from trilemma.study.trials import Trial
+from trilemma.training.execution import Execution
+from trilemma.trial.folder import SIGNALS
+from trilemma.trial.train import Progress, Run, train
+
+ORPHAN_SECONDS = 60.0
+"""How long a trial waits for the process that has it: one whose study was killed ends within an update."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told.
+
+    Attributes:
+      trial: what to do.
+      folder: the study's.
+      data_dir: first place to look for data, or None.
+      execution: how it is computed.
+    """
+
+    trial: Trial
+    folder: str
+    data_dir: str | None = None
+    execution: Execution = field(default_factory=Execution)
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        values = json.loads(text)
+        trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
+        return cls(**values | {"trial": trial, "execution": execution})
+
+
+def run_trial(
+    order: Order,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Train, attack and measure one trial; go on from its checkpoint if it has one.
+
+    Raises:
+      InputError, Stopped: as :func:`trilemma.train`.
+    """
+    trial, folder = order.trial, StudyFolder(Path(order.folder))
+    data = _load(json.dumps(dict(trial.data), sort_keys=True), order.data_dir)
+    track: list[int] = []
+    if trial.track is not None:
+        of_class = np.flatnonzero(data.train.labels == trial.track.label)
+        if len(of_class) < trial.track.first:
+            raise InputError(f"cannot track {trial.track.first} examples of class {trial.track.label}: it has fewer")
+        track = [int(index) for index in of_class[: trial.track.first]]
+        _write_pictures(folder.examples(trial.id), data, track)
+    if trial.removal is not None:
+        data = _without(data, trial, folder)
+    out = folder.run(trial.id)
+    _wait_for(out)
+    return train(
+        trial.recipe, data, out, execution=order.execution, track=track, progress=progress, should_stop=should_stop
+    )
+
+
+@functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
+def _load(options: str, data_dir: str | None) -> Dataset:
+    arguments: dict[str, Any] = json.loads(options)
+    known = NAMED.get(arguments["name"])
+    if known is not None and "data_dir" in known.takes:
+        arguments["data_dir"] = data_dir
+    return load_data(**arguments)
+
+
+def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
+    """The data less the examples that the trial leaves out; which they are is written down once."""
+    assert trial.removal is not None
+    path = folder.removed(trial.id)
+    if path.is_file():
+        removed = np.array(read_json(path)["removed"], dtype=np.int64)
+    else:
+        scored = folder.run(trial.removal.scored_by)
+        removed = removed_examples(
+            Exposure.read(scored / SIGNALS),
+            share=trial.removal.share,
+            arm=trial.removal.arm,
+            control=trial.removal.control,
+            seed=trial.recipe.seed,
+        )
+        make_folder(path.parent)
+        write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()})
+    kept = np.setdiff1d(np.arange(len(data.train)), removed)
+    if len(kept) + len(removed) != len(data.train):
+        raise InputError(f"{path} does not fit the data: delete it and run the study again")
+    return replace(data, train=data.train.take(kept), request={**data.request, "removal": asdict(trial.removal)})
+
+
+def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:
+    """The tracked examples as they are, one PNG each."""
+    from PIL import Image
+
+    make_folder(folder)
+    for index in indices:
+        pixels = np.moveaxis(np.asarray(data.train.images[index]), 0, -1)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+        with written(folder / f"{index}.png") as part:
+            part.write_bytes(buffer.getvalue())
+
+
+def _wait_for(run: Path) -> None:
+    """Until a worker of a killed study has let go of the run."""
+    end = time.monotonic() + ORPHAN_SECONDS
+    while run.is_dir():
+        try:
+            with alone_in(run):
+                return
+        except InputError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def reason(error: BaseException) -> dict[str, Any]:
+    """Why a trial failed, for ``failures``: one line, and the trace where it is a fault of ours."""
+    import traceback
+
+    if isinstance(error, InputError):
+        return {"reason": " ".join(str(error).split()), "trace": None}
+    line = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return {
+        "reason": " ".join(f"a fault of ours: {line}".split()),
+        "trace": "".join(traceback.format_exception(error)),
+    }

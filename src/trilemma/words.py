@@ -1,0 +1,247 @@
+"""What things are called where people look: measures, budgets, techniques, and names that come from outside."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trilemma.techniques import TECHNIQUES
+
+Column = Literal["main", "attacks", "groups", "cost", "removal", "terms"]
+
+ATTACK_WORDS = {
+    "threshold": "loss threshold",
+    "threshold-entropy": "entropy threshold",
+    "mlp": "MLP",
+    "rf": "random forest",
+}
+"""The audit's attacks in the paper's order; the first two look at one number, the other two learn."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How one measure is shown.
+
+    Attributes:
+      title: a column's head.
+      column: which set of the table's columns it belongs to.
+      digits: after the point.
+    """
+
+    title: str
+    column: Column
+    digits: int = 3
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": Measure("accuracy", "main"),
+    "auc_strongest": Measure("AUC, matched", "main"),
+    "auc_strongest_naive": Measure("AUC, naive", "main"),
+    "bias": Measure("bias", "main"),
+    "harmonic_score": Measure("score", "main"),
+    "train_accuracy": Measure("train accuracy", "main"),
+    "epsilon_spent": Measure("ε spent", "main", 2),
+    "worst_group_accuracy": Measure("worst group", "groups"),
+    "worst_cell_accuracy": Measure("worst class and group", "groups"),
+    "unused_classes": Measure("classes never predicted", "groups", 1),
+    "advantage_strongest": Measure("advantage", "attacks"),
+    "tpr_at_0.01_strongest": Measure("TPR at 1 % FPR", "attacks", 4),
+    "tpr_at_0.001_strongest": Measure("TPR at 0.1 % FPR", "attacks", 4),
+    "null_auc": Measure("AUC, never saw the members", "attacks"),
+    "score_accuracy": Measure("score's accuracy", "terms"),
+    "score_privacy": Measure("score's privacy", "terms"),
+    "score_fairness": Measure("score's fairness", "terms"),
+    "exposed_survivors_before": Measure("exposed survivors, before", "removal"),
+    "exposed_survivors": Measure("exposed survivors, after", "removal"),
+    "exposed_survivors_retrained": Measure("exposed survivors, none removed, other seed", "removal"),
+    "mean_exposure_before": Measure("mean exposure, before", "removal"),
+    "mean_exposure": Measure("mean exposure, after", "removal"),
+    "noise_multiplier": Measure("noise multiplier", "cost"),
+    "updates": Measure("updates", "cost", 0),
+    "batch_size": Measure("batch size", "cost", 0),
+    "seconds": Measure("seconds", "cost", 0),
+}
+
+COLUMN_SETS: dict[Column, str] = {
+    "main": "main measures",
+    "attacks": "every attack",
+    "groups": "groups",
+    "terms": "terms of the score",
+    "removal": "exposure of survivors",
+    "cost": "budget and cost",
+}
+
+
+def measure_of(name: str) -> Measure:
+    """How ``name`` is shown; a measure that nobody here knows keeps its own name.
+
+    >>> measure_of("auc_rf_naive").title, measure_of("accuracy_in_gray").title, measure_of("lira").title
+    ('AUC, random forest, naive', 'accuracy in gray', 'lira')
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    if name.endswith("_naive"):
+        found = measure_of(name.removesuffix("_naive"))
+        return Measure(f"{found.title.removesuffix(', matched')}, naive", "attacks", found.digits)
+    if name.startswith("accuracy_in_"):
+        return Measure(f"accuracy in {clean(name.removeprefix('accuracy_in_'))}", "groups")
+    if name.startswith("auc_"):
+        attack = name.removeprefix("auc_")
+        return Measure(f"AUC, {ATTACK_WORDS.get(attack, clean(attack))}", "attacks")
+    return Measure(clean(name), "terms" if name.startswith("score_") else "attacks")
+
+
+def clean(text: object) -> str:
+    """Text from outside, fit to be shown: what has no picture of its own, or turns the writing round, becomes �.
+
+    It is not escaped: whoever writes it into a page does that.
+
+    >>> clean("<b>\\x1b[31mred\\u202e")
+    '<b>�[31mred�'
+    """
+    return "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in str(text))
+
+
+def shortened(text: str, longest: int = 40) -> str:
+    """With the middle left out where it is too long.
+
+    >>> shortened("abcdefghij", 7)
+    'abc…hij'
+    """
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) // 2
+    return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
+
+
+def budget(epsilon: float) -> str:
+    """
+    >>> budget(8.0), budget(math.inf)
+    ('ε = 8', 'no budget')
+    """
+    return "no budget" if math.isinf(epsilon) else f"ε = {epsilon:g}"
+
+
+def epsilon_tick(epsilon: float) -> str:
+    return "∞" if math.isinf(epsilon) else f"{epsilon:g}"
+
+
+def percent(share: float) -> str:
+    """
+    >>> percent(0.95), percent(0.975)
+    ('95 %', '97.5 %')
+    """
+    return f"{100 * share:.4g} %"
+
+
+def mix(techniques: Sequence[str]) -> str:
+    """A combination of techniques in the paper's codes.
+
+    >>> mix([]), mix(["gn", "ws"]), mix(["obs", "gn", "ws", "am", "pa"]), mix(["obs", "gn", "ws", "am", "pa", "sat"])
+    ('BL', 'GN+WS', 'all−SAT', 'all')
+    """
+    if not techniques:
+        return "BL"
+    lacking = [code for code in TECHNIQUES if code not in techniques]
+    if len(lacking) < 2 and set(techniques) <= set(TECHNIQUES):
+        return "−".join(["all", *(code.upper() for code in lacking)])
+    return "+".join(clean(code).upper() for code in techniques)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """
+    >>> number(0.98765), number(float("nan")), number(12345.6, 0)
+    ('0.988', '–', '12\\u202f346')
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def power(value: float) -> str:
+    """
+    >>> power(1e-5), power(0.05), power(float("nan"))
+    ('1e-5', '0.05', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:g}".replace("e-0", "e-")
+
+
+def capital(words: str) -> str:
+    """
+    >>> capital("no budget"), capital("ε = 8")
+    ('No budget', 'ε = 8')
+    """
+    return words[:1].upper() + words[1:] if words[:1].isascii() else words
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """
+    >>> with_interval(0.5, 0.4, 0.6), with_interval(0.5, float("nan"), float("nan"))
+    ('0.500 [0.400, 0.600]', '0.500')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """
+    >>> counted(1, "trial"), counted(1200, "trial")
+    ('1 trial', '1\\u202f200 trials')
+    """
+    return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def trial_title(trial: dict[str, Any]) -> str:
+    """A trial of ``study.json`` in a few words.
+
+    >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
+    'digits, BL, ε = 8, seed 1'
+    """
+    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal")
+    epsilon = recipe.get("epsilon")
+    words = [
+        setting_words(
+            str(data.get("name", "?")),
+            data.get("skew"),
+            str(data.get("target") or ""),
+            str(data.get("protected") or ""),
+        ),
+        mix(recipe.get("techniques", ())),
+        budget(math.inf if epsilon is None else float(epsilon)),
+    ]
+    if removal:
+        words.append(
+            f"{percent(removal['share'])} removed ({REMOVAL_WORDS.get(removal['arm'], clean(removal['arm']))})"
+        )
+    return ", ".join([*words, f"seed {recipe.get('seed', '?')}"])
+
+
+REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+
+
+def setting_words(data: str, skew: float | None, target: str, protected: str) -> str:
+    """What was learned from.
+
+    >>> setting_words("cifar10s", 0.95, "", ""), setting_words("celeba", None, "Smiling", "Male")
+    ('cifar10s, skew 95 %', 'celeba, Smiling by Male')
+    """
+    words = [shortened(clean(data), 32)]
+    if target or protected:
+        words.append(" by ".join(shortened(clean(word), 24) for word in (target, protected) if word))
+    if skew is not None and not math.isnan(skew):
+        words.append(f"skew {percent(skew)}")
+    return ", ".join(words)
