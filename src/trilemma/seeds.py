@@ -1,13 +1,33 @@
 """Independent random streams from one seed, one for each purpose, for everything that is public.
 
-What must stay secret (sampling and noise) comes from :class:`trilemma.privacy.RandomStream` instead.
+Everything random is drawn by :func:`rng_for` (numpy) or :func:`generator_for` (torch), and what privacy rests on
+(sampling and noise) by :class:`trilemma.privacy.RandomStream`.  numpy's own ``default_rng([seed, 5])`` is no
+substitute: it is the stream of ``default_rng([seed, 5, 0])`` too, since numpy pads its seeds with zeros.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def rng_for(seed: int | np.random.Generator, purpose: str) -> np.random.Generator:
+    """A numpy generator seeded by a hash of ``seed`` and ``purpose``; a generator is returned as it is.
+
+    Neighboring seeds and different purposes give unrelated streams.
+
+    >>> a, b = rng_for(0, "attack/mlp"), rng_for(0, "bootstrap/all")
+    >>> bool(a.random() == b.random())
+    False
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest(), "big"))
 
 
 def generator_for(seed: int, purpose: str, device: torch.device | None = None) -> torch.Generator:
@@ -15,9 +35,12 @@ def generator_for(seed: int, purpose: str, device: torch.device | None = None) -
 
     Neighboring seeds and different purposes give unrelated streams.  On a CPU torch uses 32 bits of a seed.
 
+    >>> import torch
     >>> a, b = generator_for(0, "weights"), generator_for(0, "order")
     >>> bool(torch.rand(1, generator=a) == torch.rand(1, generator=b))
     False
     """
+    import torch
+
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator(device or "cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)

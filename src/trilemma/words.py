@@ -1,97 +1,13 @@
-"""What things are called where people look: measures, budgets, techniques, and names that come from outside."""
+"""What things are called where people look: budgets, techniques, trials, numbers, and names that come from outside."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from trilemma.techniques import TECHNIQUES
-
-Column = Literal["main", "attacks", "groups", "cost", "removal", "terms"]
-
-ATTACK_WORDS = {
-    "threshold": "loss threshold",
-    "threshold-entropy": "entropy threshold",
-    "mlp": "MLP",
-    "rf": "random forest",
-}
-"""The audit's attacks in the paper's order; the first two look at one number, the other two learn."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How one measure is shown.
-
-    Attributes:
-      title: a column's head.
-      column: which set of the table's columns it belongs to.
-      digits: after the point.
-    """
-
-    title: str
-    column: Column
-    digits: int = 3
-
-
-MEASURES: dict[str, Measure] = {
-    "accuracy": Measure("accuracy", "main"),
-    "auc_strongest": Measure("AUC, matched", "main"),
-    "auc_strongest_naive": Measure("AUC, naive", "main"),
-    "bias": Measure("bias", "main"),
-    "harmonic_score": Measure("score", "main"),
-    "train_accuracy": Measure("train accuracy", "main"),
-    "epsilon_spent": Measure("ε spent", "main", 2),
-    "worst_group_accuracy": Measure("worst group", "groups"),
-    "worst_cell_accuracy": Measure("worst class and group", "groups"),
-    "unused_classes": Measure("classes never predicted", "groups", 1),
-    "advantage_strongest": Measure("advantage", "attacks"),
-    "tpr_at_0.01_strongest": Measure("TPR at 1 % FPR", "attacks", 4),
-    "tpr_at_0.001_strongest": Measure("TPR at 0.1 % FPR", "attacks", 4),
-    "null_auc": Measure("AUC, never saw the members", "attacks"),
-    "score_accuracy": Measure("score's accuracy", "terms"),
-    "score_privacy": Measure("score's privacy", "terms"),
-    "score_fairness": Measure("score's fairness", "terms"),
-    "exposed_survivors_before": Measure("exposed survivors, before", "removal"),
-    "exposed_survivors": Measure("exposed survivors, after", "removal"),
-    "exposed_survivors_retrained": Measure("exposed survivors, none removed, other seed", "removal"),
-    "mean_exposure_before": Measure("mean exposure, before", "removal"),
-    "mean_exposure": Measure("mean exposure, after", "removal"),
-    "noise_multiplier": Measure("noise multiplier", "cost"),
-    "updates": Measure("updates", "cost", 0),
-    "batch_size": Measure("batch size", "cost", 0),
-    "seconds": Measure("seconds", "cost", 0),
-}
-
-COLUMN_SETS: dict[Column, str] = {
-    "main": "main measures",
-    "attacks": "every attack",
-    "groups": "groups",
-    "terms": "terms of the score",
-    "removal": "exposure of survivors",
-    "cost": "budget and cost",
-}
-
-
-def measure_of(name: str) -> Measure:
-    """How ``name`` is shown; a measure that nobody here knows keeps its own name.
-
-    >>> measure_of("auc_rf_naive").title, measure_of("accuracy_in_gray").title, measure_of("lira").title
-    ('AUC, random forest, naive', 'accuracy in gray', 'lira')
-    """
-    if name in MEASURES:
-        return MEASURES[name]
-    if name.endswith("_naive"):
-        found = measure_of(name.removesuffix("_naive"))
-        return Measure(f"{found.title.removesuffix(', matched')}, naive", "attacks", found.digits)
-    if name.startswith("accuracy_in_"):
-        return Measure(f"accuracy in {clean(name.removeprefix('accuracy_in_'))}", "groups")
-    if name.startswith("auc_"):
-        attack = name.removeprefix("auc_")
-        return Measure(f"AUC, {ATTACK_WORDS.get(attack, clean(attack))}", "attacks")
-    return Measure(clean(name), "terms" if name.startswith("score_") else "attacks")
+from trilemma.techniques import PAPER_TECHNIQUES
 
 
 def clean(text: object) -> str:
@@ -117,16 +33,37 @@ def shortened(text: str, longest: int = 40) -> str:
     return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
 
 
-def budget(epsilon: float) -> str:
+def budget(epsilon: float | None) -> str:
     """
-    >>> budget(8.0), budget(math.inf)
+    >>> budget(8.0), budget(None)
     ('ε = 8', 'no budget')
     """
-    return "no budget" if math.isinf(epsilon) else f"ε = {epsilon:g}"
+    return "no budget" if epsilon is None else f"ε = {epsilon:g}"
 
 
-def epsilon_tick(epsilon: float) -> str:
-    return "∞" if math.isinf(epsilon) else f"{epsilon:g}"
+def epsilon_tick(epsilon: float | None) -> str:
+    """
+    >>> epsilon_tick(8.0), epsilon_tick(None)
+    ('8', '∞')
+    """
+    return "∞" if epsilon is None else f"{epsilon:g}"
+
+
+def budget_order(epsilon: float | None) -> float:
+    """A key that sorts budgets from the tightest to none.
+
+    >>> sorted([8.0, None, 1.0], key=budget_order)
+    [1.0, 8.0, None]
+    """
+    return math.inf if epsilon is None else epsilon
+
+
+def skew_words(skew: float | None) -> str:
+    """
+    >>> skew_words(0.95), skew_words(None)
+    ('skew 95 %', 'no skew')
+    """
+    return "no skew" if skew is None else f"skew {percent(skew)}"
 
 
 def percent(share: float) -> str:
@@ -145,8 +82,8 @@ def mix(techniques: Sequence[str]) -> str:
     """
     if not techniques:
         return "BL"
-    lacking = [code for code in TECHNIQUES if code not in techniques]
-    if len(lacking) < 2 and set(techniques) <= set(TECHNIQUES):
+    lacking = [code for code in PAPER_TECHNIQUES if code not in techniques]
+    if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
         return "−".join(["all", *(code.upper() for code in lacking)])
     return "+".join(clean(code).upper() for code in techniques)
 
@@ -197,40 +134,76 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
 
 
-def trial_title(trial: dict[str, Any]) -> str:
-    """A trial of ``study.json`` in a few words.
+def removal_words(share: float, arm: str) -> str:
+    """What was left out of the training examples.
+
+    >>> removal_words(0.1, "exposed"), removal_words(0.1, "random"), removal_words(0.0, "")
+    ('removal of the 10 % most exposed', 'removal of 10 % at random', 'no removal')
+    """
+    if not arm:
+        return "no removal"
+    if arm == "exposed":
+        return f"removal of the {percent(share)} most exposed"
+    return f"removal of {percent(share)} {REMOVAL_WORDS.get(arm, clean(arm))}"
+
+
+def condition_title(
+    *,
+    data: str,
+    skew: float | None,
+    target: str,
+    protected: str,
+    techniques: Sequence[str],
+    epsilon: float | None,
+    removed: float = 0.0,
+    removal: str = "",
+    variant: str = "",
+) -> str:
+    """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
+
+    Args:
+      data: name of the data set; target, protected: CelebA's attributes, or "".
+      skew: share of a class in its dominant group, or None.
+      techniques: codes; empty for the baseline.
+      epsilon: the budget, or None without one.
+      removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
+      variant: what else tells it from others of the same description, or "".
+
+    >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
+    'cifar10s, skew 95 %, GN, ε = 8'
+    """
+    parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
+    parts += [removal_words(removed, removal)] if removal else []
+    parts += [clean(variant)] if variant else []
+    return ", ".join(parts)
+
+
+def trial_title(trial: Mapping[str, Any], *, seed: bool = True) -> str:
+    """A trial in a few words, for people: not unique.
+
+    Args:
+      trial: as in ``study.json``.
+      seed: whether to name its seed.
 
     >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
     'digits, BL, ε = 8, seed 1'
     """
-    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal")
+    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal") or {}
     epsilon = recipe.get("epsilon")
-    words = [
-        setting_words(
-            str(data.get("name", "?")),
-            data.get("skew"),
-            str(data.get("target") or ""),
-            str(data.get("protected") or ""),
-        ),
-        mix(recipe.get("techniques", ())),
-        budget(math.inf if epsilon is None else float(epsilon)),
-    ]
-    if removal:
-        words.append(
-            f"{percent(removal['share'])} removed ({REMOVAL_WORDS.get(removal['arm'], clean(removal['arm']))})"
-        )
-    return ", ".join([*words, f"seed {recipe.get('seed', '?')}"])
-
-
-REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+    title = condition_title(
+        data=str(data.get("name", "?")),
+        skew=data.get("skew"),
+        target=str(data.get("target") or ""),
+        protected=str(data.get("protected") or ""),
+        techniques=recipe.get("techniques", ()),
+        epsilon=None if epsilon is None else float(epsilon),
+        removed=float(removal.get("share", 0.0)),
+        removal=str(removal.get("arm", "")),
+    )
+    return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
 
 
 def setting_words(data: str, skew: float | None, target: str, protected: str) -> str:
@@ -242,6 +215,6 @@ def setting_words(data: str, skew: float | None, target: str, protected: str) ->
     words = [shortened(clean(data), 32)]
     if target or protected:
         words.append(" by ".join(shortened(clean(word), 24) for word in (target, protected) if word))
-    if skew is not None and not math.isnan(skew):
-        words.append(f"skew {percent(skew)}")
+    if skew is not None:
+        words.append(skew_words(skew))
     return ", ".join(words)

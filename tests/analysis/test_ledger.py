@@ -21,7 +21,7 @@ from scipy.stats import norm
 from trilemma.analysis import selection
 from trilemma.analysis.ledger import PrivateTrial, data_family, ledger_of
 from trilemma.analysis.selection import DISTRIBUTIONS, GridCost
-from trilemma.data.load import NAMED
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import Event
 
@@ -472,6 +472,17 @@ def test_noise_from_the_seed_and_from_the_operating_system_are_told_apart():
     ):
         files = {"recipe": {"seed": 3, "secret_noise": secret}, "data": {"name": "digits"}, "removal": None}
         assert PrivateTrial.from_files("a", files, privacy | more).noise == noise
+
+
+def test_the_conditions_say_what_is_held_fixed_when_an_image_is_missing():
+    """What the words rest on is tested in tests/data/test_neighbors.py."""
+    ledger = ledger_of(trials(SAMPLED[:2]))
+    conditions = ledger.to_dict()["conditions"]["all_released"]
+    fixed = next(words for words in conditions if "absence" in words)
+    for words in ("at most one example", "limit", "test split", "skew", "public", "held fixed"):
+        assert words in fixed
+    assert any("test data that no trial learned from" in words for words in conditions)
+    assert all(words in " ".join(ledger.sentences()) for words in conditions)
 
 
 def test_nothing_private_is_nothing_to_add_up():

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from made_up_study import ALL, PLAIN, Study
 from trilemma.analysis.cells import cells_of, measured, of_study, study_names
-from trilemma.analysis.summary import measure_range, summarize
+from trilemma.analysis.summary import summarize
 from trilemma.errors import InputError
-
-_spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
-frames = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(frames)
-Study = frames.Study
+from trilemma.measures import measure_range
 
 
 def test_mean_and_interval_by_hand() -> None:
@@ -169,7 +164,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     """2000 cells of 3 seeds: 95 % of the intervals cover the truth; sd of that share is 0.5 points."""
     cells, seeds = 2000, 3
     values = np.random.default_rng(3).normal(0.5, 0.01, (cells, seeds))
-    frame = pd.DataFrame([{**frames.PLAIN, "delta": math.nan, "update": math.nan, "measure": "accuracy"}])
+    frame = pd.DataFrame([{**PLAIN, "delta": math.nan, "update": math.nan, "measure": "accuracy"}])
     frame = pd.concat([frame] * (cells * seeds), ignore_index=True)
     cell = np.repeat([f"c{i}" for i in range(cells)], seeds)
     frame = frame.assign(cell=cell, seed=np.tile(np.arange(seeds), cells), value=values.ravel(), studies="s")
@@ -182,12 +177,12 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
 def test_cells_in_words() -> None:
     study = Study()
     study.add({"accuracy": 0.5}, data="cifar10s", skew=0.95, techniques="obs+gn", epsilon=8.0)
-    study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=frames.ALL)
+    study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)
     study.add({"accuracy": 0.5}, removed=0.1, removal="random")
     assert [str(cell) for cell in cells_of(study.frame()).values()] == [
-        "cifar10s with 95 % skew, epsilon 8, OBS+GN",
-        "celeba (Smiling by Male), no budget, all techniques",
-        "cifar10, no budget, BL, removing 10 % at random",
+        "cifar10s, skew 95 %, OBS+GN, ε = 8",
+        "celeba, Smiling by Male, all, no budget",
+        "cifar10, BL, no budget, removal of 10 % at random",
     ]
 
 

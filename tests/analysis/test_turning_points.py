@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,13 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from made_up_study import Study
 from trilemma.analysis.turning_points import GAP, TurningPoints, auc_bar, turning_points
 from trilemma.errors import InputError
-
-_spec = importlib.util.spec_from_file_location("frames", Path(__file__).with_name("frames.py"))
-frames = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(frames)
-Study = frames.Study
 
 
 def history(accuracy, train_accuracy, auc, n=(1000, 1000)):

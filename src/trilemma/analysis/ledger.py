@@ -13,8 +13,16 @@ skews, targets and seeds are ignored: a trial that saw only some of the images i
   are of version 0.1.0, which recorded none, and of one seed; what one model tells of its noise is then told of the
   other's, so nothing is proven for such trials, of one family or of two;
 - nobody can draw the noise again, which whoever knows the seed can;
-- an example's absence changes no other example of any training set.  That fails where a training set was chosen by
-  looking at another model: removal of the most exposed, and its control, which copies their classes.
+- an image's absence takes at most one example from each training set and changes no other.  That fails where a training
+  set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
+  It also fails if limits, skews and drawn test splits are dealt anew without the image: they have exact counts per
+  class and are dealt by place, so that of 50,000 images one that is missing exchanges thousands of the others' groups.
+  Hence the condition: the subset, the split and the groups are public, are functions of an image's place in its source
+  and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors are then the training set and
+  the training set less one example (``Dataset.without``).  Across trials of other limits, skews and seeds, one image is
+  one example of each training set that has it, which is what composition needs;
+- no trial measured what it releases on images that another trial learned from, as it could where two trials drew their
+  test splits from different seeds.
 
 **The best released**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
 need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
@@ -32,18 +40,21 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
+from trilemma.data.named import NAMED, same_images
 from trilemma.errors import InputError, PrivacyError
+from trilemma.files import jsonable
+from trilemma.hints import listed
 from trilemma.privacy.accounting import Event, check_delta
 
 Status = Literal["covered", "not covered"]
 
-SAME_EXAMPLES = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""Data sets made from another one's images."""
-
 CONDITIONS_ALL = (
     "every trial drew noise of its own, which nobody can draw again (its seed is secret, or it had none)",
-    "an example's absence changes no other example of any training set",
-    "what is released are the weights and what is computed from them and public or test data alone",
+    "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
+    "keeps, a test split that was drawn, and the groups that a skew gives are public, follow from an image's place in "
+    "its source and a seed, and are held fixed when an image is removed",
+    "what is released are the weights and what is computed from them and from public data, or test data that no trial "
+    "learned from, alone",
 )
 """What the price of releasing all rests on."""
 
@@ -69,7 +80,7 @@ def data_family(name: str) -> str:
     ('cifar10', 'birds', 'owner/birds')
     """
     hub = _HUB_NAME.fullmatch(name)
-    return SAME_EXAMPLES.get(name, os.path.normpath(hub[1] if hub else name))
+    return same_images(name) if name in NAMED else os.path.normpath(hub[1] if hub else name)
 
 
 @dataclass(frozen=True)
@@ -187,15 +198,17 @@ class Family:
     def to_dict(self) -> dict[str, Any]:
         trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
         random = [row.to_dict() for row in self.best_released.if_random]
-        return _finite(
+        values: dict[str, Any] = jsonable(
             {
                 "family": self.name,
                 "trials": trials,
                 "all_released": asdict(self.all_released),
                 "best_released": asdict(self.best_released) | {"if_random": random},
                 "sentences": self.sentences(),
-            }
+            },
+            infinity=None,
         )
+        return values
 
     def sentences(self) -> list[str]:
         """What the report says of the family."""
@@ -239,15 +252,17 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``ledger.json``; no number in it is infinite."""
-        return _finite(
+        values: dict[str, Any] = jsonable(
             {
                 "unit": "one training example",
                 "neighbouring": "add-or-remove-one",
                 "conditions": {"all_released": list(CONDITIONS_ALL), "if_random": list(CONDITIONS_SELECTION)},
                 "families": [family.to_dict() for family in self.families],
                 "sentences": self.sentences(),
-            }
+            },
+            infinity=None,
         )
+        return values
 
     def rows(self) -> list[dict[str, Any]]:
         """For a CSV file: one row per private trial; None where no epsilon is proven.
@@ -255,7 +270,7 @@ class Ledger:
         ``covered`` is the trial's own, released alone; ``composed`` and ``counted`` are those of `AllReleased`.
         """
         return [
-            _finite(
+            jsonable(
                 {
                     "trial": trial.id,
                     "label": trial.label,
@@ -268,7 +283,8 @@ class Ledger:
                     "best_released": family.best_released.epsilon,
                     "composed": family.all_released.composed,
                     "counted": family.all_released.counted,
-                }
+                },
+                infinity=None,
             )
             for family in self.families
             for trial in family.trials
@@ -354,7 +370,7 @@ def _chosen(trials: Iterable[PrivateTrial]) -> tuple[str, ...]:
         return ()
     return (
         f"{_trials(len(scorers))} learned from a training set that was chosen by looking at another model "
-        f"({_listed(scorers)}), which no epsilon here accounts for",
+        f"({listed(sorted(set(scorers)), most=3)}), which no epsilon here accounts for",
     )
 
 
@@ -362,10 +378,11 @@ def _shared(trials: Iterable[PrivateTrial], drawn: Mapping[str, int]) -> tuple[s
     sources = [trial.noise for trial in trials if trial.noise is not None and drawn[trial.noise] > 1]
     if not sources:
         return ()
-    listed = _listed(source[:16] for source in sources)  # "key" and twelve digits of its digest
+    shown = sorted({source[:16] for source in sources})  # "key" and twelve digits of its digest
     return (
-        f"{_trials(len(sources))} drew the same noise as another of the study ({listed}), so that one model "
-        "tells of another's: use secret_noise, or another seed for every trial",
+        f"{_trials(len(sources))} drew the same noise as another of the study "
+        f"({listed(shown, most=3)}), so that one model tells of another's: "
+        "use secret_noise, or another seed for every trial",
     )
 
 
@@ -385,27 +402,9 @@ def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
 
 
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    ordered = sorted(set(names))
-    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
-
-
 def _shown(epsilon: float) -> str:
     """Three digits, rounded up."""
     if not math.isfinite(epsilon) or epsilon <= 0:
         return f"{epsilon:g}"
     scale = 10.0 ** (2 - math.floor(math.log10(epsilon)))
     return f"{math.ceil(epsilon * scale - 1e-9) / scale:g}"
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no tuples."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(inner) for inner in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: plain(value) for key, value in values.items()}

@@ -8,18 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from trilemma.analysis.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
-from trilemma.analysis.results import described
 from trilemma.errors import InputError
-
-LEVEL = 0.95
-"""Of every interval."""
+from trilemma.measures import measure_range
+from trilemma.statistics.intervals import mean_interval, repeated
 
 _ROUNDING = 1e-9
-_ALIKE = 1e-4  # of the values: closer than that seeds repeat one training
 
 
 def summarize(
@@ -96,35 +91,11 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
         low = high = math.nan
         if np.isfinite(values).all():
             sd = float(values.std(ddof=1))
-            half = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(len(values))
-            low, high = max(mean - half, ends[0]), min(mean + half, ends[1])
+            low, high = mean_interval(values)
+            low, high = max(low, ends[0]), min(high, ends[1])
             if repeated(values) and there[0].high - there[0].low > high - low:
                 low, high, over = there[0].low, there[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
-
-
-def repeated(values: NDArray[np.float64]) -> bool:
-    """Whether seeds' values are so close that they repeat one training, but for an example or two."""
-    return bool(np.ptp(values) <= _ALIKE * np.abs(values).max())
-
-
-def measure_range(measure: str, groups: int | None = None) -> tuple[float, float]:
-    """The least and the largest value that a measure can have.
-
-    Args:
-      measure: its name.
-      groups: how many, for ``bias``, which ends at 1 - 1/groups; None: unknown.
-
-    >>> measure_range("bias", groups=2), measure_range("seconds"), measure_range("something else")
-    ((0.0, 0.5), (0.0, inf), (-inf, inf))
-    """
-    if measure == "bias" and groups is not None and groups >= 2:
-        return 0.0, 1 - 1 / groups
-    try:
-        unit = described(measure).unit
-    except KeyError:
-        return -math.inf, math.inf
-    return 0.0, 1.0 if unit == "fraction" else math.inf
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:

@@ -87,7 +87,7 @@ class RandomStream:
         exceeds sqrt(2 ln 2**64) = 9.42; a true normal does once in 2e20 numbers.
         """
         pairs = -(-count // 2)
-        numbers = torch.empty(2, pairs, dtype=torch.float64)
+        numbers = torch.empty(2, pairs, dtype=torch.float64, device="cpu")
         for cosines, sines in numbers.split(_CHUNK, dim=1):
             first, second = self._words(2 * len(cosines)).view(-1, 2).unbind(1)
             inside = (first & _WORD63).double().add_(0.5).mul_(2.0**-63)  # in (0, 1]

@@ -16,6 +16,8 @@ import jinja2
 from markupsafe import Markup
 
 from trilemma.analysis.claims import Claim
+from trilemma.hints import listed
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
 from trilemma.report.figure import Figure, Look
 from trilemma.report.inline import inline_svg
@@ -23,11 +25,10 @@ from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_o
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
     budget,
+    budget_order,
     capital,
     clean,
     counted,
-    listed,
-    measure_of,
     mix,
     number,
     percent,
@@ -151,7 +152,7 @@ def show_study(
     facts = [("Trials", f"{standing}.")]
     if cells:
         facts += _what_was_trained(cells)
-    facts.append(("Seeds", listed([str(seed) for seed in entry.get("seeds", ())]) or "none"))
+    facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
         size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
@@ -230,7 +231,7 @@ def render(
         standing=_standing(studies),
         budgets=_budgets(cells, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
-        naive=numbers is not None and any(name.endswith("_naive") for name in numbers.measures),
+        naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(cell.removal for cell in cells),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["verdict"] != "not measured"],
@@ -315,12 +316,12 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
         largest[cell.setting] = max(largest.get(cell.setting, 0), cell.examples)
     data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
     mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
-    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, reverse=True)]
-    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets))]
-    facts.append(("Network", listed(list(dict.fromkeys(clean(cell.model) for cell in cells)))))
+    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)]
+    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets, most=None))]
+    facts.append(("Network", listed(dict.fromkeys(clean(cell.model) for cell in cells))))
     shares = sorted({cell.removed for cell in cells if cell.removal})
     if shares:
-        removed = f"{listed([percent(share) for share in shares])} of the training examples"
+        removed = f"{listed(map(percent, shares), most=None)} of the training examples"
         facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
     return facts
 
@@ -333,7 +334,7 @@ def _standing(studies: Sequence[ShownStudy]) -> str:
 def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
     """A sentence for each budget that was asked for."""
     found = []
-    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.private}):
+    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.epsilon is not None}):
         same = [cell for cell in cells if cell.epsilon == epsilon]
         spent = [n.value for cell in same if numbers is not None and (n := numbers.get(cell, "epsilon_spent"))]
         text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
@@ -414,7 +415,7 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         # Studies that train nearly the same do so by recipes of their own.
         of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
-        titles[text] = trial_title(planned[name]).rpartition(", seed ")[0] + where
+        titles[text] = trial_title(planned[name], seed=False) + where
     return [
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
         for text, trials in found.items()

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
-
-LEVEL = 0.95
-"""The level of every interval, unless said otherwise."""
+from trilemma.statistics.intervals import LEVEL
 
 Array = NDArray[np.float64]
+
+RESAMPLES = 1000
+"""Bootstrap samples behind an interval, unless stated otherwise."""
 
 _CHUNK_VALUES = 2**16  # counts of draws, which then stay in a processor's cache
 

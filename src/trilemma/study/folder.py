@@ -9,14 +9,13 @@ failures/ID.json        why trial ID failed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import read_json, write_json
+from trilemma.files import jsonable, read_json, write_json
 from trilemma.study.trials import Study, Trial
 from trilemma.trial.folder import RESULT
 
@@ -97,7 +96,7 @@ class StudyFolder:
             "seeds": list(study.seeds),
             "figures": list(study.figures),
             "trials": [trial.id for trial in study.trials],
-            "file": _plain(study.file),
+            "file": jsonable(study.file),
         }
         values["trials"] |= {trial.id: trial.to_dict() for trial in study.trials}
         wanted = {name for one in values["studies"].values() for name in one["trials"]}
@@ -109,8 +108,3 @@ class StudyFolder:
         """So that they are tried again."""
         for name in trial_ids:
             self.failure(name).unlink(missing_ok=True)
-
-
-def _plain(values: Any) -> Any:
-    """TOML holds infinities and dates, JSON does not."""
-    return json.loads(json.dumps(values, default=str).replace("Infinity", '"inf"'))

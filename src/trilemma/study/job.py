@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.load import NAMED, load_data
+from trilemma.data.load import load_data
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.study.folder import StudyFolder
@@ -109,10 +110,11 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
         )
         make_folder(path.parent)
         write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()})
-    kept = np.setdiff1d(np.arange(len(data.train)), removed)
-    if len(kept) + len(removed) != len(data.train):
-        raise InputError(f"{path} does not fit the data: delete it and run the study again")
-    return replace(data, train=data.train.take(kept), request={**data.request, "removal": asdict(trial.removal)})
+    try:
+        left = data.without(removed)
+    except InputError as error:
+        raise InputError(f"{path} does not fit the data: delete it and run the study again") from error
+    return replace(left, request={**data.request, "removal": asdict(trial.removal)})
 
 
 def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:

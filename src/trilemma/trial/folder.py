@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import written
+from trilemma.files import append_line, written
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
@@ -27,9 +27,5 @@ class History:
         self.lines = len(lines)
 
     def append(self, values: dict[str, Any]) -> None:
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values, allow_nan=False) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror or error}; make room there") from error
+        append_line(self._path, json.dumps(values, allow_nan=False))
         self.lines += 1

@@ -21,6 +21,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+from trilemma.seeds import rng_for
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
@@ -29,6 +30,7 @@ from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
+from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
 from trilemma.trial.folder import CONFIG, HISTORY, RESULT, SIGNALS, WEIGHTS, History
 from trilemma.trial.measure import measure, predictions_of, quick_look, write_signals
 
@@ -140,7 +142,6 @@ def train(
         "recipe": recipe.to_dict(),
         "data": {
             "request": dict(data.request),
-            "fingerprint": data.fingerprint,
             "examples": len(data.train),
             "test_examples": len(data.test),
             "classes": list(data.classes),
@@ -151,7 +152,7 @@ def train(
         "track": list(tracked),
     }
     ranks = ranks or Ranks()
-    if _same_run(folder, config):
+    if _same_run(folder, config, data.fingerprint):
         ranks.dismiss()
         return Run.load(folder)
     clock = Clock()
@@ -196,8 +197,8 @@ def _signature(network: nn.Module) -> str:
     return f"given: {type(network).__name__} {digest[:16]}"
 
 
-def _same_run(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds a finished run of ``config``.
+def _same_run(folder: Path, config: dict[str, Any], fingerprint: str) -> bool:
+    """Whether ``folder`` holds a finished run of ``config`` on the data of ``fingerprint``.
 
     Raises:
       InputError: it holds something else.
@@ -207,7 +208,8 @@ def _same_run(folder: Path, config: dict[str, Any]) -> bool:
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --out")
     if not (folder / CONFIG).exists():
-        strangers = [name for name in os.listdir(folder) if not name.startswith(".")]
+        first = (f"{CONFIG}.part", f"{FINGERPRINT}.part", FINGERPRINT)  # of a run that was killed at its very start
+        strangers = [name for name in os.listdir(folder) if not name.startswith(".") and name not in first]
         if strangers:
             raise InputError(f"{folder} holds other files ({strangers[0]}, ...): give a new or empty folder as --out")
         return False
@@ -220,7 +222,7 @@ def _same_run(folder: Path, config: dict[str, Any]) -> bool:
     ):
         old, new = there.get(part), config[part]
         if part == "data":  # how it was found may differ, what it is may not
-            old, new = (old or {}).get("fingerprint"), new["fingerprint"]
+            old, new = read_fingerprint(folder, there), fingerprint
         if old != new:
             changed = ""
             if part == "recipe" and isinstance(old, dict):
@@ -259,6 +261,7 @@ def _train(
             clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
         notes.append(f"went on from update {state.update} of {course.updates}")
     training.lead()
+    write_fingerprint(folder, data.fingerprint)  # before config.json, which marks the folder as a run's
     write_json(folder / CONFIG, config)
     history = History(folder / HISTORY, kept)
     clock.charge("start")
@@ -353,7 +356,7 @@ class _Look:
 
     def __init__(self, training: Training, track: tuple[int, ...]) -> None:
         data = training.data
-        rng = np.random.default_rng([training.recipe.seed, 5])
+        rng = rng_for(training.recipe.seed, "evaluation rows")
         rows = rng.permutation(len(data.train))[:LOOK]
         self._training, self._track = training, track
         self._rows = np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)]))

@@ -5,22 +5,23 @@ Pure: from a table of results to values (:mod:`trilemma.report.figure`); what th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pandas as pd
 
-from trilemma.analysis.cells import NAIVE, WITHOUT_SKEW
+from trilemma import measures
 from trilemma.analysis.turning_points import GAP
+from trilemma.data.named import may_have_groups, same_images
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
+from trilemma.measures import ATTACK_WORDS, UNMATCHED
 from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
 from trilemma.report.figures.axes import TechniquesAxis, techniques_axes
 from trilemma.report.figures.memorization import memorization_panels
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
-from trilemma.words import ATTACK_WORDS, budget, capital, clean, epsilon_tick, mix, number, percent
+from trilemma.words import budget, budget_order, capital, clean, epsilon_tick, mix, number, percent
 
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""
@@ -104,18 +105,8 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
       tracks: whether it records examples on the way.
       removes: whether it leaves out examples.
     """
-    attacks = {f"auc_{name}" for name in (*ATTACK_WORDS, "strongest")}
-    made = {"accuracy", "train_accuracy", "harmonic_score"} | attacks
-    if str(data.get("name")) not in _WITHOUT_GROUPS:
-        made |= {"bias", "worst_group_accuracy", "accuracy_in_", *(f"{name}{NAIVE}" for name in attacks)}
-    if tracks:
-        made.add("membership_probability/")
-    if removes:
-        made |= {"exposed_survivors", "exposed_survivors_before", "mean_exposure", "mean_exposure_before"}
-    return made
-
-
-_WITHOUT_GROUPS = ("digits", "cifar10", "cifar100")
+    groups = may_have_groups(str(data.get("name")))
+    return measures.planned_measures(groups=groups, tracks=tracks, removes=removes)
 
 
 def draw_numbers(
@@ -183,15 +174,15 @@ def _settings(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     return [(titles[key], same) for key, same in by.items()]
 
 
-def _budgets(cells: Cells) -> list[float]:
+def _budgets(cells: Cells) -> list[float | None]:
     """Without a budget first, then from the loosest to the tightest."""
-    return sorted({cell.epsilon for cell in cells}, reverse=True)
+    return sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)
 
 
-def _budget_looks(cells: Cells) -> dict[float, Look]:
+def _budget_looks(cells: Cells) -> dict[float | None, Look]:
     """No budget is solid, every budget dashed."""
     found = {epsilon: look(at) for at, epsilon in enumerate(_budgets(cells))}
-    return {e: seen if math.isinf(e) else replace(seen, dash="dashed") for e, seen in found.items()}
+    return {e: seen if e is None else replace(seen, dash="dashed") for e, seen in found.items()}
 
 
 def _points(numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCell]], measure: str) -> tuple[Point, ...]:
@@ -212,13 +203,14 @@ def _along(axis: TechniquesAxis, cells: Cells) -> list[tuple[float, str, PlacedC
 
 def _along_budgets(cells: Cells) -> list[tuple[float, str, PlacedCell]]:
     """From the tightest budget to none."""
-    order = sorted({cell.epsilon for cell in cells})
+    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
     found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
     return sorted(found, key=lambda one: one[0])
 
 
 def _budget_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
-    return tuple((float(at), epsilon_tick(e)) for at, e in enumerate(sorted({cell.epsilon for cell in cells})))
+    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
+    return tuple((float(at), epsilon_tick(epsilon)) for at, epsilon in enumerate(order))
 
 
 # Figures over techniques
@@ -306,7 +298,7 @@ def _leakage(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
                     for at, (attack, words) in enumerate(ATTACK_WORDS.items()):
                         seen = replace(look(at), hollow=naive, joined=axis.path, dash="dotted" if naive else "")
                         name = f"{words}, naive" if naive else words
-                        measure = f"auc_{attack}{NAIVE if naive else ''}"
+                        measure = f"auc_{attack}{UNMATCHED if naive else ''}"
                         series.append(Series(name, _points(numbers, placed, measure), seen))
                 panels.append(
                     Panel(
@@ -406,7 +398,7 @@ def _tradeoff(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]
 _OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("accuracy", "accuracy", {}),
     ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
-    (f"auc_strongest{NAIVE}", "AUC, naive", {"y_reference": NO_LEAKAGE, "share": "auc"}),
+    (f"auc_strongest{UNMATCHED}", "AUC, naive", {"y_reference": NO_LEAKAGE, "share": "auc"}),
     ("bias", "bias", {"floor": 0.0}),
     ("harmonic_score", "score", {"span": 0.2}),
 )
@@ -416,7 +408,7 @@ def _families(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     """(title, its cells) for data of the same pictures, whatever its skew, one combination of techniques at a time."""
     by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCell]] = {}
     for cell in cells:
-        by.setdefault((WITHOUT_SKEW.get(cell.data, cell.data), cell.model, cell.codes), []).append(cell)
+        by.setdefault((same_images(cell.data), cell.model, cell.codes), []).append(cell)
     parts = [
         [clean(name) for name, _, _ in by],
         [mix(codes) for _, _, codes in by],
@@ -459,7 +451,7 @@ def _mixed_terms(numbers: Numbers, cells: Cells) -> str:
 
 def _along_budgets_of(family: Cells, cells: Cells) -> list[tuple[float, str, PlacedCell]]:
     """As :func:`_along_budgets`, at the places of the whole family's axis."""
-    order = sorted({cell.epsilon for cell in family})
+    order = sorted({cell.epsilon for cell in family}, key=budget_order)
     found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
     return sorted(found, key=lambda one: one[0])
 
@@ -469,9 +461,9 @@ def _over_skew(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel
     skewed = [cell for cell in _whole(cells) if cell.skew is not None]
     kinds = (
         ("auc_strongest", "matched non-members", look(0)),
-        (f"auc_strongest{NAIVE}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
+        (f"auc_strongest{UNMATCHED}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
         ("null_auc", "never saw the members, matched", Look("black", "plus", "dotted")),
-        (f"null_auc{NAIVE}", "never saw the members, naive", Look("black", "cross", "dotted", hollow=True)),
+        (f"null_auc{UNMATCHED}", "never saw the members, naive", Look("black", "cross", "dotted", hollow=True)),
     )
     panels = []
     for title, same in _families(skewed):
@@ -535,7 +527,7 @@ def _outliers(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]
     return panels
 
 
-def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float) -> Panel:
+def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None) -> Panel:
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
     for arm, words in _ARMS:
@@ -636,7 +628,7 @@ FIGURES: dict[str, Kind] = {
         "AUC of the strongest attack as the training images become more skewed. Against matched non-members it is "
         "leakage; against the whole, balanced test set (naive) it also sees the skew: a classifier that never saw the "
         "members (black; its loss threshold’s AUC) must lie at ½ where an AUC means leakage.",
-        (("auc_strongest",), (f"auc_strongest{NAIVE}",)),
+        (("auc_strongest",), (f"auc_strongest{UNMATCHED}",)),
         "its data has no skewed groups, so that matched and naive are the same; use cifar10s or digits-s, or leave "
         "the figure out",
         _over_skew,

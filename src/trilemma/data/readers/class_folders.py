@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trilemma.data.assemble import Part, split_name
-from trilemma.data.tables import Decoder
+from trilemma.data.readers.parquet import Decoder
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 

@@ -3,6 +3,12 @@ class.
 
 Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHODS 4.1 and 4.4 of this
   project).
+
+**The assignment of groups is public.**  The published construction has exact counts per class, so the groups are dealt
+from a seed to the places of the examples, and dealing anew without one example gives thousands of the others another
+group.  What the guarantee calls a neighbor is therefore the data set after the assignment, less one example
+(:meth:`trilemma.data.dataset.Dataset.without`): the assignment (:func:`skewed_groups`) is held fixed, and how an
+example is shown (:func:`shown_in`) depends on its own image and group alone.
 """
 
 from __future__ import annotations
@@ -79,6 +85,7 @@ def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int
 
     Of a class with n examples, exactly ``int(n * skew)``, drawn at random, go to the class's dominant group
     and the rest to the other.  With the same seed, what is dominant at a smaller skew is so at a larger one.
+    Groups are dealt to places: without one example, those of the others change (see the module).
 
     Args:
       labels: int64 (N,).
@@ -101,6 +108,21 @@ def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int
     return groups
 
 
+def shown_in(images: NDArray[np.uint8], groups: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Color images as their groups show them, uint8 (N, 3, H, W): unchanged in color (0), gray in gray (1).
+
+    Row i depends on image i and group i alone.
+
+    Args:
+      images: uint8 (N, 3, H, W); not changed.
+      groups: int64 (N,).
+    """
+    shown = np.array(images)
+    gray = np.flatnonzero(groups == GRAY)
+    shown[gray] = luma(shown[gray])
+    return shown
+
+
 def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, seed: int) -> Dataset:
     """A colour data set with a skewed training split and a balanced test split.
 
@@ -120,15 +142,12 @@ def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, s
     skew = check_skew(skew)
     colour = colour_classes(len(data.classes), classes_seed)
     groups = skewed_groups(data.train.labels, skew, colour, seed)
-    train = np.array(data.train.images)
-    gray = np.flatnonzero(groups == GRAY)
-    train[gray] = luma(train[gray])
     count = len(data.test)
     which = "odd classes" if classes_seed is None else f"classes drawn by seed {classes_seed}"
     return replace(
         data,
         name=name,
-        train=Split(train, data.train.labels, groups),
+        train=Split(shown_in(data.train.images, groups), data.train.labels, groups),
         test=Split(
             images=np.concatenate([data.test.images, luma(data.test.images)]),
             labels=np.tile(data.test.labels, 2),
