@@ -69,9 +69,9 @@ def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, te
     """Guards: DP-SAT's perturbation added per physical batch; averaging per physical batch; noise per batch."""
     choices = {"epsilon": 8.0, "techniques": techniques, "sharpness_radius": 0.3, "updates": 0}
     runs = [train(digits, physical, **choices) for physical in (3, 7, 1000)]
-    start = runs[0].state.to_checkpoint({})
+    start = copy.deepcopy(runs[0].state.to_checkpoint({}))
     for run in runs:  # whose streams differ otherwise
-        run.state.restore(start)
+        run.state.restore(copy.deepcopy(start))
         list(run.run_updates(4))
     first = runs[0].state.evaluation_weights()
     for run in runs[1:]:

@@ -1,5 +1,6 @@
 """A linear model on fixed features through the same train as any network, with a small prior."""
 
+import copy
 import json
 import os
 
@@ -95,10 +96,10 @@ def test_less_memory_gives_smaller_physical_batches_and_the_same_weights(epsilon
     trainings = [
         Training(recipe(epsilon=epsilon, epochs=3), data, Execution(memory=memory)) for memory in (None, 40_000)
     ]
-    start = trainings[0].state.to_checkpoint({})
+    start = copy.deepcopy(trainings[0].state.to_checkpoint({}))
     sizes, weights = [], []
     for training in trainings:
-        training.state.restore(start)  # whose streams differ otherwise
+        training.state.restore(copy.deepcopy(start))  # whose streams differ otherwise
         list(training.run_updates(3))
         sizes.append(training.physical_batch)
         weights.append(training.state.model.weight.detach())
