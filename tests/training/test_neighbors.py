@@ -95,9 +95,10 @@ def clipped_sums(monkeypatch, data, choices, drawn, kept=None, processes=1):
         frozen = Frozen(drawn)
         with monkeypatch.context() as patched:
             patched.setattr(Plan, "draw", frozen.draw)
-            patched.setattr(Plan, "privatize", lambda plan, draw, total, stream, frozen=frozen: frozen.privatize(total))
+            patched.setattr(Plan, "privatize", lambda plan, draw, total, *_, frozen=frozen: frozen.privatize(total))
             ranks = Ranks() if processes == 1 else OneOf(rank, processes, frozen=frozen)
             training = Training(Recipe(**choices), data, Execution("cpu", 16, "float32"), ranks=ranks)
+            training.state.evidence = None  # which looks at single examples besides
             patched.setattr(Clipping, "__call__", lambda *parts, frozen=frozen: frozen.clipped(*parts))
             for _ in drawn:
                 training.step()

@@ -121,8 +121,10 @@ class PrivateTrial:
 
         Raises:
           InputError: they lack something.
-          PrivacyError: an event that cannot be accounted for.
+          PrivacyError: an event that cannot be accounted for, or a run that failed its truth check.
         """
+        if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
+            raise PrivacyError(f"trial {id} is not private (truth check failed): it cannot be composed with others")
         try:
             recipe, removal = trial["recipe"], trial.get("removal")
             return cls(

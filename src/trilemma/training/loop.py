@@ -25,6 +25,7 @@ from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
+from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network, refuse_random_layers
 from trilemma.progress import Progress
@@ -135,6 +136,7 @@ class Training:
             {},
             stream_for("sampling", recipe, self.data, model, computation),
             stream_for("noise", recipe, self.data, model, computation),
+            Evidence(len(self.labels)) if recipe.private else None,
         )
 
     def _check_prior(self) -> None:
@@ -287,10 +289,14 @@ class Training:
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
         with one_each(), refuse_random_layers(self.device), uphill:
             for places in mine.split(self.physical_batch) if len(mine) else ():
-                total = total.add_(clipping(*self._views(draw.indices[places], state.update)))
+                images, labels = self._views(draw.indices[places], state.update)
+                part = clipping(images, labels)
+                if ranks.first and state.evidence is not None and state.evidence.spot_due():
+                    state.evidence.spot(clipping, images, labels, part)
+                total = total.add_(part)
         total = ranks.add_up(total, mine, len(draw))
         loss = float(total.losses.mean()) if total.count else math.nan
-        gradient = plan.privatize(draw, total, state.noise) if ranks.first else total.sums
+        gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
         return ranks.gradient_of_first(gradient), loss
 
     def _ordinary_gradient(self) -> tuple[Gradient, float]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
+from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.randomness import RandomStream
 from trilemma.training.checkpoints import Checkpoint
 
@@ -24,6 +25,7 @@ class State:
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatised gradient under DP-SAT, else empty.
       sampling, noise: the streams of what must stay secret.
+      evidence: of what the updates did, for the truth check of a private run; None without a budget.
     """
 
     update: int
@@ -33,6 +35,7 @@ class State:
     previous: dict[str, Tensor]
     sampling: RandomStream
     noise: RandomStream
+    evidence: Evidence | None = None
 
     def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
         tensors = {
@@ -42,6 +45,7 @@ class State:
                 ("momentum", self.momentum),
                 ("average", self.average),
                 ("previous", self.previous),
+                ("evidence", self.evidence.to_tensors() if self.evidence else {}),
             )
             for name, value in values.items()
         }
@@ -55,14 +59,17 @@ class State:
         """Become the state that was saved.
 
         Raises:
-          InputError: it was saved by version 0.1.0, which drew its random numbers in another way.
+          InputError: it was saved by version 0.1.0, which drew its random numbers in another way, or it holds no
+            evidence of what the updates did, and this training has a budget.
         """
         if "stream/noise" not in checkpoint.tensors:
             raise InputError(
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
                 "start it anew with another --out"
             )
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
+        parts: dict[str, dict[str, Tensor]] = {
+            part: {} for part in ("model", "momentum", "average", "previous", "evidence")
+        }
         device = next(self.model.parameters()).device
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
@@ -72,6 +79,8 @@ class State:
                 getattr(self, name).set_state(value)
             else:
                 parts[part][name] = value.to(device)
+        if self.evidence is not None:
+            self.evidence.restore(parts["evidence"], device)
         self.model.load_state_dict(parts["model"])
         self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
         self.update = int(checkpoint.header["update"])
