@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_up_study import ALL, Study
-from trilemma.analysis.cells import measured
 from trilemma.analysis.claims import HEADLINE, claims
+from trilemma.analysis.conditions import measured
 from trilemma.analysis.pairs import full_mix, technique_pairs
 from trilemma.errors import InputError
 from trilemma.report.figures.axes import techniques_axes

@@ -20,7 +20,7 @@ from trilemma.measures import ATTACK_WORDS, UNMATCHED
 from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
 from trilemma.report.figures.axes import TechniquesAxis, techniques_axes
 from trilemma.report.figures.memorization import memorization_panels
-from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
+from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles
 from trilemma.words import budget, budget_order, capital, clean, epsilon_tick, mix, number, percent
 
 NO_LEAKAGE = 0.5
@@ -30,7 +30,7 @@ BUDGET = "budget ε"
 """Title of the axis where budgets stand in place of techniques."""
 
 Pictures = Mapping[str, bytes]
-Cells = Sequence[PlacedCell]
+Conditions = Sequence[PlacedCondition]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Kind:
     about: str
     needs: tuple[tuple[str, ...], ...]
     lack: str
-    panels: Callable[[Numbers, Cells, Pictures], list[Panel]]
+    panels: Callable[[Numbers, Conditions, Pictures], list[Panel]]
     references: tuple[str, ...] = ()
 
 
@@ -131,11 +131,15 @@ def draw_numbers(
 
 
 def figure_of(
-    name: str, numbers: Numbers, cells: Iterable[PlacedCell] | None = None, *, pictures: Pictures | None = None
+    name: str,
+    numbers: Numbers,
+    conditions: Iterable[PlacedCondition] | None = None,
+    *,
+    pictures: Pictures | None = None,
 ) -> Figure:
-    """As :func:`draw_numbers`, from numbers that were read before; ``cells``: those that count."""
+    """As :func:`draw_numbers`, from numbers that were read before; ``conditions``: those that count."""
     kind = FIGURES[name]
-    chosen = list(numbers.cells.values() if cells is None else cells)
+    chosen = list(numbers.conditions.values() if conditions is None else conditions)
     panels = [_filled(panel) for panel in kind.panels(numbers, chosen, pictures or {})]
     panels = [panel for panel in panels if panel.series]
     title = kind.title
@@ -156,37 +160,37 @@ def _lacking(kind: Kind, made: set[str]) -> str:
     return ""
 
 
-# Where cells stand
+# Where conditions stand
 
 
-def _whole(cells: Cells) -> list[PlacedCell]:
+def _whole(conditions: Conditions) -> list[PlacedCondition]:
     """Those trained on all their examples."""
-    return [cell for cell in cells if not cell.removal]
+    return [condition for condition in conditions if not condition.removal]
 
 
-def _settings(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
-    """(title, its cells) of each setting: the study's order of data, each from the least skew to the largest."""
-    titles = setting_titles(cells)
-    data = list(dict.fromkeys(cell.data for cell in cells))
-    by: dict[str, list[PlacedCell]] = {}
-    for cell in sorted(cells, key=lambda cell: (data.index(cell.data), cell.skew or 0.0)):
-        by.setdefault(cell.setting, []).append(cell)
+def _settings(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
+    """(title, its conditions) of each setting: the study's order of data, each from the least skew to the largest."""
+    titles = setting_titles(conditions)
+    data = list(dict.fromkeys(condition.data for condition in conditions))
+    by: dict[str, list[PlacedCondition]] = {}
+    for condition in sorted(conditions, key=lambda condition: (data.index(condition.data), condition.skew or 0.0)):
+        by.setdefault(condition.setting, []).append(condition)
     return [(titles[key], same) for key, same in by.items()]
 
 
-def _budgets(cells: Cells) -> list[float | None]:
+def _budgets(conditions: Conditions) -> list[float | None]:
     """Without a budget first, then from the loosest to the tightest."""
-    return sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)
+    return sorted({condition.epsilon for condition in conditions}, key=budget_order, reverse=True)
 
 
-def _budget_looks(cells: Cells) -> dict[float | None, Look]:
+def _budget_looks(conditions: Conditions) -> dict[float | None, Look]:
     """No budget is solid, every budget dashed."""
-    found = {epsilon: look(at) for at, epsilon in enumerate(_budgets(cells))}
+    found = {epsilon: look(at) for at, epsilon in enumerate(_budgets(conditions))}
     return {e: seen if e is None else replace(seen, dash="dashed") for e, seen in found.items()}
 
 
-def _points(numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCell]], measure: str) -> tuple[Point, ...]:
-    found = [(x, at, numbers.get(cell, measure)) for x, at, cell in placed]
+def _points(numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCondition]], measure: str) -> tuple[Point, ...]:
+    found = [(x, at, numbers.get(condition, measure)) for x, at, condition in placed]
     return tuple(Point(x, at, y) for x, at, y in found if y is not None)
 
 
@@ -194,22 +198,22 @@ def _join(*words: str) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _along(axis: TechniquesAxis, cells: Cells) -> list[tuple[float, str, PlacedCell]]:
-    """Cells at their place on the axis."""
+def _along(axis: TechniquesAxis, conditions: Conditions) -> list[tuple[float, str, PlacedCondition]]:
+    """Conditions at their place on the axis."""
     place = {m: (float(at), label) for at, (m, label) in enumerate(zip(axis.mixes, axis.labels, strict=True))}
-    found = [(*place[cell.codes], cell) for cell in cells if cell.codes in place]
+    found = [(*place[condition.codes], condition) for condition in conditions if condition.codes in place]
     return sorted(found, key=lambda one: one[0])
 
 
-def _along_budgets(cells: Cells) -> list[tuple[float, str, PlacedCell]]:
+def _along_budgets(conditions: Conditions) -> list[tuple[float, str, PlacedCondition]]:
     """From the tightest budget to none."""
-    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
-    found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
+    order = sorted({condition.epsilon for condition in conditions}, key=budget_order)
+    found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in conditions]
     return sorted(found, key=lambda one: one[0])
 
 
-def _budget_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
-    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
+def _budget_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
+    order = sorted({condition.epsilon for condition in conditions}, key=budget_order)
     return tuple((float(at), epsilon_tick(epsilon)) for at, epsilon in enumerate(order))
 
 
@@ -217,17 +221,17 @@ def _budget_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
 
 
 def _over_techniques(
-    numbers: Numbers, cells: Cells, measure: str, y_title: str, *, companion: str = "", **options: Any
+    numbers: Numbers, conditions: Conditions, measure: str, y_title: str, *, companion: str = "", **options: Any
 ) -> list[Panel]:
     """One measure over techniques, a panel for each setting, a series for each budget.
 
     Where a setting has one combination of techniques at several budgets, the budgets make the axis.
     """
-    whole = _whole(cells)
+    whole = _whole(conditions)
     looks = _budget_looks(whole)
     panels = []
     for title, same in _settings(whole):
-        mixes = list(dict.fromkeys(cell.codes for cell in same))
+        mixes = list(dict.fromkeys(condition.codes for condition in same))
         if len(mixes) == 1 and len(_budgets(same)) > 1:
             line = Series(mix(mixes[0]), _points(numbers, _along_budgets(same), measure), look(0))
             faint = replace(look(0), faint=True, hollow=True, dash="dotted")
@@ -246,7 +250,7 @@ def _over_techniques(
         for axis in techniques_axes(mixes):
             series, faint_series = [], []
             for epsilon in _budgets(same):
-                placed = _along(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = _along(axis, [condition for condition in same if condition.epsilon == epsilon])
                 seen = replace(looks[epsilon], joined=axis.path)
                 series.append(Series(budget(epsilon), _points(numbers, placed, measure), seen))
                 faint = replace(seen, faint=True, hollow=True, dash="dotted")
@@ -265,34 +269,34 @@ def _over_techniques(
     return panels
 
 
-def _terms(numbers: Numbers, cells: Cells, y_title: str) -> str:
+def _terms(numbers: Numbers, conditions: Conditions, y_title: str) -> str:
     """The score says of how many terms it is."""
     if y_title != "score":
         return y_title
-    fair = any(numbers.get(cell, "bias") is not None for cell in cells)
+    fair = any(numbers.get(condition, "bias") is not None for condition in conditions)
     return f"score ({'three terms' if fair else 'two terms, no groups'})"
 
 
-def _accuracy(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _over_techniques(numbers, cells, "accuracy", "accuracy", companion="train_accuracy")
+def _accuracy(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _over_techniques(numbers, conditions, "accuracy", "accuracy", companion="train_accuracy")
 
 
-def _bias(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _over_techniques(numbers, cells, "bias", "bias", floor=0.0)
+def _bias(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _over_techniques(numbers, conditions, "bias", "bias", floor=0.0)
 
 
-def _score(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _over_techniques(numbers, cells, "harmonic_score", "score", span=0.2)
+def _score(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _over_techniques(numbers, conditions, "harmonic_score", "score", span=0.2)
 
 
-def _leakage(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _leakage(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each setting and budget, a series for each attack, matched and naive."""
     panels = []
-    for title, same in _settings(_whole(cells)):
-        mixes = list(dict.fromkeys(cell.codes for cell in same))
+    for title, same in _settings(_whole(conditions)):
+        mixes = list(dict.fromkeys(condition.codes for condition in same))
         for axis in techniques_axes(mixes):
             for epsilon in _budgets(same):
-                placed = _along(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = _along(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = []
                 for naive in (False, True):
                     for at, (attack, words) in enumerate(ATTACK_WORDS.items()):
@@ -330,15 +334,15 @@ def _leakage_summary(series: Sequence[Series]) -> str:
     return " · ".join(parts)
 
 
-def _groups(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _groups(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each setting and budget, a series for each group."""
     panels = []
-    for title, same in _settings(_whole(cells)):
+    for title, same in _settings(_whole(conditions)):
         names = [m for m in numbers.measures if m.startswith("accuracy_in_")]
-        names = [m for m in names if any(numbers.get(cell, m) for cell in same)]
-        for axis in techniques_axes(list(dict.fromkeys(cell.codes for cell in same))):
+        names = [m for m in names if any(numbers.get(condition, m) for condition in same)]
+        for axis in techniques_axes(list(dict.fromkeys(condition.codes for condition in same))):
             for epsilon in _budgets(same):
-                placed = _along(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = _along(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = [
                     Series(
                         clean(name.removeprefix("accuracy_in_")),
@@ -362,19 +366,21 @@ def _groups(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
     return panels
 
 
-def _tradeoff(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _tradeoff(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Accuracy against the strongest attack's AUC, and against bias; a point for each combination of techniques."""
-    whole = _whole(cells)
+    whole = _whole(conditions)
     looks = _budget_looks(whole)
     panels = []
     for title, same in _settings(whole):
-        for axis in techniques_axes(list(dict.fromkeys(cell.codes for cell in same))):
+        for axis in techniques_axes(list(dict.fromkeys(condition.codes for condition in same))):
             for measure, x_title in (("auc_strongest", "AUC of the strongest attack"), ("bias", "bias")):
                 series = []
                 for epsilon in _budgets(same):
                     points = []
-                    for _, label, cell in _along(axis, [cell for cell in same if cell.epsilon == epsilon]):
-                        y, across = numbers.get(cell, "accuracy"), numbers.get(cell, measure)
+                    for _, label, condition in _along(
+                        axis, [condition for condition in same if condition.epsilon == epsilon]
+                    ):
+                        y, across = numbers.get(condition, "accuracy"), numbers.get(condition, measure)
                         if y is not None and across is not None:
                             points.append(Point(across.value, label, y, across))
                     seen = replace(looks[epsilon], joined=axis.path)
@@ -404,11 +410,11 @@ _OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def _families(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
-    """(title, its cells) for data of the same pictures, whatever its skew, one combination of techniques at a time."""
-    by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCell]] = {}
-    for cell in cells:
-        by.setdefault((same_images(cell.data), cell.model, cell.codes), []).append(cell)
+def _families(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
+    """(title, its conditions) for data of the same images, whatever its skew, one mix of techniques at a time."""
+    by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCondition]] = {}
+    for condition in conditions:
+        by.setdefault((same_images(condition.data), condition.model, condition.codes), []).append(condition)
     parts = [
         [clean(name) for name, _, _ in by],
         [mix(codes) for _, _, codes in by],
@@ -418,9 +424,9 @@ def _families(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     return [(_join(*(part[at] for part in telling)), same) for at, same in enumerate(by.values())]
 
 
-def _over_budget(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _over_budget(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each measure, a series for each skew."""
-    whole = _whole(cells)
+    whole = _whole(conditions)
     panels = []
     for title, same in _families(whole):
         settings = _settings(same)
@@ -443,22 +449,22 @@ def _over_budget(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pan
     return panels
 
 
-def _mixed_terms(numbers: Numbers, cells: Cells) -> str:
+def _mixed_terms(numbers: Numbers, conditions: Conditions) -> str:
     """Scores of two and of three terms in one panel are not of one kind."""
-    fair = {numbers.get(cell, "bias") is not None for cell in cells}
+    fair = {numbers.get(condition, "bias") is not None for condition in conditions}
     return "data without groups has a score of two terms, the others of three" if len(fair) > 1 else ""
 
 
-def _along_budgets_of(family: Cells, cells: Cells) -> list[tuple[float, str, PlacedCell]]:
+def _along_budgets_of(family: Conditions, conditions: Conditions) -> list[tuple[float, str, PlacedCondition]]:
     """As :func:`_along_budgets`, at the places of the whole family's axis."""
-    order = sorted({cell.epsilon for cell in family}, key=budget_order)
-    found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
+    order = sorted({condition.epsilon for condition in family}, key=budget_order)
+    found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in conditions]
     return sorted(found, key=lambda one: one[0])
 
 
-def _over_skew(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _over_skew(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Naive and matched AUC, a panel for each budget; beside them a classifier that never saw the members."""
-    skewed = [cell for cell in _whole(cells) if cell.skew is not None]
+    skewed = [condition for condition in _whole(conditions) if condition.skew is not None]
     kinds = (
         ("auc_strongest", "matched non-members", look(0)),
         (f"auc_strongest{UNMATCHED}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
@@ -467,7 +473,7 @@ def _over_skew(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel
     )
     panels = []
     for title, same in _families(skewed):
-        skews = sorted({cell.skew for cell in same if cell.skew is not None})
+        skews = sorted({condition.skew for condition in same if condition.skew is not None})
         for epsilon in _budgets(same):
             chosen = sorted((c for c in same if c.epsilon == epsilon), key=lambda c: c.skew or 0.0)
             placed = [(float(skews.index(c.skew)), f"skew {percent(c.skew)}", c) for c in chosen if c.skew is not None]
@@ -495,21 +501,21 @@ _OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
 _ARMS = (("exposed", "most exposed removed"), ("random", "as many at random"))
 
 
-def _outliers(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _outliers(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Accuracy, AUC and bias over the share removed; and how exposed the survivors are, before and after."""
-    removing = {(cell.setting, cell.codes) for cell in cells if cell.removal}
-    counted = [cell for cell in cells if (cell.setting, cell.codes) in removing]
+    removing = {(condition.setting, condition.codes) for condition in conditions if condition.removal}
+    counted = [condition for condition in conditions if (condition.setting, condition.codes) in removing]
     looks = _budget_looks(counted)
     panels = []
     for title, same in _by_mix(counted):
         for measure, y_title, options in _OVER_REMOVAL:
             series = []
             for epsilon in _budgets(same):
-                of_budget = [cell for cell in same if cell.epsilon == epsilon]
+                of_budget = [condition for condition in same if condition.epsilon == epsilon]
                 for arm, words in _ARMS:
                     seen = looks[epsilon] if arm == "exposed" else replace(looks[epsilon], hollow=True, dash="dotted")
                     placed = _along_shares(of_budget, arm)
-                    if any(cell.removal for _, _, cell in placed):
+                    if any(condition.removal for _, _, condition in placed):
                         name = f"{words}, {budget(epsilon)}"
                         series.append(Series(name, _points(numbers, placed, measure), seen))
             panels.append(
@@ -523,15 +529,17 @@ def _outliers(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]
                 )
             )
         for epsilon in _budgets(same):
-            panels.append(_survivors(numbers, title, [cell for cell in same if cell.epsilon == epsilon], epsilon))
+            panels.append(
+                _survivors(numbers, title, [condition for condition in same if condition.epsilon == epsilon], epsilon)
+            )
     return panels
 
 
-def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None) -> Panel:
+def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: float | None) -> Panel:
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
     for arm, words in _ARMS:
-        placed = [one for one in _along_shares(cells, arm) if one[2].removal]
+        placed = [one for one in _along_shares(conditions, arm) if one[2].removal]
         ink, marker = inks[arm]
         for measure, when, seen in (
             ("exposed_survivors_before", "before", Look(ink, marker, "dotted", hollow=True)),
@@ -543,37 +551,37 @@ def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None
         "share of survivors still exposed",
         "share of the training examples removed",
         tuple(series),
-        ticks=_share_ticks([cell for cell in cells if cell.removal]),
+        ticks=_share_ticks([condition for condition in conditions if condition.removal]),
         floor=0.0,
         share=f"survivors {title}",
     )
 
 
-def _by_mix(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
+def _by_mix(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
     """Settings, one combination of techniques at a time; it is named where there are several."""
     found = []
-    for title, same in _settings(cells):
-        mixes = list(dict.fromkeys(cell.codes for cell in same))
+    for title, same in _settings(conditions):
+        mixes = list(dict.fromkeys(condition.codes for condition in same))
         for codes in mixes:
             name = _join(title, mix(codes)) if len(mixes) > 1 else title
-            found.append((name, [cell for cell in same if cell.codes == codes]))
+            found.append((name, [condition for condition in same if condition.codes == codes]))
     return found
 
 
-def _along_shares(cells: Cells, arm: str) -> list[tuple[float, str, PlacedCell]]:
+def _along_shares(conditions: Conditions, arm: str) -> list[tuple[float, str, PlacedCondition]]:
     """The whole training set, where both arms begin, then ever more removed."""
-    chosen = sorted((c for c in cells if c.removal in ("", arm)), key=lambda c: c.removed)
+    chosen = sorted((c for c in conditions if c.removal in ("", arm)), key=lambda c: c.removed)
     return [(c.removed, f"{percent(c.removed)} removed" if c.removal else "none removed", c) for c in chosen]
 
 
-def _share_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
-    return tuple((share, percent(share)) for share in sorted({cell.removed for cell in cells}))
+def _share_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
+    return tuple((share, percent(share)) for share in sorted({condition.removed for condition in conditions}))
 
 
-def _memorization(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def _memorization(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     return [
         panel
-        for title, same in _settings(_whole(cells))
+        for title, same in _settings(_whole(conditions))
         for panel in memorization_panels(numbers, same, title, pictures)
     ]
 

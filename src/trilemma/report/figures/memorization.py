@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from trilemma.analysis.turning_points import turning_points
 from trilemma.errors import InputError
 from trilemma.report.figure import Look, Panel, Point, Series
-from trilemma.report.numbers import Number, Numbers, PlacedCell
+from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.words import budget, clean, mix, number
 
 PROBABILITY = "membership_probability/"
@@ -23,34 +23,34 @@ _OTHERS = Look("black", "plus", "dotted", faint=True)
 
 
 def memorization_panels(
-    numbers: Numbers, cells: Sequence[PlacedCell], title: str, pictures: Mapping[str, bytes]
+    numbers: Numbers, conditions: Sequence[PlacedCondition], title: str, pictures: Mapping[str, bytes]
 ) -> list[Panel]:
     """A panel for each training of one setting; the same example is in the foreground of all."""
-    tracking = [cell for cell in cells if _tracked(numbers, cell)]
+    tracking = [condition for condition in conditions if _tracked(numbers, condition)]
     if not tracking:
         return []
     featured = _most_exposed(numbers, tracking)
     panels = []
-    for cell in tracking:
-        series = [_series(name, numbers.on_the_way(cell, measure), look) for measure, name, look in _LINES]
-        for index in _tracked(numbers, cell):
-            found = numbers.on_the_way(cell, PROBABILITY + index)
+    for condition in tracking:
+        series = [_series(name, numbers.on_the_way(condition, measure), look) for measure, name, look in _LINES]
+        for index in _tracked(numbers, condition):
+            found = numbers.on_the_way(condition, PROBABILITY + index)
             if index == featured:
                 name = f"membership probability of example {clean(featured)}"
                 series.append(_series(name, found, _FEATURED))
             else:
                 series.insert(0, _series("membership probability of other examples", found, _OTHERS))
-        marks = turning_marks(numbers, cell)
+        marks = turning_marks(numbers, condition)
         panels.append(
             Panel(
-                ", ".join(word for word in (title, mix(cell.codes), budget(cell.epsilon)) if word),
+                ", ".join(word for word in (title, mix(condition.codes), budget(condition.epsilon)) if word),
                 "accuracy, AUC, probability",
                 "update",
                 tuple(series),
                 y_reference=0.5,
                 share="memorization",
                 marks=_marks(marks),
-                picture=_picture(pictures, cell, featured),
+                picture=_picture(pictures, condition, featured),
                 picture_text=f"Training example {clean(featured)}, whose membership probability is drawn",
                 summary=_ends(series),
                 note=_note(marks),
@@ -59,7 +59,7 @@ def memorization_panels(
     return panels
 
 
-def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
+def turning_marks(numbers: Numbers, condition: PlacedCondition) -> dict[str, tuple[float, int, int]]:
     """Where something begins: (median update over the trainings where it does, in how many, of how many).
 
     ES early stopping, M memorisation, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
@@ -67,7 +67,7 @@ def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, 
     """
     found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
     count = 0
-    for history in numbers.histories(cell).values():
+    for history in numbers.histories(condition).values():
         try:
             points = turning_points(history)
         except InputError:
@@ -113,24 +113,24 @@ def _series(name: str, found: Sequence[Number], look: Look) -> Series:
     return Series(name, tuple(points), look)
 
 
-def _tracked(numbers: Numbers, cell: PlacedCell) -> list[str]:
-    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(cell) if m.startswith(PROBABILITY)]
+def _tracked(numbers: Numbers, condition: PlacedCondition) -> list[str]:
+    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(condition) if m.startswith(PROBABILITY)]
     return sorted(names, key=lambda name: (len(name), name))
 
 
-def _most_exposed(numbers: Numbers, cells: Sequence[PlacedCell]) -> str:
+def _most_exposed(numbers: Numbers, conditions: Sequence[PlacedCondition]) -> str:
     """The tracked example with the highest mean membership probability at the end, without a budget if there is such.
 
     Chosen by looking at the results: that is why the other tracked examples are drawn too.
     """
-    ordinary = [cell for cell in cells if not cell.private] or list(cells)
+    ordinary = [condition for condition in conditions if not condition.private] or list(conditions)
     ends: dict[str, list[float]] = {}
-    for cell in ordinary:
-        for index in _tracked(numbers, cell):
-            ends.setdefault(index, []).append(numbers.on_the_way(cell, PROBABILITY + index)[-1].value)
+    for condition in ordinary:
+        for index in _tracked(numbers, condition):
+            ends.setdefault(index, []).append(numbers.on_the_way(condition, PROBABILITY + index)[-1].value)
     return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
 
 
-def _picture(pictures: Mapping[str, bytes], cell: PlacedCell, index: str) -> bytes | None:
-    names = [*(f"{trial}/{index}" for trial in cell.trials), index]
+def _picture(pictures: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
+    names = [*(f"{trial}/{index}" for trial in condition.trials), index]
     return next((pictures[name] for name in names if name in pictures), None)
