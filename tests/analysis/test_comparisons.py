@@ -245,8 +245,8 @@ def test_words() -> None:
     table = np.array([[0.50, 0.51, 0.49], [0.531, 0.541, 0.521], [0.5, 0.511, 0.493], [0.501, 0.507, 0.49]])
     up, down, same = compare(values_of(table), pairs_of((1, 0), (0, 1), (2, 3), conditions=4))
     assert up.words == (
-        f"condition 1 raises accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] over condition 0 (here), paired over 3 seeds, "
-        "assuming equal noise variance in 4 conditions"
+        f"condition 1 raises accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] over condition 0 (here), "
+        "paired over 3 seeds, assuming equal noise variance in 4 conditions"
     )
     assert down.words.startswith(
         f"condition 0 lowers accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] against condition 1 (here)"
