@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,16 +117,37 @@ def shortened(text: str, longest: int = 40) -> str:
     return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
 
 
-def budget(epsilon: float) -> str:
+def budget(epsilon: float | None) -> str:
     """
-    >>> budget(8.0), budget(math.inf)
+    >>> budget(8.0), budget(None)
     ('ε = 8', 'no budget')
     """
-    return "no budget" if math.isinf(epsilon) else f"ε = {epsilon:g}"
+    return "no budget" if epsilon is None else f"ε = {epsilon:g}"
 
 
-def epsilon_tick(epsilon: float) -> str:
-    return "∞" if math.isinf(epsilon) else f"{epsilon:g}"
+def epsilon_tick(epsilon: float | None) -> str:
+    """
+    >>> epsilon_tick(8.0), epsilon_tick(None)
+    ('8', '∞')
+    """
+    return "∞" if epsilon is None else f"{epsilon:g}"
+
+
+def budget_order(epsilon: float | None) -> float:
+    """A key that sorts budgets from the tightest to none.
+
+    >>> sorted([8.0, None, 1.0], key=budget_order)
+    [1.0, 8.0, None]
+    """
+    return math.inf if epsilon is None else epsilon
+
+
+def skew_words(skew: float | None) -> str:
+    """
+    >>> skew_words(0.95), skew_words(None)
+    ('skew 95 %', 'no skew')
+    """
+    return "no skew" if skew is None else f"skew {percent(skew)}"
 
 
 def percent(share: float) -> str:
@@ -205,32 +226,76 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
-def trial_title(trial: dict[str, Any]) -> str:
-    """A trial of ``study.json`` in a few words.
+REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+
+
+def removal_words(share: float, arm: str) -> str:
+    """What was left out of the training examples.
+
+    >>> removal_words(0.1, "exposed"), removal_words(0.1, "random"), removal_words(0.0, "")
+    ('removal of the 10 % most exposed', 'removal of 10 % at random', 'no removal')
+    """
+    if not arm:
+        return "no removal"
+    if arm == "exposed":
+        return f"removal of the {percent(share)} most exposed"
+    return f"removal of {percent(share)} {REMOVAL_WORDS.get(arm, clean(arm))}"
+
+
+def condition_title(
+    *,
+    data: str,
+    skew: float | None,
+    target: str,
+    protected: str,
+    techniques: Sequence[str],
+    epsilon: float | None,
+    removed: float = 0.0,
+    removal: str = "",
+    variant: str = "",
+) -> str:
+    """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
+
+    Args:
+      data: name of the data set; target, protected: CelebA's attributes, or "".
+      skew: share of a class in its dominant group, or None.
+      techniques: codes; empty for the baseline.
+      epsilon: the budget, or None without one.
+      removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
+      variant: what else tells it from others of the same description, or "".
+
+    >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
+    'cifar10s, skew 95 %, GN, ε = 8'
+    """
+    parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
+    parts += [removal_words(removed, removal)] if removal else []
+    parts += [clean(variant)] if variant else []
+    return ", ".join(parts)
+
+
+def trial_title(trial: Mapping[str, Any], *, seed: bool = True) -> str:
+    """A trial in a few words, for people: not unique.
+
+    Args:
+      trial: as in ``study.json``.
+      seed: whether to name its seed.
 
     >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
     'digits, BL, ε = 8, seed 1'
     """
-    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal")
+    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal") or {}
     epsilon = recipe.get("epsilon")
-    words = [
-        setting_words(
-            str(data.get("name", "?")),
-            data.get("skew"),
-            str(data.get("target") or ""),
-            str(data.get("protected") or ""),
-        ),
-        mix(recipe.get("techniques", ())),
-        budget(math.inf if epsilon is None else float(epsilon)),
-    ]
-    if removal:
-        words.append(
-            f"{percent(removal['share'])} removed ({REMOVAL_WORDS.get(removal['arm'], clean(removal['arm']))})"
-        )
-    return ", ".join([*words, f"seed {recipe.get('seed', '?')}"])
-
-
-REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+    title = condition_title(
+        data=str(data.get("name", "?")),
+        skew=data.get("skew"),
+        target=str(data.get("target") or ""),
+        protected=str(data.get("protected") or ""),
+        techniques=recipe.get("techniques", ()),
+        epsilon=None if epsilon is None else float(epsilon),
+        removed=float(removal.get("share", 0.0)),
+        removal=str(removal.get("arm", "")),
+    )
+    return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
 
 
 def setting_words(data: str, skew: float | None, target: str, protected: str) -> str:
@@ -242,6 +307,6 @@ def setting_words(data: str, skew: float | None, target: str, protected: str) ->
     words = [shortened(clean(data), 32)]
     if target or protected:
         words.append(" by ".join(shortened(clean(word), 24) for word in (target, protected) if word))
-    if skew is not None and not math.isnan(skew):
-        words.append(f"skew {percent(skew)}")
+    if skew is not None:
+        words.append(skew_words(skew))
     return ", ".join(words)

@@ -221,8 +221,8 @@ def test_naive_and_matched_are_two_statements() -> None:
     assert len(found.findings) == 2
     assert all("auc_strongest_naive: +0.1" in f.sentence for f in found.findings)
     assert {f.setting for f in found.findings} == {
-        "cifar10s, no budget, all techniques",
-        "cifar10s, epsilon 1, all techniques",
+        "cifar10s, all, no budget",
+        "cifar10s, all, ε = 1",
     }
 
 
@@ -316,9 +316,9 @@ def test_removing_the_exposed(name, exposed, random, expected, words) -> None:
     assert found.verdict == expected
     assert words in found.sentence
     assert {entry["role"] for entry in found.evidence} == {
-        "removing the 10 % most exposed",
-        "removing 10 % at random",
-        "removing none",
+        "removal of the 10 % most exposed",
+        "removal of 10 % at random",
+        "no removal",
     }
 
 

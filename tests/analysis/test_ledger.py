@@ -21,7 +21,7 @@ from scipy.stats import norm
 from trilemma.analysis import selection
 from trilemma.analysis.ledger import PrivateTrial, data_family, ledger_of
 from trilemma.analysis.selection import DISTRIBUTIONS, GridCost
-from trilemma.data.load import NAMED
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import Event
 

@@ -179,9 +179,9 @@ def test_cells_in_words() -> None:
     study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)
     study.add({"accuracy": 0.5}, removed=0.1, removal="random")
     assert [str(cell) for cell in cells_of(study.frame()).values()] == [
-        "cifar10s with 95 % skew, epsilon 8, OBS+GN",
-        "celeba (Smiling by Male), no budget, all techniques",
-        "cifar10, no budget, BL, removing 10 % at random",
+        "cifar10s, skew 95 %, OBS+GN, ε = 8",
+        "celeba, Smiling by Male, all, no budget",
+        "cifar10, BL, no budget, removal of 10 % at random",
     ]
 
 

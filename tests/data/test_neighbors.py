@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trilemma.data import Dataset, Split, load_data, skewed_groups
 from trilemma.data.assemble import limited, limited_rows
-from trilemma.data.digits import inked_digits
-from trilemma.data.skew import colour_classes, shown_in, skewed
+from trilemma.data.sets.digits import inked_digits
+from trilemma.data.sets.skew import colour_classes, shown_in, skewed
 from trilemma.errors import InputError
 
 LIMIT, SKEW = 400, 0.9

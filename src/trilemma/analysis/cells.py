@@ -12,6 +12,7 @@ import pandas as pd
 
 from trilemma.errors import InputError
 from trilemma.techniques import TECHNIQUES
+from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
     "data",
@@ -34,11 +35,8 @@ NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure",
 NAIVE = "_naive"
 """Ends the name of an attack's measure taken against the whole test set."""
 
-WITHOUT_SKEW = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""The skewed sets, and the sets whose pictures they are."""
 
-
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Cell:
     """What the trials of one cell share.
 
@@ -48,7 +46,7 @@ class Cell:
       skew: share of a class in its dominant group; None without one.
       examples: for training, after any removal.
       techniques: codes in the paper's order joined by "+", "bl" for none.
-      epsilon: inf without a budget.
+      epsilon: None without a budget.
       delta: None without a budget.
       removed: share of the training examples that was left out.
       variant: what else sets it apart from cells that all of this describes too ("learning_rate 0.1"); mostly "".
@@ -62,7 +60,7 @@ class Cell:
     examples: int
     model: str
     techniques: str
-    epsilon: float
+    epsilon: float | None
     delta: float | None
     removed: float
     removal: str
@@ -71,7 +69,7 @@ class Cell:
     @property
     def private(self) -> bool:
         """Whether it was trained with a budget."""
-        return math.isfinite(self.epsilon)
+        return self.epsilon is not None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -79,41 +77,27 @@ class Cell:
         return () if self.techniques == "bl" else tuple(self.techniques.split("+"))
 
     @property
-    def data_words(self) -> str:
-        """
-        >>> Cell("a", "celeba", None, "Smiling", "Male", 9, "", "bl", math.inf, None, 0, "").data_words
-        'celeba (Smiling by Male)'
-        """
-        name = self.data if not self.target else f"{self.data} ({self.target} by {self.protected})"
-        return name if self.skew is None else f"{name} with {self.skew_words}"
-
-    @property
-    def skew_words(self) -> str:
-        """``95 % skew``, or ``no skew``."""
-        return "no skew" if self.skew is None else f"{100 * self.skew:g} % skew"
-
-    @property
-    def budget_words(self) -> str:
-        """``epsilon 8``, or ``no budget``."""
-        return f"epsilon {self.epsilon:g}" if self.private else "no budget"
+    def title(self) -> str:
+        """In a few words: not unique."""
+        return condition_title(
+            data=self.data,
+            skew=self.skew,
+            target=self.target,
+            protected=self.protected,
+            techniques=self.codes,
+            epsilon=self.epsilon,
+            removed=self.removed,
+            removal=self.removal,
+            variant=self.variant,
+        )
 
     @property
     def technique_words(self) -> str:
-        """``BL``, ``OBS+GN``, or ``all techniques``."""
-        return "all techniques" if self.codes == tuple(TECHNIQUES) else self.techniques.upper()
-
-    @property
-    def removal_words(self) -> str:
-        """Such as ``removing the 10 % most exposed``, or ``removing none``."""
-        if not self.removal:
-            return "removing none"
-        share = f"{100 * self.removed:.3g} %"
-        return f"removing the {share} most exposed" if self.removal == "exposed" else f"removing {share} at random"
+        """The techniques as the subject of a sentence: ``all techniques``, else as in a title."""
+        return "all techniques" if self.codes == tuple(TECHNIQUES) else mix(self.codes)
 
     def __str__(self) -> str:
-        removal = self.removal_words if self.removal else ""
-        parts = (self.data_words, self.budget_words, self.technique_words, removal, self.variant)
-        return ", ".join(part for part in parts if part)
+        return self.title
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,11 +293,21 @@ def _cell(name: Any, row: Mapping[str, Any]) -> Cell:
         examples=int(row["examples"]),
         model=_word(row["model"]),
         techniques=_word(row["techniques"]) or "bl",
-        epsilon=math.inf if pd.isna(row["epsilon"]) else float(row["epsilon"]),
+        epsilon=epsilon_of_column(row["epsilon"]),
         delta=_number(row["delta"]),
         removed=float(row["removed"]),
         removal=_word(row["removal"]),
     )
+
+
+def epsilon_column(epsilon: float | None) -> float:
+    """A budget as the column ``epsilon`` of the results has it: inf for none."""
+    return math.inf if epsilon is None else epsilon
+
+
+def epsilon_of_column(value: Any) -> float | None:
+    """Inverse of :func:`epsilon_column`."""
+    return None if pd.isna(value) or math.isinf(value) else float(value)
 
 
 def _word(value: Any) -> str:

@@ -39,13 +39,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
+from trilemma.data.named import NAMED, same_images
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy.accounting import Event, check_delta
 
 Status = Literal["covered", "not covered"]
-
-SAME_EXAMPLES = {"cifar10s": "cifar10", "cifar100s": "cifar100", "digits-s": "digits"}
-"""Data sets made from another one's images."""
 
 CONDITIONS_ALL = (
     "every trial drew noise of its own, which nobody can draw again (its seed is secret, or it had none)",
@@ -79,7 +77,7 @@ def data_family(name: str) -> str:
     ('cifar10', 'birds', 'owner/birds')
     """
     hub = _HUB_NAME.fullmatch(name)
-    return SAME_EXAMPLES.get(name, os.path.normpath(hub[1] if hub else name))
+    return same_images(name) if name in NAMED else os.path.normpath(hub[1] if hub else name)
 
 
 @dataclass(frozen=True)

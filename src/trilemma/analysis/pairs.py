@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeVar
 
-from trilemma.analysis.cells import WITHOUT_SKEW, Cell, Measured
+from trilemma.analysis.cells import Cell, Measured
+from trilemma.data.named import same_images
 from trilemma.techniques import TECHNIQUES
+from trilemma.words import budget, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
     "step",
@@ -64,7 +65,7 @@ def technique_pairs(given: Measured) -> Pairs:
         return (*_place(cell), cell.skew, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
 
     def setting(cell: Cell) -> str:
-        return _words(cell.data_words, cell.budget_words, cell.removal_words if cell.removal else "", cell.variant)
+        return _words(_data(cell), budget(cell.epsilon), _removal(cell), cell.variant)
 
     families, notes = _families(given, shared, lambda cell: cell.codes, lambda cell: cell.technique_words, setting)
     pairs: list[Pair] = []
@@ -114,21 +115,21 @@ def budget_pairs(given: Measured) -> Pairs:
         return (*_place(cell), cell.skew, cell.techniques, cell.examples, cell.removed, cell.removal)
 
     def setting(cell: Cell) -> str:
-        return _words(cell.data_words, cell.technique_words, cell.removal_words if cell.removal else "", cell.variant)
+        return _words(_data(cell), mix(cell.codes), _removal(cell), cell.variant)
 
-    families, notes = _families(given, shared, lambda cell: cell.epsilon, lambda cell: cell.budget_words, setting)
+    families, notes = _families(given, shared, lambda cell: cell.epsilon, lambda cell: budget(cell.epsilon), setting)
     pairs: list[Pair] = []
     for words, family in families:
         block = tuple(cell.id for cell in family.values())
-        finite = sorted(epsilon for epsilon in family if math.isfinite(epsilon))
-        asked: list[tuple[float, float, Question]] = []
-        if math.inf in family:
-            asked += [(epsilon, math.inf, "budget") for epsilon in finite]
+        finite = sorted(epsilon for epsilon in family if epsilon is not None)
+        asked: list[tuple[float, float | None, Question]] = []
+        if None in family:
+            asked += [(epsilon, None, "budget") for epsilon in finite]
         if len(finite) > 1:
             asked.append((finite[0], finite[-1], "budgets"))
         for epsilon, base, question in asked:
             first, second = family[epsilon], family[base]
-            sides = first.budget_words, second.budget_words
+            sides = budget(first.epsilon), budget(second.epsilon)
             pairs.append(Pair(first.id, second.id, block, *sides, words, question))
     return pairs, notes
 
@@ -137,29 +138,27 @@ def skew_pairs(given: Measured) -> Pairs:
     """See :func:`skew_comparisons`."""
 
     def shared(cell: Cell) -> tuple[Hashable, ...]:
-        pictures = WITHOUT_SKEW.get(cell.data, cell.data)
+        pictures = same_images(cell.data)
         what = (cell.techniques, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
         return (pictures, *_place(cell)[1:], *what)
 
     def setting(cell: Cell) -> str:
-        removal = cell.removal_words if cell.removal else ""
-        return _words(cell.data, cell.budget_words, cell.technique_words, removal, cell.variant)
+        return _words(
+            _data(replace(cell, skew=None)), mix(cell.codes), budget(cell.epsilon), _removal(cell), cell.variant
+        )
 
-    def level(cell: Cell) -> float:
-        return -1.0 if cell.skew is None else cell.skew
-
-    families, notes = _families(given, shared, level, lambda cell: cell.skew_words, setting)
+    families, notes = _families(given, shared, lambda cell: cell.skew, lambda cell: skew_words(cell.skew), setting)
     pairs: list[Pair] = []
     for words, family in families:
         block = tuple(cell.id for cell in family.values())
-        skews = sorted(skew for skew in family if skew >= 0)
-        asked: list[tuple[float, float, Question]] = []
-        if len(skews) < len(family):
-            asked += [(skew, -1.0, "skew") for skew in skews]
+        skews = sorted(skew for skew in family if skew is not None)
+        asked: list[tuple[float, float | None, Question]] = []
+        if None in family:
+            asked += [(skew, None, "skew") for skew in skews]
         asked += [(skew, skews[0], "skew of one set") for skew in skews[1:]]
         for skew, base, question in asked:
             first, second = family[skew], family[base]
-            sides = first.skew_words, second.skew_words
+            sides = skew_words(first.skew), skew_words(second.skew)
             pairs.append(Pair(first.id, second.id, block, *sides, words, question))
     return pairs, notes
 
@@ -171,12 +170,12 @@ def removal_pairs(given: Measured) -> Pairs:
         return (*_place(cell), cell.skew, cell.techniques, cell.epsilon, cell.delta)
 
     def setting(cell: Cell) -> str:
-        return _words(cell.data_words, cell.budget_words, cell.technique_words, cell.variant)
+        return _words(_data(cell), mix(cell.codes), budget(cell.epsilon), cell.variant)
 
     def level(cell: Cell) -> tuple[float, str]:
         return cell.removed, cell.removal
 
-    families, notes = _families(given, shared, level, lambda cell: cell.removal_words, setting)
+    families, notes = _families(given, shared, level, lambda cell: removal_words(cell.removed, cell.removal), setting)
     pairs: list[Pair] = []
     for words, family in families:
         block = tuple(cell.id for cell in family.values())
@@ -187,7 +186,7 @@ def removal_pairs(given: Measured) -> Pairs:
         for what, base, question in asked:
             if what in family and base in family:
                 first, second = family[what], family[base]
-                sides = first.removal_words, second.removal_words
+                sides = removal_words(first.removed, first.removal), removal_words(second.removed, second.removal)
                 pairs.append(Pair(first.id, second.id, block, *sides, words, question))
     return pairs, notes
 
@@ -195,6 +194,14 @@ def removal_pairs(given: Measured) -> Pairs:
 def _place(cell: Cell) -> tuple[Hashable, ...]:
     """What all kinds of families share."""
     return cell.data, cell.target, cell.protected, cell.model, cell.variant
+
+
+def _data(cell: Cell) -> str:
+    return setting_words(cell.data, cell.skew, cell.target, cell.protected)
+
+
+def _removal(cell: Cell) -> str:
+    return removal_words(cell.removed, cell.removal) if cell.removal else ""
 
 
 def _words(*parts: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trilemma.analysis.cells import epsilon_column
 from trilemma.errors import InputError
 from trilemma.files import read_json, written
 from trilemma.study.folder import StudyFolder
@@ -205,7 +206,7 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
         "test_examples": about["test_examples"],
         "model": recipe.model,
         "techniques": "+".join(recipe.techniques) or "bl",
-        "epsilon": math.inf if recipe.epsilon is None else recipe.epsilon,
+        "epsilon": epsilon_column(recipe.epsilon),
         "delta": math.nan if recipe.delta is None else recipe.delta,
         "seed": recipe.seed,
         "removed": 0.0 if removal is None else removal.share,

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks.learned import mlp_scores, rf_scores
+from trilemma.attacks.lira import lira_offline_scores, lira_scores
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.predictions import Predictions
-from trilemma.attacks.rmia import rmia_scores
+from trilemma.attacks.references import References
+from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
+from trilemma.progress import Progress
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
@@ -26,17 +29,40 @@ TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
 
 ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
-"""An audit's attacks unless others are asked for; ``rmia`` joins them where there are reference models."""
+"""An audit's attacks unless others are asked for; shadow attacks join them where there are reference models."""
 
 _SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
     "threshold": lambda predictions, signals, rng: threshold_scores(signals),
     "threshold-entropy": lambda predictions, signals, rng: threshold_entropy_scores(signals),
     "mlp": mlp_scores,
     "rf": rf_scores,
-    "rmia": lambda predictions, signals, rng: rmia_scores(predictions, signals),
 }
 
-Progress = Callable[[str, int, int], None]
+_SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[np.float64]]] = {
+    "rmia": lambda predictions, signals, references: rmia_scores(
+        signals.confidence,
+        references.confidence,
+        references.online_member("rmia"),
+        ~predictions.member & predictions.counted,
+        weights=predictions.weights,
+    ),
+    "rmia-offline": lambda predictions, signals, references: rmia_offline_scores(
+        signals.confidence,
+        references.confidence,
+        references.member,
+        ~predictions.member & predictions.counted,
+        a=_offline_a(references),
+        weights=predictions.weights,
+    ),
+    "lira": lambda predictions, signals, references: lira_scores(
+        signals.scaled_logit, references.scaled_logit, references.online_member("lira")
+    ),
+    "lira-offline": lambda predictions, signals, references: lira_offline_scores(
+        signals.scaled_logit, references.scaled_logit, references.member
+    ),
+}
+
+_ALL = (*_SCORES, *_SHADOW_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +106,12 @@ class Audit:
         return max(self.rocs, key=lambda name: abs(self.rocs[name].auc - 0.5))
 
     @property
+    def headline(self) -> str:
+        """The attack that speaks for the audit, named before its numbers are seen: online RMIA where there are
+        reference models of both kinds, else the loss threshold (the first attack, where that was not asked for)."""
+        return next((name for name in ("rmia", "threshold") if name in self.rocs), next(iter(self.rocs)))
+
+    @property
     def auc(self) -> float:
         """The AUC of the strongest attack."""
         return self.rocs[self.strongest].auc
@@ -110,8 +142,8 @@ def audit(
 
     Args:
       predictions: outputs, labels and membership.
-      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``.  None: the first
-        four, and ``rmia`` where there are reference logits.
+      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``, ``rmia-offline``,
+        ``lira``, ``lira-offline``.  None: the first four, and those of the others that the reference models allow.
       match: reweigh non-members so that their mix of class (and group) is the members'; where their sources
         repeat, one copy of each picture is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
         None: rows count as ``predictions.weights`` says.
@@ -137,12 +169,17 @@ def audit(
         predictions, matched = match_predictions(predictions, match, seed)
     tell = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    scores = {}
+    scores: dict[str, NDArray[np.float64]] = {}
+    references: References | None = None
     for done, name in enumerate(names):
         tell(name, done, len(names) + 1)
         # One stream for each attack by its place in the catalog, so that leaving one out changes no other.
-        rng = np.random.default_rng([seed, list(_SCORES).index(name)])
-        scores[name] = _SCORES[name](predictions, signals, rng)
+        if name in _SHADOW_SCORES:
+            references = References.of(predictions) if references is None else references
+            scores[name] = _SHADOW_SCORES[name](predictions, signals, references)
+        else:
+            rng = np.random.default_rng([seed, list(_SCORES).index(name)])
+            scores[name] = _SCORES[name](predictions, signals, rng)
     # The same samples whatever attacks there are, and for all of them: what differs between two is then no luck.
     rocs = _rocs(scores, predictions, slice(None), [seed, 0], resamples)
     tell("classes and groups", len(names), len(names) + 1)
@@ -240,13 +277,34 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
     return NullCheck(all(low <= 0.5 <= high for low, high in intervals.values()), level, intervals)
 
 
+def _offline_a(references: References) -> float:
+    """Tuned where two reference models say whom they trained on; else the published constant."""
+    if references.member is None or len(references.member) < 2:
+        return OFFLINE_A
+    return tuned_a(references.confidence, references.member)
+
+
 def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
     if attacks is None:
-        return ATTACKS if predictions.reference_logits is None else (*ATTACKS, "rmia")
-    unknown = [name for name in attacks if name not in _SCORES]
+        return (*ATTACKS, *_shadow_attacks(predictions))
+    unknown = [name for name in attacks if name not in _ALL]
     if unknown or not attacks:
-        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_SCORES)}")
+        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_ALL)}")
     return tuple(dict.fromkeys(attacks))
+
+
+def _shadow_attacks(predictions: Predictions) -> tuple[str, ...]:
+    """Those that the number of reference models and what is known of them allow."""
+    if predictions.reference_logits is None:
+        return ()
+    count = len(predictions.reference_logits)
+    if predictions.reference_member is None:
+        return ("rmia-offline", "lira-offline") if count > 1 else ("rmia-offline",)
+    inside = int(predictions.reference_member.sum(axis=0).min())
+    outside = count - int(predictions.reference_member.sum(axis=0).max())
+    names = [("rmia", min(inside, outside) >= 1), ("rmia-offline", outside >= 1)]
+    names += [("lira", min(inside, outside) >= 2), ("lira-offline", outside >= 2)]
+    return tuple(name for name, possible in names if possible)
 
 
 def _rocs(

@@ -93,6 +93,12 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=int, metavar="PIXELS", help="cut the centre square and resize it")
     group.add_argument("--limit", type=int, metavar="N", help="train on N examples, by class")
     group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
+    group.add_argument(
+        "--data-seed",
+        type=int,
+        metavar="S",
+        help="draws skew, limits and a test split (0); --seed draws the training alone",
+    )
 
 
 def _add_execution_options(command: argparse.ArgumentParser) -> None:
@@ -220,12 +226,16 @@ def _audit(commands: Any) -> None:
         "audit",
         help="attack a run, or a stranger's predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits].  Leaves audit.json and signals.parquet in --out.",
+        "[, group, reference_logits, reference_member].  Leaves audit.json and signals.parquet in --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
-    command.add_argument("--attacks", metavar="NAMES", help="threshold,threshold-entropy,mlp,rf[,rmia]")
+    command.add_argument(
+        "--attacks",
+        metavar="NAMES",
+        help="of threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
 

@@ -47,7 +47,7 @@ class Screen(Interruptible):
         if self._live is not None:
             self._live.stop()
 
-    def data(self, done: int, total: int, what: str) -> None:
+    def data(self, what: str, done: int, total: int) -> None:
         """Callback for :func:`trilemma.load_data`."""
         if self._live is not None:
             self._live.update(self._task, description=what, completed=done, total=total)

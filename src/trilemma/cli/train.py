@@ -50,7 +50,7 @@ def train_command(given: argparse.Namespace) -> int:
         return _follow(given, recipe, execution, ranks)
     try:
         with Screen("training") as screen:
-            data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
+            data = load_data(**data_of(given), progress=screen.data)
             run = train(
                 recipe,
                 data,
@@ -75,7 +75,7 @@ def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ran
     """The processes but the first: no screen and no folder.  Ctrl-C is for the first, which saves and then says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        follow(recipe, load_data(**data_of(given), seed=recipe.seed), ranks, execution=execution)
+        follow(recipe, load_data(**data_of(given)), ranks, execution=execution)
     except RankLost as lost:
         print(f"trilemma: {lost}", file=sys.stderr)
         return _end(ranks, 1)
@@ -109,6 +109,7 @@ def data_options(given: argparse.Namespace) -> dict[str, Any]:
         "size": given.size,
         "limit": given.limit,
         "test_limit": given.test_limit,
+        "seed": given.data_seed,
     }
 
 

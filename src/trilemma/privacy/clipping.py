@@ -19,14 +19,14 @@ Three exact methods give the same sums to rounding; the choice changes speed onl
   is ever formed.
 
 Sums are made in float32, in products that are not rounded to fewer digits on the way: rounding after the clip is not
-covered by the sensitivity, so where torch was told to round (``torch.set_float32_matmul_precision``) it is refused.
+covered by the sensitivity.  What the caller has set around the call changes nothing, or is refused
+(``trilemma.privacy.gradients.arithmetic``).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +38,7 @@ from torch.func import functional_call
 
 from trilemma.errors import PrivacyError
 from trilemma.privacy.calls import Calls
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.rules import on_cpu, row_squares, unsupported
 from trilemma.threads import in_threads, threads
 
@@ -54,7 +55,7 @@ def _in_float32(inputs: Tensor, size: int) -> Iterator[Tensor]:
     if inputs.dtype == torch.float32:
         yield from inputs.split(size)
         return
-    memory = torch.empty(min(size, len(inputs)), *inputs.shape[1:], device=inputs.device)
+    memory = torch.empty(min(size, len(inputs)), *inputs.shape[1:], dtype=torch.float32, device=inputs.device)
     for block in inputs.split(size):
         yield memory[: len(block)].copy_(block)
 
@@ -132,7 +133,7 @@ class Clipping:
     def zero(self) -> ClippedSum:
         """The sum over no examples, as for an empty draw."""
         parameters = self.parameters()
-        nothing = torch.zeros(0, device=next(iter(parameters.values())).device)
+        nothing = torch.zeros(0, dtype=torch.float32, device=next(iter(parameters.values())).device)
         sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
         return ClippedSum({n: s.detach() for n, s in sums.items()}, nothing, nothing, self.clipping_norm)
 
@@ -148,8 +149,14 @@ class Clipping:
                 f"images must be (B, K, C, H, W) and labels (B,), not {tuple(images.shape)} and {tuple(labels.shape)}"
             )
         refuse_rounded_products()
-        if len(images) == 0:
-            return self.zero()
+        with exact_arithmetic(images.device):
+            if len(images) == 0:
+                return self.zero()
+            # What was made in inference mode cannot take part in a gradient.
+            images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
+            return self._by_method(images, labels)
+
+    def _by_method(self, images: Tensor, labels: Tensor) -> ClippedSum:
         method = self.method
         if method == "auto":
             if type(self.model) is nn.Linear and images.dim() == 3:
@@ -269,8 +276,9 @@ class Clipping:
         """The sum of what ``clipped`` gives for at most ``size`` examples at a time; on a CPU, a share on each core."""
 
         def of_share(share: tuple[Tensor, Tensor]) -> ClippedSum:
-            parts = zip(*(x.split(size) for x in share), strict=True)
-            return functools.reduce(ClippedSum.add_, itertools.starmap(clipped, parts))
+            with exact_arithmetic(images.device):  # a thread has modes of its own
+                parts = zip(*(x.split(size) for x in share), strict=True)
+                return functools.reduce(ClippedSum.add_, itertools.starmap(clipped, parts))
 
         count = threads() if on_cpu(images) else 1
         shares = zip(*(x.chunk(count) for x in (images, labels)), strict=True)
@@ -303,27 +311,6 @@ class Clipping:
     def _factor(self, norm: Tensor) -> Tensor:
         """min(1, C / norm)."""
         return self.clipping_norm / norm.clamp_min(self.clipping_norm)
-
-
-def refuse_rounded_products() -> None:
-    """Refuse where torch was told, in its old way or its new one, to round what goes into float32 products.
-
-    Raises:
-      PrivacyError: says what to call or set.
-    """
-    mend = None
-    try:
-        if torch.get_float32_matmul_precision() != "highest":
-            mend = "call torch.set_float32_matmul_precision('highest')"
-    except RuntimeError:  # both ways were mixed: the new one says more
-        pass
-    for name in ("fp32_precision", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision"):
-        if mend is None and operator.attrgetter(name)(torch.backends) not in ("none", "ieee"):
-            mend = f"set torch.backends.{name} = 'ieee'"
-    if mend is not None:
-        raise PrivacyError(
-            f"sums of gradients would be rounded before the noise is added, which the guarantee does not cover: {mend}"
-        )
 
 
 def clipped_gradient_sum(

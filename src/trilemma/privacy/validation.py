@@ -14,6 +14,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trilemma.errors import PrivacyError
 from trilemma.privacy.clipping import Clipping, why_not_layerwise
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 
 
 @dataclass(frozen=True)
@@ -65,30 +66,44 @@ def check_network(
 
     Raises:
       PrivacyError: the network mixes examples, changes its buffers in the forward pass, returns something other
-        than one row of logits an image, or has nothing to train.
+        than one row of logits an image, or has nothing to train; or torch was told to round products of matrices.
     """
+    refuse_rounded_products()
     refuse_mixing_layers(model)
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
     generator = torch.Generator().manual_seed(20)
+    with exact_arithmetic(torch.device(device or "cpu")):
+        images, exchanged = _trial_images(image_shape, generator, device)
+        with _scrambled(model, generator):
+            before, after = _outputs(model, images), _outputs(model, exchanged)
+            if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
+                raise PrivacyError("the network must return logits (n, classes), one row for each image")
+            if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
+                return NetworkCheck("its outputs for the trial images are not finite, which shows nothing")
+            scale = float(before.abs().max()) + 1e-6
+            if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
+                raise PrivacyError(
+                    "the network mixes examples: exchanging one image changed the outputs of others; "
+                    "remove what works across the batch dimension"
+                )
+            return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
+
+
+def _trial_images(
+    shape: tuple[int, ...], generator: torch.Generator, device: torch.device | None
+) -> tuple[Tensor, Tensor]:
+    """Four random images, and the same with another first one."""
     # Of very different size, so that examples that trade places show.
-    sizes = torch.tensor([1.0, 3.0, 0.2, 0.5]).reshape(4, *[1] * len(image_shape))
-    images = (torch.randn(4, *image_shape, generator=generator) * sizes).to(device or "cpu")
+    sizes = torch.tensor([1.0, 3.0, 0.2, 0.5], dtype=torch.float32, device="cpu").reshape(4, *[1] * len(shape))
+    images = _normal((4, *shape), generator) * sizes
     exchanged = images.clone()
-    exchanged[0] = torch.randn(image_shape, generator=generator)
-    with _scrambled(model, generator):
-        before, after = _outputs(model, images), _outputs(model, exchanged)
-        if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
-            raise PrivacyError("the network must return logits (n, classes), one row for each image")
-        if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
-            return NetworkCheck("its outputs for the trial images are not finite, which shows nothing")
-        scale = float(before.abs().max()) + 1e-6
-        if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
-            raise PrivacyError(
-                "the network mixes examples: exchanging one image changed the outputs of others; "
-                "remove what works across the batch dimension"
-            )
-        return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
+    exchanged[0] = _normal(shape, generator)
+    return images.to(device or "cpu"), exchanged.to(device or "cpu")
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Any:
@@ -115,7 +130,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Has a gradient for any logits, even a single one, where a softmax would be blind."""
-    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
     return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
 
 
@@ -142,7 +157,7 @@ def _scrambled(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
     with torch.no_grad():
         for p, value in saved:
             spread = 0.05 + 0.5 * float(value.float().std(correction=0))
-            p.add_((spread * torch.randn(p.shape, generator=generator)).to(p))
+            p.add_((spread * _normal(p.shape, generator)).to(p))
     try:
         yield
     finally:

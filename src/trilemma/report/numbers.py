@@ -12,7 +12,7 @@ import pandas as pd
 
 from trilemma.analysis.cells import Cell, cells_of, tell_apart
 from trilemma.analysis.summary import summarize
-from trilemma.words import budget, clean, counted, mix, number, percent, setting_words
+from trilemma.words import clean, counted, number, setting_words
 
 NAN = float("nan")
 
@@ -53,18 +53,6 @@ class PlacedCell(Cell):
 
     setting: str = ""
     trials: tuple[str, ...] = ()
-
-    @property
-    def about(self) -> str:
-        """The cell in a few words: not unique."""
-        words = [
-            setting_words(self.data, self.skew, self.target, self.protected),
-            mix(self.codes),
-            budget(self.epsilon),
-        ]
-        if self.removal:
-            words.append(f"{percent(self.removed)} {self.removal} removed")
-        return ", ".join([*words, clean(self.variant)] if self.variant else words)
 
 
 class Numbers:

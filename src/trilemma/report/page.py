@@ -23,6 +23,7 @@ from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_o
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
     budget,
+    budget_order,
     capital,
     clean,
     counted,
@@ -315,7 +316,7 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
         largest[cell.setting] = max(largest.get(cell.setting, 0), cell.examples)
     data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
     mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
-    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, reverse=True)]
+    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)]
     facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets))]
     facts.append(("Network", listed(list(dict.fromkeys(clean(cell.model) for cell in cells)))))
     shares = sorted({cell.removed for cell in cells if cell.removal})
@@ -333,7 +334,7 @@ def _standing(studies: Sequence[ShownStudy]) -> str:
 def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
     """A sentence for each budget that was asked for."""
     found = []
-    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.private}):
+    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.epsilon is not None}):
         same = [cell for cell in cells if cell.epsilon == epsilon]
         spent = [n.value for cell in same if numbers is not None and (n := numbers.get(cell, "epsilon_spent"))]
         text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
@@ -414,7 +415,7 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         # Studies that train nearly the same do so by recipes of their own.
         of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
-        titles[text] = trial_title(planned[name]).rpartition(", seed ")[0] + where
+        titles[text] = trial_title(planned[name], seed=False) + where
     return [
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
         for text, trials in found.items()

@@ -14,6 +14,7 @@ from trilemma.words import (
     MEASURES,
     REMOVAL_WORDS,
     budget,
+    budget_order,
     clean,
     measure_of,
     mix,
@@ -80,7 +81,10 @@ def results_table(numbers: Numbers) -> Table:
             Column("techniques", numeric=True, worded=True),
             [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
         ),
-        (Column("budget", numeric=True, worded=True), [Entry(budget(c.epsilon), _sortable(c.epsilon)) for c in cells]),
+        (
+            Column("budget", numeric=True, worded=True),
+            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in cells],
+        ),
     ]
     optional: list[tuple[Column, list[Entry], str]] = [
         (

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.load import NAMED, load_data
+from trilemma.data.load import load_data
+from trilemma.data.named import NAMED
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.study.folder import StudyFolder

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from trilemma.data.load import NAMED as NAMED_DATA
+from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
+from trilemma.words import trial_title
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")
@@ -104,19 +105,7 @@ class Trial:
     @property
     def title(self) -> str:
         """For people: not unique."""
-        recipe, data = self.recipe, dict(self.data)
-        words = [str(data.get("name"))]
-        words += [f"{data[key]}" for key in ("target", "protected") if key in data]
-        if "skew" in data:
-            words.append(f"skew {data['skew']:g}")
-        words.append("+".join(recipe.techniques).upper() or "BL")
-        words.append("no budget" if recipe.epsilon is None else f"ε {recipe.epsilon:g}")
-        if self.removal:
-            words.append(f"without the {self.removal.share:.0%} {_ARM_WORDS[self.removal.arm]}")
-        return f"{' '.join(words)}, seed {recipe.seed}"
-
-
-_ARM_WORDS = {"exposed": "most exposed", "random": "drawn at random"}
+        return trial_title(self.to_dict())
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,13 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
+from trilemma.progress import Progress
 from trilemma.seeds import generator_for, private_generator
 from trilemma.threads import in_threads, one_each, threads
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
-from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
+from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs
 from trilemma.training.memory import physical_batch
 from trilemma.training.pretraining import HEAD, pretrained
 from trilemma.training.ranks import Ranks, ranked_device

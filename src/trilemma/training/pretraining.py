@@ -21,10 +21,10 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
+from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
-from trilemma.training.inputs import Progress
 from trilemma.training.recipe import Recipe
 
 FORMAT = 1

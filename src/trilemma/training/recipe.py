@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from trilemma.data.named import NAMED as NAMED_DATA
+from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.techniques import parse_techniques
@@ -201,9 +203,7 @@ NAMED = {
 
 def default_recipe_name(data: str) -> str:
     """The recipe for a data set when none is asked for."""
-    if data.startswith("digits"):
-        return "digits"
-    return "faces-small" if data.startswith("celeba") else "cifar-small"
+    return NAMED_DATA[data].recipe if data in NAMED_DATA else OTHERS_RECIPE
 
 
 def load_recipe(source: str | Path, **overrides: Any) -> Recipe:

@@ -10,6 +10,7 @@ from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.pairs import Pair, budget_pairs
+from trilemma.words import budget_order
 
 
 def budget_claim(table: Table) -> Claim:
@@ -30,7 +31,9 @@ def budget_claim(table: Table) -> Claim:
         if len(pair.block) < most[cell.data]:
             continue
         pairs = asked.setdefault((pair.setting, cell.examples, cell.model), {})
-        if pair.question not in pairs or cell.epsilon < given.cells[pairs[pair.question].cell].epsilon:
+        if pair.question not in pairs or budget_order(cell.epsilon) < budget_order(
+            given.cells[pairs[pair.question].cell].epsilon
+        ):
             pairs[pair.question] = pair
     chosen = [pair for pairs in asked.values() for pair in pairs.values()]
     tried = {(c.pair.cell, c.pair.against): c for c in compare(given, chosen)}

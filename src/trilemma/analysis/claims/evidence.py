@@ -74,12 +74,11 @@ def evidence_of(given: Measured, cell: str, role: str, seeds: Sequence[int] | No
 
 def cell_record(cell: Cell) -> dict[str, Any]:
     columns = ("data", "skew", "target", "protected", "examples", "model", "techniques", "removed", "removal")
-    epsilon = cell.epsilon if cell.private else None
     return {
         "cell": cell.id,
         "about": str(cell),
         **{name: getattr(cell, name) for name in columns},
-        "epsilon": epsilon,
+        "epsilon": cell.epsilon,
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trilemma.analysis.cells import NAIVE, WITHOUT_SKEW, Cell
+from trilemma.analysis.cells import NAIVE, Cell
 from trilemma.analysis.claims.claim import Claim, Finding, Verdict, joined_reasons, overall_claim
 from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct, evidence_of_both
@@ -14,6 +14,7 @@ from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.pairs import Pair, skew_pairs
 from trilemma.analysis.summary import number_words
+from trilemma.data.named import same_images
 
 MARGIN = 0.02
 """AUCs that differ by less than this count as equal, where that is shown."""
@@ -78,7 +79,7 @@ def _extreme_skews(pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> list[tup
     most: dict[str, int] = {}
     for pair in pairs:
         cell = cells[pair.cell]
-        pictures = WITHOUT_SKEW.get(cell.data, cell.data)
+        pictures = same_images(cell.data)
         most[pictures] = max(most.get(pictures, 0), len(pair.block))
         asked = found.setdefault((pictures, pair.setting, cell.examples, cell.model), {})
         if pair.question not in asked or (cell.skew or 0) > (cells[asked[pair.question].cell].skew or 0):

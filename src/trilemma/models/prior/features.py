@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +31,12 @@ from trilemma.machine import available_memory, cores
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
 from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.store import fitted, key_of
+from trilemma.progress import Progress
 from trilemma.threads import in_threads
 
 FORMAT = 1
 _SEGMENT = 1000
 _PART = 128  # images at once in one thread: always as many, so that a row is the same wherever it is computed
-
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)."""
 
 
 @dataclass(frozen=True, eq=False)

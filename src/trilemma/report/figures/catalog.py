@@ -5,22 +5,22 @@ Pure: from a table of results to values (:mod:`trilemma.report.figure`); what th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pandas as pd
 
-from trilemma.analysis.cells import NAIVE, WITHOUT_SKEW
+from trilemma.analysis.cells import NAIVE
 from trilemma.analysis.turning_points import GAP
+from trilemma.data.named import may_have_groups, same_images
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
 from trilemma.report.figures.axes import TechniquesAxis, techniques_axes
 from trilemma.report.figures.memorization import memorization_panels
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
-from trilemma.words import ATTACK_WORDS, budget, capital, clean, epsilon_tick, mix, number, percent
+from trilemma.words import ATTACK_WORDS, budget, budget_order, capital, clean, epsilon_tick, mix, number, percent
 
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""
@@ -106,16 +106,13 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
     """
     attacks = {f"auc_{name}" for name in (*ATTACK_WORDS, "strongest")}
     made = {"accuracy", "train_accuracy", "harmonic_score"} | attacks
-    if str(data.get("name")) not in _WITHOUT_GROUPS:
+    if may_have_groups(str(data.get("name"))):
         made |= {"bias", "worst_group_accuracy", "accuracy_in_", *(f"{name}{NAIVE}" for name in attacks)}
     if tracks:
         made.add("membership_probability/")
     if removes:
         made |= {"exposed_survivors", "exposed_survivors_before", "mean_exposure", "mean_exposure_before"}
     return made
-
-
-_WITHOUT_GROUPS = ("digits", "cifar10", "cifar100")
 
 
 def draw_numbers(
@@ -183,15 +180,15 @@ def _settings(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     return [(titles[key], same) for key, same in by.items()]
 
 
-def _budgets(cells: Cells) -> list[float]:
+def _budgets(cells: Cells) -> list[float | None]:
     """Without a budget first, then from the loosest to the tightest."""
-    return sorted({cell.epsilon for cell in cells}, reverse=True)
+    return sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)
 
 
-def _budget_looks(cells: Cells) -> dict[float, Look]:
+def _budget_looks(cells: Cells) -> dict[float | None, Look]:
     """No budget is solid, every budget dashed."""
     found = {epsilon: look(at) for at, epsilon in enumerate(_budgets(cells))}
-    return {e: seen if math.isinf(e) else replace(seen, dash="dashed") for e, seen in found.items()}
+    return {e: seen if e is None else replace(seen, dash="dashed") for e, seen in found.items()}
 
 
 def _points(numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCell]], measure: str) -> tuple[Point, ...]:
@@ -212,13 +209,14 @@ def _along(axis: TechniquesAxis, cells: Cells) -> list[tuple[float, str, PlacedC
 
 def _along_budgets(cells: Cells) -> list[tuple[float, str, PlacedCell]]:
     """From the tightest budget to none."""
-    order = sorted({cell.epsilon for cell in cells})
+    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
     found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
     return sorted(found, key=lambda one: one[0])
 
 
 def _budget_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
-    return tuple((float(at), epsilon_tick(e)) for at, e in enumerate(sorted({cell.epsilon for cell in cells})))
+    order = sorted({cell.epsilon for cell in cells}, key=budget_order)
+    return tuple((float(at), epsilon_tick(epsilon)) for at, epsilon in enumerate(order))
 
 
 # Figures over techniques
@@ -416,7 +414,7 @@ def _families(cells: Cells) -> list[tuple[str, list[PlacedCell]]]:
     """(title, its cells) for data of the same pictures, whatever its skew, one combination of techniques at a time."""
     by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCell]] = {}
     for cell in cells:
-        by.setdefault((WITHOUT_SKEW.get(cell.data, cell.data), cell.model, cell.codes), []).append(cell)
+        by.setdefault((same_images(cell.data), cell.model, cell.codes), []).append(cell)
     parts = [
         [clean(name) for name, _, _ in by],
         [mix(codes) for _, _, codes in by],
@@ -459,7 +457,7 @@ def _mixed_terms(numbers: Numbers, cells: Cells) -> str:
 
 def _along_budgets_of(family: Cells, cells: Cells) -> list[tuple[float, str, PlacedCell]]:
     """As :func:`_along_budgets`, at the places of the whole family's axis."""
-    order = sorted({cell.epsilon for cell in family})
+    order = sorted({cell.epsilon for cell in family}, key=budget_order)
     found = [(float(order.index(c.epsilon)), budget(c.epsilon), c) for c in cells]
     return sorted(found, key=lambda one: one[0])
 
@@ -535,7 +533,7 @@ def _outliers(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]
     return panels
 
 
-def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float) -> Panel:
+def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None) -> Panel:
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
     for arm, words in _ARMS:

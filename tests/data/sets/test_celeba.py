@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from trilemma.data import CELEBA_ATTRIBUTES, load_data
-from trilemma.data.celeba import attribute
+from trilemma.data.sets.celeba import attribute
 from trilemma.errors import InputError
 
 Picture = Callable[..., bytes]
@@ -76,10 +76,11 @@ def test_what_is_refused(root: Path) -> None:
 
 def test_the_real_shares(shared: Path, tmp_path: Path) -> None:
     """The shares that the data's README states, on all labels; then a slice of the pictures."""
-    from trilemma.data.celeba import find_celeba
-    from trilemma.data.tables import ParquetRows, parquet_splits
+    from trilemma.data.named import NAMED
+    from trilemma.data.readers.parquet import ParquetRows, parquet_splits
+    from trilemma.data.sets.celeba import find_celeba
 
-    place = find_celeba(shared)
+    place = find_celeba(NAMED["celeba"], shared)
     if place is None:
         pytest.skip("celeba is not among the real data")
     rows = ParquetRows(parquet_splits(place.folder)["train"], 2**40)

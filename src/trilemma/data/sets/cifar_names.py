@@ -1,4 +1,4 @@
-"""Public constants of CIFAR-10 and CIFAR-100: class names in the order of the labels, mean and deviation."""
+"""Public constants of CIFAR-10 and CIFAR-100: class names in the order of the labels, mean and std."""
 
 from __future__ import annotations
 

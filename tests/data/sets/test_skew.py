@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trilemma.data import Dataset, Split, luma, skewed_groups
-from trilemma.data.skew import colour_classes, skewed
+from trilemma.data.sets.skew import colour_classes, skewed
 from trilemma.errors import InputError
 
 PUBLISHED = {  # METHODS 4.1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trilemma.data.assemble import Part, split_name
-from trilemma.data.tables import Decoder
+from trilemma.data.readers.parquet import Decoder
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 
@@ -25,7 +25,7 @@ _PICKLE_ENDINGS = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib"})
 
 @dataclass(frozen=True)
 class FilePictures:
-    """Picture files in a given order (see :class:`trilemma.data.decode.Pictures`)."""
+    """Picture files in a given order (see :class:`trilemma.data.readers.decode.Pictures`)."""
 
     paths: tuple[Path, ...]
 

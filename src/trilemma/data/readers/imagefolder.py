@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from trilemma.data.assemble import Part, parts_by_split, split_name
-from trilemma.data.folder import FilePictures, check_inside
-from trilemma.data.tables import Decoder, choose_columns
+from trilemma.data.readers.class_folders import FilePictures, check_inside
+from trilemma.data.readers.parquet import Decoder, choose_columns
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.data.assemble import split_name
-from trilemma.data.decode import Pictures
 from trilemma.data.places import hub_folders
-from trilemma.data.tables import Rows, encoded, recorded_names
+from trilemma.data.readers.decode import Pictures
+from trilemma.data.readers.parquet import Rows, encoded, recorded_names
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 
@@ -71,7 +71,7 @@ def fetch(repository: str, configuration: str | None = None) -> dict[str, Rows]:
 
 @dataclass(frozen=True, eq=False)
 class ArrowRows:
-    """An Arrow table in memory (or mapped by `datasets`) as :class:`trilemma.data.tables.Rows`.
+    """An Arrow table in memory (or mapped by `datasets`) as :class:`trilemma.data.readers.parquet.Rows`.
 
     Attributes:
       recorded: the schema's metadata, where `datasets` keeps class names.
@@ -85,22 +85,22 @@ class ArrowRows:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """See :class:`trilemma.data.tables.Rows`."""
+        """See :class:`trilemma.data.readers.parquet.Rows`."""
         return tuple(self.table.column_names)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def values(self, column: str) -> list[object]:
-        """See :class:`trilemma.data.tables.Rows`."""
+        """See :class:`trilemma.data.readers.parquet.Rows`."""
         return list(self.table.column(column).to_pylist())
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
-        """See :class:`trilemma.data.tables.Rows`."""
+        """See :class:`trilemma.data.readers.parquet.Rows`."""
         return recorded_names(self.recorded, column)
 
     def pictures(self, column: str) -> Pictures:
-        """See :class:`trilemma.data.tables.Rows`."""
+        """See :class:`trilemma.data.readers.parquet.Rows`."""
         return _ArrowPictures(self, column)
 
 

@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
+from trilemma.data.named import NAMED, Named
+from trilemma.data.options import Options
 from trilemma.data.order import raw_draws, stratified_order
 
-TRAIN, TEST = 1297, 500
 _FIXED_SEED = 0
 _SATURATION = 0.75
+
+
+def load_digits(known: Named, options: Options) -> Dataset:
+    """The set ``known``: in inks where it has color."""
+    return digits() if known.shape[0] == 1 else inked_digits()
 
 
 def digits() -> Dataset:
@@ -20,18 +26,19 @@ def digits() -> Dataset:
     training and 500 test images is stratified by class and always the same.  No flips; views move by at most
     1 pixel.
     """
-    from sklearn.datasets import load_digits
+    from sklearn import datasets
 
-    pixels, targets = load_digits(return_X_y=True)
+    known = NAMED["digits"]
+    pixels, targets = datasets.load_digits(return_X_y=True)
     images = ((pixels.astype(np.int64) * 255 + 8) // 16).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = targets.astype(np.int64)
     order = stratified_order(labels, None, _FIXED_SEED, "digits")
-    test, train = np.sort(order[:TEST]), np.sort(order[TEST:])
+    test, train = np.sort(order[: known.test]), np.sort(order[known.test :])
     return Dataset(
-        name="digits",
+        name=known.name,
         train=Split(images[train], labels[train]),
         test=Split(images[test], labels[test]),
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=known.classes,
         flips=False,
         shift=1,
         source="scikit-learn's handwritten digits (1,797), fixed split",
@@ -43,7 +50,7 @@ def inked_digits() -> Dataset:
 
     The ink has a hue drawn uniformly for each picture, saturation ¾ and value 1 (HSV), always the same for
     the same picture; a stroke of strength v / 255 shows v times the ink.  So the gray version of an inked
-    digit (:func:`trilemma.data.skew.luma`) is darker or lighter with its hue, as a gray photograph would be.
+    digit (:func:`trilemma.data.sets.skew.luma`) is darker or lighter with its hue, as a gray photograph would be.
     """
     plain = digits()
     return Dataset(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trilemma.data.assemble import Part, parts_by_split
 from trilemma.data.limits import check_size
-from trilemma.data.tables import choose_columns
+from trilemma.data.readers.parquet import choose_columns
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 

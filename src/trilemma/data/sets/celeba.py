@@ -8,29 +8,19 @@ from pathlib import Path
 
 from trilemma.data.assemble import Part, assemble, needed
 from trilemma.data.dataset import Dataset
-from trilemma.data.decode import Framing, Pictures
-from trilemma.data.hub import fetch
+from trilemma.data.named import Named
 from trilemma.data.options import Options
 from trilemma.data.places import Place, search
-from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits
+from trilemma.data.readers.decode import Framing, Pictures
+from trilemma.data.readers.hub import fetch
+from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits
+from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean, listed
 
-_FORTY = """
-    5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair
-    Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup
-    High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose
-    Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat
-    Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
-"""
-CELEBA_ATTRIBUTES = tuple(_FORTY.split())
-
-FOLDERS = ("celeba", "celeba-64", "CelebA", "celeba64", "celeba-128", "celeba-32")
-REPOSITORIES = ("flwrlabs/celeba",)
 FACE_CROP = 148
 """Side of the centre square, in pixels of the 178×218 aligned picture, that holds the face."""
 DEFAULT_SIZE = 64
-DEFAULT_TARGET, DEFAULT_PROTECTED = "Smiling", "Male"
 
 
 def attribute(given: str) -> str:
@@ -51,12 +41,12 @@ def attribute(given: str) -> str:
     return plain[_plain(given)]
 
 
-def find_celeba(data_dir: Path | None) -> Place | None:
+def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
     """Where it lies on this machine, None where it does not."""
-    return search(FOLDERS, _layout, repositories=REPOSITORIES, data_dir=data_dir)
+    return search(known.folders, _layout, repositories=known.repositories, data_dir=data_dir)
 
 
-def load_celeba(options: Options) -> Dataset:
+def load_celeba(known: Named, options: Options) -> Dataset:
     """Images with a target attribute as label and a protected attribute as group.
 
     Files that hold square pictures are taken as they are.  From the 178×218 originals the centre square of
@@ -66,14 +56,14 @@ def load_celeba(options: Options) -> Dataset:
     Raises:
       InputError: an unknown attribute, the same one twice, or data that are nowhere and cannot be fetched.
     """
-    target = attribute(options.target or DEFAULT_TARGET)
-    protected = attribute(options.protected or DEFAULT_PROTECTED)
+    target = attribute(options.target or CELEBA_TARGET)
+    protected = attribute(options.protected or CELEBA_PROTECTED)
     if target == protected:
         raise InputError(f"target and protected are both {target}: choose two different attributes")
-    place = find_celeba(options.data_dir)
+    place = find_celeba(known, options.data_dir)
     if place is None:
-        splits = fetch(REPOSITORIES[0])
-        where = source = f"{REPOSITORIES[0]} (the hub)"
+        splits = fetch(known.repositories[0])
+        where = source = f"{known.repositories[0]} (the hub)"
     else:
         where, source = str(place.folder), str(place)
         splits = {name: ParquetRows(files, options.cap) for name, files in parquet_splits(place.folder).items()}
@@ -101,7 +91,7 @@ def load_celeba(options: Options) -> Dataset:
     if framing.size is not None:
         source += f"; centre {framing.crop} pixels reduced to {framing.size}×{framing.size}"
     return assemble(
-        "celeba",
+        known.name,
         parts,
         source=source,
         where=where,
@@ -113,7 +103,7 @@ def load_celeba(options: Options) -> Dataset:
     )
 
 
-def count_celeba(place: Place) -> dict[str, int]:
+def count_celeba(known: Named, place: Place) -> dict[str, int]:
     """Number of examples by split, without decoding any."""
     return {name: len(ParquetRows(files, cap=2**62)) for name, files in parquet_splits(place.folder).items()}
 
@@ -125,7 +115,7 @@ def _layout(folder: Path, named: bool) -> str | None:
     first = next((split[0] for split in files.values() if split), None)
     if first is None:
         return None
-    return "Parquet" if named or DEFAULT_TARGET in ParquetRows((first,), cap=2**62).column_names else None
+    return "Parquet" if named or CELEBA_TARGET in ParquetRows((first,), cap=2**62).column_names else None
 
 
 def _framing(pictures: Pictures, size: int | None) -> Framing:

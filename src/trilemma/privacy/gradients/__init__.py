@@ -1,0 +1,1 @@
+"""Three exact ways to compute a sum of clipped per-example gradients (see ``trilemma.privacy.clipping``)."""
