@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trilemma.data import cache, load_data
+from trilemma.data.decode import Framing
 from trilemma.data.readers.class_folders import FilePictures
-from trilemma.data.readers.decode import Framing
 
 
 def kept() -> list[Path]:

@@ -59,7 +59,7 @@ def test_a_new_set_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that asks about named sets reads the table: loading, listing, estimates, figures, the ledger."""
     from trilemma.analysis.ledger import data_family
     from trilemma.data import describe_sources
-    from trilemma.report.figures import planned_measures
+    from trilemma.report.figures.catalog import planned_measures
     from trilemma.study.file import load_study
     from trilemma.study.trials import expand
     from trilemma.training.recipe import default_recipe_name

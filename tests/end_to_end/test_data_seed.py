@@ -10,6 +10,7 @@ from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Order, run_trial
 from trilemma.study.trials import expand
+from trilemma.trial.fingerprint import read_fingerprint
 
 RECIPE = 'model = "convnet-4"\nbatch_size = 50\nepochs = 1\nevaluations = 1\nfewest_updates = 1\n'
 STUDY = """
@@ -28,7 +29,7 @@ recipe = "recipe.toml"
 
 def fingerprint(run: Path) -> tuple[int, str]:
     config = json.loads((run / "config.json").read_text())
-    return config["recipe"]["seed"], config["data"]["fingerprint"]
+    return config["recipe"]["seed"], read_fingerprint(run, config)
 
 
 @pytest.mark.parametrize(("option", "table"), [([], ""), (["--data-seed", "7"], ", seed = 7")])

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trilemma import __version__
 from trilemma.cli.board import Board
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
@@ -19,6 +18,7 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.pool import Crew, Pool
 from trilemma.study.runner import Settings, Standing, run_study, standing
 from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
+from trilemma.version import __version__
 
 
 def study_command(given: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
+from trilemma.data.decode import SMALLEST_SIDE
 from trilemma.data.labels import code
 from trilemma.data.order import stratified_order
-from trilemma.data.readers.decode import SMALLEST_SIDE
 from trilemma.errors import InputError
 from trilemma.hints import listed
 

@@ -22,8 +22,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.data.decode import Framing, Pictures, decode
 from trilemma.data.limits import check_size
-from trilemma.data.readers.decode import Framing, Pictures, decode
 from trilemma.progress import Progress
 
 FORMAT = 1
@@ -47,13 +47,13 @@ def decoded(
     what: str = "pictures",
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """What :func:`trilemma.data.readers.decode.decode` returns, from the cache where it is there.
+    """What :func:`trilemma.data.decode.decode` returns, from the cache where it is there.
 
     Returns:
       uint8 (N, C, H, W): a read-only memory map of the cache file, or an array where nothing can be cached.
 
     Raises:
-      InputError: see :func:`trilemma.data.readers.decode.decode`.
+      InputError: see :func:`trilemma.data.decode.decode`.
     """
     key = _key(pictures, framing)
     file = cache_folder() / "images" / f"{key}.npy"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from trilemma.data.assemble import assemble, limited, needed
 from trilemma.data.dataset import Dataset
+from trilemma.data.decode import Framing
 from trilemma.data.limits import memory_cap
 from trilemma.data.named import NAMED, takers
 from trilemma.data.options import Options
 from trilemma.data.places import hub_snapshot
 from trilemma.data.readers.class_folders import folder_parts, is_pickle_file, scan
-from trilemma.data.readers.decode import Framing
 from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.imagefolder import metadata_files, metadata_parts
 from trilemma.data.readers.npz import read_npz

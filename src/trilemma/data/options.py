@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.cache import decoded
-from trilemma.data.readers.decode import Framing, Pictures
+from trilemma.data.decode import Framing, Pictures
 from trilemma.data.readers.parquet import Decoder
 from trilemma.progress import Progress
 

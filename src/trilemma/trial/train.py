@@ -21,6 +21,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+from trilemma.seeds import rng_for
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
@@ -355,7 +356,7 @@ class _Look:
 
     def __init__(self, training: Training, track: tuple[int, ...]) -> None:
         data = training.data
-        rng = np.random.default_rng([training.recipe.seed, 5])
+        rng = rng_for(training.recipe.seed, "evaluation rows")
         rows = rng.permutation(len(data.train))[:LOOK]
         self._training, self._track = training, track
         self._rows = np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)]))

@@ -25,7 +25,7 @@ _PICKLE_ENDINGS = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib"})
 
 @dataclass(frozen=True)
 class FilePictures:
-    """Picture files in a given order (see :class:`trilemma.data.readers.decode.Pictures`)."""
+    """Picture files in a given order (see :class:`trilemma.data.decode.Pictures`)."""
 
     paths: tuple[Path, ...]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.data.assemble import split_name
+from trilemma.data.decode import Pictures
 from trilemma.data.places import hub_folders
-from trilemma.data.readers.decode import Pictures
 from trilemma.data.readers.parquet import Rows, encoded, recorded_names
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.assemble import Part, parts_by_split, split_name
+from trilemma.data.decode import Pictures
 from trilemma.data.limits import check_size
-from trilemma.data.readers.decode import Pictures
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean, listed, one_line
 

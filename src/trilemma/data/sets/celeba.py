@@ -8,10 +8,10 @@ from pathlib import Path
 
 from trilemma.data.assemble import Part, assemble, needed
 from trilemma.data.dataset import Dataset
+from trilemma.data.decode import Framing, Pictures
 from trilemma.data.named import Named
 from trilemma.data.options import Options
 from trilemma.data.places import Place, search
-from trilemma.data.readers.decode import Framing, Pictures
 from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits
 from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET

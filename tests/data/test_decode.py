@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trilemma.data.readers import decode as module
-from trilemma.data.readers.decode import Framing, decode
+from trilemma.data import decode as module
+from trilemma.data.decode import Framing, decode
 from trilemma.errors import InputError
 
 
