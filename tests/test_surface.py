@@ -54,8 +54,8 @@ LAYERS = [
     "progress",
     "seeds",
     "techniques",
-    "measures",
     "words",
+    "measures",
     # Packages (and two modules), from what knows least to what knows most.
     "statistics",
     "data",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is named as small: its accuracy says little."""
@@ -19,7 +19,6 @@ SMALL_GROUP = 50
 SMALL_CELL = 10
 """The same for a pair of class and group."""
 
-RESAMPLES = 1000
 _CERTAIN = 3.0
 
 Array = NDArray[np.float64]

@@ -16,14 +16,14 @@ from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.references import References
 from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
-from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_rocs
+from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""
-
-RESAMPLES = 1000
 
 # FPRs are quotients of sums: one that should be 0.01 may come out a rounding above it.
 _ROUNDING = 1e-12

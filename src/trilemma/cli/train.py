@@ -68,6 +68,9 @@ def train_command(given: argparse.Namespace) -> int:
         print(f"trilemma: {lost}", file=sys.stderr)
         return _end(ranks, 1)
     print(describe_run(run))
+    if run.not_private:
+        print(f"trilemma: {run.not_private}", file=sys.stderr)
+        return _end(ranks, 1)
     return _end(ranks, 0)
 
 

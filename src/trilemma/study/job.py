@@ -16,7 +16,7 @@ import numpy as np
 from trilemma.data.dataset import Dataset
 from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
-from trilemma.errors import InputError
+from trilemma.errors import InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
@@ -65,6 +65,7 @@ def run_trial(
 
     Raises:
       InputError, Stopped: as :func:`trilemma.train`.
+      PrivacyError: the trial has a budget and failed its truth check, so it counts as failed.
     """
     trial, folder = order.trial, StudyFolder(Path(order.folder))
     data = _load(json.dumps(dict(trial.data), sort_keys=True), order.data_dir)
@@ -79,9 +80,12 @@ def run_trial(
         data = _without(data, trial, folder)
     out = folder.run(trial.id)
     _wait_for(out)
-    return train(
+    run = train(
         trial.recipe, data, out, execution=order.execution, track=track, progress=progress, should_stop=should_stop
     )
+    if run.not_private:
+        raise PrivacyError(run.not_private)
+    return run
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
