@@ -7,6 +7,8 @@ update that is made again after a kill is the same release again: same draw, sam
 
 import contextlib
 import dataclasses
+import functools
+import importlib.util
 import itertools
 import math
 import secrets
@@ -17,9 +19,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.fft import next_fast_len
+from torch import nn
 
 import trilemma as tl
+from judges import judge_noise, judge_sampler, judge_successive
 from replay import unmeasured
+from trilemma.privacy import accounting
 from trilemma.privacy.plan import Plan
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
@@ -88,12 +94,12 @@ def shared(uses):
     """Pairs of places in ``uses`` that share a draw or noise, at whatever lag."""
     found = set()
     pairs = list(itertools.combinations(range(len(uses)), 2))
-    longest = max(len(use.noise) for use in uses)
-    spectra = [np.fft.rfft(use.noise, 2 * longest) for use in uses]
-    lags = np.fft.fftfreq(2 * longest, 1 / (2 * longest)).round()
+    size = next_fast_len(2 * max(len(use.noise) for use in uses), real=True)
+    spectra = [np.fft.rfft(use.noise, size) for use in uses]
+    lags = np.fft.fftfreq(size, 1 / size).round()
     for i, j in pairs:
         one, other = uses[i], uses[j]
-        sums = np.fft.irfft(spectra[i] * spectra[j].conj(), 2 * longest)  # over n of one[n + lag] * other[n]
+        sums = np.fft.irfft(spectra[i] * spectra[j].conj(), size)  # over n of one[n + lag] * other[n]
         starts, ends = np.maximum(0, -lags), np.minimum(len(other.noise), len(one.noise) - lags)
         counts = ends - starts
         compared = counts >= LEAST
@@ -104,6 +110,13 @@ def shared(uses):
         if stats.binom.sf(overlap - 1, len(one.drawn), one.rate * other.rate) < ALARM / 2 / len(pairs):
             found.add((i, j))
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_calibration():
+    """Each noise multiplier is searched once."""
+    with mock.patch.object(accounting, "noise_multiplier", functools.cache(accounting.noise_multiplier)):
+        yield
 
 
 class Killed(Exception):
@@ -145,6 +158,7 @@ def changed(data, **values):
     return replace(data, train=replace(data.train, **arrays))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("trilemma.privacy.randomness") is None, reason="keyed by the recipe alone")
 def test_no_two_updates_of_any_trainings_share_draws_or_noise(digits, tmp_path):
     """False alarm 1e-6.  Other seeds, recipes that differ in what changes no shape, other data, other computations of
     one seed, and two secret runs of one recipe."""
@@ -197,6 +211,54 @@ def test_a_secret_training_killed_and_resumed(digits, tmp_path):
     for i, j in again:
         assert (torn[i].drawn == torn[j].drawn).all()
         assert np.abs(torn[i].noise - torn[j].noise).max() < 1e-5
+
+
+def tiny(data, **choices):
+    """A training of a linear model, whose updates are quick; all updates are of one plan."""
+    recipe = tl.Recipe(**{"epsilon": 8.0, "batch_size": 15, "epochs": 60.0, "views": 2} | choices)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return Training(recipe, data, Execution("cpu", None, "float32"), network)
+
+
+def test_what_a_long_training_uses_follows_its_law():
+    """The tests of samplers and of noise, on 1,200 updates of a real training.  False alarm 1e-6 each."""
+    data = tl.load_data("digits", limit=300, test_limit=40)
+    with recorded() as uses:
+        training = tiny(data)
+        losses = list(training.run_updates(training.course.updates))
+    assert len(uses) == len(losses) == training.course.updates == 1200
+    table = torch.from_numpy(np.stack([use.drawn for use in uses])).double()
+    assert judge_sampler(table, 15 / 300) == {}
+    assert judge_noise(torch.from_numpy(np.stack([use.noise for use in uses])), 1.0) == {}
+    assert judge_successive([torch.from_numpy(use.noise) for use in uses[:60]], 1.0) == set()
+
+
+@pytest.mark.parametrize("techniques", ["none", "am,pa,sat"])
+def test_a_hundred_empty_draws_are_a_hundred_updates(techniques):
+    """PITFALLS: an empty draw crashes or is skipped.  Noise is added in each and each is charged."""
+    data = tl.load_data("digits", limit=300, test_limit=40)
+    training = tiny(data, techniques=techniques, epochs=5.0, learning_rate=0.1)
+    real = Plan.draw
+
+    def empty(plan, *streams):
+        return dataclasses.replace(real(plan, *streams), indices=torch.zeros(0, dtype=torch.int64))
+
+    spent, before = [], {n: p.detach().clone() for n, p in training.state.model.named_parameters()}
+    with recorded() as uses, mock.patch.object(Plan, "draw", empty):
+        for update in range(100):
+            assert math.isnan(training.step())
+            assert training.state.update == update + 1
+            after = {n: p.detach().clone() for n, p in training.state.model.named_parameters()}
+            assert all(bool((after[n] != before[n]).any()) for n in before)
+            before = after
+            if update in (0, 49, 99):
+                spent.append(training.epsilon_spent())
+    assert len(uses) == training.course.updates == 100
+    assert not any(use.drawn.any() for use in uses)
+    assert judge_noise(torch.from_numpy(np.stack([use.noise for use in uses])), 1.0) == {}
+    assert judge_successive([torch.from_numpy(use.noise) for use in uses], 1.0) == set()
+    assert 0 < spent[0] < spent[1] < spent[2] <= 8
+    assert spent[2] == training.course.plan.event(100).epsilon(1e-5)
 
 
 # ---- errors, planted one at a time ----------------------------------------------------------------------------------
