@@ -171,7 +171,7 @@ def train(
         if progress:
             progress(Progress(what, done, total, preparing=True))
         if should_stop and should_stop():
-            raise Stopped("stopped before the first update; the same command goes on from there")
+            raise Stopped("stopped before the first update; the same command resumes from there")
 
     try:
         training = Training(recipe, data, execution, network, preparing, ranks)
@@ -306,7 +306,7 @@ def _train(
                 last_save = time.monotonic()
             if stop and state.update < course.updates:
                 raise Stopped(
-                    f"stopped after update {state.update} of {course.updates}; the same command goes on from there"
+                    f"stopped after update {state.update} of {course.updates}; the same command resumes from there"
                 )
         epsilon = training.epsilon_spent()
         line = {
