@@ -69,7 +69,11 @@ CASES = {
     "prior": {"model": "prior-tiny", "techniques": "am,pa"},
     "prior, full batch": {"model": "prior-tiny", "batch_size": 0, "epochs": 5.0, "momentum": 0.8},
 }
-DEALT = [case for case, choices in CASES.items() if "a" in choices.get("techniques", "") and "prior" not in case]
+DEALT = [
+    case
+    for case, choices in CASES.items()
+    if {"am", "all"} & set(choices.get("techniques", "").split(",")) and "prior" not in case
+]
 PRIOR = (Settings("patches", 12, keep=30), Settings("second order", first=8, channels=8, keep=20))
 LARGEST = 1 + 1e-6
 """In units of C: the distance that may be seen, which is C but for rounding."""
