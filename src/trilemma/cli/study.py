@@ -63,6 +63,8 @@ def conduct(studies: list[Study], out: Path, crew: Crew, settings: Settings, *, 
         with Board(now, crew.size) as board:
             whole = run_study(folder, now, crew, settings, watch=board, should_stop=board.should_stop)
         page = _report(folder)
+    for note in folder.data_notes(now.done):
+        print(f"note: {note}")
     return _ending(now, whole, page)
 
 

@@ -51,6 +51,8 @@ def train_command(given: argparse.Namespace) -> int:
     try:
         with Screen("training") as screen:
             data = load_data(**data_of(given), progress=screen.data)
+            for note in data.notes:
+                screen.say(f"note: {note}")
             run = train(
                 recipe,
                 data,
