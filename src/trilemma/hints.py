@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_LONGEST_LIST = 12
-
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cifar10'?)"`` when a known name is near, otherwise the empty string.
@@ -21,17 +19,16 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f" (did you mean '{plain[near[0]]}'?)" if near else ""
 
 
-def listed(names: Iterable[object]) -> str:
-    """The names with commas, shortened after a dozen.
+def listed(names: Iterable[object], *, most: int | None = 12) -> str:
+    """The names as a sentence lists them, shortened where there are more than ``most``.
 
-    >>> listed(["a", "b"])
-    'a, b'
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed("abcdef", most=3), listed([])
+    ('a', 'a, b and c', 'a, b, c and 3 more', 'none')
     """
     texts = [str(name) for name in names]
-    if not texts:
-        return "none"
-    extra = len(texts) - _LONGEST_LIST
-    return ", ".join(texts[:_LONGEST_LIST]) + (f" and {extra} more" if extra > 0 else "")
+    if most is not None and len(texts) > most:
+        return f"{', '.join(texts[:most])} and {len(texts) - most} more"
+    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part) or "none"
 
 
 def one_line(error: BaseException, longest: int = 160) -> str:

@@ -1,97 +1,13 @@
-"""What things are called where people look: measures, budgets, techniques, and names that come from outside."""
+"""What things are called where people look: budgets, techniques, trials, numbers, and names that come from outside."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from trilemma.techniques import TECHNIQUES
-
-Column = Literal["main", "attacks", "groups", "cost", "removal", "terms"]
-
-ATTACK_WORDS = {
-    "threshold": "loss threshold",
-    "threshold-entropy": "entropy threshold",
-    "mlp": "MLP",
-    "rf": "random forest",
-}
-"""The audit's attacks in the paper's order; the first two look at one number, the other two learn."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How one measure is shown.
-
-    Attributes:
-      title: a column's head.
-      column: which set of the table's columns it belongs to.
-      digits: after the point.
-    """
-
-    title: str
-    column: Column
-    digits: int = 3
-
-
-MEASURES: dict[str, Measure] = {
-    "accuracy": Measure("accuracy", "main"),
-    "auc_strongest": Measure("AUC, matched", "main"),
-    "auc_strongest_naive": Measure("AUC, naive", "main"),
-    "bias": Measure("bias", "main"),
-    "harmonic_score": Measure("score", "main"),
-    "train_accuracy": Measure("train accuracy", "main"),
-    "epsilon_spent": Measure("ε spent", "main", 2),
-    "worst_group_accuracy": Measure("worst group", "groups"),
-    "worst_cell_accuracy": Measure("worst class and group", "groups"),
-    "unused_classes": Measure("classes never predicted", "groups", 1),
-    "advantage_strongest": Measure("advantage", "attacks"),
-    "tpr_at_0.01_strongest": Measure("TPR at 1 % FPR", "attacks", 4),
-    "tpr_at_0.001_strongest": Measure("TPR at 0.1 % FPR", "attacks", 4),
-    "null_auc": Measure("AUC, never saw the members", "attacks"),
-    "score_accuracy": Measure("score's accuracy", "terms"),
-    "score_privacy": Measure("score's privacy", "terms"),
-    "score_fairness": Measure("score's fairness", "terms"),
-    "exposed_survivors_before": Measure("exposed survivors, before", "removal"),
-    "exposed_survivors": Measure("exposed survivors, after", "removal"),
-    "exposed_survivors_retrained": Measure("exposed survivors, none removed, other seed", "removal"),
-    "mean_exposure_before": Measure("mean exposure, before", "removal"),
-    "mean_exposure": Measure("mean exposure, after", "removal"),
-    "noise_multiplier": Measure("noise multiplier", "cost"),
-    "updates": Measure("updates", "cost", 0),
-    "batch_size": Measure("batch size", "cost", 0),
-    "seconds": Measure("seconds", "cost", 0),
-}
-
-COLUMN_SETS: dict[Column, str] = {
-    "main": "main measures",
-    "attacks": "every attack",
-    "groups": "groups",
-    "terms": "terms of the score",
-    "removal": "exposure of survivors",
-    "cost": "budget and cost",
-}
-
-
-def measure_of(name: str) -> Measure:
-    """How ``name`` is shown; a measure that nobody here knows keeps its own name.
-
-    >>> measure_of("auc_rf_naive").title, measure_of("accuracy_in_gray").title, measure_of("lira").title
-    ('AUC, random forest, naive', 'accuracy in gray', 'lira')
-    """
-    if name in MEASURES:
-        return MEASURES[name]
-    if name.endswith("_naive"):
-        found = measure_of(name.removesuffix("_naive"))
-        return Measure(f"{found.title.removesuffix(', matched')}, naive", "attacks", found.digits)
-    if name.startswith("accuracy_in_"):
-        return Measure(f"accuracy in {clean(name.removeprefix('accuracy_in_'))}", "groups")
-    if name.startswith("auc_"):
-        attack = name.removeprefix("auc_")
-        return Measure(f"AUC, {ATTACK_WORDS.get(attack, clean(attack))}", "attacks")
-    return Measure(clean(name), "terms" if name.startswith("score_") else "attacks")
+from trilemma.techniques import PAPER_TECHNIQUES
 
 
 def clean(text: object) -> str:
@@ -166,8 +82,8 @@ def mix(techniques: Sequence[str]) -> str:
     """
     if not techniques:
         return "BL"
-    lacking = [code for code in TECHNIQUES if code not in techniques]
-    if len(lacking) < 2 and set(techniques) <= set(TECHNIQUES):
+    lacking = [code for code in PAPER_TECHNIQUES if code not in techniques]
+    if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
         return "−".join(["all", *(code.upper() for code in lacking)])
     return "+".join(clean(code).upper() for code in techniques)
 
@@ -216,14 +132,6 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     ('1 trial', '1\\u202f200 trials')
     """
     return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}

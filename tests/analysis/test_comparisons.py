@@ -23,8 +23,8 @@ from trilemma.analysis.comparisons import (
     technique_comparisons,
 )
 from trilemma.analysis.pairs import Pair, full_mix
-from trilemma.analysis.summary import number_words
 from trilemma.errors import InputError
+from trilemma.measures import number_words
 from trilemma.statistics.additive import additive_variance, holm
 
 SKEWED = {"data": "cifar10s", "skew": 0.95}

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trilemma.analysis.results import COLUMNS, collect, described, read_results, write_results
+from trilemma.analysis.results import COLUMNS, collect, read_results, write_results
 from trilemma.errors import InputError
+from trilemma.measures import described, planned_measures
 from trilemma.study.folder import StudyFolder
 
 
@@ -126,3 +127,10 @@ def test_a_run_of_another_version_is_named(finished, tmp_path):
     assert "\n" not in str(caught.value)
     path.unlink()
     assert name not in set(collect(copy)["trial"])
+
+
+def test_the_results_hold_what_was_planned(table):
+    made = set(table["measure"])
+    planned = planned_measures(groups=True, tracks=True, removes=True)
+    starts = tuple(name for name in planned if name.endswith(("_", "/")))
+    assert {name for name in made if name not in planned and not name.startswith(starts)} == set()

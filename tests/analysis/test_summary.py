@@ -11,8 +11,9 @@ from scipy import stats
 
 from made_up_study import ALL, PLAIN, Study
 from trilemma.analysis.cells import cells_of, measured, of_study, study_names
-from trilemma.analysis.summary import measure_range, summarize
+from trilemma.analysis.summary import summarize
 from trilemma.errors import InputError
+from trilemma.measures import measure_range
 
 
 def test_mean_and_interval_by_hand() -> None:

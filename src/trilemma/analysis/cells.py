@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from trilemma.errors import InputError
-from trilemma.techniques import TECHNIQUES
+from trilemma.measures import UNMATCHED
+from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -31,9 +32,6 @@ DESCRIPTION = (
 
 NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure", "value", "low", "high")
 """Columns that this room's statistics read."""
-
-NAIVE = "_naive"
-"""Ends the name of an attack's measure taken against the whole test set."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Cell:
     @property
     def technique_words(self) -> str:
         """The techniques as the subject of a sentence: ``all techniques``, else as in a title."""
-        return "all techniques" if self.codes == tuple(TECHNIQUES) else mix(self.codes)
+        return "all techniques" if self.codes == PAPER_TECHNIQUES else mix(self.codes)
 
     def __str__(self) -> str:
         return self.title
@@ -170,8 +168,8 @@ def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | Non
     names = results["measure"].to_numpy()
     there = results["update"].isna().to_numpy() & results["value"].notna().to_numpy()
     chosen, stands_for = there & (names == measure), dict[str, str]()
-    if measure.endswith(NAIVE):
-        matched = measure.removesuffix(NAIVE)
+    if measure.endswith(UNMATCHED):
+        matched = measure.removesuffix(UNMATCHED)
         cells = results["cell"].to_numpy()
         same = there & (names == matched) & ~np.isin(cells, cells[chosen])
         stands_for = dict.fromkeys(cells[same], matched)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trilemma.analysis.pairs import Pair
-from trilemma.analysis.summary import number_words
+from trilemma.measures import number_words
 from trilemma.statistics.intervals import half_width
 
 SIGNIFICANCE = 0.05

@@ -41,6 +41,8 @@ from typing import Any, Literal
 from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 from trilemma.data.named import NAMED, same_images
 from trilemma.errors import InputError, PrivacyError
+from trilemma.files import jsonable
+from trilemma.hints import listed
 from trilemma.privacy.accounting import Event, check_delta
 
 Status = Literal["covered", "not covered"]
@@ -118,8 +120,10 @@ class PrivateTrial:
 
         Raises:
           InputError: they lack something.
-          PrivacyError: an event that cannot be accounted for.
+          PrivacyError: an event that cannot be accounted for, or a run that failed its truth check.
         """
+        if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
+            raise PrivacyError(f"trial {id} is not private (truth check failed): it cannot be composed with others")
         try:
             recipe, removal = trial["recipe"], trial.get("removal")
             return cls(
@@ -195,15 +199,17 @@ class Family:
     def to_dict(self) -> dict[str, Any]:
         trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
         random = [row.to_dict() for row in self.best_released.if_random]
-        return _finite(
+        values: dict[str, Any] = jsonable(
             {
                 "family": self.name,
                 "trials": trials,
                 "all_released": asdict(self.all_released),
                 "best_released": asdict(self.best_released) | {"if_random": random},
                 "sentences": self.sentences(),
-            }
+            },
+            infinity=None,
         )
+        return values
 
     def sentences(self) -> list[str]:
         """What the report says of the family."""
@@ -247,15 +253,17 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``ledger.json``; no number in it is infinite."""
-        return _finite(
+        values: dict[str, Any] = jsonable(
             {
                 "unit": "one training example",
                 "neighbouring": "add-or-remove-one",
                 "conditions": {"all_released": list(CONDITIONS_ALL), "if_random": list(CONDITIONS_SELECTION)},
                 "families": [family.to_dict() for family in self.families],
                 "sentences": self.sentences(),
-            }
+            },
+            infinity=None,
         )
+        return values
 
     def rows(self) -> list[dict[str, Any]]:
         """For a CSV file: one row per private trial; None where no epsilon is proven.
@@ -263,7 +271,7 @@ class Ledger:
         ``covered`` is the trial's own, released alone; ``composed`` and ``counted`` are those of `AllReleased`.
         """
         return [
-            _finite(
+            jsonable(
                 {
                     "trial": trial.id,
                     "label": trial.label,
@@ -276,7 +284,8 @@ class Ledger:
                     "best_released": family.best_released.epsilon,
                     "composed": family.all_released.composed,
                     "counted": family.all_released.counted,
-                }
+                },
+                infinity=None,
             )
             for family in self.families
             for trial in family.trials
@@ -362,7 +371,7 @@ def _chosen(trials: Iterable[PrivateTrial]) -> tuple[str, ...]:
         return ()
     return (
         f"{_trials(len(scorers))} learned from a training set that was chosen by looking at another model "
-        f"({_listed(scorers)}), which no epsilon here accounts for",
+        f"({listed(sorted(set(scorers)), most=3)}), which no epsilon here accounts for",
     )
 
 
@@ -371,8 +380,9 @@ def _shared(trials: Iterable[PrivateTrial], drawn: Mapping[str, int]) -> tuple[s
     if not sources:
         return ()
     return (
-        f"{_trials(len(sources))} drew the same noise as another of the study ({_listed(sources)}), so that one model "
-        "tells of another's: use secret_noise, or another seed for every trial",
+        f"{_trials(len(sources))} drew the same noise as another of the study "
+        f"({listed(sorted(set(sources)), most=3)}), so that one model tells of another's: "
+        "use secret_noise, or another seed for every trial",
     )
 
 
@@ -392,27 +402,9 @@ def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
 
 
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    ordered = sorted(set(names))
-    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
-
-
 def _shown(epsilon: float) -> str:
     """Three digits, rounded up."""
     if not math.isfinite(epsilon) or epsilon <= 0:
         return f"{epsilon:g}"
     scale = 10.0 ** (2 - math.floor(math.log10(epsilon)))
     return f"{math.ceil(epsilon * scale - 1e-9) / scale:g}"
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no tuples."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(inner) for inner in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: plain(value) for key, value in values.items()}

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from trilemma.analysis.cells import Cell, Measured
 from trilemma.data.named import same_images
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
@@ -69,7 +69,7 @@ def technique_pairs(given: Measured) -> Pairs:
 
     families, notes = _families(given, shared, lambda cell: cell.codes, lambda cell: cell.technique_words, setting)
     pairs: list[Pair] = []
-    everything = tuple(TECHNIQUES)
+    everything = PAPER_TECHNIQUES
     for words, family in families:
         chain = [everything[:length] for length in range(len(everything) + 1) if everything[:length] in family]
         asked: dict[frozenset[tuple[str, ...]], tuple[tuple[str, ...], tuple[str, ...], Question]] = {}
@@ -81,7 +81,7 @@ def technique_pairs(given: Measured) -> Pairs:
         for codes in family:
             if codes in chain or codes == fullest:
                 continue
-            if everything in family and len(codes) == len(everything) - 1:
+            if everything in family and set(codes) < set(everything) and len(codes) == len(everything) - 1:
                 asked[frozenset((codes, everything))] = codes, everything, "without"
             elif () in family:
                 asked[frozenset((codes, ()))] = codes, (), "single" if len(codes) == 1 else "mix"
@@ -99,7 +99,7 @@ def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)])
     (('obs', 'gn'), ())
     """
-    everything = tuple(TECHNIQUES)
+    everything = PAPER_TECHNIQUES
     for length in range(len(everything), 1, -1):
         if everything[:length] in mixes:
             return everything[:length]

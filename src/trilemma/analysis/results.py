@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from trilemma.analysis.cells import epsilon_column
 from trilemma.errors import InputError
 from trilemma.files import read_json, written
+from trilemma.measures import UNMATCHED, described
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
@@ -43,7 +44,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "removed": ("float64", "share of the training examples left out before training"),
     "removal": ("str", "which: exposed (highest membership probability) or random"),
     "update": ("float64", "after which update it was measured; empty for the finished trial"),
-    "measure": ("str", "what was measured, see MEASURES"),
+    "measure": ("str", "what was measured, see the table of measures"),
     "value": ("float64", "the value"),
     "low": ("float64", "lower end of its 95 % bootstrap interval over examples (one training)"),
     "high": ("float64", "upper end"),
@@ -56,79 +57,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
 }
 """Columns of the table: dtype and meaning."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Attributes:
-    unit: fraction, epsilon, count or seconds.
-    better: higher, lower or "" (neither).
-    covered: by the guarantee of a private trial.
-    meaning: in words.
-    """
-
-    unit: str
-    better: str
-    covered: bool
-    meaning: str
-
-
-MEASURES: dict[str, Measure] = {
-    "accuracy": Measure("fraction", "higher", True, "share of test examples that are classified rightly"),
-    "train_accuracy": Measure("fraction", "", False, "the same of training examples"),
-    "accuracy_in_GROUP": Measure("fraction", "higher", True, "accuracy on the test examples of one group"),
-    "worst_group_accuracy": Measure("fraction", "higher", True, "accuracy on the group where it is lowest"),
-    "worst_cell_accuracy": Measure("fraction", "higher", True, "accuracy of the worst class in one group"),
-    "bias": Measure("fraction", "lower", True, "bias amplification of Wang et al. 2020, 0 to 1/2 for two groups"),
-    "unused_classes": Measure("count", "lower", True, "classes that are never predicted; each adds to the bias"),
-    "auc_ATTACK": Measure("fraction", "lower", False, "AUC of one attack against matched non-members; 1/2 is blind"),
-    "auc_strongest": Measure("fraction", "lower", False, "of the attack with the largest |AUC - 1/2| (biased upward)"),
-    "advantage_strongest": Measure("fraction", "lower", False, "its largest |TPR - FPR|"),
-    "tpr_at_0.01_strongest": Measure("fraction", "lower", False, "its true positive rate at 1 % false positives"),
-    "tpr_at_0.001_strongest": Measure("fraction", "lower", False, "the same at 0.1 %"),
-    "..._naive": Measure("fraction", "lower", False, "the same against the whole test set, where that differs"),
-    "null_auc": Measure(
-        "fraction", "", False, "loss-threshold AUC of a classifier that never saw the members; should be 1/2"
-    ),
-    "null_auc_naive": Measure("fraction", "", False, "the same against the whole test set"),
-    "harmonic_score": Measure("fraction", "higher", False, "harmonic mean of its terms (definition: normalized)"),
-    "score_accuracy": Measure("fraction", "higher", True, "term of the score: accuracy"),
-    "score_privacy": Measure("fraction", "higher", False, "term of the score: 1 - |2 AUC - 1|, strongest attack"),
-    "score_fairness": Measure("fraction", "higher", True, "term of the score: 1 - 2 bias"),
-    "epsilon_spent": Measure("epsilon", "lower", True, "PLD bound of what was spent"),
-    "noise_multiplier": Measure("", "", True, "sigma, in units of the clipping norm"),
-    "updates": Measure("count", "", True, "made"),
-    "batch_size": Measure("count", "", True, "of the logical batch"),
-    "seconds": Measure("seconds", "lower", True, "of computing, attacks included"),
-    "exposed_survivors": Measure("fraction", "lower", False, "survivors at or above the removed layer's cut, now"),
-    "exposed_survivors_before": Measure("fraction", "", False, "the same survivors, same cut, before the removal"),
-    "exposed_survivors_retrained": Measure(
-        "fraction", "", False, "the same survivors, same cut, in a training without removal of the next seed"
-    ),
-    "mean_exposure": Measure("fraction", "lower", False, "mean membership probability of the survivors, now"),
-    "mean_exposure_before": Measure("fraction", "", False, "the same before the removal"),
-    "membership_probability/INDEX": Measure("fraction", "lower", False, "of one tracked training example"),
-    "correct/INDEX": Measure("fraction", "", False, "1 where that example is classified rightly"),
-}
-"""What is measured.  Names in capitals stand for a group, an attack or an index."""
-
-
-def described(measure: str) -> Measure:
-    """The entry of ``MEASURES`` that a row's measure belongs to."""
-    if measure in MEASURES:
-        return MEASURES[measure]
-    base = measure.removesuffix("_naive")
-    if base in MEASURES:
-        return MEASURES[base]
-    for start, name in (
-        ("accuracy_in_", "accuracy_in_GROUP"),
-        ("auc_", "auc_ATTACK"),
-        ("membership_probability/", "membership_probability/INDEX"),
-        ("correct/", "correct/INDEX"),
-    ):
-        if measure.startswith(start):
-            return MEASURES[name]
-    raise KeyError(measure)
 
 
 def collect(folder: StudyFolder) -> pd.DataFrame:
@@ -252,10 +180,10 @@ def _rows(
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
     yield from _attacks(result["attacks"], result["nonmembers"], "")
     if result["attacks_naive"] is not None:
-        yield from _attacks(result["attacks_naive"], {"members": train, "nonmembers": test}, "_naive")
+        yield from _attacks(result["attacks_naive"], {"members": train, "nonmembers": test}, UNMATCHED)
     for kind, check in result["null_check"].items():
         if check is not None:
-            suffix = "" if kind == "matched" else "_naive"
+            suffix = "" if kind == "matched" else UNMATCHED
             yield _row(f"null_auc{suffix}", check["auc"]["threshold"], check["interval"]["threshold"], train + test)
     score = result["harmonic_score"]
     yield _row("harmonic_score", score["value"], score["interval"], test)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from trilemma.analysis.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
-from trilemma.analysis.results import described
 from trilemma.errors import InputError
+from trilemma.measures import measure_range
 from trilemma.statistics.intervals import mean_interval, repeated
 
 _ROUNDING = 1e-9
@@ -96,44 +96,6 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
             if repeated(values) and there[0].high - there[0].low > high - low:
                 low, high, over = there[0].low, there[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
-
-
-def measure_range(measure: str, groups: int | None = None) -> tuple[float, float]:
-    """The least and the largest value that a measure can have.
-
-    Args:
-      measure: its name.
-      groups: how many, for ``bias``, which ends at 1 - 1/groups; None: unknown.
-
-    >>> measure_range("bias", groups=2), measure_range("seconds"), measure_range("something else")
-    ((0.0, 0.5), (0.0, inf), (-inf, inf))
-    """
-    if measure == "bias" and groups is not None and groups >= 2:
-        return 0.0, 1 - 1 / groups
-    try:
-        unit = described(measure).unit
-    except KeyError:
-        return -math.inf, math.inf
-    return 0.0, 1.0 if unit == "fraction" else math.inf
-
-
-def number_words(value: float, measure: str, *, signed: bool = False) -> str:
-    """A measure's value, or a difference of two, as it is printed: three decimals of a fraction, else four digits.
-
-    (More decimals where three would show a zero.)
-
-    >>> number_words(-0.0313, "accuracy", signed=True), number_words(0.0, "bias", signed=True), number_words(3.5, "?")
-    ('-0.031', '0.000', '3.5')
-    """
-    if measure_range(measure)[1] == 1.0:
-        # As many more decimals as its first digit needs.
-        first = math.ceil(-math.log10(abs(value))) if 1e-6 < abs(value) < 5e-4 else 3
-        text = f"{value:.{first}f}"
-    else:
-        text = f"{value:.4g}"
-    if float(text) == 0.0:
-        return text.lstrip("-")
-    return f"+{text}" if signed and value > 0 else text
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:

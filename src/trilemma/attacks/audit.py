@@ -16,13 +16,14 @@ from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.references import References
 from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
-from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_rocs
+from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
 from trilemma.progress import Progress
-from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.seeds import rng_for
+from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
@@ -173,25 +174,26 @@ def audit(
     references: References | None = None
     for done, name in enumerate(names):
         tell(name, done, len(names) + 1)
-        # One stream for each attack by its place in the catalog, so that leaving one out changes no other.
+        # One stream for each attack, so that leaving one out changes no other.
         if name in _SHADOW_SCORES:
             references = References.of(predictions) if references is None else references
             scores[name] = _SHADOW_SCORES[name](predictions, signals, references)
         else:
-            rng = np.random.default_rng([seed, list(_SCORES).index(name)])
-            scores[name] = _SCORES[name](predictions, signals, rng)
+            scores[name] = _SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
     # The same samples whatever attacks there are, and for all of them: what differs between two is then no luck.
-    rocs = _rocs(scores, predictions, slice(None), [seed, 0], resamples)
+    rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
     tell("classes and groups", len(names), len(names) + 1)
     by_class = {
-        str(label): _slice(predictions, scores, predictions.labels == label, [seed, 1, label], resamples)
+        str(label): _slice(
+            predictions, scores, predictions.labels == label, rng_for(seed, f"bootstrap/class/{label}"), resamples
+        )
         for label in range(predictions.classes)
     }
     by_group = None
     if predictions.groups is not None:
         by_group = {
             predictions.name_of_group(group): _slice(
-                predictions, scores, predictions.groups == group, [seed, 2, int(group)], resamples
+                predictions, scores, predictions.groups == group, rng_for(seed, f"bootstrap/group/{group}"), resamples
             )
             for group in np.unique(predictions.groups)
         }
@@ -311,7 +313,7 @@ def _rocs(
     scores: dict[str, NDArray[np.float64]],
     predictions: Predictions,
     rows: slice | NDArray[np.bool_],
-    seed: list[int],
+    rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Roc]:
     return bootstrap_rocs(
@@ -319,7 +321,7 @@ def _rocs(
         predictions.member[rows],
         weights=None if predictions.weights is None else predictions.weights[rows],
         sources=None if predictions.sources is None else predictions.sources[rows],
-        seed=seed,
+        seed=rng,
         resamples=resamples,
     )
 
@@ -328,7 +330,7 @@ def _slice(
     predictions: Predictions,
     scores: dict[str, NDArray[np.float64]],
     rows: NDArray[np.bool_],
-    seed: list[int],
+    rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Any]:
     """One class or group: every attack's AUC on its rows alone, or that there are too few."""
@@ -340,6 +342,6 @@ def _slice(
         return {**sizes, "too_few": True}
     found = {
         name: {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
-        for name, roc in _rocs(scores, predictions, counted, seed, resamples).items()
+        for name, roc in _rocs(scores, predictions, counted, rng, resamples).items()
     }
     return {**sizes, "attacks": found}

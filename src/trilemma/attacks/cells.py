@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.rates import Rate, effective_count, enough, rate_at
 from trilemma.attacks.roc import Roc, bootstrap_roc
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,7 +78,7 @@ def by_cell(
         raise InputError(f"cells must be {scores.shape}, one for each row, not {cells.shape}")
     counted = np.ones(len(scores), dtype=bool) if weights is None else weights > 0
     threshold = _global_threshold(scores, member, fpr, weights)
-    rng = np.random.default_rng(seed)
+    rng = rng_for(seed, "bootstrap/cells")
     found = {}
     for cell in np.unique(cells[counted]):
         rows = np.flatnonzero(counted & (cells == cell))
@@ -197,7 +198,7 @@ def equal_vulnerability(
         return aucs, np.abs(aucs - np.average(aucs, weights=1 / scale**2)) / scale
 
     aucs, seen = deviations(places)
-    rng = np.random.default_rng(seed)
+    rng = rng_for(seed, "permutations")
     at_least = 1
     for _ in range(permutations):
         dealt = places.copy()

@@ -56,7 +56,8 @@ def parser() -> Parser:
     top = Parser(
         prog="trilemma",
         description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
-        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped (Ctrl-C, --minutes)",
+        epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
+        "130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)

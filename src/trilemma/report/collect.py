@@ -16,14 +16,12 @@ from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
-from trilemma.files import make_folder, read_json, write_json, written
+from trilemma.files import jsonable, make_folder, read_json, write_json, written
+from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
 from trilemma.trial.folder import RESULT
-
-COMPARED = ("accuracy", "auc_threshold", "auc_threshold_naive", "bias", "harmonic_score")
-"""Measures whose differences the page lists: one attack fixed in advance, not the strongest, which looks chose."""
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 
@@ -61,7 +59,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     with written(out / COMPARISONS) as part:
         pd.DataFrame(compared).to_csv(part, index=False)
     found: tuple[Claim, ...] = claims(results, study) if len(results) else ()
-    write_json(out / CLAIMS, _plain([dataclasses.asdict(claim) for claim in found]))
+    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in found]))
     finished = _finished(folders)
     ledger = ledger_of(_private_trials(finished)).to_dict()
     write_json(out / LEDGER, ledger)
@@ -184,14 +182,3 @@ def _commands(study: Mapping[str, Any], folders: Sequence[StudyFolder]) -> list[
         )
     lines.append(f"trilemma report {' '.join('DIR' for _ in folders)}")
     return lines
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        return None if value != value else "inf" if value > 0 else "-inf"
-    return value

@@ -166,7 +166,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
             path = folder / f"{stem}.{kind}"
             for text in halos:  # an outlined text is no text any more, which an SVG's should be
                 text.set_path_effects([] if kind == "svg" else [withStroke(linewidth=2.2, foreground="white")])
-            with written(path) as part:
+            with written(path, durable=False) as part:  # made again from the results
                 canvas.savefig(part, format=kind, dpi=160, metadata=metadata[kind])
             paths.append(path)
         return tuple(paths)

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from trilemma.hints import listed
+from trilemma.measures import measure_of
 from trilemma.report.numbers import Number, interval_words
-from trilemma.words import listed, measure_of, number, with_interval
+from trilemma.words import number, with_interval
 
 INKS = ("blue", "vermilion", "green", "purple", "black", "orange", "sky")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")
@@ -251,7 +253,8 @@ def _long(series: Series) -> str:
         for word, point in (("highest", highest), ("lowest", lowest))
         if point not in (first, last)
     ]
-    return ", ".join(word for word in [*words, listed(extremes)] if word) + "."
+    words += [listed(extremes)] if extremes else []
+    return ", ".join(word for word in words if word) + "."
 
 
 def _with(found: Number) -> str:

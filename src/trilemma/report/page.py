@@ -16,6 +16,8 @@ import jinja2
 from markupsafe import Markup
 
 from trilemma.analysis.claims import Claim
+from trilemma.hints import listed
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
 from trilemma.report.figure import Figure, Look
 from trilemma.report.inline import inline_svg
@@ -27,8 +29,6 @@ from trilemma.words import (
     capital,
     clean,
     counted,
-    listed,
-    measure_of,
     mix,
     number,
     percent,
@@ -152,7 +152,7 @@ def show_study(
     facts = [("Trials", f"{standing}.")]
     if cells:
         facts += _what_was_trained(cells)
-    facts.append(("Seeds", listed([str(seed) for seed in entry.get("seeds", ())]) or "none"))
+    facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
         size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
@@ -231,7 +231,7 @@ def render(
         standing=_standing(studies),
         budgets=_budgets(cells, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
-        naive=numbers is not None and any(name.endswith("_naive") for name in numbers.measures),
+        naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(cell.removal for cell in cells),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["verdict"] != "not measured"],
@@ -317,11 +317,11 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
     data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
     mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
     budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)]
-    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets))]
-    facts.append(("Network", listed(list(dict.fromkeys(clean(cell.model) for cell in cells)))))
+    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets, most=None))]
+    facts.append(("Network", listed(dict.fromkeys(clean(cell.model) for cell in cells))))
     shares = sorted({cell.removed for cell in cells if cell.removal})
     if shares:
-        removed = f"{listed([percent(share) for share in shares])} of the training examples"
+        removed = f"{listed(map(percent, shares), most=None)} of the training examples"
         facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
     return facts
 

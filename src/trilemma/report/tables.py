@@ -7,16 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import (
-    COLUMN_SETS,
-    MEASURES,
     REMOVAL_WORDS,
     budget,
     budget_order,
     clean,
-    measure_of,
     mix,
     number,
     percent,
@@ -214,7 +212,7 @@ def _in_order(measures: Iterable[str]) -> list[str]:
 
 def _techniques_rank(codes: tuple[str, ...]) -> str:
     """Sorts by how many, then by the paper's order."""
-    places = [list(TECHNIQUES).index(code) if code in TECHNIQUES else 9 for code in codes]
+    places = [PAPER_TECHNIQUES.index(code) if code in PAPER_TECHNIQUES else 9 for code in codes]
     return str(len(codes) + sum((place + 1) / 10 ** (at + 1) for at, place in enumerate(places)) / 10)
 
 

@@ -136,7 +136,7 @@ def _figure(
         return show_figure(figure, stem, [] if notes else [f"No trial made its measure: {FIGURES[name].lack}."])
     folder = out / FIGURES_FOLDER
     save_figure(figure, folder, stem)
-    with written(folder / f"{stem}.csv") as part:
+    with written(folder / f"{stem}.csv", durable=False) as part:
         figure.frame().to_csv(part, index=False, lineterminator="\n")
     return show_figure(figure, stem, notes)
 

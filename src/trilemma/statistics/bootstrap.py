@@ -12,6 +12,9 @@ from trilemma.statistics.intervals import LEVEL
 
 Array = NDArray[np.float64]
 
+RESAMPLES = 1000
+"""Bootstrap samples behind an interval, unless stated otherwise."""
+
 _CHUNK_VALUES = 2**16  # counts of draws, which then stay in a processor's cache
 
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 LEVEL = 0.95
 """The level of every interval, unless stated otherwise."""
@@ -25,6 +24,8 @@ def half_width(standard_error: float, df: int, level: float = LEVEL) -> float:
     >>> round(half_width(1.0, df=2), 3), round(half_width(1.0, df=10**6), 3)
     (4.303, 1.96)
     """
+    from scipy.special import stdtrit  # here, since those who only need LEVEL should not wait for it
+
     return float(stdtrit(df, 0.5 + level / 2)) * standard_error
 
 

@@ -18,7 +18,7 @@ from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
-from trilemma.techniques import TECHNIQUES, parse_techniques
+from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
 from trilemma.words import trial_title
 
@@ -189,7 +189,7 @@ def techniques_axis(value: str | tuple[Any, ...]) -> list[tuple[str, ...]]:
     Raises:
       InputError: an unknown word or code.
     """
-    codes = tuple(TECHNIQUES)
+    codes = PAPER_TECHNIQUES
     words = {
         "cumulative": [codes[:k] for k in range(len(codes) + 1)],
         "each": [(), *((code,) for code in codes)],

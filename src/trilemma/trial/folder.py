@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import written
+from trilemma.files import append_line, written
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
+
+
+def why_not_private(result: Mapping[str, Any]) -> str | None:
+    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; else None."""
+    truth = (result.get("privacy") or {}).get("truth")
+    if truth is None or truth["passed"]:  # runs of older versions have none
+        return None
+    failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
+    name, check = next(iter(failed.items()))
+    ends = [check["limit"]] if "limit" in check else check["interval"]
+    allowed = " to ".join(_number(end) for end in ends)
+    more = f"; {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    return (
+        f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
+        f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
 
 
 class History:
@@ -27,9 +48,11 @@ class History:
         self.lines = len(lines)
 
     def append(self, values: dict[str, Any]) -> None:
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values, allow_nan=False) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror or error}; make room there") from error
+        append_line(self._path, json.dumps(values, allow_nan=False))
         self.lines += 1
+
+    def withdraw_epsilon(self) -> None:
+        """The run turned out not to be private: its lines claim no epsilon."""
+        lines = [json.loads(line) | {"epsilon": None} for line in self._path.read_text("utf-8").splitlines()]
+        with written(self._path) as part:
+            part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")

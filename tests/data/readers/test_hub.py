@@ -123,7 +123,7 @@ def test_paths_are_followed_only_into_the_hubs_folders(
 
 def test_what_can_go_wrong(monkeypatch: pytest.MonkeyPatch, picture: Picture) -> None:
     install(monkeypatch, "5.0", one=table(picture, 4), two=table(picture, 4))
-    with pytest.raises(InputError, match="no split named train: it has one, two"):
+    with pytest.raises(InputError, match="no split named train: it has one and two"):
         load_data("someone/pets")
     with pytest.raises(InputError, match=r"could not be fetched from the hub \(ConnectionError: no network\)"):
         load_data("nobody/nothing")

@@ -77,7 +77,7 @@ def test_class_names_in_the_file(tmp_path: Path) -> None:
 
 def test_arrays_can_be_named(tmp_path: Path) -> None:
     file = write(tmp_path, x=IMAGES, y=LABELS)
-    refused(file, "has no image column.* its columns are x, y")
+    refused(file, "has no image column.* its columns are x and y")
     refused(file, "has no column 'z'", columns={"image": "z"})
     refused(file, "unknown role 'picture'", columns={"picture": "x"})
     assert len(load_data(file, columns={"images": "x", "labels": "y"}).train) == 16

@@ -52,7 +52,7 @@ def test_raw_bytes_words_groups_and_a_split_column(tmp_path: Path, contents: lis
         group=[number < 10 for number in range(20)],
         split=["train"] * 12 + ["validation"] * 4 + ["test"] * 4,
     )
-    refused(file, "no label column: name one with columns=.* its columns are picture, species, group, split")
+    refused(file, "no label column: name one with columns=.* its columns are picture, species, group and split")
     data = load_data(file, columns={"label": "species"})
     assert (data.classes, data.group_names) == (("cat", "dog"), ("False", "True"))
     assert (len(data.train), len(data.test)) == (12, 4)
@@ -96,7 +96,7 @@ def test_damage_is_found(tmp_path: Path, contents: list[bytes]) -> None:
     refused(root, "files of one split must agree")
     write(tmp_path / "two" / "a" / "train.parquet", image=contents, label=[0, 1] * 10)
     write(tmp_path / "two" / "b" / "train.parquet", image=contents, label=[0, 1] * 10)
-    refused(tmp_path / "two", r"several configurations \(a, b\)")
+    refused(tmp_path / "two", r"several configurations \(a and b\)")
     file = write(tmp_path / "x.parquet", image=contents, label=[0, 1] * 10)
     content = file.read_bytes()
     file.write_bytes(content[:-10])

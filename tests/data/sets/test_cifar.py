@@ -222,7 +222,7 @@ def test_labels_out_of_range_in_parquet(tmp_path: Path, encode: Encode) -> None:
         load_data("cifar10", data_dir=tmp_path)
     for split in ("train", "test"):
         pq.write_table(pa.table({"img": images, "kind": [0, 1, 2, 3]}), folder / f"{split}.parquet")
-    with pytest.raises(InputError, match="no column 'label'; its columns are img, kind"):
+    with pytest.raises(InputError, match="no column 'label'; its columns are img and kind"):
         load_data("cifar10", data_dir=tmp_path)
 
 

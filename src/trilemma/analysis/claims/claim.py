@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trilemma.analysis.comparison import Comparison
+from trilemma.words import capital
 
 Verdict = Literal["confirmed", "contradicted", "cannot tell", "not measured"]
 
@@ -79,10 +80,8 @@ def overall_claim(name: str, source: Source, statement: str, findings: Sequence[
         rest = len(decided or findings) - len(shown)
         total = f"{counts['confirmed']} confirm it, {counts['contradicted']} contradict it"
         sentence = f"{mixed}of {len(findings)} settings {total} and {counts['cannot tell']} cannot tell"
-        sentence = ". ".join(
-            [sentence, *(_capital(f.sentence) for f in shown), *([f"And {rest} more"] if rest else [])]
-        )
-    return Claim(name, source, statement, verdict, f"{_capital(sentence)}.", tuple(findings))
+        sentence = ". ".join([sentence, *(capital(f.sentence) for f in shown), *([f"And {rest} more"] if rest else [])])
+    return Claim(name, source, statement, verdict, f"{capital(sentence)}.", tuple(findings))
 
 
 def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
@@ -93,10 +92,6 @@ def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
 
 def joined_reasons(missing: str, notes: Iterable[str]) -> str:
     return "; ".join([missing, *dict.fromkeys(notes)])
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
 
 
 _SHOWN = 3

@@ -11,7 +11,7 @@ from trilemma.analysis.claims.evidence import Table, evidence_of_both
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.pairs import Pair, Pairs
-from trilemma.analysis.summary import number_words
+from trilemma.measures import number_words
 
 
 def direction_claim(

@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trilemma.analysis.cells import NAIVE, Cell
+from trilemma.analysis.cells import Cell
 from trilemma.analysis.claims.claim import Claim, Finding, Verdict, joined_reasons, overall_claim
 from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct, evidence_of_both
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.pairs import Pair, skew_pairs
-from trilemma.analysis.summary import number_words
 from trilemma.data.named import same_images
+from trilemma.measures import UNMATCHED, number_words
 
 MARGIN = 0.02
 """AUCs that differ by less than this count as equal, where that is shown."""
@@ -42,7 +42,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
     )
     aucs = []
     for suffix, name, how in (
-        (NAIVE, "skew-auc-naive", "measured against the whole test set, as the paper most likely did"),
+        (UNMATCHED, "skew-auc-naive", "measured against the whole test set, as the paper most likely did"),
         ("", "skew-auc-matched", "measured against test examples with the members' own mix of class and group"),
     ):
         found, notes = table.pairs(ATTACK + suffix, skew_pairs)
@@ -105,9 +105,9 @@ def artefact_claim(table: Table) -> Claim:
     or not higher, and its difference significantly smaller than the naive one; contradicted where the naive AUC is not
     higher but lower, or the matched one is higher too and not shown to be within the margin.
     """
-    naive, matched = table.measured(ATTACK + NAIVE), table.measured(ATTACK)
-    gap = naive.less(matched, f"{ATTACK}{NAIVE} less {ATTACK}")
-    found, notes = table.pairs(ATTACK + NAIVE, skew_pairs)
+    naive, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
+    gap = naive.less(matched, f"{ATTACK}{UNMATCHED} less {ATTACK}")
+    found, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
     extremes = _extreme_skews(found, naive.cells)
     pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.cell, p.against} <= set(gap.values)]
     sides = [{(c.pair.cell, c.pair.against): c for c in compare(given, pairs)} for given in (naive, matched, gap)]

@@ -1,4 +1,4 @@
-"""Fitted priors, kept on disk: minutes of fitting for gigabytes of other images of the same shape are spent once.
+"""On-disk cache of fitted priors, keyed by blocks, image shape and seed.
 
 A file is keyed by everything that the fit is a function of (blocks, shape, seed) and by what rounds it (the version of
 torch, the number format), is written whole or not at all, and is checked by digest when it is read; a damaged one is
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trilemma.data.cache import cache_folder
+from trilemma.files import atomically
 from trilemma.models.prior.blocks import OneLayer, SecondOrder, TwoLayer
 from trilemma.models.prior.family import Prior, Settings, Tell
 from trilemma.models.prior.local import LocalMaps
@@ -83,20 +82,20 @@ def _read(path: Path) -> Prior | None:
 
 def _write(path: Path, prior: Prior) -> None:
     """The digest last: without it the file does not count.  No room is no error, only more work another time."""
-    part, digest = path.with_suffix(f".{os.getpid()}"), path.with_suffix(".sha256")
+    digest = path.with_suffix(".sha256")
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_parted(prior, tensors, {}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={"tree": tree})
-        with part.open("rb") as file:
-            said = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.unlink(missing_ok=True)
-        os.replace(part, path)
-        digest.write_text(said, "ascii")
+        with atomically(path, shared=True, durable=False) as part:
+            save_file(tensors, part, metadata={"tree": tree})
+            with part.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.unlink(missing_ok=True)
+        with atomically(digest, shared=True, durable=False) as part:
+            part.write_text(sha256, "ascii")
     except (OSError, SafetensorError):
-        with suppress(OSError):
-            part.unlink()
+        return
 
 
 def _parted(value: Any, tensors: dict[str, Tensor], seen: dict[int, int]) -> Any:

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import mix
 
 Mix = tuple[str, ...]
-
-_ORDER = tuple(TECHNIQUES)
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
     if all(set(small) < set(large) for small, large in pairwise(by_size)):
         return [_path(by_size)] if by_size else []
     there = set(given)
-    steps = [_ORDER[:k] for k in range(len(_ORDER) + 1) if _ORDER[:k] in there]
-    singles = [(code,) for code in _ORDER if (code,) in there]
-    but_one = [tuple(c for c in _ORDER if c != code) for code in _ORDER]
+    steps = [PAPER_TECHNIQUES[:k] for k in range(len(PAPER_TECHNIQUES) + 1) if PAPER_TECHNIQUES[:k] in there]
+    singles = [(code,) for code in PAPER_TECHNIQUES if (code,) in there]
+    but_one = [tuple(c for c in PAPER_TECHNIQUES if c != code) for code in PAPER_TECHNIQUES]
     but_one = [m for m in but_one if m in there]
     axes = []
     placed: set[Mix] = set()
@@ -66,8 +64,10 @@ def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
         axes.append(TechniquesAxis("techniques, one at a time", tuple(shown), tuple(mix(m) for m in shown), False))
         placed |= set(shown)
     if len(set(but_one) - placed) > 0:
-        shown = [m for m in [_ORDER, *but_one] if m in there]
-        labels = ["all" if m == _ORDER else f"−{mix([c for c in _ORDER if c not in m])}" for m in shown]
+        shown = [m for m in [PAPER_TECHNIQUES, *but_one] if m in there]
+        labels = [
+            "all" if m == PAPER_TECHNIQUES else f"−{mix([c for c in PAPER_TECHNIQUES if c not in m])}" for m in shown
+        ]
         axes.append(TechniquesAxis("all techniques but one", tuple(shown), tuple(labels), False))
         placed |= set(shown)
     rest = [m for m in given if m not in placed]
@@ -88,4 +88,4 @@ def _path(chain: list[Mix]) -> TechniquesAxis:
 
 
 def _places(codes: Mix) -> tuple[int, ...]:
-    return tuple(_ORDER.index(code) if code in _ORDER else len(_ORDER) for code in codes)
+    return tuple(PAPER_TECHNIQUES.index(code) if code in PAPER_TECHNIQUES else len(PAPER_TECHNIQUES) for code in codes)

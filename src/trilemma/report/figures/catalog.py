@@ -11,16 +11,17 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from trilemma.analysis.cells import NAIVE
+from trilemma import measures
 from trilemma.analysis.turning_points import GAP
 from trilemma.data.named import may_have_groups, same_images
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
+from trilemma.measures import ATTACK_WORDS, UNMATCHED
 from trilemma.report.figure import Figure, Look, Panel, Point, Series, look
 from trilemma.report.figures.axes import TechniquesAxis, techniques_axes
 from trilemma.report.figures.memorization import memorization_panels
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles
-from trilemma.words import ATTACK_WORDS, budget, budget_order, capital, clean, epsilon_tick, mix, number, percent
+from trilemma.words import budget, budget_order, capital, clean, epsilon_tick, mix, number, percent
 
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""
@@ -104,15 +105,8 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
       tracks: whether it records examples on the way.
       removes: whether it leaves out examples.
     """
-    attacks = {f"auc_{name}" for name in (*ATTACK_WORDS, "strongest")}
-    made = {"accuracy", "train_accuracy", "harmonic_score"} | attacks
-    if may_have_groups(str(data.get("name"))):
-        made |= {"bias", "worst_group_accuracy", "accuracy_in_", *(f"{name}{NAIVE}" for name in attacks)}
-    if tracks:
-        made.add("membership_probability/")
-    if removes:
-        made |= {"exposed_survivors", "exposed_survivors_before", "mean_exposure", "mean_exposure_before"}
-    return made
+    groups = may_have_groups(str(data.get("name")))
+    return measures.planned_measures(groups=groups, tracks=tracks, removes=removes)
 
 
 def draw_numbers(
@@ -304,7 +298,7 @@ def _leakage(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
                     for at, (attack, words) in enumerate(ATTACK_WORDS.items()):
                         seen = replace(look(at), hollow=naive, joined=axis.path, dash="dotted" if naive else "")
                         name = f"{words}, naive" if naive else words
-                        measure = f"auc_{attack}{NAIVE if naive else ''}"
+                        measure = f"auc_{attack}{UNMATCHED if naive else ''}"
                         series.append(Series(name, _points(numbers, placed, measure), seen))
                 panels.append(
                     Panel(
@@ -404,7 +398,7 @@ def _tradeoff(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]
 _OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("accuracy", "accuracy", {}),
     ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
-    (f"auc_strongest{NAIVE}", "AUC, naive", {"y_reference": NO_LEAKAGE, "share": "auc"}),
+    (f"auc_strongest{UNMATCHED}", "AUC, naive", {"y_reference": NO_LEAKAGE, "share": "auc"}),
     ("bias", "bias", {"floor": 0.0}),
     ("harmonic_score", "score", {"span": 0.2}),
 )
@@ -467,9 +461,9 @@ def _over_skew(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel
     skewed = [cell for cell in _whole(cells) if cell.skew is not None]
     kinds = (
         ("auc_strongest", "matched non-members", look(0)),
-        (f"auc_strongest{NAIVE}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
+        (f"auc_strongest{UNMATCHED}", "naive non-members", Look("vermilion", "square", "dashed", hollow=True)),
         ("null_auc", "never saw the members, matched", Look("black", "plus", "dotted")),
-        (f"null_auc{NAIVE}", "never saw the members, naive", Look("black", "cross", "dotted", hollow=True)),
+        (f"null_auc{UNMATCHED}", "never saw the members, naive", Look("black", "cross", "dotted", hollow=True)),
     )
     panels = []
     for title, same in _families(skewed):
@@ -634,7 +628,7 @@ FIGURES: dict[str, Kind] = {
         "AUC of the strongest attack as the training images become more skewed. Against matched non-members it is "
         "leakage; against the whole, balanced test set (naive) it also sees the skew: a classifier that never saw the "
         "members (black; its loss threshold’s AUC) must lie at ½ where an AUC means leakage.",
-        (("auc_strongest",), (f"auc_strongest{NAIVE}",)),
+        (("auc_strongest",), (f"auc_strongest{UNMATCHED}",)),
         "its data has no skewed groups, so that matched and naive are the same; use cifar10s or digits-s, or leave "
         "the figure out",
         _over_skew,
