@@ -47,8 +47,8 @@ LAYERS = [
     # The ground floor: modules that know nothing of training or data, each of which imports only those before it.
     "errors",
     "version",
-    "files",
     "hints",
+    "files",
     "machine",
     "threads",
     "progress",

@@ -57,7 +57,7 @@ def test_names_that_are_easily_mistyped_stay_apart_and_are_told() -> None:
     coded = code([["cat", "cat ", "Cat", "dog"]])
     assert sorted(coded.names) == ["Cat", "cat", "cat ", "dog"]
     assert coded.notes == (
-        "the data: the labels 'Cat', 'cat', 'cat ' differ only in blanks, case or leading zeros, and are taken as 3 "
+        "the data: the labels 'Cat', 'cat' and 'cat ' differ only in blanks, case or leading zeros, and are taken as 3 "
         "different ones",
     )
     assert code([["\u0663", "3"]]).names == ("3", "\u0663")

@@ -101,7 +101,7 @@ def test_names_that_differ_or_are_recorded_in_one_file_only(tmp_path: Path, tabl
     root = tmp_path / "d"
     write(root / "train.parquet", table([0, 1, 1], ["cat", "dog"]))
     write(root / "test.parquet", table([0, 1], ["cat", "cow"]))
-    refused(root, r"test.parquet records other label names \(cat, cow\) than .*train.parquet \(cat, dog\)")
+    refused(root, r"test.parquet records other label names \(cat and cow\) than .*train.parquet \(cat and dog\)")
     write(root / "test.parquet", table([0, 1]))
     refused(root, r"test.parquet records no names for its label numbers, and .*train.parquet does")
     write(root / "test.parquet", table(["dog", "cat"]))
@@ -141,7 +141,7 @@ def test_a_named_set_is_read_by_its_recorded_names(tmp_path: Path, picture: Pict
         (["train", "train-new"], "more than one writing of the split train"),
         (["train", "train/0000"], "split train in two places"),
         (["Train/0000", "train/0000"], "split train in two places"),
-        (["train", "test-train"], "test-train.parquet names the splits test, train"),
+        (["train", "test-train"], "test-train.parquet names the splits test and train"),
         (["train-00000-of-00002", "train-old-00001-of-00002"], "more than one writing of the split train"),
         (["data-00000-of-00001", "data-00000-of-00003"], "two writings"),
         (["data-00000-of-00001", "data"], "more than one writing"),
@@ -197,11 +197,11 @@ def test_splits_that_are_not_used_are_named(
     for split, count in (("train", 4), ("valid", 3), ("test", 2)):
         put(f"{split}/a", count), put(f"{split}/b", count)
         write(tmp_path / "t" / f"{split}.parquet", table([0, 1] * count))
-    assert len(told(tmp_path / "d", "test, train are used, and valid (6 examples) left out").test) == 4
+    assert len(told(tmp_path / "d", "test and train are used, and valid (6 examples) left out").test) == 4
     assert len(told(tmp_path / "d", "valid are used, and test (4 examples) left out", test_split="valid").test) == 6
-    told(tmp_path / "t", "test, train are used, and valid (6 examples) left out")
+    told(tmp_path / "t", "test and train are used, and valid (6 examples) left out")
     write(tmp_path / "t" / "more.parquet", table([0] * 7))
-    told(tmp_path / "t", "those of no split (7 examples), valid (6 examples) left out")
+    told(tmp_path / "t", "those of no split (7 examples) and valid (6 examples) left out")
     np.savez(
         tmp_path / "n.npz",
         images=np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8),
@@ -230,7 +230,7 @@ def test_two_folders_of_one_split(put: Callable[..., Path], one: str, other: str
     for split in {"train", one, other}:
         for name in "ab":
             put(f"{split}/{name}", 3)
-    refused(put("train/a"), f"several folders of the split .*{min(one, other)}, {max(one, other)}")
+    refused(put("train/a"), f"several folders of the split .*{min(one, other)} and {max(one, other)}")
 
 
 def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_p
     data = told(
         tmp_path / "d",
         "left out: 6 images deeper than class and group folders, such as a/more/deeper/0.png",
-        "left out: 3 files not read as images (.avif 2, .txt 1), such as b/0.avif",
+        "left out: 3 files not read as images (.avif 2 and .txt 1), such as b/0.avif",
         "left out: 1 empty folder, such as a/empty",
     )
     assert counts(data)[0] == {"a": 3, "b": 3}
