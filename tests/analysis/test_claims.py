@@ -231,7 +231,7 @@ def test_accuracy_is_compared_between_skews_of_one_test_set() -> None:
     assert verdict(budgets(), "skew-accuracy") == "cannot tell"
     found = claim(budgets(skews=(0.95,)), "skew-accuracy")
     assert found.verdict == "confirmed"
-    assert "tested on different pictures" in found.sentence, "where there is no other skew it says what is in it"
+    assert "tested on different images" in found.sentence, "where there is no other skew it says what is in it"
 
 
 def test_settings_with_fewer_skews_do_not_count() -> None:

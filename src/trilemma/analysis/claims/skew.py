@@ -21,13 +21,13 @@ MARGIN = 0.02
 
 
 def skew_claims(table: Table) -> tuple[Claim, ...]:
-    """The largest skew against the least, or none: accuracy, AUC (naive and matched) and bias.
+    """The largest skew against the smallest, or none: accuracy, AUC (unmatched and matched) and bias.
 
-    Where a set was trained at different numbers of skews, the settings with most of them count.
-    Accuracy is compared between skews of one set, whose test pictures are the same; against the set without skew only
-    where there is no second skew, and then with a word of warning.
+    Where settings of one set have different numbers of skews, those with the most count.  Accuracy is compared between
+    skews of one set, whose test images are the same; against the set without skew only where there is no second skew,
+    and then with a warning.
     """
-    missing = "it takes a set without skew and with, or with two skews, alike in all else"
+    missing = "this takes a set with and without skew, or with two skews, all else equal"
     accuracy_pairs, notes = table.pairs("accuracy", skew_pairs)
     extremes = _extreme_skews(accuracy_pairs, table.measured("accuracy").conditions)
     accuracy = direction_claim(
@@ -45,8 +45,8 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         (UNMATCHED, "skew-auc-naive", "measured against the whole test set, as the paper most likely did"),
         ("", "skew-auc-matched", "measured against test examples with the members' own mix of class and group"),
     ):
-        found, notes = table.pairs(ATTACK + suffix, skew_pairs)
-        extremes = _extreme_skews(found, table.measured(ATTACK + suffix).conditions)
+        auc_pairs, notes = table.pairs(ATTACK + suffix, skew_pairs)
+        extremes = _extreme_skews(auc_pairs, table.measured(ATTACK + suffix).conditions)
         aucs.append(
             direction_claim(
                 table,
@@ -68,37 +68,40 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         ([pair for none, one_set in extremes if (pair := one_set or none)], notes),
         "bias",
         "higher",
-        "it takes two skews of one set, alike in all else, with bias measured",
+        "this takes two skews of one set, all else equal, with bias measured",
     )
     return accuracy, *aucs, bias
 
 
 def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -> list[tuple[Pair | None, Pair | None]]:
-    """For each setting the largest skew against none and against the least of the same set, where these are there."""
-    found: dict[tuple[Any, ...], dict[str, Pair]] = {}
+    """For each setting the largest skew against none, and against the smallest of the same set, where measured."""
+    by_setting: dict[tuple[Any, ...], dict[str, Pair]] = {}
     most: dict[str, int] = {}
     for pair in pairs:
         condition = conditions[pair.condition]
-        pictures = same_images(condition.data)
-        most[pictures] = max(most.get(pictures, 0), len(pair.block))
-        asked = found.setdefault((pictures, pair.setting, condition.examples, condition.model), {})
+        images = same_images(condition.data)
+        most[images] = max(most.get(images, 0), len(pair.block))
+        asked = by_setting.setdefault((images, pair.setting, condition.examples, condition.model), {})
         if pair.question not in asked or (condition.skew or 0) > (conditions[asked[pair.question].condition].skew or 0):
             asked[pair.question] = pair
     return [
         (asked.get("skew"), asked.get("skew of one set"))
-        for (pictures, *_), asked in found.items()
-        if max(len(pair.block) for pair in asked.values()) == most[pictures]
+        for (images, *_), asked in by_setting.items()
+        if max(len(pair.block) for pair in asked.values()) == most[images]
     ]
 
 
 def _other_test_set(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
     if comparison.pair.question != "skew":
         return "", []
-    return "; but the two are tested on different pictures (gray ones only with skew), which is in the difference", []
+    return (
+        "; but the two are tested on different images (gray ones only with skew), which is part of the difference",
+        [],
+    )
 
 
 def artefact_claim(table: Table) -> Claim:
-    """Ours: the naive AUC climbs with skew and the matched one does not, so that the climb is no memory.
+    """Ours: the unmatched AUC rises with skew and the matched one does not, so that the rise is not memorization.
 
     For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the naive AUC
     is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings together)
@@ -107,10 +110,13 @@ def artefact_claim(table: Table) -> Claim:
     """
     naive, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
     gap = naive.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
-    found, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
-    extremes = _extreme_skews(found, naive.conditions)
+    auc_pairs, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
+    extremes = _extreme_skews(auc_pairs, naive.conditions)
     pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.condition, p.against} <= set(gap.values)]
-    sides = [{(c.pair.condition, c.pair.against): c for c in compare(given, pairs)} for given in (naive, matched, gap)]
+    sides = [
+        {(c.pair.condition, c.pair.against): c for c in compare(measurements, pairs)}
+        for measurements in (naive, matched, gap)
+    ]
     findings = []
     for key in (key for key in sides[0] if all(key in side for side in sides)):
         climb, flat, less = (side[key] for side in sides)
@@ -123,7 +129,7 @@ def artefact_claim(table: Table) -> Claim:
         "we say that the AUC against the whole test set climbs with skew and the one against matched test examples "
         "does not: the climb is the test set's, not memory",
         findings,
-        joined_reasons("it takes a set without skew and with, or with two skews, alike in all else", notes),
+        joined_reasons("this takes a set with and without skew, or with two skews, all else equal", notes),
     )
 
 
