@@ -152,8 +152,8 @@ class Measured:
 def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | None = None) -> Measured:
     """One measure's values by cell and seed.
 
-    Where naive and matched non-members are the same (data without skewed groups), only the matched measure is
-    in the results: in cells that have no naive one it counts as that.
+    Where unmatched and matched non-members are the same (data without skewed groups), only the matched measure is
+    in the results: in cells that have no unmatched one it counts as that.
 
     Args:
       results: of a study (``trilemma.analysis.results``), all of it or some rows; rows measured on the way are
