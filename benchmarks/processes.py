@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from private_update import spread
-from trilemma.threads import cores
+from trilemma.machine import cores
 
 BIN = Path(sys.executable).parent
 DEFAULTS = ["--data", "digits", "--model", "convnet", "--epsilon", "8", "--batch-size", "256", "--epochs", "4"]

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trilemma.report.figures import check_figures
-from trilemma.study.grid import STUDIES, load_study
-from trilemma.study.plan import expand
-from trilemma.study.results import COLUMNS, MEASURES
+from trilemma.analysis.results import COLUMNS
+from trilemma.measures import MEASURES
+from trilemma.report.figures.catalog import check_figures
+from trilemma.study.file import STUDIES, load_study
+from trilemma.study.trials import expand
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,10 +45,13 @@ def test_the_studies_page_describes_every_column_measure_and_study():
     text = (ROOT / "docs" / "studies.md").read_text("utf-8")
     for name, (kind, meaning) in COLUMNS.items():
         assert f"| `{name}` | {kind} | {meaning} |" in text
+    (table,) = re.findall(r"\| measure \| unit [^\n]*\n\|[-| ]*\n((?:\|[^\n]*\n)+)", text)
+    rows = []
     for name, measure in MEASURES.items():
-        covered = "yes" if measure.covered else "no"
         meaning = measure.meaning.replace("|", "&#124;")
-        assert f"| `{name}` | {measure.unit or '-'} | {measure.better or '-'} | {covered} | {meaning} |" in text
+        covered = "yes" if measure.covered else "no"
+        rows.append(f"| `{name}` | {measure.unit or '-'} | {measure.better or '-'} | {covered} | {meaning} |")
+    assert table.splitlines() == rows
     for name in STUDIES:
         assert f"| `{name}` |" in text
 

@@ -1,9 +1,12 @@
 """The public surface, and what importing it does not cost."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import trilemma as tl
 
@@ -40,28 +43,134 @@ def test_every_public_name_is_there():
         assert getattr(tl.privacy, name) is not None
 
 
-ROOMS = ["data", "models", "privacy", "training", "attacks", "fairness", "harmonic", "trial", "study", "report", "cli"]
+LAYERS = [
+    # The ground floor: modules that know nothing of training or data, each of which imports only those before it.
+    "errors",
+    "version",
+    "files",
+    "hints",
+    "machine",
+    "threads",
+    "progress",
+    "seeds",
+    "techniques",
+    "words",
+    "measures",
+    # Packages (and two modules), from what knows least to what knows most.
+    "statistics",
+    "data",
+    "models",
+    "privacy",
+    "training",
+    "attacks",
+    "fairness",
+    "harmonic",
+    "trial",
+    "study",
+    "analysis",
+    "analysis.claims",
+    "report",
+    "cli",
+]
+"""Everything in the package but its root, from the bottom up: nothing imports what stands above it."""
+GROUND_FLOOR = LAYERS[: LAYERS.index("statistics")]
+ALONE = {
+    # The guarantee must not depend on what is trained or on how; models.layers has the one layer it has a rule for.
+    "privacy": {*GROUND_FLOOR, "privacy", "models"},
+    # Predictions of any model, however it was trained.
+    "attacks": {*GROUND_FLOOR, "statistics", "data", "attacks"},
+    "fairness": {*GROUND_FLOOR, "statistics", "fairness"},
+    "harmonic": {*GROUND_FLOOR, "statistics", "harmonic"},
+    "statistics": {*GROUND_FLOOR, "statistics"},
+}
+"""Packages that may import nothing but these."""
 
 
-def test_rooms_import_only_from_rooms_above():
-    for path in SOURCE.rglob("*.py"):
-        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        if room not in ROOMS:
+def module_name(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("trilemma", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def imports_of(source, modules):
+    """Modules of the package that this source imports, also inside functions and for type checking alone."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written out in full"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules else str(node.module) for name in names}
+    return {name for name in found if name.partition(".")[0] == "trilemma"}
+
+
+def import_graph():
+    modules = {module_name(path): path for path in SOURCE.rglob("*.py")}
+    graph = {name: imports_of(path.read_text("utf-8"), modules) for name, path in modules.items()}
+    assert len(graph) > 100
+    return graph
+
+
+def layer(module):
+    """The layer that a module belongs to; None for the root, which is above all."""
+    name = module.removeprefix("trilemma").removeprefix(".")
+    if not name:
+        return None
+    return max((layer for layer in LAYERS if f"{name}.".startswith(f"{layer}.")), key=len, default=name)
+
+
+def wrong_imports(graph):
+    """(module, what it imports, why that is wrong) of all imports that the layers forbid."""
+    for module, imported_modules in graph.items():
+        own = layer(module)
+        if own is None:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                parts = name.split(".")
-                if parts[0] == "trilemma" and len(parts) > 1 and parts[1] in ROOMS:
-                    assert ROOMS.index(parts[1]) <= ROOMS.index(room), f"{path} imports {name}"
-                    if room == "privacy":
-                        assert parts[1] in ("models", "privacy"), f"{path} imports {name}"
-                    if room in ("attacks", "fairness"):
-                        assert parts[1] not in ("models", "privacy", "training"), f"{path} imports {name}"
+        for other in imported_modules:
+            theirs = layer(other)
+            if theirs is None:
+                yield module, other, "the root is for users of the package"
+            elif own not in LAYERS or theirs not in LAYERS:
+                yield module, other, "LAYERS does not have it"
+            elif LAYERS.index(theirs) > LAYERS.index(own):
+                yield module, other, "it stands above"
+            elif theirs not in ALONE.get(own, LAYERS):
+                yield module, other, f"{own} stands alone"
+
+
+def test_nothing_imports_what_stands_above_it():
+    assert not list(wrong_imports(import_graph()))
+
+
+def test_nothing_imports_in_circles():
+    """Modules, not only packages; an import inside a function is one too, since it only hides the circle."""
+    graphlib.TopologicalSorter(import_graph()).prepare()
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("trilemma.privacy.plan", "from trilemma.training import recipe"),
+        ("trilemma.privacy.plan", "def f():\n    import trilemma.data.load"),
+        ("trilemma.attacks.roc", "from trilemma.models.catalog import build"),
+        ("trilemma.analysis.cells", "from trilemma.analysis.claims.claim import Claim"),
+        ("trilemma.words", "from trilemma.statistics import intervals"),
+        ("trilemma.trial.environment", "from trilemma import __version__"),
+        ("trilemma.errors", "from trilemma.seeds import rng_for"),
+        ("trilemma.somewhere", "from trilemma.errors import InputError"),
+    ],
+)
+def test_the_layers_are_not_a_rule_on_paper(module, line):
+    graph = import_graph()
+    graph[module] = graph.get(module, set()) | imports_of(line, graph)
+    assert [wrong[0] for wrong in wrong_imports(graph)] == [module]
+
+
+def test_a_circle_is_seen():
+    graph = import_graph()
+    graphlib.TopologicalSorter(graph).prepare()
+    graph["trilemma.study.trials"].add("trilemma.study.runner")
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_nothing_in_the_tree_can_run_a_strangers_code():

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.bootstrap import Resampler, chunks, percentile_interval
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
+from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is named as small: its accuracy says little."""
@@ -18,7 +19,6 @@ SMALL_GROUP = 50
 SMALL_CELL = 10
 """The same for a pair of class and group."""
 
-RESAMPLES = 1000
 _CERTAIN = 3.0
 
 Array = NDArray[np.float64]
@@ -218,7 +218,7 @@ def bootstrap_test(
     clusters = None if sources is None else _integers("sources", sources)
     if clusters is not None and clusters.shape != truth.shape:
         raise InputError(f"sources must be ({len(truth)},), one for each example, not {clusters.shape}")
-    rng = np.random.default_rng(seed)
+    rng = rng_for(seed, "bootstrap/test")
     # Rows sorted by what they are counted as, so that counting is a sum over neighbours.
     cell = ((truth == predictions) * classes + predictions) * count + codes
     order = np.argsort(cell, kind="stable")

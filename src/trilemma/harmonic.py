@@ -16,8 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.bootstrap import percentile_interval
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
+from trilemma.statistics.bootstrap import percentile_interval
 
 Definition = Literal["normalized", "complement"]
 
@@ -133,7 +134,7 @@ def harmonic_interval_over_seeds(
     if len({(score.definition, tuple(score.terms)) for score in scores}) > 1:
         raise InputError("scores of different definitions or terms cannot be averaged: compute them alike")
     values = np.array([score.value for score in scores])
-    picks = np.random.default_rng(seed).integers(0, len(values), size=(resamples, len(values)))
+    picks = rng_for(seed, "bootstrap/seeds").integers(0, len(values), size=(resamples, len(values)))
     low, high = percentile_interval(values[picks].mean(axis=1))
     return HarmonicInterval(low, high, float(values.mean()), "seeds", len(values))
 

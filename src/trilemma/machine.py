@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 
-import torch
+
+def cores() -> int:
+    """How many cores this process may use, also where torch was told to use fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int | None:
@@ -40,4 +44,6 @@ def faster_in_bfloat16() -> bool:
     as fast in it.  Nothing is measured here, since all processes of a training, and one that goes on with it, must come
     to the same answer.
     """
+    import torch  # here, so that counting cores does not wait for it
+
     return bool(torch.cpu._is_amx_tile_supported())

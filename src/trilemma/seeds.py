@@ -1,26 +1,51 @@
-"""Independent random streams from one seed, one for each purpose."""
+"""Independent random streams from one seed, one for each purpose.
+
+Everything random is drawn by :func:`rng_for` (numpy) or :func:`generator_for` (torch), and what privacy rests on by
+:func:`private_generator`.  numpy's own ``default_rng([seed, 5])`` is no substitute: it is the stream of
+``default_rng([seed, 5, 0])`` too, since numpy pads its seeds with zeros.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from trilemma.errors import PrivacyError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def rng_for(seed: int | np.random.Generator, purpose: str) -> np.random.Generator:
+    """A numpy generator seeded by a hash of ``seed`` and ``purpose``; a generator is returned as it is.
+
+    Neighboring seeds and different purposes give unrelated streams.
+
+    >>> a, b = rng_for(0, "attack/mlp"), rng_for(0, "bootstrap/all")
+    >>> bool(a.random() == b.random())
+    False
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest(), "big"))
 
 
 def generator_for(seed: int, purpose: str, device: torch.device | None = None) -> torch.Generator:
     """A generator seeded by a hash of ``seed`` and ``purpose``.
 
-    Neighbouring seeds and different purposes give unrelated streams, so that noise is never the numbers that sampling
-    or start values were made from.  On a CPU torch uses 32 bits of a seed: for noise there is ``private_generator``.
+    Neighboring seeds and different purposes give unrelated streams, so that noise is never the numbers that sampling
+    or initial weights were made from.  On a CPU torch uses 32 bits of a seed: for noise there is ``private_generator``.
 
+    >>> import torch
     >>> a, b = generator_for(0, "noise"), generator_for(0, "sampling")
     >>> bool(torch.rand(1, generator=a) == torch.rand(1, generator=b))
     False
     """
+    import torch
+
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator(device or "cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -39,6 +64,8 @@ def private_generator(key: bytes, device: torch.device) -> torch.Generator:
     Raises:
       PrivacyError: this torch keeps the state in another way.
     """
+    import torch
+
     generator = torch.Generator(device)
     if device.type != "cpu":
         return generator.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1)

@@ -22,11 +22,6 @@ Out = TypeVar("Out")
 _here = threading.local()
 
 
-def cores() -> int:
-    """How many this process may use, also where torch was told to use fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Kept: a new thread's first matrix product takes milliseconds, in buffers and pages that an old one has."""

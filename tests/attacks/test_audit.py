@@ -195,7 +195,7 @@ def test_equal_mixes_need_no_weights() -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"attacks": ["lira"]}, "unknown attack lira: choose from threshold"),
+        ({}, {"attacks": ["lire"]}, "unknown attack lire: choose from threshold"),
         ({}, {"attacks": []}, "none given"),
         ({}, {"attacks": ["rmia"]}, "reference_logits"),
         ({}, {"match": "class,group"}, "needs groups"),
@@ -209,10 +209,10 @@ def test_bad_input_is_refused(changes: dict[str, Any], options: dict[str, Any], 
         audit(predictions(**changes), **{"attacks": THRESHOLDS, **options})
 
 
-def test_rmia_joins_where_there_are_references() -> None:
+def test_shadow_attacks_join_where_there_are_references() -> None:
     given = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
     found = audit(given, resamples=20)
-    assert list(found.attacks)[-1] == "rmia"
+    assert list(found.attacks)[4:] == ["rmia-offline", "lira-offline"]
 
 
 def test_probabilities_can_be_audited() -> None:

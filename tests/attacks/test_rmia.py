@@ -1,65 +1,144 @@
-"""Offline RMIA against the definition, pair by pair."""
+"""RMIA against the definition, pair by pair."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from trilemma.attacks import Predictions, measure, read_signals, rmia_scores
+from trilemma.attacks import Predictions, audit, measure, rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.errors import InputError
 
+ROWS = 60
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+
+def softmax(logits):
     powers = np.exp(logits)
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def predictions(weights: np.ndarray | None = None, leak: float = 1.0, rows: int = 60) -> Predictions:
-    """Examples of different hardness, which the reference models share; members get ``leak`` on top."""
-    rng = np.random.default_rng(0)
-    hardness = 3 * rng.normal(size=rows)
-    labels, member = rng.integers(0, 3, rows), np.arange(rows) < rows // 2
-    logits = 0.3 * rng.normal(size=(3, rows, 3))
-    logits[:, np.arange(rows), labels] += hardness
-    logits[0, np.arange(rows), labels] += leak * member
-    return Predictions(logits=logits[0], reference_logits=logits[1:], labels=labels, member=member, weights=weights)
+def example(leak=1.0, rows=ROWS, shadows=4, seed=0):
+    """Logits of target and shadows for examples of different hardness; whoever trained on one gets ``leak`` on top."""
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(rows) < rows // 2
+    halves = np.array([rng.permutation(rows) < rows // 2 for _ in range(shadows // 2)])
+    trained_on = np.concatenate([member[None], np.stack([halves, ~halves], axis=1).reshape(shadows, rows)])
+    labels = rng.integers(0, 3, rows)
+    logits = 0.3 * rng.normal(size=(1 + shadows, rows, 3))
+    logits[:, np.arange(rows), labels] += 3 * rng.normal(size=rows) + leak * trained_on
+    return logits, labels, trained_on
 
 
-@pytest.mark.parametrize(("a", "gamma"), [(0.3, 1.0), (0.0, 1.0), (1.0, 1.0), (0.3, 1.2)])
+def confidence(logits, labels):
+    return softmax(logits)[:, np.arange(len(labels)), labels]
+
+
+def slow(p, expected, population, masses, gamma):
+    ratio = p / expected
+    outside = np.flatnonzero(population)
+    return [sum(masses[z] for z in outside if r / ratio[z] > gamma) / masses[outside].sum() for r in ratio]
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_agrees_with_the_definition(a: float, gamma: float, weighted: bool) -> None:
-    weights = np.random.default_rng(1).choice([0.0, 1.0, 2.5], size=60) if weighted else None
-    given = predictions(weights)
-    assert given.logits is not None
-    assert given.reference_logits is not None
-    rows = np.arange(60)
-    p = softmax(given.logits)[rows, given.labels]
-    out = softmax(given.reference_logits)[:, rows, given.labels].mean(axis=0)
-    ratio = p / (((1 + a) * out + 1 - a) / 2)
-    mass = np.ones(60) if weights is None else weights
-    population = ~given.member
-    expected = [
-        sum(mass[z] for z in rows[population] if ratio[x] / ratio[z] > gamma) / mass[population].sum() for x in rows
-    ]
-    found = rmia_scores(given, read_signals(given), a=a, gamma=gamma)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+def test_online_agrees_with_the_definition(gamma, weighted):
+    logits, labels, trained_on = example()
+    p, member = confidence(logits, labels), trained_on[0]
+    weights = np.random.default_rng(1).choice([0.0, 1.0, 2.5], size=ROWS) if weighted else None
+    means = [[p[1:, n][trained_on[1:, n] == side].mean() for n in range(ROWS)] for side in (True, False)]
+    masses = np.ones(ROWS) if weights is None else weights
+    expected = slow(p[0], np.mean(means, axis=0), ~member, masses, gamma)
+    scores = rmia_scores(p[0], p[1:], trained_on[1:], ~member, weights=weights, gamma=gamma)
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
 
 
-def test_references_take_hardness_out() -> None:
-    given = predictions(rows=1000)
-    signals = read_signals(given)
-    plain = float(measure(-signals.loss, given.member).auc)
-    assert float(measure(rmia_scores(given, signals), given.member).auc) > plain + 0.05
+@pytest.mark.parametrize("a", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("known", [False, True])
+def test_offline_agrees_with_the_definition(a, known):
+    logits, labels, trained_on = example()
+    p, member = confidence(logits, labels), trained_on[0]
+    out = ~trained_on[1:] if known else np.ones((4, ROWS), bool)
+    mean_out = np.array([p[1:, n][out[:, n]].mean() for n in range(ROWS)])
+    expected = slow(p[0], ((1 + a) * mean_out + 1 - a) / 2, ~member, np.ones(ROWS), 1.0)
+    matrix = trained_on[1:] if known else None
+    np.testing.assert_allclose(rmia_offline_scores(p[0], p[1:], matrix, ~member, a=a), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("a", "gamma", "message"), [(-0.1, 1, "a must"), (0.3, 0.9, "gamma must")])
-def test_settings_out_of_range_are_refused(a: float, gamma: float, message: str) -> None:
-    given = predictions()
+def test_references_take_hardness_out():
+    logits, labels, trained_on = example(rows=1000)
+    p, member = confidence(logits, labels), trained_on[0]
+    online = float(measure(rmia_scores(p[0], p[1:], trained_on[1:], ~member), member).auc)
+    assert online > float(measure(p[0], member).auc) + 0.1
+
+
+def test_a_is_the_one_that_attacks_the_first_reference_model_best():
+    logits, labels, trained_on = example(rows=400, leak=2.0)
+    p = confidence(logits, labels)
+    usable = (~trained_on[2:]).any(axis=0)
+    member = trained_on[1, usable]
+
+    def auc(a):
+        scores = rmia_offline_scores(p[1, usable], p[2:, usable], trained_on[2:, usable], ~member, a=a)
+        return float(measure(scores, member).auc)
+
+    best = max((step / 10 for step in range(11)), key=auc)
+    assert tuned_a(p[1:], trained_on[1:]) == best
+
+
+def test_the_target_has_no_part_in_tuning():
+    logits, labels, trained_on = example(rows=400)
+    given = {"logits": logits[0], "labels": labels, "member": trained_on[0]}
+    references = {"reference_logits": logits[1:], "reference_member": trained_on[1:]}
+    first = audit(Predictions(**given, **references), attacks=["rmia-offline"], resamples=20)
+    flipped = given | {"logits": -logits[0]}
+    assert "rmia-offline" in first.scores
+    p = confidence(logits, labels)
+    assert tuned_a(p[1:], trained_on[1:]) == tuned_a(confidence(logits.copy(), labels)[1:], trained_on[1:])
+    audit(Predictions(**flipped, **references), attacks=["rmia-offline"], resamples=20)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p, t, m: rmia_offline_scores(p[0], p[1:], t[1:], ~m, a=-0.1), "a must lie"),
+        (lambda p, t, m: rmia_scores(p[0], p[1:], t[1:], ~m, gamma=0.9), "gamma must"),
+        (lambda p, t, m: rmia_scores(p[0], p[1:2], t[1:2], ~m), "at least 2 reference models, not 1"),
+        (lambda p, t, m: rmia_scores(p[0], p[1:], np.ones_like(t[1:]), ~m), "were not trained on"),
+        (lambda p, t, m: rmia_scores(p[0], p[1:], np.zeros_like(t[1:]), ~m), "that were trained on"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(call, message):
+    logits, labels, trained_on = example()
     with pytest.raises(InputError, match=message):
-        rmia_scores(given, read_signals(given), a=a, gamma=gamma)
+        call(confidence(logits, labels), trained_on, trained_on[0])
 
 
-def test_references_are_needed() -> None:
-    bare = Predictions(logits=np.zeros((40, 2)), labels=np.zeros(40, int), member=np.arange(40) % 2)
-    with pytest.raises(InputError, match="reference_logits"):
-        rmia_scores(bare, read_signals(bare))
+def test_an_audit_takes_the_attacks_that_the_references_allow():
+    logits, labels, trained_on = example(rows=200)
+    given = {"logits": logits[0], "labels": labels, "member": trained_on[0], "reference_logits": logits[1:]}
+    known = audit(Predictions(**given, reference_member=trained_on[1:]), resamples=20)
+    possible = (trained_on[1:].sum(axis=0) >= 2).all() and ((~trained_on[1:]).sum(axis=0) >= 2).all()
+    assert possible
+    assert list(known.attacks)[4:] == ["rmia", "rmia-offline", "lira", "lira-offline"]
+    assert known.headline == "rmia"
+    unknown = audit(Predictions(**given), resamples=20)
+    assert list(unknown.attacks)[4:] == ["rmia-offline", "lira-offline"]
+    assert unknown.headline == "threshold"
+    with pytest.raises(InputError, match="use rmia-offline"):
+        audit(Predictions(**given), attacks=["rmia"])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.zeros((4, 59)), r"must be \(4, 60\)"),
+        (np.full((4, ROWS), 0.5), "True or False"),
+        (None, "target's own member"),
+    ],
+)
+def test_a_matrix_that_cannot_be_right_is_refused(matrix, message):
+    logits, labels, trained_on = example()
+    matrix = np.tile(trained_on[0], (4, 1)) if matrix is None else matrix
+    with pytest.raises(InputError, match=message):
+        Predictions(
+            logits=logits[0], labels=labels, member=trained_on[0], reference_logits=logits[1:], reference_member=matrix
+        )

@@ -9,7 +9,7 @@ import pytest
 
 from trilemma.data import cache, load_data
 from trilemma.data.decode import Framing
-from trilemma.data.folder import FilePictures
+from trilemma.data.readers.class_folders import FilePictures
 
 
 def kept() -> list[Path]:
@@ -152,7 +152,7 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_reaches_the_total(class_folders: Path) -> None:
-    seen: list[tuple[int, int, str]] = []
-    load_data(class_folders, progress=lambda done, total, what: seen.append((done, total, what)))
-    assert {(done, total) for done, total, _ in seen} == {(12, 12), (4, 4)}
-    assert {what.rsplit(os.sep, 1)[-1] for *_, what in seen} == {"train", "test"}
+    seen: list[tuple[str, int, int]] = []
+    load_data(class_folders, progress=lambda what, done, total: seen.append((what, done, total)))
+    assert {(done, total) for _, done, total in seen} == {(12, 12), (4, 4)}
+    assert {what.rsplit(os.sep, 1)[-1] for what, *_ in seen} == {"train", "test"}

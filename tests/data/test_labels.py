@@ -47,7 +47,7 @@ def test_known_names() -> None:
     [
         ([0, -1], None, "negative label -1"),
         ([0, 3], ("a", "b"), "label 3, out of range for 2 names: labels go from 0 to 1"),
-        (["a", "bb"], ("a", "b"), "'bb', which is not one of: a, b"),
+        (["a", "bb"], ("a", "b"), "'bb', which is not one of: a and b"),
         (["a", 1], None, "mixes numbers and words"),
         ([1, None], None, "no label in row 1"),
         ([1, float("nan")], None, "no label in row 1"),

@@ -27,13 +27,13 @@ def test_nothing_slow_is_imported() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cifr10", {}, "unknown data 'cifr10', did you mean 'cifar10'\\?"),
+        ("cifr10", {}, "unknown data 'cifr10' \\(did you mean 'cifar10'\\?\\)"),
         ("CIFAR-10", {}, "did you mean 'cifar10'"),
         ("unheard", {}, "unknown data 'unheard': choose digits, digits-s"),
         ("missing/", {}, "no file or folder missing/"),
         ("faces.npz", {}, "no file or folder faces.npz"),
         ("a/b/c.parquet", {}, "no file or folder"),
-        ("digits", {"skew": 0.9}, "skew means nothing for digits: it is for cifar10s"),
+        ("digits", {"skew": 0.9}, "skew means nothing for digits: it is for digits-s, cifar10s and cifar100s"),
         ("digits", {"target": "Male"}, "target means nothing for digits: it is for celeba"),
         ("digits", {"size": 16}, "size means nothing for digits: leave it out"),
         ("cifar10s", {"classes_seed": 1}, "classes_seed means nothing for cifar10s"),

@@ -264,10 +264,10 @@ def large_page(large, png, tmp_path_factory):
 
 
 def written(made, folder, **more):
+    from trilemma.analysis.cells import of_study
+    from trilemma.analysis.claims import claims
+    from trilemma.analysis.comparisons import comparisons
     from trilemma.report import write_report
-    from trilemma.study.cells import of_study
-    from trilemma.study.claims import claims
-    from trilemma.study.comparisons import comparisons
 
     first = next(iter(made.study["studies"]))
     found = comparisons(of_study(made.results, first), "accuracy", made.study)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import trilemma.training.ranks as ranks_module
 from trilemma.errors import PrivacyError
-from trilemma.privacy.clipping import ClippedSum
+from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.training.ranks import Ranks
 from trilemma.trial.train import Run
 
@@ -66,7 +66,9 @@ def test_two_processes_are_one_to_rounding(alone, tmp_path):
     assert status == 0, said
     assert distance(tmp_path / "run", alone[0]) < 1e-5
     one, two = Run.load(alone[0]).result, Run.load(tmp_path / "run").result
+    truths = [result["privacy"].pop("truth") for result in (one, two)]  # whose numbers are equal to rounding
     assert one["privacy"] == two["privacy"]
+    assert all(truth["passed"] for truth in truths)
     assert said.count("AUC") == 4  # only the first process measures and speaks
     status, said = finished(2, tmp_path / "run", *HARD)
     assert status == 0, said  # a finished run is shown again

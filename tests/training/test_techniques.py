@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from trilemma.models.layers import StandardizedConv2d
+from trilemma.techniques import TECHNIQUES
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
-from trilemma.training.recipe import TECHNIQUES, Recipe
+from trilemma.training.recipe import Recipe
 
 SUBSETS = [c for n in range(len(TECHNIQUES) + 1) for c in itertools.combinations(TECHNIQUES, n)]
 

@@ -12,6 +12,7 @@ from torch import nn
 import trilemma as tl
 from trilemma.privacy import Event
 from trilemma.training.execution import Execution
+from trilemma.trial.fingerprint import read_fingerprint
 from trilemma.trial.null import never_saw
 from trilemma.trial.train import load_network
 
@@ -33,12 +34,19 @@ def run(data, tmp_path_factory):
 
 def test_the_contract_of_files(run):
     names = {p.name for p in run.folder.iterdir() if not p.name.startswith(".")}
-    assert names == {"config.json", "result.json", "history.jsonl", "signals.parquet", "model.safetensors"}
+    assert names == {
+        "config.json",
+        "fingerprint.private.json",
+        "result.json",
+        "history.jsonl",
+        "signals.parquet",
+        "model.safetensors",
+    }
     config = json.loads((run.folder / "config.json").read_text())
     assert tl.Recipe.from_dict(config["recipe"]) == run.recipe
     assert config["data"]["request"] == {"name": "digits-s", "skew": 0.9, "limit": 400, "seed": 0}
     again = tl.load_data(**config["data"]["request"])
-    assert again.fingerprint == config["data"]["fingerprint"]
+    assert again.fingerprint == read_fingerprint(run.folder, config)
 
 
 def test_the_contract_of_the_result(run, data):

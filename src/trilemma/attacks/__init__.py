@@ -11,10 +11,12 @@
 
 from trilemma.attacks.audit import ATTACKS, Audit, NullCheck, audit, match_predictions, null_check
 from trilemma.attacks.learned import cross_fitted_scores, mlp_scores, rf_scores
+from trilemma.attacks.lira import lira_offline_scores, lira_scores, membership_posterior
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability, membership_probability_by_class
 from trilemma.attacks.predictions import Predictions
-from trilemma.attacks.rmia import rmia_scores
+from trilemma.attacks.rates import Rate, rate_at
+from trilemma.attacks.rmia import rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.attacks.roc import Curve, Metrics, Roc, bootstrap_roc, measure, roc_curve
 from trilemma.attacks.signals import Signals, read_signals, signals_from_logits, signals_from_probs
 from trilemma.attacks.threshold import threshold_scores
@@ -28,24 +30,31 @@ __all__ = [
     "Metrics",
     "NullCheck",
     "Predictions",
+    "Rate",
     "Roc",
     "Signals",
     "audit",
     "bootstrap_roc",
     "cross_fitted_scores",
+    "lira_offline_scores",
+    "lira_scores",
     "match_predictions",
     "matched_nonmembers",
     "measure",
+    "membership_posterior",
     "membership_probability",
     "membership_probability_by_class",
     "mlp_scores",
     "null_check",
+    "rate_at",
     "read_signals",
     "rf_scores",
+    "rmia_offline_scores",
     "rmia_scores",
     "roc_curve",
     "signals_from_logits",
     "signals_from_probs",
     "threshold_entropy_scores",
     "threshold_scores",
+    "tuned_a",
 ]

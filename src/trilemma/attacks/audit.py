@@ -9,33 +9,62 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.bootstrap import LEVEL, percentile_interval
 from trilemma.attacks.learned import mlp_scores, rf_scores
+from trilemma.attacks.lira import lira_offline_scores, lira_scores
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.predictions import Predictions
-from trilemma.attacks.rmia import rmia_scores
-from trilemma.attacks.roc import RESAMPLES, Roc, bootstrap_rocs
+from trilemma.attacks.references import References
+from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
+from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
+from trilemma.measures import RUN_ATTACKS
+from trilemma.progress import Progress
+from trilemma.seeds import rng_for
+from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
 
-ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
-"""An audit's attacks unless others are asked for; ``rmia`` joins them where there are reference models."""
+ATTACKS = RUN_ATTACKS
+"""An audit's attacks unless others are asked for; shadow attacks join them where there are reference models."""
 
 _SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
     "threshold": lambda predictions, signals, rng: threshold_scores(signals),
     "threshold-entropy": lambda predictions, signals, rng: threshold_entropy_scores(signals),
     "mlp": mlp_scores,
     "rf": rf_scores,
-    "rmia": lambda predictions, signals, rng: rmia_scores(predictions, signals),
 }
 
-Progress = Callable[[str, int, int], None]
+_SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[np.float64]]] = {
+    "rmia": lambda predictions, signals, references: rmia_scores(
+        signals.confidence,
+        references.confidence,
+        references.online_member("rmia"),
+        ~predictions.member & predictions.counted,
+        weights=predictions.weights,
+    ),
+    "rmia-offline": lambda predictions, signals, references: rmia_offline_scores(
+        signals.confidence,
+        references.confidence,
+        references.member,
+        ~predictions.member & predictions.counted,
+        a=_offline_a(references),
+        weights=predictions.weights,
+    ),
+    "lira": lambda predictions, signals, references: lira_scores(
+        signals.scaled_logit, references.scaled_logit, references.online_member("lira")
+    ),
+    "lira-offline": lambda predictions, signals, references: lira_offline_scores(
+        signals.scaled_logit, references.scaled_logit, references.member
+    ),
+}
+
+ALL_ATTACKS = (*_SCORES, *_SHADOW_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +108,12 @@ class Audit:
         return max(self.rocs, key=lambda name: abs(self.rocs[name].auc - 0.5))
 
     @property
+    def headline(self) -> str:
+        """The attack that speaks for the audit, named before its numbers are seen: online RMIA where there are
+        reference models of both kinds, else the loss threshold (the first attack, where that was not asked for)."""
+        return next((name for name in ("rmia", "threshold") if name in self.rocs), next(iter(self.rocs)))
+
+    @property
     def auc(self) -> float:
         """The AUC of the strongest attack."""
         return self.rocs[self.strongest].auc
@@ -109,8 +144,8 @@ def audit(
 
     Args:
       predictions: outputs, labels and membership.
-      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``.  None: the first
-        four, and ``rmia`` where there are reference logits.
+      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``, ``rmia-offline``,
+        ``lira``, ``lira-offline``.  None: the first four, and those of the others that the reference models allow.
       match: reweigh non-members so that their mix of class (and group) is the members'; where their sources
         repeat, one copy of each picture is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
         None: rows count as ``predictions.weights`` says.
@@ -136,24 +171,30 @@ def audit(
         predictions, matched = match_predictions(predictions, match, seed)
     tell = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    scores = {}
+    scores: dict[str, NDArray[np.float64]] = {}
+    references: References | None = None
     for done, name in enumerate(names):
         tell(name, done, len(names) + 1)
-        # One stream for each attack by its place in the catalog, so that leaving one out changes no other.
-        rng = np.random.default_rng([seed, list(_SCORES).index(name)])
-        scores[name] = _SCORES[name](predictions, signals, rng)
+        # One stream for each attack, so that leaving one out changes no other.
+        if name in _SHADOW_SCORES:
+            references = References.of(predictions) if references is None else references
+            scores[name] = _SHADOW_SCORES[name](predictions, signals, references)
+        else:
+            scores[name] = _SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
     # The same samples whatever attacks there are, and for all of them: what differs between two is then no luck.
-    rocs = _rocs(scores, predictions, slice(None), [seed, 0], resamples)
+    rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
     tell("classes and groups", len(names), len(names) + 1)
     by_class = {
-        str(label): _slice(predictions, scores, predictions.labels == label, [seed, 1, label], resamples)
+        str(label): _slice(
+            predictions, scores, predictions.labels == label, rng_for(seed, f"bootstrap/class/{label}"), resamples
+        )
         for label in range(predictions.classes)
     }
     by_group = None
     if predictions.groups is not None:
         by_group = {
             predictions.name_of_group(group): _slice(
-                predictions, scores, predictions.groups == group, [seed, 2, int(group)], resamples
+                predictions, scores, predictions.groups == group, rng_for(seed, f"bootstrap/group/{group}"), resamples
             )
             for group in np.unique(predictions.groups)
         }
@@ -239,20 +280,41 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
     return NullCheck(all(low <= 0.5 <= high for low, high in intervals.values()), level, intervals)
 
 
+def _offline_a(references: References) -> float:
+    """Tuned where two reference models say whom they trained on; else the published constant."""
+    if references.member is None or len(references.member) < 2:
+        return OFFLINE_A
+    return tuned_a(references.confidence, references.member)
+
+
 def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
     if attacks is None:
-        return ATTACKS if predictions.reference_logits is None else (*ATTACKS, "rmia")
-    unknown = [name for name in attacks if name not in _SCORES]
+        return (*ATTACKS, *_shadow_attacks(predictions))
+    unknown = [name for name in attacks if name not in ALL_ATTACKS]
     if unknown or not attacks:
-        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_SCORES)}")
+        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(ALL_ATTACKS)}")
     return tuple(dict.fromkeys(attacks))
+
+
+def _shadow_attacks(predictions: Predictions) -> tuple[str, ...]:
+    """Those that the number of reference models and what is known of them allow."""
+    if predictions.reference_logits is None:
+        return ()
+    count = len(predictions.reference_logits)
+    if predictions.reference_member is None:
+        return ("rmia-offline", "lira-offline") if count > 1 else ("rmia-offline",)
+    inside = int(predictions.reference_member.sum(axis=0).min())
+    outside = count - int(predictions.reference_member.sum(axis=0).max())
+    names = [("rmia", min(inside, outside) >= 1), ("rmia-offline", outside >= 1)]
+    names += [("lira", min(inside, outside) >= 2), ("lira-offline", outside >= 2)]
+    return tuple(name for name, possible in names if possible)
 
 
 def _rocs(
     scores: dict[str, NDArray[np.float64]],
     predictions: Predictions,
     rows: slice | NDArray[np.bool_],
-    seed: list[int],
+    rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Roc]:
     return bootstrap_rocs(
@@ -260,7 +322,7 @@ def _rocs(
         predictions.member[rows],
         weights=None if predictions.weights is None else predictions.weights[rows],
         sources=None if predictions.sources is None else predictions.sources[rows],
-        seed=seed,
+        seed=rng,
         resamples=resamples,
     )
 
@@ -269,7 +331,7 @@ def _slice(
     predictions: Predictions,
     scores: dict[str, NDArray[np.float64]],
     rows: NDArray[np.bool_],
-    seed: list[int],
+    rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Any]:
     """One class or group: every attack's AUC on its rows alone, or that there are too few."""
@@ -281,6 +343,6 @@ def _slice(
         return {**sizes, "too_few": True}
     found = {
         name: {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
-        for name, roc in _rocs(scores, predictions, counted, seed, resamples).items()
+        for name, roc in _rocs(scores, predictions, counted, rng, resamples).items()
     }
     return {**sizes, "attacks": found}

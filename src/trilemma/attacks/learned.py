@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.signals import Signals
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
 
 TRAINING_CAP = 20_000
 """The most examples that one attacker is trained on (half of them members); all are scored."""
@@ -190,7 +191,7 @@ def cross_fitted_scores(
     Raises:
       InputError: a side has fewer than two sources that count.
     """
-    rng = np.random.default_rng(seed)
+    rng = rng_for(seed, "attack/learned")
     fold = _folds(member, sources, weights, rng)
     scores = np.empty(len(member))
     for half in (0, 1):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
 
 NEGLIGIBLE = 0.005
 """Mixes whose total variation distance is at most this are taken as equal: an AUC is a mean of values in
@@ -103,7 +104,7 @@ def matched_nonmembers(
         assert sources is not None
         if sources.shape != out_code.shape:
             raise InputError("sources must be (N,), one for each non-member")
-        rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, np.random.default_rng(seed))
+        rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, rng_for(seed, "matching"))
     chosen = np.bincount(out_code[rows], minlength=len(cells))
     both = (in_count > 0) & (chosen > 0)
     if not both.any():

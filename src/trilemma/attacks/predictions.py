@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.archive import MAX_BYTES, read_arrays
+from trilemma.attacks.npz import MAX_BYTES, read_arrays
 from trilemma.errors import InputError
 
 MINIMUM_SIDE = 10
@@ -38,8 +38,10 @@ class Predictions:
         compared among members and among non-members only: the two may number their pictures alike.
       weights: float64 (N,), >= 0, how much each row counts (non-members made to match the members' mix), or
         None (all alike).  A row of weight 0 is scored but counts nowhere.
-      reference_logits: float (R, N, C), outputs of R models that were trained without any of these
-        examples; (N, C) is taken for R = 1.  None without.
+      reference_logits: float (R, N, C), the same rows' outputs under R reference (shadow) models; (N, C) is taken
+        for R = 1.  None without.
+      reference_member: bool (R, N), which rows each reference model was trained on; (N,) is taken for R = 1.  None
+        takes every row as one that no reference model was trained on.
       group_names: names of the groups, ``group_names[group]``, or None.
 
     Raises:
@@ -60,6 +62,7 @@ class Predictions:
     sources: NDArray[np.int64] | None = None
     weights: NDArray[np.float64] | None = None
     reference_logits: NDArray[np.floating[Any]] | None = None
+    reference_member: NDArray[np.bool_] | None = None
     group_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +85,12 @@ class Predictions:
             held["weights"] = _weights(self.weights, rows)
         if self.reference_logits is not None:
             held["reference_logits"] = _reference(self.reference_logits, rows, classes)
+        if self.reference_member is not None:
+            if self.reference_logits is None:
+                raise InputError("reference_member without reference_logits: give the reference models' outputs too")
+            held["reference_member"] = _reference_member(
+                self.reference_member, held["member"], len(held["reference_logits"])
+            )
         _check_sides(held["member"], held.get("weights"))
         for field, value in held.items():
             object.__setattr__(self, field, value)
@@ -126,8 +135,8 @@ class Predictions:
 
         Args:
           path: a file with arrays ``logits`` or ``probs``, ``labels``, ``member`` and, where there are any,
-            ``group`` (or ``groups``), ``sources``, ``weights``, ``reference_logits``.  Others are not read,
-            and of logits and probs only the logits.
+            ``group`` (or ``groups``), ``sources``, ``weights``, ``reference_logits``,
+            ``reference_member``.  Others are not read, and of logits and probs only the logits.
           max_bytes: the most that the arrays may take in memory together.
 
         Raises:
@@ -144,6 +153,7 @@ class Predictions:
             "sources",
             "weights",
             "reference_logits",
+            "reference_member",
         )
         arrays, there = read_arrays(path, wanted, max_bytes=max_bytes)
         return cls(**_fields(arrays, there, Path(path).name))
@@ -270,6 +280,28 @@ def _reference(values: ArrayLike, rows: int, classes: int) -> NDArray[np.floatin
         raise InputError(f"reference_logits must be floating-point numbers, not {array.dtype}")
     _check_finite("reference_logits", array)
     return array
+
+
+def _reference_member(values: ArrayLike, member: NDArray[np.bool_], models: int) -> NDArray[np.bool_]:
+    array = _array("reference_member", values)
+    if array.ndim == 1:
+        array = array[None]
+    if array.shape != (models, len(member)):
+        raise InputError(
+            f"reference_member must be ({models}, {len(member)}), a row for each reference model, not {array.shape}"
+        )
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        raise InputError(
+            "reference_member must be True or False (or 1 or 0): True where the model was trained on the row"
+        )
+    matrix = array.astype(bool)
+    same = (matrix == member).all(axis=1)
+    if same.any():
+        raise InputError(
+            f"reference_member of model {int(np.flatnonzero(same)[0])} is the target's own member: a model with the "
+            "target's members is no reference (leave it out, or give what it was trained on)"
+        )
+    return matrix
 
 
 def _check_sides(member: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> None:

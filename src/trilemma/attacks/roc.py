@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.bootstrap import LEVEL, Resampler, chunks, percentile_interval
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
+from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
+from trilemma.statistics.intervals import LEVEL
 
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""
-
-RESAMPLES = 1000
 
 # FPRs are quotients of sums: one that should be 0.01 may come out a rounding above it.
 _ROUNDING = 1e-12
@@ -152,7 +152,7 @@ def bootstrap_rocs(
     *,
     weights: Array | None = None,
     sources: NDArray[np.int64] | None = None,
-    seed: int | Sequence[int] | np.random.Generator = 0,
+    seed: int | np.random.Generator = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Roc]:
     """Metrics of several scores of the same examples, with their bootstrap draws; members and non-members are resampled
@@ -168,7 +168,7 @@ def bootstrap_rocs(
       seed: of the draws, or a generator to take them from.
       resamples: R, how many samples.
     """
-    rng = np.random.default_rng(seed)
+    rng = rng_for(seed, "bootstrap/roc")
     if resamples < 2:
         raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
     ranked = {name: _Ranked(values, member, weights, collapse=True) for name, values in scores.items()}

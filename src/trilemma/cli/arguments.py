@@ -6,10 +6,11 @@ Nothing slow is imported here, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from typing import Any, NoReturn
+
+from trilemma.hints import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,12 +29,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _nearest(self, message: str) -> str:
-        close: list[str] = []
-        if found := re.search(r"unrecognized arguments: (\S+)", message):
-            close = difflib.get_close_matches(found[1].split("=")[0], self._options(), n=1)
-        elif found := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
-            close = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
-        return f" (did you mean {close[0]}?)" if close else ""
+        if wrong := re.search(r"unrecognized arguments: (\S+)", message):
+            return did_you_mean(wrong[1].split("=")[0], self._options())
+        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
+            return did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        return ""
 
     def _options(self) -> list[str]:
         """Those of the command that was given."""
@@ -56,7 +56,8 @@ def parser() -> Parser:
     top = Parser(
         prog="trilemma",
         description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
-        epilog="exit status: 0 done, 2 unusable arguments or input, 1 a fault of ours, 130 stopped (Ctrl-C, --minutes)",
+        epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
+        "130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -93,6 +94,12 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=int, metavar="PIXELS", help="cut the centre square and resize it")
     group.add_argument("--limit", type=int, metavar="N", help="train on N examples, by class")
     group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
+    group.add_argument(
+        "--data-seed",
+        type=int,
+        metavar="S",
+        help="draws skew, limits and a test split (0); --seed draws the training alone",
+    )
 
 
 def _add_execution_options(command: argparse.ArgumentParser) -> None:
@@ -220,12 +227,16 @@ def _audit(commands: Any) -> None:
         "audit",
         help="attack a run, or a stranger's predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits].  Leaves audit.json and signals.parquet in --out.",
+        "[, group, reference_logits, reference_member].  Leaves audit.json and signals.parquet in --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
-    command.add_argument("--attacks", metavar="NAMES", help="threshold,threshold-entropy,mlp,rf[,rmia]")
+    command.add_argument(
+        "--attacks",
+        metavar="NAMES",
+        help="of threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
 

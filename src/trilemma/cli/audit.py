@@ -11,7 +11,8 @@ import numpy as np
 from trilemma.attacks import Predictions, audit
 from trilemma.cli.table import describe_attacks
 from trilemma.errors import InputError
-from trilemma.trial.folder import CONFIG, SIGNALS, make_folder, read_json, write_json
+from trilemma.files import make_folder, read_json, write_json
+from trilemma.trial.folder import CONFIG, SIGNALS
 from trilemma.trial.measure import write_signals
 
 

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reader = parser()
     given = reader.parse_args(arguments)
     if given.version:
-        from trilemma import __version__
+        from trilemma.version import __version__
 
         print(f"trilemma {__version__}")
         return 0

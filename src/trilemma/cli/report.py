@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trilemma.report.folders import report_of
+from trilemma.report.collect import report_of
 from trilemma.study.folder import StudyFolder
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from trilemma.cli.board import clock
+from trilemma.cli.study_display import clock
+from trilemma.machine import cores
 from trilemma.study.estimate import estimate
-from trilemma.study.grid import STUDIES, load_study, read_study
-from trilemma.study.plan import Study, Trial, expand
-from trilemma.study.pool import cores
+from trilemma.study.file import STUDIES, load_study, read_study
+from trilemma.study.trials import Study, Trial, expand
 
 
 def studies_command(given: argparse.Namespace) -> int:

@@ -37,7 +37,9 @@ def describe_run(run: Run) -> str:
     result = run.result
     privacy = result["privacy"]
     lines = [*(f"note: {note}" for note in run.notes)]
-    if privacy:
+    if run.not_private:
+        lines.append(f"privacy       {run.not_private}")
+    elif privacy:
         lines.append(
             f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
@@ -69,6 +71,13 @@ def describe_run(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _budget(run: Run) -> str:
+    privacy = run.result["privacy"]
+    if privacy is None:
+        return "∞"
+    return "not private" if run.not_private else f"{privacy['epsilon']:.2f}"
+
+
 def compare(rows: list[tuple[str, Run]]) -> str:
     """One table over several runs."""
     head = ("", "ε", "accuracy", "AUC matched", "AUC naive", "bias", "score = accuracy · privacy · fairness")
@@ -81,7 +90,7 @@ def compare(rows: list[tuple[str, Run]]) -> str:
         body.append(
             (
                 name,
-                "∞" if result["privacy"] is None else f"{result['privacy']['epsilon']:.2f}",
+                _budget(run),
                 interval(result["accuracy"], result["accuracy_interval"]),
                 f"{interval(result['attacks'][best]['auc'], result['attacks'][best]['interval']['auc'])} {best}",
                 "-" if naive is None else f"{max((a['auc'] for a in naive.values()), key=lambda v: abs(v - 0.5)):.3f}",

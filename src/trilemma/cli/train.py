@@ -11,8 +11,8 @@ import time
 import tomllib
 from typing import Any
 
-from trilemma.cli.screen import Screen
 from trilemma.cli.table import describe_run
+from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
@@ -49,8 +49,8 @@ def train_command(given: argparse.Namespace) -> int:
     if not ranks.first:
         return _follow(given, recipe, execution, ranks)
     try:
-        with Screen("training") as screen:
-            data = load_data(**data_of(given), seed=recipe.seed, progress=screen.data)
+        with TrainingDisplay("training") as display:
+            data = load_data(**data_of(given), progress=display.data)
             run = train(
                 recipe,
                 data,
@@ -58,8 +58,8 @@ def train_command(given: argparse.Namespace) -> int:
                 execution=execution,
                 ranks=ranks,
                 track=given.track,
-                progress=screen,
-                should_stop=lambda: screen.should_stop() or time.monotonic() > end,
+                progress=display,
+                should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
     except Stopped as stopped:
         print(f"trilemma: {stopped}", file=sys.stderr)
@@ -68,14 +68,17 @@ def train_command(given: argparse.Namespace) -> int:
         print(f"trilemma: {lost}", file=sys.stderr)
         return _end(ranks, 1)
     print(describe_run(run))
+    if run.not_private:
+        print(f"trilemma: {run.not_private}", file=sys.stderr)
+        return _end(ranks, 1)
     return _end(ranks, 0)
 
 
 def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
-    """The processes but the first: no screen and no folder.  Ctrl-C is for the first, which saves and then says so."""
+    """The processes but the first: no display and no folder.  Ctrl-C is for the first, which saves and then says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        follow(recipe, load_data(**data_of(given), seed=recipe.seed), ranks, execution=execution)
+        follow(recipe, load_data(**data_of(given)), ranks, execution=execution)
     except RankLost as lost:
         print(f"trilemma: {lost}", file=sys.stderr)
         return _end(ranks, 1)
@@ -109,6 +112,7 @@ def data_options(given: argparse.Namespace) -> dict[str, Any]:
         "size": given.size,
         "limit": given.limit,
         "test_limit": given.test_limit,
+        "seed": given.data_seed,
     }
 
 

@@ -4,17 +4,17 @@
 is. Views are drawn by `trilemma.data.views`, which needs torch and is imported on its own.
 """
 
-from trilemma.data.celeba import CELEBA_ATTRIBUTES
-from trilemma.data.cifar_names import (
+from trilemma.data.dataset import Dataset, Split
+from trilemma.data.load import load_data
+from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES
+from trilemma.data.sets.cifar_names import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     CIFAR100_COARSE,
     CIFAR_DEVIATION,
     CIFAR_MEAN,
 )
-from trilemma.data.dataset import Dataset, Split
-from trilemma.data.load import load_data
-from trilemma.data.skew import luma, skewed_groups
+from trilemma.data.sets.skew import luma, skewed_groups
 from trilemma.data.sources import Source, describe_sources
 
 __all__ = [

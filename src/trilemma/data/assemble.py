@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
-from trilemma.data.hints import listed
 from trilemma.data.labels import code
 from trilemma.data.order import stratified_order
 from trilemma.errors import InputError
+from trilemma.hints import listed
 
 TEST_SHARE = 0.2
 
@@ -180,6 +180,10 @@ def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int)
     keeps the mix of classes (and groups), and a smaller one lies within a larger one.  The subset keeps the
     order of the source.
 
+    Which places of the source the subset is of (:func:`limited_rows`) is public: the order is dealt to places with
+    exact counts per class, so that drawing it anew without one example exchanges others.  A neighbor is the subset less
+    one example, and not the subset that would be drawn from a source less one.
+
     Raises:
       InputError: a limit is smaller than the number of classes that the split has.
     """
@@ -190,14 +194,25 @@ def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int)
     )
 
 
-def _first(split: Split, limit: int | None, seed: int, what: str) -> Split:
-    if limit is None or limit >= len(split):
-        return split
+def limited_rows(split: Split, limit: int, seed: int, what: str = "limit") -> NDArray[np.int64]:
+    """The rows of ``split`` that :func:`limited` keeps, int64 (limit,), ascending.
+
+    Args:
+      what: "limit" for a training split, "test limit" for a test split: what the order is drawn for.
+
+    Raises:
+      InputError: the limit is smaller than the number of classes that the split has.
+    """
     needed = len(np.unique(split.labels))
     if limit < needed:
         raise InputError(f"the {what} of {limit} leaves classes without examples: give at least {needed}")
-    order = stratified_order(split.labels, split.groups, seed, what)
-    return split.take(np.sort(order[:limit]))
+    return np.sort(stratified_order(split.labels, split.groups, seed, what)[:limit])
+
+
+def _first(split: Split, limit: int | None, seed: int, what: str) -> Split:
+    if limit is None or limit >= len(split):
+        return split
+    return split.take(limited_rows(split, limit, seed, what))
 
 
 def _train_and_test(

@@ -10,20 +10,20 @@ that cannot be written only means that nothing is kept.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.decode import Framing, Pictures, Progress, decode
+from trilemma.data.decode import Framing, Pictures, decode
 from trilemma.data.limits import check_size
+from trilemma.files import atomically
+from trilemma.progress import Progress
 
 FORMAT = 1
 _DIGEST_BYTES = 32
@@ -92,26 +92,18 @@ def load(file: Path, rows: int) -> NDArray[np.uint8] | None:
 
 def store(file: Path, images: NDArray[np.uint8]) -> bool:
     """Write ``images`` (uint8, contiguous) as a cache file in one step; False where that is not possible."""
-    temporary: Path | None = None
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
+    digest = hashlib.sha256()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem[:16]}-", suffix=".part")
-        temporary = Path(name)
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
-        digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as stream:
-            for part in (header.getbuffer(), np.ascontiguousarray(images).data):
-                stream.write(part)
-                digest.update(part)
+        # The digest guards against a power cut: a file that is not whole is built again.
+        with atomically(file, shared=True, durable=False) as part, part.open("wb") as stream:
+            for content in (header.getbuffer(), np.ascontiguousarray(images).data):
+                stream.write(content)
+                digest.update(content)
             stream.write(digest.digest())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
     except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         return False
     return True
 

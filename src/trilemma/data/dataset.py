@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -108,6 +108,22 @@ class Dataset:
         """(C, H, W)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def without(self, rows: NDArray[np.int64]) -> Dataset:
+        """The data set less the training examples at ``rows`` (int64); every other example stays as it is.
+
+        Less one example, it is what the guarantee calls a neighbor.  Loading the data again without that example is
+        something else: a limit, a skew or a test split would be dealt anew (see the guarantee's limits).
+
+        Raises:
+          InputError: a row that the training split does not have.
+        """
+        missing = np.setdiff1d(rows, np.arange(len(self.train)))
+        if missing.size:
+            raise InputError(
+                f"cannot leave out example {missing[0]}: the training split has 0 to {len(self.train) - 1}"
+            )
+        return replace(self, train=self.train.take(np.setdiff1d(np.arange(len(self.train)), rows)))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,7 +15,7 @@ import io
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.hints import one_line
 from trilemma.data.limits import MAX_PIXELS, check_size
 from trilemma.errors import InputError
+from trilemma.hints import one_line
+from trilemma.progress import Progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Progress = Callable[[int, int, str], None]
-"""``progress(done, total, what)``, called in the thread that loads."""
 
 SMALLEST_SIDE = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -122,7 +120,7 @@ def decode(
             result[done] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
             done += 1
             if progress is not None and (done % _CHUNK == 0 or done == total):
-                progress(done, total, what)
+                progress(what, done, total)
     if result is None or done != total:
         raise InputError(f"{what} announced {total} pictures but held {done}: the source is damaged")
     return result

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.hints import did_you_mean, listed
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
 
 _WHOLE = re.compile(r"-?\d+\Z")
 

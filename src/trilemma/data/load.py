@@ -5,72 +5,30 @@ from __future__ import annotations
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from trilemma.data.arrays import read_npz
 from trilemma.data.assemble import assemble, limited, needed
-from trilemma.data.celeba import load_celeba
-from trilemma.data.cifar import CIFAR10, CIFAR100, load_cifar
 from trilemma.data.dataset import Dataset
-from trilemma.data.decode import Framing, Progress
-from trilemma.data.digits import digits, inked_digits
-from trilemma.data.folder import folder_parts, is_pickle_file, scan
-from trilemma.data.hints import did_you_mean, listed
-from trilemma.data.hub import fetch
+from trilemma.data.decode import Framing
 from trilemma.data.limits import memory_cap
-from trilemma.data.metadata import metadata_files, metadata_parts
+from trilemma.data.named import NAMED, takers
 from trilemma.data.options import Options
 from trilemma.data.places import hub_snapshot
-from trilemma.data.skew import check_skew, skewed
-from trilemma.data.tables import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
+from trilemma.data.readers.class_folders import folder_parts, is_pickle_file, scan
+from trilemma.data.readers.hub import fetch
+from trilemma.data.readers.imagefolder import metadata_files, metadata_parts
+from trilemma.data.readers.npz import read_npz
+from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
+from trilemma.data.sets.catalog import READERS
+from trilemma.data.sets.skew import check_skew, skewed
 from trilemma.errors import InputError
-
-
-@dataclass(frozen=True)
-class Named:
-    """A data set with a name of its own.
-
-    Attributes:
-      build: makes it, before any limit and skew.
-      skew: the default skew where the set has one.
-      takes: options of :func:`load_data` that mean something here, beside those that always do.
-    """
-
-    build: Callable[[Options], Dataset]
-    skew: float | None = None
-    takes: tuple[str, ...] = ()
-
-
-NAMED: dict[str, Named] = {
-    "digits": Named(lambda options: digits()),
-    "digits-s": Named(lambda options: inked_digits(), skew=0.9, takes=("skew",)),
-    "cifar10": Named(lambda options: load_cifar(CIFAR10, options), takes=("data_dir", "columns", "size", "test_split")),
-    "cifar100": Named(
-        lambda options: load_cifar(CIFAR100, options), takes=("data_dir", "columns", "size", "test_split")
-    ),
-    "cifar10s": Named(
-        lambda options: load_cifar(CIFAR10, options),
-        skew=0.95,
-        takes=("skew", "data_dir", "columns", "size", "test_split"),
-    ),
-    "cifar100s": Named(
-        lambda options: load_cifar(CIFAR100, options),
-        skew=0.95,
-        takes=("skew", "classes_seed", "data_dir", "columns", "size", "test_split"),
-    ),
-    "celeba": Named(load_celeba, takes=("target", "protected", "data_dir", "columns", "size", "test_split")),
-}
+from trilemma.hints import did_you_mean, listed
+from trilemma.progress import Progress
 
 _ELSEWHERE = ("data_dir", "columns", "size", "test_split")
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(:(?P<configuration>[\w.-]+))?\Z")
-_NEEDED_BY = {
-    "skew": "cifar10s, cifar100s and digits-s",
-    "classes_seed": "cifar100s",
-    "target": "celeba",
-    "protected": "celeba",
-}
 
 
 def load_data(
@@ -113,10 +71,11 @@ def load_data(
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
         taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
         test split stays.
-      seed: of the skew, the limits and a test split that has to be drawn.
+      seed: of the skew, the limits and a test split that has to be drawn.  It is the data's own, apart from the seed
+        of a training, so that trainings of different seeds see the same images.
       flips, shift: how views may differ (see :class:`Dataset`), where the defaults are wrong.
       memory_gib: refuse data that decode to more (default: $TRILEMMA_MEMORY_GIB, else 4).
-      progress: called as ``progress(done, total, what)`` while pictures are decoded.
+      progress: called as ``progress(what, done, total)`` while images are decoded.
 
     Returns:
       A :class:`Dataset`; images may be read-only memory maps of the cache.
@@ -140,7 +99,7 @@ def load_data(
     drawn = {"limit": limit, "test_limit": test_limit, "seed": seed, "flips": flips, "shift": shift}
     for option, value in given.items():
         if value is not None and option not in takes:
-            needs = _NEEDED_BY.get(option)
+            needs = None if option in _ELSEWHERE else listed(takers(option))
             raise InputError(
                 f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
             )
@@ -164,7 +123,7 @@ def load_data(
         shift=shift,
         progress=progress,
     )
-    data = known.build(options) if known else _elsewhere(text, options)
+    data = READERS[known.reader].load(known, options) if known else _elsewhere(text, options)
     data = limited(data, limit, test_limit, seed)
     if known and known.skew is not None:
         data = skewed(

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.cache import decoded
-from trilemma.data.decode import Framing, Pictures, Progress
-from trilemma.data.tables import Decoder
+from trilemma.data.decode import Framing, Pictures
+from trilemma.data.readers.parquet import Decoder
+from trilemma.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trilemma.data.folder import PICKLE_HINT, is_pickled
+from trilemma.data.readers.class_folders import PICKLE_HINT, is_pickled
 from trilemma.errors import InputError
 
 DATA_VARIABLE = "TRILEMMA_DATA"

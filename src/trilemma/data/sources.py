@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from trilemma.data.celeba import CELEBA_ATTRIBUTES, count_celeba, find_celeba
-from trilemma.data.cifar import CIFAR10, CIFAR100, count_cifar, find_cifar
-from trilemma.data.digits import TEST, TRAIN
-from trilemma.data.hub import hub_installed
-from trilemma.data.places import Place
+from trilemma.data.named import NAMED, Named
+from trilemma.data.readers.hub import hub_installed
+from trilemma.data.sets.catalog import READERS
 from trilemma.errors import InputError
 
 
@@ -48,38 +44,8 @@ def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Sou
       InputError: ``data_dir`` or $TRILEMMA_DATA is not a folder.
     """
     folder = None if data_dir is None else Path(data_dir)
-    hub = "would be downloaded" if hub_installed() else "not here; pip install 'trilemma[hub]' to download it"
-    always = "always there"
-    sources = [
-        Source("digits", "handwritten digits, 8×8 gray, 10 classes", True, always, TRAIN, TEST),
-        Source("digits-s", "the same in coloured inks, skewed", True, always, TRAIN, 2 * TEST, "colour or gray"),
-    ]
-    for kind in (CIFAR10, CIFAR100):
-        what = f"photographs, 32×32 colour, {len(kind.classes)} classes"
-        plain = _find(kind.name, what, partial(find_cifar, kind, folder), partial(count_cifar, kind), hub)
-        sources.append(plain)
-        sources.append(
-            Source(
-                f"{kind.name}s",
-                f"{kind.name}, each class mostly in colour or mostly gray",
-                plain.found,
-                plain.where,
-                plain.train,
-                None if plain.test is None else 2 * plain.test,
-                "colour or gray",
-            )
-        )
-    celeba = _find(
-        "celeba",
-        f"faces, any target and protected one of {len(CELEBA_ATTRIBUTES)} attributes",
-        lambda: find_celeba(folder),
-        count_celeba,
-        hub,
-        groups="the protected attribute",
-    )
     return [
-        *sources,
-        celeba,
+        *(_named(known, folder) for known in NAMED.values()),
         Source(
             "FOLDER",
             "your pictures: train/CLASS/*.png, or metadata.csv",
@@ -97,20 +63,21 @@ def _hub_use() -> str:
     return "downloaded once" if hub_installed() else "needs pip install 'trilemma[hub]'"
 
 
-def _find(
-    name: str,
-    what: str,
-    find: Callable[[], Place | None],
-    count: Callable[[Place], dict[str, int]],
-    otherwise: str,
-    groups: str = "",
-) -> Source:
+def _named(known: Named, data_dir: Path | None) -> Source:
+    reader = READERS[known.reader]
+    what = f"{known.what}, {len(known.classes)} classes"
+    if known.made_from:
+        what = f"{known.made_from}, each class mostly in color or mostly gray"
+    if reader.find is None:
+        return Source(known.name, what, True, "always there", known.train, known.test_copies * known.test, known.groups)
     try:
-        place = find()
-        counts = {} if place is None else count(place)
+        place = reader.find(known, data_dir)
+        counts = {} if place is None else reader.count(known, place)
     except InputError as error:
-        return Source(name, what, False, str(error), groups=groups)
+        return Source(known.name, what, False, str(error), groups=known.groups)
     if place is None:
-        return Source(name, what, False, otherwise, groups=groups)
-    test = counts.get("test", counts.get("valid"))
-    return Source(name, what, True, str(place), counts.get("train", counts.get("all")), test, groups)
+        otherwise = "would be downloaded" if hub_installed() else "not here; pip install 'trilemma[hub]' to download it"
+        return Source(known.name, what, False, otherwise, groups=known.groups)
+    train, test = counts.get("train", counts.get("all")), counts.get("test", counts.get("valid"))
+    test = None if test is None else known.test_copies * test
+    return Source(known.name, what, True, str(place), train, test, known.groups)

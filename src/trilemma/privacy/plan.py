@@ -26,19 +26,23 @@ from torch import Tensor, nn
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import accounting
-from trilemma.privacy.clipping import ClippedSum, Clipping, Loss, Method, cross_entropy
+from trilemma.privacy.clipping import Clipping, Method
+from trilemma.privacy.evidence import Evidence
+from trilemma.privacy.gradients.sums import ClippedSum, Loss, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
 from trilemma.privacy.sampling import Draw, poisson_draw
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    examples: N.
-    batch_size: B, the expected size of the logical batch.
-    updates: T.
-    clipping_norm: C.
-    noise_multiplier: sigma.
+    """What a private training does, and so what its epsilon is computed for.
+
+    Attributes:
+      examples: N.
+      batch_size: B, the expected size of the logical batch.
+      updates: T.
+      clipping_norm: C.
+      noise_multiplier: sigma.
     """
 
     examples: int
@@ -97,13 +101,16 @@ class Plan:
         """Clipped sums for ``model`` at this plan's clipping norm."""
         return Clipping(model, self.clipping_norm, method, loss, autocast)
 
-    def privatize(self, draw: Draw, total: ClippedSum, generator: torch.Generator) -> dict[str, Tensor]:
+    def privatize(
+        self, draw: Draw, total: ClippedSum, generator: torch.Generator, evidence: Evidence | None = None
+    ) -> dict[str, Tensor]:
         """The private mean gradient of one update, float32 by parameter name: (total + noise) / B.
 
         Args:
           draw: what this plan drew.
           total: the clipped sum over exactly the drawn examples.
           generator: source of the noise; it advances.
+          evidence: of this training, for its truth check at the end: what was done is taken down there.
 
         Raises:
           PrivacyError: a sum that does not belong to this plan and draw: of another clipping norm, of more or fewer
@@ -128,7 +135,11 @@ class Plan:
             standard_deviation=self.noise_multiplier * self.clipping_norm,
             generator=generator,
         )
-        return {name: value / self.batch_size for name, value in noisy.items()}
+        released = {name: value / self.batch_size for name, value in noisy.items()}
+        if evidence is not None:
+            deviation = self.noise_multiplier * self.clipping_norm
+            evidence.record(draw, total, released, batch_size=self.batch_size, standard_deviation=deviation)
+        return released
 
     def event(self, updates: int) -> accounting.Event:
         """What ``updates`` updates of this plan are to an accountant."""

@@ -1,11 +1,15 @@
-"""Which networks the guarantee covers: those in which no example's gradient depends on another example."""
+"""Which networks the guarantee covers: those in which no example's gradient depends on another example.
+
+The layerwise method is tried against the plain loop here, before it is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +17,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.clipping import Clipping, why_not_layerwise
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
+from trilemma.privacy.gradients.layerwise import layerwise, why_not_layerwise
+from trilemma.privacy.gradients.loop import loop
+from trilemma.privacy.gradients.sums import Objective
+from trilemma.privacy.structure import structure
 
 
 @dataclass(frozen=True)
 class NetworkCheck:
-    """What was found.
+    """What the check of a network found, where it did not refuse the network.
 
     Attributes:
-      reason: why the fast method does not fit this network, or None if it does.  Then the loop over examples, which
-        is exact for every module, takes its place.
+      reason: why the layerwise method does not fit this network, so that the loop over examples, which is exact for
+        every module, takes its place; None if it fits.
     """
 
     reason: str | None
@@ -53,10 +61,9 @@ def check_network(
     """Refuse what cannot be private, and find out whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
-    (which are put back): exchanging one image must
-    leave the outputs of the others alone and change no buffer; and where every layer has a fast rule, the layerwise
-    method must give the loop's sums.  A module that mixes examples only for other inputs than these would not be
-    found: do not write one.
+    (which are put back): exchanging one image must leave the outputs of the others alone and change no buffer; and
+    where every layer has a fast rule, the layerwise method must give the loop's sums.  A module that mixes examples
+    only for other inputs than these would not be found: do not write one.
 
     Args:
       model: any module from (n, *image_shape) to logits (n, classes).
@@ -65,30 +72,67 @@ def check_network(
 
     Raises:
       PrivacyError: the network mixes examples, changes its buffers in the forward pass, returns something other
-        than one row of logits an image, or has nothing to train.
+        than one row of logits an image, or has nothing to train; or torch was told to round products of matrices.
     """
+    refuse_rounded_products()
     refuse_mixing_layers(model)
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
     generator = torch.Generator().manual_seed(20)
+    with exact_arithmetic(torch.device(device or "cpu")):
+        images, exchanged = _trial_images(image_shape, generator, device)
+        with _scrambled(model, generator):
+            before, after = _outputs(model, images), _outputs(model, exchanged)
+            if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
+                raise PrivacyError("the network must return logits (n, classes), one row for each image")
+            if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
+                return NetworkCheck("its outputs for the trial images are not finite, which shows nothing")
+            scale = float(before.abs().max()) + 1e-6
+            if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
+                raise PrivacyError(
+                    "the network mixes examples: exchanging one image changed the outputs of others; "
+                    "remove what works across the batch dimension"
+                )
+            return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, NetworkCheck]] = WeakKeyDictionary()
+_STATES = 16  # of one network that are remembered
+
+
+def known_check(model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> NetworkCheck:
+    """:func:`check_network`, made once for each network and form of its images.
+
+    A network that was changed since (another layer, hook, attribute, mode, or parameter to train) is checked again, as
+    is one whose :func:`~trilemma.privacy.structure.structure` cannot be told.
+    """
+    made_of = structure(model)
+    if made_of is None:
+        return check_network(model, image_shape, device=device)
+    checks = _KNOWN.setdefault(model, {})
+    state = (image_shape, device, made_of)
+    if state not in checks:
+        check = check_network(model, image_shape, device=device)
+        if len(checks) >= _STATES:
+            checks.clear()
+        checks[state] = check
+    return checks[state]
+
+
+def _trial_images(
+    shape: tuple[int, ...], generator: torch.Generator, device: torch.device | None
+) -> tuple[Tensor, Tensor]:
+    """Four random images, and the same with another first one."""
     # Of very different size, so that examples that trade places show.
-    sizes = torch.tensor([1.0, 3.0, 0.2, 0.5]).reshape(4, *[1] * len(image_shape))
-    images = (torch.randn(4, *image_shape, generator=generator) * sizes).to(device or "cpu")
+    sizes = torch.tensor([1.0, 3.0, 0.2, 0.5], dtype=torch.float32, device="cpu").reshape(4, *[1] * len(shape))
+    images = _normal((4, *shape), generator) * sizes
     exchanged = images.clone()
-    exchanged[0] = torch.randn(image_shape, generator=generator)
-    with _scrambled(model, generator):
-        before, after = _outputs(model, images), _outputs(model, exchanged)
-        if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
-            raise PrivacyError("the network must return logits (n, classes), one row for each image")
-        if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
-            return NetworkCheck("its outputs for the trial images are not finite, which shows nothing")
-        scale = float(before.abs().max()) + 1e-6
-        if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
-            raise PrivacyError(
-                "the network mixes examples: exchanging one image changed the outputs of others; "
-                "remove what works across the batch dimension"
-            )
-        return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
+    exchanged[0] = _normal(shape, generator)
+    return images.to(device or "cpu"), exchanged.to(device or "cpu")
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Any:
@@ -115,20 +159,21 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Has a gradient for any logits, even a single one, where a softmax would be blind."""
-    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
     return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
 
 
 def _disagreement(model: nn.Module, images: Tensor) -> str | None:
     labels = torch.zeros(2, dtype=torch.int64, device=images.device)
     batch = images.reshape(2, 2, *images.shape[1:])
+    objective = Objective(model, 1.0, _trial_loss)
     try:
         with _own_randomness():
-            fast = Clipping(model, 1.0, "layerwise", _trial_loss)(batch, labels)
+            fast = layerwise(objective, batch, labels)
     except Exception as error:
         return f"the fast method failed on it ({str(error).splitlines()[0]})"
     with _own_randomness():
-        exact = Clipping(model, 1.0, "loop", _trial_loss)(batch, labels)
+        exact = loop(objective, batch, labels)
     distance = sum(float((fast.sums[n] - exact.sums[n]).square().sum()) for n in exact.sums) ** 0.5
     length = sum(float(exact.sums[n].square().sum()) for n in exact.sums) ** 0.5
     same = distance <= 1e-3 * length and torch.allclose(fast.norms, exact.norms, rtol=1e-4, atol=0)
@@ -142,7 +187,7 @@ def _scrambled(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
     with torch.no_grad():
         for p, value in saved:
             spread = 0.05 + 0.5 * float(value.float().std(correction=0))
-            p.add_((spread * torch.randn(p.shape, generator=generator)).to(p))
+            p.add_((spread * _normal(p.shape, generator)).to(p))
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 Nothing here trains; everything is drawn from a study's table of results.
 """
 
-from trilemma.report.figures import FIGURES, check_figures, draw_numbers
+from trilemma.report.figures.catalog import FIGURES, check_figures, draw_numbers
 from trilemma.report.write import write_report
 
 __all__ = ["FIGURES", "check_figures", "draw_numbers", "write_report"]

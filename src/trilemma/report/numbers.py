@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.words import budget, clean, counted, mix, number, percent, setting_words
-from trilemma.study.cells import Cell, cells_of, tell_apart
-from trilemma.study.summary import summarize
+from trilemma.analysis.cells import Cell, cells_of, tell_apart
+from trilemma.analysis.summary import summarize
+from trilemma.words import clean, counted, number, setting_words
 
 NAN = float("nan")
 
@@ -54,18 +54,6 @@ class PlacedCell(Cell):
     setting: str = ""
     trials: tuple[str, ...] = ()
 
-    @property
-    def about(self) -> str:
-        """The cell in a few words: not unique."""
-        words = [
-            setting_words(self.data, self.skew, self.target, self.protected),
-            mix(self.codes),
-            budget(self.epsilon),
-        ]
-        if self.removal:
-            words.append(f"{percent(self.removed)} {self.removal} removed")
-        return ", ".join([*words, clean(self.variant)] if self.variant else words)
-
 
 class Numbers:
     """All numbers of the trials that were given.
@@ -79,7 +67,7 @@ class Numbers:
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any]) -> None:
         """
         Args:
-          results: as ``trilemma.study.results.read_results`` gives them.
+          results: as ``trilemma.analysis.results.read_results`` gives them.
           study: ``study.json``.
 
         Raises:

@@ -15,36 +15,27 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from trilemma.analysis.claims import Claim
+from trilemma.hints import listed
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
-from trilemma.report.drawn import Figure, Look
+from trilemma.report.figure import Figure
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_order
+from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
-from trilemma.report.words import (
+from trilemma.words import (
     budget,
+    budget_order,
     capital,
     clean,
     counted,
-    listed,
-    measure_of,
     mix,
     number,
     percent,
     power,
     trial_title,
 )
-from trilemma.study.claims import Claim
-
-_SWATCHES = {
-    "circle": '<circle cx="14" cy="6" r="3.6"/>',
-    "square": '<rect x="10.8" y="2.8" width="6.4" height="6.4"/>',
-    "triangle": '<path d="M14 1.8 18 9.4H10z"/>',
-    "diamond": '<path d="M14 1.6 18.4 6 14 10.4 9.6 6z"/>',
-    "down": '<path d="M14 10.2 18 2.6H10z"/>',
-    "plus": '<path d="M12.6 2h2.8v2.6H18v2.8h-2.6V10h-2.8V7.4H10V4.6h2.6z"/>',
-    "cross": '<path d="m10.4 3.6 1.8-1.8L14 3.8l1.8-2 1.8 1.8L15.8 6l1.8 2.4-1.8 1.8-1.8-2-1.8 2-1.8-1.8L12.2 6z"/>',
-}
-_DASHES = {"": "", "dashed": "4.5 2", "dotted": "1.2 1.8"}
 
 _VERDICTS = {
     "confirmed": ("✓", "good"),
@@ -74,7 +65,7 @@ class ShownFigure:
     Attributes:
       id: of the element.  stem: of its files, without ending.
       legend: (swatch, name).
-      lone: one panel, and no neighbour of one panel to stand beside.
+      lone: one panel, and no neighbor of one panel to stand next to.
     """
 
     id: str
@@ -108,7 +99,7 @@ class ShownStudy:
 
 
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
-    """Draw the panels and put the numbers beside them."""
+    """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
     panels = []
     for at, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
@@ -123,7 +114,7 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
         figure.intervals,
         (*figure.notes, *notes),
         tuple(panels),
-        tuple((_swatch(look), text) for text, look in figure.legend),
+        tuple((swatch(look), text) for text, look in figure.legend),
         figure.references,
         _numbers_table(figure, name) if panels else None,
     )
@@ -138,7 +129,7 @@ def show_study(
     missing: Mapping[str, str],
     failures: Mapping[str, str],
 ) -> ShownStudy:
-    """What was trained on what, and how far it has come."""
+    """What was trained on what data, and how many trials have finished."""
     cells = [] if numbers is None else list(numbers.cells.values())
     planned = list(entry.get("trials", ()))
     finished = sum(len(cell.trials) for cell in cells)
@@ -151,10 +142,10 @@ def show_study(
     facts = [("Trials", f"{standing}.")]
     if cells:
         facts += _what_was_trained(cells)
-    facts.append(("Seeds", listed([str(seed) for seed in entry.get("seeds", ())]) or "none"))
+    facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
-        size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
+        size = {"small": "small: fewer images, a smaller network, fewer updates", "paper": "paper: the paper’s size"}
         facts.append(("Scale", size.get(scale, clean(scale))))
     return ShownStudy(
         f"study-{place}",
@@ -230,7 +221,7 @@ def render(
         standing=_standing(studies),
         budgets=_budgets(cells, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
-        naive=numbers is not None and any(name.endswith("_naive") for name in numbers.measures),
+        naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(cell.removal for cell in cells),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["verdict"] != "not measured"],
@@ -254,22 +245,6 @@ def render(
         style=Markup(style),
         # The script's own hash lets it run; nothing else in the page does.
         allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-
-
-def _swatch(look: Look) -> Markup:
-    """A line and a marker as they are in the figure."""
-    ink = f"var(--{look.ink})"
-    dash = f' stroke-dasharray="{_DASHES[look.dash]}"' if look.dash else ""
-    width = 1 if look.faint else 1.6
-    line = f'<path d="M1 6h26" stroke="{ink}" stroke-width="{width}"{dash} fill="none"/>' if look.joined else ""
-    fill = "var(--card)" if look.hollow else ink
-    size = ' transform="translate(4.9 2.1) scale(.65)"' if look.faint else ""
-    marker = f'<g fill="{fill}" stroke="{ink}" stroke-width="1.2"{size}>{_SWATCHES[look.marker]}</g>'
-    opacity = ' opacity=".75"' if look.faint else ""
-    return Markup(
-        '<svg class="swatch" viewBox="0 0 28 12" aria-hidden="true" focusable="false">'
-        f"<g{opacity}>{line}{marker}</g></svg>"
     )
 
 
@@ -315,25 +290,25 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
         largest[cell.setting] = max(largest.get(cell.setting, 0), cell.examples)
     data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
     mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
-    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, reverse=True)]
-    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets))]
-    facts.append(("Network", listed(list(dict.fromkeys(clean(cell.model) for cell in cells)))))
+    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)]
+    facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets, most=None))]
+    facts.append(("Network", listed(dict.fromkeys(clean(cell.model) for cell in cells))))
     shares = sorted({cell.removed for cell in cells if cell.removal})
     if shares:
-        removed = f"{listed([percent(share) for share in shares])} of the training examples"
+        removed = f"{listed(map(percent, shares), most=None)} of the training examples"
         facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
     return facts
 
 
 def _standing(studies: Sequence[ShownStudy]) -> str:
-    """What a reader must know first of a study that is not whole."""
+    """The first thing to know about a study that is incomplete."""
     return "; ".join(f"{study.title}: {study.standing}" for study in studies if study.standing)
 
 
 def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
     """A sentence for each budget that was asked for."""
     found = []
-    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.private}):
+    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.epsilon is not None}):
         same = [cell for cell in cells if cell.epsilon == epsilon]
         spent = [n.value for cell in same if numbers is not None and (n := numbers.get(cell, "epsilon_spent"))]
         text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
@@ -414,7 +389,7 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         # Studies that train nearly the same do so by recipes of their own.
         of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
-        titles[text] = trial_title(planned[name]).rpartition(", seed ")[0] + where
+        titles[text] = trial_title(planned[name], seed=False) + where
     return [
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
         for text, trials in found.items()

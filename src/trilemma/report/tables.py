@@ -7,20 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCell
-from trilemma.report.words import (
-    COLUMN_SETS,
-    MEASURES,
+from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.words import (
     REMOVAL_WORDS,
     budget,
+    budget_order,
     clean,
-    measure_of,
     mix,
     number,
     percent,
     setting_words,
 )
-from trilemma.training.recipe import TECHNIQUES
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,10 @@ def results_table(numbers: Numbers) -> Table:
             Column("techniques", numeric=True, worded=True),
             [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
         ),
-        (Column("budget", numeric=True, worded=True), [Entry(budget(c.epsilon), _sortable(c.epsilon)) for c in cells]),
+        (
+            Column("budget", numeric=True, worded=True),
+            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in cells],
+        ),
     ]
     optional: list[tuple[Column, list[Entry], str]] = [
         (
@@ -137,7 +139,7 @@ _VERDICTS = {
 
 
 def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """From rows of ``trilemma.study.comparisons.Comparisons.table``."""
+    """From rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
     several = len({row.get("study") for row in rows}) > 1
     body = []
     for row in rows:
@@ -210,7 +212,7 @@ def _in_order(measures: Iterable[str]) -> list[str]:
 
 def _techniques_rank(codes: tuple[str, ...]) -> str:
     """Sorts by how many, then by the paper's order."""
-    places = [list(TECHNIQUES).index(code) if code in TECHNIQUES else 9 for code in codes]
+    places = [PAPER_TECHNIQUES.index(code) if code in PAPER_TECHNIQUES else 9 for code in codes]
     return str(len(codes) + sum((place + 1) / 10 ** (at + 1) for at, place in enumerate(places)) / 10)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from trilemma.analysis.cells import of_study
+from trilemma.analysis.claims import Claim
+from trilemma.files import make_folder, written
 from trilemma.report.drawing import save_figure
-from trilemma.report.drawn import Figure
-from trilemma.report.figures import FIGURES, check_names, figure_of, planned_measures
+from trilemma.report.figure import Figure
+from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
-from trilemma.report.words import counted
-from trilemma.study.cells import of_study
-from trilemma.study.claims import Claim
-from trilemma.trial.folder import make_folder, written
+from trilemma.words import counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 
@@ -41,12 +41,12 @@ def write_report(
 
     Args:
       out: the folder; ``report.html`` and ``figures/`` are written there, and ``results.csv`` if there is none.
-      results: as ``trilemma.study.results.read_results`` gives them; of several folders, one below the other.
+      results: as ``trilemma.analysis.results.read_results`` gives them; of several folders, one below the other.
       study: ``study.json``; of several folders, merged.
       ledger: ``Ledger.to_dict()``.
       comparisons: rows of ``Comparisons.table()`` as dicts.
       comparison_notes: what could not be compared, sentences.
-      claims: as :func:`trilemma.study.claims.claims` gives them.
+      claims: as :func:`trilemma.analysis.claims.claims` gives them.
       missing, failures: why trials of the study have no results, by id; what has results is no longer missing.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
       environment: versions and machine, shown as they are.
@@ -110,7 +110,7 @@ def write_report(
 def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame, *, whole: bool) -> set[str]:
     """Measures that a study's figures may ask for: any, while trials are still to come.
 
-    Of a whole study those that were measured or, by its plan, could have been (whether pictures of one's own have
+    Of a whole study those that were measured or, by its plan, could have been (whether one's own images have
     groups was not known before training, and it is no reason to refuse the page afterwards).
     """
     if not whole or not len(rows):
@@ -136,7 +136,7 @@ def _figure(
         return show_figure(figure, stem, [] if notes else [f"No trial made its measure: {FIGURES[name].lack}."])
     folder = out / FIGURES_FOLDER
     save_figure(figure, folder, stem)
-    with written(folder / f"{stem}.csv") as part:
+    with written(folder / f"{stem}.csv", durable=False) as part:
         figure.frame().to_csv(part, index=False, lineterminator="\n")
     return show_figure(figure, stem, notes)
 

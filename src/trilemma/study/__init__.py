@@ -1,1 +1,1 @@
-"""Many trials: the plan, the paper's studies, the runner, the results and what follows from them."""
+"""Studies: files that plan trials, and the running of trials on one machine or on many."""

@@ -11,24 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from trilemma.data.named import NAMED
 from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
-from trilemma.study.plan import Study, Trial
+from trilemma.study.trials import Study, Trial
 from trilemma.training.recipe import Recipe
 from trilemma.trial.train import LOOK
-
-_SHAPES = {
-    "digits": (1297, 500, 10, (1, 8, 8)),
-    "digits-s": (1297, 1000, 10, (3, 8, 8)),
-    "cifar10": (50_000, 10_000, 10, (3, 32, 32)),
-    "cifar10s": (50_000, 20_000, 10, (3, 32, 32)),
-    "cifar100": (50_000, 10_000, 100, (3, 32, 32)),
-    "cifar100s": (50_000, 20_000, 100, (3, 32, 32)),
-    "celeba": (162_770, 19_962, 2, (3, 218, 178)),
-}
-"""Training and test examples, classes and shape of the data sets that have a name."""
 
 _SLOW = 0.05
 """Seconds a view above which it is measured once."""
@@ -75,18 +65,17 @@ def _feature_seconds(model: str, data: tuple[tuple[str, Any], ...]) -> float:
 
 def _size(data: dict[str, Any]) -> tuple[int, int, int, tuple[int, int, int]] | None:
     """Training and test examples, classes and shape; None where that is not known before the data is read."""
-    known = _SHAPES.get(str(data["name"]))
+    known = NAMED.get(str(data["name"]))
     if known is None:
         return None
-    train, test, classes, shape = known
+    train, test, shape = known.train, known.test, known.shape
     if "limit" in data:
         train = min(train, int(data["limit"]))
     if "test_limit" in data:
-        copies = 2 if str(data["name"]).endswith("s") and data["name"] != "digits" else 1
-        test = min(test, int(data["test_limit"]) * copies)
+        test = min(test, int(data["test_limit"]))
     if "size" in data:
         shape = (shape[0], int(data["size"]), int(data["size"]))
-    return train, test, classes, shape
+    return train, test * known.test_copies, len(known.classes), shape
 
 
 def _trial_seconds(trial: Trial) -> float | None:
@@ -97,7 +86,7 @@ def _trial_seconds(trial: Trial) -> float | None:
     train, test, classes, shape = size
     update, forward = _seconds_an_example(recipe, classes, shape)
     looks = recipe.evaluations * (min(train, LOOK) + min(test, LOOK)) + train + test
-    audits = 2 if str(data["name"]).endswith("s") and data["name"] != "digits" else 1
+    audits = NAMED[data["name"]].test_copies  # skewed data is also audited against the whole test set
     return recipe.epochs * train * update + looks * forward + audits * (train + test) * _ATTACK_SECONDS
 
 

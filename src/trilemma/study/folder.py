@@ -9,15 +9,15 @@ failures/ID.json        why trial ID failed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.study.plan import Study, Trial
-from trilemma.trial.folder import RESULT, read_json, write_json
+from trilemma.files import jsonable, read_json, write_json
+from trilemma.study.trials import Study, Trial
+from trilemma.trial.folder import RESULT, why_not_private
 
 FORMAT = 1
 STUDY = "study.json"
@@ -27,8 +27,8 @@ STUDY = "study.json"
 class StudyFolder:
     """The folder of one or several studies.
 
-    A trial is finished when its run has a result, and failed when its reason lies in ``failures``; everything else
-    is still to be done.
+    A trial is finished when its run has a result (and, with a budget, passed its truth check), and failed when its
+    reason lies in ``failures``; everything else is still to be done.
     """
 
     path: Path
@@ -50,14 +50,18 @@ class StudyFolder:
         return self.path / "failures" / f"{trial_id}.json"
 
     def finished(self, trial_id: str) -> bool:
-        return (self.run(trial_id) / RESULT).is_file()
+        return (self.run(trial_id) / RESULT).is_file() and self._not_private(trial_id) is None
+
+    def _not_private(self, trial_id: str) -> str | None:
+        path = self.run(trial_id) / RESULT
+        return why_not_private(read_json(path)) if path.is_file() else None
 
     def reason(self, trial_id: str) -> str | None:
         """Why the trial failed, in one line, or None if it did not."""
         path = self.failure(trial_id)
-        if self.finished(trial_id) or not path.is_file():
+        if self.finished(trial_id):
             return None
-        return str(read_json(path)["reason"])
+        return str(read_json(path)["reason"]) if path.is_file() else self._not_private(trial_id)
 
     def read(self) -> dict[str, Any]:
         """``study.json``.
@@ -96,7 +100,7 @@ class StudyFolder:
             "seeds": list(study.seeds),
             "figures": list(study.figures),
             "trials": [trial.id for trial in study.trials],
-            "file": _plain(study.file),
+            "file": jsonable(study.file),
         }
         values["trials"] |= {trial.id: trial.to_dict() for trial in study.trials}
         wanted = {name for one in values["studies"].values() for name in one["trials"]}
@@ -105,11 +109,8 @@ class StudyFolder:
         return values
 
     def forget_failures(self, trial_ids: Iterable[str]) -> None:
-        """So that they are tried again."""
+        """So that they are tried again; one that failed its truth check is trained anew."""
         for name in trial_ids:
             self.failure(name).unlink(missing_ok=True)
-
-
-def _plain(values: Any) -> Any:
-    """TOML holds infinities and dates, JSON does not."""
-    return json.loads(json.dumps(values, default=str).replace("Infinity", '"inf"'))
+            if self._not_private(name) is not None:
+                (self.run(name) / RESULT).unlink()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
+from trilemma.seeds import rng_for
 
 Indices = NDArray[np.int64]
 
@@ -107,7 +108,7 @@ def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str
     kinds = exposure.labels
     if control == "class,group" and exposure.groups is not None:
         kinds = kinds * (int(exposure.groups.max()) + 1) + exposure.groups
-    rng = np.random.default_rng([seed, 11])
+    rng = rng_for(seed, "random removal")
     drawn = [
         rng.choice(np.flatnonzero(kinds == kind), size=int(np.sum(kinds[layer] == kind)), replace=False)
         for kind in np.unique(kinds[layer])

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.files import atomically, sync_folder
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 PIECE = 15 * 2**20
@@ -52,18 +53,20 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     names = [f"checkpoint.{digest[:16]}-{number}.safetensors" for number in range(1, len(rest) + 1)]
     try:
         for name, piece in zip(names, rest, strict=True):
-            _write(piece, folder / name, {})
-        _write(first, fresh, {"header": header, "digest": digest, "pieces": json.dumps(names)})
+            with atomically(folder / name) as part:
+                save_file(piece, part)
+        with atomically(fresh) as part:
+            save_file(first, part, metadata={"header": header, "digest": digest, "pieces": json.dumps(names)})
         if target.exists():
             os.replace(target, folder / PREVIOUS)
         os.replace(fresh, target)
+        sync_folder(folder)  # before the pieces that the names on the disk refer to may go
         kept = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
         for path in folder.glob("checkpoint.*-*.safetensors"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        for path in [fresh, *folder.glob("checkpoint.*.part")]:
-            path.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         raise InputError(
             f"cannot write the checkpoint in {folder}: {error}; make room there, then start again to go on"
         ) from error
@@ -105,14 +108,6 @@ def _pieces(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         pieces[-1][name] = tensor
         size += tensor.nbytes
     return pieces
-
-
-def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _named_by(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,10 +13,10 @@ from torch import Tensor
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import draw_moves, moved, normalize
 from trilemma.models.prior import PRIORS, Features, Shift, features_of, view_shifts
+from trilemma.progress import Progress
 from trilemma.training.recipe import Recipe
 
 Part = Literal["train", "test"]
-Progress = Callable[[str, int, int], None]
 
 
 class Inputs(Protocol):

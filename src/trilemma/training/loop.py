@@ -26,14 +26,16 @@ from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
+from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.validation import check_network
+from trilemma.progress import Progress
 from trilemma.seeds import generator_for, private_generator
 from trilemma.threads import in_threads, one_each, threads
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
-from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs, Progress
+from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs
 from trilemma.training.memory import physical_batch
 from trilemma.training.pretraining import HEAD, pretrained
 from trilemma.training.ranks import Ranks, ranked_device
@@ -132,6 +134,7 @@ class Training:
             self._private_generator("sampling", model, torch.device("cpu")),
             self._private_generator("noise", model, self.device),
             generator_for(recipe.seed, "views", self.device),
+            Evidence(len(self.labels)) if recipe.private else None,
         )
 
     def _check_prior(self) -> None:
@@ -304,10 +307,14 @@ class Training:
         with one_each(), perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
             for places in mine.split(self.physical_batch) if len(mine) else ():
                 views = None if moves is None else moves[places.to(moves.device)]
-                total = total.add_(clipping(*self._views(draw.indices[places], views)))
+                images, labels = self._views(draw.indices[places], views)
+                part = clipping(images, labels)
+                if ranks.first and state.evidence is not None and state.evidence.spot_due():
+                    state.evidence.spot(clipping, images, labels, part)
+                total = total.add_(part)
         total = ranks.add_up(total, mine, len(draw))
         loss = float(total.losses.mean()) if total.count else math.nan
-        gradient = plan.privatize(draw, total, state.noise) if ranks.first else total.sums
+        gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
         return ranks.gradient_of_first(gradient), loss
 
     def _ordinary_gradient(self) -> tuple[Gradient, float]:

@@ -19,12 +19,12 @@ from trilemma.data.cache import cache_folder
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import normalize
 from trilemma.errors import InputError
-from trilemma.models.prior.kept import key_of
+from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
+from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
-from trilemma.training.inputs import Progress
 from trilemma.training.recipe import Recipe
 
 FORMAT = 1

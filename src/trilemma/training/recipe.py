@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -12,17 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from trilemma.data.named import NAMED as NAMED_DATA
+from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
-
-TECHNIQUES = {
-    "obs": "optimal batch size",
-    "gn": "group norm",
-    "ws": "weight standardisation",
-    "am": "augmentation multiplicity",
-    "pa": "parameter averaging",
-    "sat": "sharpness-aware training",
-}
-"""The switches in the paper's order; none of them is the baseline, BL."""
+from trilemma.hints import did_you_mean
+from trilemma.techniques import parse_techniques
 
 Schedule = Literal["constant", "cosine"]
 
@@ -188,26 +181,6 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def parse_techniques(given: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """Codes in the paper's order, each once.
-
-    Raises:
-      InputError: an unknown code.
-    """
-    words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
-    codes = [str(word).strip().lower() for word in words]
-    if codes == ["all"]:
-        return tuple(TECHNIQUES)
-    codes = [code for code in codes if code not in ("none", "bl", "baseline")]
-    for code in codes:
-        if code not in TECHNIQUES:
-            raise InputError(
-                f"unknown technique {code!r}{did_you_mean(code, TECHNIQUES)}: "
-                f"use any of {', '.join(TECHNIQUES)}, or all, or none"
-            )
-    return tuple(code for code in TECHNIQUES if code in codes)
-
-
 NAMED = {
     "digits": "a small convnet for the embedded digits, seconds",
     "cifar-small": "a convnet for CIFAR on two CPU cores, minutes",
@@ -230,9 +203,7 @@ NAMED = {
 
 def default_recipe_name(data: str) -> str:
     """The recipe for a data set when none is asked for."""
-    if data.startswith("digits"):
-        return "digits"
-    return "faces-small" if data.startswith("celeba") else "cifar-small"
+    return NAMED_DATA[data].recipe if data in NAMED_DATA else OTHERS_RECIPE
 
 
 def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
@@ -301,11 +272,6 @@ def _read(source: str | Path) -> dict[str, Any]:
 def with_seed(recipe: Recipe, seed: int) -> Recipe:
     """The same recipe with another seed."""
     return replace(recipe, seed=seed)
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _check(name: str, value: float, low: float, high: float | None, *, open_low: bool = False) -> None:

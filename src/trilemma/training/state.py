@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trilemma.privacy.evidence import Evidence
 from trilemma.training.checkpoints import Checkpoint
 
 
@@ -22,6 +23,7 @@ class State:
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatised gradient under DP-SAT, else empty.
       sampling, noise, views: generators.
+      evidence: of what the updates did, for the truth check of a private run; None without a budget.
     """
 
     update: int
@@ -32,6 +34,7 @@ class State:
     sampling: torch.Generator
     noise: torch.Generator
     views: torch.Generator
+    evidence: Evidence | None = None
 
     def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
         tensors = {
@@ -41,6 +44,7 @@ class State:
                 ("momentum", self.momentum),
                 ("average", self.average),
                 ("previous", self.previous),
+                ("evidence", self.evidence.to_tensors() if self.evidence else {}),
             )
             for name, value in values.items()
         }
@@ -51,8 +55,14 @@ class State:
         return Checkpoint(tensors, header | {"update": self.update})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Become the state that was saved."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}, "previous": {}}
+        """Become the state that was saved.
+
+        Raises:
+          InputError: it holds no evidence of what the updates did, and this training has a budget.
+        """
+        parts: dict[str, dict[str, Tensor]] = {
+            part: {} for part in ("model", "momentum", "average", "previous", "evidence")
+        }
         device = next(self.model.parameters()).device
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
@@ -63,6 +73,8 @@ class State:
                     getattr(self, name).set_state(value)
             else:
                 parts[part][name] = value.to(device)
+        if self.evidence is not None:
+            self.evidence.restore(parts["evidence"], device)
         self.model.load_state_dict(parts["model"])
         self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
         self.update = int(checkpoint.header["update"])

@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "fairlearn", "dp-account
 
 def describe(device: torch.device, autocast: torch.dtype | None, seed: int) -> dict[str, Any]:
     """Versions, device, commit and seed, for ``result.json``."""
-    from trilemma import __version__
+    from trilemma.version import __version__
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {

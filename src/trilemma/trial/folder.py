@@ -3,89 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from trilemma.errors import InputError
+from trilemma.files import append_line, written
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover (not on Windows, where two runs on one folder are not kept apart)
-    fcntl = None  # type: ignore[assignment]
+
+def why_not_private(result: Mapping[str, Any]) -> str | None:
+    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; else None."""
+    truth = (result.get("privacy") or {}).get("truth")
+    if truth is None or truth["passed"]:  # runs of older versions have none
+        return None
+    failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
+    name, check = next(iter(failed.items()))
+    ends = [check["limit"]] if "limit" in check else check["interval"]
+    allowed = " to ".join(_number(end) for end in ends)
+    more = f"; {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    return (
+        f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
+        f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
+    )
 
 
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it becomes ``path`` in one step if nothing goes wrong.
-
-    Raises:
-      InputError: no space or no right to write.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
-        ) from error
-
-
-def write_json(path: Path, values: Any) -> None:
-    with written(path) as part:
-        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Raises InputError where there is no readable JSON."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def make_folder(path: Path) -> None:
-    """Create ``path`` if need be, and find out now whether it can be written to.
-
-    Raises:
-      InputError: it cannot.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
-
-
-@contextmanager
-def alone_in(path: Path) -> Iterator[None]:
-    """Hold ``path`` for one run: the lock is the system's and goes with the process, so none is ever stale.
-
-    Raises:
-      InputError: another process is at work there.
-    """
-    try:
-        file: IO[str] = open(path / ".lock", "w")  # noqa: SIM115 (held open as the lock)
-    except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another process is at work in {path}: wait for it, or use another --out") from error
-        yield
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
 
 
 class History:
@@ -102,9 +48,11 @@ class History:
         self.lines = len(lines)
 
     def append(self, values: dict[str, Any]) -> None:
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values, allow_nan=False) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror or error}; make room there") from error
+        append_line(self._path, json.dumps(values, allow_nan=False))
         self.lines += 1
+
+    def withdraw_epsilon(self) -> None:
+        """The run turned out not to be private: its lines claim no epsilon."""
+        lines = [json.loads(line) | {"epsilon": None} for line in self._path.read_text("utf-8").splitlines()]
+        with written(self._path) as part:
+            part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks import Audit, Predictions, audit, match_predictions, membership_probability
-from trilemma.attacks.bootstrap import percentile_interval
 from trilemma.attacks.roc import measure as roc_measure
 from trilemma.attacks.signals import read_signals
 from trilemma.data.dataset import Dataset
 from trilemma.fairness import bootstrap_test, fairness_report
+from trilemma.files import written
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
-from trilemma.trial.folder import written
+from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.trial.null import never_saw
 
 Logits = NDArray[np.float32]

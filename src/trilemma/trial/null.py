@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks import Predictions, audit, null_check
 from trilemma.data.dataset import Split
+from trilemma.seeds import rng_for
 
 _TRAINED_ON = 4000
 
@@ -43,7 +44,7 @@ def never_saw(
       {"passed", "level", "auc": {attack: value}, "interval": {attack: [low, high]}}; each interval is at ``level``, so
       that all together miss 1/2 by chance in one audit of twenty.
     """
-    rng = np.random.default_rng([seed, 77])
+    rng = rng_for(seed, "negative control")
     sources = np.arange(len(others)) if others.sources is None else others.sources
     # Both copies of a picture stay together, or the classifier would have seen its non-members.
     pictures = rng.permutation(np.unique(sources))
@@ -63,7 +64,7 @@ def never_saw(
         weights=np.concatenate([np.ones(len(mine)), weights[rest]]),
         sources=np.concatenate([np.arange(len(mine)), sources[rest]]),
     )
-    found = audit(predictions, attacks=("threshold", "threshold-entropy"), seed=seed)
+    found = audit(predictions, attacks=("threshold", "threshold-entropy"), seed=int(rng.integers(2**31)))
     check = null_check(found)
     return {
         "passed": check.passed,

@@ -19,7 +19,10 @@ from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
+from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+from trilemma.privacy.truth import truth_check
+from trilemma.seeds import rng_for
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
@@ -28,24 +31,14 @@ from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
-from trilemma.trial.folder import (
-    CONFIG,
-    HISTORY,
-    RESULT,
-    SIGNALS,
-    WEIGHTS,
-    History,
-    alone_in,
-    make_folder,
-    read_json,
-    write_json,
-    written,
-)
+from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
+from trilemma.trial.folder import CONFIG, HISTORY, RESULT, SIGNALS, WEIGHTS, History, why_not_private
 from trilemma.trial.measure import measure, predictions_of, quick_look, write_signals
 
 NOT_COVERED = (
-    "train accuracy, attack results, signals and histories are computed from the training images and are not covered "
-    "by the guarantee; nor is a choice of hyper-parameters made by looking at results"
+    "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
+    "training images and are not covered by the guarantee; nor is a choice of hyper-parameters made by looking at "
+    "results"
 )
 
 CHECKPOINT_SECONDS = 60.0
@@ -95,6 +88,11 @@ class Run:
     result: dict[str, Any]
     notes: tuple[str, ...] = ()
 
+    @property
+    def not_private(self) -> str | None:
+        """Why a run with a budget has no epsilon: which check of what it did failed, in one line; else None."""
+        return why_not_private(self.result)
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Run:
         """Read a finished run.
@@ -124,6 +122,9 @@ def train(
     If ``out`` holds an unfinished run of the same recipe on the same data it goes on from its last checkpoint, and
     ends with the same weights to the bit on the same device.  A finished one is returned as it is.
 
+    A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
+    and ``Run.not_private`` says why.
+
     Args:
       recipe: all choices.
       data: what to learn from.
@@ -151,7 +152,6 @@ def train(
         "recipe": recipe.to_dict(),
         "data": {
             "request": dict(data.request),
-            "fingerprint": data.fingerprint,
             "examples": len(data.train),
             "test_examples": len(data.test),
             "classes": list(data.classes),
@@ -162,7 +162,7 @@ def train(
         "track": list(tracked),
     }
     ranks = ranks or Ranks()
-    if _same_run(folder, config):
+    if _same_run(folder, config, data.fingerprint):
         ranks.dismiss()
         return Run.load(folder)
     clock = Clock()
@@ -171,7 +171,7 @@ def train(
         if progress:
             progress(Progress(what, done, total, preparing=True))
         if should_stop and should_stop():
-            raise Stopped("stopped before the first update; the same command goes on from there")
+            raise Stopped("stopped before the first update; the same command resumes from there")
 
     try:
         training = Training(recipe, data, execution, network, preparing, ranks)
@@ -207,8 +207,8 @@ def _signature(network: nn.Module) -> str:
     return f"given: {type(network).__name__} {digest[:16]}"
 
 
-def _same_run(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds a finished run of ``config``.
+def _same_run(folder: Path, config: dict[str, Any], fingerprint: str) -> bool:
+    """Whether ``folder`` holds a finished run of ``config`` on the data of ``fingerprint``.
 
     Raises:
       InputError: it holds something else.
@@ -218,7 +218,8 @@ def _same_run(folder: Path, config: dict[str, Any]) -> bool:
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --out")
     if not (folder / CONFIG).exists():
-        strangers = [name for name in os.listdir(folder) if not name.startswith(".")]
+        first = (f"{CONFIG}.part", f"{FINGERPRINT}.part", FINGERPRINT)  # of a run that was killed at its very start
+        strangers = [name for name in os.listdir(folder) if not name.startswith(".") and name not in first]
         if strangers:
             raise InputError(f"{folder} holds other files ({strangers[0]}, ...): give a new or empty folder as --out")
         return False
@@ -231,7 +232,7 @@ def _same_run(folder: Path, config: dict[str, Any]) -> bool:
     ):
         old, new = there.get(part), config[part]
         if part == "data":  # how it was found may differ, what it is may not
-            old, new = (old or {}).get("fingerprint"), new["fingerprint"]
+            old, new = read_fingerprint(folder, there), fingerprint
         if old != new:
             changed = ""
             if part == "recipe" and isinstance(old, dict):
@@ -270,6 +271,7 @@ def _train(
             clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
         notes.append(f"went on from update {state.update} of {course.updates}")
     training.lead()
+    write_fingerprint(folder, data.fingerprint)  # before config.json, which marks the folder as a run's
     write_json(folder / CONFIG, config)
     history = History(folder / HISTORY, kept)
     clock.charge("start")
@@ -304,7 +306,7 @@ def _train(
                 last_save = time.monotonic()
             if stop and state.update < course.updates:
                 raise Stopped(
-                    f"stopped after update {state.update} of {course.updates}; the same command goes on from there"
+                    f"stopped after update {state.update} of {course.updates}; the same command resumes from there"
                 )
         epsilon = training.epsilon_spent()
         line = {
@@ -322,6 +324,12 @@ def _train(
         last_save = time.monotonic()
 
     training.ranks.dismiss()
+    privacy = _privacy(training)
+    wrong = why_not_private({"privacy": privacy})
+    if wrong:
+        epsilon = None
+        history.withdraw_epsilon()
+        notes.append(wrong)
 
     def named(what: str) -> None:
         tell(Progress(what, state.update, course.updates, None, epsilon))
@@ -338,7 +346,7 @@ def _train(
     clock.charge("files")
     result = {
         **measured,
-        "privacy": _privacy(training),
+        "privacy": privacy,
         "course": {
             "batch_size": course.batch_size,
             "physical_batch": training.physical_batch,
@@ -364,7 +372,7 @@ class _Look:
 
     def __init__(self, training: Training, track: tuple[int, ...]) -> None:
         data = training.data
-        rng = np.random.default_rng([training.recipe.seed, 5])
+        rng = rng_for(training.recipe.seed, "evaluation rows")
         rows = rng.permutation(len(data.train))[:LOOK]
         self._training, self._track = training, track
         self._rows = np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)]))
@@ -387,8 +395,9 @@ def _privacy(training: Training) -> dict[str, Any] | None:
     plan, recipe = training.course.plan, training.recipe
     if plan is None:
         return None
-    event = plan.event(training.state.update)
-    return {
+    evidence, event = training.state.evidence, plan.event(training.state.update)
+    assert evidence is not None
+    record = {
         "epsilon": training.epsilon_spent(),
         "delta": recipe.delta,
         "target_epsilon": recipe.epsilon,
@@ -410,6 +419,10 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         else "the seed: keep it secret if the weights are published, since who knows it can subtract the noise",
         "noise_shared": False,  # with another trial of the same seed (runs of the first versions lack this: theirs is)
     }
+    truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
+    if not truth.passed:
+        record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
+    return record | {"truth": truth.to_dict()}
 
 
 def _write_weights(path: Path, training: Training) -> None:

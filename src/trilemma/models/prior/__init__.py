@@ -6,9 +6,9 @@ statistics; handcrafted features under privacy: Tramer and Boneh 2021; synthetic
 
 from trilemma.models.prior.family import PRIORS, Prior, features_in, view_shifts
 from trilemma.models.prior.features import Features, features_of
-from trilemma.models.prior.kept import fitted
 from trilemma.models.prior.network import PriorNetwork
 from trilemma.models.prior.pooling import Shift
+from trilemma.models.prior.store import fitted
 
 __all__ = [
     "PRIORS",

@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.machine import cores
 from trilemma.models.prior.blocks import Block, OneLayer, SecondOrder, Seen, TwoLayer
 from trilemma.models.prior.local import LocalMaps
 from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.synthetic import altered, synthetic_images
 from trilemma.models.prior.whitening import Whitening
 from trilemma.seeds import generator_for
-from trilemma.threads import cores, in_threads
+from trilemma.threads import in_threads
 
 SMALLEST = 16
 """Pixels of the shorter side of an image, at least."""

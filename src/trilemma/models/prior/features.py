@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +25,17 @@ from torch import Tensor
 
 from trilemma.data.cache import cache_folder
 from trilemma.errors import InputError
-from trilemma.machine import available_memory
+from trilemma.files import alone_in, atomically
+from trilemma.machine import available_memory, cores
 from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
-from trilemma.models.prior.kept import fitted, key_of
 from trilemma.models.prior.pooling import Shift
-from trilemma.threads import cores, in_threads
+from trilemma.models.prior.store import fitted, key_of
+from trilemma.progress import Progress
+from trilemma.threads import in_threads
 
 FORMAT = 1
 _SEGMENT = 1000
 _PART = 128  # images at once in one thread: always as many, so that a row is the same wherever it is computed
-
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +95,9 @@ def features_of(
     held = _open(store)
     if _missing(names, held):
         _make(store)
-        with _alone(store, progress):
+        with alone_in(
+            store, waiting=lambda: progress("waiting for another process that computes these features", 0, 0)
+        ):
             missing = _missing(names, _open(store))
             if missing:
                 _compute(blocks, images, names, missing, seed, shifts, store, progress)
@@ -192,19 +191,16 @@ def _save(store: Path, names: list[bytes], rows: NDArray[np.float16]) -> None:
     """The rows first and then, in one step, the index that makes them count."""
     name = hashlib.sha256(b"".join(names)).hexdigest()[:32]
     values, index = store / f"{name}.npy", store / f"{name}.json"
-    part = index.with_suffix(".part")
     try:
-        with values.open("wb") as file:
-            np.save(file, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        with values.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        part.write_text(json.dumps({"sha256": digest, "images": [name.hex() for name in names]}), "utf-8")
-        os.replace(part, index)
+        with atomically(values) as part:
+            with part.open("wb") as file:
+                np.save(file, rows)
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with atomically(index) as part:
+            part.write_text(json.dumps({"sha256": digest, "images": [name.hex() for name in names]}), "utf-8")
     except OSError as error:
-        for path in (values, part):
-            path.unlink(missing_ok=True)
+        values.unlink(missing_ok=True)
         raise InputError(
             f"cannot keep features in {store}: {error.strerror or error}; make room or set TRILEMMA_CACHE, and start "
             "again to go on"
@@ -240,20 +236,3 @@ def memory_needed(blocks: tuple[Settings, ...]) -> int:
     widest = max(block.width for block in blocks)
     kept = sum(block.width * block.keep for block in blocks)
     return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29
-
-
-@contextmanager
-def _alone(store: Path, progress: Progress) -> Iterator[None]:
-    """One process computes, others that need the same wait for it.  The lock goes with its process."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover (not on Windows, where two would do the same work)
-        yield
-        return
-    with open(store / ".lock", "w", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            progress("waiting for another process that computes these features", 0, 0)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

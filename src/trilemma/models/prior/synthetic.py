@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trilemma.machine import cores
 from trilemma.seeds import generator_for
-from trilemma.threads import cores, in_threads
+from trilemma.threads import in_threads
 
 _MOST_LEAVES, _FEWEST_LEAVES = 50, 5
 _RADIUS_POWER = 1.2  # of the density of radii, r^-2.2 between 1.5 pixels and half a picture

@@ -1,0 +1,98 @@
+"""The values: a claim, its findings by setting, and the verdict over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trilemma.analysis.comparison import Comparison
+from trilemma.words import capital
+
+Verdict = Literal["confirmed", "contradicted", "cannot tell", "not measured"]
+
+Direction = Literal["higher", "lower"]
+
+Source = Literal["paper", "Carlini et al. 2022", "ours"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one setting says of a claim.
+
+    Attributes:
+      setting: data set, budget and so on, in words.
+      verdict: of this setting alone.
+      sentence: what was found, with its numbers.
+      evidence: where these numbers are in ``results.csv``: a dict for each cell and measure, with ``role``, ``cell``,
+        ``measure``, ``seeds``, ``trials``, ``values`` (by seed, in that order), and the cell in words (``about``) and
+        by its columns; ``epsilon`` is None without a budget.
+    """
+
+    setting: str
+    verdict: Verdict
+    sentence: str
+    evidence: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, and what a study says of it.
+
+    Attributes:
+      name: short and fixed.
+      source: "paper", "Carlini et al. 2022" (the onion effect, which the paper takes up) or "ours".
+      statement: what is claimed, in words.
+      verdict: over all findings.
+      sentence: what was found, or why nothing was.
+      findings: one for each setting.
+    """
+
+    name: str
+    source: Source
+    statement: str
+    verdict: Verdict
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def evidence(self) -> tuple[dict[str, Any], ...]:
+        """Of all findings."""
+        return tuple(entry for finding in self.findings for entry in finding.evidence)
+
+
+def overall_claim(name: str, source: Source, statement: str, findings: Sequence[Finding], missing: str) -> Claim:
+    """The verdict over all findings, and its sentence."""
+    if not findings:
+        return Claim(name, source, statement, "not measured", f"Not measured: {missing}.")
+    counts = {kind: sum(f.verdict == kind for f in findings) for kind in ("confirmed", "contradicted", "cannot tell")}
+    verdict: Verdict = "cannot tell"
+    if counts["confirmed"] and not counts["contradicted"]:
+        verdict = "confirmed"
+    elif counts["contradicted"] and not counts["confirmed"]:
+        verdict = "contradicted"
+    if len(findings) == 1:
+        sentence = findings[0].sentence
+    else:
+        mixed = "mixed: " if counts["confirmed"] and counts["contradicted"] else ""
+        decided = [f for f in findings if f.verdict != "cannot tell"]
+        shown = (decided or list(findings))[:_SHOWN]
+        rest = len(decided or findings) - len(shown)
+        total = f"{counts['confirmed']} confirm it, {counts['contradicted']} contradict it"
+        sentence = f"{mixed}of {len(findings)} settings {total} and {counts['cannot tell']} cannot tell"
+        sentence = ". ".join([sentence, *(capital(f.sentence) for f in shown), *([f"And {rest} more"] if rest else [])])
+    return Claim(name, source, statement, verdict, f"{capital(sentence)}.", tuple(findings))
+
+
+def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
+    if comparison.verdict == wanted:
+        return "confirmed"
+    return "contradicted" if comparison.verdict in ("higher", "lower") else "cannot tell"
+
+
+def joined_reasons(missing: str, notes: Iterable[str]) -> str:
+    return "; ".join([missing, *dict.fromkeys(notes)])
+
+
+_SHOWN = 3
+"""How many findings the sentence of a claim quotes."""

@@ -1,0 +1,61 @@
+"""Claims that a measure is higher, or lower, in the first condition of each pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trilemma.analysis.claims.claim import Claim, Direction, Finding, joined_reasons, overall_claim, verdict_of
+from trilemma.analysis.claims.evidence import Table, evidence_of_both
+from trilemma.analysis.comparison import Comparison
+from trilemma.analysis.comparisons import compare
+from trilemma.analysis.pairs import Pair, Pairs
+from trilemma.measures import number_words
+
+
+def direction_claim(
+    table: Table,
+    name: str,
+    statement: str,
+    pairs: Pairs,
+    measure: str,
+    wanted: Direction,
+    missing: str,
+    *,
+    secondary: str = "",
+    beside: Callable[[Table, Comparison], tuple[str, list[dict[str, Any]]]] | None = None,
+) -> Claim:
+    """A claim that a measure is higher, or lower, in the first cell of each pair."""
+    given = table.measured(measure)
+    tried = compare(given, pairs[0])
+    others = secondary_findings(table, secondary, pairs[0]) if secondary else {}
+    findings = []
+    for comparison in tried:
+        key = comparison.pair.cell, comparison.pair.against
+        notes = [others.get(key, ("", [])), beside(table, comparison) if beside else ("", [])]
+        findings.append(
+            Finding(
+                comparison.pair.setting,
+                verdict_of(comparison, wanted),
+                comparison.words + "".join(words for words, _ in notes),
+                tuple(evidence_of_both(given, comparison) + [entry for _, entries in notes for entry in entries]),
+            )
+        )
+    return overall_claim(name, "paper", statement, findings, joined_reasons(missing, [*pairs[1], *tried.notes]))
+
+
+def secondary_findings(
+    table: Table, measure: str, pairs: Sequence[Pair]
+) -> dict[tuple[str, str], tuple[str, list[dict[str, Any]]]]:
+    """What another measure says of the same pairs, in words and evidence; its own Holm family, and no verdict."""
+    given = table.measured(measure)
+    found = {}
+    for c in compare(given, [pair for pair in pairs if {pair.cell, pair.against} <= set(given.values)]):
+        difference, low, high = (number_words(v, measure, signed=True) for v in (c.difference, c.low, c.high))
+        interval = "" if math.isnan(c.low) else f" [{low}, {high}]"
+        found[c.pair.cell, c.pair.against] = (
+            f"; {measure}: {difference}{interval}, {c.verdict}",
+            evidence_of_both(given, c),
+        )
+    return found

@@ -1,0 +1,100 @@
+"""The results as claims read them, and where in them the numbers of a finding are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from trilemma.analysis.cells import Cell, Measured, finished, measured
+from trilemma.analysis.comparison import Comparison
+from trilemma.analysis.pairs import Pair, Pairs
+
+ATTACK = "auc_threshold"
+
+STRONGEST = "auc_strongest"
+
+
+class Table:
+    """The results, each measure of which is read once."""
+
+    def __init__(self, results: pd.DataFrame, study: Mapping[str, Any] | None) -> None:
+        self.finished = finished(results).astype({"measure": object, "cell": object})  # compared more often than read
+        self.on_the_way = results[results["update"].notna()]
+        self.study: Mapping[str, Any] = {} if study is None else study
+        self._read: dict[str, Measured] = {}
+        self._trials: dict[str, set[str]] = {}
+        for names, trial in self.finished[["studies", "trial"]].drop_duplicates().itertuples(index=False):
+            for name in str(names).split():
+                self._trials.setdefault(name, set()).add(str(trial))
+
+    def measured(self, measure: str) -> Measured:
+        if measure not in self._read:
+            self._read[measure] = measured(self.finished, measure)
+        return self._read[measure]
+
+    def pairs(self, measure: str, pairs_of: Callable[[Measured], Pairs]) -> Pairs:
+        """Pairs within each study; of those that ask the same of cells alike in words, the one of the largest family.
+
+        (A trial may be in several studies, and two studies may train nearly the same: neither counts twice.)
+        """
+        given = self.measured(measure)
+        largest: dict[tuple[Any, ...], Pair] = {}
+        notes: list[str] = []
+        for trials in self._trials.values():
+            pairs, missing = pairs_of(given.among(trials).told_apart(self.study))
+            notes += missing
+            for pair in pairs:
+                cell = given.cells[pair.cell]
+                key = (pair.question, pair.setting, pair.change, pair.base, cell.examples, cell.model)
+                if key not in largest or len(pair.block) > len(largest[key].block):
+                    largest[key] = pair
+        return list(largest.values()), list(dict.fromkeys(notes))
+
+
+def evidence_of_both(given: Measured, compared: Comparison) -> list[dict[str, Any]]:
+    """Evidence of a comparison."""
+    pair = compared.pair
+    sides = ((pair.cell, pair.change), (pair.against, pair.base))
+    return [evidence_of(given, cell, role, compared.seeds) for cell, role in sides]
+
+
+def evidence_of(given: Measured, cell: str, role: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    seeds = sorted(given.values[cell]) if seeds is None else list(seeds)
+    return {
+        "role": role,
+        **cell_record(given.cells[cell]),
+        "measure": given.name_in_results(cell),
+        "seeds": seeds,
+        "trials": [given.trials[cell][seed] for seed in seeds],
+        "values": [given.values[cell][seed] for seed in seeds],
+    }
+
+
+def cell_record(cell: Cell) -> dict[str, Any]:
+    columns = ("data", "skew", "target", "protected", "examples", "model", "techniques", "removed", "removal")
+    return {
+        "cell": cell.id,
+        "about": str(cell),
+        **{name: getattr(cell, name) for name in columns},
+        "epsilon": cell.epsilon,
+    }
+
+
+def distinct(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry not in found:
+            found.append(entry)
+    return tuple(found)
+
+
+def values_by_seed(given: Measured, cell: str) -> list[float]:
+    """By seed, ascending; empty where it was not measured."""
+    by_seed = given.values.get(cell, {})
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def seed_words(values: Sequence[float]) -> str:
+    return "one seed" if len(values) == 1 else f"{len(values)} seeds"

@@ -1,0 +1,76 @@
+"""The paper's headline: accuracy on CIFAR-10 at (8, 1e-5) with all techniques."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trilemma.analysis.cells import Cell, Measured
+from trilemma.analysis.claims.claim import Claim, Finding, overall_claim
+from trilemma.analysis.claims.evidence import Table, evidence_of, seed_words, values_by_seed
+from trilemma.statistics.intervals import prediction_interval
+from trilemma.techniques import PAPER_TECHNIQUES
+
+HEADLINE = 0.8111
+"""The paper's accuracy on CIFAR-10 at (8, 1e-5)."""
+
+SEED_NOISE = 0.02
+"""Two standard deviations over seeds of such a training (0.93 points over 500 seeds, METHODS 2.5)."""
+
+
+def headline_accuracy(table: Table) -> Claim:
+    """81.11 % on CIFAR-10 at (8, 1e-5), which can only be compared at the paper's scale.
+
+    Confirmed where the paper's figure is a plausible further seed of ours (inside the 95 % prediction interval for one
+    more training, and no further from the mean than ``SEED_NOISE``) or our mean lies above; contradicted where it lies
+    above that interval.
+    """
+    statement = "the paper says that with all techniques CIFAR-10 reaches 81.11 % at (8, 1e-5)"
+    given = table.measured("accuracy").where(_asks_headline)
+    comparable = given.where(lambda cell: cell.examples == 50_000 and cell.model == "wrn-16-4")
+    comparable = comparable.where(lambda cell: cell.codes == PAPER_TECHNIQUES and _at_paper_scale(table, given, cell))
+    findings = [_headline_finding(comparable, cell) for cell in comparable.cells.values()]
+    missing = "only a study at the paper's scale, with all 50,000 examples and a wrn-16-4, can be compared"
+    if given.cells:
+        best = max(
+            given.cells.values(), key=lambda cell: (len(cell.codes), float(np.mean(values_by_seed(given, cell.id))))
+        )
+        values = values_by_seed(given, best.id)
+        missing += (
+            f"; here {best.technique_words} reach {np.mean(values):.4f} at (8, 1e-5) with {best.examples} examples and "
+            f"a {best.model} ({seed_words(values)})"
+        )
+        if not comparable.cells:
+            reached = (evidence_of(given, best.id, "reached at this size"),)
+            finding = Finding(str(best), "not measured", missing, reached)
+            sentence = f"Not measured: {missing}."
+            return Claim("headline-accuracy", "paper", statement, "not measured", sentence, (finding,))
+    else:
+        missing += "; here nothing was trained on cifar10 at (8, 1e-5)"
+    return overall_claim("headline-accuracy", "paper", statement, findings, missing)
+
+
+def _asks_headline(cell: Cell) -> bool:
+    return cell.data == "cifar10" and cell.epsilon == 8 and cell.delta == 1e-5 and cell.removed == 0
+
+
+def _at_paper_scale(table: Table, given: Measured, cell: Cell) -> bool:
+    trials = set(given.trials[cell.id].values())
+    studies = table.study.get("studies", {}).values()
+    return any(one.get("scale") == "paper" and trials & set(one.get("trials", ())) for one in studies)
+
+
+def _headline_finding(given: Measured, cell: Cell) -> Finding:
+    values = np.array(values_by_seed(given, cell.id))
+    mean, evidence = float(values.mean()), (evidence_of(given, cell.id, "all techniques at (8, 1e-5)"),)
+    if len(values) < 2:
+        return Finding(str(cell), "cannot tell", f"one seed, which reached {mean:.4f}, has no spread", evidence)
+    low, high = prediction_interval(values)
+    reached = f"accuracy {mean:.4f} over {len(values)} seeds; one more seed would lie in [{low:.4f}, {high:.4f}] (95 %)"
+    if high < HEADLINE:
+        return Finding(str(cell), "contradicted", f"{reached}, below the paper's {HEADLINE}", evidence)
+    if low > HEADLINE:
+        return Finding(str(cell), "confirmed", f"{reached}, above the paper's {HEADLINE}", evidence)
+    if mean >= HEADLINE or HEADLINE - mean <= SEED_NOISE:
+        return Finding(str(cell), "confirmed", f"{reached}, which holds the paper's {HEADLINE}", evidence)
+    wide = f"{reached}: wide enough to hold the paper's {HEADLINE}, though the mean is far below it"
+    return Finding(str(cell), "cannot tell", wide, evidence)

@@ -1,0 +1,150 @@
+"""What is claimed of removing the most exposed training examples: accuracy, bias and the onion effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from trilemma.analysis.cells import Measured
+from trilemma.analysis.claims.claim import Claim, Direction, Finding, Verdict, joined_reasons, overall_claim, verdict_of
+from trilemma.analysis.claims.evidence import Table, distinct, evidence_of, evidence_of_both, values_by_seed
+from trilemma.analysis.comparison import Comparison
+from trilemma.analysis.comparisons import compare
+from trilemma.analysis.pairs import Pair, removal_pairs
+
+
+def removal_claims(table: Table) -> tuple[Claim, ...]:
+    """Removing the most exposed examples: accuracy and bias, against removing none and against as many at random.
+
+    It is a finding about exposure only if it beats the control; so a setting confirms the claim where the removal moves
+    the measure in the claimed direction against both.
+    """
+    wanted: tuple[tuple[str, str, Direction], ...] = (
+        ("accuracy", "lowers accuracy", "lower"),
+        ("bias", "raises bias", "higher"),
+    )
+    return tuple(_removal_claim(table, measure, what, direction) for measure, what, direction in wanted)
+
+
+def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> Claim:
+    pairs, notes = table.pairs(measure, removal_pairs)
+    given = table.measured(measure)
+    tried = compare(given, [pair for pair in pairs if pair.question in ("control", "removal")])
+    by_cell: dict[str, dict[str, Comparison]] = {}
+    for comparison in tried:
+        by_cell.setdefault(comparison.pair.cell, {})[comparison.pair.question] = comparison
+    findings = []
+    for asked in by_cell.values():
+        first = next(iter(asked.values()))
+        verdict, words = _removal_verdict(asked.get("removal"), asked.get("control"), wanted)
+        evidence = distinct(entry for comparison in asked.values() for entry in evidence_of_both(given, comparison))
+        findings.append(Finding(f"{first.pair.setting}, {first.pair.change}", verdict, words, evidence))
+    return overall_claim(
+        f"removal-{measure}",
+        "paper",
+        f"the paper says that removing the most exposed examples {what}",
+        findings,
+        joined_reasons(
+            f"it takes a study that removes exposed examples, with {measure} measured", [*notes, *tried.notes]
+        ),
+    )
+
+
+def _removal_verdict(removal: Comparison | None, control: Comparison | None, wanted: Direction) -> tuple[Verdict, str]:
+    words = "; ".join(c.words for c in (removal, control) if c is not None)
+    against = "lower" if wanted == "higher" else "higher"
+    if control is None:
+        return "cannot tell", f"{words}; there is no random control, so that it may be the smaller training set"
+    if removal is None:
+        return "cannot tell", f"{words}; there is no training with all examples to compare with"
+    if "one seed" in (removal.verdict, control.verdict):
+        return "cannot tell", words
+    if against in (removal.verdict, control.verdict):
+        if wanted in (removal.verdict, control.verdict):
+            return "cannot tell", f"{words}; the two disagree"
+        return "contradicted", words
+    if removal.verdict == control.verdict == wanted:
+        return "confirmed", f"{words}; so it is exposure, not the smaller training set"
+    if removal.verdict == wanted:
+        return "cannot tell", f"{words}; so far it may be the smaller training set, not exposure"
+    return "cannot tell", words
+
+
+def onion_claim(table: Table) -> Claim:
+    """Whether a new layer becomes exposed once the most exposed examples are gone (the onion effect).
+
+    That the survivors' exposure rises proves nothing: they were chosen for having little in the first model, and would
+    come out higher in any second one (regression to the mean), while the survivors of the random arm were not chosen.
+    So, by what is measured:
+
+    - ``exposed_survivors_retrained`` (optional: the same survivors, same cut, in a training of the same recipe with
+      nothing removed and another seed) is free of that choice: confirmed if ``exposed_survivors`` is higher than it,
+      contradicted if lower.
+    - Without it: confirmed if the exposed arm's survivors are, in the new models, more exposed than the random arm's,
+      among whom most of the exposed ones still are; contradicted if their exposure rose less than the random arm's did,
+      though the choice works the other way.  Between the two it cannot be told.
+    """
+    now, before = table.measured("exposed_survivors"), table.measured("exposed_survivors_before")
+    fresh = table.measured("exposed_survivors_retrained")
+    rise = now.less(before, "exposed_survivors less exposed_survivors_before")
+    pairs, notes = table.pairs("exposed_survivors", removal_pairs)
+    pairs = [p for p in pairs if p.question == "control" and {p.cell, p.against} <= set(rise.values)]
+    refreshed, fresh_pairs = _beside(now, fresh, [pair for pair in pairs if pair.cell in fresh.values])
+    retrained = {comparison.pair.cell: comparison for comparison in compare(refreshed, fresh_pairs)}
+    levels = {comparison.pair.cell: comparison for comparison in compare(now, pairs)}
+    rises = {comparison.pair.cell: comparison for comparison in compare(rise, pairs)}
+    findings = []
+    for pair in pairs:
+        if pair.cell not in rises:
+            continue
+        verdict, words = _onion_verdict(rises[pair.cell], levels[pair.cell], retrained.get(pair.cell))
+        arms = "; ".join(
+            f"{name}: {np.mean(values_by_seed(before, cell)):.3f} of the survivors were exposed before, "
+            f"{np.mean(values_by_seed(now, cell)):.3f} are after"
+            for name, cell in ((pair.change, pair.cell), (pair.base, pair.against))
+        )
+        evidence = [
+            evidence_of(given, cell, role)
+            for role, cell in ((pair.change, pair.cell), (pair.base, pair.against))
+            for given in (now, before, fresh)
+            if cell in given.values
+        ]
+        findings.append(Finding(f"{pair.setting}, {pair.change}", verdict, f"{arms}; {words}", tuple(evidence)))
+    return overall_claim(
+        "onion",
+        "Carlini et al. 2022",
+        "Carlini et al. say that once the most exposed examples are removed, others become exposed (the onion effect)",
+        findings,
+        joined_reasons("it takes a study that removes exposed examples, and as many at random", notes),
+    )
+
+
+def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Measured, list[Pair]]:
+    """Two measures of the same cells as one measure of two cells each, and the pairs of these."""
+    mark = " retrained"
+    chosen = {pair.cell for pair in pairs}
+    first, second = now.where(lambda cell: cell.id in chosen), fresh.where(lambda cell: cell.id in chosen)
+    both = Measured(
+        now.measure,
+        {**first.cells, **{cell + mark: replace(found, id=cell + mark) for cell, found in second.cells.items()}},
+        {**first.values, **{cell + mark: by for cell, by in second.values.items()}},
+        {**first.trials, **{cell + mark: by for cell, by in second.trials.items()}},
+    )
+    base = "training anew on all examples"
+    return both, [
+        replace(pair, against=pair.cell + mark, block=(pair.cell, pair.cell + mark), base=base) for pair in pairs
+    ]
+
+
+def _onion_verdict(rise: Comparison, level: Comparison, retrained: Comparison | None) -> tuple[Verdict, str]:
+    if retrained is not None:
+        return verdict_of(retrained, "higher"), retrained.words
+    if rise.verdict == "lower":
+        return "contradicted", f"the rise is smaller than at random, though survivors were chosen to rise: {rise.words}"
+    if level.verdict == "higher":
+        return "confirmed", level.words
+    return "cannot tell", (
+        f"survivors of the exposed arm were chosen for little exposure and rise in any second model; {level.words}"
+    )

@@ -1,0 +1,59 @@
+"""What the paper claims of its techniques together: accuracy and bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trilemma.analysis.claims.claim import Claim
+from trilemma.analysis.claims.direction import direction_claim
+from trilemma.analysis.claims.evidence import Table, evidence_of, values_by_seed
+from trilemma.analysis.comparison import Comparison
+from trilemma.analysis.pairs import Pairs, technique_pairs
+
+
+def technique_claims(table: Table) -> tuple[Claim, ...]:
+    """All techniques against BL: accuracy with a budget; bias with and without one."""
+
+    def pairs(measure: str, private: bool) -> Pairs:
+        found, notes = table.pairs(measure, technique_pairs)
+        cells = table.measured(measure).cells
+        wanted = [p for p in found if p.question == "all" and cells[p.cell].private is private]
+        return [p for p in wanted if cells[p.cell].removed == 0], notes
+
+    missing = "it takes BL and all techniques {}, in one study, with {} measured"
+    accuracy = direction_claim(
+        table,
+        "techniques-accuracy",
+        "the paper says that its techniques together raise the accuracy of private training",
+        pairs("accuracy", True),
+        "accuracy",
+        "higher",
+        missing.format("at one budget", "accuracy"),
+    )
+    bias = [
+        direction_claim(
+            table,
+            f"techniques-bias-{'private' if private else 'ordinary'}",
+            f"the paper says that its techniques together amplify bias ({'with' if private else 'without'} a budget)",
+            pairs("bias", private),
+            "bias",
+            "higher",
+            missing.format("at one budget" if private else "without a budget", "bias (data with groups)"),
+            beside=_unused_classes,
+        )
+        for private in (True, False)
+    ]
+    return accuracy, *bias
+
+
+def _unused_classes(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
+    """A class that is never predicted counts as wholly biased: say so where it happens."""
+    given = table.measured("unused_classes")
+    cells = (comparison.pair.cell, comparison.pair.against)
+    if not any(any(values_by_seed(given, cell)) for cell in cells) or not set(cells) <= set(given.values):
+        return "", []
+    counts = [f"{given.cells[cell].technique_words} {np.mean(values_by_seed(given, cell)):.3g}" for cell in cells]
+    note = f"; classes never predicted, each of which counts as wholly biased: {', '.join(counts)}"
+    return note, [evidence_of(given, cell, "classes never predicted") for cell in cells]

@@ -1,0 +1,191 @@
+"""One comparison as a value: two conditions in one measure, and what was found in one sentence with its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from trilemma.analysis.pairs import Pair
+from trilemma.measures import number_words
+from trilemma.statistics.intervals import half_width
+
+SIGNIFICANCE = 0.05
+"""Of Holm-adjusted p-values, and of the pair's own test."""
+
+Verdict = Literal["higher", "lower", "within noise", "one seed"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A measure in one cell less the same measure in another, paired over seeds.
+
+    Attributes:
+      measure: its name.
+      pair: what was compared.
+      seeds: those that both cells have, ascending; left_out: those that only one has.
+      values, against_values: of the two cells, by the seeds' order.
+      difference: mean of values less mean of against_values, in the measure's unit.
+      low, high: its 95 % interval, for this comparison alone (not adjusted for the others); NaN where the noise is not
+        known (one seed, or no residual at all).
+      standard_error: of the difference; the larger of the next two.
+      pooled_error: from the residual variance of all ``cells`` cells.  own_error: from the pair's differences.
+      cells: how many cells gave the variance, k.  df: its degrees of freedom, (k - 1)(n - 1).
+      p: two-sided, from standard_error and df; own_p: of the ordinary paired t-test; NaN with one seed.
+      p_adjusted: p after Holm's correction over ``tests`` comparisons.
+      verdict: "higher" or "lower" where p_adjusted and own_p are below 0.05 and every seed's difference has that sign;
+        else "within noise", or "one seed", of which nothing follows.
+    """
+
+    measure: str
+    pair: Pair
+    seeds: tuple[int, ...]
+    left_out: tuple[int, ...]
+    values: tuple[float, ...]
+    against_values: tuple[float, ...]
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    pooled_error: float
+    own_error: float
+    cells: int
+    df: int
+    p: float
+    own_p: float
+    p_adjusted: float
+    tests: int
+    verdict: Verdict
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.seeds)
+
+    @property
+    def mean(self) -> float:
+        """Of ``values``."""
+        return float(np.mean(self.values))
+
+    @property
+    def against_mean(self) -> float:
+        """Of ``against_values``."""
+        return float(np.mean(self.against_values))
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Seed by seed."""
+        return tuple(a - b for a, b in zip(self.values, self.against_values, strict=True))
+
+    def margin_interval(self, alpha: float = SIGNIFICANCE) -> tuple[float, float]:
+        """The 1 - 2 alpha interval of the difference: two one-sided tests at alpha (TOST, Schuirmann 1987)."""
+        if not self.standard_error > 0:
+            return math.nan, math.nan
+        half = half_width(self.standard_error, self.df, 1 - 2 * alpha)
+        return self.difference - half, self.difference + half
+
+    def no_more_than(self, margin: float, alpha: float = SIGNIFICANCE) -> bool:
+        """Whether the difference is shown to lie within +- margin: the margin interval does.
+
+        False where the noise is not known.  "Within noise" is not that: it may only mean that little was measured.
+        """
+        low, high = self.margin_interval(alpha)
+        return -margin < low and high < margin
+
+    @property
+    def words(self) -> str:
+        """What was found, in one sentence with its numbers.
+
+        The interval is for this comparison alone; ``basis`` says how it was computed.
+        """
+        pair, n = self.pair, self.n
+        over = f"paired over {n} seeds" + (f", noise taken alike in {self.cells} cells" if self.cells > 2 else "")
+        interval = f"[{self._number(self.low)}, {self._number(self.high)}]"
+        if self.verdict in ("higher", "lower"):
+            sign = 1 if self.verdict == "higher" else -1
+            interval = f"[{', '.join(self._number(v) for v in sorted((sign * self.low, sign * self.high)))}]"
+            raises, over_what = ("raise", "over") if sign > 0 else ("lower", "against")
+            raises += "" if pair.change.endswith("techniques") else "s"
+            by = f"{self._number(sign * self.difference)}" + ("" if math.isnan(self.low) else f" {interval}")
+            return f"{pair.change} {raises} {self.measure} by {by} {over_what} {pair.base} ({pair.setting}), {over}"
+        gain = f"{pair.change} less {pair.base} is {self._number(self.difference, signed=True)}"
+        where = f"in {self.measure} ({pair.setting})"
+        if self.verdict == "one seed":
+            return f"one seed cannot tell a difference from noise: {gain} {where}"
+        if self.standard_error > 0:
+            return f"no difference beyond noise: {gain} {interval} {where}, {over}{self._doubt}"
+        if self.difference == 0:
+            return f"no difference: {pair.change} and {pair.base} are equal {where} in each of {n} seeds"
+        return (
+            f"no difference can be told from noise, whose size is not known: {gain} {where} in each of {n} seeds alike"
+        )
+
+    @property
+    def _doubt(self) -> str:
+        """Why an interval that leaves out 0 is not called a difference."""
+        if not (self.low > 0 or self.high < 0):
+            return ""
+        if self.p_adjusted >= SIGNIFICANCE:
+            return f"; the interval alone leaves out 0, but p is {self.p_adjusted:.2g} over {self.tests} comparisons"
+        if self.own_p >= SIGNIFICANCE:
+            return f"; the interval leaves out 0, but by its own noise alone p is {self.own_p:.2g}"
+        return "; the interval leaves out 0, but one seed goes the other way"
+
+    @property
+    def basis(self) -> str:
+        """How the numbers were computed and what they assume, in words."""
+        if self.n < 2:
+            return "One seed: no interval and no test."
+        model = (
+            f"additive model cell + seed over {self.cells} cells and {self.n} seeds ({self.df} degrees of freedom), "
+            "which takes the noise to be alike in all of them"
+            if self.cells > 2
+            else f"paired t-test over {self.n} seeds ({self.df} degrees of freedom)"
+        )
+        holm = f"p adjusted by Holm over {self.tests} comparisons" if self.tests > 1 else "one comparison, p as it is"
+        return f"{model[0].upper()}{model[1:]}; 95 % interval of this comparison alone; {holm}."
+
+    def _number(self, value: float, *, signed: bool = False) -> str:
+        return number_words(value, self.measure, signed=signed)
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What was compared, and what could not be and why."""
+
+    found: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Comparison]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __add__(self, other: Comparisons) -> Comparisons:
+        return Comparisons(self.found + other.found, tuple(dict.fromkeys(self.notes + other.notes)))
+
+    def table(self) -> pd.DataFrame:
+        """A row per comparison, for a file or a report."""
+        rows = [
+            {
+                **{name: getattr(c.pair, name) for name in ("question", "setting", "change", "base")},
+                "measure": c.measure,
+                "value": c.mean,
+                "against_value": c.against_mean,
+                "seeds": c.n,
+                **{name: getattr(c, name) for name in _TABLE},
+                "by_seed": dict(zip(c.seeds, c.differences, strict=True)),
+                "cell": c.pair.cell,
+                "against": c.pair.against,
+            }
+            for c in self.found
+        ]
+        return pd.DataFrame(rows)
+
+
+_TABLE = ("difference", "low", "high", "df", "p", "p_adjusted", "tests", "verdict", "words", "basis")

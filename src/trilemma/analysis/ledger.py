@@ -1,0 +1,410 @@
+"""A ledger of a study: beside what each private trial costs, what its trials cost together.
+
+A trial's (epsilon, delta) speaks of that one model.  A study trains many on the same examples, and whoever publishes
+several of them, or looks at all and publishes the best, spends more.  The ledger says how much, or that nothing is
+proven.  Unit and neighbours are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
+
+**Same examples.**  Trials belong to one family when they learned from the same images (:func:`data_family`).  Limits,
+skews, targets and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
+
+**All released** costs what composition says, if
+
+- every trial drew its own sampling and noise.  Two trials of one seed drew the same, unless it was secret; what one
+  model tells of its noise is then told of the other's, so nothing is proven for such trials, of one family or of two;
+- nobody can draw the noise again, which whoever knows the seed can;
+- an image's absence takes at most one example from each training set and changes no other.  That fails where a training
+  set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
+  It also fails if limits, skews and drawn test splits are dealt anew without the image: they have exact counts per
+  class and are dealt by place, so that of 50,000 images one that is missing exchanges thousands of the others' groups.
+  Hence the condition: the subset, the split and the groups are public, are functions of an image's place in its source
+  and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors are then the training set and
+  the training set less one example (``Dataset.without``).  Across trials of other limits, skews and seeds, one image is
+  one example of each training set that has it, which is what composition needs;
+- no trial measured what it releases on images that another trial learned from, as it could where two trials drew their
+  test splits from different seeds.
+
+**The best released**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
+need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
+covered selection would have cost is computed beside it (see :mod:`trilemma.analysis.selection`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
+from trilemma.data.named import NAMED, same_images
+from trilemma.errors import InputError, PrivacyError
+from trilemma.files import jsonable
+from trilemma.hints import listed
+from trilemma.privacy.accounting import Event, check_delta
+
+Status = Literal["covered", "not covered"]
+
+CONDITIONS_ALL = (
+    "every trial drew noise of its own, which nobody can draw again (its seed is secret, or it had none)",
+    "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
+    "keeps, a test split that was drawn, and the groups that a skew gives are public, follow from an image's place in "
+    "its source and a seed, and are held fixed when an image is removed",
+    "what is released are the weights and what is computed from them and from public data, or test data that no trial "
+    "learned from, alone",
+)
+"""What the price of releasing all rests on."""
+
+CONDITIONS_SELECTION = (
+    "the number of trials is drawn from the named distribution before anything is looked at",
+    "each trial is drawn uniformly from the grid, with replacement, and trained with fresh noise",
+    "only the best is released: neither the others' results nor how many there were",
+    "the best is chosen by the weights and test or public data alone, as by test accuracy, and not by training "
+    "accuracy, an attack or the harmonic score, which look at training images",
+    "the grid was not chosen by looking at these examples, as by a trial without a budget",
+)
+"""What the price of releasing the best of a random number of trials rests on, beside `CONDITIONS_ALL`."""
+
+_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+):[\w.-]+")
+
+
+def data_family(name: str) -> str:
+    """The name that all data made from the same images share.
+
+    Two paths are two families, even if the same images lie there.
+
+    >>> data_family("cifar10s"), data_family("./birds/"), data_family("owner/birds:small")
+    ('cifar10', 'birds', 'owner/birds')
+    """
+    hub = _HUB_NAME.fullmatch(name)
+    return same_images(name) if name in NAMED else os.path.normpath(hub[1] if hub else name)
+
+
+@dataclass(frozen=True)
+class PrivateTrial:
+    """What the ledger needs to know of a private trial.
+
+    Attributes:
+      id: of the trial.
+      label: for people.
+      family: see :func:`data_family`.
+      event: what happened.
+      delta: in (0, 1).
+      epsilon: as reported beside the trial.
+      chosen_by: id of the trial by whose outcome its training set was chosen; None: by none.
+      noise: what its sampling and noise were drawn from: trials with the same text drew the same numbers.  None: from
+        the operating system, so never the same.
+    """
+
+    id: str
+    label: str
+    family: str
+    event: Event
+    delta: float
+    epsilon: float
+    chosen_by: str | None = None
+    noise: str | None = None
+
+    def __post_init__(self) -> None:
+        check_delta(self.delta)
+        if not self.epsilon >= 0:
+            raise PrivacyError(f"trial {self.id} reports epsilon {self.epsilon}: it must be a number of at least 0")
+
+    @classmethod
+    def from_files(
+        cls, id: str, trial: Mapping[str, Any], privacy: Mapping[str, Any], *, label: str = ""
+    ) -> PrivateTrial:
+        """From a trial of ``study.json`` and ``privacy`` of its run's ``result.json``.
+
+        Raises:
+          InputError: they lack something.
+          PrivacyError: an event that cannot be accounted for, or a run that failed its truth check.
+        """
+        if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
+            raise PrivacyError(f"trial {id} is not private (truth check failed): it cannot be composed with others")
+        try:
+            recipe, removal = trial["recipe"], trial.get("removal")
+            return cls(
+                id,
+                label or id,
+                data_family(str(trial["data"]["name"])),
+                Event.from_dict(privacy["event"]),
+                float(privacy["delta"]),
+                float(privacy["epsilon"]),
+                None if removal is None else str(removal["scored_by"]),
+                _noise(id, recipe, shared=bool(privacy.get("noise_shared", True))),
+            )
+        except KeyError as error:
+            raise InputError(f"the files of trial {id} lack {error}: run the trial again with this version") from error
+
+
+@dataclass(frozen=True)
+class AllReleased:
+    """What it costs to release all private trials of a family.
+
+    Attributes:
+      status: "covered", or "not covered": then no epsilon is proven.
+      why: reasons that it is not.
+      delta: the smallest of the trials'.
+      epsilon: at ``delta``; None if not covered.
+      counted: how many trials ``composed`` is of: all but those whose training set was chosen by looking at another.
+      composed: what composition charges for those, if each drew its own noise; None if there are none.
+      composed_rdp: the second opinion on it, from another accountant.
+    """
+
+    status: Status
+    why: tuple[str, ...]
+    delta: float
+    epsilon: float | None
+    counted: int
+    composed: float | None
+    composed_rdp: float | None
+
+
+@dataclass(frozen=True)
+class BestReleased:
+    """What it costs to look at all private trials of a family and release the best.
+
+    Attributes:
+      status: "not covered" by the bounds for selection, as every trial of the grid ran once; "covered" where there
+        is but one trial, so that nothing was chosen.
+      why: reasons.
+      epsilon: what holds nevertheless, as the best is computed from all: the price of all; None if that is not covered.
+      if_random: had the number of trials been random, with the number there are as its mean.
+    """
+
+    status: Status
+    why: tuple[str, ...]
+    epsilon: float | None
+    if_random: tuple[BestOfRandom, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The private trials that looked at the same examples.
+
+    Attributes:
+      name: see :func:`data_family`.
+      trials: in the order given.
+      all_released, best_released: what they cost together.
+    """
+
+    name: str
+    trials: tuple[PrivateTrial, ...]
+    all_released: AllReleased
+    best_released: BestReleased
+
+    def to_dict(self) -> dict[str, Any]:
+        trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
+        random = [row.to_dict() for row in self.best_released.if_random]
+        values: dict[str, Any] = jsonable(
+            {
+                "family": self.name,
+                "trials": trials,
+                "all_released": asdict(self.all_released),
+                "best_released": asdict(self.best_released) | {"if_random": random},
+                "sentences": self.sentences(),
+            },
+            infinity=None,
+        )
+        return values
+
+    def sentences(self) -> list[str]:
+        """What the report says of the family."""
+        n, every, best = len(self.trials), self.all_released, self.best_released
+        costs, deltas = {t.epsilon for t in self.trials}, {t.delta for t in self.trials}
+        alone = f"{'' if len(costs) == 1 else 'at most '}epsilon {_shown(max(costs))}"
+        at = f"at delta {every.delta:g}"
+        own = at if len(deltas) == 1 else "at its own delta"
+        if n == 1:
+            text = [f"One private trial looked at the training examples of {self.name}; it costs {alone} {at}."]
+            if every.why:
+                text.append(f"That is not covered beside the rest of the study: {'; '.join(every.why)}.")
+            return text
+        text = [f"{n} private trials looked at the training examples of {self.name}; alone, each costs {alone} {own}."]
+        if every.epsilon is not None:
+            text.append(f"Releasing all {n} costs epsilon {_shown(every.epsilon)} {at}.")
+        else:
+            text.append(f"No epsilon is proven for releasing all {n}: {'; '.join(every.why)}.")
+        if every.epsilon is None and every.composed is not None:
+            rest = f"all {n}" if every.counted == n else f"the {every.counted} whose training set no model chose"
+            price = f"epsilon {_shown(every.composed)} {at}"
+            text.append(f"If each had noise of its own, releasing {rest} would cost {price}.")
+        holds = "no epsilon is proven for it either"
+        if best.epsilon is not None:
+            holds = f"what holds is the price of releasing all, epsilon {_shown(best.epsilon)}"
+        text.append(f"Releasing only the best is not covered by the bounds for selection, as {best.why[0]}: {holds}.")
+        if best.if_random:
+            prices = [f"{_shown(row.epsilon)} ({row.distribution})" for row in best.if_random]
+            text.append(
+                f"Had the number of trials been drawn at random with mean {best.if_random[0].mean:g}, and each trial "
+                f"at random from these, releasing the best would have cost epsilon {', '.join(prices)} {at}."
+            )
+        return text
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All private trials of a study, by family."""
+
+    families: tuple[Family, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``ledger.json``; no number in it is infinite."""
+        values: dict[str, Any] = jsonable(
+            {
+                "unit": "one training example",
+                "neighbouring": "add-or-remove-one",
+                "conditions": {"all_released": list(CONDITIONS_ALL), "if_random": list(CONDITIONS_SELECTION)},
+                "families": [family.to_dict() for family in self.families],
+                "sentences": self.sentences(),
+            },
+            infinity=None,
+        )
+        return values
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For a CSV file: one row per private trial; None where no epsilon is proven.
+
+        ``covered`` is the trial's own, released alone; ``composed`` and ``counted`` are those of `AllReleased`.
+        """
+        return [
+            jsonable(
+                {
+                    "trial": trial.id,
+                    "label": trial.label,
+                    "family": family.name,
+                    "same_examples": len(family.trials),
+                    "delta": trial.delta,
+                    "epsilon": trial.epsilon,
+                    "covered": trial.chosen_by is None,
+                    "all_released": family.all_released.epsilon,
+                    "best_released": family.best_released.epsilon,
+                    "composed": family.all_released.composed,
+                    "counted": family.all_released.counted,
+                },
+                infinity=None,
+            )
+            for family in self.families
+            for trial in family.trials
+        ]
+
+    def sentences(self) -> list[str]:
+        """What the report says of the study."""
+        if not self.families:
+            return ["No trial had a privacy budget, so there is nothing to add up."]
+        text = [sentence for family in self.families for sentence in family.sentences()]
+        if any(family.all_released.composed is not None for family in self.families):
+            text.append(f"Every price rests on this: {'; '.join(CONDITIONS_ALL)}.")
+        if any(family.best_released.if_random for family in self.families):
+            text.append(f"Those of a random number of trials rest on this besides: {'; '.join(CONDITIONS_SELECTION)}.")
+        if any(trial.noise is not None for family in self.families for trial in family.trials):
+            text.append(
+                "The noise of these trials follows from seeds that study.json tells: nothing here holds against "
+                "somebody who knows or guesses them; secret_noise keeps none."
+            )
+        text.append("Trials without a budget have no epsilon: releasing one of them is not covered by anything here.")
+        return text
+
+
+def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
+    """The ledger of a study's private trials.  Pure: reads and writes nothing.
+
+    Raises:
+      InputError: a trial is given twice.
+      PrivacyError: a trial reports far less than its event costs.
+
+    >>> event = Event(sampling_probability=1.0, noise_multiplier=8.0, updates=4)
+    >>> trials = [PrivateTrial(f"t{n}", "", "digits", event, 1e-5, 0.93) for n in range(4)]
+    >>> round(ledger_of(trials).families[0].all_released.epsilon, 2)  # as Event(1.0, 8.0, 16) alone
+    1.99
+    """
+    given = list(trials)
+    repeated = [name for name, count in Counter(trial.id for trial in given).items() if count > 1]
+    if repeated:
+        raise InputError(f"trial {repeated[0]} is in the ledger twice: give each trial once")
+    drawn = Counter(trial.noise for trial in given if trial.noise is not None)
+    families: dict[str, list[PrivateTrial]] = {}
+    for trial in given:
+        families.setdefault(trial.family, []).append(trial)
+    return Ledger(tuple(_family(name, members, drawn) for name, members in families.items()))
+
+
+def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int]) -> Family:
+    counted = [trial for trial in trials if trial.chosen_by is None]
+    delta = min(trial.delta for trial in trials)
+    composed = composed_rdp = None
+    random: tuple[BestOfRandom, ...] = ()
+    if counted:
+        cost = GridCost((trial.event for trial in counted), delta=delta)
+        _check_reports(counted, cost)
+        composed_rdp = cost.all_released("rdp")
+        composed = min(cost.all_released(), composed_rdp)
+        if len(counted) > 1:
+            random = tuple(cost.best_of_random(name, mean=len(counted)) for name in DISTRIBUTIONS)
+    chosen = _chosen(trials)
+    why = chosen + _shared(trials, drawn)
+    covered = None if why else composed
+    every = AllReleased(_status(why), why, delta, covered, len(counted), composed, composed_rdp)
+    if len(trials) == 1:  # nothing was chosen, and alone it shares its noise with nothing
+        return Family(name, tuple(trials), every, BestReleased(_status(chosen), chosen, composed, ()))
+    fixed = "they hold for a random number of trials, not for a fixed grid of which every trial ran once"
+    return Family(name, tuple(trials), every, BestReleased("not covered", (fixed, *why), covered, random))
+
+
+def _noise(id: str, recipe: Mapping[str, Any], *, shared: bool) -> str | None:
+    """Runs of the first versions made their noise from the seed alone, later ones from the whole trial."""
+    if recipe.get("secret_noise"):
+        return None
+    return f"seed {recipe['seed']}" if shared else f"seed {recipe['seed']} of trial {id}"
+
+
+def _status(why: tuple[str, ...]) -> Status:
+    return "not covered" if why else "covered"
+
+
+def _chosen(trials: Iterable[PrivateTrial]) -> tuple[str, ...]:
+    scorers = [trial.chosen_by for trial in trials if trial.chosen_by is not None]
+    if not scorers:
+        return ()
+    return (
+        f"{_trials(len(scorers))} learned from a training set that was chosen by looking at another model "
+        f"({listed(sorted(set(scorers)), most=3)}), which no epsilon here accounts for",
+    )
+
+
+def _shared(trials: Iterable[PrivateTrial], drawn: Mapping[str, int]) -> tuple[str, ...]:
+    sources = [trial.noise for trial in trials if trial.noise is not None and drawn[trial.noise] > 1]
+    if not sources:
+        return ()
+    return (
+        f"{_trials(len(sources))} drew the same noise as another of the study "
+        f"({listed(sorted(set(sources)), most=3)}), so that one model tells of another's: "
+        "use secret_noise, or another seed for every trial",
+    )
+
+
+def _check_reports(trials: Iterable[PrivateTrial], cost: GridCost) -> None:
+    """A report far below its event's cost is an error.  (Little ones are rounding, and the ledger counts events.)"""
+    for event, delta, reported in {(trial.event, trial.delta, trial.epsilon) for trial in trials}:
+        spent = cost.one_released(event, delta)
+        if spent > 1.5 * reported + 0.1:
+            name = next(trial.id for trial in trials if (trial.event, trial.epsilon) == (event, reported))
+            raise PrivacyError(
+                f"trial {name} reports epsilon {reported:g} at delta {delta:g} but its event costs {spent:.4g}: its "
+                "result was changed, so run the trial again"
+            )
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
+def _shown(epsilon: float) -> str:
+    """Three digits, rounded up."""
+    if not math.isfinite(epsilon) or epsilon <= 0:
+        return f"{epsilon:g}"
+    scale = 10.0 ** (2 - math.floor(math.log10(epsilon)))
+    return f"{math.ceil(epsilon * scale - 1e-9) / scale:g}"

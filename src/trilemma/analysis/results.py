@@ -1,0 +1,255 @@
+"""What a study measured, as one long table: a row per trial and measure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trilemma.analysis.cells import epsilon_column
+from trilemma.errors import InputError
+from trilemma.files import read_json, written
+from trilemma.measures import UNMATCHED, described
+from trilemma.study.folder import StudyFolder
+from trilemma.study.removal import Exposure, exposed_share, survivors
+from trilemma.study.trials import Trial
+from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS
+from trilemma.trial.train import LOOK, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CSV, PARQUET = "results.csv", "results.parquet"
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "trial": ("str", "id of the trial, the name of its folder under runs/"),
+    "cell": ("str", "the same for all seeds of one trial"),
+    "studies": ("str", "names of the studies that hold it"),
+    "data": ("str", "what it was trained and tested on, by the name given to load_data"),
+    "skew": ("float64", "share of a class's training examples in its dominant group; empty where there is none"),
+    "target": ("str", "CelebA: the attribute that is predicted"),
+    "protected": ("str", "CelebA: the attribute that gives the groups"),
+    "examples": ("int64", "training examples, N"),
+    "test_examples": ("int64", "test examples"),
+    "model": ("str", "network"),
+    "techniques": ("str", "codes in the paper's order joined by +, bl for none"),
+    "epsilon": ("float64", "budget that was asked for; inf for none"),
+    "delta": ("float64", "of the budget"),
+    "seed": ("int64", "of the training"),
+    "removed": ("float64", "share of the training examples left out before training"),
+    "removal": ("str", "which: exposed (highest membership probability) or random"),
+    "update": ("float64", "after which update it was measured; empty for the finished trial"),
+    "measure": ("str", "what was measured, see the table of measures"),
+    "value": ("float64", "the value"),
+    "low": ("float64", "lower end of its 95 % bootstrap interval over examples (one training)"),
+    "high": ("float64", "upper end"),
+    "n": ("int64", "examples it was computed from; members and non-members together for attacks"),
+    "unit": ("str", "fraction, epsilon, count, seconds or empty"),
+    "better": ("str", "higher, lower or empty"),
+    "covered": (
+        "bool",
+        "computed from the released weights and test or public data alone, so covered by the guarantee",
+    ),
+}
+"""Columns of the table: dtype and meaning."""
+
+
+def collect(folder: StudyFolder) -> pd.DataFrame:
+    """All finished trials of a study's folder as one table, rows in the order of ``study.json``.
+
+    Raises:
+      InputError: no study, or a run that cannot be read.
+    """
+    import pandas as pd
+
+    studies = folder.read()["studies"]
+    rows: list[dict[str, Any]] = []
+    trials = folder.trials()
+    cells: dict[str, dict[int, str]] = {}
+    for name, trial in trials.items():
+        if folder.finished(name):
+            cells.setdefault(trial.cell, {})[trial.recipe.seed] = name
+    for name, trial in trials.items():
+        if not folder.finished(name):
+            continue
+        head = _head(folder, name, trial, [study for study, one in studies.items() if name in one["trials"]])
+        try:
+            rows += [head | row for row in _rows(folder, name, trial, cells)]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{folder.run(name)} is not a run of this version ({type(error).__name__}: {error}): delete it and run "
+                "the study again"
+            ) from error
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({name: kind for name, (kind, _) in COLUMNS.items()})
+
+
+def write_results(table: pd.DataFrame, folder: Path) -> None:
+    """``results.csv`` and ``results.parquet``."""
+    with written(folder / PARQUET) as part:
+        table.to_parquet(part, index=False)
+    with written(folder / CSV) as part:
+        table.to_csv(part, index=False)
+
+
+def read_results(folder: str | Path) -> pd.DataFrame:
+    """The table that a study left, with the columns of ``COLUMNS``.
+
+    Raises:
+      InputError: there is none, or it is of another version.
+    """
+    import pandas as pd
+
+    path = Path(folder) / PARQUET
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {PARQUET}: run trilemma report on it first")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise InputError(f"{path} is of another version (no column {missing[0]!r}): run trilemma report on its folder")
+    return table[list(COLUMNS)]
+
+
+def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> dict[str, Any]:
+    about = read_json(folder.run(name) / CONFIG)["data"]
+    data, recipe, removal = dict(trial.data), trial.recipe, trial.removal
+    return {
+        "trial": name,
+        "cell": trial.cell,
+        "studies": " ".join(studies),
+        "data": str(data["name"]),
+        "skew": data.get("skew", math.nan),
+        "target": data.get("target", ""),
+        "protected": data.get("protected", ""),
+        "examples": about["examples"],
+        "test_examples": about["test_examples"],
+        "model": recipe.model,
+        "techniques": "+".join(recipe.techniques) or "bl",
+        "epsilon": epsilon_column(recipe.epsilon),
+        "delta": math.nan if recipe.delta is None else recipe.delta,
+        "seed": recipe.seed,
+        "removed": 0.0 if removal is None else removal.share,
+        "removal": "" if removal is None else removal.arm,
+        "update": math.nan,
+    }
+
+
+def _row(measure: str, value: float, interval: Any, n: int) -> dict[str, Any]:
+    low, high = (math.nan, math.nan) if interval is None else interval
+    kind = described(measure)
+    return {
+        "measure": measure,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+        "unit": kind.unit,
+        "better": kind.better,
+        "covered": kind.covered,
+    }
+
+
+def _rows(
+    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+) -> Iterator[dict[str, Any]]:
+    run = folder.run(name)
+    result = Run.load(run).result
+    about = read_json(run / CONFIG)["data"]
+    train, test = int(about["examples"]), int(about["test_examples"])
+    yield _row("accuracy", result["accuracy"], result["accuracy_interval"], test)
+    yield _row("train_accuracy", result["train_accuracy"], None, train)
+    fairness = result["fairness"]
+    if fairness is not None:
+        intervals = fairness["interval"]
+        for group, value in fairness["accuracy_by_group"].items():
+            yield _row(f"accuracy_in_{group}", value, intervals.get("accuracy_by_group", {}).get(group), test)
+        yield _row(
+            "worst_group_accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy"), test
+        )
+        yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], None, test)
+        yield _row("bias", fairness["bias"], intervals["bias"], test)
+        yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
+    yield from _attacks(result["attacks"], result["nonmembers"], "")
+    if result["attacks_naive"] is not None:
+        yield from _attacks(result["attacks_naive"], {"members": train, "nonmembers": test}, UNMATCHED)
+    for kind, check in result["null_check"].items():
+        if check is not None:
+            suffix = "" if kind == "matched" else UNMATCHED
+            yield _row(f"null_auc{suffix}", check["auc"]["threshold"], check["interval"]["threshold"], train + test)
+    score = result["harmonic_score"]
+    yield _row("harmonic_score", score["value"], score["interval"], test)
+    for term, value in score["terms"].items():
+        yield _row(f"score_{term}", value, None, test)
+    privacy, course = result["privacy"], result["course"]
+    if privacy is not None:
+        yield _row("epsilon_spent", privacy["epsilon"], None, train)
+        yield _row("noise_multiplier", privacy["noise_multiplier"], None, train)
+    yield _row("updates", course["updates"], None, train)
+    yield _row("batch_size", course["batch_size"], None, train)
+    yield _row("seconds", result["seconds"]["total"], None, train + test)
+    if trial.removal is not None:
+        yield from _survivors(folder, name, trial, cells)
+    if trial.track is not None:
+        for line in (run / HISTORY).read_text("utf-8").splitlines():
+            yield from _on_the_way(json.loads(line), train, test)
+
+
+def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
+    n = int(about["members"]) + int(about["nonmembers"])
+    for name, found in attacks.items():
+        yield _row(f"auc_{name}{suffix}", found["auc"], found["interval"]["auc"], n)
+    best = max(attacks.values(), key=lambda found: abs(found["auc"] - 0.5))
+    yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
+    yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)
+    for rate in ("0.01", "0.001"):
+        interval = best["interval"]["tpr_at_fpr"][rate]
+        yield _row(f"tpr_at_{rate}_strongest{suffix}", best["tpr_at_fpr"][rate], interval, n)
+
+
+def _survivors(
+    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+) -> Iterator[dict[str, Any]]:
+    assert trial.removal is not None
+    removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
+    before = Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS)
+    after = Exposure.read(folder.run(name) / SIGNALS)
+    found = survivors(before, after, removed=removed, share=trial.removal.share)
+    yield _row("exposed_survivors", found.exposed, None, found.count)
+    yield _row("exposed_survivors_before", found.exposed_before, None, found.count)
+    again = _another_seed(cells.get(replace(trial, removal=None).cell, {}), trial.recipe.seed)
+    if again is not None:
+        # The layer is the highest of one training, so another training alone would bring its survivors nearer the mean.
+        kept = np.setdiff1d(np.arange(len(before)), removed)
+        share = exposed_share(Exposure.read(folder.run(again) / SIGNALS), kept, before.cut(trial.removal.share))
+        yield _row("exposed_survivors_retrained", share, None, found.count)
+    yield _row("mean_exposure", found.mean, None, found.count)
+    yield _row("mean_exposure_before", found.mean_before, None, found.count)
+
+
+def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
+    """Of the same trial with the next larger seed, or after the largest the smallest."""
+    others = sorted((other <= seed, other) for other in names if other != seed)
+    return names[others[0][1]] if others else None
+
+
+def _on_the_way(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
+    looked, tested = min(train, LOOK), min(test, LOOK)
+    rows = [
+        _row("accuracy", line["accuracy"], None, tested),
+        _row("train_accuracy", line["train_accuracy"], None, looked),
+        _row("auc_threshold", line["auc_threshold"], None, looked + tested),
+    ]
+    for index, found in line.get("tracked", {}).items():
+        rows.append(_row(f"membership_probability/{index}", found["membership_probability"], None, looked + tested))
+        rows.append(_row(f"correct/{index}", float(found["correct"]), None, 1))
+    for row in rows:
+        yield row | {"update": float(line["update"])}

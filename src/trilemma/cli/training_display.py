@@ -1,0 +1,98 @@
+"""What the terminal shows while a model trains: a live line, or a line per evaluation where output is redirected."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trilemma.cli.interrupt import Interruptible
+from trilemma.trial.train import Progress as Step
+
+
+class TrainingDisplay(Interruptible):
+    """A context manager; the display is the ``progress`` callback of :func:`trilemma.train`, and
+    ``display.should_stop`` is its ``should_stop``."""
+
+    stopping = "stopping after this update"
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = title
+        super().__init__(console)
+        self._live: Progress | None = None
+        self._began = (0.0, 0)
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
+                TextColumn("{task.fields[detail]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._live.start()
+            self._task = self._live.add_task(self._title, total=None, detail="", unit="")
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._live is not None:
+            self._live.stop()
+
+    def data(self, what: str, done: int, total: int) -> None:
+        """Callback for :func:`trilemma.load_data`."""
+        if self._live is not None:
+            self._live.update(self._task, description=what, completed=done, total=total)
+        elif done == total >= 1000:
+            self.say(f"{what}: {total}")
+
+    def __call__(self, step: Step) -> None:
+        if step.preparing:
+            if self._live is not None:
+                self._live.update(
+                    self._task,
+                    description=step.what,
+                    completed=step.update,
+                    total=step.updates or None,
+                    unit="",
+                    detail="",
+                )
+            elif step.update == step.updates:
+                self.say(f"{self._title}  {step.what}" + (f": {step.updates}" if step.updates else ""))
+            return
+        if not self._began[0]:
+            self._began = (time.monotonic(), step.update)
+        made = step.update - self._began[1]
+        rate = made / max(time.monotonic() - self._began[0], 1e-9)
+        if self._live is not None:
+            loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
+            spent = "" if step.epsilon is None else f"ε {step.epsilon:.2f}  "
+            description = self._title if step.what == "training" else f"{self._title}: {step.what}"
+            self._live.update(
+                self._task,
+                description=description,
+                completed=step.update,
+                total=step.updates,
+                unit="updates",
+                detail=f"{rate:.1f}/s  {loss}{spent}",
+            )
+        if step.evaluation is not None:
+            line = step.evaluation
+            left = (step.updates - step.update) / rate if rate > 0 else 0.0
+            spent = "" if line["epsilon"] is None else f"  ε {line['epsilon']:.3f}"
+            loss = "" if line["train_loss"] is None else f"  loss {line['train_loss']:.3f}"
+            self.say(
+                f"{self._title}  {step.update}/{step.updates}{loss}  accuracy {line['accuracy']:.3f}"
+                f"  (train {line['train_accuracy']:.3f}){spent}  {rate:.1f} updates/s  {left:.0f} s left"
+            )
+        elif step.what != "training" and self._live is None and sys.stderr.isatty():
+            self.say(f"{self._title}  {step.what}")

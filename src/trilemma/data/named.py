@@ -1,0 +1,190 @@
+"""The data sets that have a name: every fact about them, once.
+
+A new one is an entry here and, if its files are laid out like no other set's, a reader in `trilemma.data.sets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_TARGET
+from trilemma.data.sets.cifar_names import (
+    CIFAR10_CLASSES,
+    CIFAR100_CLASSES,
+    CIFAR_DEVIATION,
+    CIFAR_MEAN,
+)
+
+SKEW_GROUPS = "colour or gray"
+OTHERS_RECIPE = "cifar-small"
+"""The recipe of a training on data without an entry here."""
+
+_FILES = ("data_dir", "columns", "size", "test_split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A data set with a name of its own.
+
+    Attributes:
+      name: what :func:`trilemma.data.load_data` is asked for.
+      what: its images in a few words.
+      reader: the module of `trilemma.data.sets` that reads it.
+      shape: (C, H, W) of an image as it is stored.
+      train, test: images of the official splits.
+      classes: class names in the order of the labels; for CelebA those of its default target.
+      groups: the protected attribute in words; "" where there is none.
+      skew: the default share of a class in its dominant group; None where nothing is skewed.  A skewed set is tested
+        on each test image twice, in color and in gray.
+      made_from: the set whose images it shows, "" where they are its own.
+      mean, std: public constants of normalization for each channel, in units of pixel / 255.
+      takes: the options of :func:`trilemma.data.load_data` that mean something here, beside those that always do.
+      folders: names of folders in which it may lie.
+      pickled: names of folders that hold it as pickles, which are refused.
+      repositories: names on the Hugging Face hub; the first is where it is fetched from.
+      recipe: the recipe of a training on it that names none.
+    """
+
+    name: str
+    what: str
+    reader: str
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+    classes: tuple[str, ...]
+    groups: str = ""
+    skew: float | None = None
+    made_from: str = ""
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    takes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    pickled: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    recipe: str = OTHERS_RECIPE
+
+    @property
+    def test_copies(self) -> int:
+        """How often each test image is tested on: in color and in gray where the set is skewed."""
+        return 1 if self.skew is None else 2
+
+
+_DIGITS = Named(
+    name="digits",
+    what="handwritten digits, 8×8 gray",
+    reader="digits",
+    shape=(1, 8, 8),
+    train=1297,
+    test=500,
+    classes=tuple(str(digit) for digit in range(10)),
+    recipe="digits",
+)
+
+_DIGITS_S = replace(
+    _DIGITS,
+    name="digits-s",
+    shape=(3, 8, 8),
+    groups=SKEW_GROUPS,
+    skew=0.9,
+    made_from="digits",
+    mean=(0.5,) * 3,
+    std=(0.5,) * 3,
+    takes=("skew",),
+)
+
+_CIFAR10 = Named(
+    name="cifar10",
+    what="photographs, 32×32 color",
+    reader="cifar",
+    shape=(3, 32, 32),
+    train=50_000,
+    test=10_000,
+    classes=CIFAR10_CLASSES,
+    mean=CIFAR_MEAN,
+    std=CIFAR_DEVIATION,
+    takes=_FILES,
+    folders=("cifar10", "cifar-10", "CIFAR10", "CIFAR-10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
+    pickled=("cifar-10-batches-py",),
+    repositories=("uoft-cs/cifar10", "cifar10"),
+)
+
+_CIFAR100 = Named(
+    name="cifar100",
+    what="photographs, 32×32 color",
+    reader="cifar",
+    shape=(3, 32, 32),
+    train=50_000,
+    test=10_000,
+    classes=CIFAR100_CLASSES,
+    mean=CIFAR_MEAN,
+    std=CIFAR_DEVIATION,
+    takes=_FILES,
+    folders=("cifar100", "cifar-100", "CIFAR100", "CIFAR-100", "cifar-100-binary", "cifar100/cifar-100-binary"),
+    pickled=("cifar-100-python",),
+    repositories=("uoft-cs/cifar100", "cifar100"),
+)
+
+
+_CIFAR10S = replace(
+    _CIFAR10, name="cifar10s", groups=SKEW_GROUPS, skew=0.95, made_from="cifar10", takes=("skew", *_FILES)
+)
+
+_CIFAR100S = replace(
+    _CIFAR100,
+    name="cifar100s",
+    groups=SKEW_GROUPS,
+    skew=0.95,
+    made_from="cifar100",
+    takes=("skew", "classes_seed", *_FILES),
+)
+
+_CELEBA = Named(
+    name="celeba",
+    what=f"faces, any target and protected one of {len(CELEBA_ATTRIBUTES)} attributes",
+    reader="celeba",
+    shape=(3, 218, 178),
+    train=162_770,
+    test=19_962,
+    classes=(f"not {CELEBA_TARGET}", CELEBA_TARGET),
+    groups="the protected attribute",
+    mean=(0.5,) * 3,
+    std=(0.5,) * 3,
+    takes=("target", "protected", *_FILES),
+    folders=("celeba", "celeba-64", "CelebA", "celeba64", "celeba-128", "celeba-32"),
+    repositories=("flwrlabs/celeba",),
+    recipe="faces-small",
+)
+
+NAMED: dict[str, Named] = {
+    known.name: known for known in (_DIGITS, _DIGITS_S, _CIFAR10, _CIFAR10S, _CIFAR100, _CIFAR100S, _CELEBA)
+}
+"""All of them by name, in the order in which they are listed."""
+
+
+def same_images(name: str) -> str:
+    """The set whose images a data set shows: its own name, or that of the set it is made from.
+
+    >>> same_images("cifar10s"), same_images("cifar10"), same_images("my-folder")
+    ('cifar10', 'cifar10', 'my-folder')
+    """
+    known = NAMED.get(name)
+    return known.made_from or name if known is not None else name
+
+
+def may_have_groups(name: str) -> bool:
+    """Whether data of this name can have groups: what has no entry here is not known before it is read.
+
+    >>> may_have_groups("cifar10"), may_have_groups("cifar10s"), may_have_groups("my-folder")
+    (False, True, True)
+    """
+    known = NAMED.get(name)
+    return known is None or known.groups != ""
+
+
+def takers(option: str) -> tuple[str, ...]:
+    """The names of the sets for which an option of :func:`trilemma.data.load_data` means something.
+
+    >>> takers("classes_seed")
+    ('cifar100s',)
+    """
+    return tuple(known.name for known in NAMED.values() if option in known.takes)

@@ -1,0 +1,153 @@
+"""CelebA (Liu et al. 2015): any of its 40 attributes as the target, any other as the protected one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from trilemma.data.assemble import Part, assemble, needed
+from trilemma.data.dataset import Dataset
+from trilemma.data.decode import Framing, Pictures
+from trilemma.data.named import Named
+from trilemma.data.options import Options
+from trilemma.data.places import Place, search
+from trilemma.data.readers.hub import fetch
+from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits
+from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
+from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, listed
+
+FACE_CROP = 148
+"""Side of the centre square, in pixels of the 178×218 aligned picture, that holds the face."""
+DEFAULT_SIZE = 64
+
+
+def attribute(given: str) -> str:
+    """The official spelling of an attribute; case, hyphens, blanks and underscores do not matter.
+
+    >>> attribute("blond-hair")
+    'Blond_Hair'
+
+    Raises:
+      InputError: CelebA has no such attribute.
+    """
+    plain = {_plain(name): name for name in CELEBA_ATTRIBUTES}
+    if _plain(given) not in plain:
+        raise InputError(
+            f"CelebA has no attribute {given!r}{did_you_mean(given, CELEBA_ATTRIBUTES)}; "
+            f"it has {', '.join(CELEBA_ATTRIBUTES)}"
+        )
+    return plain[_plain(given)]
+
+
+def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
+    """Where it lies on this machine, None where it does not."""
+    return search(known.folders, _layout, repositories=known.repositories, data_dir=data_dir)
+
+
+def load_celeba(known: Named, options: Options) -> Dataset:
+    """Images with a target attribute as label and a protected attribute as group.
+
+    Files that hold square pictures are taken as they are.  From the 178×218 originals the centre square of
+    148 pixels is cut and reduced to 64×64 (or ``options.size``) by Lanczos.  Official partition: train, and
+    test (or valid).
+
+    Raises:
+      InputError: an unknown attribute, the same one twice, or data that are nowhere and cannot be fetched.
+    """
+    target = attribute(options.target or CELEBA_TARGET)
+    protected = attribute(options.protected or CELEBA_PROTECTED)
+    if target == protected:
+        raise InputError(f"target and protected are both {target}: choose two different attributes")
+    place = find_celeba(known, options.data_dir)
+    if place is None:
+        splits = fetch(known.repositories[0])
+        where = source = f"{known.repositories[0]} (the hub)"
+    else:
+        where, source = str(place.folder), str(place)
+        splits = {name: ParquetRows(files, options.cap) for name, files in parquet_splits(place.folder).items()}
+    splits = needed(splits, options.test_split)
+    columns = next(iter(splits.values())).column_names
+    chosen = choose_columns(
+        columns,
+        {
+            **(options.columns or {}),
+            "label": _column(target, columns, where),
+            "group": _column(protected, columns, where),
+        },
+        where,
+    )
+    framing = _framing(next(iter(splits.values())).pictures(chosen["image"]), options.size)
+    decoder = options.decoder(framing)
+    parts = {
+        name: Part(
+            images=decoder(rows.pictures(chosen["image"]), rows.where),
+            labels=_truths(rows, chosen["label"]),
+            groups=_truths(rows, chosen["group"]),
+        )
+        for name, rows in splits.items()
+    }
+    if framing.size is not None:
+        source += f"; centre {framing.crop} pixels reduced to {framing.size}×{framing.size}"
+    return assemble(
+        known.name,
+        parts,
+        source=source,
+        where=where,
+        class_names=(f"not {target}", target),
+        group_names=(f"not {protected}", protected),
+        seed=options.seed,
+        test_split=options.test_split,
+        shift=4,
+    )
+
+
+def count_celeba(known: Named, place: Place) -> dict[str, int]:
+    """Number of examples by split, without decoding any."""
+    return {name: len(ParquetRows(files, cap=2**62)) for name, files in parquet_splits(place.folder).items()}
+
+
+def _layout(folder: Path, named: bool) -> str | None:
+    files = parquet_splits(folder) if named else {"all": tuple(sorted(folder.glob("*.parquet")))}
+    if not named and not files["all"]:
+        files = {"all": tuple(sorted(folder.glob("data/*.parquet")))}
+    first = next((split[0] for split in files.values() if split), None)
+    if first is None:
+        return None
+    return "Parquet" if named or CELEBA_TARGET in ParquetRows((first,), cap=2**62).column_names else None
+
+
+def _framing(pictures: Pictures, size: int | None) -> Framing:
+    if size is None:
+        from PIL import Image
+
+        name, content = next(iter(pictures))
+        try:
+            with Image.open(io.BytesIO(content)) as picture:
+                if picture.width == picture.height:
+                    return Framing()
+        except Exception:
+            raise InputError(f"{name} cannot be read as a picture: replace or remove it") from None
+    return Framing(size or DEFAULT_SIZE, FACE_CROP)
+
+
+def _column(name: str, columns: Sequence[str], where: str) -> str:
+    for column in columns:
+        if _plain(column) == _plain(name):
+            return column
+    raise InputError(f"{where} has no attribute {name}: its columns are {listed(columns)}")
+
+
+def _truths(rows: Rows, column: str) -> list[object]:
+    """0 or 1 for each row; the attributes are stored as booleans, or as -1 and 1."""
+    truths: list[object] = []
+    for row, value in enumerate(rows.values(column)):
+        if not isinstance(value, (bool, int)) or value not in (-1, 0, 1):
+            raise InputError(f"{rows.where} has {value!r} as {column} in row {row}: it must be true or false")
+        truths.append(int(value > 0))
+    return truths
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

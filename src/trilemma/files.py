@@ -1,0 +1,186 @@
+"""Files that are written whole or not at all, JSON, and folders that one process holds at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, time
+from pathlib import Path
+from typing import IO, Any
+
+from trilemma.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover (on Windows two runs on one folder are not kept apart)
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def atomically(path: Path, *, shared: bool = False, durable: bool = True) -> Iterator[Path]:
+    """A name beside ``path`` to write to; the file there becomes ``path`` in one step if nothing goes wrong.
+
+    Whatever happens meanwhile, ``path`` holds what it held before or the whole of the new content.  If anything is
+    raised, the unfinished file is removed.
+
+    Args:
+      path: of the file; its folder exists.
+      shared: whether other processes may be writing the same file now; each then writes under a name of its own.
+      durable: whether the content must be on the disk before it is called ``path``, and the name before this returns,
+        so that a power cut is survived too.  Unneeded for what is checked when it is read or can be made again.
+
+    Raises:
+      OSError: no space or no right to write.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part" if shared else f"{path.name}.part")
+    try:
+        yield part
+        if durable:
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+        if durable:
+            sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk (a file's own content is synced apart from its name)."""
+    if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover (Windows, which does this by itself)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems cannot; the file is complete all the same
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def written(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """:func:`atomically`, for files in a folder that the user chose.
+
+    Raises:
+      InputError: no space or no right to write.
+    """
+    try:
+        with atomically(path, durable=durable) as part:
+            yield part
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
+        ) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append ``line`` and a line break, and wait until they are on the disk.
+
+    Raises:
+      InputError: no space or no right to write.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; make room there") from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON that any reader understands: it knows no NaN and no infinity, see :func:`jsonable`.
+
+    Raises:
+      InputError: no space or no right to write.
+      ValueError: a number is not finite.
+    """
+    with written(path) as part:
+        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+      InputError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:
+    """``value`` with what JSON lacks replaced: NaN by null, infinities by text, tuples by lists, dates by text.
+
+    Args:
+      value: of dicts, lists, tuples, text, numbers and dates.
+      infinity: how to write infinity, with "-" before it where it is negative; None: as null.
+
+    >>> jsonable({"a": (1, float("nan")), 2: float("-inf")})
+    {'a': [1, None], '2': '-inf'}
+    >>> jsonable([float("inf")], infinity=None)
+    [None]
+    """
+    if isinstance(value, dict):
+        return {str(key): jsonable(item, infinity=infinity) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item, infinity=infinity) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value) or infinity is None:
+            return None
+        return infinity if value > 0 else f"-{infinity}"
+    return str(value) if isinstance(value, date | time) else value
+
+
+def make_folder(path: Path) -> None:
+    """Create ``path`` if need be, and find out now whether it can be written to.
+
+    Raises:
+      InputError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+
+
+@contextmanager
+def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the folder ``path``: the lock is the system's and goes with the process, so none is ever stale.
+
+    Args:
+      path: of the folder.
+      waiting: called once where another process holds the folder, which is then waited for.  None: refuse at once.
+
+    Raises:
+      InputError: another process holds the folder and ``waiting`` is None, or the folder cannot be written to.
+    """
+    try:
+        file: IO[str] = open(path / ".lock", "w")  # noqa: SIM115 (held open as the lock)
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if waiting is None:
+                    raise InputError(
+                        f"another process is at work in {path}: wait for it, or use another --out"
+                    ) from error
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield

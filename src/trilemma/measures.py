@@ -1,0 +1,254 @@
+"""What is measured of a trial: one table, from which results, pages, docs and claims take what they need.
+
+A new measure is one entry in :data:`MEASURES`, and one line in ``trilemma.analysis.results`` that computes it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trilemma.words import clean
+
+Column = Literal["main", "attacks", "groups", "terms", "removal", "cost"]
+Where = Literal["always", "groups", "tracking", "removal", "budget"]
+
+COLUMN_SETS: dict[Column, str] = {
+    "main": "main measures",
+    "attacks": "every attack",
+    "groups": "groups",
+    "terms": "terms of the score",
+    "removal": "exposure of survivors",
+    "cost": "budget and cost",
+}
+"""Titles of the sets of columns that a page's table can show."""
+
+ATTACK_WORDS = {
+    "threshold": "loss threshold",
+    "threshold-entropy": "entropy threshold",
+    "mlp": "MLP",
+    "rf": "random forest",
+    "rmia": "RMIA",
+    "rmia-offline": "RMIA, offline",
+    "lira": "LiRA",
+    "lira-offline": "LiRA, offline",
+}
+"""All attacks in words: first those of every run, in the paper's order, then those that need reference models."""
+
+RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
+"""Those that every run makes: the first two look at one number, the other two learn."""
+
+UNMATCHED = "_naive"
+"""Ends the name of an attack's measure that was taken against the whole test set, not against matched non-members."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that is measured of a trial.
+
+    Attributes:
+      name: as in the results; a word in capitals stands for a group, an attack, an index or another measure.
+      title: head of its column.
+      meaning: in words.
+      unit: "fraction" (0 to 1), "epsilon", "count", "seconds" or "" (a number without a unit).
+      better: "higher", "lower" or "" (neither).
+      covered: whether it is computed from the released weights and test or public data alone, so that the guarantee of
+        a private trial covers it.
+      column: the set of columns it belongs to.
+      digits: after the decimal point, where it is printed in a table.
+      made: which trials have it: all, or those with groups, with tracked examples, with a removal, with a budget.
+      attack: whether it is taken against non-members, so that it has an unmatched counterpart (``UNMATCHED``).
+    """
+
+    name: str
+    title: str
+    meaning: str
+    unit: str = "fraction"
+    better: str = ""
+    covered: bool = False
+    column: Column = "attacks"
+    digits: int = 3
+    made: Where = "always"
+    attack: bool = False
+
+    @property
+    def start(self) -> str:
+        """The name up to its word in capitals; "" where it has none."""
+        head = re.match(r"(.*?)[A-Z]{3,}", self.name)
+        return head[1] if head else ""
+
+
+_TABLE = (
+    Measure("accuracy", "accuracy", "share of test examples that are classified correctly",
+            better="higher", covered=True, column="main"),
+    Measure("auc_strongest", "AUC, matched", "AUC of the attack with the largest |AUC - 1/2| (biased upward)",
+            better="lower", column="main", attack=True),
+    Measure("auc_strongest_naive", "AUC, unmatched", "the same against the whole test set, where that differs",
+            better="lower", column="main", made="groups"),
+    Measure("bias", "bias", "bias amplification of Wang et al. 2020, 0 to 1/2 for two groups",
+            better="lower", covered=True, column="main", made="groups"),
+    Measure("harmonic_score", "score", "harmonic mean of its terms (definition: normalized)",
+            better="higher", column="main"),
+    Measure("train_accuracy", "train accuracy", "share of training examples that are classified correctly",
+            column="main"),
+    Measure("epsilon_spent", "ε spent", "PLD bound of the epsilon that was spent",
+            unit="epsilon", better="lower", covered=True, column="main", digits=2, made="budget"),
+    Measure("auc_ATTACK", "AUC", "AUC of one attack against matched non-members; 1/2 is chance",
+            better="lower", attack=True),
+    Measure("advantage_strongest", "advantage", "largest |TPR - FPR| of the strongest attack",
+            better="lower", attack=True),
+    Measure("tpr_at_0.01_strongest", "TPR at 1 % FPR", "its true positive rate at 1 % false positives",
+            better="lower", digits=4, attack=True),
+    Measure("tpr_at_0.001_strongest", "TPR at 0.1 % FPR", "its true positive rate at 0.1 % false positives",
+            better="lower", digits=4, attack=True),
+    Measure("null_auc", "AUC, negative control",
+            "loss-threshold AUC of a classifier that never saw the members; should be 1/2", attack=True),
+    Measure("MEASURE_naive", "unmatched",
+            "an attack's measure against the whole test set (unmatched), where that differs", better="lower",
+            made="groups"),
+    Measure("worst_group_accuracy", "worst group", "accuracy on the group where it is lowest",
+            better="higher", covered=True, column="groups", made="groups"),
+    Measure("worst_cell_accuracy", "worst class and group", "accuracy of the worst class in one group",
+            better="higher", covered=True, column="groups", made="groups"),
+    Measure("accuracy_in_GROUP", "accuracy in", "accuracy on the test examples of one group",
+            better="higher", covered=True, column="groups", made="groups"),
+    Measure("unused_classes", "classes never predicted", "classes that are never predicted; each adds to the bias",
+            unit="count", better="lower", covered=True, column="groups", digits=1, made="groups"),
+    Measure("score_accuracy", "score's accuracy", "term of the score: accuracy",
+            better="higher", covered=True, column="terms"),
+    Measure("score_privacy", "score's privacy", "term of the score: 1 - |2 AUC - 1|, strongest attack",
+            better="higher", column="terms"),
+    Measure("score_fairness", "score's fairness", "term of the score: 1 - 2 bias",
+            better="higher", covered=True, column="terms", made="groups"),
+    Measure("exposed_survivors_before", "exposed survivors, before",
+            "survivors at or above the removed layer's cut, before the removal", column="removal", made="removal"),
+    Measure("exposed_survivors", "exposed survivors, after", "the same survivors, same cut, after the removal",
+            better="lower", column="removal", made="removal"),
+    Measure("exposed_survivors_retrained", "exposed survivors, none removed, other seed",
+            "the same survivors, same cut, in a training without removal of the next seed",
+            column="removal", made="removal"),
+    Measure("mean_exposure_before", "mean exposure, before",
+            "mean membership probability of the survivors before the removal", column="removal", made="removal"),
+    Measure("mean_exposure", "mean exposure, after", "mean membership probability of the survivors after the removal",
+            better="lower", column="removal", made="removal"),
+    Measure("noise_multiplier", "noise multiplier", "sigma, in units of the clipping norm",
+            unit="", covered=True, column="cost", made="budget"),
+    Measure("updates", "updates", "updates that were made", unit="count", covered=True, column="cost", digits=0),
+    Measure("batch_size", "batch size", "size of the logical batch (expected, with a budget)",
+            unit="count", covered=True, column="cost", digits=0),
+    Measure("seconds", "seconds", "computing time, attacks included",
+            unit="seconds", better="lower", covered=True, column="cost", digits=0),
+    Measure("membership_probability/INDEX", "membership probability", "that of one tracked training example",
+            better="lower", made="tracking"),
+    Measure("correct/INDEX", "correct", "1 where one tracked training example is classified correctly",
+            made="tracking"),
+)  # fmt: skip
+
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in _TABLE}
+"""What is measured, by name, in the order of a page's columns."""
+
+COMPARED = ("accuracy", "auc_threshold", f"auc_threshold{UNMATCHED}", "bias", "harmonic_score")
+"""Those that reports compare between conditions.
+
+Of the attacks it is one that was fixed in advance, not the strongest, which is chosen by looking.
+"""
+
+
+def described(name: str) -> Measure:
+    """The measure that a name in the results belongs to, with its own name and title.
+
+    >>> described("auc_rf_naive").title, described("accuracy_in_gray").title, described("correct/7").name
+    ('AUC, random forest, unmatched', 'accuracy in gray', 'correct/7')
+
+    Raises:
+      KeyError: no such measure.
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    if name.endswith(UNMATCHED):
+        matched = described(name.removesuffix(UNMATCHED))
+        if not matched.attack:
+            raise KeyError(name)
+        title = f"{matched.title.removesuffix(', matched')}, unmatched"
+        return replace(matched, name=name, title=title, column="attacks", made="groups", attack=False)
+    for measure in _TABLE:
+        if measure.start and name.startswith(measure.start):
+            which = name.removeprefix(measure.start)
+            if measure.start == "auc_":
+                return replace(measure, name=name, title=f"AUC, {ATTACK_WORDS.get(which, clean(which))}")
+            return replace(measure, name=name, title=f"{measure.title} {clean(which)}")
+    raise KeyError(name)
+
+
+def measure_of(name: str) -> Measure:
+    """As :func:`described`; a measure that is not in the table keeps its own name, and nothing is claimed of it.
+
+    >>> measure_of("lira").title, measure_of("lira").covered
+    ('lira', False)
+    """
+    try:
+        return described(name)
+    except KeyError:
+        return Measure(name, clean(name), "", unit="", column="terms" if name.startswith("score_") else "attacks")
+
+
+def measure_range(name: str, groups: int | None = None) -> tuple[float, float]:
+    """The least and the largest value that a measure can have.
+
+    Args:
+      name: of the measure.
+      groups: how many, for ``bias``, which ends at 1 - 1/groups; None: unknown.
+
+    >>> measure_range("bias", groups=2), measure_range("seconds"), measure_range("something else")
+    ((0.0, 0.5), (0.0, inf), (-inf, inf))
+    """
+    if name == "bias" and groups is not None and groups >= 2:
+        return 0.0, 1 - 1 / groups
+    try:
+        unit = described(name).unit
+    except KeyError:
+        return -math.inf, math.inf
+    return 0.0, 1.0 if unit == "fraction" else math.inf
+
+
+def number_words(value: float, name: str, *, signed: bool = False) -> str:
+    """A measure's value, or a difference of two, as it is printed: three decimals of a fraction, else four digits.
+
+    (More decimals where three would show a zero.)
+
+    >>> number_words(-0.0313, "accuracy", signed=True), number_words(0.0, "bias", signed=True), number_words(3.5, "?")
+    ('-0.031', '0.000', '3.5')
+    """
+    if measure_range(name)[1] == 1.0:
+        # As many more decimals as its first digit needs.
+        first = math.ceil(-math.log10(abs(value))) if 1e-6 < abs(value) < 5e-4 else 3
+        text = f"{value:.{first}f}"
+    else:
+        text = f"{value:.4g}"
+    if float(text) == 0.0:
+        return text.lstrip("-")
+    return f"+{text}" if signed and value > 0 else text
+
+
+def planned_measures(*, groups: bool, tracks: bool, removes: bool, private: bool = True) -> set[str]:
+    """Names of the measures that a trial will make; of those with a word in capitals, how their names start.
+
+    Args:
+      groups: whether its data has groups, or may have.
+      tracks: whether it records examples on the way.
+      removes: whether it leaves out examples.
+      private: whether it has a budget, or may have.
+    """
+    holds = {"always": True, "groups": groups, "tracking": tracks, "removal": removes, "budget": private}
+    made = set()
+    for measure in _TABLE:
+        if not holds[measure.made] or measure.name == "MEASURE_naive":
+            continue
+        names = [f"auc_{attack}" for attack in RUN_ATTACKS] if measure.start == "auc_" else []
+        names = names or [measure.start or measure.name]
+        made.update(names)
+        if measure.attack and groups:
+            made.update(f"{name}{UNMATCHED}" for name in names)
+    return made

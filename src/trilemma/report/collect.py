@@ -1,0 +1,184 @@
+"""From studies' folders to one page: collect, compare, add up, draw.  Nothing is trained here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trilemma.analysis.cells import of_study, study_names
+from trilemma.analysis.claims import Claim, claims
+from trilemma.analysis.comparisons import comparisons
+from trilemma.analysis.ledger import PrivateTrial, ledger_of
+from trilemma.analysis.results import collect, write_results
+from trilemma.errors import InputError
+from trilemma.files import jsonable, make_folder, read_json, write_json, written
+from trilemma.measures import COMPARED
+from trilemma.report.write import write_report
+from trilemma.study.folder import FORMAT, StudyFolder
+from trilemma.study.trials import Trial
+from trilemma.trial.folder import RESULT
+
+LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
+
+
+def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
+    """Collect the results of studies, also unfinished ones, and draw one page.
+
+    Leaves ``results.csv``, ``results.parquet``, ``comparisons.csv``, ``claims.json``, ``ledger.json``, ``figures/`` and
+    ``report.html``.
+
+    Args:
+      folders: at least one.  A trial that lies in several counts once.
+      out: where to; None: into the folder, if it is one.
+
+    Returns:
+      The path of ``report.html``.
+
+    Raises:
+      InputError: a folder without a study, several without ``out``, or results that cannot be read.
+    """
+    if out is None:
+        if len(folders) != 1:
+            raise InputError("the report of several folders needs a place of its own: give --out DIR")
+        out = folders[0].path
+    elif len(folders) > 1 and any(out.resolve() == folder.path.resolve() for folder in folders):
+        raise InputError(f"{out} is one of the studies: give another --out for the report of several")
+    study = _merged(folders)
+    results = pd.concat([collect(folder) for folder in folders], ignore_index=True)
+    results = results.drop_duplicates(["trial", "measure", "update"], ignore_index=True)
+    names = _studies_by_trial(study)
+    results["studies"] = results["trial"].map(names).astype("str")
+    make_folder(out)
+    write_results(results, out)
+    compared, notes = _compared(results, study)
+    with written(out / COMPARISONS) as part:
+        pd.DataFrame(compared).to_csv(part, index=False)
+    found: tuple[Claim, ...] = claims(results, study) if len(results) else ()
+    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in found]))
+    finished = _finished(folders)
+    ledger = ledger_of(_private_trials(finished)).to_dict()
+    write_json(out / LEDGER, ledger)
+    missing, failures = _unfinished(folders)
+    return write_report(
+        out,
+        results,
+        study,
+        ledger=ledger,
+        comparisons=compared,
+        comparison_notes=notes,
+        claims=found,
+        missing=missing,
+        failures=failures,
+        pictures=_pictures(folders),
+        environment=_environment(finished),
+        commands=_commands(study, folders),
+    )
+
+
+def _merged(folders: Sequence[StudyFolder]) -> dict[str, Any]:
+    """One ``study.json`` of all; studies that share a name but not their trials are told apart by their folder."""
+    whole: dict[str, Any] = {"format": FORMAT, "version": None, "studies": {}, "trials": {}}
+    for folder in folders:
+        values = folder.read()
+        whole["version"] = values["version"]
+        for name, study in values["studies"].items():
+            there = whole["studies"].get(name)
+            if there is not None and there["trials"] != study["trials"]:
+                name = f"{name}@{folder.path.name.replace(' ', '_')}"
+                while name in whole["studies"]:
+                    name += "+"
+            whole["studies"][name] = study
+        whole["trials"] |= values["trials"]
+    return whole
+
+
+def _studies_by_trial(study: Mapping[str, Any]) -> dict[str, str]:
+    names: dict[str, list[str]] = {}
+    for name, one in study["studies"].items():
+        for trial in one["trials"]:
+            names.setdefault(trial, []).append(name)
+    return {trial: " ".join(of) for trial, of in names.items()}
+
+
+def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of all comparisons, and what could not be compared."""
+    rows: list[dict[str, Any]] = []
+    notes: dict[str, None] = {}
+    for name in study_names(results) if len(results) else ():
+        part = of_study(results, name)
+        for measure in COMPARED:
+            if (part["measure"] == measure).any():
+                found = comparisons(part, measure, study)
+                rows += [{"study": name, **row} for row in found.table().to_dict("records")]
+                notes |= dict.fromkeys(found.notes)
+    return rows, list(notes)
+
+
+def _finished(folders: Sequence[StudyFolder]) -> dict[str, tuple[Trial, dict[str, Any]]]:
+    """Every finished trial with its ``result.json``; one that lies in several folders is there once."""
+    found: dict[str, tuple[Trial, dict[str, Any]]] = {}
+    for folder in folders:
+        for name, trial in folder.trials().items():
+            if name not in found and folder.finished(name):
+                found[name] = trial, read_json(folder.run(name) / RESULT)
+    return found
+
+
+def _private_trials(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> list[PrivateTrial]:
+    return [
+        PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=trial.title)
+        for name, (trial, result) in finished.items()
+        if trial.recipe.private
+    ]
+
+
+def _unfinished(folders: Sequence[StudyFolder]) -> tuple[dict[str, str], dict[str, str]]:
+    """Trials still to be run and trials that failed, with words for each."""
+    missing: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    for folder in folders:
+        for name in folder.trials():
+            why = folder.reason(name)
+            if why is not None:
+                failures[name] = why
+            elif not folder.finished(name):
+                missing[name] = "not finished yet" if folder.run(name).is_dir() else "not run yet"
+    return missing, failures
+
+
+def _pictures(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
+    """PNGs of tracked examples by "TRIAL/INDEX"."""
+    return {
+        f"{name}/{path.stem}": path.read_bytes()
+        for folder in folders
+        for name, trial in folder.trials().items()
+        if trial.track is not None
+        for path in sorted(folder.examples(name).glob("*.png"))
+    }
+
+
+def _environment(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> dict[str, str]:
+    """What the trials were computed with; several values where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for _, result in finished.values():
+        for key, value in result["environment"].items():
+            if key != "seed":
+                found.setdefault(key, {})[str(value)] = None
+    return {key: ", ".join(values) for key, values in found.items()}
+
+
+def _commands(study: Mapping[str, Any], folders: Sequence[StudyFolder]) -> list[str]:
+    """How to run it again."""
+    lines = []
+    for name, one in study["studies"].items():
+        scale = f" --scale {shlex.quote(one['scale'])}" if one["scale"] else ""
+        lines.append(
+            f"trilemma study {shlex.quote(name.partition('@')[0])}{scale} --seeds {len(one['seeds'])} --out DIR"
+        )
+    lines.append(f"trilemma report {' '.join('DIR' for _ in folders)}")
+    return lines

@@ -1,0 +1,162 @@
+"""One training example while a network learns: when it is learned, and when it begins to stand out as a member."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from trilemma.analysis.turning_points import GAP, turning_points
+from trilemma.errors import InputError
+from trilemma.report.figure import Look, Panel, Point, Series
+from trilemma.report.figures.kind import HALF_LINE, Cells, Kind, Pictures
+from trilemma.report.figures.placing import by_setting, without_removal
+from trilemma.report.numbers import Number, Numbers, PlacedCell
+from trilemma.words import budget, clean, mix, number
+
+PROBABILITY = "membership_probability/"
+
+_LINES = (
+    ("accuracy", "test accuracy", Look("blue", "circle")),
+    ("train_accuracy", "train accuracy", Look("blue", "circle", "dashed", hollow=True)),
+    ("auc_threshold", "AUC, loss threshold", Look("green", "triangle", "dotted")),
+)
+_FEATURED = Look("vermilion", "square")
+_OTHERS = Look("black", "plus", "dotted", faint=True)
+
+
+def memorization_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    """A panel for each training, setting by setting."""
+    return [
+        panel
+        for title, same in by_setting(without_removal(cells))
+        for panel in _of_setting(numbers, same, title, pictures)
+    ]
+
+
+def _of_setting(
+    numbers: Numbers, cells: Sequence[PlacedCell], title: str, pictures: Mapping[str, bytes]
+) -> list[Panel]:
+    """A panel for each training of one setting; the same example is in the foreground of all."""
+    tracking = [cell for cell in cells if _tracked(numbers, cell)]
+    if not tracking:
+        return []
+    featured = _most_exposed(numbers, tracking)
+    panels = []
+    for cell in tracking:
+        series = [_series(name, numbers.on_the_way(cell, measure), look) for measure, name, look in _LINES]
+        for index in _tracked(numbers, cell):
+            found = numbers.on_the_way(cell, PROBABILITY + index)
+            if index == featured:
+                name = f"membership probability of example {clean(featured)}"
+                series.append(_series(name, found, _FEATURED))
+            else:
+                series.insert(0, _series("membership probability of other examples", found, _OTHERS))
+        marks = turning_marks(numbers, cell)
+        panels.append(
+            Panel(
+                ", ".join(word for word in (title, mix(cell.codes), budget(cell.epsilon)) if word),
+                "accuracy, AUC, probability",
+                "update",
+                tuple(series),
+                y_reference=0.5,
+                share="memorization",
+                marks=_marks(marks),
+                picture=_picture(pictures, cell, featured),
+                picture_text=f"Training example {clean(featured)}, whose membership probability is drawn",
+                summary=_ends(series),
+                note=_note(marks),
+            )
+        )
+    return panels
+
+
+def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
+    """Where something begins: (median update over the trainings where it does, in how many, of how many).
+
+    ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
+    training whose history lacks something is left out.
+    """
+    found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
+    count = 0
+    for history in numbers.histories(cell).values():
+        try:
+            points = turning_points(history)
+        except InputError:
+            continue
+        count += 1
+        for name, update in zip(found, (points.early_stopping, points.memorization, points.overfitting), strict=True):
+            if update is not None:
+                found[name].append(float(update))
+    return {name: (statistics.median(updates), len(updates), count) for name, updates in found.items() if updates}
+
+
+def _marks(marks: Mapping[str, tuple[float, int, int]]) -> tuple[tuple[float, str], ...]:
+    """Vertical lines; what begins at one update has one."""
+    by: dict[float, list[str]] = {}
+    for name, (update, _, _) in marks.items():
+        by.setdefault(update, []).append(name)
+    return tuple((update, ", ".join(names)) for update, names in sorted(by.items()))
+
+
+def _note(marks: Mapping[str, tuple[float, int, int]]) -> str:
+    """What the marks mean in numbers."""
+    words = {"ES": "best test accuracy (ES)", "M": "memorization begins (M)", "OF": "overfitting begins (OF)"}
+    parts = []
+    for name, text in words.items():
+        if name not in marks:
+            if marks:
+                parts.append(f"{text}: never")
+            continue
+        update, there, count = marks[name]
+        some = "" if there == count else f", in {there} of {count} trainings"
+        parts.append(f"{text} at update {number(update, 0)}{some}")
+    return "; ".join(parts)
+
+
+def _ends(series: Sequence[Series]) -> str:
+    """Where the main curves end."""
+    ends = [f"{s.name} {number(s.points[-1].y.value)}" for s in series if s.points and not s.look.faint]
+    return f"at the end {', '.join(ends)}"
+
+
+def _series(name: str, found: Sequence[Number], look: Look) -> Series:
+    points = (Point(one.update, f"update {number(one.update, 0)}", one) for one in found)
+    return Series(name, tuple(points), look)
+
+
+def _tracked(numbers: Numbers, cell: PlacedCell) -> list[str]:
+    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(cell) if m.startswith(PROBABILITY)]
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def _most_exposed(numbers: Numbers, cells: Sequence[PlacedCell]) -> str:
+    """The tracked example with the highest mean membership probability at the end, without a budget if there is such.
+
+    Chosen by looking at the results: that is why the other tracked examples are drawn too.
+    """
+    ordinary = [cell for cell in cells if not cell.private] or list(cells)
+    ends: dict[str, list[float]] = {}
+    for cell in ordinary:
+        for index in _tracked(numbers, cell):
+            ends.setdefault(index, []).append(numbers.on_the_way(cell, PROBABILITY + index)[-1].value)
+    return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
+
+
+def _picture(pictures: Mapping[str, bytes], cell: PlacedCell, index: str) -> bytes | None:
+    names = [*(f"{trial}/{index}" for trial in cell.trials), index]
+    return next((pictures[name] for name in names if name in pictures), None)
+
+
+MEMORIZATION = Kind(
+    "Memorization over time",
+    "Accuracy, the loss attack’s AUC and one training example’s membership probability while the network learns. "
+    "The example shown is the tracked one that ends most exposed without a budget (chosen by looking); the others are "
+    "faint. Vertical lines are medians over the trainings: ES, early stopping, the best test accuracy; M, "
+    "memorization, from where on the attack’s AUC stays above chance; OF, overfitting, from where on train accuracy "
+    f"exceeds test accuracy by more than {number(GAP, 2)}. Everything but test accuracy is measured with the training "
+    "images.",
+    (("membership_probability/",),),
+    "no grid tracks examples; give one track = {label = 0, first = 1}, or leave the figure out",
+    memorization_panels,
+    (HALF_LINE,),
+)

@@ -1,0 +1,106 @@
+"""The additive model value = row + column + noise, the paired differences it tests, and Holm's correction.
+
+The randomized block design (Fisher; Montgomery, Design and Analysis of Experiments, ch. 4): its residual variance has
+(k - 1)(n - 1) degrees of freedom for k rows and n columns.  With two rows it is the paired t-test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+from trilemma.statistics.intervals import half_width, repeated
+
+# Residuals below this share of the values are rounding.
+_ROUNDING = 1e-10
+
+
+def additive_variance(values: NDArray[np.float64]) -> tuple[float, int]:
+    """Residual variance of the model value = row + column, and its degrees of freedom (k - 1)(n - 1).
+
+    Args:
+      values: float (k, n), k conditions at the same n seeds; both at least 2.
+
+    >>> additive_variance(np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]))
+    (0.0, 2)
+    """
+    rows, columns = values.shape
+    residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    df = (rows - 1) * (columns - 1)
+    return float((residuals**2).sum() / df), df
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean difference of two rows, and how sure it is.
+
+    Attributes:
+      difference: mean of the first row less mean of the second.
+      low, high: its 95 % interval; NaN where the size of the noise is not known.
+      standard_error: of the difference, the larger of the next two; 0 where the size of the noise is not known.
+      pooled_error: from the residual variance of all rows.
+      own_error: from the differences of the two rows alone.
+      df: degrees of freedom of ``pooled_error``.
+      p: two-sided, from ``standard_error`` and ``df``.
+      own_p: of the ordinary paired t-test.
+    """
+
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    pooled_error: float
+    own_error: float
+    df: int
+    p: float
+    own_p: float
+
+
+def paired_difference(table: NDArray[np.float64], first: int, second: int) -> PairedDifference:
+    """Compare two rows of a table column by column, with the noise estimated from all rows.
+
+    Args:
+      table: float (k, n), k conditions at the same n seeds; both at least 2.
+      first, second: indices of the rows to compare.
+    """
+    differences = table[first] - table[second]
+    difference, n = float(differences.mean()), len(differences)
+    rounding = _ROUNDING * float(np.abs(table).max())
+    variance, df = additive_variance(table)
+    own = float(differences.std(ddof=1)) / math.sqrt(n)
+    own = own if own > rounding else 0.0
+    pooled = math.sqrt(2 * variance / n)
+    pooled = pooled if pooled > rounding else 0.0
+    error = max(own, pooled)
+    equal = abs(difference) <= rounding
+    # Where neither row depends on the seed (trainings without any randomness but for the order of their sums) seeds
+    # repeat one trial, which cannot tell a difference from noise, however noisy the other rows are.
+    one_training = repeated(table[first]) and repeated(table[second])
+    if error == 0 or one_training:
+        # The size of the noise is unknown.  Where the seed does act, on both rows alike, what is left is the sign
+        # test: n differences of one sign, by chance with 2 / 2^n.
+        p = 1.0 if equal or one_training else 2.0 ** (1 - n)
+        difference = 0.0 if equal else difference
+        return PairedDifference(difference, math.nan, math.nan, 0.0, pooled, own, df, p, p)
+    p = float(2 * stdtr(df, -abs(difference) / error))
+    own_p = float(2 * stdtr(n - 1, -abs(difference) / own)) if own > 0 else float(equal)
+    half = half_width(error, df)
+    return PairedDifference(difference, difference - half, difference + half, error, pooled, own, df, p, own_p)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values after Holm's correction (1979), which bounds the chance of any false alarm whatever their dependence.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, least = [0.0] * len(p), 0.0
+    for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
+        least = max(least, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = least
+    return adjusted

@@ -1,0 +1,322 @@
+"""A study's file: TOML, read into frozen values; what is unknown is an error."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trilemma.data.load import load_data
+from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
+from trilemma.training.recipe import NAMED as NAMED_RECIPES
+from trilemma.training.recipe import Recipe
+
+STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
+"""Those that come with the package."""
+
+DATA_OPTIONS = tuple(
+    name
+    for name in inspect.signature(load_data).parameters
+    if name not in ("data_dir", "progress", "memory_gib")  # where it lies and how it is read, not what it is
+)
+
+
+@dataclass(frozen=True)
+class RemovalGrid:
+    """Shares of the training examples to leave out; control "class", "class,group" or "" (no random arm)."""
+
+    shares: tuple[float, ...]
+    control: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A product of axes.
+
+    Attributes:
+      data: arguments of :func:`trilemma.load_data`, one table a data set.
+      epsilon: budgets; None is none.
+      delta: of every budget.
+      techniques: "cumulative", "each", "leave-one-out", codes, or a list of such.
+      recipe: names or files; empty: the scale's.
+      settings: tables of recipe keys.
+      track: (label, how many): the first training examples of a class to record on the way.
+      removal: or None.
+      scales: those at which the grid counts; empty: all.
+      seeds: of its cells; empty: the study's.
+      own_data: made for its data alone, so that it is left out when a study is run on other data.
+    """
+
+    data: tuple[Mapping[str, Any], ...]
+    epsilon: tuple[float | None, ...] = (None,)
+    delta: float = 1e-5
+    techniques: str | tuple[Any, ...] = "none"
+    recipe: tuple[str, ...] = ()
+    settings: tuple[Mapping[str, Any], ...] = ({},)
+    track: tuple[int, int] | None = None
+    removal: RemovalGrid | None = None
+    scales: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    own_data: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a study is: recipes, data options and recipe keys for grids that do not say otherwise."""
+
+    name: str
+    recipe: tuple[str, ...]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study as it was written.
+
+    Attributes:
+      name: the file's, without its ending.
+      title, about: for people.
+      seeds: of every cell.
+      figures: names.
+      grids, scales: see there.
+      parts: names or files of other studies that this one consists of (then it has no grids of its own).
+      folder: where files that it names lie, or None for those of the package.
+      raw: as read.
+    """
+
+    name: str
+    title: str
+    about: str
+    seeds: tuple[int, ...]
+    figures: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    scales: Mapping[str, Scale]
+    parts: tuple[str, ...]
+    folder: Path | None
+    raw: Mapping[str, Any]
+
+    def beside(self, name: str) -> str | Path:
+        """A recipe's name, or the path of a file that lies beside the study."""
+        if name not in NAMED_RECIPES and self.folder is not None and (self.folder / name).is_file():
+            return self.folder / name
+        return name
+
+
+def load_study(source: str | Path) -> list[StudyFile]:
+    """The study of that name or file; several where it consists of parts.
+
+    Raises:
+      InputError: no such study, no TOML, unknown keys or values of the wrong kind.
+
+    >>> [study.name for study in load_study("paper")]
+    ['techniques', 'memorization', 'budget', 'outliers', 'celeba']
+    """
+    return _load(str(source), [])
+
+
+def _load(source: str, above: list[str]) -> list[StudyFile]:
+    if source in above:
+        raise InputError(f"the study {source} is a part of itself")
+    study = read_study(source)
+    if not study.parts:
+        return [study]
+    found: dict[str, StudyFile] = {}
+    for part in study.parts:
+        name = part if part in STUDIES or study.folder is None else str(study.folder / part)
+        for one in _load(name, [*above, source]):
+            found[one.name] = one
+    return list(found.values())
+
+
+def read_study(source: str | Path) -> StudyFile:
+    """One file, without its parts.  Raises as :func:`load_study`."""
+    name = str(source)
+    folder: Path | None = None
+    if name in STUDIES:
+        text = resources.files("trilemma.study").joinpath(f"studies/{name}.toml").read_text("utf-8")
+    elif Path(name).is_file():
+        try:
+            text = Path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the study {name}: {error}") from error
+        folder, name = Path(name).resolve().parent, Path(name).stem
+    else:
+        raise InputError(
+            f"no study {name!r}{did_you_mean(name, STUDIES)}: give a TOML file or one of {', '.join(STUDIES)}"
+        )
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"the study {source} is no TOML: {error}") from error
+    return _Reader(name, folder).study(values)
+
+
+class _Reader:
+    """Checks every key and kind; every complaint names the study."""
+
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._name, self._folder = name, folder
+
+    def study(self, values: dict[str, Any]) -> StudyFile:
+        self._known(values, ("title", "about", "seeds", "figures", "grid", "scale", "parts"), "the file")
+        grids = values.get("grid", [])
+        if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
+            raise self._wrong("grid", "tables: write [[grid]]")
+        parts = self._words(values, "parts", "the file")
+        if bool(grids) == bool(parts):
+            raise InputError(f"the study {self._name} must have either [[grid]] tables or parts = [names of studies]")
+        scales = self._table(values, "scale", "the file")
+        return StudyFile(
+            name=self._name,
+            title=self._text(values, "title", self._name),
+            about=self._text(values, "about", ""),
+            seeds=self._seeds(values.get("seeds", 3)),
+            figures=self._words(values, "figures", "the file"),
+            grids=tuple(self._grid(grid) for grid in grids),
+            scales={name: self._scale(name, table) for name, table in scales.items()},
+            parts=parts,
+            folder=self._folder,
+            raw=values,
+        )
+
+    def _grid(self, values: dict[str, Any]) -> Grid:
+        # In the file, settings is called "set", as the option --set of trilemma train.
+        names = [f.name if f.name != "settings" else "set" for f in fields(Grid)]
+        self._known(values, names, "[[grid]]")
+        if "data" not in values:
+            raise InputError(f'a grid of the study {self._name} has no data: write data = ["cifar10"]')
+        data = tuple(self._data(one) for one in _listed(values["data"]))
+        if not data:
+            raise InputError(f"a grid of the study {self._name} is empty: its data is an empty list")
+        epsilon = tuple(self._epsilon(one) for one in _listed(values.get("epsilon", "none")))
+        techniques = values.get("techniques", "none")
+        if not isinstance(techniques, str):
+            techniques = tuple(_listed(techniques))
+            if not all(isinstance(one, str) for one in techniques):
+                raise self._wrong("techniques", 'a word or a list of codes such as "gn,ws"')
+        settings = tuple(self._settings(one) for one in _listed(values.get("set", {})))
+        if not epsilon or not techniques or not settings:
+            raise InputError(f"a grid of the study {self._name} is empty: an axis is an empty list")
+        delta = values.get("delta", 1e-5)
+        if not isinstance(delta, float):
+            raise self._wrong("delta", "a number such as 1e-5")
+        own_data = values.get("own_data", False)
+        if not isinstance(own_data, bool):
+            raise self._wrong("own_data", "true or false")
+        return Grid(
+            data,
+            epsilon,
+            delta,
+            techniques,
+            self._words(values, "recipe", "[[grid]]"),
+            settings,
+            self._track(values.get("track")),
+            self._removal(values.get("removal")),
+            self._words(values, "scales", "[[grid]]"),
+            self._seeds(values["seeds"]) if "seeds" in values else (),
+            own_data,
+        )
+
+    def _scale(self, name: str, values: Any) -> Scale:
+        if not isinstance(values, dict):
+            raise self._wrong(f"scale.{name}", f"a table: write [scale.{name}]")
+        self._known(values, ("recipe", "data", "set"), f"[scale.{name}]")
+        data = self._table(values, "data", f"[scale.{name}]")
+        self._known(data, DATA_OPTIONS, f"the data of [scale.{name}]")
+        return Scale(
+            name, self._words(values, "recipe", f"[scale.{name}]"), data, self._settings(values.get("set", {}))
+        )
+
+    def _data(self, value: Any) -> Mapping[str, Any]:
+        options = {"name": value} if isinstance(value, str) else value
+        if not isinstance(options, dict) or "name" not in options:
+            raise self._wrong("data", 'names, or tables such as {name = "cifar10s", skew = 0.95}')
+        self._known(options, DATA_OPTIONS, "data")
+        return dict(options)
+
+    def _epsilon(self, value: Any) -> float | None:
+        if value == "none" or value == math.inf:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong("epsilon", 'numbers, or "none" for no budget')
+        return float(value)
+
+    def _settings(self, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise self._wrong("set", "tables of recipe keys, such as {views = 8}")
+        for key in ("techniques", "epsilon", "delta", "seed"):
+            if key in value:
+                raise InputError(f"set of the study {self._name} cannot hold {key}: it is an axis of the grid")
+        Recipe.from_dict(value)  # unknown keys and values out of range
+        return dict(value)
+
+    def _track(self, value: Any) -> tuple[int, int] | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict) or set(value) != {"label", "first"} or not _whole(*value.values()):
+            raise self._wrong("track", "a table such as {label = 0, first = 8}")
+        return value["label"], value["first"]
+
+    def _removal(self, value: Any) -> RemovalGrid | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong("removal", 'a table such as {shares = [0.1], control = "class"}')
+        self._known(value, ("shares", "control"), "removal")
+        shares = _listed(value.get("shares", []))
+        if not shares or not all(isinstance(s, float) and 0 < s < 1 for s in shares):
+            raise self._wrong("removal.shares", "numbers between 0 and 1")
+        control = value.get("control", "class")
+        if control not in ("class", "class,group", ""):
+            raise self._wrong("removal.control", '"class", "class,group" or ""')
+        return RemovalGrid(tuple(sorted(shares)), control)
+
+    def _seeds(self, value: Any) -> tuple[int, ...]:
+        numbers = tuple(range(value)) if _whole(value) else tuple(value) if isinstance(value, list) else ()
+        if not numbers or not _whole(*numbers) or len(set(numbers)) < len(numbers):
+            raise self._wrong("seeds", "how many, or a list of different whole numbers")
+        return numbers
+
+    def _text(self, values: dict[str, Any], key: str, default: str) -> str:
+        value = values.get(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "text")
+        return value
+
+    def _words(self, values: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+        value = _listed(values.get(key, []))
+        if not all(isinstance(one, str) for one in value):
+            raise self._wrong(f"{key} in {where}", "a name or a list of names")
+        return tuple(value)
+
+    def _table(self, values: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+        value = values.get(key, {})
+        if not isinstance(value, dict):
+            raise self._wrong(f"{key} in {where}", "a table")
+        return value
+
+    def _known(self, values: Mapping[str, Any], known: Any, where: str) -> None:
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"unknown key {key!r} in {where} of the study {self._name}{did_you_mean(key, known)}: "
+                    f"it may have {', '.join(known)}"
+                )
+
+    def _wrong(self, key: str, wanted: str) -> InputError:
+        return InputError(f"{key} of the study {self._name} must be {wanted}")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _whole(*values: Any) -> bool:
+    return all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values)

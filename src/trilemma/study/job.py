@@ -1,0 +1,160 @@
+"""One trial of a study, from its description to its run: what every worker does, wherever it runs."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trilemma.data.dataset import Dataset
+from trilemma.data.load import load_data
+from trilemma.data.named import NAMED
+from trilemma.errors import InputError, PrivacyError
+from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.study.folder import StudyFolder
+from trilemma.study.removal import Exposure, removed_examples
+from trilemma.study.trials import Trial
+from trilemma.training.execution import Execution
+from trilemma.trial.folder import SIGNALS
+from trilemma.trial.train import Progress, Run, train
+
+ORPHAN_SECONDS = 60.0
+"""How long a job waits for the process that holds its run: the worker of a killed study ends within an update."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run, and where and how.
+
+    Attributes:
+      trial: the trial.
+      folder: path of the study's folder.
+      data_dir: where to look for data first, or None.
+      execution: device, precision and batch size.
+    """
+
+    trial: Trial
+    folder: str
+    data_dir: str | None = None
+    execution: Execution = field(default_factory=Execution)
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        values = json.loads(text)
+        trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
+        return cls(**values | {"trial": trial, "execution": execution})
+
+
+def run_trial(
+    job: Job,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Train, attack and measure one trial; resume from its checkpoint if it has one.
+
+    Raises:
+      InputError, Stopped: as :func:`trilemma.train`.
+      PrivacyError: the trial has a budget and failed its truth check, so it counts as failed.
+    """
+    trial, folder = job.trial, StudyFolder(Path(job.folder))
+    data = _load(json.dumps(dict(trial.data), sort_keys=True), job.data_dir)
+    track: list[int] = []
+    if trial.track is not None:
+        of_class = np.flatnonzero(data.train.labels == trial.track.label)
+        if len(of_class) < trial.track.first:
+            raise InputError(f"cannot track {trial.track.first} examples of class {trial.track.label}: it has fewer")
+        track = [int(index) for index in of_class[: trial.track.first]]
+        _write_images(folder.examples(trial.id), data, track)
+    if trial.removal is not None:
+        data = _without(data, trial, folder)
+    out = folder.run(trial.id)
+    _wait_for(out)
+    run = train(
+        trial.recipe, data, out, execution=job.execution, track=track, progress=progress, should_stop=should_stop
+    )
+    if run.not_private:
+        raise PrivacyError(run.not_private)
+    return run
+
+
+@functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
+def _load(options: str, data_dir: str | None) -> Dataset:
+    arguments: dict[str, Any] = json.loads(options)
+    known = NAMED.get(arguments["name"])
+    if known is not None and "data_dir" in known.takes:
+        arguments["data_dir"] = data_dir
+    return load_data(**arguments)
+
+
+def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
+    """The data without the examples that the trial leaves out; their indices are chosen and written once."""
+    assert trial.removal is not None
+    path = folder.removed(trial.id)
+    if path.is_file():
+        removed = np.array(read_json(path)["removed"], dtype=np.int64)
+    else:
+        scored = folder.run(trial.removal.scored_by)
+        removed = removed_examples(
+            Exposure.read(scored / SIGNALS),
+            share=trial.removal.share,
+            arm=trial.removal.arm,
+            control=trial.removal.control,
+            seed=trial.recipe.seed,
+        )
+        make_folder(path.parent)
+        write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()})
+    try:
+        left = data.without(removed)
+    except InputError as error:
+        raise InputError(f"{path} does not fit the data: delete it and run the study again") from error
+    return replace(left, request={**data.request, "removal": asdict(trial.removal)})
+
+
+def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:
+    """Write each tracked example, unaugmented, as a PNG."""
+    from PIL import Image
+
+    make_folder(folder)
+    for index in indices:
+        pixels = np.moveaxis(np.asarray(data.train.images[index]), 0, -1)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+        with written(folder / f"{index}.png") as part:
+            part.write_bytes(buffer.getvalue())
+
+
+def _wait_for(run: Path) -> None:
+    """Wait until a worker of a killed study has released the run's lock."""
+    end = time.monotonic() + ORPHAN_SECONDS
+    while run.is_dir():
+        try:
+            with alone_in(run):
+                return
+        except InputError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def failure_of(error: BaseException) -> dict[str, Any]:
+    """Why a trial failed, for ``failures``: one line, and the traceback where it is an internal error."""
+    import traceback
+
+    if isinstance(error, InputError):
+        return {"reason": " ".join(str(error).split()), "trace": None}
+    line = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return {
+        "reason": " ".join(f"internal error: {line}".split()),
+        "trace": "".join(traceback.format_exception(error)),
+    }

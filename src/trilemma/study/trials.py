@@ -1,0 +1,267 @@
+"""A study as a value: trials, what each of them is, and the figures to be drawn from them.
+
+Nothing here trains or reads a disk.  :func:`expand` turns the grids of a study's file into trials; a trial's id is a
+hash of everything that the trial is, so that the same trial has the same id in every study, and a changed one never
+takes an old one's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from trilemma.data.named import NAMED as NAMED_DATA
+from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
+from trilemma.study.file import Grid, Scale, StudyFile
+from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
+from trilemma.training.recipe import Recipe, load_recipe
+from trilemma.words import trial_title
+
+Arm = Literal["exposed", "random"]
+ARMS: tuple[Arm, ...] = ("exposed", "random")
+
+MOST_TRIALS = 500
+"""A study of more is asked about (``--yes``)."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Training examples left out before training.
+
+    Attributes:
+      share: of the training examples, in (0, 1).
+      arm: "exposed" leaves out those of highest membership probability, "random" as many of each class at random.
+      scored_by: id of the trial whose membership probabilities count.
+      control: "class" or "class,group": what the random arm keeps equal to the exposed one.
+    """
+
+    share: float
+    arm: Arm
+    scored_by: str
+    control: str = "class"
+
+
+@dataclass(frozen=True)
+class Track:
+    """Training examples whose membership probability is recorded on the way: the first ``first`` of class ``label``."""
+
+    label: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Recipe x data x seed (the seed is the recipe's).
+
+    Attributes:
+      recipe: complete.
+      data: arguments of :func:`trilemma.load_data`, but for where it lies; sorted pairs.
+      track: or None.
+      removal: or None.
+    """
+
+    recipe: Recipe
+    data: tuple[tuple[str, Any], ...]
+    track: Track | None = None
+    removal: Removal | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.to_dict(),
+            "data": dict(self.data),
+            "track": None if self.track is None else asdict(self.track),
+            "removal": None if self.removal is None else asdict(self.removal),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Trial:
+        """Inverse of :meth:`to_dict`."""
+        return cls(
+            Recipe.from_dict(values["recipe"]),
+            _pairs(values["data"]),
+            None if values["track"] is None else Track(**values["track"]),
+            None if values["removal"] is None else Removal(**values["removal"]),
+        )
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits of the SHA-256 of :meth:`to_dict`."""
+        return _digest(self.to_dict())
+
+    @property
+    def cell(self) -> str:
+        """The same for all seeds of one trial, and different for all else."""
+        values = self.to_dict()
+        del values["recipe"]["seed"]
+        if values["removal"]:
+            del values["removal"]["scored_by"]  # another for each seed
+        return _digest(values)
+
+    @property
+    def title(self) -> str:
+        """For people: not unique."""
+        return trial_title(self.to_dict())
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trials and the figures drawn from them.
+
+    Attributes:
+      name, title, about: for people.
+      scale: "small", "paper" or "" (a file without scales).
+      seeds: of its trials; a cell may have fewer.
+      figures: names, in the page's order.
+      trials: seed by seed, so that an unfinished study has whole cells; what scores others comes first.
+      file: the TOML as it was read, for the record.
+    """
+
+    name: str
+    title: str
+    about: str
+    scale: str
+    seeds: tuple[int, ...]
+    figures: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    file: Mapping[str, Any] = field(default_factory=dict)
+
+
+def expand(
+    study: StudyFile,
+    *,
+    scale: str | None = None,
+    seeds: int | None = None,
+    data: Iterable[Mapping[str, Any]] = (),
+) -> Study:
+    """The trials of a study's file.
+
+    Args:
+      study: the file.
+      scale: one of the file's scales; None: "small" if it has that, else its only one, else none.
+      seeds: 0 to seeds - 1 in place of the file's.
+      data: in place of the grids' data.
+
+    Raises:
+      InputError: an unknown scale, an empty grid, or a value that a recipe refuses.
+    """
+    chosen = _scale(study, scale)
+    numbers = tuple(range(seeds)) if seeds is not None else study.seeds
+    given = [dict(d) for d in data]
+    grids = [
+        (grid, numbers if seeds is not None else grid.seeds or numbers)
+        for grid in study.grids
+        if not (chosen is not None and grid.scales and chosen.name not in grid.scales) and not (given and grid.own_data)
+    ]
+    if not numbers:
+        raise InputError(f"the study {study.name} has no seeds: use --seeds 3")
+    trials: dict[str, Trial] = {}
+    for seed in dict.fromkeys([*numbers, *(seed for _, own in grids for seed in own)]):
+        for grid, own in grids:
+            if seed not in own:
+                continue
+            for trial in _trials(study, grid, chosen, seed, given):
+                trials.setdefault(trial.id, trial)
+    if not trials:
+        raise InputError(f"the study {study.name} has no trials at this scale: its grids are empty")
+    return Study(
+        study.name,
+        study.title,
+        study.about,
+        "" if chosen is None else chosen.name,
+        tuple(sorted({trial.recipe.seed for trial in trials.values()})),
+        study.figures,
+        tuple(trials.values()),
+        study.raw,
+    )
+
+
+def techniques_axis(value: str | tuple[Any, ...]) -> list[tuple[str, ...]]:
+    """Combinations of techniques, by word or listed.
+
+    >>> techniques_axis("cumulative")[:3]
+    [(), ('obs',), ('obs', 'gn')]
+
+    Raises:
+      InputError: an unknown word or code.
+    """
+    codes = PAPER_TECHNIQUES
+    words = {
+        "cumulative": [codes[:k] for k in range(len(codes) + 1)],
+        "each": [(), *((code,) for code in codes)],
+        "leave-one-out": [codes, *(tuple(c for c in codes if c != code) for code in codes)],
+    }
+    if isinstance(value, str):
+        if value in words:
+            return words[value]
+        return [parse_techniques(value)]
+    return list(dict.fromkeys(combination for one in value for combination in techniques_axis(one)))
+
+
+def _scale(study: StudyFile, name: str | None) -> Scale | None:
+    if name is None:
+        name = "small" if "small" in study.scales else next(iter(study.scales), None)
+        if name is None:
+            return None
+    if name not in study.scales:
+        there = ", ".join(study.scales) or "none"
+        raise InputError(
+            f"the study {study.name} has no scale {name!r}{did_you_mean(name, study.scales)}: it has {there}"
+        )
+    return study.scales[name]
+
+
+def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: list[dict[str, Any]]) -> list[Trial]:
+    """One seed of one grid, in the order of its axes: data, budget, techniques, settings, removal."""
+    recipes = grid.recipe or (() if scale is None else scale.recipe)
+    if not recipes:
+        raise InputError(f"a grid of the study {study.name} names no recipe, nor does its scale")
+    base = {} if scale is None else scale.settings
+    found = []
+    for options, epsilon, techniques, recipe, settings in itertools.product(
+        data or grid.data, grid.epsilon, techniques_axis(grid.techniques), recipes, grid.settings
+    ):
+        overrides = {**base, **settings}
+        made = load_recipe(
+            study.beside(recipe),
+            **{**overrides, "techniques": techniques, "epsilon": epsilon, "seed": seed},
+            **({"delta": grid.delta} if epsilon is not None else {}),
+        )
+        where = _data({**({} if scale is None else scale.data), **options})
+        track = None if grid.track is None else Track(*grid.track)
+        whole = Trial(made, where, track)
+        found.append(whole)
+        if grid.removal is None:
+            continue
+        # Whom the examples expose is asked of a model that had no budget, for both arms: a private model hardly tells
+        # them apart, and the two arms leave out the same examples.
+        scorer = whole
+        if made.private:
+            unbounded = load_recipe(study.beside(recipe), **{**overrides, "techniques": techniques, "seed": seed})
+            scorer = Trial(unbounded, where, track)
+            found.append(scorer)
+        for share in grid.removal.shares:
+            for arm in ARMS if grid.removal.control else ARMS[:1]:
+                found.append(replace(whole, removal=Removal(share, arm, scorer.id, grid.removal.control or "class")))
+    # A trial that scores others comes before them.
+    return sorted(found, key=lambda trial: trial.removal is not None)
+
+
+def _data(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Arguments of load_data with the default skew written out: the same data has one name."""
+    known = NAMED_DATA.get(str(options.get("name")))
+    default = {"skew": known.skew} if known is not None and known.skew is not None else {}
+    whole = {name for name in ("limit", "test_limit") if options.get(name) == 0}  # in place of the scale's limit
+    return _pairs({**default, **{name: value for name, value in options.items() if name not in whole}})
+
+
+def _pairs(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((str(key), value) for key, value in options.items() if value is not None))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,112 @@
+"""The techniques that a recipe can switch on.
+
+A technique is one entry of :data:`TECHNIQUES`, and the code of ``trilemma.training`` that asks ``recipe.has(code)``.
+Which techniques the paper compares, and in which order, is a fact about the paper and stands apart from what there is:
+another technique changes neither what "all" means in the paper's studies nor what its claims are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
+
+Changes = Literal["batch size", "network", "views", "weights", "gradient"]
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A switch of a recipe.
+
+    Attributes:
+      code: what recipes, tables and figures call it (figures in capitals).
+      name: in full.
+      meaning: what it does, in one line.
+      source: where it comes from.
+      changes: what of a training it changes: the size of the logical batch, the layers of the network, the views of an
+        example, the weights that are evaluated, or where the gradient is taken.
+    """
+
+    code: str
+    name: str
+    meaning: str
+    source: str
+    changes: Changes
+
+
+_TABLE = (
+    Technique(
+        "obs",
+        "optimal batch size",
+        "picks the logical batch with the least noise per update; without a budget, by the gradient noise scale",
+        "De et al. 2022; Sander et al. 2023; McCandlish et al. 2018",
+        "batch size",
+    ),
+    Technique(
+        "gn",
+        "group normalization",
+        "normalizes groups of channels of one example, so that no example's gradient depends on another example",
+        "Wu and He 2018; De et al. 2022",
+        "network",
+    ),
+    Technique(
+        "ws",
+        "weight standardization",
+        "gives every convolution filter mean zero and a fixed scale",
+        "Qiao et al. 2019; Brock et al. 2021; De et al. 2022",
+        "network",
+    ),
+    Technique(
+        "am",
+        "augmentation multiplicity",
+        "averages an example's gradient over several augmented views before it is clipped",
+        "Hoffer et al. 2019; De et al. 2022",
+        "views",
+    ),
+    Technique(
+        "pa",
+        "parameter averaging",
+        "evaluates an exponential moving average of the weights in place of the last ones",
+        "Polyak and Juditsky 1992; De et al. 2022",
+        "weights",
+    ),
+    Technique(
+        "sat",
+        "sharpness-aware training",
+        "takes the gradient where the loss nearby is higher, with the direction of the update before",
+        "Foret et al. 2021; Park et al. 2023",
+        "gradient",
+    ),
+)
+
+TECHNIQUES: dict[str, Technique] = {technique.code: technique for technique in _TABLE}
+"""All techniques by code.  None of them is the baseline, BL."""
+
+PAPER_TECHNIQUES: tuple[str, ...] = ("obs", "gn", "ws", "am", "pa", "sat")
+"""Those that the paper compares, in its order; "all" in a recipe, a study, a figure and a claim means these."""
+
+
+def parse_techniques(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Codes, each once: the paper's in its order, then any others in the order of ``TECHNIQUES``.
+
+    >>> parse_techniques("sat, GN"), parse_techniques("none")
+    (('gn', 'sat'), ())
+
+    Raises:
+      InputError: an unknown code.
+    """
+    words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+    codes = [str(word).strip().lower() for word in words]
+    if codes == ["all"]:
+        return PAPER_TECHNIQUES
+    codes = [code for code in codes if code not in ("none", "bl", "baseline")]
+    for code in codes:
+        if code not in TECHNIQUES:
+            raise InputError(
+                f"unknown technique {code!r}{did_you_mean(code, TECHNIQUES)}: "
+                f"use any of {', '.join(TECHNIQUES)}, or all, or none"
+            )
+    return tuple(code for code in dict.fromkeys((*PAPER_TECHNIQUES, *TECHNIQUES)) if code in codes)

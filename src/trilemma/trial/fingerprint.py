@@ -1,0 +1,62 @@
+"""The fingerprint of a run's data, which stays with whoever holds the data.
+
+A SHA-256 of the training data confirms a guess: somebody who knows all examples but one and guesses that one computes
+the same digest, or another.  No noise stands in the way, so nothing that is released may carry it.  It is therefore
+left out of ``config.json`` and kept beside it in a file that its owner alone can read.  It is needed to go on with a
+run: one on other data is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trilemma.errors import InputError
+from trilemma.files import read_json, written
+from trilemma.trial.folder import CONFIG
+
+FINGERPRINT = "fingerprint.private.json"
+_NOTE = "Not for release: this digest confirms a guess of the training data."
+
+
+def write_fingerprint(folder: Path, fingerprint: str) -> None:
+    """Write ``fingerprint.private.json`` in ``folder``, with mode 0600 from its first byte on.
+
+    Raises:
+      InputError: no space or no right to write.
+    """
+    with written(folder / FINGERPRINT) as part:
+        part.unlink(missing_ok=True)  # of a process that was killed
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps({"fingerprint": fingerprint, "note": _NOTE}, indent=2) + "\n")
+
+
+def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
+    """The fingerprint of the data of the run in ``folder``.
+
+    Args:
+      config: its ``config.json``; earlier versions kept the fingerprint in there.
+
+    Raises:
+      InputError: the folder lacks it (it was left out of a copy, as it should be of one for release), or it cannot be
+        read.
+    """
+    about = config.get("data")
+    earlier = about.get("fingerprint") if isinstance(about, Mapping) else None
+    if isinstance(earlier, str):
+        return earlier
+    path = folder / FINGERPRINT
+    if not path.exists():
+        raise InputError(
+            f"{folder} has a {CONFIG} but no {FINGERPRINT}, without which it is not known whether its run learned from "
+            "the same data: put the file back, or choose another --out"
+        )
+    values = read_json(path)
+    fingerprint = values.get("fingerprint") if isinstance(values, dict) else None
+    if not isinstance(fingerprint, str):
+        raise InputError(f"{path} holds no fingerprint: put the file back as it was, or choose another --out")
+    return fingerprint

@@ -1,0 +1,220 @@
+"""What things are called where people look: budgets, techniques, trials, numbers, and names that come from outside."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trilemma.techniques import PAPER_TECHNIQUES
+
+
+def clean(text: object) -> str:
+    """Text from outside, fit to be shown: what has no picture of its own, or turns the writing round, becomes �.
+
+    It is not escaped: whoever writes it into a page does that.
+
+    >>> clean("<b>\\x1b[31mred\\u202e")
+    '<b>�[31mred�'
+    """
+    return "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in str(text))
+
+
+def shortened(text: str, longest: int = 40) -> str:
+    """With the middle left out where it is too long.
+
+    >>> shortened("abcdefghij", 7)
+    'abc…hij'
+    """
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) // 2
+    return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
+
+
+def budget(epsilon: float | None) -> str:
+    """
+    >>> budget(8.0), budget(None)
+    ('ε = 8', 'no budget')
+    """
+    return "no budget" if epsilon is None else f"ε = {epsilon:g}"
+
+
+def epsilon_tick(epsilon: float | None) -> str:
+    """
+    >>> epsilon_tick(8.0), epsilon_tick(None)
+    ('8', '∞')
+    """
+    return "∞" if epsilon is None else f"{epsilon:g}"
+
+
+def budget_order(epsilon: float | None) -> float:
+    """A key that sorts budgets from the tightest to none.
+
+    >>> sorted([8.0, None, 1.0], key=budget_order)
+    [1.0, 8.0, None]
+    """
+    return math.inf if epsilon is None else epsilon
+
+
+def skew_words(skew: float | None) -> str:
+    """
+    >>> skew_words(0.95), skew_words(None)
+    ('skew 95 %', 'no skew')
+    """
+    return "no skew" if skew is None else f"skew {percent(skew)}"
+
+
+def percent(share: float) -> str:
+    """
+    >>> percent(0.95), percent(0.975)
+    ('95 %', '97.5 %')
+    """
+    return f"{100 * share:.4g} %"
+
+
+def mix(techniques: Sequence[str]) -> str:
+    """A combination of techniques in the paper's codes.
+
+    >>> mix([]), mix(["gn", "ws"]), mix(["obs", "gn", "ws", "am", "pa"]), mix(["obs", "gn", "ws", "am", "pa", "sat"])
+    ('BL', 'GN+WS', 'all−SAT', 'all')
+    """
+    if not techniques:
+        return "BL"
+    lacking = [code for code in PAPER_TECHNIQUES if code not in techniques]
+    if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
+        return "−".join(["all", *(code.upper() for code in lacking)])
+    return "+".join(clean(code).upper() for code in techniques)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """
+    >>> number(0.98765), number(float("nan")), number(12345.6, 0)
+    ('0.988', '–', '12\\u202f346')
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def power(value: float) -> str:
+    """
+    >>> power(1e-5), power(0.05), power(float("nan"))
+    ('1e-5', '0.05', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:g}".replace("e-0", "e-")
+
+
+def capital(words: str) -> str:
+    """
+    >>> capital("no budget"), capital("ε = 8")
+    ('No budget', 'ε = 8')
+    """
+    return words[:1].upper() + words[1:] if words[:1].isascii() else words
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """
+    >>> with_interval(0.5, 0.4, 0.6), with_interval(0.5, float("nan"), float("nan"))
+    ('0.500 [0.400, 0.600]', '0.500')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """
+    >>> counted(1, "trial"), counted(1200, "trial")
+    ('1 trial', '1\\u202f200 trials')
+    """
+    return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
+
+
+REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+
+
+def removal_words(share: float, arm: str) -> str:
+    """What was left out of the training examples.
+
+    >>> removal_words(0.1, "exposed"), removal_words(0.1, "random"), removal_words(0.0, "")
+    ('removal of the 10 % most exposed', 'removal of 10 % at random', 'no removal')
+    """
+    if not arm:
+        return "no removal"
+    if arm == "exposed":
+        return f"removal of the {percent(share)} most exposed"
+    return f"removal of {percent(share)} {REMOVAL_WORDS.get(arm, clean(arm))}"
+
+
+def condition_title(
+    *,
+    data: str,
+    skew: float | None,
+    target: str,
+    protected: str,
+    techniques: Sequence[str],
+    epsilon: float | None,
+    removed: float = 0.0,
+    removal: str = "",
+    variant: str = "",
+) -> str:
+    """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
+
+    Args:
+      data: name of the data set; target, protected: CelebA's attributes, or "".
+      skew: share of a class in its dominant group, or None.
+      techniques: codes; empty for the baseline.
+      epsilon: the budget, or None without one.
+      removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
+      variant: what else tells it from others of the same description, or "".
+
+    >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
+    'cifar10s, skew 95 %, GN, ε = 8'
+    """
+    parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
+    parts += [removal_words(removed, removal)] if removal else []
+    parts += [clean(variant)] if variant else []
+    return ", ".join(parts)
+
+
+def trial_title(trial: Mapping[str, Any], *, seed: bool = True) -> str:
+    """A trial in a few words, for people: not unique.
+
+    Args:
+      trial: as in ``study.json``.
+      seed: whether to name its seed.
+
+    >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
+    'digits, BL, ε = 8, seed 1'
+    """
+    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal") or {}
+    epsilon = recipe.get("epsilon")
+    title = condition_title(
+        data=str(data.get("name", "?")),
+        skew=data.get("skew"),
+        target=str(data.get("target") or ""),
+        protected=str(data.get("protected") or ""),
+        techniques=recipe.get("techniques", ()),
+        epsilon=None if epsilon is None else float(epsilon),
+        removed=float(removal.get("share", 0.0)),
+        removal=str(removal.get("arm", "")),
+    )
+    return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
+
+
+def setting_words(data: str, skew: float | None, target: str, protected: str) -> str:
+    """What was learned from.
+
+    >>> setting_words("cifar10s", 0.95, "", ""), setting_words("celeba", None, "Smiling", "Male")
+    ('cifar10s, skew 95 %', 'celeba, Smiling by Male')
+    """
+    words = [shortened(clean(data), 32)]
+    if target or protected:
+        words.append(" by ".join(shortened(clean(word), 24) for word in (target, protected) if word))
+    if skew is not None:
+        words.append(skew_words(skew))
+    return ", ".join(words)

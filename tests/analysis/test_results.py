@@ -1,0 +1,136 @@
+"""One long table: what is in it is what the runs say."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trilemma.analysis.results import COLUMNS, collect, read_results, write_results
+from trilemma.errors import InputError
+from trilemma.measures import described, planned_measures
+from trilemma.study.folder import StudyFolder
+
+
+@pytest.fixture(scope="module")
+def table(finished):
+    return collect(finished)
+
+
+def test_the_columns_are_the_documented_ones(table):
+    assert list(table.columns) == list(COLUMNS)
+    for name, (kind, meaning) in COLUMNS.items():
+        assert meaning
+        assert str(table[name].dtype) == kind, name
+
+
+def test_every_row_is_unique_and_every_measure_described(table):
+    assert not table.duplicated(["trial", "measure", "update"]).any()
+    for measure, rows in table.groupby("measure"):
+        assert described(measure).meaning
+        assert set(rows["unit"]) == {described(measure).unit}
+        assert set(rows["better"]) == {described(measure).better}
+        assert set(rows["covered"]) == {described(measure).covered}
+
+
+def test_the_values_are_those_of_the_runs(finished, table):
+    names = list(finished.trials())
+    assert list(dict.fromkeys(table["trial"])) == names
+    for name in names:
+        result = json.loads((finished.run(name) / "result.json").read_text())
+        rows = table[table["trial"] == name].set_index("measure")
+        assert rows.loc["accuracy", "value"] == result["accuracy"]
+        assert [rows.loc["accuracy", "low"], rows.loc["accuracy", "high"]] == result["accuracy_interval"]
+        assert rows.loc["bias", "value"] == result["fairness"]["bias"]
+        assert rows.loc["auc_mlp", "value"] == result["attacks"]["mlp"]["auc"]
+        assert rows.loc["auc_mlp_naive", "value"] == result["attacks_naive"]["mlp"]["auc"]
+        strongest = result["attacks"][result["strongest_attack"]]
+        assert rows.loc["auc_strongest", "value"] == strongest["auc"]
+        assert rows.loc["tpr_at_0.01_strongest", "value"] == strongest["tpr_at_fpr"]["0.01"]
+        assert rows.loc["harmonic_score", "value"] == result["harmonic_score"]["value"]
+        assert ("epsilon_spent" in rows.index) == (result["privacy"] is not None)
+        for kind, suffix in (("matched", ""), ("naive", "_naive")):
+            check = result["null_check"][kind]
+            assert rows.loc[f"null_auc{suffix}", "value"] == check["auc"]["threshold"]
+
+
+def test_what_needs_training_images_is_not_called_covered(table):
+    covered = set(table.loc[table["covered"], "measure"])
+    assert not [m for m in covered if "auc" in m or "train" in m or "exposure" in m or "probability" in m]
+    assert {"accuracy", "bias", "worst_cell_accuracy"} <= covered
+
+
+def test_cells_hold_one_trial_of_each_seed(table):
+    for _, rows in table.groupby("cell"):
+        assert sorted(set(rows["seed"])) == [0, 1]
+        assert rows.groupby("seed")["trial"].nunique().eq(1).all()
+    assert table["cell"].nunique() == 6
+
+
+def test_removed_examples_are_gone_and_the_survivors_scored(finished, table):
+    removed = table[table["removal"] != ""]
+    assert set(removed["examples"]) == {120}
+    assert set(table[table["removal"] == ""]["examples"]) == {150}
+    by_measure = removed.pivot_table(index="trial", columns="measure", values="value")
+    assert by_measure["exposed_survivors"].between(0, 1).all()
+    assert by_measure["mean_exposure"].between(0, 1).all()
+    for name, trial in finished.trials().items():
+        if trial.removal:
+            written = json.loads(finished.removed(name).read_text())
+            assert written["scored_by"] == trial.removal.scored_by
+            assert len(set(written["removed"])) == 30
+    arms = {
+        (t.recipe.seed, t.recipe.techniques, t.recipe.epsilon, t.removal.arm): json.loads(
+            finished.removed(n).read_text()
+        )["removed"]
+        for n, t in finished.trials().items()
+        if t.removal
+    }
+    for (seed, techniques, epsilon, arm), rows in arms.items():
+        # A budget changes nothing about who is left out.
+        assert rows == arms[seed, techniques, 8.0 if epsilon is None else None, arm]
+        assert (rows == arms[seed, techniques, epsilon, "random" if arm == "exposed" else "exposed"]) is False
+
+
+def test_pandas_reads_both_files_back(finished, table, tmp_path):
+    write_results(table, tmp_path)
+    pd.testing.assert_frame_equal(read_results(tmp_path), table)
+    csv = pd.read_csv(tmp_path / "results.csv", keep_default_na=False, na_values=[""])
+    for name in ("trial", "measure", "value", "n"):
+        np.testing.assert_array_equal(csv[name], table[name])
+    assert csv["epsilon"].map(math.isinf).sum() == table["epsilon"].map(math.isinf).sum() > 0
+
+
+def test_other_versions_are_refused_in_one_line(finished, table, tmp_path):
+    with pytest.raises(InputError, match=r"holds no results\.parquet"):
+        read_results(tmp_path)
+    table.drop(columns="covered").to_parquet(tmp_path / "results.parquet")
+    with pytest.raises(InputError, match="another version"):
+        read_results(tmp_path)
+    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="cannot read"):
+        read_results(tmp_path)
+
+
+def test_a_run_of_another_version_is_named(finished, tmp_path):
+    copy = StudyFolder(tmp_path / "copy")
+    shutil.copytree(finished.path, copy.path)
+    name = next(iter(copy.trials()))
+    path = copy.run(name) / "result.json"
+    values = json.loads(path.read_text())
+    del values["harmonic_score"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=f"{name} is not a run of this version") as caught:
+        collect(copy)
+    assert "\n" not in str(caught.value)
+    path.unlink()
+    assert name not in set(collect(copy)["trial"])
+
+
+def test_the_results_hold_what_was_planned(table):
+    made = set(table["measure"])
+    planned = planned_measures(groups=True, tracks=True, removes=True)
+    starts = tuple(name for name in planned if name.endswith(("_", "/")))
+    assert {name for name in made if name not in planned and not name.startswith(starts)} == set()

@@ -1,0 +1,94 @@
+"""A study small enough to run in tests: real digits, a tiny network, one evaluation."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = """
+title = "Tiny"
+about = "For tests."
+figures = ["accuracy", "leakage"]
+seeds = 2
+
+[[grid]]
+data = {name = "digits-s", skew = 0.9, limit = 150, test_limit = 150}
+techniques = "gn,pa"
+epsilon = ["none", 8.0]
+recipe = "tiny-recipe.toml"
+removal = {shares = [0.2], control = "class"}
+"""
+
+RECIPE = """
+model = "convnet-4"
+batch_size = 25
+epochs = 4
+learning_rate = 0.1
+norm_groups = 2
+fewest_updates = 5
+evaluations = 2
+"""
+
+
+def write_tiny(folder):
+    (folder / "tiny-recipe.toml").write_text(RECIPE)
+    path = folder / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """The path of a study's file."""
+    return write_tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of that study, run to its end by two worker processes; not to be written to."""
+    from trilemma.study.file import load_study
+    from trilemma.study.folder import StudyFolder
+    from trilemma.study.pool import Pool
+    from trilemma.study.runner import progress_of, run_study
+    from trilemma.study.trials import expand
+
+    place = tmp_path_factory.mktemp("tiny")
+    study = expand(load_study(write_tiny(place))[0])
+    folder = StudyFolder(place / "out")
+    folder.path.mkdir()
+    folder.add(study, "test")
+    now = progress_of(folder, study.trials)
+    assert run_study(folder, now, Pool(2))
+    assert not now.failed
+    return folder
+
+
+@pytest.fixture
+def command():
+    """Run ``trilemma``; returns the finished process."""
+
+    def run(*arguments, timeout=300, **options):
+        return subprocess.run(
+            [sys.executable, "-m", "trilemma.cli.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def results_of():
+    """Everything in a folder's results that must not depend on how often its study was killed."""
+    import pandas as pd
+
+    def read(folder):
+        table = pd.read_csv(Path(folder) / "results.csv")
+        return table[table["measure"] != "seconds"].reset_index(drop=True)
+
+    return read

@@ -1,0 +1,278 @@
+"""Studies as data: what a file may say, which trials it gives, and what their ids are."""
+
+import math
+import textwrap
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trilemma.errors import InputError
+from trilemma.study.file import STUDIES, load_study, read_study
+from trilemma.study.trials import ARMS, Removal, Track, Trial, expand, techniques_axis
+from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.training.recipe import Recipe
+
+
+def written(folder, text, name="mine.toml"):
+    path = folder / name
+    path.write_text(textwrap.dedent(text), "utf-8")
+    return path
+
+
+SMALLEST = """
+    [[grid]]
+    data = "digits"
+    recipe = "digits"
+"""
+
+
+def test_the_smallest_file_is_one_trial_for_each_of_three_seeds(tmp_path):
+    study = expand(load_study(written(tmp_path, SMALLEST))[0])
+    assert study.name == study.title == "mine"
+    assert [trial.recipe.seed for trial in study.trials] == [0, 1, 2]
+    assert study.scale == ""
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_that_comes_with_the_package_expands_at_each_of_its_scales(name):
+    for file in load_study(name):
+        for scale in file.scales:
+            study = expand(file, scale=scale)
+            assert len({trial.id for trial in study.trials}) == len(study.trials) > 0
+            assert study.figures
+            cells = {}
+            for trial in study.trials:
+                cells.setdefault((trial.recipe.model, trial.cell), set()).add(trial.recipe.seed)
+            for (model, _), seeds in cells.items():
+                assert seeds == set(range(5 if model == "prior-s" else 3))
+
+
+@pytest.mark.parametrize("name", ["budget", "techniques", "outliers", "celeba"])
+def test_at_the_small_scale_studies_also_run_on_all_images(name):
+    study = expand(read_study(name), scale="small")
+    arm = [trial for trial in study.trials if trial.recipe.model == "prior-s"]
+    assert study.seeds == tuple(range(5))
+    assert len(arm) == {"budget": 25, "techniques": 25, "outliers": 50, "celeba": 20}[name]
+    assert all("limit" not in dict(trial.data) and trial.recipe.provenance for trial in arm)
+    assert not any({"gn", "ws"} & set(trial.recipe.techniques) for trial in arm), "which do not apply to a linear model"
+    other = expand(read_study(name), scale="small", data=[{"name": "cifar10s"}])
+    assert all(trial.recipe.model != "prior-s" for trial in other.trials)
+    assert all(trial.recipe.model != "prior-s" for trial in expand(read_study(name), scale="paper").trials)
+
+
+def test_what_removes_examples_by_a_training_without_a_budget_takes_that_recipes_rate_without_one():
+    arm = [t for t in expand(read_study("outliers"), scale="small").trials if t.recipe.model == "prior-s"]
+    whole = {t.id: t for t in arm if t.removal is None}
+    assert len(whole) == 10
+    scorers = {whole[t.removal.scored_by].recipe.learning_rate for t in arm if t.removal is not None}
+    assert scorers == {350}
+    assert {t.recipe.learning_rate for t in arm if t.recipe.private} == {1000}
+
+
+def test_the_grids_of_the_paper_are_those_of_the_plan():
+    small = {file.name: expand(file) for file in load_study("paper")}
+    assert list(small) == ["techniques", "memorization", "budget", "outliers", "celeba"]
+    codes = {t.recipe.techniques for t in small["techniques"].trials if t.recipe.model != "prior-s"}
+    assert codes == {PAPER_TECHNIQUES[:k] for k in range(7)}
+    budget = {(t.recipe.epsilon, dict(t.data).get("skew")) for t in small["budget"].trials}
+    assert budget == {(e, s) for e in (None, 1.0, 2.0, 4.0, 8.0) for s in (None, 0.75, 0.95)}
+    paper = expand(read_study("techniques"), scale="paper")
+    assert {dict(t.data)["name"] for t in paper.trials} == {"cifar10", "cifar100", "cifar10s", "cifar100s"}
+    assert {dict(t.data)["target"] for t in small["celeba"].trials} == {"Smiling", "Blond_Hair"}
+
+
+def test_the_same_trial_in_two_studies_has_one_id():
+    first, second = (expand(read_study(name)) for name in ("techniques", "budget"))
+    shared = {t.id for t in first.trials} & {t.id for t in second.trials}
+    # All techniques with and without eps 8, on cifar10 and at skew 95 %, three seeds.
+    assert len(shared) == 12
+
+
+def trial(**changes):
+    return Trial(Recipe(model="convnet-8", epsilon=8.0), (("limit", 100), ("name", "cifar10")), **changes)
+
+
+OTHER = {
+    "model": "convnet-4", "techniques": ("gn",), "epsilon": 4.0, "delta": 1e-6, "allow_large_delta": True,
+    "clipping_norm": 0.5, "batch_size": 32, "epochs": 3.0, "fewest_updates": 7, "learning_rate": 0.1,
+    "schedule": "cosine", "warmup": 0.1, "momentum": 0.5, "weight_decay": 0.1, "label_smoothing": 0.1,
+    "norm_groups": 2, "norm_first": True, "views": 3, "shift": 1, "flips": False, "average_decay": 0.5,
+    "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": True, "prior_seed": 1,
+    "pretrain": "synthetic", "pretrain_updates": 7, "head_first": 0.5, "head_rate": 2.0, "provenance": "guessed",
+}  # fmt: skip
+
+
+def test_every_key_of_a_recipe_changes_the_id():
+    assert set(OTHER) == {f.name for f in fields(Recipe)}
+    ids = {trial().id} | {replace(trial(), recipe=replace(trial().recipe, **{k: v})).id for k, v in OTHER.items()}
+    assert len(ids) == len(OTHER) + 1
+
+
+def test_data_tracking_and_removal_change_the_id():
+    ones = [
+        trial(),
+        replace(trial(), data=(("limit", 101), ("name", "cifar10"))),
+        trial(track=Track(0, 1)),
+        trial(track=Track(1, 1)),
+        trial(removal=Removal(0.1, "exposed", "x")),
+        trial(removal=Removal(0.2, "exposed", "x")),
+        trial(removal=Removal(0.1, "random", "x")),
+        trial(removal=Removal(0.1, "random", "y")),
+        trial(removal=Removal(0.1, "random", "x", "class,group")),
+    ]
+    assert len({one.id for one in ones}) == len(ones)
+
+
+@given(st.floats(0.001, 10), st.sampled_from([None, 1.0, 8.0]), st.integers(0, 9), st.sampled_from(ARMS), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_a_trial_survives_its_dictionary(rate, epsilon, seed, arm, removed):
+    one = Trial(
+        Recipe(learning_rate=rate, epsilon=epsilon, seed=seed, techniques="am,gn"),
+        (("name", "cifar10s"), ("skew", 0.95)),
+        Track(1, 2),
+        Removal(0.25, arm, "abc") if removed else None,
+    )
+    again = Trial.from_dict(one.to_dict())
+    assert again == one
+    assert again.id == one.id
+    other_seed = replace(one, recipe=replace(one.recipe, seed=seed + 1))
+    assert other_seed.cell == one.cell
+    assert other_seed.id != one.id
+
+
+def test_the_default_skew_is_written_out(tmp_path):
+    plain = expand(load_study(written(tmp_path, SMALLEST.replace('"digits"', '"digits-s"', 1)))[0])
+    said = SMALLEST.replace('"digits"', '{name = "digits-s", skew = 0.9}', 1)
+    assert [t.id for t in plain.trials] == [t.id for t in expand(load_study(written(tmp_path, said))[0]).trials]
+
+
+def test_both_arms_of_a_removal_are_scored_by_the_same_trial_without_a_budget():
+    study = expand(read_study("outliers"))
+    trials = {one.id: one for one in study.trials}
+    order = list(trials)
+    for one in study.trials:
+        if one.removal is None:
+            continue
+        scorer = trials[one.removal.scored_by]
+        assert scorer.recipe.epsilon is None
+        assert scorer.removal is None
+        assert scorer.recipe.seed == one.recipe.seed
+        assert scorer.data == one.data
+        assert order.index(scorer.id) < order.index(one.id)
+    arms = {}
+    for one in study.trials:
+        if one.removal:
+            key = (one.recipe.seed, one.data, one.recipe.epsilon, one.removal.share)
+            arms.setdefault(key, {})[one.removal.arm] = one.removal.scored_by
+    assert arms
+    assert all(set(pair) == set(ARMS) and len(set(pair.values())) == 1 for pair in arms.values())
+
+
+def test_options_of_the_command_replace_data_seeds_and_scale():
+    file = read_study("techniques")
+    study = expand(file, scale="paper", seeds=1, data=[{"name": "digits-s", "skew": 0.8}])
+    assert {t.data for t in study.trials} == {(("name", "digits-s"), ("skew", 0.8))}
+    assert study.seeds == (0,)
+    assert study.scale == "paper"
+    assert all(t.recipe.model == "wrn-16-4" for t in study.trials)
+
+
+ARM = (
+    SMALLEST
+    + """
+    [[grid]]
+    data = {name = "digits-s", limit = 0}
+    recipe = "digits"
+    seeds = 5
+    own_data = true
+
+    [scale.small]
+    data = {limit = 100}
+"""
+)
+
+
+def test_a_grid_may_have_seeds_data_and_images_of_its_own(tmp_path):
+    file = load_study(written(tmp_path, ARM))[0]
+    trials = expand(file).trials
+    assert [t.recipe.seed for t in trials if dict(t.data)["name"] == "digits"] == [0, 1, 2]
+    assert [t.recipe.seed for t in trials if dict(t.data)["name"] == "digits-s"] == [0, 1, 2, 3, 4]
+    assert {dict(t.data)["name"]: dict(t.data).get("limit") for t in trials} == {"digits": 100, "digits-s": None}
+    # A command that asks for seeds or data means all grids, but for those that fit their own data alone.
+    assert [t.recipe.seed for t in expand(file, seeds=1).trials] == [0, 0]
+    assert {dict(t.data)["name"] for t in expand(file, data=[{"name": "cifar10"}]).trials} == {"cifar10"}
+
+
+def test_techniques_by_word_and_listed():
+    codes = PAPER_TECHNIQUES
+    assert techniques_axis("each") == [(), *((c,) for c in codes)]
+    assert techniques_axis("leave-one-out")[0] == codes
+    assert all(len(one) == 5 for one in techniques_axis("leave-one-out")[1:])
+    assert techniques_axis(("none", "gn,ws", "none")) == [(), ("gn", "ws")]
+    assert techniques_axis("all") == [codes]
+
+
+def test_a_recipe_beside_the_study_is_found(tmp_path, monkeypatch):
+    written(tmp_path, 'model = "convnet-4"\nepochs = 1.0', "mine-recipe.toml")
+    path = written(tmp_path, SMALLEST.replace('recipe = "digits"', 'recipe = "mine-recipe.toml"'))
+    monkeypatch.chdir("/")
+    assert expand(load_study(path)[0]).trials[0].recipe.model == "convnet-4"
+
+
+def test_infinity_is_no_budget(tmp_path):
+    path = written(tmp_path, SMALLEST + '    epsilon = [inf, "none", 8]\n')
+    budgets = [t.recipe.epsilon for t in expand(load_study(path)[0], seeds=1).trials]
+    assert budgets == [None, 8.0]
+    assert math.isinf(read_study(path).raw["grid"][0]["epsilon"][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("titel = 'x'" + SMALLEST, "unknown key 'titel' in the file of the study mine (did you mean 'title'?)"),
+        (SMALLEST + "    epsilom = 8.0", "did you mean 'epsilon'?"),
+        (SMALLEST + "    epsilon = []", "an axis is an empty list"),
+        (SMALLEST + "    epsilon = ['8']", "must be numbers"),
+        (SMALLEST + "    epsilon = -1.0", "epsilon must be positive"),
+        (SMALLEST + "    techniques = 'everything'", "unknown technique 'everything'"),
+        (SMALLEST + "    set = {view = 3}", "unknown recipe key 'view' (did you mean 'views'?)"),
+        (SMALLEST + "    set = {seed = 3}", "it is an axis of the grid"),
+        (SMALLEST + "    track = {label = 0}", "track of the study mine must be"),
+        (SMALLEST + "    removal = {shares = [1.5]}", "numbers between 0 and 1"),
+        (SMALLEST + "    removal = {shares = [0.5], control = 'x'}", "removal.control"),
+        (SMALLEST.replace('"digits"', "[]", 1), "empty list"),
+        (SMALLEST.replace('"digits"', "{skew = 0.9}", 1), "must be names, or tables"),
+        (SMALLEST.replace('"digits"', '{name = "digits", skw = 0.9}', 1), "did you mean 'skew'?"),
+        (SMALLEST.replace('data = "digits"', ""), "has no data"),
+        (SMALLEST.replace('recipe = "digits"', ""), "names no recipe"),
+        (SMALLEST.replace('recipe = "digits"', 'recipe = "digit"'), "did you mean 'digits'?"),
+        ("seeds = 0" + SMALLEST, "seeds of the study mine must be"),
+        (SMALLEST + "    own_data = 1", "own_data of the study mine must be true or false"),
+        (SMALLEST + "    seeds = 0", "seeds of the study mine must be"),
+        ("seeds = [1, 1]" + SMALLEST, "different whole numbers"),
+        ("title = 3" + SMALLEST, "title of the study mine must be text"),
+        ("parts = ['budget']" + SMALLEST, "either [[grid]] tables or parts"),
+        ("title = 'x'", "either [[grid]] tables or parts"),
+        ("grid = 3", "write [[grid]]"),
+        ("[[grid]", "is no TOML"),
+        ("parts = ['mine.toml']", "a part of itself"),
+        (SMALLEST + "    scales = ['paper']\n[scale.small]", "no trials at this scale"),
+    ],
+)
+def test_what_a_file_must_not_say(tmp_path, text, message):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        [expand(file) for file in load_study(path)]
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names():
+    with pytest.raises(InputError, match=r"did you mean 'techniques'\?"):
+        load_study("technique")
+    with pytest.raises(InputError, match=r"no scale 'smal' \(did you mean 'small'\?\): it has small, paper"):
+        expand(read_study("budget"), scale="smal")
+    with pytest.raises(InputError, match="no seeds"):
+        expand(read_study("budget"), seeds=0)

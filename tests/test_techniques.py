@@ -1,0 +1,99 @@
+"""The registry of techniques, and what a seventh one leaves as it was."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made_up_study import ALL, Study
+from trilemma.analysis.cells import measured
+from trilemma.analysis.claims import HEADLINE, claims
+from trilemma.analysis.pairs import full_mix, technique_pairs
+from trilemma.errors import InputError
+from trilemma.report.figures.axes import techniques_axes
+from trilemma.study.file import STUDIES, load_study
+from trilemma.study.trials import expand, techniques_axis
+from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES, Technique, parse_techniques
+from trilemma.training.recipe import Recipe
+from trilemma.words import mix
+
+MIXUP = Technique("mixup", "DP-MixUp", "mixes pairs of views of one example", "made up for this test", "views")
+
+
+@pytest.fixture
+def seventh(monkeypatch):
+    monkeypatch.setitem(TECHNIQUES, "mixup", MIXUP)
+
+
+def test_every_technique_says_what_it_is():
+    assert set(PAPER_TECHNIQUES) <= set(TECHNIQUES)
+    for code, technique in TECHNIQUES.items():
+        assert code == technique.code == code.lower()
+        assert technique.name
+        assert technique.meaning
+        assert technique.source
+    assert len({technique.name for technique in TECHNIQUES.values()}) == len(TECHNIQUES)
+
+
+@given(st.lists(st.sampled_from(PAPER_TECHNIQUES)), st.sampled_from([",", " ", ", "]))
+def test_techniques_are_read_in_any_order_and_case(codes, between):
+    parsed = parse_techniques(between.join(code.upper() for code in codes))
+    assert parsed == tuple(code for code in PAPER_TECHNIQUES if code in codes)
+    assert parse_techniques(parsed) == parsed
+
+
+def test_an_unknown_code_is_refused():
+    with pytest.raises(InputError, match=r"unknown technique 'satt' \(did you mean 'sat'\?\)"):
+        parse_techniques("satt")
+
+
+@pytest.mark.usefixtures("seventh")
+def test_a_seventh_technique_can_be_used():
+    assert Recipe(techniques="sat,mixup,obs").techniques == ("obs", "sat", "mixup")
+    assert Recipe.from_dict(Recipe(techniques=("mixup",)).to_dict()).has("mixup")
+    assert mix(("obs", "mixup")) == "OBS+MIXUP"
+    assert mix((*PAPER_TECHNIQUES, "mixup")) == "OBS+GN+WS+AM+PA+SAT+MIXUP"
+    (axis,) = techniques_axes([(), ("mixup",)])
+    assert axis.labels == ("BL", "+MIXUP")
+
+
+def test_a_seventh_technique_changes_no_study_of_the_paper(monkeypatch):
+    before = {name: [[trial.id for trial in expand(file).trials] for file in load_study(name)] for name in STUDIES}
+    axes = {word: techniques_axis(word) for word in ("all", "none", "cumulative", "each", "leave-one-out")}
+    monkeypatch.setitem(TECHNIQUES, "mixup", MIXUP)
+    assert {word: techniques_axis(word) for word in axes} == axes
+    assert parse_techniques("all") == PAPER_TECHNIQUES
+    after = {name: [[trial.id for trial in expand(file).trials] for file in load_study(name)] for name in STUDIES}
+    assert after == before
+    assert all(ids for files in before.values() for ids in files)
+
+
+@pytest.mark.usefixtures("seventh")
+def test_the_headline_stays_about_the_papers_six():
+    """Guards: a claim about "all techniques" that is judged by a training with other techniques than the paper's."""
+    values = [HEADLINE - 0.004, HEADLINE + 0.006, HEADLINE - 0.003]
+
+    def headline(techniques):
+        study = Study("techniques", seeds=range(3))
+        study.add({"accuracy": values}, examples=50_000, techniques=techniques, epsilon=8.0, model="wrn-16-4")
+        frame = study.frame()
+        plan = {"studies": {"techniques": {"scale": "paper", "trials": list(frame["trial"])}}, "trials": {}}
+        return next(claim for claim in claims(frame, plan) if claim.name == "headline-accuracy").verdict
+
+    assert headline(ALL) == "confirmed"
+    assert headline(f"{ALL}+mixup") == "not measured"
+
+
+@pytest.mark.usefixtures("seventh")
+def test_a_mix_with_the_seventh_is_not_all_but_one():
+    study, cells = Study("techniques", seeds=range(3)), {}
+    but_obs = "+".join(PAPER_TECHNIQUES[1:])
+    four_and_seventh = "+".join([*PAPER_TECHNIQUES[:4], "mixup"])
+    for at, techniques in enumerate(("bl", ALL, but_obs, four_and_seventh)):
+        cells[techniques] = study.add({"accuracy": 0.5 + 0.01 * at}, techniques=techniques, epsilon=math.inf)
+    pairs, _ = technique_pairs(measured(study.frame(), "accuracy"))
+    asked = {pair.cell: (pair.question, pair.against) for pair in pairs}
+    assert asked[cells[but_obs]] == ("without", cells[ALL])
+    assert asked[cells[four_and_seventh]] == ("mix", cells["bl"])
+    assert full_mix([(), PAPER_TECHNIQUES, (*PAPER_TECHNIQUES, "mixup")]) == PAPER_TECHNIQUES

@@ -1,0 +1,103 @@
+"""The digest of the data: kept beside the run, needed to go on with it, and in nothing that is released."""
+
+import json
+import os
+
+import pytest
+
+import trilemma as tl
+from trilemma.errors import InputError
+from trilemma.training.execution import Execution
+from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
+from trilemma.trial.train import Stopped
+
+CPU = Execution("cpu", None, "float32")
+RECIPE = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=1.0, norm_groups=2, evaluations=1)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tl.load_data("digits", limit=60, test_limit=40)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return tl.load_data("digits", limit=60, test_limit=40, seed=1)
+
+
+@pytest.fixture
+def stopped(data, tmp_path):
+    with pytest.raises(Stopped):
+        tl.train(RECIPE, data, tmp_path / "run", execution=CPU, should_stop=lambda: True)
+    return tmp_path / "run"
+
+
+def test_no_file_but_its_own_holds_a_digest_of_the_data(data, tmp_path):
+    run = tl.train(RECIPE, data, tmp_path / "run", execution=CPU)
+    digests = {data.fingerprint, data.train.fingerprint, data.test.fingerprint}
+    holding = {
+        path.name
+        for path in run.folder.iterdir()
+        if any(digest.encode() in path.read_bytes() or bytes.fromhex(digest) in path.read_bytes() for digest in digests)
+    }
+    assert holding == {FINGERPRINT}
+    assert (run.folder / FINGERPRINT).stat().st_mode & 0o777 == 0o600
+    assert "Not for release" in (run.folder / FINGERPRINT).read_text()
+    assert tl.train(RECIPE, data, run.folder, execution=CPU).result == run.result
+
+
+def test_a_run_goes_on_with_the_same_data_only(stopped, data, other):
+    with pytest.raises(InputError, match="holds a run with another data: choose another --out"):
+        tl.train(RECIPE, other, stopped, execution=CPU)
+    assert any("went on" in note for note in tl.train(RECIPE, data, stopped, execution=CPU).notes)
+    with pytest.raises(InputError, match="another data"):
+        tl.train(RECIPE, other, stopped, execution=CPU)
+
+
+def test_without_the_digest_a_run_is_read_but_not_continued(stopped, data):
+    content = (stopped / FINGERPRINT).read_bytes()
+    (stopped / FINGERPRINT).unlink()
+    with pytest.raises(InputError, match=f"but no {FINGERPRINT}, without which"):
+        tl.train(RECIPE, data, stopped, execution=CPU)
+    (stopped / FINGERPRINT).write_text("[]")
+    with pytest.raises(InputError, match="holds no fingerprint"):
+        tl.train(RECIPE, data, stopped, execution=CPU)
+    (stopped / FINGERPRINT).write_bytes(content)
+    tl.train(RECIPE, data, stopped, execution=CPU)
+    (stopped / FINGERPRINT).unlink()
+    assert tl.Run.load(stopped).recipe == RECIPE
+    with pytest.raises(InputError, match=f"but no {FINGERPRINT}"):
+        tl.train(RECIPE, data, stopped, execution=CPU)
+
+
+def test_runs_of_earlier_versions_go_on_and_lose_the_digest(stopped, data, other):
+    """They kept it in ``config.json``."""
+    (stopped / FINGERPRINT).unlink()
+    config = json.loads((stopped / "config.json").read_text())
+    config["data"]["fingerprint"] = data.fingerprint
+    (stopped / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="another data"):
+        tl.train(RECIPE, other, stopped, execution=CPU)
+    run = tl.train(RECIPE, data, stopped, execution=CPU)
+    assert any("went on" in note for note in run.notes)
+    config = json.loads((stopped / "config.json").read_text())
+    assert "fingerprint" not in config["data"]
+    assert read_fingerprint(stopped, config) == data.fingerprint
+
+
+def test_a_process_killed_before_config_json_was_written_leaves_nothing_in_the_way(data, tmp_path):
+    write_fingerprint(tmp_path, data.fingerprint)
+    (tmp_path / "config.json.part").write_text("{")
+    tl.train(RECIPE, data, tmp_path, execution=CPU)
+
+
+def test_the_file_is_never_readable_by_others_whatever_lies_there(tmp_path):
+    (tmp_path / f"{FINGERPRINT}.part").write_text("of a process that was killed")
+    (tmp_path / f"{FINGERPRINT}.part").chmod(0o666)
+    mask = os.umask(0)
+    try:
+        write_fingerprint(tmp_path, "ab")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / FINGERPRINT).stat().st_mode & 0o777 == 0o600
+    assert read_fingerprint(tmp_path, {}) == "ab"
