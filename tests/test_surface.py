@@ -47,8 +47,8 @@ LAYERS = [
     # The ground floor: modules that know nothing of training or data, each of which imports only those before it.
     "errors",
     "version",
-    "files",
     "hints",
+    "files",
     "machine",
     "threads",
     "progress",
@@ -152,7 +152,7 @@ def test_nothing_imports_in_circles():
         ("trilemma.privacy.plan", "from trilemma.training import recipe"),
         ("trilemma.privacy.plan", "def f():\n    import trilemma.data.load"),
         ("trilemma.attacks.roc", "from trilemma.models.catalog import build"),
-        ("trilemma.analysis.cells", "from trilemma.analysis.claims.claim import Claim"),
+        ("trilemma.analysis.conditions", "from trilemma.analysis.claims.claim import Claim"),
         ("trilemma.words", "from trilemma.statistics import intervals"),
         ("trilemma.trial.environment", "from trilemma import __version__"),
         ("trilemma.errors", "from trilemma.seeds import rng_for"),
