@@ -103,25 +103,25 @@ def _other_test_set(table: Table, comparison: Comparison) -> tuple[str, list[dic
 def artefact_claim(table: Table) -> Claim:
     """Ours: the unmatched AUC rises with skew and the matched one does not, so that the rise is not memorization.
 
-    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the naive AUC
-    is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings together)
-    or not higher, and its difference significantly smaller than the naive one; contradicted where the naive AUC is not
-    higher but lower, or the matched one is higher too and not shown to be within the margin.
+    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the unmatched
+    AUC is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings
+    together) or not higher, and its difference significantly smaller than the unmatched one; contradicted where the
+    unmatched AUC is lower, or the matched one is higher too and not shown to be within the margin.
     """
-    naive, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
-    gap = naive.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
+    unmatched, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
+    gap = unmatched.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
     auc_pairs, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
-    extremes = _extreme_skews(auc_pairs, naive.conditions)
+    extremes = _extreme_skews(auc_pairs, unmatched.conditions)
     pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.condition, p.against} <= set(gap.values)]
     sides = [
         {(c.pair.condition, c.pair.against): c for c in compare(measurements, pairs)}
-        for measurements in (naive, matched, gap)
+        for measurements in (unmatched, matched, gap)
     ]
     findings = []
     for key in (key for key in sides[0] if all(key in side for side in sides)):
         climb, flat, less = (side[key] for side in sides)
         verdict, words = _artefact_verdict(climb, flat, less, 0.05 / len(pairs))
-        evidence = distinct([*evidence_of_both(naive, climb), *evidence_of_both(matched, flat)])
+        evidence = distinct([*evidence_of_both(unmatched, climb), *evidence_of_both(matched, flat)])
         findings.append(Finding(climb.pair.setting, verdict, words, evidence))
     return overall_claim(
         "naive-artefact",
@@ -143,22 +143,23 @@ def _artefact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
     pair = climb.pair
     where = f"{pair.change} against {pair.base} ({pair.setting})"
     if climb.n < 2:
-        changes = f"the naive AUC by {signed(climb.difference)}, the matched one by {signed(flat.difference)}"
+        changes = f"the unmatched AUC by {signed(climb.difference)}, the matched one by {signed(flat.difference)}"
         return "cannot tell", f"one seed: {where} changes {changes}"
-    naive, matched = (f"{signed(c.difference)}{interval((c.low, c.high))} ({c.verdict})" for c in (climb, flat))
-    words = f"{where} changes the naive AUC by {naive} and the matched one by {matched}, paired over {climb.n} seeds"
+    unmatched, matched = (f"{signed(c.difference)}{interval((c.low, c.high))} ({c.verdict})" for c in (climb, flat))
+    changes = f"the unmatched AUC by {unmatched} and the matched one by {matched}"
+    words = f"{where} changes {changes}, paired over {climb.n} seeds"
     within = flat.no_more_than(MARGIN, alpha)
     shown = interval(flat.margin_interval(alpha)) or " (noise not known)"
     margin = f"at most {MARGIN} either way ({100 * (1 - 2 * alpha):.3g} % interval{shown})"
     if climb.verdict == "lower":
-        return "contradicted", f"{words}; the naive AUC falls"
+        return "contradicted", f"{words}; the unmatched AUC falls"
     if flat.verdict == "higher" and not within:
         return "contradicted", f"{words}; the matched AUC climbs too, and is not shown to do so by {margin}"
     if climb.verdict != "higher":
-        return "cannot tell", f"{words}; the naive AUC does not climb beyond noise"
+        return "cannot tell", f"{words}; the unmatched AUC does not climb beyond noise"
     if within:
         return "confirmed", f"{words}; the matched one is shown to change by {margin}"
     if less.verdict == "higher":
-        smaller = f"smaller than the naive change by {number_words(less.difference, ATTACK)}, beyond noise"
+        smaller = f"smaller than the unmatched change by {number_words(less.difference, ATTACK)}, beyond noise"
         return "confirmed", f"{words}; the matched change is {smaller}, though not shown to be {margin}"
     return "cannot tell", f"{words}; whether the matched one changes by as much is lost in noise"
