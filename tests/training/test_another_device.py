@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, validation
+from trilemma.standardization import StandardizedConv2d
 from trilemma.training import loop, streams
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trilemma.models.layers import StandardizedConv2d
+from trilemma.standardization import StandardizedConv2d
 from trilemma.techniques import TECHNIQUES
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training

@@ -2,7 +2,7 @@
 
 A trial's (epsilon, delta) speaks of that one model.  A study trains many on the same examples, and whoever publishes
 several of them, or looks at all and publishes the best, spends more.  The ledger says how much, or that nothing is
-proven.  Unit and neighbours are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
+proven.  Unit and neighbors are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
 
 **Same examples.**  Trials belong to one family when they learned from the same images (:func:`data_family`).  Limits,
 skews, targets and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
@@ -322,15 +322,15 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
     >>> round(ledger_of(trials).families[0].all_released.epsilon, 2)  # as Event(1.0, 8.0, 16) alone
     1.99
     """
-    given = list(trials)
-    repeated = [name for name, count in Counter(trial.id for trial in given).items() if count > 1]
+    members = list(trials)
+    repeated = [name for name, count in Counter(trial.id for trial in members).items() if count > 1]
     if repeated:
         raise InputError(f"trial {repeated[0]} is in the ledger twice: give each trial once")
-    drawn = Counter(trial.noise for trial in given if trial.noise is not None)
+    drawn = Counter(trial.noise for trial in members if trial.noise is not None)
     families: dict[str, list[PrivateTrial]] = {}
-    for trial in given:
+    for trial in members:
         families.setdefault(trial.family, []).append(trial)
-    return Ledger(tuple(_family(name, members, drawn) for name, members in families.items()))
+    return Ledger(tuple(_family(name, group, drawn) for name, group in families.items()))
 
 
 def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int]) -> Family:

@@ -361,10 +361,11 @@ def _train(
         "seconds": {"total": sum(clock.seconds.values()), **clock.seconds},
         "environment": environment.describe(training.device, training.autocast, recipe.seed),
         "notes": notes,
+        "data": {"notes": list(data.notes)},
     }
     write_json(folder / RESULT, result)
     checkpoints.remove(folder)
-    return Run(folder, recipe, result, tuple(notes))
+    return Run(folder, recipe, result, (*data.notes, *notes))
 
 
 class _Look:
