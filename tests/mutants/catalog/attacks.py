@@ -69,8 +69,8 @@ ERRORS = [
     Planted(
         "both copies of a test image are compared",
         "attacks/matching.py",
-        "rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, np.random",
-        "(lambda *_: None)(in_count, cells[:, 0], out_code, sources, np.random",
+        "rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, rng_for",
+        "(lambda *_: None)(in_count, cells[:, 0], out_code, sources, rng_for",
         (f"{_MATCHING}::test_each_picture_is_used_once",),
     ),
     Planted(
