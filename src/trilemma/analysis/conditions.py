@@ -1,0 +1,325 @@
+"""Conditions: all that defines a trial but its seed; and the values of one measure by condition and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trilemma.errors import InputError
+from trilemma.measures import UNMATCHED
+from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.words import condition_title, mix
+
+DESCRIPTION = (
+    "data",
+    "skew",
+    "target",
+    "protected",
+    "examples",
+    "model",
+    "techniques",
+    "epsilon",
+    "delta",
+    "removed",
+    "removal",
+)
+"""The columns of the results that describe a condition; ``cell``, its id, also distinguishes all other settings."""
+
+NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure", "value", "low", "high")
+"""The columns of the results that the analysis reads."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the trials of all seeds share.
+
+    Attributes:
+      id: a hash of recipe, data and removal without the seed, equal for two trials of one condition; the column
+        ``cell`` of the results.
+      data, target, protected, model, removal: as in the results; "" where it does not apply.
+      skew: share of a class in its dominant group, or None.
+      examples: training examples, after any removal.
+      techniques: codes in the paper's order joined by "+", "bl" for none.
+      epsilon: None without a budget.
+      delta: None without a budget.
+      removed: share of the training examples that was left out.
+      variant: what distinguishes it from conditions of the same description ("learning_rate 0.1"), or "".
+    """
+
+    id: str
+    data: str
+    skew: float | None
+    target: str
+    protected: str
+    examples: int
+    model: str
+    techniques: str
+    epsilon: float | None
+    delta: float | None
+    removed: float
+    removal: str
+    variant: str = ""
+
+    @property
+    def private(self) -> bool:
+        """Whether its models were trained with a budget."""
+        return self.epsilon is not None
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The techniques, () for the baseline."""
+        return () if self.techniques == "bl" else tuple(self.techniques.split("+"))
+
+    @property
+    def title(self) -> str:
+        """A few words for people; not unique."""
+        return condition_title(
+            data=self.data,
+            skew=self.skew,
+            target=self.target,
+            protected=self.protected,
+            techniques=self.codes,
+            epsilon=self.epsilon,
+            removed=self.removed,
+            removal=self.removal,
+            variant=self.variant,
+        )
+
+    @property
+    def technique_words(self) -> str:
+        """The techniques as the subject of a sentence: ``all techniques``, else as in a title."""
+        return "all techniques" if self.codes == PAPER_TECHNIQUES else mix(self.codes)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One measure in finished trials.
+
+    Attributes:
+      measure: its name.
+      conditions: by id, in the order of the results.
+      values: by condition and seed; values that a trial lacks are left out.
+      trials: id of the trial that each value comes from, by condition and seed.
+      stands_for: by condition, the name under which the results have its values, where that is another one.
+    """
+
+    measure: str
+    conditions: Mapping[str, Condition]
+    values: Mapping[str, Mapping[int, float]]
+    trials: Mapping[str, Mapping[int, str]]
+    stands_for: Mapping[str, str] = field(default_factory=dict)
+
+    def name_in_results(self, condition: str) -> str:
+        """The name under which the results have a condition's values."""
+        return self.stands_for.get(condition, self.measure)
+
+    def where(self, holds: Callable[[Condition], bool]) -> Measured:
+        """Only the conditions for which ``holds`` is true."""
+        return self._kept({name: self.trials[name] for name, condition in self.conditions.items() if holds(condition)})
+
+    def among(self, trials: Container[str]) -> Measured:
+        """Only the values of these trials."""
+        kept = {c: {seed: trial for seed, trial in by.items() if trial in trials} for c, by in self.trials.items()}
+        return self._kept({condition: by for condition, by in kept.items() if by})
+
+    def told_apart(self, study: Mapping[str, Any]) -> Measured:
+        """The same, with a ``variant`` for conditions of equal description, from their recipes in ``study.json``."""
+        return replace(self, conditions=tell_apart(self.conditions, self.trials, study))
+
+    def _kept(self, trials: Mapping[str, Mapping[int, str]]) -> Measured:
+        conditions = {condition: self.conditions[condition] for condition in trials}
+        values = {condition: {seed: self.values[condition][seed] for seed in by} for condition, by in trials.items()}
+        return replace(self, conditions=conditions, values=values, trials=trials)
+
+    def minus(self, other: Measured, name: str) -> Measured:
+        """This measure minus another, trial by trial, under a name of its own; only trials that have both."""
+        values = {
+            condition: {
+                seed: value - other.values[condition][seed]
+                for seed, value in by.items()
+                if seed in other.values[condition]
+            }
+            for condition, by in self.values.items()
+            if condition in other.values
+        }
+        trials = {
+            condition: {seed: self.trials[condition][seed] for seed in by} for condition, by in values.items() if by
+        }
+        return replace(self, measure=name, values=values, stands_for={})._kept(trials)
+
+
+def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | None = None) -> Measured:
+    """One measure's values by condition and seed.
+
+    Where unmatched and matched non-members are the same (data without skewed groups), the results have only the matched
+    measure: in conditions without an unmatched one, it stands for that too.
+
+    Args:
+      results: of a study (``trilemma.analysis.results``), all rows or some; rows measured during training are left out,
+        and so are values that are NaN.
+      measure: its name; a name that the results lack gives no conditions.
+      study: ``study.json``, for conditions that the columns of the results do not distinguish.
+
+    Raises:
+      InputError: columns are missing, a condition has two descriptions, or a seed occurs twice in one condition.
+    """
+    check_columns(results)
+    names = results["measure"].to_numpy()
+    present = results["update"].isna().to_numpy() & results["value"].notna().to_numpy()
+    chosen, stands_for = present & (names == measure), dict[str, str]()
+    if measure.endswith(UNMATCHED):
+        matched = measure.removesuffix(UNMATCHED)
+        conditions = results["cell"].to_numpy()
+        same = present & (names == matched) & ~np.isin(conditions, conditions[chosen])
+        stands_for = dict.fromkeys(conditions[same], matched)
+        chosen |= same
+    taken = results.loc[chosen, list(NEEDED)]
+    check_once(taken, ["cell"])
+    values: dict[str, dict[int, float]] = {}
+    trials: dict[str, dict[int, str]] = {}
+    for condition, seed, value, trial in zip(
+        *(taken[name] for name in ("cell", "seed", "value", "trial")), strict=True
+    ):
+        values.setdefault(condition, {})[int(seed)] = float(value)
+        trials.setdefault(condition, {})[int(seed)] = str(trial)
+    measurements = Measured(measure, conditions_of(taken), values, trials, stands_for)
+    return measurements if study is None else measurements.told_apart(study)
+
+
+def finished(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of finished trials; rows measured during training have a number in ``update``."""
+    check_columns(results)
+    return results[results["update"].isna()]
+
+
+def of_study(results: pd.DataFrame, study: str) -> pd.DataFrame:
+    """The rows of the trials in one study; a trial may be in several."""
+    check_columns(results)
+    return results[[study in str(names).split() for names in results["studies"]]]
+
+
+def study_names(results: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the studies that the trials belong to, in order of appearance."""
+    check_columns(results)
+    return tuple(dict.fromkeys(name for names in results["studies"].unique() for name in str(names).split()))
+
+
+def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
+    """Conditions by id, in order of appearance.
+
+    Raises:
+      InputError: a condition has two descriptions, so that its trials cannot be averaged.  (The number of examples may
+        differ between seeds where some were removed: ``examples`` is the first seed's.)
+    """
+    check_columns(results)
+    conditions: dict[str, Condition] = {}
+    known: set[tuple[Any, ...]] = set()
+    columns = (results[column] for column in DESCRIPTION)
+    for row in zip(results["cell"], *columns, strict=True):
+        # NaN is unequal to itself, so that such a row would never count as known.
+        key = tuple("" if value != value else value for value in row)
+        if key in known:
+            continue
+        known.add(key)
+        condition = _condition(row[0], dict(zip(DESCRIPTION, row[1:], strict=True)))
+        first = conditions.setdefault(condition.id, condition)
+        if condition == first or (condition.removed and replace(condition, examples=first.examples) == first):
+            continue
+        differ = [column for column in DESCRIPTION if getattr(condition, column) != getattr(first, column)]
+        raise InputError(
+            f"condition {condition.id} has two descriptions, which differ in {', '.join(differ)}: "
+            "write the results again from the runs"
+        )
+    return conditions
+
+
+def tell_apart(
+    conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
+) -> dict[str, Condition]:
+    """Conditions of equal description, with what distinguishes their recipes and data as ``variant``.
+
+    Args:
+      conditions: by id.
+      trials: ids of each condition's trials, by seed.
+      study: ``study.json``.
+    """
+    alike: dict[Condition, list[str]] = {}
+    for name, condition in conditions.items():
+        alike.setdefault(replace(condition, id=""), []).append(name)
+    planned = study.get("trials", {})
+    told_apart = dict(conditions)
+    for names in alike.values():
+        if len(names) == 1:
+            continue
+        entries = [planned.get(next(iter(trials[name].values())), {}) for name in names]
+        choices = [{**entry.get("data", {}), **entry.get("recipe", {})} for entry in entries]
+        keys = dict.fromkeys(key for choice in choices for key in choice if key != "seed")
+        differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
+        for name, choice in zip(names, choices, strict=True):
+            words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
+            told_apart[name] = replace(conditions[name], variant=words)
+    return told_apart
+
+
+def check_columns(results: pd.DataFrame) -> None:
+    """Refuse a table that lacks a column the analysis reads, or a row without a condition."""
+    missing = [name for name in NEEDED if name not in results.columns]
+    if missing:
+        raise InputError(f"the results lack the columns {', '.join(missing)}: read them with read_results")
+    if results["cell"].isna().any():
+        raise InputError("a row of the results names no condition: write them again from the runs")
+
+
+def check_once(rows: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Refuse two rows for one value: the same seed, and equal in all ``keys``."""
+    seen: dict[tuple[Any, ...], str] = {}
+    columns = (rows[key] for key in (*keys, "seed"))
+    for trial, measure, *key in zip(rows["trial"], rows["measure"], *columns, strict=True):
+        if tuple(key) in seen:
+            trials = " and ".join(dict.fromkeys((seen[tuple(key)], str(trial))))
+            what = f"{measure} of condition {key[0]} and seed {key[-1]}"
+            raise InputError(f"{what} occurs twice (trials {trials}): keep one of them")
+        seen[tuple(key)] = str(trial)
+
+
+def _condition(name: Any, row: Mapping[str, Any]) -> Condition:
+    return Condition(
+        id=str(name),
+        data=str(row["data"]),
+        skew=_number(row["skew"]),
+        target=_word(row["target"]),
+        protected=_word(row["protected"]),
+        examples=int(row["examples"]),
+        model=_word(row["model"]),
+        techniques=_word(row["techniques"]) or "bl",
+        epsilon=epsilon_of_column(row["epsilon"]),
+        delta=_number(row["delta"]),
+        removed=float(row["removed"]),
+        removal=_word(row["removal"]),
+    )
+
+
+def epsilon_column(epsilon: float | None) -> float:
+    """A budget in the convention of the results' column ``epsilon``: inf for none.  Elsewhere, no budget is None."""
+    return math.inf if epsilon is None else epsilon
+
+
+def epsilon_of_column(value: Any) -> float | None:
+    """Inverse of :func:`epsilon_column`."""
+    return None if pd.isna(value) or math.isinf(value) else float(value)
+
+
+def _word(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
