@@ -93,14 +93,18 @@ def test_a_sum_over_other_examples_than_drawn_is_refused(error):
         plan.privatize(draw, total, stream_of(2))
 
 
-def test_a_refusal_draws_no_noise():
+@pytest.mark.parametrize("wrong", ["more examples than drawn", "another rate", "another clipping norm"])
+def test_a_refusal_draws_no_noise(wrong):
     """Otherwise a retry could be told from a first try, and the stream's position no longer counts the updates."""
     plan, model, (images, labels) = plan_with(), network(), data()
     draw = plan.draw(stream_of(1))
+    rows = torch.arange(len(images)) if wrong == "more examples than drawn" else draw.indices
+    clipping = (plan_with(clipping_norm=1.2) if wrong == "another clipping norm" else plan).clipping(model)
+    draw = Draw(draw.indices, 0.9) if wrong == "another rate" else draw
     stream = stream_of(2)
     state = stream.get_state()
     with pytest.raises(PrivacyError):
-        plan.privatize(draw, plan.clipping(model)(images, labels), stream)
+        plan.privatize(draw, clipping(images[rows], labels[rows]), stream)
     assert torch.equal(state, stream.get_state())
 
 

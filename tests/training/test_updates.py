@@ -200,6 +200,20 @@ def test_average_follows_its_formula():
         assert float(average["w"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_average_of_a_training_is_that_of_its_weights(digits):
+    """A whole training with PA: what is released follows from the weights after each update, each counted once."""
+    training = train(digits, updates=0, techniques=("pa",), epsilon=8.0, average_decay=0.7, epochs=3.0)
+    expected = {n: v.double().clone() for n, v in training.state.model.state_dict().items()}
+    for update in range(1, 9):
+        list(training.run_updates(update))
+        decay = min(0.7, (1 + update) / (10 + update))
+        for name, value in training.state.model.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * value.double()
+    released = training.state.evaluation_weights()
+    for name, value in expected.items():
+        torch.testing.assert_close(released[name].double(), value, rtol=1e-5, atol=1e-7)
+
+
 def test_momentum_and_decay_are_torchs(digits):
     """torch.optim.SGD as an oracle for the descent."""
     training = train(digits, updates=0, momentum=0.8, weight_decay=0.1, learning_rate=0.03, epochs=20.0)

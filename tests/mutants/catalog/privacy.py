@@ -29,7 +29,10 @@ ERRORS = [
         "privacy/plan.py",
         "standard_deviation=self.noise_multiplier * self.clipping_norm,\n            stream=stream,",
         "standard_deviation=self.noise_multiplier,\n            stream=stream,",
-        (f"{_NOISE}::test_noise_has_the_deviation_of_the_plan", f"{_TRUTH}::test_honest_runs_of_any_size_pass"),
+        (
+            f"{_NOISE}::test_noise_has_the_deviation_of_the_plan",
+            f"{_NOISE}::test_noise_is_added_once_however_the_draw_is_cut",
+        ),
         "scale-normalizer",
     ),
     Planted(
@@ -37,7 +40,10 @@ ERRORS = [
         "privacy/plan.py",
         "standard_deviation=self.noise_multiplier * self.clipping_norm,\n            stream=stream,",
         "standard_deviation=0.99 * self.noise_multiplier * self.clipping_norm,\n            stream=stream,",
-        (f"{_NOISE}::test_noise_has_the_deviation_of_the_plan", f"{_TRUTH}::test_no_honest_run_alarms"),
+        (
+            f"{_NOISE}::test_noise_has_the_deviation_of_the_plan",
+            f"{_NOISE}::test_noise_is_added_once_however_the_draw_is_cut",
+        ),
         "scale-normalizer",
     ),
     Planted(
@@ -101,11 +107,8 @@ ERRORS = [
         "a sum over other examples than were drawn is accepted",
         "privacy/plan.py",
         "if total.count != len(draw):",
-        "if total.count > len(draw):",
-        (
-            f"{_PLAN}::test_a_sum_over_other_examples_than_drawn_is_refused",
-            f"{_PLAN}::test_a_sum_over_other_examples_than_drawn_is_refused",
-        ),
+        "if total.count < len(draw):",
+        (f"{_PLAN}::test_a_sum_over_other_examples_than_drawn_is_refused", f"{_PLAN}::test_a_refusal_draws_no_noise"),
         "last-batch",
     ),
     Planted(
@@ -122,14 +125,6 @@ ERRORS = [
         "noise = stream.normal(total.numel()).view(total.shape)",
         "noise = stream.normal(total.numel()).bfloat16().double().view(total.shape)",
         (f"{_NOISE}::test_noise_has_single_precision", f"{_NOISE}::test_the_tail_is_not_cut"),
-        "half-precision",
-    ),
-    Planted(
-        "sums in half precision get noise",
-        "privacy/noise.py",
-        "if total.dtype != float32:",
-        "if not total.is_floating_point():",
-        (f"{_NOISE}::test_sums_of_another_type_are_refused", f"{_NOISE}::test_sums_of_another_type_are_refused"),
         "half-precision",
     ),
     Planted(
@@ -165,7 +160,7 @@ ERRORS = [
         "self._position += blocks",
         "self._position += max(1, blocks - 1)",
         (
-            f"{_STREAM}::test_what_was_drawn_never_comes_back",
+            f"{_STREAM}::test_more_normals_than_are_computed_at_once",
             f"{_STREAM}::test_numbers_are_those_of_the_blocks_in_their_order",
         ),
     ),
@@ -243,7 +238,7 @@ ERRORS = [
         "alone = all(self._uses[name] == 1 for name in owned.values())\n            unchanged",
         "alone = True\n            unchanged",
         (
-            f"{_VALIDATION}::test_the_catalog_is_fit_for_the_fast_method",
+            "privacy/test_gradient_oracle.py",
             f"{_RULES}::test_fast_rules_against_the_oracle",
         ),
         "tied-frozen",
@@ -332,7 +327,7 @@ ERRORS = [
         'if path == "torch.backends" and _value(owner, "fp32_precision") not in (None, "none", "ieee"):',
         (
             f"{_ARITHMETIC}::test_every_switch_for_rounding_is_refused_by_its_name",
-            f"{_ARITHMETIC}::test_every_switch_for_rounding_is_refused_by_its_name",
+            "trial/test_prior.py::test_rounded_products_are_refused",
         ),
         "half-precision",
     ),
@@ -344,17 +339,6 @@ ERRORS = [
         (
             f"{_VALIDATION}::test_batch_norm_is_refused",
             f"{_PLAN}::test_a_plan_does_not_clip_for_a_network_with_batch_norm",
-        ),
-        "batch-norm",
-    ),
-    Planted(
-        "running statistics of instance norm are accepted",
-        "privacy/validation.py",
-        "if isinstance(module, _InstanceNorm) and module.track_running_stats:",
-        "if isinstance(module, _InstanceNorm) and module.affine and module.track_running_stats is None:",
-        (
-            f"{_VALIDATION}::test_instance_norm_with_running_statistics_is_refused",
-            f"{_VALIDATION}::test_instance_norm_with_running_statistics_is_refused",
         ),
         "batch-norm",
     ),
@@ -425,16 +409,6 @@ ERRORS = [
         "return accounting.Event(self.sampling_probability, self.noise_multiplier, max(0, updates - 1))",
         (f"{_PLAN}::test_the_event_is_what_happens", f"{_RUNS}::test_an_honest_run_says_so"),
         "update-count",
-    ),
-    Planted(
-        "an event of any mechanism is accepted",
-        "privacy/accounting.py",
-        'if values.get("mechanism") != "poisson-sampled gaussian":',
-        'if not values.get("mechanism", True):',
-        (
-            f"{_ACCOUNTING}::test_an_event_of_another_mechanism_is_refused",
-            f"{_ACCOUNTING}::test_an_event_of_another_mechanism_is_refused",
-        ),
     ),
     Planted(
         "the truth check passes whatever it finds",

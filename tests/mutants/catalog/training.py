@@ -1,0 +1,288 @@
+"""Errors planted in the training: views, streams, the update, averaging, sharpness, processes, checkpoints."""
+
+from __future__ import annotations
+
+from planting import Planted
+
+_UPDATES, _NEIGHBORS, _RANKS = "training/test_updates.py", "training/test_neighbors.py", "training/test_ranks.py"
+_USED, _REPLAY, _RESUME = "end_to_end/test_randomness_used.py", "end_to_end/test_replay.py", "trial/test_resume.py"
+_RUNS, _KEYS = "trial/test_truth_of_runs.py", f"{_UPDATES}::TestStreamsOfASeed"
+_HONEST = f"{_RUNS}::test_an_honest_run_says_so"
+_SLOW = f"{_UPDATES}::test_a_private_update_is_the_slow_one"
+_CUT = f"{_UPDATES}::test_weights_do_not_depend_on_the_physical_batch"
+_RUINED = f"{_UPDATES}::test_huge_noise_ruins_everything_that_is_released"
+_TOLD = f"{_REPLAY}::test_neighbors_are_within_the_clipping_norm_and_nothing_else_is_told"
+_MOVES = f"{_NEIGHBORS}::test_removing_an_example_moves_no_sum_by_more_than_the_clipping_norm"
+_SHARED = f"{_USED}::test_no_two_updates_of_any_trainings_share_draws_or_noise"
+_PIECES = f"{_USED}::test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again"
+_STOPS = f"{_RESUME}::test_stopping_at_every_other_update_changes_nothing"
+
+ERRORS = [
+    Planted(
+        "views are dealt by place",
+        "training/inputs.py",
+        "self.keys[rows],\n            update,",
+        "self.keys[: len(rows)],\n            update,",
+        (_MOVES, _CUT),
+    ),
+    Planted(
+        "mirrored views are rarer than they should be",
+        "data/views.py",
+        "mirrored = _shifted(words[:, :, 2:], 63) if flips",
+        "mirrored = _shifted(words[:, :, 2:], 63) * _shifted(words[:, :, :1], 63) if flips",
+        ("data/test_views.py",),
+    ),
+    Planted(
+        "the noise does not depend on the images",
+        "training/streams.py",
+        '        "train": data.train.fingerprint,\n',
+        "",
+        (_KEYS, _SHARED),
+        "generator-reused",
+    ),
+    Planted(
+        "the noise does not depend on the initial weights",
+        "training/streams.py",
+        '        "initial weights": weights_digest(model),\n',
+        "",
+        (_KEYS, _SHARED),
+        "generator-reused",
+    ),
+    Planted(
+        "the noise does not depend on how the run is computed",
+        "training/streams.py",
+        '        "computation": vars(computation),\n',
+        "",
+        (_KEYS, _SHARED),
+        "generator-reused",
+    ),
+    Planted(
+        "sampling and noise are one stream",
+        "training/streams.py",
+        '        "purpose": purpose,\n',
+        "",
+        (_KEYS, _SHARED),
+        "generator-reused",
+    ),
+    Planted(
+        "secret noise comes from the seed",
+        "training/streams.py",
+        "    if recipe.secret_noise:\n        return RandomStream.secret()\n",
+        "",
+        (
+            f"{_UPDATES}::test_secret_noise_does_not_come_from_the_seed",
+            f"{_USED}::test_a_secret_training_killed_and_resumed",
+        ),
+    ),
+    Planted(
+        "a resumed training starts its streams again",
+        "training/state.py",
+        "                getattr(self, name).set_state(value)\n",
+        "                pass\n",
+        (_STOPS, _PIECES),
+        "resume-seed",
+    ),
+    Planted(
+        "momentum is lost in a checkpoint",
+        "training/state.py",
+        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]',
+        'self.momentum, self.average, self.previous = {}, parts["average"], parts["previous"]',
+        (_STOPS, f"{_RESUME}::test_sigkill_at_random_moments_changes_nothing"),
+    ),
+    Planted(
+        "DP-SAT's direction is lost in a checkpoint",
+        "training/state.py",
+        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]',
+        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], {}',
+        (_STOPS, f"{_RESUME}::test_sigkill_at_random_moments_changes_nothing"),
+    ),
+    Planted(
+        "evidence is lost in a checkpoint",
+        "training/state.py",
+        '            self.evidence.restore(parts["evidence"], device)\n',
+        "            pass\n",
+        (_STOPS, "trial/test_truth_of_runs.py"),
+    ),
+    Planted(
+        "the sum before noise reaches the weights",
+        "training/loop.py",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "plan.privatize(draw, total, state.noise, state.evidence)\n"
+        "        gradient = {name: value / plan.batch_size for name, value in total.sums.items()}",
+        (_RUINED, _TOLD),
+        "unused-wrapper",
+    ),
+    Planted(
+        "every process adds noise of its own",
+        "training/loop.py",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums\n"
+        "        return ranks.gradient_of_first(gradient), loss",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence)\n        return gradient, loss",
+        (f"{_RANKS}::test_two_processes_are_one_to_rounding", f"{_RANKS}::test_empty_shares"),
+        "every-rank",
+    ),
+    Planted(
+        "an empty draw is skipped",
+        "training/loop.py",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if len(draw) else total.sums",
+        (
+            f"{_UPDATES}::test_an_empty_draw_is_an_update_like_any_other",
+            f"{_USED}::test_a_hundred_empty_draws_are_a_hundred_updates",
+        ),
+        "empty-draw",
+    ),
+    Planted(
+        "the last physical batch is dropped",
+        "training/loop.py",
+        "for places in mine.split(self.physical_batch) if len(mine) else ():",
+        "for places in mine.split(self.physical_batch)[: max(1, len(mine) // self.physical_batch)]:",
+        (_CUT, _SLOW),
+        "last-batch",
+    ),
+    Planted(
+        "the perturbation is added for each physical batch",
+        "training/loop.py",
+        "        with one_each(), refuse_random_layers(self.device), uphill:\n",
+        "        for places in mine.split(self.physical_batch)[1:] if len(mine) else ():\n"
+        "            perturbed(state.model, state.previous or None, self.recipe.sharpness_radius).__enter__()\n"
+        "        with one_each(), refuse_random_layers(self.device), uphill:\n",
+        (_CUT, _SLOW),
+        "dpsat-perturbation",
+    ),
+    Planted(
+        "weights are perturbed and not put back",
+        "training/sharpness.py",
+        "                p.copy_(saved[name])\n",
+        "                p.sub_(direction[name].to(p.dtype), alpha=0.5 * radius / norm)\n",
+        (
+            f"{_UPDATES}::test_perturbed_restores_to_the_bit",
+            f"{_UPDATES}::test_sam_takes_its_second_gradient_uphill_and_keeps_first_pass_statistics",
+        ),
+        "dpsat-perturbation",
+    ),
+    Planted(
+        "the learning rate follows the private loss",
+        "training/loop.py",
+        "        self._descend(gradient, rate)\n",
+        "        self._descend(gradient, rate if loss != loss else rate * min(1.0, max(0.5, loss)))\n",
+        (_TOLD, f"{_REPLAY}::test_an_error_is_seen_on_unrelated_data"),
+        "private-statistics",
+    ),
+    Planted(
+        "the noise shrinks as the training goes on",
+        "training/loop.py",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums\n"
+        "        size, decay = plan.batch_size, 0.99**state.update\n"
+        "        gradient = {n: decay * g + (1 - decay) * total.sums[n] / size for n, g in gradient.items()}",
+        (_TOLD, _RUINED),
+        "sigma-schedule",
+    ),
+    Planted(
+        "the average takes in an unprivatized step",
+        "training/loop.py",
+        "        self._descend(gradient, rate)\n        state.update += 1\n",
+        "        before = {n: v.clone() for n, v in state.model.state_dict().items()}\n"
+        "        self._descend(gradient, rate)\n        state.update += 1\n"
+        '        if recipe.has("pa") and state.update == 1:\n'
+        "            state.average.update(before)\n",
+        (f"{_UPDATES}::test_average_follows_its_formula", _RUINED),
+        "unprivatized-average",
+    ),
+    Planted(
+        "weights are averaged twice in an update",
+        "training/averaging.py",
+        "            average[name].lerp_(value, 1 - d)\n",
+        "            average[name].lerp_(value, 1 - d).lerp_(value, 1 - d)\n",
+        (
+            f"{_UPDATES}::test_average_follows_its_formula",
+            f"{_UPDATES}::test_the_average_of_a_training_is_that_of_its_weights",
+        ),
+        "average-per-batch",
+    ),
+    Planted(
+        "the last weights are released in place of the average",
+        "training/state.py",
+        "return self.average or dict(self.model.state_dict())",
+        "return dict(self.model.state_dict())",
+        ("trial/test_recomputed.py", _RUINED),
+    ),
+    Planted(
+        "one more update is made than is charged",
+        "training/batch_size.py",
+        "return max(1, math.floor(epochs * examples / batch_size + 1e-9))",
+        "return max(1, math.ceil(epochs * examples / batch_size + 1))",
+        ("training/test_techniques.py", "training/test_recipe.py"),
+        "update-count",
+    ),
+    Planted(
+        "an example is computed by two processes",
+        "training/ranks.py",
+        "return torch.arange(count)[self.rank :: self.size]",
+        "return torch.arange(count)[max(0, self.rank - 1) :: self.size]",
+        (f"{_RANKS}::test_shares_are_everyone_once", f"{_RANKS}::test_two_processes_are_one_to_rounding"),
+    ),
+    Planted(
+        "a damaged checkpoint is taken for a whole one",
+        "training/checkpoints.py",
+        'if metadata.get("digest") != _digest(tensors, metadata["header"]):',
+        'if not metadata.get("digest"):',
+        (
+            "training/test_checkpoints.py::test_damage_anywhere_is_noticed_and_the_one_before_is_used",
+            "training/test_checkpoints.py::test_a_damaged_piece_is_noticed",
+        ),
+    ),
+    Planted(
+        "a checkpoint of secret noise stays when the run has ended",
+        "training/checkpoints.py",
+        "        path.unlink(missing_ok=True)\n\n\ndef _pieces",
+        "        path.exists()\n\n\ndef _pieces",
+        (
+            f"{_RESUME}::test_secret_noise_leaves_no_state_of_a_stream",
+            "trial/test_train.py::test_the_contract_of_files",
+        ),
+    ),
+    Planted(
+        "pre-training looks at the private images",
+        "training/pretraining.py",
+        "images = synthetic_images(_IMAGES, data.image_shape, recipe.prior_seed)",
+        "images = torch.as_tensor(data.train.images)",
+        (
+            "training/test_pretraining.py::test_start_values_do_not_depend_on_the_private_images_or_on_the_seed",
+            "training/test_pretraining.py::test_it_learns",
+        ),
+        "private-statistics",
+    ),
+]
+
+HARMLESS = [
+    Planted(
+        "the decay's warm-up is written otherwise",
+        "training/averaging.py",
+        "d = min(decay, (1 + update) / (10 + update))",
+        "d = min((update + 1) / (update + 10), decay)",
+        (f"{_UPDATES}::test_average_follows_its_formula",),
+    ),
+    Planted(
+        "the cosine schedule by a square",
+        "training/loop.py",
+        "return rate * (1 + math.cos(math.pi * done)) / 2 if",
+        "return rate * math.cos(math.pi * done / 2) ** 2 if",
+        (_UPDATES,),
+    ),
+    Planted(
+        "the scatter of OBS as a quotient",
+        "training/batch_size.py",
+        "scatter = (a - b) / (1 / small_batch - 1 / large_batch)",
+        "scatter = (a - b) * (small_batch * large_batch) / (large_batch - small_batch)",
+        ("training/test_techniques.py",),
+    ),
+    Planted(
+        "the perturbation's factor is computed first",
+        "training/sharpness.py",
+        "p.add_(direction[name].to(p.dtype), alpha=radius / norm)",
+        "p.add_(direction[name].to(p.dtype) * (radius / norm))",
+        (f"{_UPDATES}::test_perturbed_restores_to_the_bit",),
+    ),
+]
