@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilemma.trial.train import Run
+from trilemma.trial.run import Run
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 

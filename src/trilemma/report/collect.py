@@ -21,7 +21,7 @@ from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import RESULT
+from trilemma.trial.run import RESULT
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 

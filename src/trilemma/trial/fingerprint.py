@@ -16,7 +16,7 @@ from typing import Any
 
 from trilemma.errors import InputError
 from trilemma.files import read_json, written
-from trilemma.trial.folder import CONFIG
+from trilemma.trial.run import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
 _NOTE = "Not for release: this digest confirms a guess of the training data."
