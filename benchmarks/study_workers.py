@@ -24,7 +24,7 @@ from trilemma.machine import cores
 from trilemma.study.file import read_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.pool import Pool
-from trilemma.study.runner import run_study, standing
+from trilemma.study.runner import progress_of, run_study
 from trilemma.study.trials import Study, expand
 
 
@@ -41,7 +41,7 @@ def seconds(study: Study, crew: Pool) -> tuple[float, list[float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = StudyFolder(Path(name))
         folder.add(study, "benchmark")
-        now = standing(folder, study.trials)
+        now = progress_of(folder, study.trials)
         began = time.perf_counter()
         run_study(folder, now, crew)
         spent = time.perf_counter() - began

@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
     from trilemma.study.file import load_study
     from trilemma.study.folder import StudyFolder
     from trilemma.study.pool import Pool
-    from trilemma.study.runner import run_study, standing
+    from trilemma.study.runner import progress_of, run_study
     from trilemma.study.trials import expand
 
     place = tmp_path_factory.mktemp("tiny")
@@ -59,7 +59,7 @@ def finished(tmp_path_factory):
     folder = StudyFolder(place / "out")
     folder.path.mkdir()
     folder.add(study, "test")
-    now = standing(folder, study.trials)
+    now = progress_of(folder, study.trials)
     assert run_study(folder, now, Pool(2))
     assert not now.failed
     return folder

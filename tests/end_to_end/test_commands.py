@@ -205,7 +205,7 @@ def test_a_training_in_pieces_ends_as_one_in_one_go(tmp_path, capsys):
     assert main(["train", *SMALL, "--out", str(whole)]) == 0
     for _ in range(2):  # each ends after its first update
         assert main(["train", *SMALL, "--minutes", "1e-6", "--out", str(pieces)]) == 130
-        assert "the same command goes on from there" in capsys.readouterr().err
+        assert "the same command resumes from there" in capsys.readouterr().err
         assert not (pieces / "result.json").exists()
     assert main(["train", *SMALL, "--out", str(pieces)]) == 0
     assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -223,7 +223,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on from there" in err
+    assert "the same command resumes from there" in err
     assert "Traceback" not in err
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr

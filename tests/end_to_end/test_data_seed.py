@@ -8,7 +8,7 @@ import pytest
 from trilemma.cli.main import main
 from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.job import Order, run_trial
+from trilemma.study.job import Job, run_trial
 from trilemma.study.trials import expand
 from trilemma.trial.fingerprint import read_fingerprint
 
@@ -39,7 +39,7 @@ def test_train_and_study_see_the_same_images_whatever_the_seed(tmp_path, option,
     folder = StudyFolder(tmp_path / "study")
     by_study = {}
     for trial in expand(load_study(tmp_path / "study.toml")[0]).trials:
-        seed, print_of_data = fingerprint(run_trial(Order(trial, str(folder.path))).folder)
+        seed, print_of_data = fingerprint(run_trial(Job(trial, str(folder.path))).folder)
         by_study[seed] = print_of_data
     by_train = {}
     for seed in (3, 4):

@@ -22,7 +22,7 @@ from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
 from trilemma.study.file import load_study
 from trilemma.study.trials import expand
-from trilemma.study.runner import run_study, standing
+from trilemma.study.runner import run_study, progress_of
 
 study = expand(load_study(sys.argv[1])[0], seeds=1)
 folder = StudyFolder(Path(sys.argv[2]))
@@ -31,9 +31,9 @@ folder.add(study, "test")
 nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = nodes.add_node(num_cpus=1)
 nodes.wait_for_nodes()
-crew = Cluster(nodes.address)
-assert crew.size == 2, crew.size
-now = standing(folder, study.trials)
+executor = Cluster(nodes.address)
+assert executor.size == 2, executor.size
+now = progress_of(folder, study.trials)
 left = [second]
 
 def watch(now, answer):
@@ -42,7 +42,7 @@ def watch(now, answer):
         assert now.running
         nodes.remove_node(left.pop(), allow_graceful=False)
 
-assert run_study(folder, now, crew, watch=watch)
+assert run_study(folder, now, executor, watch=watch)
 nodes.shutdown()
 assert not left
 assert not now.failed, now.failed

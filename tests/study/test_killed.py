@@ -74,6 +74,6 @@ def test_a_terminated_study_says_how_to_go_on(tiny, tmp_path):
     process.send_signal(signal.SIGTERM)
     said, told = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on from there" in told
+    assert "the same command resumes from there" in told
     assert "trials are finished; the page is" in said
     assert (out / "report.html").is_file()

@@ -1,4 +1,4 @@
-"""Worker processes: what is heard of them, what happens when one dies, and how they share the cores."""
+"""Worker processes: their events, what happens when one dies, and how they share the cores."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from trilemma.files import alone_in
 from trilemma.machine import cores
 from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.job import Order, run_trial
+from trilemma.study.job import Job, run_trial
 from trilemma.study.pool import Pool, thread_limits
-from trilemma.study.runner import run_study, standing
+from trilemma.study.runner import progress_of, run_study
 from trilemma.study.trials import expand
 from trilemma.training.execution import Execution
 
@@ -29,22 +29,22 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path):
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
     trials = [trial for trial in study.trials if trial.removal is None]
-    now = standing(folder, trials)
+    progress = progress_of(folder, trials)
     pool = Pool(2)
     victims = []
 
-    def kill_the_first(now, answer):
-        if answer is not None and answer.message.get("update", 0) > 0 and not victims:
-            victims.append(answer.trial)
-            os.kill(pool._busy[answer.trial]._process.pid, signal.SIGKILL)
+    def kill_the_first(progress, event):
+        if event is not None and event.message.get("update", 0) > 0 and not victims:
+            victims.append(event.trial)
+            os.kill(pool._busy[event.trial]._process.pid, signal.SIGKILL)
 
-    assert run_study(folder, now, pool, watch=kill_the_first)
-    assert list(now.failed) == victims
-    assert "was ended by signal 9" in now.failed[victims[0]]
-    assert now.done == {trial.id for trial in trials} - set(victims)
+    assert run_study(folder, progress, pool, watch=kill_the_first)
+    assert list(progress.failed) == victims
+    assert "was killed by signal 9" in progress.failed[victims[0]]
+    assert progress.done == {trial.id for trial in trials} - set(victims)
     # Again: it goes on and succeeds.
     folder.forget_failures(victims)
-    again = standing(folder, trials)
+    again = progress_of(folder, trials)
     assert run_study(folder, again, Pool(1))
     assert not again.failed
 
@@ -55,17 +55,17 @@ def test_bad_data_fails_with_its_reason_and_without_a_trace(tmp_path):
     study = expand(load_study(path)[0], seeds=1)
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
-    now = standing(folder, study.trials)
-    assert run_study(folder, now, Pool(1))
-    (reason,) = now.failed.values()
+    progress = progress_of(folder, study.trials)
+    assert run_study(folder, progress, Pool(1))
+    (reason,) = progress.failed.values()
     assert "no-such-folder" in reason
     assert "\n" not in reason
     assert folder.reason(study.trials[0].id) == reason
 
 
-def test_answers_wait_no_longer_than_they_are_told(tmp_path):
+def test_events_wait_no_longer_than_they_are_told(tmp_path):
     began = time.monotonic()
-    assert list(Pool(1).answers(0.2)) == []
+    assert list(Pool(1).events(0.2)) == []
     assert time.monotonic() - began < 5
 
 
@@ -77,10 +77,10 @@ def test_the_cores_are_divided_not_multiplied():
     assert thread_limits(3)["LOKY_MAX_CPU_COUNT"] == "3"
 
 
-def test_an_order_survives_the_pipe(study):
-    order = Order(study.trials[-1], "/some/where", data_dir="/data", execution=Execution("cpu", memory=10**9))
-    assert Order.from_json(order.to_json()) == order
-    assert "\n" not in order.to_json()
+def test_a_job_survives_the_pipe(study):
+    job = Job(study.trials[-1], "/some/where", data_dir="/data", execution=Execution("cpu", memory=10**9))
+    assert Job.from_json(job.to_json()) == job
+    assert "\n" not in job.to_json()
 
 
 def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(study, tmp_path, monkeypatch):
@@ -89,15 +89,15 @@ def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(stu
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
-    now = standing(folder, study.trials[:1])
-    assert run_study(folder, now, Pool(cores()))
+    progress = progress_of(folder, study.trials[:1])
+    assert run_study(folder, progress, Pool(cores()))
     result = json.loads((folder.run(study.trials[0].id) / "result.json").read_text())
     assert result["environment"]["threads"] == 1
 
 
 def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path, monkeypatch):
     folder = StudyFolder(tmp_path / "out")
-    order = Order(study.trials[0], str(folder.path))
+    job = Job(study.trials[0], str(folder.path))
     run = folder.run(study.trials[0].id)
     run.mkdir(parents=True)
     held, let_go = threading.Event(), threading.Event()
@@ -112,8 +112,8 @@ def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path,
     assert held.wait(10)
     monkeypatch.setattr("trilemma.study.job.ORPHAN_SECONDS", 0.5)
     with pytest.raises(InputError, match="another process is at work"):
-        run_trial(order)
+        run_trial(job)
     monkeypatch.setattr("trilemma.study.job.ORPHAN_SECONDS", 60)
     threading.Timer(1.0, let_go.set).start()
-    assert run_trial(order).result["accuracy"] >= 0
+    assert run_trial(job).result["accuracy"] >= 0
     thread.join()

@@ -1,4 +1,4 @@
-"""The runner with a crew that only pretends: order, failures, retry, stopping."""
+"""The runner with a executor that only pretends: order, failures, retry, stopping."""
 
 import json
 from collections import deque
@@ -8,35 +8,35 @@ import pytest
 from trilemma.errors import InputError
 from trilemma.study.file import load_study
 from trilemma.study.folder import FORMAT, StudyFolder
-from trilemma.study.pool import Answer
-from trilemma.study.runner import Settings, run_study, standing
+from trilemma.study.pool import Event
+from trilemma.study.runner import Settings, progress_of, run_study
 from trilemma.study.trials import Study, expand
 
 
-class Pretenders:
-    """Finish at once what they are given, but for ids in ``failing``; remember the order and how many at once."""
+class PretendedExecutor:
+    """Finishes at once what it is given, but for ids in ``failing``; remembers the order and how many ran at once."""
 
     def __init__(self, folder, size=2, failing=()):
         self.folder, self.size, self.failing = folder, size, set(failing)
         self.given, self.most, self.stopped = [], 0, False
         self._under_way = deque()
 
-    def give(self, order):
-        self.given.append(order.trial.id)
-        self._under_way.append(order.trial.id)
+    def submit(self, job):
+        self.given.append(job.trial.id)
+        self._under_way.append(job.trial.id)
         self.most = max(self.most, len(self._under_way))
 
-    def answers(self, seconds):
+    def events(self, seconds):
         if not self._under_way:
             return
         name = self._under_way.popleft()
         if name in self.failing:
-            yield Answer(name, "failed", {"reason": "out of luck", "trace": None})
+            yield Event(name, "failed", {"reason": "out of luck", "trace": None})
             return
         run = self.folder.run(name)
         run.mkdir(parents=True)
         (run / "result.json").write_text("{}")
-        yield Answer(name, "done", {"seconds": 1.0})
+        yield Event(name, "done", {"seconds": 1.0})
 
     def stop(self):
         self.stopped = True
@@ -50,57 +50,57 @@ def study():
 def start(tmp_path, study, **options):
     folder = StudyFolder(tmp_path)
     folder.add(study, "test")
-    crew = Pretenders(folder, **options)
-    now = standing(folder, study.trials)
-    whole = run_study(folder, now, crew, Settings())
-    return folder, crew, now, whole
+    executor = PretendedExecutor(folder, **options)
+    progress = progress_of(folder, study.trials)
+    whole = run_study(folder, progress, executor, Settings())
+    return folder, executor, progress, whole
 
 
-def test_every_trial_is_given_once_in_order_and_never_more_than_the_crew_holds(tmp_path, study):
-    _, crew, now, whole = start(tmp_path, study)
+def test_every_trial_is_given_once_in_order_and_never_more_than_the_executor_holds(tmp_path, study):
+    _, executor, progress, whole = start(tmp_path, study)
     assert whole
-    assert crew.stopped
-    assert crew.given == [trial.id for trial in study.trials]
-    assert crew.most == 2
-    assert now.done == set(crew.given)
+    assert executor.stopped
+    assert executor.given == [trial.id for trial in study.trials]
+    assert executor.most == 2
+    assert progress.done == set(executor.given)
 
 
 def test_a_trial_waits_for_the_one_that_scores_it(tmp_path, study):
     reversed_study = Study(study.name, "", "", "", study.seeds, (), study.trials[::-1])
-    _, crew, _, _ = start(tmp_path, reversed_study, size=3)
+    _, executor, _, _ = start(tmp_path, reversed_study, size=3)
     for trial in study.trials:
         if trial.removal:
-            assert crew.given.index(trial.removal.scored_by) < crew.given.index(trial.id)
+            assert executor.given.index(trial.removal.scored_by) < executor.given.index(trial.id)
 
 
 def test_only_what_is_missing_is_run_again(tmp_path, study):
-    folder, crew, _, _ = start(tmp_path, study)
+    folder, executor, _, _ = start(tmp_path, study)
     gone = study.trials[3].id
     (folder.run(gone) / "result.json").unlink()
     folder.run(gone).rmdir()
-    _, crew, now, _ = start(tmp_path, study)
-    assert crew.given == [gone]
-    assert now.found == len(study.trials) - 1
+    _, executor, progress, _ = start(tmp_path, study)
+    assert executor.given == [gone]
+    assert progress.done_before == len(study.trials) - 1
 
 
 def test_a_failure_is_written_down_and_takes_those_that_need_it_along(tmp_path, study):
     scorer = study.trials[0]
-    folder, crew, now, whole = start(tmp_path, study, failing=[scorer.id])
+    folder, executor, progress, whole = start(tmp_path, study, failing=[scorer.id])
     assert whole
     children = {t.id for t in study.trials if t.removal and t.removal.scored_by == scorer.id}
     assert children
-    assert set(now.failed) == {scorer.id} | children
-    assert not children & set(crew.given)
+    assert set(progress.failed) == {scorer.id} | children
+    assert not children & set(executor.given)
     assert folder.reason(scorer.id) == "out of luck"
-    assert "says what to leave out, failed" in folder.reason(min(children))
+    assert "determines what to leave out, failed" in folder.reason(min(children))
     # Without retry they stay failed, with it they run.
-    _, crew, now, _ = start(tmp_path, study)
-    assert crew.given == []
-    assert set(now.failed) == {scorer.id} | children
+    _, executor, progress, _ = start(tmp_path, study)
+    assert executor.given == []
+    assert set(progress.failed) == {scorer.id} | children
     folder.forget_failures(t.id for t in study.trials)
-    _, crew, now, _ = start(tmp_path, study)
-    assert set(crew.given) == {scorer.id} | children
-    assert not now.failed
+    _, executor, progress, _ = start(tmp_path, study)
+    assert set(executor.given) == {scorer.id} | children
+    assert not progress.failed
 
 
 def test_a_failure_that_cannot_be_written_down_does_not_end_the_study(tmp_path, study, monkeypatch):
@@ -108,40 +108,40 @@ def test_a_failure_that_cannot_be_written_down_does_not_end_the_study(tmp_path, 
         raise InputError("no space left on the device")
 
     monkeypatch.setattr("trilemma.study.runner.write_json", full)
-    _, _, now, whole = start(tmp_path, study, failing=[study.trials[-1].id])
+    _, _, progress, whole = start(tmp_path, study, failing=[study.trials[-1].id])
     assert whole
-    assert now.failed[study.trials[-1].id] == "out of luck (and this could not be written down)"
+    assert progress.failed[study.trials[-1].id] == "out of luck (and this could not be recorded)"
 
 
-def test_being_asked_to_stop_stops_the_crew(tmp_path, study):
+def test_being_asked_to_stop_stops_the_executor(tmp_path, study):
     folder = StudyFolder(tmp_path)
     folder.add(study, "test")
-    crew = Pretenders(folder)
-    now = standing(folder, study.trials)
-    assert run_study(folder, now, crew, should_stop=lambda: len(now.done) >= 2) is False
-    assert crew.stopped
-    assert len(now.done) == 2
+    executor = PretendedExecutor(folder)
+    progress = progress_of(folder, study.trials)
+    assert run_study(folder, progress, executor, should_stop=lambda: len(progress.done) >= 2) is False
+    assert executor.stopped
+    assert len(progress.done) == 2
 
 
-def test_an_error_here_stops_the_crew_too(tmp_path, study):
-    def broken(now, answer):
+def test_an_error_here_stops_the_executor_too(tmp_path, study):
+    def broken(progress, event):
         raise RuntimeError
 
     folder = StudyFolder(tmp_path)
-    crew = Pretenders(folder)
+    executor = PretendedExecutor(folder)
     with pytest.raises(RuntimeError):
-        run_study(folder, standing(folder, study.trials), crew, watch=broken)
-    assert crew.stopped
+        run_study(folder, progress_of(folder, study.trials), executor, watch=broken)
+    assert executor.stopped
 
 
 def test_two_studies_in_one_folder_share_their_trials(tmp_path):
     first, second = (expand(load_study(name)[0], seeds=1) for name in ("techniques", "budget"))
     start(tmp_path, first)
-    folder, crew, now, _ = start(tmp_path, second)
+    folder, executor, progress, _ = start(tmp_path, second)
     shared = {t.id for t in first.trials} & {t.id for t in second.trials}
     assert shared
-    assert now.found == len(shared)
-    assert not shared & set(crew.given)
+    assert progress.done_before == len(shared)
+    assert not shared & set(executor.given)
     values = folder.read()
     assert list(values["studies"]) == ["techniques", "budget"]
     assert set(values["trials"]) == {t.id for t in (*first.trials, *second.trials)}

@@ -113,7 +113,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits,
         calls[0] += 1
         return calls[0] >= 8
 
-    with pytest.raises(Stopped, match="goes on from there"):
+    with pytest.raises(Stopped, match="resumes from there"):
         train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=after_eight)
     assert (tmp_path / "torn" / PREVIOUS).exists()
     content = (tmp_path / "torn" / NAME).read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from trilemma.cli.board import clock
+from trilemma.cli.study_display import clock
 from trilemma.machine import cores
 from trilemma.study.estimate import estimate
 from trilemma.study.file import STUDIES, load_study, read_study

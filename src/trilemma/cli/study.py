@@ -1,4 +1,4 @@
-"""``trilemma study``: run what is missing of a study, then draw its page."""
+"""``trilemma study``: run the trials that a study still lacks, then draw its page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trilemma.cli.board import Board
+from trilemma.cli.study_display import StudyDisplay
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
@@ -15,8 +15,8 @@ from trilemma.hints import did_you_mean
 from trilemma.machine import cores
 from trilemma.study.file import DATA_OPTIONS, load_study
 from trilemma.study.folder import StudyFolder
-from trilemma.study.pool import Crew, Pool
-from trilemma.study.runner import Settings, Standing, run_study, standing
+from trilemma.study.pool import Executor, Pool
+from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
 from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.version import __version__
 
@@ -33,14 +33,14 @@ def study_command(given: argparse.Namespace) -> int:
             f"{len(trials)} trials are more than {MOST_TRIALS}: narrow the study (--seeds, --data), or say --yes"
         )
     settings = Settings(given.data_dir, execution_of(given))
-    crew = _crew(given, len(trials))
-    return conduct(studies, Path(given.out), crew, settings, retry=given.retry)
+    executor = _executor(given, len(trials))
+    return conduct(studies, Path(given.out), executor, settings, retry=given.retry)
 
 
 def plan(
     name: str, *, scale: str | None = None, seeds: int | None = None, data: list[dict[str, Any]] | None = None
 ) -> list[Study]:
-    """The study of that name or file, its parts if it has some, each with its figures checked."""
+    """The study of that name or file, or its parts where it has them; the figures of each are checked."""
     from trilemma.report.figures.catalog import check_figures
 
     studies = [expand(file, scale=scale, seeds=seeds, data=data or ()) for file in load_study(name)]
@@ -49,8 +49,8 @@ def plan(
     return studies
 
 
-def conduct(studies: list[Study], out: Path, crew: Crew, settings: Settings, *, retry: bool = False) -> int:
-    """Run what is missing, tell how it goes, draw the page; returns the exit status."""
+def conduct(studies: list[Study], out: Path, executor: Executor, settings: Settings, *, retry: bool = False) -> int:
+    """Run the missing trials with a display, draw the page, and return the exit status."""
     folder = StudyFolder(out)
     make_folder(out)
     with alone_in(out):
@@ -59,11 +59,11 @@ def conduct(studies: list[Study], out: Path, crew: Crew, settings: Settings, *, 
         trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
         if retry:
             folder.forget_failures(trials)
-        now = standing(folder, trials.values())
-        with Board(now, crew.size) as board:
-            whole = run_study(folder, now, crew, settings, watch=board, should_stop=board.should_stop)
+        progress = progress_of(folder, trials.values())
+        with StudyDisplay(progress, executor.size) as display:
+            whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)
         page = _report(folder)
-    return _ending(now, whole, page)
+    return _ending(progress, whole, page)
 
 
 def _report(folder: StudyFolder) -> Path:
@@ -72,22 +72,22 @@ def _report(folder: StudyFolder) -> Path:
     return report_of([folder])
 
 
-def _ending(now: Standing, whole: bool, page: Path) -> int:
-    print(f"{len(now.done)} of {len(now.trials)} trials are finished; the page is {page}")
-    if now.failed:
-        print(f"{len(now.failed)} failed (--retry runs them again):")
-        for name, why in now.failed.items():
-            print(f"  {name}  {now.trials[name].title}: {why}")
+def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
+    print(f"{len(progress.done)} of {len(progress.trials)} trials are finished; the page is {page}")
+    if progress.failed:
+        print(f"{len(progress.failed)} failed (--retry runs them again):")
+        for name, reason in progress.failed.items():
+            print(f"  {name}  {progress.trials[name].title}: {reason}")
     if not whole:
-        print("trilemma: stopped; the same command goes on from there", file=sys.stderr)
+        print("trilemma: stopped; the same command resumes from there", file=sys.stderr)
         return 130
-    return 1 if now.failed else 0
+    return 1 if progress.failed else 0
 
 
-def _crew(given: argparse.Namespace, trials: int) -> Crew:
+def _executor(given: argparse.Namespace, trials: int) -> Executor:
     if given.ray is not None:
         if given.workers is not None:
-            raise InputError("--workers and --ray exclude each other: a cluster says itself how many it has")
+            raise InputError("--workers and --ray exclude each other: the cluster determines the number of workers")
         from trilemma.study.cluster import Cluster
 
         return Cluster(given.ray, given.device)
@@ -95,7 +95,7 @@ def _crew(given: argparse.Namespace, trials: int) -> Crew:
 
 
 def default_workers(device: str, trials: int) -> int:
-    """One for each core on a CPU; one in all on an accelerator, which one trial fills."""
+    """One worker per core on a CPU; a single one on an accelerator, which one trial fills."""
     import torch
 
     if device == "auto":
@@ -118,7 +118,7 @@ def parse_data(text: str) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if not equals or key not in DATA_OPTIONS or key in ("name", "columns"):
             raise InputError(
-                f"--data {text}: {part!r} is no option of the data{did_you_mean(key, DATA_OPTIONS)}: "
+                f"--data {text}: {part!r} is not a data option{did_you_mean(key, DATA_OPTIONS)}: "
                 "write for example cifar10s,skew=0.75"
             )
         found[key] = _value(key, value)

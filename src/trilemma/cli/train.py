@@ -11,8 +11,8 @@ import time
 import tomllib
 from typing import Any
 
-from trilemma.cli.screen import Screen
 from trilemma.cli.table import describe_run
+from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
@@ -49,8 +49,8 @@ def train_command(given: argparse.Namespace) -> int:
     if not ranks.first:
         return _follow(given, recipe, execution, ranks)
     try:
-        with Screen("training") as screen:
-            data = load_data(**data_of(given), progress=screen.data)
+        with TrainingDisplay("training") as display:
+            data = load_data(**data_of(given), progress=display.data)
             run = train(
                 recipe,
                 data,
@@ -58,8 +58,8 @@ def train_command(given: argparse.Namespace) -> int:
                 execution=execution,
                 ranks=ranks,
                 track=given.track,
-                progress=screen,
-                should_stop=lambda: screen.should_stop() or time.monotonic() > end,
+                progress=display,
+                should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
     except Stopped as stopped:
         print(f"trilemma: {stopped}", file=sys.stderr)
@@ -75,7 +75,7 @@ def train_command(given: argparse.Namespace) -> int:
 
 
 def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
-    """The processes but the first: no screen and no folder.  Ctrl-C is for the first, which saves and then says so."""
+    """The processes but the first: no display and no folder.  Ctrl-C is for the first, which saves and then says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         follow(recipe, load_data(**data_of(given)), ranks, execution=execution)

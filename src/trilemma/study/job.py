@@ -1,4 +1,4 @@
-"""One trial of a study, from its plan to its run: what every worker does, wherever it runs."""
+"""One trial of a study, from its description to its run: what every worker does, wherever it runs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from trilemma.trial.run import SIGNALS, Run
 from trilemma.trial.train import Progress, train
 
 ORPHAN_SECONDS = 60.0
-"""How long a trial waits for the process that has it: one whose study was killed ends within an update."""
+"""How long a job waits for the process that holds its run: the worker of a killed study ends within an update."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker is told.
+class Job:
+    """A trial to run, and where and how.
 
     Attributes:
-      trial: what to do.
-      folder: the study's.
-      data_dir: first place to look for data, or None.
-      execution: how it is computed.
+      trial: the trial.
+      folder: path of the study's folder.
+      data_dir: where to look for data first, or None.
+      execution: device, precision and batch size.
     """
 
     trial: Trial
@@ -49,39 +49,39 @@ class Order:
         return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
 
     @classmethod
-    def from_json(cls, text: str) -> Order:
+    def from_json(cls, text: str) -> Job:
         values = json.loads(text)
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})
 
 
 def run_trial(
-    order: Order,
+    job: Job,
     *,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Run:
-    """Train, attack and measure one trial; go on from its checkpoint if it has one.
+    """Train, attack and measure one trial; resume from its checkpoint if it has one.
 
     Raises:
       InputError, Stopped: as :func:`trilemma.train`.
       PrivacyError: the trial has a budget and failed its truth check, so it counts as failed.
     """
-    trial, folder = order.trial, StudyFolder(Path(order.folder))
-    data = _load(json.dumps(dict(trial.data), sort_keys=True), order.data_dir)
+    trial, folder = job.trial, StudyFolder(Path(job.folder))
+    data = _load(json.dumps(dict(trial.data), sort_keys=True), job.data_dir)
     track: list[int] = []
     if trial.track is not None:
         of_class = np.flatnonzero(data.train.labels == trial.track.label)
         if len(of_class) < trial.track.first:
             raise InputError(f"cannot track {trial.track.first} examples of class {trial.track.label}: it has fewer")
         track = [int(index) for index in of_class[: trial.track.first]]
-        _write_pictures(folder.examples(trial.id), data, track)
+        _write_images(folder.examples(trial.id), data, track)
     if trial.removal is not None:
         data = _without(data, trial, folder)
     out = folder.run(trial.id)
     _wait_for(out)
     run = train(
-        trial.recipe, data, out, execution=order.execution, track=track, progress=progress, should_stop=should_stop
+        trial.recipe, data, out, execution=job.execution, track=track, progress=progress, should_stop=should_stop
     )
     if run.not_private:
         raise PrivacyError(run.not_private)
@@ -98,7 +98,7 @@ def _load(options: str, data_dir: str | None) -> Dataset:
 
 
 def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
-    """The data less the examples that the trial leaves out; which they are is written down once."""
+    """The data without the examples that the trial leaves out; their indices are chosen and written once."""
     assert trial.removal is not None
     path = folder.removed(trial.id)
     if path.is_file():
@@ -121,8 +121,8 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
     return replace(left, request={**data.request, "removal": asdict(trial.removal)})
 
 
-def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:
-    """The tracked examples as they are, one PNG each."""
+def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:
+    """Write each tracked example, unaugmented, as a PNG."""
     from PIL import Image
 
     make_folder(folder)
@@ -135,7 +135,7 @@ def _write_pictures(folder: Path, data: Dataset, indices: list[int]) -> None:
 
 
 def _wait_for(run: Path) -> None:
-    """Until a worker of a killed study has let go of the run."""
+    """Wait until a worker of a killed study has released the run's lock."""
     end = time.monotonic() + ORPHAN_SECONDS
     while run.is_dir():
         try:
@@ -147,14 +147,14 @@ def _wait_for(run: Path) -> None:
             time.sleep(0.2)
 
 
-def reason(error: BaseException) -> dict[str, Any]:
-    """Why a trial failed, for ``failures``: one line, and the trace where it is a fault of ours."""
+def failure_of(error: BaseException) -> dict[str, Any]:
+    """Why a trial failed, for ``failures``: one line, and the traceback where it is an internal error."""
     import traceback
 
     if isinstance(error, InputError):
         return {"reason": " ".join(str(error).split()), "trace": None}
     line = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return {
-        "reason": " ".join(f"a fault of ours: {line}".split()),
+        "reason": " ".join(f"internal error: {line}".split()),
         "trace": "".join(traceback.format_exception(error)),
     }

@@ -1,4 +1,4 @@
-"""Many trials at once on one machine: worker processes that share its cores without getting in each other's way."""
+"""Run many trials at once on one machine, in worker processes that share its cores."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trilemma.machine import cores
-from trilemma.study.job import Order
+from trilemma.study.job import Job
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of a trial, or how far it is.
+class Event:
+    """News of a running trial.
 
     Attributes:
       trial: its id.
       kind: "progress", "done", "failed" or "stopped".
-      message: what goes with it: ``what``, ``update`` and ``updates``; ``seconds``; ``reason`` and ``trace``.
+      message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds``; ``reason`` and ``trace``.
     """
 
     trial: str
@@ -32,35 +32,35 @@ class Answer:
     message: dict[str, Any]
 
 
-class Crew(Protocol):
-    """Whoever does trials: the processes of this machine (:class:`Pool`) or a cluster."""
+class Executor(Protocol):
+    """What runs jobs: the processes of this machine (:class:`Pool`) or a cluster."""
 
     size: int
 
-    def give(self, order: Order) -> None:
-        """Start a trial; call it only while fewer than ``size`` are under way."""
+    def submit(self, job: Job) -> None:
+        """Start a job; call this only while fewer than ``size`` are running."""
 
-    def answers(self, seconds: float) -> Iterator[Answer]:
-        """What has been heard, after waiting ``seconds`` at most for the first."""
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Events since the last call, after waiting at most ``seconds`` for the first."""
 
     def stop(self) -> None:
-        """Ask all to save and end; wait for them."""
+        """Ask all workers to save and exit, and wait for them."""
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """Environment variables that keep a process to so many threads.
+    """Environment variables that limit a process to ``threads`` threads.
 
-    More threads than cores are far worse than waiting: OpenMP's spin while they wait for each other.  Two workers with
-    one thread each beat one with two, since most of a small network's work does not split.
+    Oversubscribed cores cost far more than idle ones, because OpenMP's threads spin while they wait for each other.
+    Two workers with one thread each beat one worker with two, since little of a small network's work parallelizes.
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
     return dict.fromkeys(names, str(threads))
 
 
 class Pool:
-    """Worker processes, started when they are first needed and replaced when they die.
+    """Worker processes, started on demand and replaced when they die.
 
-    A trial whose process dies (killed for memory, say) has failed with that as its reason.
+    A trial whose process dies (killed for lack of memory, for example) fails with that as its reason.
     """
 
     def __init__(self, size: int) -> None:
@@ -68,31 +68,31 @@ class Pool:
         self._environment = os.environ | thread_limits(max(1, cores() // size))
         self._idle: list[_Process] = []
         self._busy: dict[str, _Process] = {}
-        self._heard: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()
+        self._messages: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()
 
-    def give(self, order: Order) -> None:
-        process = self._idle.pop() if self._idle else _Process(self._environment, self._heard)
-        self._busy[order.trial.id] = process
-        process.send(order)
+    def submit(self, job: Job) -> None:
+        process = self._idle.pop() if self._idle else _Process(self._environment, self._messages)
+        self._busy[job.trial.id] = process
+        process.send(job)
 
-    def answers(self, seconds: float) -> Iterator[Answer]:
+    def events(self, seconds: float) -> Iterator[Event]:
         with contextlib.suppress(queue.Empty):
-            yield from self._answer(*self._heard.get(timeout=seconds))
+            yield from self._events_of(*self._messages.get(timeout=seconds))
         while True:
             try:
-                heard = self._heard.get_nowait()
+                process, message = self._messages.get_nowait()
             except queue.Empty:
                 return
-            yield from self._answer(*heard)
+            yield from self._events_of(process, message)
 
-    def _answer(self, process: _Process, message: dict[str, Any] | None) -> Iterator[Answer]:
+    def _events_of(self, process: _Process, message: dict[str, Any] | None) -> Iterator[Event]:
         if message is None:  # its output has ended
             ending = process.ending()
             if process in self._idle:
                 self._idle.remove(process)
-            for trial in [name for name, one in self._busy.items() if one is process]:
+            for trial in [name for name, worker in self._busy.items() if worker is process]:
                 del self._busy[trial]
-                yield Answer(trial, "failed", {"reason": f"its process {ending}", "trace": None})
+                yield Event(trial, "failed", {"reason": f"its process {ending}", "trace": None})
             return
         kind = message.pop("kind")
         if kind == "ready":
@@ -100,22 +100,22 @@ class Pool:
         trial = message.pop("trial")
         if kind != "progress" and self._busy.pop(trial, None) is process and kind != "stopped":
             self._idle.append(process)
-        yield Answer(trial, kind, message)
+        yield Event(trial, kind, message)
 
     def stop(self) -> None:
-        everyone = [*self._idle, *self._busy.values()]
-        for process in everyone:
+        processes = [*self._idle, *self._busy.values()]
+        for process in processes:
             process.ask_to_end()
-        for process in everyone:
+        for process in processes:
             process.wait()
         self._idle.clear()
         self._busy.clear()
 
 
 class _Process:
-    """One worker, and the thread that listens to it."""
+    """One worker process, and the thread that reads its messages."""
 
-    def __init__(self, environment: dict[str, str], heard: queue.Queue[Any]) -> None:
+    def __init__(self, environment: dict[str, str], messages: queue.Queue[Any]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trilemma.study.worker"],
             stdin=subprocess.PIPE,
@@ -124,19 +124,19 @@ class _Process:
             text=True,
             encoding="utf-8",
         )
-        threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
 
-    def _listen(self, heard: queue.Queue[Any]) -> None:
+    def _listen(self, messages: queue.Queue[Any]) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as answers:
-            for line in answers:
-                heard.put((self, json.loads(line)))
-        heard.put((self, None))
+        with self._process.stdout as output:
+            for line in output:
+                messages.put((self, json.loads(line)))
+        messages.put((self, None))
 
-    def send(self, order: Order) -> None:
+    def send(self, job: Job) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead: the listener says so
-            self._process.stdin.write(order.to_json() + "\n")
+        with contextlib.suppress(BrokenPipeError):  # the process has died, which the listener reports
+            self._process.stdin.write(job.to_json() + "\n")
             self._process.stdin.flush()
 
     def ask_to_end(self) -> None:
@@ -144,12 +144,12 @@ class _Process:
         self._process.terminate()
 
     def _hang_up(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # what was not read is lost with the process
+        with contextlib.suppress(BrokenPipeError):  # the process has died with messages unread
             assert self._process.stdin is not None
             self._process.stdin.close()
 
     def wait(self) -> None:
-        """An update of a large batch may take a while; after two minutes the last checkpoint must do."""
+        """Wait for the process to exit; kill it after two minutes, which loses only work since its last checkpoint."""
         try:
             self._process.wait(timeout=120)
         except subprocess.TimeoutExpired:
@@ -157,10 +157,10 @@ class _Process:
             self._process.wait()
 
     def ending(self) -> str:
-        """How it ended, once its output has."""
+        """How the process ended; call this once its output has ended."""
         self._hang_up()
         code = self._process.wait()
         if code < 0:
             hint = " (out of memory? use fewer --workers or a smaller --physical-batch)" if code == -9 else ""
-            return f"was ended by signal {-code}{hint}"
+            return f"was killed by signal {-code}{hint}"
         return f"ended with status {code}"

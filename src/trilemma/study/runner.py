@@ -1,7 +1,7 @@
-"""Run what is missing of a study: start trials in order, hear of them, write down what failed, go on.
+"""Run the trials that a study still lacks: start them in order, follow their events, record failures.
 
-The runner keeps no state of its own: what is finished is what has a result in the folder, so that a study that was
-killed at any moment goes on by the same command.
+The runner keeps no state of its own: a trial is finished when the folder has its result, so that a study that was
+killed at any moment is resumed by the same command.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from dataclasses import dataclass, field
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json
 from trilemma.study.folder import StudyFolder
-from trilemma.study.job import Order
-from trilemma.study.pool import Answer, Crew
+from trilemma.study.job import Job
+from trilemma.study.pool import Event, Executor
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
 
-LISTEN_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all orders share: see :class:`~trilemma.study.job.Order`."""
+    """What all jobs of a study share: see :class:`~trilemma.study.job.Job`."""
 
     data_dir: str | None = None
     execution: Execution = field(default_factory=Execution)
 
 
 @dataclass
-class Standing:
+class StudyProgress:
     """How far a study is: passed to the ``watch`` callback, which must not change it.
 
     Attributes:
-      trials: all, by id.
-      done: ids of finished trials; found: how many of them were there before this run.
+      trials: all trials, by id.
+      done: ids of finished trials; done_before: how many of them earlier runs had finished.
       failed: reason by id.
-      running: the last thing heard of each trial under way.
-      seconds: of trials that this run finished.
+      running: the latest event of each running trial.
+      seconds: durations of the trials that this run finished.
     """
 
     trials: dict[str, Trial]
     done: set[str] = field(default_factory=set)
-    found: int = 0
+    done_before: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    running: dict[str, Answer] = field(default_factory=dict)
+    running: dict[str, Event] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def waiting(self) -> list[str]:
-        """In order."""
-        begun = self.done | self.failed.keys() | self.running.keys()
-        return [name for name in self.trials if name not in begun]
+        """Ids of the trials still to be started, in order."""
+        started = self.done | self.failed.keys() | self.running.keys()
+        return [name for name in self.trials if name not in started]
 
     def ready(self) -> str | None:
-        """The next trial whose scorer, if it has one, is finished."""
+        """Id of the next trial that can start: the trial that scores its removal, if any, is finished."""
         for name in self.waiting:
             removal = self.trials[name].removal
             if removal is None or removal.scored_by in self.done:
@@ -62,84 +62,84 @@ class Standing:
         return None
 
 
-def standing(folder: StudyFolder, trials: Iterable[Trial]) -> Standing:
-    """What the folder says of the trials."""
-    now = Standing({trial.id: trial for trial in trials})
-    for name in now.trials:
+def progress_of(folder: StudyFolder, trials: Iterable[Trial]) -> StudyProgress:
+    """How far the trials are, as read from the folder."""
+    progress = StudyProgress({trial.id: trial for trial in trials})
+    for name in progress.trials:
         if folder.finished(name):
-            now.done.add(name)
-        elif (why := folder.reason(name)) is not None:
-            now.failed[name] = why
-    now.found = len(now.done)
-    return now
+            progress.done.add(name)
+        elif (reason := folder.reason(name)) is not None:
+            progress.failed[name] = reason
+    progress.done_before = len(progress.done)
+    return progress
 
 
 def run_study(
     folder: StudyFolder,
-    now: Standing,
-    crew: Crew,
+    progress: StudyProgress,
+    executor: Executor,
     settings: Settings = Settings(),
     *,
-    watch: Callable[[Standing, Answer | None], None] = lambda now, answer: None,
+    watch: Callable[[StudyProgress, Event | None], None] = lambda progress, event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Run the waiting trials; ``now`` is brought up to date.
+    """Run the waiting trials, and update ``progress``.
 
     Args:
       folder: of the study; the caller holds its lock.
-      now: where it stands (:func:`standing`).
-      crew: who does the trials.
+      progress: from :func:`progress_of`.
+      executor: runs the jobs.
       settings: of every trial.
-      watch: called with every answer, and at least twice a second with None.
-      should_stop: asked as often; True lets every running trial save itself and ends.
+      watch: called with every event, and at least twice a second with None.
+      should_stop: called as often; where it returns True, every running trial saves itself and the run ends.
 
     Returns:
-      Whether it came to its end (not: whether every trial succeeded).
+      Whether the run was completed (not whether every trial succeeded).
     """
     make_folder(folder.path / "runs")
     try:
-        while now.waiting or now.running:
+        while progress.waiting or progress.running:
             if should_stop():
                 return False
-            _fail_orphans(folder, now)
-            while len(now.running) < crew.size and (name := now.ready()) is not None:
-                crew.give(Order(now.trials[name], str(folder.path), **vars(settings)))
-                now.running[name] = Answer(name, "progress", {"what": "start", "update": 0, "updates": 0})
-                watch(now, now.running[name])
-            for answer in crew.answers(LISTEN_SECONDS):
-                _hear(folder, now, answer)
-                watch(now, answer)
-            watch(now, None)
+            _fail_dependents(folder, progress)
+            while len(progress.running) < executor.size and (name := progress.ready()) is not None:
+                executor.submit(Job(progress.trials[name], str(folder.path), **vars(settings)))
+                progress.running[name] = Event(name, "progress", {"what": "start", "update": 0, "updates": 0})
+                watch(progress, progress.running[name])
+            for event in executor.events(POLL_SECONDS):
+                _apply(folder, progress, event)
+                watch(progress, event)
+            watch(progress, None)
         return True
     finally:
-        crew.stop()
+        executor.stop()
 
 
-def _hear(folder: StudyFolder, now: Standing, answer: Answer) -> None:
-    if answer.kind == "progress":
-        now.running[answer.trial] = answer
+def _apply(folder: StudyFolder, progress: StudyProgress, event: Event) -> None:
+    if event.kind == "progress":
+        progress.running[event.trial] = event
         return
-    now.running.pop(answer.trial, None)
-    if answer.kind == "done":
-        now.done.add(answer.trial)
-        now.seconds[answer.trial] = float(answer.message["seconds"])
-    elif answer.kind == "failed":
-        _fail(folder, now, answer.trial, answer.message)
+    progress.running.pop(event.trial, None)
+    if event.kind == "done":
+        progress.done.add(event.trial)
+        progress.seconds[event.trial] = float(event.message["seconds"])
+    elif event.kind == "failed":
+        _fail(folder, progress, event.trial, event.message)
 
 
-def _fail_orphans(folder: StudyFolder, now: Standing) -> None:
-    """Trials whose scorer failed."""
-    for name in now.waiting:
-        removal = now.trials[name].removal
-        if removal is not None and removal.scored_by in now.failed:
-            why = f"trial {removal.scored_by}, which says what to leave out, failed"
-            _fail(folder, now, name, {"reason": why, "trace": None})
+def _fail_dependents(folder: StudyFolder, progress: StudyProgress) -> None:
+    """Fail the trials whose removal depends on a failed trial."""
+    for name in progress.waiting:
+        removal = progress.trials[name].removal
+        if removal is not None and removal.scored_by in progress.failed:
+            reason = f"trial {removal.scored_by}, which determines what to leave out, failed"
+            _fail(folder, progress, name, {"reason": reason, "trace": None})
 
 
-def _fail(folder: StudyFolder, now: Standing, name: str, why: dict[str, str | None]) -> None:
-    now.failed[name] = str(why["reason"])
+def _fail(folder: StudyFolder, progress: StudyProgress, name: str, failure: dict[str, str | None]) -> None:
+    progress.failed[name] = str(failure["reason"])
     try:
         make_folder(folder.failure(name).parent)
-        write_json(folder.failure(name), {"trial": name, **why})
-    except InputError:  # a full disk, say; it is tried again next time
-        now.failed[name] += " (and this could not be written down)"
+        write_json(folder.failure(name), {"trial": name, **failure})
+    except InputError:  # a full disk, for example; the next run tries again
+        progress.failed[name] += " (and this could not be recorded)"

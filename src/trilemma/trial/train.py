@@ -137,7 +137,7 @@ def train(
         if progress:
             progress(Progress(what, done, total, preparing=True))
         if should_stop and should_stop():
-            raise Stopped("stopped before the first update; the same command goes on from there")
+            raise Stopped("stopped before the first update; the same command resumes from there")
 
     try:
         training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
@@ -295,7 +295,7 @@ class _Trial:
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
         if stop and update < updates:
-            raise Stopped(f"stopped after update {update} of {updates}; the same command goes on from there")
+            raise Stopped(f"stopped after update {update} of {updates}; the same command resumes from there")
 
     def _save(self, history: History) -> None:
         training = self.training

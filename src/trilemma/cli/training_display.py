@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: a live line on a terminal, a line per evaluation elsewhere."""
+"""What the terminal shows while a model trains: a live line, or a line per evaluation where output is redirected."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from trilemma.cli.interrupt import Interruptible
 from trilemma.trial.train import Progress as Step
 
 
-class Screen(Interruptible):
-    """Use as a context; ``screen`` is then a callback for :func:`trilemma.train`, ``screen.should_stop`` another."""
+class TrainingDisplay(Interruptible):
+    """A context manager; the display is the ``progress`` callback of :func:`trilemma.train`, and
+    ``display.should_stop`` is its ``should_stop``."""
 
     stopping = "stopping after this update"
 
@@ -24,7 +25,7 @@ class Screen(Interruptible):
         self._live: Progress | None = None
         self._began = (0.0, 0)
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> TrainingDisplay:
         if self._console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),

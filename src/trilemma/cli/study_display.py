@@ -1,0 +1,107 @@
+"""What the terminal shows while a study runs: a live table, or a line per trial where output is redirected."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trilemma.cli.interrupt import Interruptible
+from trilemma.study.pool import Event
+from trilemma.study.runner import StudyProgress
+
+
+class StudyDisplay(Interruptible):
+    """A context manager; the display is the ``watch`` callback of :func:`~trilemma.study.runner.run_study`, and
+    ``display.should_stop`` is its ``should_stop``."""
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    stopping = "stopping: running trials save themselves"
+
+    def __init__(self, progress: StudyProgress, workers: int, console: Console | None = None) -> None:
+        self._progress, self._workers = progress, workers
+        super().__init__(console)
+        self._live: Live | None = None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> StudyDisplay:
+        progress = self._progress
+        ready = f", {progress.done_before} of them finished already" if progress.done_before else ""
+        failed = f", {len(progress.failed)} failed before (--retry runs them again)" if progress.failed else ""
+        self.say(f"{len(progress.trials)} trials{ready}{failed}; {self._workers} at once")
+        if self._console.is_terminal:
+            self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, progress: StudyProgress, event: Event | None) -> None:
+        if event is not None:
+            title = progress.trials[event.trial].title
+            count = f"{len(progress.done) + len(progress.failed)}/{len(progress.trials)}"
+            if event.kind == "done":
+                self.say(f"{count}  {event.trial}  {title}: {progress.seconds[event.trial]:.0f} s{self._left()}")
+            elif event.kind == "failed":
+                self.say(f"{count}  {event.trial}  {title}: FAILED: {progress.failed[event.trial]}")
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+
+    def seconds_left(self) -> float | None:
+        """An estimate: the remaining trials take as long as those that this run finished."""
+        progress = self._progress
+        if not progress.seconds:
+            return None
+        each = sum(progress.seconds.values()) / len(progress.seconds)
+        to_come = len(progress.waiting) + sum(1 - _share(event) for event in progress.running.values())
+        return each * to_come / max(1, min(self._workers, round(to_come + 0.5)))
+
+    def _left(self) -> str:
+        seconds = self.seconds_left()
+        return "" if not seconds else f", about {clock(seconds)} left"
+
+    def _table(self) -> Group:
+        progress = self._progress
+        table = Table(box=None, pad_edge=False)
+        for head in ("trial", "", "", "updates"):
+            table.add_column(head, justify="right" if head == "updates" else "left", no_wrap=head != "")
+        for name, event in progress.running.items():
+            message = event.message
+            bar = "█" * round(20 * _share(event))
+            made = f"{message['update']}/{message['updates']}" if message.get("updates") else str(message.get("what"))
+            table.add_row(name, Text(progress.trials[name].title), f"{bar:<20}", made)
+        spent = clock(time.monotonic() - self._began)
+        failed = f", {len(progress.failed)} failed" if progress.failed else ""
+        finished = f"{len(progress.done)} of {len(progress.trials)} finished"
+        line = f"{finished}{failed}, {len(progress.waiting)} to come; {spent}{self._left()}"
+        return Group(table, Text(line))
+
+
+def _share(event: Event) -> float:
+    updates = event.message.get("updates") or 0
+    return min(1.0, event.message.get("update", 0) / updates) if updates else 0.0
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(42), clock(125), clock(7300), clock(1e6)
+    ('42 s', '2 min', '2 h 1 min', '12 days')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
