@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks.matching import matched_nonmembers
+from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.trial.evaluation import evaluation_rows
-
-FEWEST = 2
-"""Members, and non-members from different images, that an attack must have: it is trained on half of them and scores
-the other half."""
 
 Ints = NDArray[np.int64]
 
@@ -75,9 +72,9 @@ def _refuse_too_few(train: Split, test: Split, seed: int, part: str) -> None:
         sources,
         seed,
     )
-    members, others = int(match.covered.sum()), len(np.unique(sources[match.indices]))
-    if min(members, others) < FEWEST:
+    members, others = int(match.covered.sum()), len(match.indices)
+    if min(members, others) < MINIMUM_SIDE:
         raise InputError(
             f"the attacks could compare {members} training examples with {others} test images of the same class"
-            f"{' and group' if grouped else ''}{part}, but need {FEWEST} of each: use more examples"
+            f"{' and group' if grouped else ''}{part}, but need {MINIMUM_SIDE} of each: use more examples"
         )

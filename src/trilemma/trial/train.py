@@ -16,6 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -400,7 +401,8 @@ class _Trial:
             "notes": self.notes,
         }
         write_json(self.folder / RESULT, result)
-        (self.folder / TRAINED).unlink()
+        with suppress(OSError):  # it says nothing that is not in result.json
+            (self.folder / TRAINED).unlink()
         return Run(self.folder, recipe, result, tuple(self.notes))
 
 
