@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trilemma.attacks.audit import ALL_ATTACKS, ATTACKS
 from trilemma.measures import (
     ATTACK_WORDS,
     COMPARED,
     MEASURES,
+    RUN_ATTACKS,
     UNMATCHED,
     described,
     measure_of,
@@ -48,6 +50,11 @@ def test_of_an_unknown_measure_nothing_is_claimed(name):
     measure = measure_of(name)
     assert (measure.title, measure.unit, measure.better, measure.covered) == (name, "", "", False)
     assert measure_range(name) == (-math.inf, math.inf)
+
+
+def test_every_attack_has_words():
+    assert tuple(ATTACK_WORDS) == ALL_ATTACKS
+    assert RUN_ATTACKS == ATTACKS == ALL_ATTACKS[: len(ATTACKS)]
 
 
 def test_titles_tell_measures_apart():

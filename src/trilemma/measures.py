@@ -30,8 +30,15 @@ ATTACK_WORDS = {
     "threshold-entropy": "entropy threshold",
     "mlp": "MLP",
     "rf": "random forest",
+    "rmia": "RMIA",
+    "rmia-offline": "RMIA, offline",
+    "lira": "LiRA",
+    "lira-offline": "LiRA, offline",
 }
-"""The audit's attacks in the paper's order; the first two look at one number, the other two learn."""
+"""All attacks in words: first those of every run, in the paper's order, then those that need reference models."""
+
+RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
+"""Those that every run makes: the first two look at one number, the other two learn."""
 
 UNMATCHED = "_naive"
 """Ends the name of an attack's measure that was taken against the whole test set, not against matched non-members."""
@@ -239,7 +246,7 @@ def planned_measures(*, groups: bool, tracks: bool, removes: bool, private: bool
     for measure in _TABLE:
         if not holds[measure.made] or measure.name == "MEASURE_naive":
             continue
-        names = [f"auc_{attack}" for attack in ATTACK_WORDS] if measure.start == "auc_" else []
+        names = [f"auc_{attack}" for attack in RUN_ATTACKS] if measure.start == "auc_" else []
         names = names or [measure.start or measure.name]
         made.update(names)
         if measure.attack and groups:

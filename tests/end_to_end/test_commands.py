@@ -80,9 +80,9 @@ def test_data_lists_what_can_be_trained_on(capsys):
 def test_refused_arguments_leave_nothing(tmp_path, refused):
     out = tmp_path / "run"
     train = ["train", "--out", out]
-    refused("trian", says="did you mean train")
+    refused("trian", says="did you mean 'train'")
     refused("train", says="--out")
-    refused(*train, "--epsilonn", "3", says="did you mean --epsilon")
+    refused(*train, "--epsilonn", "3", says="did you mean '--epsilon'")
     refused(*train, "--data", "digit", says="unknown data 'digit'.*digits")
     refused(*train, "--model", "resnet", says="unknown model 'resnet'")
     refused(*train, "--model", "wrn-15-4", says="6 n \\+ 4")

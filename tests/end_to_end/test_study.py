@@ -157,7 +157,7 @@ def test_a_second_run_on_the_same_folder_is_refused(refused, tmp_path):
         (["bias.toml"], ["bias"]),
         (["empty.toml"], ["empty list"]),
         (["key.toml"], ["unknown key 'epsilom'", "did you mean 'epsilon'?"]),
-        (["mine.toml", "--sceds", "3"], ["did you mean --seeds?"]),
+        (["mine.toml", "--sceds", "3"], ["did you mean '--seeds'?"]),
     ],
 )
 def test_what_cannot_be_run_is_told_in_one_line_and_nothing_is_left(refused, tmp_path, arguments, words):

@@ -200,7 +200,7 @@ def test_the_table_filters_by_words_and_choices(browser, small_page):
     )
     assert "accuracy" in browser.run(shown)
     Select(browser.find("#results select[data-columns]")).select_by_visible_text("every attack")
-    assert "AUC, random forest, naive" in browser.run(shown)
+    assert "AUC, random forest, unmatched" in browser.run(shown)
     assert "accuracy" not in browser.run(shown)
     assert "data" in browser.run(shown)
 
@@ -244,7 +244,7 @@ def test_light_and_dark(browser, small_page):
     assert light[1] != dark[1]
     browser.click("#theme")
     assert browser.run(colour) == light[0]
-    assert browser.find("#theme").text == "Dark colours"
+    assert browser.find("#theme").text == "Dark colors"
     browser.driver.refresh()
     assert browser.run(colour) == light[0], "the choice is kept"
     browser.run("localStorage.clear()")

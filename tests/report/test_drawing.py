@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from trilemma.report.drawing import COLOURS, panel_svg, save_figure, y_limits
+from trilemma.report.drawing import panel_svg, save_figure, y_limits
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
 from trilemma.report.figures.catalog import draw_numbers
 from trilemma.report.inline import inline_svg
 from trilemma.report.label_placement import Box, place_labels
 from trilemma.report.numbers import Number
+from trilemma.report.style import COLORS
 
 
 def number(value, half=0.02):
@@ -68,7 +69,7 @@ def test_an_inlined_picture_says_what_it_shows_and_follows_the_page():
     assert "metadata" not in text
     assert "date" not in text.lower()
     bare = re.sub(r"var\(--[a-z-]+, #[0-9a-f]{6}\)", "", text)
-    assert not re.search(r"#[0-9a-f]{6}", bare), "a colour that does not follow the page"
+    assert not re.search(r"#[0-9a-f]{6}", bare), "a color that does not follow the page"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_long_labels_are_slanted_and_stay_inside():
 def test_panels_that_share_an_axis_have_the_same(large):
     drawn = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
     limits = dict(zip((panel.y_title for panel in drawn.panels), y_limits(drawn), strict=True))
-    assert limits["AUC, matched"] == limits["AUC, naive"]
+    assert limits["AUC, matched"] == limits["AUC, unmatched"]
     assert limits["accuracy"] != limits["score"]
     assert limits["bias"][0] <= 0 < 0.01 - limits["bias"][0]
 
@@ -148,4 +149,4 @@ def test_a_line_has_a_gap_where_a_number_is_missing():
 
 
 def test_inks_are_told_apart_by_lightness_or_marker():
-    assert len({COLOURS[ink] for ink in ("blue", "vermilion", "green", "purple", "black", "orange", "sky")}) == 7
+    assert len({COLORS[ink] for ink in ("blue", "vermilion", "green", "purple", "black", "orange", "sky")}) == 7

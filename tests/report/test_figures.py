@@ -94,33 +94,36 @@ def test_the_paths_go_from_the_baseline_on(large):
     assert figure.panels[0].x_reference == 0.5
 
 
-def test_leakage_has_matched_and_naive_of_each_attack(large):
+def test_leakage_has_matched_and_unmatched_of_each_attack(large):
     figure = drawn(large, "techniques", "leakage")
     assert len(figure.panels) == 2
     for panel in figure.panels:
         assert len(panel.series) == 8
         assert panel.y_reference == 0.5
         for series in panel.series:
-            assert series.look.hollow == series.name.endswith(", naive")
+            assert series.look.hollow == series.name.endswith(", unmatched")
             assert all(p.y.measure.endswith("_naive") == series.look.hollow for p in series.points)
 
 
 def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
     figure = drawn(large, "budget", "budget")
-    assert [panel.y_title for panel in figure.panels] == ["accuracy", "AUC, matched", "AUC, naive", "bias", "score"]
+    assert [panel.y_title for panel in figure.panels] == ["accuracy", "AUC, matched", "AUC, unmatched", "bias", "score"]
     assert [series.name for series in figure.panels[0].series] == [
         "cifar10",
         "cifar10s, skew 75 %",
         "cifar10s, skew 95 %",
     ]
     assert [label for _, label in figure.panels[0].ticks] == ["1", "8", "∞"]
-    assert len(figure.panels[2].series) == 2  # plain images have no naive non-members
+    assert len(figure.panels[2].series) == 2  # plain images have no unmatched non-members
 
 
 def test_skew_shows_the_artefact_beside_a_classifier_that_never_saw_the_members(large):
     figure = drawn(large, "budget", "skew")
     panel = figure.panels[0]
-    assert [series.name.split(",")[0] for series in panel.series[:2]] == ["matched non-members", "naive non-members"]
+    assert [series.name.split(",")[0] for series in panel.series[:2]] == [
+        "matched non-members",
+        "unmatched non-members",
+    ]
     assert {series.points[0].y.measure for series in panel.series[2:]} == {"null_auc", "null_auc_naive"}
     assert "their intervals do not overlap" in panel.alt
 

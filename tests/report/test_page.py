@@ -100,7 +100,7 @@ def test_how_settings_were_chosen_is_said_where_it_matters(small, tmp_path):
 def test_what_a_reader_must_know_comes_first(small_elements):
     text = small_elements.text
     places = [
-        text.index(words) for words in ("What was done", "What you must know", "Findings", "Accuracy by technique")
+        text.index(words) for words in ("What was done", "How to read this page", "Findings", "Accuracy by technique")
     ]
     assert places == sorted(places)
     for words in (
@@ -154,7 +154,7 @@ def test_the_table_has_every_cell_and_measure_with_interval(small, small_element
         "seeds",
         "accuracy",
         "AUC, matched",
-        "AUC, naive",
+        "AUC, unmatched",
         "bias",
         "score",
     ]
@@ -241,7 +241,7 @@ def test_nothing_at_all_is_finished(tmp_path, small):
     text = Elements(page).text
     assert "0 of 12 trials finished, 12 not finished yet" in text
     assert "No trial has finished yet." in text
-    assert "to come: Accuracy, leakage and bias at once; Accuracy by technique;" in text
+    assert "These figures will follow: Accuracy, leakage and bias at once; Accuracy by technique;" in text
 
 
 def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-KILLS = 20
+KILLS = 30
 
 
 def start(tiny, out):
@@ -31,7 +31,7 @@ def undisturbed(tiny, tmp_path, command, results_of):
     return results_of(tmp_path / "undisturbed")
 
 
-def test_killed_at_twenty_random_moments_nothing_is_lost_and_nothing_done_twice(
+def test_killed_at_thirty_random_moments_nothing_is_lost_and_nothing_done_twice(
     tiny, tmp_path, undisturbed, results_of
 ):
     out = tmp_path / "killed"

@@ -21,6 +21,7 @@ from trilemma.attacks.signals import Signals, read_signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
+from trilemma.measures import RUN_ATTACKS
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
@@ -29,7 +30,7 @@ from trilemma.statistics.intervals import LEVEL
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this gets no number, only "too few"."""
 
-ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
+ATTACKS = RUN_ATTACKS
 """An audit's attacks unless others are asked for; shadow attacks join them where there are reference models."""
 
 _SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
@@ -63,7 +64,7 @@ _SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[n
     ),
 }
 
-_ALL = (*_SCORES, *_SHADOW_SCORES)
+ALL_ATTACKS = (*_SCORES, *_SHADOW_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,9 +290,9 @@ def _offline_a(references: References) -> float:
 def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
     if attacks is None:
         return (*ATTACKS, *_shadow_attacks(predictions))
-    unknown = [name for name in attacks if name not in _ALL]
+    unknown = [name for name in attacks if name not in ALL_ATTACKS]
     if unknown or not attacks:
-        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(_ALL)}")
+        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(ALL_ATTACKS)}")
     return tuple(dict.fromkeys(attacks))
 
 

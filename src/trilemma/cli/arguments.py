@@ -6,10 +6,11 @@ Nothing slow is imported here, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from typing import Any, NoReturn
+
+from trilemma.hints import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,12 +29,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _nearest(self, message: str) -> str:
-        close: list[str] = []
-        if found := re.search(r"unrecognized arguments: (\S+)", message):
-            close = difflib.get_close_matches(found[1].split("=")[0], self._options(), n=1)
-        elif found := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
-            close = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
-        return f" (did you mean {close[0]}?)" if close else ""
+        if wrong := re.search(r"unrecognized arguments: (\S+)", message):
+            return did_you_mean(wrong[1].split("=")[0], self._options())
+        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
+            return did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        return ""
 
     def _options(self) -> list[str]:
         """Those of the command that was given."""

@@ -7,41 +7,22 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from trilemma.files import written
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
-from trilemma.report.label_placement import Box, place_labels
-
-COLOURS = {
-    "blue": "#0072b2",
-    "vermilion": "#d55e00",
-    "green": "#009e73",
-    "purple": "#cc79a7",
-    "black": "#111112",
-    "orange": "#e69f00",
-    "sky": "#56b4e9",
-    "text": "#1c1c1d",
-    "muted": "#5c5c5d",
-    "rule": "#8f8f90",
-    "grid": "#e4e4e5",
-    "card": "#fefefe",
-}
-"""Okabe and Ito's inks, safe for the colour-blind, and what surrounds them; the page puts its own in their place."""
+from trilemma.report.point_labels import label_points
+from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_style
 
 FORMATS = ("svg", "pdf", "png")
 
@@ -49,48 +30,6 @@ WIDTH, HEIGHT = 360, 232
 """Of a panel on the page, in CSS pixels at full size: a telephone shows it at nine tenths of that."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 36
-_FONT = 11.0
-_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down": "v", "plus": "P", "cross": "X"}
-_SIZES = {"circle": 6.0, "square": 5.4, "triangle": 6.4, "diamond": 5.2, "down": 6.4, "plus": 6.6, "cross": 6.2}
-_DASHES: dict[str, Any] = {"": "solid", "dashed": (0, (4.5, 2)), "dotted": (0, (1.2, 1.8))}
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
-    "font.size": _FONT,
-    "text.parse_math": False,
-    "text.color": COLOURS["text"],
-    "axes.edgecolor": COLOURS["rule"],
-    "axes.linewidth": 0.8,
-    "axes.labelcolor": COLOURS["text"],
-    "axes.labelsize": _FONT,
-    "axes.titlesize": _FONT,
-    "axes.titlecolor": COLOURS["text"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "xtick.color": COLOURS["rule"],
-    "ytick.color": COLOURS["rule"],
-    "xtick.labelcolor": COLOURS["text"],
-    "ytick.labelcolor": COLOURS["muted"],
-    "xtick.labelsize": _FONT - 0.5,
-    "ytick.labelsize": _FONT - 0.5,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": _FONT - 1,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "trilemma",
-    "pdf.fonttype": 42,
-}
-
-
-@contextmanager
-def _house_style() -> Iterator[None]:
-    # Names may be in scripts that the font lacks: that is no reason to speak up.
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Glyph.*missing from.*")
-        warnings.filterwarnings("ignore", message=".*constrained_layout not applied.*")
-        yield
 
 
 def panel_svg(panel: Panel, limits: tuple[float, float]) -> bytes:
@@ -100,7 +39,7 @@ def panel_svg(panel: Panel, limits: tuple[float, float]) -> bytes:
       panel: at least one point.
       limits: of the y axis (:func:`y_limits`).
     """
-    with _house_style():
+    with house_style():
         slanted = _slanted(panel, WIDTH - _LEFT - _RIGHT)
         top = _TOP + (14 if panel.marks else 0)
         height = HEIGHT + (60 if _is_scatter(panel) else 0) + slanted + top - _TOP
@@ -111,9 +50,9 @@ def panel_svg(panel: Panel, limits: tuple[float, float]) -> bytes:
             (_LEFT / WIDTH, bottom / height, 1 - (_LEFT + _RIGHT) / WIDTH, 1 - (bottom + top) / height)
         )
         axes.set_facecolor("none")
-        canvas.text(3 / WIDTH, 1 - 4 / height, panel.y_title, va="top", fontsize=_FONT, color=COLOURS["muted"])
+        canvas.text(3 / WIDTH, 1 - 4 / height, panel.y_title, va="top", fontsize=FONT, color=COLORS["muted"])
         _draw(axes, panel, limits, slanted=slanted > 0)
-        _label_points(axes, panel)
+        label_points(axes, panel)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return buffer.getvalue()
@@ -128,7 +67,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
     count = len(figure.panels)
     across = count if count < 4 else 2 if count == 4 else 3
     down = math.ceil(count / across)
-    with _house_style():
+    with house_style():
         tall = 3.7 if any(_is_scatter(panel) for panel in figure.panels) else 3.1
         canvas = Canvas(figsize=(max(4.4 * across, 5.5), tall * down + 0.6), layout="constrained", facecolor="white")
         FigureCanvasAgg(canvas)
@@ -154,7 +93,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
         halos = [
-            text for axes, panel in zip(grid.flat, figure.panels, strict=False) for text in _label_points(axes, panel)
+            text for axes, panel in zip(grid.flat, figure.panels, strict=False) for text in label_points(axes, panel)
         ]
         metadata: dict[str, dict[str, Any]] = {
             "svg": {"Date": None, "Creator": None},
@@ -213,14 +152,14 @@ def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: boo
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     plain = FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
     axes.yaxis.set_major_formatter(plain)
-    axes.grid(axis="y", color=COLOURS["grid"], linewidth=0.8, zorder=0)
+    axes.grid(axis="y", color=COLORS["grid"], linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.set_xlabel(panel.x_title)
     _set_x(axes, panel, slanted)
     if panel.y_reference is not None:
-        axes.axhline(panel.y_reference, color=COLOURS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
+        axes.axhline(panel.y_reference, color=COLORS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
     if panel.x_reference is not None:
-        axes.axvline(panel.x_reference, color=COLOURS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
+        axes.axvline(panel.x_reference, color=COLORS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
     shift = _dodge(panel)
     for series in sorted(panel.series, key=lambda s: not s.look.faint):
         _draw_series(axes, panel, series, shift.get(_dodge_key(panel, series), 0.0))
@@ -232,7 +171,7 @@ def _draw_marks(axes: Axes, panel: Panel) -> None:
     left, right = axes.get_xlim()
     last = -math.inf
     for x, name in panel.marks:
-        axes.axvline(x, color=COLOURS["text"], linewidth=0.9, zorder=1.5)
+        axes.axvline(x, color=COLORS["text"], linewidth=0.9, zorder=1.5)
         # A name is this share of the axis wide, and as much again if it has to give way.
         width = 0.026 * (len(name) + 1) * (right - left)
         place = max(x, last + width / 2)
@@ -245,7 +184,7 @@ def _draw_marks(axes: Axes, panel: Panel) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom",
-            fontsize=_FONT - 1,
+            fontsize=FONT - 1,
             annotation_clip=False,
         )
 
@@ -299,14 +238,14 @@ def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
 
 def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None:
     look = series.look
-    colour = COLOURS[look.ink]
+    color = COLORS[look.ink]
     x = [point.x + shift for point in series.points]
     y = [point.y.value for point in series.points]
     over_time = not panel.ticks and not series.labelled
     axes.plot(
         *_broken(panel, series, x, y),
         **_stroke(look),
-        markeredgecolor=colour if look.hollow else COLOURS["card"],
+        markeredgecolor=color if look.hollow else COLORS["card"],
         markeredgewidth=1.2 if look.hollow else 0.6,
         markevery=max(1, len(x) // 6) if over_time else None,
         zorder=2 if look.faint else 3,
@@ -316,7 +255,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None
     low, high = [p.y.low for p in series.points], [p.y.high for p in series.points]
     if over_time:
         if not all(math.isnan(v) for v in low):
-            axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1.2)
+            axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0, zorder=1.2)
         return
     bars: dict[str, Any] = {"yerr": _lengths(y, low, high)}
     if series.labelled:
@@ -327,8 +266,8 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None
         y,
         **bars,
         fmt="none",
-        color=colour,
-        ecolor=colour,
+        color=color,
+        ecolor=color,
         elinewidth=1.0,
         capsize=0 if series.labelled else 2,
         capthick=1.0,
@@ -357,87 +296,21 @@ def _lengths(values: Sequence[float], low: Sequence[float], high: Sequence[float
     return [down, [0.0 if math.isnan(t) else max(0.0, t - v) for v, _, t in ends]]
 
 
-def _label_points(axes: Axes, panel: Panel) -> list[Text]:
-    """Write each point's place beside it, where it hides the least."""
-    canvas = axes.figure
-    # Pixels of the canvas; the SVG of the page has as many.
-    transform = axes.transData.transform
-    scale = canvas.dpi / 72
-    renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
-    names, points, obstacles, ends = [], [], [], []
-    for series in [s for s in panel.series if s.labelled]:
-        places = [tuple(transform((p.x, p.y.value))) for p in series.points]
-        for at, (point, place) in enumerate(zip(series.points, places, strict=True)):
-            names.append(point.at)
-            points.append(place)
-            ends.append(series.look.joined and at in (0, len(places) - 1))
-            obstacles += _bars(transform, point)
-        if series.look.joined:
-            for a, b in pairwise(places):
-                steps = max(2, int(math.dist(a, b) / (5 * scale)))
-                for k in range(1, steps):
-                    x, y = a[0] + (b[0] - a[0]) * k / steps, a[1] + (b[1] - a[1]) * k / steps
-                    obstacles.append(Box(x - scale, y - scale, x + scale, y + scale))
-    if not points:
-        return []
-    if panel.x_reference is not None:
-        x = transform((panel.x_reference, 0))[0]
-        obstacles.append(Box(x - scale, -1e6, x + scale, 1e6))
-    size = _FONT - 0.5
-    sizes = []
-    for name in names:
-        text = axes.text(0, 0, name, fontsize=size)
-        box = text.get_window_extent(renderer)
-        text.remove()
-        sizes.append((box.width, box.height * 0.8))
-    inside = axes.get_window_extent(renderer)
-    bounds = Box(inside.x0, inside.y0, inside.x1, inside.y1)
-    texts = []
-    for label in place_labels(points, sizes, obstacles, bounds, unit=scale):
-        name, place = names[label.index], points[label.index]
-        colour = COLOURS["text"]
-        x, y = axes.transData.inverted().transform((label.x, label.y))
-        if label.far:
-            start = axes.transData.inverted().transform(place)
-            axes.add_line(Line2D([start[0], x], [start[1], y], color=COLOURS["rule"], linewidth=0.7, zorder=3.5))
-        text = axes.text(
-            x, y, name, ha="center", va="center", fontsize=size, color=colour, zorder=5, gid="halo", clip_on=False
-        )
-        if ends[label.index]:
-            text.set_fontweight("bold")
-        texts.append(text)
-    return texts
-
-
-def _bars(transform: Any, point: Point) -> list[Box]:
-    boxes = []
-    if not math.isnan(point.y.low):
-        (x, low), (_, high) = transform((point.x, point.y.low)), transform((point.x, point.y.high))
-        boxes.append(Box(x - 1, low, x + 1, high))
-    if point.across is not None and not math.isnan(point.across.low):
-        (low, y), (high, _) = (
-            transform((point.across.low, point.y.value)),
-            transform((point.across.high, point.y.value)),
-        )
-        boxes.append(Box(low, y - 1, high, y + 1))
-    return boxes
-
-
 def _handle(look: Look, name: str) -> Line2D:
-    return Line2D([], [], label=name, markeredgecolor=COLOURS[look.ink], **_stroke(look))
+    return Line2D([], [], label=name, markeredgecolor=COLORS[look.ink], **_stroke(look))
 
 
 def _stroke(look: Look) -> dict[str, Any]:
-    """Line and marker, as in the picture so in the legend."""
-    colour = COLOURS[look.ink]
+    """The line and marker, the same in the drawing and in the legend."""
+    color = COLORS[look.ink]
     return {
-        "color": colour,
-        "linestyle": _DASHES[look.dash] if look.joined else "none",
+        "color": color,
+        "linestyle": DASHES[look.dash] if look.joined else "none",
         "linewidth": 0.9 if look.faint else 1.4,
         "alpha": 0.7 if look.faint else 1.0,
-        "marker": _MARKERS[look.marker],
-        "markersize": _SIZES[look.marker] * (0.65 if look.faint else 1.0),
-        "markerfacecolor": COLOURS["card"] if look.hollow else colour,
+        "marker": MARKERS[look.marker],
+        "markersize": SIZES[look.marker] * (0.65 if look.faint else 1.0),
+        "markerfacecolor": COLORS["card"] if look.hollow else color,
     }
 
 
@@ -447,7 +320,7 @@ def _slanted(panel: Panel, width: float) -> int:
         return 0
     longest = max(len(label) for _, label in panel.ticks)
     room = width / len(panel.ticks)
-    return 0 if longest * _FONT * 0.62 + 4 <= room else min(70, int(longest * _FONT * 0.42))
+    return 0 if longest * FONT * 0.62 + 4 <= room else min(70, int(longest * FONT * 0.42))
 
 
 def _wrapped(title: str, width: int) -> str:

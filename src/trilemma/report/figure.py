@@ -1,6 +1,6 @@
 """What a figure shows, as values: panels of series of points, each point a number that knows where it comes from.
 
-A figure is made of these before anything is drawn, so that its picture, its alternative text, its data table and its
+A figure is made of these before anything is drawn, so that its drawing, its alternative text, its data table and its
 CSV cannot disagree.
 """
 
@@ -19,7 +19,7 @@ from trilemma.words import number, with_interval
 
 INKS = ("blue", "vermilion", "green", "purple", "black", "orange", "sky")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")
-"""Each series has a marker of its own beside its ink, so that no difference rests on colour alone."""
+"""Each series has its own marker as well as its ink, so that no difference rests on color alone."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points under one name.  ``labelled``: their places are written beside them (an axis cannot say them)."""
+    """Points under one name.  ``labelled``: their places are written next to them, since no axis can show them."""
 
     name: str
     points: tuple[Point, ...]

@@ -1,16 +1,16 @@
-"""An SVG of matplotlib's made fit to stand in a page: its colours follow the page, its ids clash with no other's."""
+"""An SVG of matplotlib's made fit to stand in a page: its colors follow the page, its ids clash with no other's."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
 
-from trilemma.report.drawing import COLOURS
+from trilemma.report.style import COLORS
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
-_VARIABLES = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()}
-_COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)), re.IGNORECASE)
+_VARIABLES = {color: f"var(--{name}, {color})" for name, color in COLORS.items()}
+_COLOR = re.compile("|".join(map(re.escape, _VARIABLES)), re.IGNORECASE)
 _FONT = re.compile(r"font: ((?:bold |[0-9]{3} )?)([0-9.]+px) [^;]+")
 _LONG = re.compile(r"[0-9]+\.[0-9]{3,}")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -21,7 +21,7 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> str:
 
     Args:
       svg: as matplotlib writes it.
-      prefix: put before every id; give each picture of a page one of its own.
+      prefix: put before every id; give each drawing of a page its own.
       alt: what readers hear who do not see it.
     """
     ET.register_namespace("", _SVG)
@@ -57,5 +57,5 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> str:
 
 def _restyled(value: str, prefix: str) -> str:
     value = _REFERENCE.sub(lambda found: f"url(#{prefix}-{found.group(1)})", value)
-    value = _COLOUR.sub(lambda found: _VARIABLES[found.group(0).lower()], value)
+    value = _COLOR.sub(lambda found: _VARIABLES[found.group(0).lower()], value)
     return _FONT.sub(lambda found: f"font: {found.group(1)}{found.group(2)} var(--chart-font, sans-serif)", value)

@@ -19,9 +19,10 @@ from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
-from trilemma.report.figure import Figure, Look
+from trilemma.report.figure import Figure
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_order
+from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
     budget,
@@ -35,17 +36,6 @@ from trilemma.words import (
     power,
     trial_title,
 )
-
-_SWATCHES = {
-    "circle": '<circle cx="14" cy="6" r="3.6"/>',
-    "square": '<rect x="10.8" y="2.8" width="6.4" height="6.4"/>',
-    "triangle": '<path d="M14 1.8 18 9.4H10z"/>',
-    "diamond": '<path d="M14 1.6 18.4 6 14 10.4 9.6 6z"/>',
-    "down": '<path d="M14 10.2 18 2.6H10z"/>',
-    "plus": '<path d="M12.6 2h2.8v2.6H18v2.8h-2.6V10h-2.8V7.4H10V4.6h2.6z"/>',
-    "cross": '<path d="m10.4 3.6 1.8-1.8L14 3.8l1.8-2 1.8 1.8L15.8 6l1.8 2.4-1.8 1.8-1.8-2-1.8 2-1.8-1.8L12.2 6z"/>',
-}
-_DASHES = {"": "", "dashed": "4.5 2", "dotted": "1.2 1.8"}
 
 _VERDICTS = {
     "confirmed": ("✓", "good"),
@@ -75,7 +65,7 @@ class ShownFigure:
     Attributes:
       id: of the element.  stem: of its files, without ending.
       legend: (swatch, name).
-      lone: one panel, and no neighbour of one panel to stand beside.
+      lone: one panel, and no neighbor of one panel to stand next to.
     """
 
     id: str
@@ -109,7 +99,7 @@ class ShownStudy:
 
 
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
-    """Draw the panels and put the numbers beside them."""
+    """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
     panels = []
     for at, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
@@ -124,7 +114,7 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
         figure.intervals,
         (*figure.notes, *notes),
         tuple(panels),
-        tuple((_swatch(look), text) for text, look in figure.legend),
+        tuple((swatch(look), text) for text, look in figure.legend),
         figure.references,
         _numbers_table(figure, name) if panels else None,
     )
@@ -139,7 +129,7 @@ def show_study(
     missing: Mapping[str, str],
     failures: Mapping[str, str],
 ) -> ShownStudy:
-    """What was trained on what, and how far it has come."""
+    """What was trained on what data, and how many trials have finished."""
     cells = [] if numbers is None else list(numbers.cells.values())
     planned = list(entry.get("trials", ()))
     finished = sum(len(cell.trials) for cell in cells)
@@ -155,7 +145,7 @@ def show_study(
     facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
-        size = {"small": "small: fewer images, a small network, fewer updates", "paper": "paper: the paper’s size"}
+        size = {"small": "small: fewer images, a smaller network, fewer updates", "paper": "paper: the paper’s size"}
         facts.append(("Scale", size.get(scale, clean(scale))))
     return ShownStudy(
         f"study-{place}",
@@ -258,22 +248,6 @@ def render(
     )
 
 
-def _swatch(look: Look) -> Markup:
-    """A line and a marker as they are in the figure."""
-    ink = f"var(--{look.ink})"
-    dash = f' stroke-dasharray="{_DASHES[look.dash]}"' if look.dash else ""
-    width = 1 if look.faint else 1.6
-    line = f'<path d="M1 6h26" stroke="{ink}" stroke-width="{width}"{dash} fill="none"/>' if look.joined else ""
-    fill = "var(--card)" if look.hollow else ink
-    size = ' transform="translate(4.9 2.1) scale(.65)"' if look.faint else ""
-    marker = f'<g fill="{fill}" stroke="{ink}" stroke-width="1.2"{size}>{_SWATCHES[look.marker]}</g>'
-    opacity = ' opacity=".75"' if look.faint else ""
-    return Markup(
-        '<svg class="swatch" viewBox="0 0 28 12" aria-hidden="true" focusable="false">'
-        f"<g{opacity}>{line}{marker}</g></svg>"
-    )
-
-
 def _numbers_table(figure: Figure, name: str) -> Table:
     titled = len({panel.title for panel in figure.panels}) > 1
     scatter = any(n.across is not None for panel in figure.panels for s in panel.series for n in s.points)
@@ -327,7 +301,7 @@ def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
 
 
 def _standing(studies: Sequence[ShownStudy]) -> str:
-    """What a reader must know first of a study that is not whole."""
+    """The first thing to know about a study that is incomplete."""
     return "; ".join(f"{study.title}: {study.standing}" for study in studies if study.standing)
 
 

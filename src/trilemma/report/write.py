@@ -110,7 +110,7 @@ def write_report(
 def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame, *, whole: bool) -> set[str]:
     """Measures that a study's figures may ask for: any, while trials are still to come.
 
-    Of a whole study those that were measured or, by its plan, could have been (whether pictures of one's own have
+    Of a whole study those that were measured or, by its plan, could have been (whether one's own images have
     groups was not known before training, and it is no reason to refuse the page afterwards).
     """
     if not whole or not len(rows):

@@ -1,13 +1,15 @@
-"""One training example while a network learns: when it is learnt, when it begins to stand out as a member."""
+"""One training example while a network learns: when it is learned, and when it begins to stand out as a member."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 
-from trilemma.analysis.turning_points import turning_points
+from trilemma.analysis.turning_points import GAP, turning_points
 from trilemma.errors import InputError
 from trilemma.report.figure import Look, Panel, Point, Series
+from trilemma.report.figures.kind import HALF_LINE, Cells, Kind, Pictures
+from trilemma.report.figures.placing import by_setting, without_removal
 from trilemma.report.numbers import Number, Numbers, PlacedCell
 from trilemma.words import budget, clean, mix, number
 
@@ -22,7 +24,16 @@ _FEATURED = Look("vermilion", "square")
 _OTHERS = Look("black", "plus", "dotted", faint=True)
 
 
-def memorization_panels(
+def memorization_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    """A panel for each training, setting by setting."""
+    return [
+        panel
+        for title, same in by_setting(without_removal(cells))
+        for panel in _of_setting(numbers, same, title, pictures)
+    ]
+
+
+def _of_setting(
     numbers: Numbers, cells: Sequence[PlacedCell], title: str, pictures: Mapping[str, bytes]
 ) -> list[Panel]:
     """A panel for each training of one setting; the same example is in the foreground of all."""
@@ -62,7 +73,7 @@ def memorization_panels(
 def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
     """Where something begins: (median update over the trainings where it does, in how many, of how many).
 
-    ES early stopping, M memorisation, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
+    ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
     training whose history lacks something is left out.
     """
     found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
@@ -89,7 +100,7 @@ def _marks(marks: Mapping[str, tuple[float, int, int]]) -> tuple[tuple[float, st
 
 def _note(marks: Mapping[str, tuple[float, int, int]]) -> str:
     """What the marks mean in numbers."""
-    words = {"ES": "best test accuracy (ES)", "M": "memorisation begins (M)", "OF": "overfitting begins (OF)"}
+    words = {"ES": "best test accuracy (ES)", "M": "memorization begins (M)", "OF": "overfitting begins (OF)"}
     parts = []
     for name, text in words.items():
         if name not in marks:
@@ -134,3 +145,18 @@ def _most_exposed(numbers: Numbers, cells: Sequence[PlacedCell]) -> str:
 def _picture(pictures: Mapping[str, bytes], cell: PlacedCell, index: str) -> bytes | None:
     names = [*(f"{trial}/{index}" for trial in cell.trials), index]
     return next((pictures[name] for name in names if name in pictures), None)
+
+
+MEMORIZATION = Kind(
+    "Memorization over time",
+    "Accuracy, the loss attack’s AUC and one training example’s membership probability while the network learns. "
+    "The example shown is the tracked one that ends most exposed without a budget (chosen by looking); the others are "
+    "faint. Vertical lines are medians over the trainings: ES, early stopping, the best test accuracy; M, "
+    "memorization, from where on the attack’s AUC stays above chance; OF, overfitting, from where on train accuracy "
+    f"exceeds test accuracy by more than {number(GAP, 2)}. Everything but test accuracy is measured with the training "
+    "images.",
+    (("membership_probability/",),),
+    "no grid tracks examples; give one track = {label = 0, first = 1}, or leave the figure out",
+    memorization_panels,
+    (HALF_LINE,),
+)

@@ -8,7 +8,7 @@
   const dark = () =>
     root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const toggle = document.getElementById("theme");
-  const tell = () => { toggle.textContent = dark() ? "Light colours" : "Dark colours"; };
+  const tell = () => { toggle.textContent = dark() ? "Light colors" : "Dark colors"; };
   const kept = store.get();
   if (kept === "dark" || kept === "light") root.dataset.theme = kept;
   toggle.hidden = false;

@@ -1,0 +1,97 @@
+"""What removing the most exposed examples does, compared with removing as many at random."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trilemma.report.figure import Look, Panel, Series
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
+from trilemma.report.numbers import Numbers, PlacedCell
+from trilemma.words import budget, percent
+
+_OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("accuracy", "accuracy", {}),
+    ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE}),
+    ("bias", "bias", {"floor": 0.0}),
+)
+
+_ARMS = (("exposed", "most exposed removed"), ("random", "as many at random"))
+
+
+def removal_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    """Accuracy, AUC and bias over the share removed; and how exposed the survivors are, before and after."""
+    removing = {(cell.setting, cell.codes) for cell in cells if cell.removal}
+    counted = [cell for cell in cells if (cell.setting, cell.codes) in removing]
+    looks = budget_looks(counted)
+    panels = []
+    for title, same in by_techniques(counted):
+        for measure, y_title, options in _OVER_REMOVAL:
+            series = []
+            for epsilon in budgets_of(same):
+                of_budget = [cell for cell in same if cell.epsilon == epsilon]
+                for arm, words in _ARMS:
+                    seen = looks[epsilon] if arm == "exposed" else replace(looks[epsilon], hollow=True, dash="dotted")
+                    placed = _along_shares(of_budget, arm)
+                    if any(cell.removal for _, _, cell in placed):
+                        name = f"{words}, {budget(epsilon)}"
+                        series.append(Series(name, points_of(numbers, placed, measure), seen))
+            panels.append(
+                Panel(
+                    joined(title, y_title),
+                    y_title,
+                    "share of the training examples removed",
+                    tuple(series),
+                    ticks=_share_ticks(same),
+                    **options,
+                )
+            )
+        for epsilon in budgets_of(same):
+            panels.append(_survivors(numbers, title, [cell for cell in same if cell.epsilon == epsilon], epsilon))
+    return panels
+
+
+def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None) -> Panel:
+    inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
+    series = []
+    for arm, words in _ARMS:
+        placed = [one for one in _along_shares(cells, arm) if one[2].removal]
+        ink, marker = inks[arm]
+        for measure, when, seen in (
+            ("exposed_survivors_before", "before", Look(ink, marker, "dotted", hollow=True)),
+            ("exposed_survivors", "after", Look(ink, marker)),
+        ):
+            series.append(Series(f"{words}: survivors {when}", points_of(numbers, placed, measure), seen))
+    return Panel(
+        joined(title, "exposed survivors", budget(epsilon)),
+        "share of survivors still exposed",
+        "share of the training examples removed",
+        tuple(series),
+        ticks=_share_ticks([cell for cell in cells if cell.removal]),
+        floor=0.0,
+        share=f"survivors {title}",
+    )
+
+
+def _along_shares(cells: Cells, arm: str) -> list[tuple[float, str, PlacedCell]]:
+    """The whole training set, where both arms begin, then ever more removed."""
+    chosen = sorted((c for c in cells if c.removal in ("", arm)), key=lambda c: c.removed)
+    return [(c.removed, f"{percent(c.removed)} removed" if c.removal else "none removed", c) for c in chosen]
+
+
+def _share_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
+    return tuple((share, percent(share)) for share in sorted({cell.removed for cell in cells}))
+
+
+OUTLIERS = Kind(
+    "Removing the most exposed examples",
+    "Models trained again without the examples of highest membership probability, and a control trained without as "
+    "many at random. Survivors: the share of the remaining examples that are at least as exposed as the removed ones "
+    "were, in the model that scored them (before) and in the new one (after). A model without a budget chose whom to "
+    "remove, so no guarantee covers the choice.",
+    (("exposed_survivors",), ("accuracy",)),
+    "no grid has a removal; give one a removal, or leave the figure out",
+    removal_panels,
+    (HALF_LINE,),
+)

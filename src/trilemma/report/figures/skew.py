@@ -1,0 +1,54 @@
+"""AUC over the skew of the training images, with a negative control: a classifier that never saw the members."""
+
+from __future__ import annotations
+
+from trilemma.measures import UNMATCHED
+from trilemma.report.figure import Look, Panel, Series, look
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.placing import budgets_of, by_images, joined, points_of, without_removal
+from trilemma.report.numbers import Numbers
+from trilemma.words import budget, capital, percent
+
+
+def skew_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    """Matched and unmatched AUC and those of the negative control, a panel for each budget."""
+    skewed = [cell for cell in without_removal(cells) if cell.skew is not None]
+    kinds = (
+        ("auc_strongest", "matched non-members", look(0)),
+        (f"auc_strongest{UNMATCHED}", "unmatched non-members", Look("vermilion", "square", "dashed", hollow=True)),
+        ("null_auc", "negative control, matched", Look("black", "plus", "dotted")),
+        (f"null_auc{UNMATCHED}", "negative control, unmatched", Look("black", "cross", "dotted", hollow=True)),
+    )
+    panels = []
+    for title, same in by_images(skewed):
+        skews = sorted({cell.skew for cell in same if cell.skew is not None})
+        for epsilon in budgets_of(same):
+            chosen = sorted((c for c in same if c.epsilon == epsilon), key=lambda c: c.skew or 0.0)
+            placed = [(float(skews.index(c.skew)), f"skew {percent(c.skew)}", c) for c in chosen if c.skew is not None]
+            series = tuple(Series(name, points_of(numbers, placed, measure), seen) for measure, name, seen in kinds)
+            panels.append(
+                Panel(
+                    joined(title, budget(epsilon)) if title else capital(budget(epsilon)),
+                    "AUC of the strongest attack",
+                    "skew of the training images",
+                    series if any(s.points for s in series[:2]) else (),
+                    ticks=tuple((float(at), percent(s)) for at, s in enumerate(skews)),
+                    y_reference=NO_LEAKAGE,
+                    share="auc",
+                )
+            )
+    return panels
+
+
+SKEW = Kind(
+    "Skew, or leakage?",
+    "AUC of the strongest attack as the training images become more skewed. Against matched non-members it measures "
+    "leakage; against the whole, balanced test set (unmatched) it also measures the skew. The negative control (black; "
+    "AUC of the loss threshold) is a classifier that never saw the members: it must lie at ½ wherever an AUC means "
+    "leakage.",
+    (("auc_strongest",), (f"auc_strongest{UNMATCHED}",)),
+    "its data has no skewed groups, so matched and unmatched AUCs are the same; use cifar10s or digits-s, or leave the "
+    "figure out",
+    skew_panels,
+    (HALF_LINE,),
+)

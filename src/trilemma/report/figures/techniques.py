@@ -1,0 +1,160 @@
+"""Figures with techniques on the axis: accuracy, bias, the score, and accuracy by group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trilemma.report.figure import Look, Panel, Series, look
+from trilemma.report.figures.axes import techniques_axes
+from trilemma.report.figures.kind import GROUPS_LACK, Cells, Kind, Pictures
+from trilemma.report.figures.placing import (
+    BUDGET_AXIS,
+    along_budgets,
+    along_techniques,
+    budget_looks,
+    budget_ticks,
+    budgets_of,
+    by_setting,
+    joined,
+    points_of,
+    without_removal,
+)
+from trilemma.report.numbers import Numbers
+from trilemma.words import budget, clean, mix
+
+
+def accuracy_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, cells, "accuracy", "accuracy", companion="train_accuracy")
+
+
+def bias_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, cells, "bias", "bias", floor=0.0)
+
+
+def score_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, cells, "harmonic_score", "score", span=0.2)
+
+
+def _panels(
+    numbers: Numbers, cells: Cells, measure: str, y_title: str, *, companion: str = "", **options: Any
+) -> list[Panel]:
+    """One measure over techniques, a panel for each setting, a series for each budget.
+
+    Where a setting has one combination of techniques at several budgets, the budgets make the axis.
+    """
+    whole = without_removal(cells)
+    looks = budget_looks(whole)
+    panels = []
+    for title, same in by_setting(whole):
+        mixes = list(dict.fromkeys(cell.codes for cell in same))
+        if len(mixes) == 1 and len(budgets_of(same)) > 1:
+            line = Series(mix(mixes[0]), points_of(numbers, along_budgets(same), measure), look(0))
+            faint = replace(look(0), faint=True, hollow=True, dash="dotted")
+            beside = Series(f"{mix(mixes[0])}, train", points_of(numbers, along_budgets(same), companion), faint)
+            panels.append(
+                Panel(
+                    title,
+                    _title_of_terms(numbers, same, y_title),
+                    BUDGET_AXIS,
+                    (line, beside),
+                    ticks=budget_ticks(same),
+                    **options,
+                )
+            )
+            continue
+        for axis in techniques_axes(mixes):
+            series, faint_series = [], []
+            for epsilon in budgets_of(same):
+                placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
+                seen = replace(looks[epsilon], joined=axis.path)
+                series.append(Series(budget(epsilon), points_of(numbers, placed, measure), seen))
+                faint = replace(seen, faint=True, hollow=True, dash="dotted")
+                faint_series.append(Series(f"{budget(epsilon)}, train", points_of(numbers, placed, companion), faint))
+            ticks = tuple((float(at), label) for at, label in enumerate(axis.labels))
+            panels.append(
+                Panel(
+                    title,
+                    _title_of_terms(numbers, same, y_title),
+                    axis.title,
+                    (*series, *faint_series),
+                    ticks=ticks,
+                    **options,
+                )
+            )
+    return panels
+
+
+def _title_of_terms(numbers: Numbers, cells: Cells, y_title: str) -> str:
+    """The title of the axis; the score's says how many terms it has."""
+    if y_title != "score":
+        return y_title
+    fair = any(numbers.get(cell, "bias") is not None for cell in cells)
+    return f"score ({'three terms' if fair else 'two terms, no groups'})"
+
+
+def group_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+    """A panel for each setting and budget, a series for each group."""
+    panels = []
+    for title, same in by_setting(without_removal(cells)):
+        names = [m for m in numbers.measures if m.startswith("accuracy_in_")]
+        names = [m for m in names if any(numbers.get(cell, m) for cell in same)]
+        for axis in techniques_axes(list(dict.fromkeys(cell.codes for cell in same))):
+            for epsilon in budgets_of(same):
+                placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
+                series = [
+                    Series(
+                        clean(name.removeprefix("accuracy_in_")),
+                        points_of(numbers, placed, name),
+                        replace(look(at), joined=axis.path),
+                    )
+                    for at, name in enumerate(names)
+                ]
+                worst = Look("black", "cross", "dotted", faint=True, joined=axis.path)
+                series.append(Series("worst class and group", points_of(numbers, placed, "worst_cell_accuracy"), worst))
+                panels.append(
+                    Panel(
+                        joined(title, budget(epsilon)),
+                        "accuracy in the group",
+                        axis.title,
+                        tuple(series) if names else (),
+                        ticks=tuple((float(at), label) for at, label in enumerate(axis.labels)),
+                        share=title or "all",
+                    )
+                )
+    return panels
+
+
+ACCURACY = Kind(
+    "Accuracy by technique",
+    "Test accuracy on the balanced test set. Faint and dotted: accuracy on the training "
+    "images, which no guarantee covers.",
+    (("accuracy",),),
+    "every finished trial has it",
+    accuracy_panels,
+)
+
+BIAS = Kind(
+    "Bias by technique",
+    "Bias amplification on the balanced test set: 0 is best, 0.5 the worst for two groups.",
+    (("bias",),),
+    GROUPS_LACK,
+    bias_panels,
+)
+
+SCORE = Kind(
+    "Harmonic score by technique",
+    "The harmonic mean of accuracy, privacy and (where there are groups) fairness: 1 is best. Read it with its "
+    "terms, which are in the table.",
+    (("harmonic_score",),),
+    "every finished trial has it",
+    score_panels,
+)
+
+GROUPS = Kind(
+    "Accuracy by group",
+    "Test accuracy in each group, and in the pair of class and group where it is lowest.",
+    (("accuracy_in_",),),
+    GROUPS_LACK,
+    group_panels,
+)

@@ -1,0 +1,81 @@
+"""Names of points, written beside them."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from trilemma.report.figure import Panel, Point
+from trilemma.report.label_placement import Box, place_labels
+from trilemma.report.style import COLORS, FONT
+
+
+def label_points(axes: Axes, panel: Panel) -> list[Text]:
+    """Write each point's place beside it, where it hides the least."""
+    canvas = axes.figure
+    # Pixels of the canvas; the SVG of the page has as many.
+    transform = axes.transData.transform
+    scale = canvas.dpi / 72
+    renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+    names, points, obstacles, ends = [], [], [], []
+    for series in [s for s in panel.series if s.labelled]:
+        places = [tuple(transform((p.x, p.y.value))) for p in series.points]
+        for at, (point, place) in enumerate(zip(series.points, places, strict=True)):
+            names.append(point.at)
+            points.append(place)
+            ends.append(series.look.joined and at in (0, len(places) - 1))
+            obstacles += _bars(transform, point)
+        if series.look.joined:
+            for a, b in pairwise(places):
+                steps = max(2, int(math.dist(a, b) / (5 * scale)))
+                for k in range(1, steps):
+                    x, y = a[0] + (b[0] - a[0]) * k / steps, a[1] + (b[1] - a[1]) * k / steps
+                    obstacles.append(Box(x - scale, y - scale, x + scale, y + scale))
+    if not points:
+        return []
+    if panel.x_reference is not None:
+        x = transform((panel.x_reference, 0))[0]
+        obstacles.append(Box(x - scale, -1e6, x + scale, 1e6))
+    size = FONT - 0.5
+    sizes = []
+    for name in names:
+        text = axes.text(0, 0, name, fontsize=size)
+        box = text.get_window_extent(renderer)
+        text.remove()
+        sizes.append((box.width, box.height * 0.8))
+    inside = axes.get_window_extent(renderer)
+    bounds = Box(inside.x0, inside.y0, inside.x1, inside.y1)
+    texts = []
+    for label in place_labels(points, sizes, obstacles, bounds, unit=scale):
+        name, place = names[label.index], points[label.index]
+        color = COLORS["text"]
+        x, y = axes.transData.inverted().transform((label.x, label.y))
+        if label.far:
+            start = axes.transData.inverted().transform(place)
+            axes.add_line(Line2D([start[0], x], [start[1], y], color=COLORS["rule"], linewidth=0.7, zorder=3.5))
+        text = axes.text(
+            x, y, name, ha="center", va="center", fontsize=size, color=color, zorder=5, gid="halo", clip_on=False
+        )
+        if ends[label.index]:
+            text.set_fontweight("bold")
+        texts.append(text)
+    return texts
+
+
+def _bars(transform: Any, point: Point) -> list[Box]:
+    boxes = []
+    if not math.isnan(point.y.low):
+        (x, low), (_, high) = transform((point.x, point.y.low)), transform((point.x, point.y.high))
+        boxes.append(Box(x - 1, low, x + 1, high))
+    if point.across is not None and not math.isnan(point.across.low):
+        (low, y), (high, _) = (
+            transform((point.across.low, point.y.value)),
+            transform((point.across.high, point.y.value)),
+        )
+        boxes.append(Box(low, y - 1, high, y + 1))
+    return boxes
