@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import trilemma as tl
 from trilemma.training import loop
 from trilemma.training.execution import Execution
+from trilemma.trial.measure import measure
 from trilemma.trial.run import load_network
 
 CPU = Execution("cpu", None, "float32")
@@ -101,7 +102,8 @@ def drawn(sources, rng):
 
 def close(interval, draws):
     low, high = np.quantile(draws, [0.025, 0.975])
-    return max(abs(interval[0] - low), abs(interval[1] - high)) < 0.5 * draws.std()
+    width = (interval[1] - interval[0]) / (high - low)
+    return max(abs(interval[0] - low), abs(interval[1] - high)) < 0.5 * draws.std() and abs(width - 1) < 0.12
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +282,32 @@ def test_the_score(run, rows, test_draws):
     upper = 3 / (1 / accuracies + 1 / np.minimum(1, 1 - sign * leak) + 1 / (1 - 2 * floors))
     assert abs(score["interval"][0] - min(np.quantile(lower, 0.025), score["value"])) < 0.5 * lower.std()
     assert abs(score["interval"][1] - max(np.quantile(upper, 0.975), score["value"])) < 0.5 * upper.std()
+
+
+def test_the_score_is_of_the_strongest_attack(data):
+    """Outputs that betray members by a logit of another class, which only the learned attacks look at."""
+    rng = np.random.default_rng(3)
+    logits = []
+    for part, signature in ((data.train, 1.0), (data.test, 0.0)):
+        values = rng.normal(size=(len(part), 10)).astype(np.float32)
+        values[np.arange(len(part)), part.labels] += rng.choice([6, -1], len(part), p=[0.8, 0.2]).astype(np.float32)
+        values[:, 0] = values[:, 0] + signature * rng.choice([-9, 0], len(part), p=[0.5, 0.5]) * (part.labels != 0)
+        logits.append(values)
+    result, found = measure(data, *logits, seed=0, tell=lambda _: None)
+    aucs = {name: attack["auc"] for name, attack in result["attacks"].items()}
+    assert result["strongest_attack"] in ("mlp", "rf")
+    strongest = aucs[result["strongest_attack"]]
+    assert strongest > max(aucs["threshold"], aucs["threshold-entropy"]) + 0.1
+    assert result["harmonic_score"]["terms"]["privacy"] == pytest.approx(1 - abs(2 * strongest - 1), abs=1e-9)
+    member = np.arange(len(data.train) + len(data.test)) < len(data.train)
+    rows = pd.DataFrame({"member": member, "source": np.r_[np.arange(len(data.train)), data.test.sources]})
+    leak = 2 * auc_draws(found.scores[result["strongest_attack"]], rows, found.weights) - 1
+    # Of the three terms it is by far the smallest and the least sure one.
+    others = sum(1 / result["harmonic_score"]["terms"][name] for name in ("accuracy", "fairness"))
+    draws = 3 / (1 / (1 - leak) + others)
+    low, high = result["harmonic_score"]["interval"]
+    assert low == pytest.approx(np.quantile(draws, 0.025), abs=0.03)
+    assert high == pytest.approx(np.quantile(draws, 0.975), abs=0.03)
 
 
 def test_nothing_of_it_is_trivial(run, data):
