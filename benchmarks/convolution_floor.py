@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from private_update import network, spread
-from trilemma.privacy.rules import convolution_weights, row_squares
+from trilemma.privacy.gradients.rules import convolution_weights, row_squares
 from trilemma.threads import in_threads
 
 

@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from private_update import network
-from trilemma.privacy import Clipping, clipping, contributions, rules
+from trilemma.privacy import Clipping
+from trilemma.privacy.gradients import contributions, layerwise, linear, rules, sums
 
 
 class Count(TorchDispatchMode):
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--tbytes", type=float, default=2.5)
     parser.add_argument("--launch", type=float, default=10, help="microseconds of the host for an operation")
     arguments = parser.parse_args()
-    for module in (rules, contributions, clipping):
+    for module in (rules, contributions, layerwise, linear, sums):
         module.on_cpu = lambda tensor: False  # type: ignore[attr-defined]
     real = network(arguments.model)
     print(f"{arguments.model}, {arguments.views} views of 32x32, bfloat16, torch {torch.__version__}")
@@ -91,7 +92,7 @@ def main() -> None:
             images = torch.empty(examples, views, 3, 32, 32)
             labels = torch.empty(examples, dtype=torch.int64)
             private = Clipping(model, 1.0, "layerwise", autocast=torch.bfloat16)
-            plain_loss = private._view_losses
+            plain_loss = private.objective.view_losses
 
             def plain(model: nn.Module = model, images: Tensor = images, labels: Tensor = labels) -> None:
                 losses = plain_loss(model, images, labels)  # noqa: B023

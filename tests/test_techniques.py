@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_up_study import ALL, Study
-from trilemma.analysis.cells import measured
 from trilemma.analysis.claims import HEADLINE, claims
+from trilemma.analysis.conditions import measured
 from trilemma.analysis.pairs import full_mix, technique_pairs
 from trilemma.errors import InputError
 from trilemma.report.figures.axes import techniques_axes
@@ -93,7 +93,7 @@ def test_a_mix_with_the_seventh_is_not_all_but_one():
     for at, techniques in enumerate(("bl", ALL, but_obs, four_and_seventh)):
         cells[techniques] = study.add({"accuracy": 0.5 + 0.01 * at}, techniques=techniques, epsilon=math.inf)
     pairs, _ = technique_pairs(measured(study.frame(), "accuracy"))
-    asked = {pair.cell: (pair.question, pair.against) for pair in pairs}
+    asked = {pair.condition: (pair.question, pair.against) for pair in pairs}
     assert asked[cells[but_obs]] == ("without", cells[ALL])
     assert asked[cells[four_and_seventh]] == ("mix", cells["bl"])
     assert full_mix([(), PAPER_TECHNIQUES, (*PAPER_TECHNIQUES, "mixup")]) == PAPER_TECHNIQUES

@@ -1,4 +1,4 @@
-"""The two ways in which a command can end other than well."""
+"""Errors that the user can act on, and what is said of data that are used all the same."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ class InputError(ValueError):
 
 class PrivacyError(InputError):
     """What was asked for cannot be covered by the guarantee, so it is refused (never run with a warning)."""
+
+
+class DataWarning(UserWarning):
+    """What was left out, merged, renamed, converted or found twice while data were loaded, with counts.
+
+    The same sentences are kept as the notes of the data set and of every run on it; the command line prints those.
+    """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 
 try:
     import fcntl
@@ -105,18 +106,21 @@ def write_json(path: Path, values: Any) -> None:
         part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
 
     Raises:
-      InputError: there is no such file, or it is not JSON.
+      InputError: there is no such file, or no object can be read from it.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path} ({one_line(error)}): put the file back, or delete its folder") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no JSON object: put the file back, or delete its folder")
+    return values
 
 
 def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:

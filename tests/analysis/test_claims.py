@@ -134,7 +134,7 @@ def test_the_same_setting_in_two_studies_counts_once() -> None:
         again.add({"accuracy": accuracy}, techniques=mix, epsilon=8.0, salt="tracked", **SKEWED)
     found = claim(pd.concat([again.frame(), first], ignore_index=True), "techniques-accuracy")
     assert len(found.findings) == 1
-    assert "noise taken alike in 7 cells" in found.sentence, "the larger family counts"
+    assert "assuming equal noise variance in 7 conditions" in found.sentence, "the larger family counts"
 
 
 # The headline --------------------------------------------------------------------------------------------------------

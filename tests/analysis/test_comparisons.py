@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from made_up_study import ALL, CUMULATIVE, Study
-from trilemma.analysis.cells import Cell, Measured, measured
 from trilemma.analysis.comparisons import (
     budget_comparisons,
     compare,
@@ -22,6 +21,7 @@ from trilemma.analysis.comparisons import (
     skew_comparisons,
     technique_comparisons,
 )
+from trilemma.analysis.conditions import Condition, Measured, measured
 from trilemma.analysis.pairs import Pair, full_mix
 from trilemma.errors import InputError
 from trilemma.measures import number_words
@@ -31,28 +31,28 @@ SKEWED = {"data": "cifar10s", "skew": 0.95}
 
 
 def values_of(table, measure="accuracy"):
-    """``Measured`` from an array (k, n): cells c0, c1, ... at seeds 0, 1, ..."""
+    """``Measured`` from an array (k, n): conditions c0, c1, ... at seeds 0, 1, ..."""
     ids = [f"c{row}" for row in range(len(table))]
-    cells = {name: Cell(name, "d", None, "", "", 9, "m", "bl", None, None, 0.0, "") for name in ids}
+    conditions = {name: Condition(name, "d", None, "", "", 9, "m", "bl", None, None, 0.0, "") for name in ids}
     values = {
         name: {seed: float(v) for seed, v in enumerate(row) if not math.isnan(v)}
         for name, row in zip(ids, table, strict=True)
     }
-    return Measured(measure, cells, values, {name: {s: f"{name}-{s}" for s in by} for name, by in values.items()})
+    return Measured(measure, conditions, values, {name: {s: f"{name}-{s}" for s in by} for name, by in values.items()})
 
 
-def pairs_of(*asked, cells):
-    block = tuple(f"c{row}" for row in range(cells))
-    return [Pair(f"c{a}", f"c{b}", block, f"cell {a}", f"cell {b}", "here", "step") for a, b in asked]
+def pairs_of(*asked, conditions):
+    block = tuple(f"c{row}" for row in range(conditions))
+    return [Pair(f"c{a}", f"c{b}", block, f"condition {a}", f"condition {b}", "here", "step") for a, b in asked]
 
 
-# Each of 7 cells against the one before, and the last against the first.
+# Each of 7 conditions against the one before, and the last against the first.
 STEPS = [*((row, row - 1) for row in range(1, 7)), (6, 0)]
 
 
 def test_two_cells_are_the_paired_t_test() -> None:
     table = np.array([[0.61, 0.64, 0.60, 0.66], [0.55, 0.61, 0.57, 0.58]])
-    (found,) = compare(values_of(table), pairs_of((0, 1), cells=2))
+    (found,) = compare(values_of(table), pairs_of((0, 1), conditions=2))
     oracle = stats.ttest_rel(table[0], table[1])
     low, high = oracle.confidence_interval(0.95)
     assert found.p == found.own_p == found.p_adjusted == pytest.approx(oracle.pvalue, rel=1e-12)
@@ -63,20 +63,20 @@ def test_two_cells_are_the_paired_t_test() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10_000))
-def test_blocks_are_the_least_squares_fit_of_cell_and_seed(cells, seeds, rng) -> None:
-    """Independent: dummies for cells and seeds, least squares, and the contrast's error from (X'X)^-1."""
-    table = np.random.default_rng(rng).normal(size=(cells, seeds))
-    design = np.zeros((cells * seeds, cells + seeds - 1))
-    for row, (cell, seed) in enumerate(np.ndindex(cells, seeds)):
-        design[row, cell] = 1
+def test_blocks_are_the_least_squares_fit_of_cell_and_seed(conditions, seeds, rng) -> None:
+    """Independent: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
+    table = np.random.default_rng(rng).normal(size=(conditions, seeds))
+    design = np.zeros((conditions * seeds, conditions + seeds - 1))
+    for row, (condition, seed) in enumerate(np.ndindex(conditions, seeds)):
+        design[row, condition] = 1
         if seed:
-            design[row, cells + seed - 1] = 1
+            design[row, conditions + seed - 1] = 1
     fit, rest, rank, _ = np.linalg.lstsq(design, table.ravel(), rcond=None)
-    df = cells * seeds - rank
+    df = conditions * seeds - rank
     contrast = np.zeros(design.shape[1])
     contrast[1], contrast[0] = 1, -1
     error = math.sqrt(rest[0] / df * contrast @ np.linalg.inv(design.T @ design) @ contrast)
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=cells))
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=conditions))
     assert found.df == df
     assert additive_variance(table) == (pytest.approx(rest[0] / df), df)
     assert found.difference == pytest.approx(contrast @ fit)
@@ -90,7 +90,7 @@ def test_what_a_seed_does_to_all_cells_drops_out() -> None:
     rng = np.random.default_rng(0)
     table = rng.normal(size=(4, 3))
     shifted = table + 100 * rng.normal(size=3)
-    before, after = (compare(values_of(t), pairs_of((1, 0), (3, 2), cells=4)) for t in (table, shifted))
+    before, after = (compare(values_of(t), pairs_of((1, 0), (3, 2), conditions=4)) for t in (table, shifted))
     for one, other in zip(before, after, strict=True):
         assert other.p == pytest.approx(one.p, rel=1e-6)
         assert other.difference == pytest.approx(one.difference)
@@ -98,7 +98,7 @@ def test_what_a_seed_does_to_all_cells_drops_out() -> None:
 
 def test_swapping_the_cells_turns_the_sign_and_nothing_else() -> None:
     table = np.random.default_rng(5).normal(size=(5, 3)) * 0.01 + np.arange(5)[:, None]
-    one, other = compare(values_of(table), pairs_of((3, 1), (1, 3), cells=5))
+    one, other = compare(values_of(table), pairs_of((3, 1), (1, 3), conditions=5))
     assert (other.difference, other.low, other.high) == (-one.difference, -one.high, -one.low)
     assert (one.verdict, other.verdict, one.p) == ("higher", "lower", other.p)
 
@@ -121,15 +121,15 @@ def test_holm_is_the_step_down_rule(p) -> None:
 def test_seeds_that_only_one_cell_has_are_left_out_and_named() -> None:
     nan = math.nan
     table = np.array([[0.1, 0.2, 0.3, nan], [0.2, 0.31, 0.4, 0.9], [0.3, 0.4, nan, nan], [0.1, 0.1, 0.12, 0.1]])
-    first, second = compare(values_of(table), pairs_of((1, 0), (2, 0), cells=4))
-    assert (first.seeds, first.left_out, first.cells) == ((0, 1, 2), (3,), 3), "cell 2 lacks seed 2"
-    assert (second.seeds, second.left_out, second.cells) == ((0, 1), (2,), 4)
+    first, second = compare(values_of(table), pairs_of((1, 0), (2, 0), conditions=4))
+    assert (first.seeds, first.left_out, first.conditions) == ((0, 1, 2), (3,), 3), "condition 2 lacks seed 2"
+    assert (second.seeds, second.left_out, second.conditions) == ((0, 1), (2,), 4)
     assert first.difference == pytest.approx(np.mean([0.1, 0.11, 0.1]))
 
 
 def test_one_seed_tells_nothing() -> None:
     table = np.array([[0.1, math.nan], [0.9, 0.9], [0.5, 0.5]])
-    one, two = compare(values_of(table), pairs_of((1, 0), (1, 2), cells=3))
+    one, two = compare(values_of(table), pairs_of((1, 0), (1, 2), conditions=3))
     assert (one.verdict, one.n, one.tests) == ("one seed", 1, 0)
     assert math.isnan(one.p)
     assert math.isnan(one.low)
@@ -140,25 +140,25 @@ def test_one_seed_tells_nothing() -> None:
 
 def test_no_seed_in_common_is_a_note() -> None:
     table = np.array([[0.1, math.nan], [math.nan, 0.9]])
-    found = compare(values_of(table), pairs_of((1, 0), cells=2))
+    found = compare(values_of(table), pairs_of((1, 0), conditions=2))
     assert len(found) == 0
     assert "no seed in common" in found.notes[0]
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
     table = np.array([[0.1, 0.2, math.inf], [0.3, 0.5, 0.9]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
     assert found.seeds == (0, 1)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 9)])
 def test_pairs_that_make_no_sense_are_refused(a, b) -> None:
     with pytest.raises(InputError, match="cannot compare"):
-        compare(values_of(np.ones((2, 2))), pairs_of((a, b), cells=2))
+        compare(values_of(np.ones((2, 2))), pairs_of((a, b), conditions=2))
 
 
 def test_equal_values_are_no_difference() -> None:
-    (found,) = compare(values_of(np.full((3, 3), 0.4)), pairs_of((1, 0), cells=3))
+    (found,) = compare(values_of(np.full((3, 3), 0.4)), pairs_of((1, 0), conditions=3))
     assert (found.difference, found.p, found.verdict) == (0.0, 1.0, "within noise")
     assert "are equal" in found.words
     assert not found.no_more_than(0.1), "noise that is not known shows nothing"
@@ -168,19 +168,19 @@ def test_a_constant_difference_without_any_noise_falls_back_to_the_sign_test() -
     for seeds, p in ((3, 0.25), (6, 0.03125)):
         # Rounding must not pass for noise.
         table = np.array([np.linspace(0.1, 0.7, seeds), np.linspace(0.1, 0.7, seeds) + 0.1])
-        (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
+        (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
         assert (found.p, found.standard_error) == (p, 0)
         assert math.isnan(found.low)
         assert found.verdict == ("higher" if p < 0.05 else "within noise")
     assert "raises accuracy by 0.100 over" in found.words
     table = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
-    assert "whose size is not known" in found.words
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    assert "whose size is unknown" in found.words
 
 
 def test_a_pair_without_noise_of_its_own_takes_the_others() -> None:
     table = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4], [0.31, 0.4, 0.52]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=3))
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=3))
     assert found.own_error == 0
     assert found.standard_error == found.pooled_error > 0
     assert found.verdict == "higher"
@@ -193,21 +193,21 @@ def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
     border = 2e-5 * (np.arange(40) % 2)  # of 50,000 examples one falls on this side or that by rounding
     for seeds in (5, 40):
         table = np.stack([np.full(seeds, 0.8), 0.82 + border[:seeds], noisy[:seeds]])
-        found = compare(values_of(table), pairs_of((1, 0), (2, 0), cells=3))
+        found = compare(values_of(table), pairs_of((1, 0), (2, 0), conditions=3))
         repeated, other = found
         assert (repeated.verdict, repeated.p, repeated.own_p) == ("within noise", 1.0, 1.0)
-        assert "whose size is not known" in repeated.words
+        assert "whose size is unknown" in repeated.words
         assert not repeated.no_more_than(0.5)
-        assert other.verdict == "lower", "against a cell that does vary, the difference is as sure as that one"
+        assert other.verdict == "lower", "against a condition that does vary, the difference is as sure as that one"
 
 
 def test_every_seed_must_agree() -> None:
     """40 seeds, one of them the other way: significant, but not called a difference."""
     rng = np.random.default_rng(2)
     table = np.stack([np.zeros(40), 0.1 + 0.001 * rng.standard_normal(40)])
-    assert next(iter(compare(values_of(table), pairs_of((1, 0), cells=2)))).verdict == "higher"
+    assert next(iter(compare(values_of(table), pairs_of((1, 0), conditions=2)))).verdict == "higher"
     table[1, 7] = -0.01
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
     assert found.p < 1e-6
     assert found.verdict == "within noise"
     assert "but one seed goes the other way" in found.words
@@ -215,20 +215,20 @@ def test_every_seed_must_agree() -> None:
 
 def test_an_interval_that_leaves_out_zero_without_a_verdict_is_explained() -> None:
     table = np.array([[0.50, 0.52, 0.51], [0.54, 0.55, 0.56]])
-    (one,) = compare(values_of(table), pairs_of((1, 0), cells=2))
-    three = compare(values_of(table), pairs_of((1, 0), (0, 1), (1, 0), cells=2))
+    (one,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    three = compare(values_of(table), pairs_of((1, 0), (0, 1), (1, 0), conditions=2))
     assert (one.verdict, three.found[0].verdict) == ("higher", "within noise")
-    assert three.found[0].words.endswith("alone leaves out 0, but p is 0.061 over 3 comparisons")
+    assert three.found[0].words.endswith("alone excludes 0, but p is 0.061 over 3 comparisons")
     table = np.array([0.1, 0.2, 0.3]) + np.array([[0], [0.1], [0.2], [0.3], [0.4]]) + 1e-4 * np.eye(5, 3)
     table[1] += [0.05, 0.0, -0.05]
-    (doubtful,) = compare(values_of(table), pairs_of((1, 0), cells=5))
+    (doubtful,) = compare(values_of(table), pairs_of((1, 0), conditions=5))
     assert (doubtful.verdict, doubtful.p < 0.01) == ("within noise", True)
     assert doubtful.words.endswith("but by its own noise alone p is 0.074")
 
 
 def test_a_margin_is_shown_only_where_the_interval_lies_inside() -> None:
     table = np.array([[0.5, 0.52, 0.51], [0.501, 0.5205, 0.5112]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
+    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
     low, high = found.margin_interval()
     oracle = stats.ttest_rel(table[1], table[0]).confidence_interval(0.90)
     assert (low, high) == (pytest.approx(oracle.low), pytest.approx(oracle.high))
@@ -236,21 +236,23 @@ def test_a_margin_is_shown_only_where_the_interval_lies_inside() -> None:
     assert not found.no_more_than(high)
     assert found.no_more_than(high + 1e-9)
     assert not found.no_more_than(0.02, alpha=1e-5)
-    noisy = compare(values_of(table + np.array([[0, 0, 0], [0.1, -0.1, 0.0]])), pairs_of((1, 0), cells=2))
+    noisy = compare(values_of(table + np.array([[0, 0, 0], [0.1, -0.1, 0.0]])), pairs_of((1, 0), conditions=2))
     assert noisy.found[0].verdict == "within noise"
     assert not noisy.found[0].no_more_than(0.02), "within noise is not equal"
 
 
 def test_words() -> None:
     table = np.array([[0.50, 0.51, 0.49], [0.531, 0.541, 0.521], [0.5, 0.511, 0.493], [0.501, 0.507, 0.49]])
-    up, down, same = compare(values_of(table), pairs_of((1, 0), (0, 1), (2, 3), cells=4))
+    up, down, same = compare(values_of(table), pairs_of((1, 0), (0, 1), (2, 3), conditions=4))
     assert up.words == (
-        f"cell 1 raises accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] over cell 0 (here), paired over 3 seeds, "
-        "noise taken alike in 4 cells"
+        f"condition 1 raises accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] over condition 0 (here), "
+        "paired over 3 seeds, assuming equal noise variance in 4 conditions"
     )
-    assert down.words.startswith(f"cell 0 lowers accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] against cell 1 (here)")
-    assert same.words.startswith("no difference beyond noise: cell 2 less cell 3 is +0.002 [-0.00")
-    assert "takes the noise to be alike" in up.basis
+    assert down.words.startswith(
+        f"condition 0 lowers accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] against condition 1 (here)"
+    )
+    assert same.words.startswith("no difference beyond noise: condition 2 minus condition 3 is +0.002 [-0.00")
+    assert "assumes equal noise variance" in up.basis
     assert "Holm over 3 comparisons" in up.basis
     assert "95 % interval of this comparison alone" in up.basis
     assert number_words(-0.0000, "accuracy", signed=True) == "0.000"
@@ -262,10 +264,10 @@ def test_words() -> None:
 
 
 def simulate(studies, *, sds=1.0, means=0.0, seeds=3, seed_sd=3.0, asked=STEPS, rng=0):
-    """Comparisons of studies of 7 cells whose seeds do something to all cells alike."""
+    """Comparisons of studies of 7 conditions whose seeds do something to all conditions alike."""
     generator = np.random.default_rng(rng)
     sds, means = (np.broadcast_to(np.asarray(x, float), 7)[:, None] for x in (sds, means))
-    pairs = pairs_of(*asked, cells=7)
+    pairs = pairs_of(*asked, conditions=7)
     for _ in range(studies):
         table = means + sds * generator.standard_normal((7, seeds)) + seed_sd * generator.standard_normal(seeds)
         yield list(compare(values_of(table, "a measure"), pairs))
@@ -292,7 +294,7 @@ def test_false_alarms_over_a_whole_family() -> None:
 
 
 def test_false_alarms_where_noise_is_not_alike() -> None:
-    """One cell with five times the noise: 6 % with the guards (2000 studies, sd 0.5 points), 16 % by pooling alone."""
+    """One condition has five times the noise: 6 % with the guards (2000 studies, sd 0.5 points), 16 % by pooling."""
     studies = list(simulate(2000, sds=[1, 1, 1, 5, 1, 1, 1], rng=1))
     guarded = np.mean([alarmed(study) for study in studies])
     pooled = np.mean(
@@ -306,18 +308,18 @@ def test_false_alarms_where_noise_is_not_alike() -> None:
 
 
 def test_a_real_step_is_found() -> None:
-    """A step of 5 standard deviations of the noise at the third cell: found in 84 % (800 studies, sd 1.3 points)."""
+    """A step of 5 standard deviations of noise at the third condition is found in 84 % (800 studies, sd 1.3 points)."""
     found = [study[1].verdict == "higher" for study in simulate(800, means=[0, 0, 5, 5, 5, 5, 5], rng=2)]
     assert 0.78 < np.mean(found) < 0.90
 
 
 def test_a_margin_that_does_not_hold_is_shown_in_one_of_twenty() -> None:
-    """True difference equal to the margin, two cells: TOST at 5 % (3000 studies, sd 0.4 points)."""
+    """True difference equal to the margin, two conditions: TOST at 5 % (3000 studies, sd 0.4 points)."""
     generator = np.random.default_rng(4)
     shown = []
     for _ in range(3000):
         table = np.stack([np.zeros(3), 0.02 + 0.001 * generator.standard_normal(3)])
-        (found,) = compare(values_of(table), pairs_of((1, 0), cells=2))
+        (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
         shown.append(found.no_more_than(0.02))
     assert 0.035 < np.mean(shown) < 0.065
 
@@ -339,7 +341,7 @@ def test_cumulative_steps_and_the_whole() -> None:
     steps = [("step", b, a) for a, b in pairwise(names)]
     assert asked(found) == ([*steps, ("all", "all techniques", "BL")]) * 2
     assert {c.tests for c in found} == {14}
-    assert {(c.cells, c.df) for c in found} == {(7, 12)}
+    assert {(c.conditions, c.df) for c in found} == {(7, 12)}
     assert {c.verdict for c in found if "ε = 8" in c.pair.setting} == {"higher"}
     assert {c.verdict for c in found if "no budget" in c.pair.setting} == {"within noise"}
     table = found.table()
@@ -404,7 +406,7 @@ def test_recipes_that_cannot_be_told_apart_are_not_compared_but_noted() -> None:
     frame = study.frame()
     found = technique_comparisons(frame, "accuracy")
     assert len(found) == 0
-    assert "2 cells are BL" in found.notes[0]
+    assert "2 conditions are BL" in found.notes[0]
     trials = {
         f"{name}-{seed}": {"recipe": {"learning_rate": rate}, "data": {}}
         for name, rate in ids.items()
@@ -463,7 +465,7 @@ def test_removals_against_random_and_none() -> None:
     ]
     assert len(found) == 12
     assert {c.verdict for c in found} == {"lower"}
-    assert {c.cells for c in found} == {5}
+    assert {c.conditions for c in found} == {5}
 
 
 def test_all_kinds_together_each_with_its_own_correction() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from made_up_study import ALL, PLAIN, Study
-from trilemma.analysis.cells import cells_of, measured, of_study, study_names
+from trilemma.analysis.conditions import conditions_of, measured, of_study, study_names
 from trilemma.analysis.summary import summarize
 from trilemma.errors import InputError
 from trilemma.measures import measure_range
@@ -18,10 +18,10 @@ from trilemma.measures import measure_range
 
 def test_mean_and_interval_by_hand() -> None:
     study = Study()
-    cell = study.add({"accuracy": [0.5, 0.6, 0.7]})
+    condition = study.add({"accuracy": [0.5, 0.6, 0.7]})
     row = summarize(study.frame()).iloc[0]
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert (row["cell"], row["measure"], row["seeds"], row["interval_over"]) == (cell, "accuracy", 3, "seeds")
+    assert (row["cell"], row["measure"], row["seeds"], row["interval_over"]) == (condition, "accuracy", 3, "seeds")
     assert (row["mean"], row["sd"]) == (pytest.approx(0.6), pytest.approx(0.1))
     assert (row["low"], row["high"]) == (pytest.approx(0.6 - half), pytest.approx(0.6 + half))
     assert row["by_seed"] == {0: 0.5, 1: 0.6, 2: 0.7}
@@ -161,13 +161,13 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    """2000 cells of 3 seeds: 95 % of the intervals cover the truth; sd of that share is 0.5 points."""
-    cells, seeds = 2000, 3
-    values = np.random.default_rng(3).normal(0.5, 0.01, (cells, seeds))
+    """2000 conditions of 3 seeds: 95 % of the intervals cover the truth; sd of that share is 0.5 points."""
+    conditions, seeds = 2000, 3
+    values = np.random.default_rng(3).normal(0.5, 0.01, (conditions, seeds))
     frame = pd.DataFrame([{**PLAIN, "delta": math.nan, "update": math.nan, "measure": "accuracy"}])
-    frame = pd.concat([frame] * (cells * seeds), ignore_index=True)
-    cell = np.repeat([f"c{i}" for i in range(cells)], seeds)
-    frame = frame.assign(cell=cell, seed=np.tile(np.arange(seeds), cells), value=values.ravel(), studies="s")
+    frame = pd.concat([frame] * (conditions * seeds), ignore_index=True)
+    condition = np.repeat([f"c{i}" for i in range(conditions)], seeds)
+    frame = frame.assign(cell=condition, seed=np.tile(np.arange(seeds), conditions), value=values.ravel(), studies="s")
     frame = frame.assign(trial=frame["cell"] + frame["seed"].astype(str), low=math.nan, high=math.nan)
     found = summarize(frame)
     covered = ((found["low"] <= 0.5) & (found["high"] >= 0.5)).mean()
@@ -179,7 +179,7 @@ def test_cells_in_words() -> None:
     study.add({"accuracy": 0.5}, data="cifar10s", skew=0.95, techniques="obs+gn", epsilon=8.0)
     study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)
     study.add({"accuracy": 0.5}, removed=0.1, removal="random")
-    assert [str(cell) for cell in cells_of(study.frame()).values()] == [
+    assert [str(condition) for condition in conditions_of(study.frame()).values()] == [
         "cifar10s, skew 95 %, OBS+GN, ε = 8",
         "celeba, Smiling by Male, all, no budget",
         "cifar10, BL, no budget, removal of 10 % at random",
@@ -195,9 +195,9 @@ def test_cells_that_the_columns_do_not_tell_apart_are_told_apart_by_their_recipe
         for name, rate in zip(names, (0.1, 0.2), strict=True)
         for seed in range(3)
     }
-    assert [cell.variant for cell in cells_of(frame).values()] == ["", ""]
-    found = measured(frame, "accuracy", {"trials": trials}).cells
-    assert [cell.variant for cell in found.values()] == ["learning_rate 0.1", "learning_rate 0.2"]
+    assert [condition.variant for condition in conditions_of(frame).values()] == ["", ""]
+    found = measured(frame, "accuracy", {"trials": trials}).conditions
+    assert [condition.variant for condition in found.values()] == ["learning_rate 0.1", "learning_rate 0.2"]
 
 
 def test_naive_is_matched_only_where_a_cell_has_no_naive_measure() -> None:
@@ -210,7 +210,7 @@ def test_naive_is_matched_only_where_a_cell_has_no_naive_measure() -> None:
     assert found.name_in_results(skewed) == "auc_threshold_naive"
     lost = study.frame()
     lost = lost[~((lost["measure"] == "auc_threshold_naive") & (lost["seed"] == 1))]
-    assert measured(lost, "auc_threshold_naive").values[skewed] == {0: 0.6, 2: 0.6}, "a cell never mixes the two"
+    assert measured(lost, "auc_threshold_naive").values[skewed] == {0: 0.6, 2: 0.6}, "a condition never mixes the two"
 
 
 def test_a_trial_can_be_in_two_studies() -> None:

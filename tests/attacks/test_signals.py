@@ -110,3 +110,15 @@ def test_read_signals_takes_either_kind() -> None:
     other = read_signals(Predictions(probs=probs, **common))
     np.testing.assert_allclose(one.loss, other.loss)
     assert len(one) == 30
+
+
+@pytest.mark.parametrize("size", [1e30, 1e200, 1.7e308])
+def test_logits_near_the_largest_float_give_finite_signals(size: float) -> None:
+    logits = np.array([[size, -size, 0.0], [-size, size, 0.0], [size, size, -size], [0.0, 1.0, 2.0]])
+    found = signals_from_logits(logits, np.array([0, 0, 0, 2]))
+    for name in ("loss", "confidence", "entropy", "modified_entropy", "scaled_logit"):
+        assert np.isfinite(getattr(found, name)).all(), name
+    assert found.loss.tolist()[:3] == pytest.approx([0.0, -np.log(1e-8), np.log(2)])
+    assert found.correct.tolist() == [True, False, True, True]
+    assert found.scaled_logit[0] > found.scaled_logit[3] > found.scaled_logit[2] - 1 > found.scaled_logit[1]
+    assert found.scaled_logit[3] == signals_from_logits(logits[3:], np.array([2])).scaled_logit[0]

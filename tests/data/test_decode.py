@@ -30,7 +30,7 @@ class InMemory:
 
 
 def run(*contents: bytes, size: int | None = None, crop: int | None = None, cap: int = 2**30) -> np.ndarray:
-    return decode(InMemory(contents), framing=Framing(size, crop), cap=cap)
+    return decode(InMemory(contents), framing=Framing(size, crop), cap=cap).images
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -100,10 +100,85 @@ def test_framing_is_centre_crop_then_lanczos(picture: Callable[..., bytes]) -> N
     assert (run(content, size=32)[0] == np.asarray(whole).transpose(2, 0, 1)).all()
 
 
-def test_sixteen_bits_are_refused() -> None:
-    deep = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8))
+def deep_png(kind: int, channels: int) -> bytes:
+    """16 bits a channel, of PNG's color type ``kind``."""
+    rows = b"".join(b"\0" + bytes(range(16 * channels)) for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+def deep_tiff(channels: int) -> bytes:
+    """Uncompressed, 8×8, 16 bits a channel: what Pillow opens in mode RGB."""
+    pixels = bytes(8 * 8 * channels * 2)
+    entries = [
+        (256, 3, 1, 8),
+        (257, 3, 1, 8),
+        (258, 3, channels, 8 + 2 + 12 * 9 + 4),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8 + 2 + 12 * 9 + 4 + 2 * channels),
+        (277, 3, 1, channels),
+        (278, 3, 1, 8),
+        (279, 4, 1, len(pixels)),
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0\x08\0\0\0" + directory + b"\0" * 4 + struct.pack("<H", 16) * channels + pixels
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8))),
+        saved(Image.fromarray(np.zeros((8, 8), dtype=np.float32)), "TIFF"),
+        *(deep_png(kind, channels) for kind, channels in ((0, 1), (2, 3), (4, 2), (6, 4))),
+        deep_tiff(3),
+        b"P6 8 8 4095 " + bytes(8 * 8 * 3 * 2),
+        b"P5\n# by a microscope\n8 8\n65535\n" + bytes(8 * 8 * 2),
+        b"P2 8 8 1023\n" + b"7 " * 64,
+    ],
+)
+def test_more_than_eight_bits_are_refused(content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as opened:
+        opened.load()  # Pillow takes them all
     with pytest.raises(InputError, match="picture 0 has more than 8 bits"):
-        run(saved(deep))
+        run(content)
+
+
+@pytest.mark.parametrize(
+    "content", [b"P6 8 8 255 " + bytes(192), b"P4 8 8 " + bytes(8), b"P5 # 9\n8 8 15 " + bytes(64)]
+)
+def test_eight_bits_in_netpbm_are_fine(content: bytes) -> None:
+    assert run(content).shape[2:] == (8, 8)
+
+
+def test_what_is_converted_is_counted(picture: Callable[..., bytes]) -> None:
+    colour = Image.open(io.BytesIO(picture(0, channels=3)))
+    transparent = colour.copy()
+    transparent.putalpha(7)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    contents = [
+        picture(0, channels=3),
+        picture(0, channels=3),
+        picture(1),
+        saved(transparent),
+        saved(colour.quantize(8), transparency=0),
+        saved(colour.convert("CMYK"), "JPEG"),
+        saved(colour, "PNG", exif=exif),
+        saved(colour, "GIF", save_all=True, append_images=[colour.rotate(90)]),
+    ]
+    result = decode(InMemory(tuple(contents)), framing=Framing(), cap=2**30)
+    assert result.changes == {
+        "made of gray into three channels, as others are in color": 1,
+        "stripped of transparency": 2,
+        "converted from CMYK to RGB": 1,
+        "turned as the camera's tag says": 1,
+        "cut to the first of several frames or pages": 1,
+    }
+    assert decode(InMemory((picture(0), picture(1))), framing=Framing(), cap=2**30).changes == {}
 
 
 def test_bad_pictures_are_named(picture: Callable[..., bytes]) -> None:

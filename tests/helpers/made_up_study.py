@@ -29,12 +29,12 @@ PLAIN: dict[str, Any] = {
 
 
 class Study:
-    """Adds cells whose measures are a mean plus what the seed does to all cells plus noise of their own.
+    """Adds conditions whose measures are a mean plus what the seed does to all conditions plus noise of their own.
 
     Args:
       name: of the study.
-      seeds: of every cell, unless said otherwise.
-      noise: standard deviation of the noise; of what the seed does to all cells alike it is three times that.
+      seeds: of every condition, unless said otherwise.
+      noise: standard deviation of the noise; of what the seed does to all conditions alike it is three times that.
       rng: seed of both.
     """
 
@@ -45,10 +45,10 @@ class Study:
         self._shift: dict[tuple[str, int], float] = {}
 
     def add(self, measures: Mapping[str, float | Sequence[float]], seeds: Sequence[int] | None = None, **columns: Any):
-        """A cell: a number is a mean to which noise is added, a sequence the values by seed as they are."""
-        cell = {**PLAIN, "delta": 1e-5 if math.isfinite(columns.get("epsilon", math.inf)) else math.nan, **columns}
-        salt = cell.pop("salt", "")
-        name = hashlib.sha256(repr((sorted(cell.items()), self.name, salt)).encode()).hexdigest()[:12]
+        """A condition: a number is a mean to which noise is added, a sequence the values by seed as they are."""
+        condition = {**PLAIN, "delta": 1e-5 if math.isfinite(columns.get("epsilon", math.inf)) else math.nan, **columns}
+        salt = condition.pop("salt", "")
+        name = hashlib.sha256(repr((sorted(condition.items()), self.name, salt)).encode()).hexdigest()[:12]
         seeds = self.seeds if seeds is None else tuple(seeds)
         for measure, value in measures.items():
             if isinstance(value, int | float):
@@ -56,15 +56,15 @@ class Study:
             else:
                 values = list(value)
             for seed, number in zip(seeds, values, strict=True):
-                self.row(cell, name, seed, measure, number)
+                self.row(condition, name, seed, measure, number)
         return name
 
-    def row(self, cell, name, seed, measure, value, update=math.nan, n=4000):
+    def row(self, condition, name, seed, measure, value, update=math.nan, n=4000):
         self.rows.append(
             {
                 "trial": f"{name}-{seed}",
                 "studies": self.name,
-                **cell,
+                **condition,
                 "seed": seed,
                 "cell": name,
                 "update": update,
@@ -80,9 +80,9 @@ class Study:
         )
 
     def history(self, accuracy, train_accuracy, auc, seeds=None, n=(1000, 1000), **columns):
-        """Evaluations of a cell at updates 10, 20, ..., the same for all seeds."""
-        cell = {**PLAIN, "delta": math.nan, **columns}
-        name = hashlib.sha256(repr((sorted(cell.items()), self.name, "tracked")).encode()).hexdigest()[:12]
+        """Evaluations of a condition at updates 10, 20, ..., the same for all seeds."""
+        condition = {**PLAIN, "delta": math.nan, **columns}
+        name = hashlib.sha256(repr((sorted(condition.items()), self.name, "tracked")).encode()).hexdigest()[:12]
         for seed, (at, values) in itertools.product(
             seeds or self.seeds, enumerate(zip(accuracy, train_accuracy, auc, strict=True), 1)
         ):
@@ -90,7 +90,7 @@ class Study:
             for measure, value, count in zip(
                 ("accuracy", "train_accuracy", "auc_threshold"), values, counts, strict=True
             ):
-                self.row(cell, name, seed, measure, value, update=10.0 * at, n=count)
+                self.row(condition, name, seed, measure, value, update=10.0 * at, n=count)
         return name
 
     def frame(self) -> pd.DataFrame:

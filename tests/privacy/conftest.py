@@ -1,27 +1,18 @@
-"""What the tests of this room share: the slow implementations that the fast ones are judged by."""
+"""What the tests of this package share: the slow implementations that the fast ones are judged by."""
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-
-def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"privacy_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import clipping_oracle
 
 
 @pytest.fixture(scope="session")
 def oracle() -> ModuleType:
-    """Clipped sums one example at a time (``oracle.py``)."""
-    return _beside("oracle")
+    """Clipped sums one example at a time (``clipping_oracle``)."""
+    return clipping_oracle
 
 
 @pytest.fixture(autouse=True, scope="module")

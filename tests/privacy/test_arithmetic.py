@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trilemma.errors import PrivacyError
 from trilemma.models.layers import StandardizedConv2d
-from trilemma.privacy import Clipping, check_network, clipped_gradient_sum, clipping, contributions, rules
+from trilemma.privacy import Clipping, check_network, clipped_gradient_sum
+from trilemma.privacy.gradients import contributions, layerwise, linear, rules, sums
+from trilemma.privacy.gradients.sums import Objective
 
 SHAPE = (3, 8, 8)
 METHODS = ("layerwise", "loop", "linear")
@@ -358,11 +360,11 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_convolution_makes_a_sum_on_a_gpu(monkeypatch, method):
     """Torch rounds cuDNN's convolutions by default: they may make an example's gradient, not what follows the clip."""
-    for module in (rules, contributions, clipping):
+    for module in (rules, contributions, layerwise, linear, sums):
         monkeypatch.setattr(module, "on_cpu", lambda tensor: False)
     model, (images, labels) = network(method), batch(method, 1)  # one example: its clip is followed by its sum alone
-    operations, factor, marks = Operations(), Clipping._factor, []
-    monkeypatch.setattr(Clipping, "_factor", lambda *a: marks.append(len(operations.seen)) or factor(*a))
+    operations, factor, marks = Operations(), Objective.factor, []
+    monkeypatch.setattr(Objective, "factor", lambda *a: marks.append(len(operations.seen)) or factor(*a))
     with operations:
         clipped(model, method, images, labels)
     (mark,) = marks

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy import Clipping, clipped_gradient_sum, clipping, rules
+from trilemma.privacy import Clipping, clipped_gradient_sum, clipping
+from trilemma.privacy.gradients import linear, rules, sums
 
 
 def problem(examples, views, size, classes, bias, seed):
@@ -41,8 +42,8 @@ def test_sums_and_norms_are_those_of_the_oracle(
     given_inputs = inputs.half() if half else inputs
     expected, norms = oracle.clipped_gradient_sum(layer, given_inputs.float(), labels, clip)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clipping, "_ROWS", block)
-        for module in (clipping, rules):
+        patch.setattr(linear, "_ROWS", block)
+        for module in (linear, rules, sums):
             patch.setattr(module, "on_cpu", lambda tensor: on_cpu)
         total = Clipping(layer, clip, "linear")(given_inputs, labels)
     assert total.sums.keys() == expected.keys()
@@ -55,9 +56,8 @@ def test_sums_and_norms_are_those_of_the_oracle(
 def test_it_is_what_auto_takes_and_equals_the_other_methods():
     layer, inputs, labels = problem(6, 3, 20, 4, True, 3)
     called = []
-    linear = Clipping._linear
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Clipping, "_linear", lambda *a: called.append(1) or linear(*a))
+        patch.setitem(clipping._METHODS, "linear", lambda *a: called.append(1) or linear.linear(*a))
         by_itself = Clipping(layer, 0.5)(inputs, labels)
         function, _ = clipped_gradient_sum(layer, inputs, labels, clipping_norm=0.5)
     assert len(called) == 2

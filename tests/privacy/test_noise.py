@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from trilemma.privacy import Clipping, Draw, Plan, add_gaussian_noise
-from trilemma.privacy.clipping import ClippedSum
+from trilemma.privacy.gradients.sums import ClippedSum
 
 ALARM = 1e-6
 """How often :func:`judge_noise` and :func:`judge_successive` reject true noise (over seeds; here they are fixed)."""

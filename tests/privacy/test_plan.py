@@ -15,7 +15,7 @@ import trilemma.privacy
 from trilemma.errors import InputError, PrivacyError
 from trilemma.models import build
 from trilemma.privacy import Draw, Plan, noise_multiplier
-from trilemma.privacy.clipping import ClippedSum
+from trilemma.privacy.gradients.sums import ClippedSum
 
 SHAPE = (1, 5, 5)
 

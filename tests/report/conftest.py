@@ -58,13 +58,13 @@ class MadeUp:
         tracked = {"label": 0, "first": len(track)} if track else None
         entry = {"recipe": made, "data": data, "track": tracked, "removal": taken}
         name = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:12]
-        cell = hashlib.sha256(json.dumps(entry | {"recipe": made | {"seed": None}}).encode()).hexdigest()[:12]
+        condition = hashlib.sha256(json.dumps(entry | {"recipe": made | {"seed": None}}).encode()).hexdigest()[:12]
         self.study["trials"][name] = entry
         self.study["studies"][self.name]["trials"].append(name)
         skew = data.get("skew")
         self.head = {
             "trial": name,
-            "cell": cell,
+            "cell": condition,
             "studies": self.name,
             "data": data["name"],
             "skew": math.nan if skew is None else skew,
@@ -264,9 +264,9 @@ def large_page(large, png, tmp_path_factory):
 
 
 def written(made, folder, **more):
-    from trilemma.analysis.cells import of_study
     from trilemma.analysis.claims import claims
     from trilemma.analysis.comparisons import comparisons
+    from trilemma.analysis.conditions import of_study
     from trilemma.report import write_report
 
     first = next(iter(made.study["studies"]))

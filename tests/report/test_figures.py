@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trilemma.analysis.cells import of_study
+from trilemma.analysis.conditions import of_study
 from trilemma.errors import InputError
 from trilemma.report import FIGURES, check_figures, draw_numbers
 from trilemma.report.figures.axes import techniques_axes
@@ -168,7 +168,7 @@ def test_removal_trials_do_not_stand_among_techniques(large):
 def test_settings_that_read_alike_are_told_apart(large, small):
     for made in (large, small):
         numbers = Numbers(made.results, made.study)
-        titles = setting_titles(numbers.cells.values())
+        titles = setting_titles(numbers.conditions.values())
         assert len(set(titles.values())) == len(titles)
 
 

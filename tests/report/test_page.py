@@ -295,4 +295,4 @@ def test_results_of_thousands_of_rows_stay_quick(tmp_path, small):
     page = write_report(tmp_path, results, small.study | {"studies": {"quickstart": entry}})
     assert time.process_time() - start < 20
     assert page.stat().st_size < 2_000_000
-    assert Elements(page).text.count("set 11") < 10  # rows of cells, not of trials and measures
+    assert Elements(page).text.count("set 11") < 10  # rows of conditions, not of trials and measures

@@ -42,10 +42,10 @@ def test_every_study_that_comes_with_the_package_expands_at_each_of_its_scales(n
             study = expand(file, scale=scale)
             assert len({trial.id for trial in study.trials}) == len(study.trials) > 0
             assert study.figures
-            cells = {}
+            conditions = {}
             for trial in study.trials:
-                cells.setdefault((trial.recipe.model, trial.cell), set()).add(trial.recipe.seed)
-            for (model, _), seeds in cells.items():
+                conditions.setdefault((trial.recipe.model, trial.condition), set()).add(trial.recipe.seed)
+            for (model, _), seeds in conditions.items():
                 assert seeds == set(range(5 if model == "prior-s" else 3))
 
 
@@ -138,7 +138,7 @@ def test_a_trial_survives_its_dictionary(rate, epsilon, seed, arm, removed):
     assert again == one
     assert again.id == one.id
     other_seed = replace(one, recipe=replace(one.recipe, seed=seed + 1))
-    assert other_seed.cell == one.cell
+    assert other_seed.condition == one.condition
     assert other_seed.id != one.id
 
 

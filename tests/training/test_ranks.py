@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import trilemma.training.ranks as ranks_module
 from trilemma.errors import PrivacyError
-from trilemma.privacy.clipping import ClippedSum
+from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.training.ranks import Ranks
 from trilemma.trial.run import Run
 

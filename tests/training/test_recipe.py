@@ -1,5 +1,7 @@
+import json
 import tomllib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +121,43 @@ def test_recipes_keep_the_fingerprints_of_earlier_versions():
     known = "079b03ebde99471def91925ecb5529928ab3a0da85f3a3784d76a080b9416236"
     assert Recipe(epsilon=8.0).fingerprint == known
     assert Recipe(epsilon=8.0, prior_seed=1).fingerprint != known
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"batch_size": np.int64(32)}, {"batch_size": 32}),
+        ({"seed": np.uint8(3)}, {"seed": 3}),
+        ({"learning_rate": np.float64(0.1)}, {"learning_rate": 0.1}),
+        ({"epochs": np.int32(3)}, {"epochs": 3}),
+        ({"epsilon": np.int64(8), "delta": np.float64(1e-5)}, {"epsilon": 8.0, "delta": 1e-5}),
+        ({"secret_noise": np.bool_(True), "epsilon": 1.0}, {"secret_noise": True}),
+        ({"shift": np.int16(2), "flips": np.bool_(False)}, {"shift": 2, "flips": False}),
+    ],
+)
+def test_numbers_of_numpy_are_taken_as_pythons_own(values, expected):
+    recipe = Recipe(**values)
+    plain = {key: value.item() for key, value in values.items() if isinstance(value, np.generic)}
+    assert recipe.fingerprint == Recipe(**{**values, **plain}).fingerprint
+    assert json.loads(json.dumps(recipe.to_dict())) == recipe.to_dict()
+    for key, value in expected.items():
+        assert getattr(recipe, key) == value
+        assert type(getattr(recipe, key)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_size": 32.0}, "batch_size must be a whole number, not 32.0"),
+        ({"batch_size": np.float32(32)}, "batch_size must be a whole number"),
+        ({"epsilon": True}, "epsilon must be a number, not True"),
+        ({"epochs": np.bool_(True)}, "epochs must be a number"),
+        ({"learning_rate": "0.1"}, "learning_rate must be a number, not '0.1'"),
+        ({"seed": None}, "seed must be a whole number, not None"),
+        ({"secret_noise": 1}, "secret_noise must be True or False, not 1"),
+        ({"views": np.array([1, 2])}, "views must be a whole number"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused_when_the_recipe_is_made(values, message):
+    with pytest.raises(InputError, match=message):
+        Recipe(**values)

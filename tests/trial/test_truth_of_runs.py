@@ -115,7 +115,8 @@ def test_other_faults_in_the_real_training(digits, tmp_path, monkeypatch, fault)
         expected[fault] = "updates"
     elif fault == "clip ignored":
         monkeypatch.setattr(
-            "trilemma.privacy.clipping.Clipping._factor", lambda self, norm: (norm / norm.clamp_min(1e-30)).float()
+            "trilemma.privacy.gradients.sums.Objective.factor",
+            lambda self, norm: (norm / norm.clamp_min(1e-30)).float(),
         )
     else:
         real_spent = loop.Training.epsilon_spent

@@ -15,30 +15,30 @@ from trilemma.measures import number_words
 from trilemma.statistics.intervals import half_width
 
 SIGNIFICANCE = 0.05
-"""Of Holm-adjusted p-values, and of the pair's own test."""
+"""Level of significance, of Holm-adjusted p-values and of the pair's own test."""
 
 Verdict = Literal["higher", "lower", "within noise", "one seed"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A measure in one cell less the same measure in another, paired over seeds.
+    """A measure in one condition minus the same measure in another, paired over seeds.
 
     Attributes:
       measure: its name.
       pair: what was compared.
-      seeds: those that both cells have, ascending; left_out: those that only one has.
-      values, against_values: of the two cells, by the seeds' order.
-      difference: mean of values less mean of against_values, in the measure's unit.
-      low, high: its 95 % interval, for this comparison alone (not adjusted for the others); NaN where the noise is not
-        known (one seed, or no residual at all).
-      standard_error: of the difference; the larger of the next two.
-      pooled_error: from the residual variance of all ``cells`` cells.  own_error: from the pair's differences.
-      cells: how many cells gave the variance, k.  df: its degrees of freedom, (k - 1)(n - 1).
+      seeds: those that both conditions have, ascending; left_out: those that only one of them has.
+      values, against_values: of the two conditions, in the order of the seeds.
+      difference: mean of values minus mean of against_values, in the measure's unit.
+      low, high: its 95 % interval, for this comparison alone (not adjusted for the others); NaN where the size of the
+        noise is unknown (one seed, or no residual at all).
+      standard_error: of the difference, the larger of the next two.
+      pooled_error: from the residual variance of all ``conditions``.  own_error: from the pair's own differences.
+      conditions: how many conditions gave the variance, k.  df: its degrees of freedom, (k - 1)(n - 1).
       p: two-sided, from standard_error and df; own_p: of the ordinary paired t-test; NaN with one seed.
       p_adjusted: p after Holm's correction over ``tests`` comparisons.
       verdict: "higher" or "lower" where p_adjusted and own_p are below 0.05 and every seed's difference has that sign;
-        else "within noise", or "one seed", of which nothing follows.
+        otherwise "within noise", or "one seed", which supports no conclusion.
     """
 
     measure: str
@@ -53,7 +53,7 @@ class Comparison:
     standard_error: float
     pooled_error: float
     own_error: float
-    cells: int
+    conditions: int
     df: int
     p: float
     own_p: float
@@ -63,22 +63,22 @@ class Comparison:
 
     @property
     def n(self) -> int:
-        """How many seeds."""
+        """The number of seeds."""
         return len(self.seeds)
 
     @property
     def mean(self) -> float:
-        """Of ``values``."""
+        """Mean of ``values``."""
         return float(np.mean(self.values))
 
     @property
     def against_mean(self) -> float:
-        """Of ``against_values``."""
+        """Mean of ``against_values``."""
         return float(np.mean(self.against_values))
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """Seed by seed."""
+        """``values`` minus ``against_values``, seed by seed."""
         return tuple(a - b for a, b in zip(self.values, self.against_values, strict=True))
 
     def margin_interval(self, alpha: float = SIGNIFICANCE) -> tuple[float, float]:
@@ -89,9 +89,10 @@ class Comparison:
         return self.difference - half, self.difference + half
 
     def no_more_than(self, margin: float, alpha: float = SIGNIFICANCE) -> bool:
-        """Whether the difference is shown to lie within +- margin: the margin interval does.
+        """Whether the difference is shown to lie within +- margin, because its margin interval does.
 
-        False where the noise is not known.  "Within noise" is not that: it may only mean that little was measured.
+        False where the size of the noise is unknown.  A verdict "within noise" shows nothing of the kind: it may only
+        mean that too little was measured.
         """
         low, high = self.margin_interval(alpha)
         return -margin < low and high < margin
@@ -103,7 +104,9 @@ class Comparison:
         The interval is for this comparison alone; ``basis`` says how it was computed.
         """
         pair, n = self.pair, self.n
-        over = f"paired over {n} seeds" + (f", noise taken alike in {self.cells} cells" if self.cells > 2 else "")
+        over = f"paired over {n} seeds"
+        if self.conditions > 2:
+            over += f", assuming equal noise variance in {self.conditions} conditions"
         interval = f"[{self._number(self.low)}, {self._number(self.high)}]"
         if self.verdict in ("higher", "lower"):
             sign = 1 if self.verdict == "higher" else -1
@@ -112,7 +115,7 @@ class Comparison:
             raises += "" if pair.change.endswith("techniques") else "s"
             by = f"{self._number(sign * self.difference)}" + ("" if math.isnan(self.low) else f" {interval}")
             return f"{pair.change} {raises} {self.measure} by {by} {over_what} {pair.base} ({pair.setting}), {over}"
-        gain = f"{pair.change} less {pair.base} is {self._number(self.difference, signed=True)}"
+        gain = f"{pair.change} minus {pair.base} is {self._number(self.difference, signed=True)}"
         where = f"in {self.measure} ({pair.setting})"
         if self.verdict == "one seed":
             return f"one seed cannot tell a difference from noise: {gain} {where}"
@@ -120,20 +123,18 @@ class Comparison:
             return f"no difference beyond noise: {gain} {interval} {where}, {over}{self._doubt}"
         if self.difference == 0:
             return f"no difference: {pair.change} and {pair.base} are equal {where} in each of {n} seeds"
-        return (
-            f"no difference can be told from noise, whose size is not known: {gain} {where} in each of {n} seeds alike"
-        )
+        return f"no difference can be told from noise, whose size is unknown: {gain} {where} in each of {n} seeds"
 
     @property
     def _doubt(self) -> str:
-        """Why an interval that leaves out 0 is not called a difference."""
+        """Why an interval that excludes 0 does not count as a difference."""
         if not (self.low > 0 or self.high < 0):
             return ""
         if self.p_adjusted >= SIGNIFICANCE:
-            return f"; the interval alone leaves out 0, but p is {self.p_adjusted:.2g} over {self.tests} comparisons"
+            return f"; the interval alone excludes 0, but p is {self.p_adjusted:.2g} over {self.tests} comparisons"
         if self.own_p >= SIGNIFICANCE:
-            return f"; the interval leaves out 0, but by its own noise alone p is {self.own_p:.2g}"
-        return "; the interval leaves out 0, but one seed goes the other way"
+            return f"; the interval excludes 0, but by its own noise alone p is {self.own_p:.2g}"
+        return "; the interval excludes 0, but one seed goes the other way"
 
     @property
     def basis(self) -> str:
@@ -141,12 +142,12 @@ class Comparison:
         if self.n < 2:
             return "One seed: no interval and no test."
         model = (
-            f"additive model cell + seed over {self.cells} cells and {self.n} seeds ({self.df} degrees of freedom), "
-            "which takes the noise to be alike in all of them"
-            if self.cells > 2
+            f"additive model condition + seed over {self.conditions} conditions and {self.n} seeds "
+            f"({self.df} degrees of freedom), which assumes equal noise variance in all of them"
+            if self.conditions > 2
             else f"paired t-test over {self.n} seeds ({self.df} degrees of freedom)"
         )
-        holm = f"p adjusted by Holm over {self.tests} comparisons" if self.tests > 1 else "one comparison, p as it is"
+        holm = f"p adjusted by Holm over {self.tests} comparisons" if self.tests > 1 else "one comparison, p unadjusted"
         return f"{model[0].upper()}{model[1:]}; 95 % interval of this comparison alone; {holm}."
 
     def _number(self, value: float, *, signed: bool = False) -> str:
@@ -155,7 +156,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """What was compared, and what could not be and why."""
+    """Comparisons, and notes on what could not be compared and why."""
 
     found: tuple[Comparison, ...]
     notes: tuple[str, ...]
@@ -180,7 +181,7 @@ class Comparisons:
                 "seeds": c.n,
                 **{name: getattr(c, name) for name in _TABLE},
                 "by_seed": dict(zip(c.seeds, c.differences, strict=True)),
-                "cell": c.pair.cell,
+                "cell": c.pair.condition,
                 "against": c.pair.against,
             }
             for c in self.found

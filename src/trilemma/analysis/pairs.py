@@ -1,13 +1,16 @@
-"""Which conditions of a study are compared, in families whose noise is taken to be alike."""
+"""Which conditions of a study are compared: pairs that differ along one axis, in families that share all else.
+
+All conditions of a family together give the size of the noise (see :mod:`trilemma.analysis.comparisons`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
-from trilemma.analysis.cells import Cell, Measured
+from trilemma.analysis.conditions import Condition, Measured
 from trilemma.data.named import same_images
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, mix, removal_words, setting_words, skew_words
@@ -26,24 +29,24 @@ Question = Literal[
     "removal",
     "random",
 ]
-"""What a pair is about: the next technique, all against BL, one technique or another mix against BL, all but one
-against all; a budget against none, the least budget against the largest; a skew against none, a skew against the
-least of the same data set; removing exposed examples against random ones, either against removing none."""
+"""What a pair asks: one more technique ("step"), all techniques against BL, a single one or another mix against BL,
+all but one against all; a budget against none, the smallest budget against the largest; a skew against none, a skew
+against the smallest of the same data set; removing exposed examples against random ones, either against none."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two cells to compare, and the family that says how large the noise is.
+    """Two conditions to compare, and the family that gives the size of the noise.
 
     Attributes:
-      cell, against: ids.
-      block: ids of the family's cells, both of these among them.
+      condition, against: ids of the two.
+      block: ids of the family's conditions, including these two.
       change, base: what sets the two apart, in words.
       setting: what they share, in words.
-      question: what kind of change it is.
+      question: what the pair asks.
     """
 
-    cell: str
+    condition: str
     against: str
     block: tuple[str, ...]
     change: str
@@ -52,45 +55,61 @@ class Pair:
     question: Question
 
 
-_Level = TypeVar("_Level", bound=Hashable)
-
 Pairs = tuple[list[Pair], list[str]]
 """Pairs, and notes on what could not be paired."""
 
+Level = Any  # a place on an axis: hashable, None for no budget and no skew
+Asked = list[tuple[Level, Level, Question]]
 
-def technique_pairs(given: Measured) -> Pairs:
-    """See :func:`technique_comparisons`."""
 
-    def shared(cell: Cell) -> tuple[Hashable, ...]:
-        return (*_place(cell), cell.skew, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
+@dataclass(frozen=True)
+class _Axis:
+    """What varies within a family.
 
-    def setting(cell: Cell) -> str:
-        return _words(_data(cell), budget(cell.epsilon), _removal(cell), cell.variant)
+    Attributes:
+      varying: the fields of a condition that may differ within a family.
+      level: a condition's place on the axis.
+      words: that place in words.
+    """
 
-    families, notes = _families(given, shared, lambda cell: cell.codes, lambda cell: cell.technique_words, setting)
-    pairs: list[Pair] = []
-    everything = PAPER_TECHNIQUES
-    for words, family in families:
-        chain = [everything[:length] for length in range(len(everything) + 1) if everything[:length] in family]
-        asked: dict[frozenset[tuple[str, ...]], tuple[tuple[str, ...], tuple[str, ...], Question]] = {}
+    varying: tuple[str, ...]
+    level: Callable[[Condition], Level]
+    words: Callable[[Condition], str]
+
+
+_TECHNIQUES = _Axis(("techniques",), lambda c: c.codes, lambda c: c.technique_words)
+_BUDGETS = _Axis(("epsilon", "delta"), lambda c: c.epsilon, lambda c: budget(c.epsilon))
+_SKEWS = _Axis(("data", "skew"), lambda c: c.skew, lambda c: skew_words(c.skew))
+_REMOVALS = _Axis(
+    ("removed", "removal", "examples"), lambda c: (c.removed, c.removal), lambda c: removal_words(c.removed, c.removal)
+)
+
+
+def technique_pairs(measurements: Measured) -> Pairs:
+    """See :func:`~trilemma.analysis.comparisons.technique_comparisons`."""
+
+    def asked(family: Mapping[Level, Condition]) -> Asked:
+        chain = [codes for codes in _CUMULATIVE if codes in family]
+        pairs: dict[frozenset[Level], tuple[Level, Level, Question]] = {}
         for before, after in pairwise(chain):
-            asked[frozenset((after, before))] = after, before, "step"
+            pairs[frozenset((after, before))] = after, before, "step"
         fullest = full_mix(list(family))
         if () in family and fullest:
-            asked[frozenset((fullest, ()))] = fullest, (), "all"
+            pairs[frozenset((fullest, ()))] = fullest, (), "all"
         for codes in family:
             if codes in chain or codes == fullest:
                 continue
-            if everything in family and set(codes) < set(everything) and len(codes) == len(everything) - 1:
-                asked[frozenset((codes, everything))] = codes, everything, "without"
+            lacks_one = set(codes) < set(PAPER_TECHNIQUES) and len(codes) == len(PAPER_TECHNIQUES) - 1
+            if PAPER_TECHNIQUES in family and lacks_one:
+                pairs[frozenset((codes, PAPER_TECHNIQUES))] = codes, PAPER_TECHNIQUES, "without"
             elif () in family:
-                asked[frozenset((codes, ()))] = codes, (), "single" if len(codes) == 1 else "mix"
-        block = tuple(cell.id for cell in family.values())
-        for codes, base, question in asked.values():
-            first, second = family[codes], family[base]
-            sides = first.technique_words, second.technique_words
-            pairs.append(Pair(first.id, second.id, block, *sides, words, question))
-    return pairs, notes
+                pairs[frozenset((codes, ()))] = codes, (), "single" if len(codes) == 1 else "mix"
+        return list(pairs.values())
+
+    return _pairs(measurements, _TECHNIQUES, asked)
+
+
+_CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECHNIQUES) + 1))
 
 
 def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -99,145 +118,104 @@ def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)])
     (('obs', 'gn'), ())
     """
-    everything = PAPER_TECHNIQUES
-    for length in range(len(everything), 1, -1):
-        if everything[:length] in mixes:
-            return everything[:length]
-    most = max((len(mix) for mix in mixes), default=0)
-    largest = [mix for mix in mixes if len(mix) == most]
+    for codes in reversed(_CUMULATIVE[2:]):
+        if codes in mixes:
+            return codes
+    most = max((len(codes) for codes in mixes), default=0)
+    largest = [codes for codes in mixes if len(codes) == most]
     return largest[0] if len(largest) == 1 else ()
 
 
-def budget_pairs(given: Measured) -> Pairs:
-    """See :func:`budget_comparisons`."""
+def budget_pairs(measurements: Measured) -> Pairs:
+    """See :func:`~trilemma.analysis.comparisons.budget_comparisons`."""
 
-    def shared(cell: Cell) -> tuple[Hashable, ...]:
-        return (*_place(cell), cell.skew, cell.techniques, cell.examples, cell.removed, cell.removal)
+    def asked(family: Mapping[Level, Condition]) -> Asked:
+        budgets = sorted(epsilon for epsilon in family if epsilon is not None)
+        pairs: Asked = [(epsilon, None, "budget") for epsilon in budgets if None in family]
+        return pairs + ([(budgets[0], budgets[-1], "budgets")] if len(budgets) > 1 else [])
 
-    def setting(cell: Cell) -> str:
-        return _words(_data(cell), mix(cell.codes), _removal(cell), cell.variant)
-
-    families, notes = _families(given, shared, lambda cell: cell.epsilon, lambda cell: budget(cell.epsilon), setting)
-    pairs: list[Pair] = []
-    for words, family in families:
-        block = tuple(cell.id for cell in family.values())
-        finite = sorted(epsilon for epsilon in family if epsilon is not None)
-        asked: list[tuple[float, float | None, Question]] = []
-        if None in family:
-            asked += [(epsilon, None, "budget") for epsilon in finite]
-        if len(finite) > 1:
-            asked.append((finite[0], finite[-1], "budgets"))
-        for epsilon, base, question in asked:
-            first, second = family[epsilon], family[base]
-            sides = budget(first.epsilon), budget(second.epsilon)
-            pairs.append(Pair(first.id, second.id, block, *sides, words, question))
-    return pairs, notes
+    return _pairs(measurements, _BUDGETS, asked)
 
 
-def skew_pairs(given: Measured) -> Pairs:
-    """See :func:`skew_comparisons`."""
+def skew_pairs(measurements: Measured) -> Pairs:
+    """See :func:`~trilemma.analysis.comparisons.skew_comparisons`."""
 
-    def shared(cell: Cell) -> tuple[Hashable, ...]:
-        pictures = same_images(cell.data)
-        what = (cell.techniques, cell.epsilon, cell.delta, cell.examples, cell.removed, cell.removal)
-        return (pictures, *_place(cell)[1:], *what)
-
-    def setting(cell: Cell) -> str:
-        return _words(
-            _data(replace(cell, skew=None)), mix(cell.codes), budget(cell.epsilon), _removal(cell), cell.variant
-        )
-
-    families, notes = _families(given, shared, lambda cell: cell.skew, lambda cell: skew_words(cell.skew), setting)
-    pairs: list[Pair] = []
-    for words, family in families:
-        block = tuple(cell.id for cell in family.values())
+    def asked(family: Mapping[Level, Condition]) -> Asked:
         skews = sorted(skew for skew in family if skew is not None)
-        asked: list[tuple[float, float | None, Question]] = []
-        if None in family:
-            asked += [(skew, None, "skew") for skew in skews]
-        asked += [(skew, skews[0], "skew of one set") for skew in skews[1:]]
-        for skew, base, question in asked:
-            first, second = family[skew], family[base]
-            sides = skew_words(first.skew), skew_words(second.skew)
-            pairs.append(Pair(first.id, second.id, block, *sides, words, question))
-    return pairs, notes
+        pairs: Asked = [(skew, None, "skew") for skew in skews if None in family]
+        return [*pairs, *((skew, skews[0], "skew of one set") for skew in skews[1:])]
+
+    return _pairs(measurements, _SKEWS, asked)
 
 
-def removal_pairs(given: Measured) -> Pairs:
-    """See :func:`removal_comparisons`."""
+def removal_pairs(measurements: Measured) -> Pairs:
+    """See :func:`~trilemma.analysis.comparisons.removal_comparisons`."""
 
-    def shared(cell: Cell) -> tuple[Hashable, ...]:
-        return (*_place(cell), cell.skew, cell.techniques, cell.epsilon, cell.delta)
-
-    def setting(cell: Cell) -> str:
-        return _words(_data(cell), mix(cell.codes), budget(cell.epsilon), cell.variant)
-
-    def level(cell: Cell) -> tuple[float, str]:
-        return cell.removed, cell.removal
-
-    families, notes = _families(given, shared, level, lambda cell: removal_words(cell.removed, cell.removal), setting)
-    pairs: list[Pair] = []
-    for words, family in families:
-        block = tuple(cell.id for cell in family.values())
-        asked: list[tuple[tuple[float, str], tuple[float, str], Question]] = []
+    def asked(family: Mapping[Level, Condition]) -> Asked:
+        pairs: Asked = []
         for share in sorted({share for share, arm in family if arm}):
             exposed, random, none = (share, "exposed"), (share, "random"), (0.0, "")
-            asked += [(exposed, random, "control"), (exposed, none, "removal"), (random, none, "random")]
-        for what, base, question in asked:
-            if what in family and base in family:
-                first, second = family[what], family[base]
-                sides = removal_words(first.removed, first.removal), removal_words(second.removed, second.removal)
-                pairs.append(Pair(first.id, second.id, block, *sides, words, question))
+            pairs += [(exposed, random, "control"), (exposed, none, "removal"), (random, none, "random")]
+        return [(level, base, question) for level, base, question in pairs if level in family and base in family]
+
+    return _pairs(measurements, _REMOVALS, asked)
+
+
+def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, Condition]], Asked]) -> Pairs:
+    """The pairs that ``asked`` names in each family along an axis."""
+    families, notes = _families(measurements, axis)
+    pairs = []
+    for setting, family in families:
+        block = tuple(condition.id for condition in family.values())
+        for level, base, question in asked(family):
+            first, second = family[level], family[base]
+            pairs.append(Pair(first.id, second.id, block, axis.words(first), axis.words(second), setting, question))
     return pairs, notes
 
 
-def _place(cell: Cell) -> tuple[Hashable, ...]:
-    """What all kinds of families share."""
-    return cell.data, cell.target, cell.protected, cell.model, cell.variant
+def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict[Level, Condition]]], list[str]]:
+    """Conditions that share everything but their place on an axis, by that place; each family with its setting.
 
-
-def _data(cell: Cell) -> str:
-    return setting_words(cell.data, cell.skew, cell.target, cell.protected)
-
-
-def _removal(cell: Cell) -> str:
-    return removal_words(cell.removed, cell.removal) if cell.removal else ""
-
-
-def _words(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
-
-
-def _families(
-    given: Measured,
-    shared: Callable[[Cell], tuple[Hashable, ...]],
-    level: Callable[[Cell], _Level],
-    level_words: Callable[[Cell], str],
-    setting: Callable[[Cell], str],
-) -> tuple[list[tuple[str, dict[_Level, Cell]]], list[str]]:
-    """Cells that share everything but one thing, by that thing, each family with its setting in words.
-
-    Where two cells have the same one, there is a note and no family.
+    Where two conditions of a family have the same place, there is a note and no family.
     """
-    gathered: dict[tuple[Hashable, ...], list[Cell]] = {}
-    for cell in given.cells.values():
-        gathered.setdefault(shared(cell), []).append(cell)
+    gathered: dict[tuple[Hashable, ...], list[Condition]] = {}
+    for condition in measurements.conditions.values():
+        gathered.setdefault(_shared(condition, axis), []).append(condition)
     families, notes = [], []
-    for cells in gathered.values():
-        family = {level(cell): cell for cell in cells}
-        if len(family) == len(cells):
+    for conditions in gathered.values():
+        family = {axis.level(condition): condition for condition in conditions}
+        if len(family) == len(conditions):
             families.append(family)
             continue
-        levels = [level(cell) for cell in cells]
-        doubled = next(cell for cell in cells if levels.count(level(cell)) > 1)
+        levels = [axis.level(condition) for condition in conditions]
+        doubled = next(condition for condition in conditions if levels.count(axis.level(condition)) > 1)
         if len(family) > 1:
             notes.append(
-                f"not compared: {levels.count(level(doubled))} cells are {level_words(doubled)} "
-                f"({setting(doubled)}), and the results do not say what sets them apart"
+                f"not compared: {levels.count(axis.level(doubled))} conditions are {axis.words(doubled)} "
+                f"({_setting(doubled, axis)}), and the results do not say what sets them apart"
             )
-    largest = [max(family.values(), key=lambda cell: (cell.examples, cell.data)) for family in families]
-    words = [setting(cell) for cell in largest]
-    for more in (lambda cell: f"{cell.examples} examples", lambda cell: cell.model, lambda cell: f"delta {cell.delta}"):
-        alike = [words.count(one) > 1 for one in words]
-        words = [_words(w, more(c)) if twice else w for w, c, twice in zip(words, largest, alike, strict=True)]
-    return list(zip(words, families, strict=True)), notes
+    largest = [max(family.values(), key=lambda c: (c.examples, c.data)) for family in families]
+    titles = [_setting(condition, axis) for condition in largest]
+    # Settings that are alike in words are told apart by more of them.
+    for more in (lambda c: f"{c.examples} examples", lambda c: c.model, lambda c: f"delta {c.delta}"):
+        repeated = [titles.count(title) > 1 for title in titles]
+        titles = [f"{t}, {more(c)}" if twice else t for t, c, twice in zip(titles, largest, repeated, strict=True)]
+    return list(zip(titles, families, strict=True)), notes
+
+
+def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
+    """What the conditions of one family have in common; data sets with the same images count as one along skews."""
+    varying = {"id", *axis.varying}
+    images = same_images(condition.data) if "data" in varying else condition.data
+    return images, *(getattr(condition, field.name) for field in fields(condition) if field.name not in varying)
+
+
+def _setting(condition: Condition, axis: _Axis) -> str:
+    """What a family shares, in the words of a condition's title."""
+    c, varying = condition, axis.varying
+    parts = [setting_words(c.data, None if "skew" in varying else c.skew, c.target, c.protected)]
+    parts += [mix(c.codes)] if "techniques" not in varying else []
+    parts += [budget(c.epsilon)] if "epsilon" not in varying else []
+    parts += [removal_words(c.removed, c.removal)] if c.removal and "removal" not in varying else []
+    parts += [c.variant] if c.variant else []
+    return ", ".join(parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trilemma.analysis.cells import epsilon_column
+from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
 from trilemma.files import read_json, written
 from trilemma.measures import UNMATCHED, described
@@ -70,16 +70,16 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
     studies = folder.read()["studies"]
     rows: list[dict[str, Any]] = []
     trials = folder.trials()
-    cells: dict[str, dict[int, str]] = {}
+    conditions: dict[str, dict[int, str]] = {}
     for name, trial in trials.items():
         if folder.finished(name):
-            cells.setdefault(trial.cell, {})[trial.recipe.seed] = name
+            conditions.setdefault(trial.condition, {})[trial.recipe.seed] = name
     for name, trial in trials.items():
         if not folder.finished(name):
             continue
         head = _head(folder, name, trial, [study for study, one in studies.items() if name in one["trials"]])
         try:
-            rows += [head | row for row in _rows(folder, name, trial, cells)]
+            rows += [head | row for row in _rows(folder, name, trial, conditions)]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -124,7 +124,7 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
     data, recipe, removal = dict(trial.data), trial.recipe, trial.removal
     return {
         "trial": name,
-        "cell": trial.cell,
+        "cell": trial.condition,
         "studies": " ".join(studies),
         "data": str(data["name"]),
         "skew": data.get("skew", math.nan),
@@ -159,7 +159,7 @@ def _row(measure: str, value: float, interval: Any, n: int) -> dict[str, Any]:
 
 
 def _rows(
-    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+    folder: StudyFolder, name: str, trial: Trial, conditions: Mapping[str, Mapping[int, str]]
 ) -> Iterator[dict[str, Any]]:
     run = folder.run(name)
     result = Run.load(run).result
@@ -197,7 +197,7 @@ def _rows(
     yield _row("batch_size", course["batch_size"], None, train)
     yield _row("seconds", result["seconds"]["total"], None, train + test)
     if trial.removal is not None:
-        yield from _survivors(folder, name, trial, cells)
+        yield from _survivors(folder, name, trial, conditions)
     if trial.track is not None:
         for line in (run / HISTORY).read_text("utf-8").splitlines():
             yield from _on_the_way(json.loads(line), train, test)
@@ -216,7 +216,7 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
 
 
 def _survivors(
-    folder: StudyFolder, name: str, trial: Trial, cells: Mapping[str, Mapping[int, str]]
+    folder: StudyFolder, name: str, trial: Trial, conditions: Mapping[str, Mapping[int, str]]
 ) -> Iterator[dict[str, Any]]:
     assert trial.removal is not None
     removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
@@ -225,7 +225,7 @@ def _survivors(
     found = survivors(before, after, removed=removed, share=trial.removal.share)
     yield _row("exposed_survivors", found.exposed, None, found.count)
     yield _row("exposed_survivors_before", found.exposed_before, None, found.count)
-    again = _another_seed(cells.get(replace(trial, removal=None).cell, {}), trial.recipe.seed)
+    again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)
     if again is not None:
         # The layer is the highest of one training, so another training alone would bring its survivors nearer the mean.
         kept = np.setdiff1d(np.arange(len(before)), removed)

@@ -1,4 +1,4 @@
-"""Cells over seeds: what a study measured, and how far another seed may lie from it."""
+"""Means over seeds for each condition, and how far the mean of other seeds may lie from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.cells import DESCRIPTION, cells_of, check_columns, check_once, finished
+from trilemma.analysis.conditions import DESCRIPTION, check_columns, check_once, conditions_of, finished
 from trilemma.errors import InputError
 from trilemma.measures import measure_range
 from trilemma.statistics.intervals import mean_interval, repeated
@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 def summarize(
     results: pd.DataFrame, measures: Iterable[str] | None = None, *, on_the_way: bool = False
 ) -> pd.DataFrame:
-    """A row per cell and measure: mean over seeds, its interval, and the values it comes from.
+    """A row per condition and measure: mean over seeds, its interval, and the values it comes from.
 
     The interval is Student's t over the n >= 2 seeds, mean +- t(n - 1) sd / sqrt(n), cut at the ends of the
     measure's range.  It says where the mean of many trainings lies, on these test examples: the seeds share them,
@@ -43,8 +43,8 @@ def summarize(
       no value); in the order of the results.
 
     Raises:
-      InputError: columns are missing, a cell has two descriptions, a seed occurs twice in one cell, or a value lies
-        outside its measure's range.
+      InputError: columns are missing, a condition has two descriptions, a seed occurs twice in one condition, or a
+        value lies outside its measure's range.
     """
     check_columns(results)
     rows = results[results["update"].notna()] if on_the_way else finished(results)
@@ -52,7 +52,7 @@ def summarize(
         rows = rows[rows["measure"].isin(list(measures))]
     keys = ["cell", "measure", *(["update"] if on_the_way else [])]
     check_once(rows, keys)
-    cells_of(rows)
+    conditions_of(rows)
     _check_range(rows)
     groups = _group_counts(results)
     optional = [name for name in ("unit", "better", "covered") if name in rows.columns]
@@ -99,10 +99,10 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:
-    """How many groups each cell has, from the measures that are there once for each group."""
+    """How many groups each condition has, from the measures that are there once for each group."""
     rows = results[results["measure"].str.startswith("accuracy_in_")]
     counts = rows.groupby("cell")["measure"].nunique()
-    return {str(cell): int(count) for cell, count in counts.items()}
+    return {str(condition): int(count) for condition, count in counts.items()}
 
 
 def _check_range(rows: pd.DataFrame) -> None:

@@ -18,6 +18,9 @@ LOG_FLOOR = 1e-30
 """Logarithms in the modified entropy are of at least this, as in Song and Mittal's code."""
 
 _SCALED_FLOOR = 1e-45
+_LARGEST = 1e30
+"""How far apart two logits count at most: far more than any exponential tells, and squares of it are still finite."""
+
 _CHUNK_VALUES = 2**22
 
 Array = NDArray[np.float64]
@@ -92,7 +95,8 @@ def _in_chunks(
 def _chunk_from_logits(logits: Array, labels: NDArray[np.int64]) -> Signals:
     rows = np.arange(len(logits))
     top = logits.argmax(axis=1)
-    shifted = logits - logits[rows, top][:, None]
+    with np.errstate(over="ignore"):
+        shifted = np.maximum(logits - logits[rows, top][:, None], -_LARGEST)
     # The largest is 0 here; the sum of the others keeps the digits that adding 1 to it would lose.
     log_others = _log_sum_without(shifted, top)
     log_total = np.logaddexp(0.0, log_others)

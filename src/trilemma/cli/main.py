@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from trilemma.cli.arguments import fail, parser
-from trilemma.errors import InputError
+from trilemma.errors import DataWarning, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reader.print_help()
         return 2
     try:
-        status: int = COMMANDS[given.command](given)
-        return status
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # commands print the notes of a data set themselves
+            status: int = COMMANDS[given.command](given)
+            return status
     except InputError as error:
         fail(str(error))
     except KeyboardInterrupt:

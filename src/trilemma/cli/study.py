@@ -63,6 +63,8 @@ def conduct(studies: list[Study], out: Path, executor: Executor, settings: Setti
         with StudyDisplay(progress, executor.size) as display:
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)
         page = _report(folder)
+    for note in folder.data_notes(sorted(progress.done)):
+        print(f"note: {note}")
     return _ending(progress, whole, page)
 
 

@@ -51,6 +51,8 @@ def train_command(given: argparse.Namespace) -> int:
     try:
         with TrainingDisplay("training") as display:
             data = load_data(**data_of(given), progress=display.data)
+            for note in data.notes:
+                display.say(f"note: {note}")
             run = train(
                 recipe,
                 data,

@@ -2,94 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
-from trilemma.data.labels import code
+from trilemma.data.labels import Coded, code
 from trilemma.data.order import stratified_order
+from trilemma.data.parts import Part, needed
 from trilemma.errors import InputError
 from trilemma.hints import listed
 
 TEST_SHARE = 0.2
-
-T = TypeVar("T")
-
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "dev": "valid",
-}
-
-
-def split_name(word: str) -> str | None:
-    """ "train", "test" or "valid" for the usual spellings, None for any other word.
-
-    >>> split_name("Validation"), split_name("cats")
-    ('valid', None)
-    """
-    return _SPLIT_NAMES.get(word.strip().lower())
-
-
-def needed(splits: Mapping[str, T], test_split: str | None) -> dict[str, T]:
-    """The splits that :func:`assemble` will look at, so that the others need not be decoded."""
-    wanted = {"train"} if "train" in splits else {"all"}
-    wanted.add(test_split or ("test" if "test" in splits else "valid"))
-    return {name: split for name, split in splits.items() if name in wanted} or dict(splits)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some examples of a source, as they were found.
-
-    Attributes:
-      images: uint8 (N, C, H, W).
-      labels: N values as :func:`trilemma.data.labels.code` takes them.
-      groups: the same, or None.
-    """
-
-    images: NDArray[np.uint8]
-    labels: Sequence[object]
-    groups: Sequence[object] | None = None
-
-    def take(self, indices: NDArray[np.int64]) -> Part:
-        """The rows at ``indices``."""
-        rows = indices.tolist()
-        return Part(
-            images=self.images[indices],
-            labels=[self.labels[row] for row in rows],
-            groups=None if self.groups is None else [self.groups[row] for row in rows],
-        )
-
-
-def parts_by_split(part: Part, splits: Sequence[object], where: str) -> dict[str, Part]:
-    """A part cut by a column that says which split each row is in.
-
-    Words are the usual names of splits; numbers and booleans are 0 = train, 1 = test.
-
-    Raises:
-      InputError: another value occurs.
-    """
-    coded: list[str] = []
-    for row, value in enumerate(splits):
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", errors="replace")
-        name = {"0": "train", "1": "test", "False": "train", "True": "test"}.get(str(value)) or split_name(str(value))
-        if name is None:
-            raise InputError(f"{where} has the split {value!r} in row {row}: write train, test or valid (or 0 and 1)")
-        coded.append(name)
-    names = np.array(coded)
-    return {name: part.take(np.flatnonzero(names == name)) for name in sorted(set(coded))}
 
 
 def assemble(
@@ -104,6 +31,7 @@ def assemble(
     test_split: str | None = None,
     flips: bool = True,
     shift: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A data set from the parts named "train", "test", "valid" or "all" (no split known).
 
@@ -120,11 +48,13 @@ def assemble(
       test_split: "test" or "valid".
       flips: as in :class:`Dataset`.
       shift: as in :class:`Dataset`; None: an eighth of the shorter side, from 1 to 4 pixels.
+      notes: on the source, beside those of its parts.
 
     Raises:
       InputError: nothing to train on; lengths that differ; fewer than two classes or groups; a class that
         only the test split has; groups in one split only; images that differ in size or are too small.
     """
+    parts, unused = needed(parts, test_split, where)
     train, test, drawn = _train_and_test(parts, where=where, names=class_names, seed=seed, test_split=test_split)
     for part in (train, test):
         for what, values in (("labels", part.labels), ("groups", part.groups)):
@@ -132,45 +62,54 @@ def assemble(
                 raise InputError(
                     f"{where} has {len(part.images)} images but {len(values)} {what}: they must be of equal length"
                 )
-    images = _same_form(train.images, test.images, where)
-    (train_labels, test_labels), classes = code(
-        [train.labels, test.labels], names=class_names, what="label", where=where
-    )
-    if len(classes) < 2:
-        raise InputError(f"{where} has only one class ({listed(classes)}): at least two are needed to classify")
-    if class_names is None:
-        unseen = np.setdiff1d(test_labels, train_labels)
-        if unseen.size:
-            raise InputError(
-                f"{where} has test examples of classes without training examples "
-                f"({listed(classes[label] for label in unseen)}): add some or remove these"
-            )
+    *images, recolored = _same_form(train.images, test.images, where)
+    labels = code([train.labels, test.labels], names=class_names, what="label", where=where)
+    classes = _classes_with_examples(labels, known=class_names is not None, where=where)
     if (train.groups is None) != (test.groups is None):
         raise InputError(f"{where} has groups in one split only: give them in both, or in neither")
-    train_groups = test_groups = None
+    groups = None
     if train.groups is not None and test.groups is not None:
-        (train_groups, test_groups), group_names = code(
-            [train.groups, test.groups], names=group_names, what="group", where=where
-        )
-        if len(group_names) < 2:
+        groups = code([train.groups, test.groups], names=group_names, what="group", where=where)
+        if len(groups.names) < 2:
             raise InputError(
-                f"{where} has only one group ({listed(group_names)}): at least two can be compared; "
+                f"{where} has only one group ({listed(groups.names)}): at least two can be compared; "
                 f"leave the group out otherwise"
             )
     channels, height, width = images[0].shape[1:]
+    said = (*notes, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
     return Dataset(
         name=name,
-        train=Split(images[0], train_labels, train_groups),
-        test=Split(images[1], test_labels, test_groups),
-        classes=classes,
-        group_names=group_names if train_groups is not None else None,
+        train=Split(images[0], labels.codes[0], None if groups is None else groups.codes[0]),
+        test=Split(images[1], labels.codes[1], None if groups is None else groups.codes[1]),
+        classes=labels.names,
+        group_names=None if groups is None else groups.names,
         mean=(0.5,) * channels,
         deviation=(0.5,) * channels,
         flips=flips,
         shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
         source=source
         + (f"; {TEST_SHARE:.0%} set aside for testing, stratified by class, seed {seed}" if drawn else ""),
+        notes=tuple(dict.fromkeys(said if groups is None else (*said, *groups.notes))),
     )
+
+
+def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str, ...]:
+    """A note on classes that only have a name, or are only tested on; refused where the names were not known."""
+    if len(labels.names) < 2:
+        raise InputError(f"{where} has only one class ({listed(labels.names)}): at least two are needed to classify")
+    train, test = labels.codes
+    if not known:
+        unseen = np.setdiff1d(test, train)
+        if unseen.size:
+            raise InputError(
+                f"{where} has test examples of classes without training examples "
+                f"({listed(labels.names[label] for label in unseen)}): add some or remove these"
+            )
+    empty = np.setdiff1d(np.arange(len(labels.names)), train)
+    if not empty.size:
+        return ()
+    names = listed(labels.names[label] for label in empty)
+    return (f"{where}: {empty.size} of its {len(labels.names)} classes have no training example ({names})",)
 
 
 def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int) -> Dataset:
@@ -235,7 +174,8 @@ def _train_and_test(
         raise InputError(f"{where} has no split {test_split!r}: it has {listed(parts)}")
     if len(train.labels) != len(train.images):
         return train, train, False  # the caller says that lengths differ
-    (labels,), classes = code([train.labels], names=names, what="label", where=where)
+    coded = code([train.labels], names=names, what="label", where=where)
+    labels, classes = coded.codes[0], coded.names
     counts = np.bincount(labels)
     few = np.flatnonzero(counts == 1)
     if few.size:
@@ -245,7 +185,7 @@ def _train_and_test(
         )
     groups = None
     if train.groups is not None and len(train.groups) == len(train.images):
-        groups = code([train.groups], what="group", where=where)[0][0]
+        groups = code([train.groups], what="group", where=where).codes[0]
     order = stratified_order(labels, groups, seed, "test split")
     cut = max(np.count_nonzero(counts), round(TEST_SHARE * len(labels)))
     return train.take(np.sort(order[cut:])), train.take(np.sort(order[:cut])), True
@@ -253,8 +193,8 @@ def _train_and_test(
 
 def _same_form(
     train: NDArray[np.uint8], test: NDArray[np.uint8], where: str
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both splits with one size and one number of channels: colour if either is."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+    """Both splits with one size and one number of channels: color if either is, which is noted."""
     if train.shape[2:] != test.shape[2:]:
         raise InputError(
             f"{where} has training images of {train.shape[3]}×{train.shape[2]} and test images of "
@@ -266,5 +206,8 @@ def _same_form(
             f"is {SMALLEST_SIDE}×{SMALLEST_SIDE}"
         )
     if train.shape[1] != test.shape[1]:
+        gray = "training" if train.shape[1] == 1 else "test"
+        count = len(train) if train.shape[1] == 1 else len(test)
         train, test = (np.repeat(part, 3, axis=1) if part.shape[1] == 1 else part for part in (train, test))
-    return train, test
+        return train, test, (f"{where}: {count} gray {gray} images are given three channels, as others are in color",)
+    return train, test, ()

@@ -2,16 +2,17 @@
 
 The name of a cache file is a SHA-256 of the encoded bytes, how they are decoded, and the version of this
 format and of Pillow: a picture that changes has another name, so nothing stale can be served.  A cache file
-is an ordinary ``.npy`` array followed by the SHA-256 (32 bytes) of everything before it; one that is
-truncated, altered or not ours is built again.  Files are written beside their final place and moved there in
-one step, so two processes may load the same data at once.  Every file may be deleted at any time; a folder
-that cannot be written only means that nothing is kept.
+is an ordinary ``.npy`` array, what decoding changed as JSON, the length of that (8 bytes, little-endian), and the
+SHA-256 (32 bytes) of everything before it; one that is truncated, altered or not ours is built again.  Files are
+written beside their final place and moved there in one step, so two processes may load the same data at once.
+Every file may be deleted at any time; a folder that cannot be written only means that nothing is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import os
 from pathlib import Path
@@ -20,13 +21,15 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.decode import Framing, Pictures, decode
+from trilemma.data.decode import Changes, Decoded, Framing, Pictures, decode
 from trilemma.data.limits import check_size
 from trilemma.files import atomically
 from trilemma.progress import Progress
 
-FORMAT = 1
-_DIGEST_BYTES = 32
+FORMAT = 2
+_DIGEST_BYTES, _LENGTH_BYTES = 32, 8
+_LONGEST = 2**16
+"""Most bytes of JSON."""
 
 
 def cache_folder() -> Path:
@@ -45,11 +48,11 @@ def decoded(
     cap: int,
     what: str = "pictures",
     progress: Progress | None = None,
-) -> NDArray[np.uint8]:
+) -> Decoded:
     """What :func:`trilemma.data.decode.decode` returns, from the cache where it is there.
 
     Returns:
-      uint8 (N, C, H, W): a read-only memory map of the cache file, or an array where nothing can be cached.
+      Images as a read-only memory map of the cache file, or as an array where nothing can be cached.
 
     Raises:
       InputError: see :func:`trilemma.data.decode.decode`.
@@ -58,18 +61,18 @@ def decoded(
     file = cache_folder() / "images" / f"{key}.npy"
     kept = load(file, rows=len(pictures))
     if kept is not None:
-        check_size(kept.nbytes, cap, what)
+        check_size(kept.images.nbytes, cap, what)
         return kept
-    images = decode(pictures, framing=framing, cap=cap, what=what, progress=progress)
+    result = decode(pictures, framing=framing, cap=cap, what=what, progress=progress)
     if _key(pictures, framing) != key:
-        return images  # the source changed while it was read, so the key does not describe these pixels
-    if store(file, images):
-        kept = load(file, rows=len(images))
-    return images if kept is None else kept
+        return result  # the source changed while it was read, so the key does not describe these pixels
+    if store(file, result.images, result.changes):
+        kept = load(file, rows=len(result.images))
+    return result if kept is None else kept
 
 
-def load(file: Path, rows: int) -> NDArray[np.uint8] | None:
-    """The array in a cache file, memory-mapped read-only; None unless it is whole and has ``rows`` rows."""
+def load(file: Path, rows: int) -> Decoded | None:
+    """The array in a cache file, memory-mapped read-only, and the changes; None unless it is whole and has ``rows``."""
     try:
         with file.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
@@ -77,29 +80,39 @@ def load(file: Path, rows: int) -> NDArray[np.uint8] | None:
                 return None
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             offset = stream.tell()
-            expected = offset + math.prod(shape) + _DIGEST_BYTES
+            end = offset + math.prod(shape)
+            size = os.fstat(stream.fileno()).st_size
             if fortran or dtype != np.uint8 or len(shape) != 4 or shape[0] != rows:
                 return None
-            if os.fstat(stream.fileno()).st_size != expected:
+            if not end + _LENGTH_BYTES <= size - _DIGEST_BYTES <= end + _LENGTH_BYTES + _LONGEST:
                 return None
             stream.seek(0)
-            if not _intact(stream, expected - _DIGEST_BYTES):
+            if not _intact(stream, size - _DIGEST_BYTES):
                 return None
-        return np.memmap(file, dtype=np.uint8, mode="r", offset=offset, shape=shape)
-    except (OSError, ValueError):
+            stream.seek(end)
+            text = stream.read(size - end - _DIGEST_BYTES - _LENGTH_BYTES)
+            if int.from_bytes(stream.read(_LENGTH_BYTES), "little") != len(text):
+                return None
+        changes = json.loads(text)
+        if not isinstance(changes, dict) or not all(isinstance(count, int) for count in changes.values()):
+            return None
+        return Decoded(np.memmap(file, dtype=np.uint8, mode="r", offset=offset, shape=shape), changes)
+    except (OSError, ValueError, RecursionError):
         return None
 
 
-def store(file: Path, images: NDArray[np.uint8]) -> bool:
+def store(file: Path, images: NDArray[np.uint8], changes: Changes) -> bool:
     """Write ``images`` (uint8, contiguous) as a cache file in one step; False where that is not possible."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
+    text = json.dumps(dict(changes)).encode()
+    length = len(text).to_bytes(_LENGTH_BYTES, "little")
     digest = hashlib.sha256()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # The digest guards against a power cut: a file that is not whole is built again.
         with atomically(file, shared=True, durable=False) as part, part.open("wb") as stream:
-            for content in (header.getbuffer(), np.ascontiguousarray(images).data):
+            for content in (header.getbuffer(), np.ascontiguousarray(images).data, text, length):
                 stream.write(content)
                 digest.update(content)
             stream.write(digest.digest())

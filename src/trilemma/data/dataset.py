@@ -86,6 +86,8 @@ class Dataset:
       shift: largest shift of a view in pixels.
       skew: share of a class's training examples that lie in its dominant group, where it was set.
       source: where the images came from, in words.
+      notes: what was left out, merged, renamed, converted or found twice on the way, in sentences with counts.  They
+        describe private images, so they are kept with what is measured on a run and not with what is released.
       request: the arguments of :func:`trilemma.data.load_data` that made it (those not None), so that a run can name
         its data; empty for arrays put together by hand.
     """
@@ -101,6 +103,7 @@ class Dataset:
     shift: int = 4
     skew: float | None = None
     source: str = ""
+    notes: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
 
     @property

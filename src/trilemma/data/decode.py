@@ -2,24 +2,27 @@
 
 Rules, the same for every source:
   - Pictures stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit picture becomes RGB.  A
-    transparency channel is dropped.  16-bit and float pictures are refused, since clipping would spoil them.
+    transparency channel is dropped.  Pictures with more than 8 bits a channel, and float ones, are refused, since
+    their top bytes alone would spoil them.
   - If any picture of a set is colour, the set is colour, and its gray pictures are repeated in three
     channels.
   - All pictures of a set have one size, at least 8×8, unless a `Framing` brings them to one.
   - Of an animation the first frame is taken; a camera's rotation tag is obeyed.
+  - What is dropped or converted is counted (:func:`change_notes`).
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,7 @@ from trilemma.data.limits import MAX_PIXELS, check_size
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.progress import Progress
+from trilemma.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +40,35 @@ SMALLEST_SIDE = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"RIFF", "WEBP"))
 _CHUNK = 128
+_TIFF_BITS = 258
+"""The tag BitsPerSample."""
+_EXIF_ORIENTATION = 0x0112
+
+
+Changes = Mapping[str, int]
+"""How many pictures were changed in each way, by the words of :func:`change_notes`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Decoded pictures.
+
+    Attributes:
+      images: uint8 (N, C, H, W), C = 1 or 3.
+      changes: what was done to how many of them.
+    """
+
+    images: NDArray[np.uint8]
+    changes: Changes
+
+
+def change_notes(changes: Changes, what: str) -> tuple[str, ...]:
+    """Sentences for what decoding dropped or converted.
+
+    >>> change_notes({"stripped of transparency": 3}, "pictures")
+    ('pictures: 3 images stripped of transparency',)
+    """
+    return tuple(f"{what}: {counted(count, 'image')} {change}" for change, count in sorted(changes.items()))
 
 
 class Pictures(Protocol):
@@ -78,8 +111,8 @@ def decode(
     cap: int,
     what: str = "pictures",
     progress: Progress | None = None,
-) -> NDArray[np.uint8]:
-    """All pictures as uint8 (N, C, H, W), C = 1 or 3.
+) -> Decoded:
+    """All pictures in one array, and what was changed on the way.
 
     Args:
       pictures: what to decode; read once, in order, never all in memory.
@@ -97,12 +130,13 @@ def decode(
         raise InputError(f"{what} holds no pictures: give at least one for each class")
     result: NDArray[np.uint8] | None = None
     first = ""
-    done = 0
+    gray = done = 0
+    changes: Counter[str] = Counter()
     with warnings.catch_warnings():
         from PIL import Image
 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for name, pixels in _decoded(iter(pictures), framing):
+        for name, pixels, changed in _decoded(iter(pictures), framing):
             height, width = pixels.shape[:2]
             channels = 1 if pixels.ndim == 2 else 3
             if result is None:
@@ -114,27 +148,36 @@ def decode(
                     f"pictures differ in size: {name} is {width}×{height}, {first} is {result.shape[3]}×"
                     f"{result.shape[2]}; bring all to one size, or load with size={min(result.shape[2:])}"
                 )
+            if done == total:
+                raise InputError(f"{what} announced {total} pictures but holds more: the source is damaged")
             if channels > result.shape[1]:
                 check_size(3 * result.nbytes, cap, f"{what} ({total} × {height}×{width})")
                 result = np.repeat(result, 3, axis=1)
             result[done] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            gray += pixels.ndim == 2
+            changes.update(changed)
             done += 1
             if progress is not None and (done % _CHUNK == 0 or done == total):
                 progress(what, done, total)
     if result is None or done != total:
         raise InputError(f"{what} announced {total} pictures but held {done}: the source is damaged")
-    return result
+    if gray and result.shape[1] == 3:
+        changes["made of gray into three channels, as others are in color"] = gray
+    return Decoded(result, dict(changes))
 
 
-def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+_Item = tuple[str, NDArray[np.uint8], tuple[str, ...]]
+
+
+def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
     """Pictures decoded in order by a few threads (Pillow lets go of the interpreter while it decodes); only
     some chunks are in flight, so the encoded bytes of a large set are never all in memory."""
 
-    def work(chunk: list[tuple[str, bytes]]) -> list[tuple[str, NDArray[np.uint8]]]:
-        return [(name, decode_one(name, data, framing)) for name, data in chunk]
+    def work(chunk: list[tuple[str, bytes]]) -> list[_Item]:
+        return [(name, *_decode_one(name, data, framing)) for name, data in chunk]
 
     workers = usable_cores()
-    waiting: deque[Future[list[tuple[str, NDArray[np.uint8]]]]] = deque()
+    waiting: deque[Future[list[_Item]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
@@ -153,30 +196,69 @@ def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
     Raises:
       InputError: as for :func:`decode`; the message names the picture ``name``.
     """
-    from PIL import Image, ImageOps
+    return _decode_one(name, data, framing)[0]
+
+
+def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """A picture, and what was changed."""
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise _bomb(name)
-            if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
-                raise InputError(f"{name} has more than 8 bits a pixel: save it with 8 bits")
-            picture: Image.Image = opened
-            if "exif" in opened.info:
-                picture = ImageOps.exif_transpose(opened)
-            picture = _framed(_gray_or_colour(picture), framing)
+            if _is_deep(opened, data):
+                raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
+            picture, changes = _plain(opened)
+            picture = _framed(picture, framing)
             if min(picture.size) < SMALLEST_SIDE:
                 raise InputError(
                     f"{name} is {picture.width}×{picture.height} pixels: the smallest that can be used is "
                     f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
                 )
-            return np.asarray(picture)
+            return np.asarray(picture), changes
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
         raise InputError(f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it") from None
+
+
+def _is_deep(opened: Image, data: bytes) -> bool:
+    """Whether a channel has more than 8 bits, of which Pillow's modes tell only for plain gray."""
+    if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
+        return True
+    if opened.format == "PNG":
+        return data[12:16] != b"IHDR" or data[24] > 8
+    if opened.format == "TIFF":
+        bits: Any = getattr(opened, "tag_v2", {}).get(_TIFF_BITS, (1,))
+        return any(depth > 8 for depth in bits)
+    if opened.format == "PPM":
+        header = re.sub(rb"#[^\n\r]*", b"", data[:4096]).split(maxsplit=4)
+        plain_bits = header[0] in (b"P1", b"P4")  # no maximum stands in these
+        return not plain_bits and (len(header) < 4 or not header[3].isdigit() or int(header[3][:9]) > 255)
+    return False
+
+
+def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
+    """The picture upright, as gray or RGB, and what that changed."""
+    from PIL import ImageOps
+
+    changes = []
+    if getattr(opened, "is_animated", False):
+        changes.append("cut to the first of several frames or pages")
+    if opened.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in opened.info:
+        changes.append("stripped of transparency")
+    if opened.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        changes.append(f"converted from {opened.mode} to RGB")
+    picture: Image = opened
+    if "exif" in opened.info:
+        turned = opened.getexif().get(_EXIF_ORIENTATION, 1) != 1
+        picture = ImageOps.exif_transpose(opened)
+        if turned:
+            changes.append("turned as the camera's tag says")
+    return _gray_or_colour(picture), tuple(changes)
 
 
 def _formats(data: bytes) -> tuple[str, ...]:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import operator
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from trilemma.data.assemble import assemble, limited, needed
+from trilemma.data.assemble import assemble, limited
 from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing
+from trilemma.data.duplicates import duplicate_notes
+from trilemma.data.files import children, has_ending
 from trilemma.data.limits import memory_cap
 from trilemma.data.named import NAMED, takers
 from trilemma.data.options import Options
+from trilemma.data.parts import needed
 from trilemma.data.places import hub_snapshot
 from trilemma.data.readers.class_folders import folder_parts, is_pickle_file, scan
 from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.imagefolder import metadata_files, metadata_parts
 from trilemma.data.readers.npz import read_npz
-from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
+from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
+from trilemma.data.readers.rows import Rows, parts_of, recorded, same_columns
 from trilemma.data.sets.catalog import READERS
 from trilemma.data.sets.skew import check_skew, skewed
-from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, listed
+from trilemma.errors import DataWarning, InputError
+from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.progress import Progress
 
 _ELSEWHERE = ("data_dir", "columns", "size", "test_split")
@@ -86,6 +91,11 @@ def load_data(
     text = os.fspath(name)
     known = NAMED.get(text)
     takes = known.takes if known else _ELSEWHERE
+    skew = None if skew is None else check_skew(skew)
+    limit, test_limit = _whole("limit", limit, 1), _whole("test_limit", test_limit, 1)
+    size, shift = _whole("size", size, 1), _whole("shift", shift, 0)
+    classes_seed, seed = _whole("classes_seed", classes_seed, 0), _whole("the seed", seed, 0) or 0
+    flips = None if flips is None else bool(flips)
     given = {
         "data_dir": data_dir,
         "skew": skew,
@@ -105,10 +115,6 @@ def load_data(
             )
     if test_split not in (None, "test", "valid"):
         raise InputError(f"test_split must be test or valid, not {test_split!r}")
-    for option, number in (("limit", limit), ("test_limit", test_limit), ("shift", shift), ("size", size)):
-        _check_count(option, number, least=0 if option == "shift" else 1)
-    if skew is not None:
-        check_skew(skew)
     Framing(size)
     options = Options(
         cap=memory_cap(memory_gib),
@@ -125,6 +131,9 @@ def load_data(
     )
     data = READERS[known.reader].load(known, options) if known else _elsewhere(text, options)
     data = limited(data, limit, test_limit, seed)
+    data = replace(data, notes=(*data.notes, *duplicate_notes(data)))
+    for note in data.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     if known and known.skew is not None:
         data = skewed(
             data,
@@ -149,14 +158,18 @@ def load_data(
 def _elsewhere(text: str, options: Options) -> Dataset:
     """A folder, a file or a hub name."""
     path = Path(text).expanduser()
-    if not path.exists() and options.data_dir is not None:
-        path = options.data_dir / path
-    if path.is_dir():
+    try:
+        if not path.exists() and options.data_dir is not None:
+            path = options.data_dir / path
+        exists, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{text[:200]!r} cannot be looked up ({one_line(error)}): correct the path") from None
+    if is_folder:
         return _folder(path, options)
-    if path.exists():
+    if exists:
         return _file(path, options)
     hub = _HUB_NAME.match(text)
-    if hub is not None and not Path(text).parent.exists() and path.suffix not in (".npz", ".parquet"):
+    if hub is not None and not Path(text).parent.exists() and not has_ending(path, ".npz", ".parquet"):
         return _hub(hub["repository"], hub["configuration"], options)
     if path.suffix or os.sep in text:
         raise InputError(f"there is no file or folder {text}: correct the path")
@@ -167,21 +180,24 @@ def _elsewhere(text: str, options: Options) -> Dataset:
 
 
 def _file(path: Path, options: Options) -> Dataset:
-    if path.suffix == ".parquet":
+    if not path.is_file():
+        raise InputError(f"{path} is neither a file nor a folder: correct the path")
+    if has_ending(path, ".parquet"):
         return _tables({"all": ParquetRows((path,), options.cap)}, path.stem, f"{path} (Parquet)", options)
-    if path.suffix == ".npz":
+    if has_ending(path, ".npz"):
         if options.size is not None:
             raise InputError(f"size does not apply to arrays: resize the images before they go into {path}")
-        parts, class_names, group_names = read_npz(path, options.columns, options.cap)
+        arrays = read_npz(path, options.columns, options.cap)
         return assemble(
             path.stem,
-            parts,
+            arrays.parts,
             source=f"{path} (arrays)",
             where=str(path),
-            class_names=class_names,
-            group_names=group_names,
+            class_names=arrays.class_names,
+            group_names=arrays.group_names,
             seed=options.seed,
             test_split=options.test_split,
+            notes=arrays.notes,
         )
     if is_pickle_file(path):
         raise InputError(
@@ -194,20 +210,29 @@ def _file(path: Path, options: Options) -> Dataset:
 def _folder(path: Path, options: Options) -> Dataset:
     name = path.resolve().name
     files = metadata_files(path)
-    tables = {} if files else parquet_splits(path)
+    tables = parquet_splits(path)
+    if files and tables:
+        raise InputError(
+            f"{path} holds {next(iter(files.values())).relative_to(path)} and Parquet files: keep one of the two, or "
+            f"name the folder of one"
+        )
     if tables:
         rows: dict[str, Rows] = {split: ParquetRows(part, options.cap) for split, part in tables.items()}
-        return _tables(rows, name, f"{path} (Parquet)", options)
-    if any(path.glob("*.bin")):
+        return _tables(rows, name, f"{path} (Parquet)", options, left_beside(path, tables))
+    if any(has_ending(child, ".bin") for child in children(path)):
         raise InputError(
             f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 and data_dir={path}"
         )
+    notes: tuple[str, ...] = ()
     if files:
-        parts = metadata_parts(needed(files, options.test_split), options.columns, options.decoder())
+        parts = metadata_parts(
+            files, options.columns, options.decoder(), folder=path, test_split=options.test_split, cap=options.cap
+        )
     else:
         if options.columns:
             raise InputError(f"columns means nothing for {path}: class folders have no columns, leave it out")
-        parts = folder_parts(needed(scan(path), options.test_split), path, options.decoder())
+        listings, notes = needed(scan(path), options.test_split, str(path))
+        parts = folder_parts(listings, path, options.decoder())
     return assemble(
         name,
         parts,
@@ -215,6 +240,7 @@ def _folder(path: Path, options: Options) -> Dataset:
         where=str(path),
         seed=options.seed,
         test_split=options.test_split,
+        notes=notes,
     )
 
 
@@ -227,32 +253,47 @@ def _hub(repository: str, configuration: str | None, options: Options) -> Datase
             tables = {}  # several configurations, or a download that was cut short: the hub library decides
         if tables:
             rows: dict[str, Rows] = {split: ParquetRows(part, options.cap) for split, part in tables.items()}
-            return _tables(rows, repository, f"{repository} (the hub's cache)", options)
+            source = f"{repository} (the hub's cache)"
+            return _tables(rows, repository, source, options, left_beside(snapshot, tables))
     return _tables(fetch(repository, configuration), repository, f"{repository} (the hub)", options)
 
 
-def _tables(splits: Mapping[str, Rows], name: str, source: str, options: Options) -> Dataset:
-    splits = needed(splits, options.test_split)
-    first = next(iter(splits.values()))
-    chosen = choose_columns(first.column_names, options.columns, first.where)
+def _tables(
+    splits: Mapping[str, Rows], name: str, source: str, options: Options, notes: tuple[str, ...] = ()
+) -> Dataset:
+    splits, unused = needed(splits, options.test_split, source)
+    chosen, beside = same_columns(splits, options.columns)
+    names: dict[str, tuple[str, ...]] = {}
+    for role in ("label", "group"):
+        if role in chosen:
+            own, said = recorded(splits, chosen[role], role)
+            names |= {} if own is None else {chosen[role]: own}
+            notes += said
     return assemble(
         name,
-        parts_of(splits, chosen, options.decoder()),
+        parts_of(splits, chosen, options.decoder(), names),
         source=source,
-        where=first.where,
-        class_names=first.class_names(chosen["label"]),
-        group_names=first.class_names(chosen["group"]) if "group" in chosen else None,
+        where=next(iter(splits.values())).where,
+        class_names=names.get(chosen["label"]),
+        group_names=names.get(chosen["group"]) if "group" in chosen else None,
         seed=options.seed,
         test_split=options.test_split,
+        notes=(*notes, *unused, *beside),
     )
 
 
-def _check_count(option: str, value: int | None, least: int) -> None:
+def _whole(option: str, value: int | None, least: int) -> int | None:
+    """A count as Python's own int, so that it can be written down.
+
+    Raises:
+      InputError: it is not a whole number of at least ``least``.
+    """
     if value is None:
-        return
+        return None
     try:
-        whole = operator.index(value)
+        whole = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         whole = least - 1
     if whole < least:
         raise InputError(f"{option} must be a whole number of at least {least}, not {value!r}")
+    return whole

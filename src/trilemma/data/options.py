@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.cache import decoded
-from trilemma.data.decode import Framing, Pictures
-from trilemma.data.readers.parquet import Decoder
+from trilemma.data.decode import Framing, Pictures, change_notes
+from trilemma.data.readers.rows import Decoder
 from trilemma.progress import Progress
 
 
@@ -32,10 +32,12 @@ class Options:
     progress: Progress | None = None
 
     def decoder(self, framing: Framing | None = None) -> Decoder:
-        """Decodes, or takes from the cache, with these options; ``framing`` None: the given size, if any."""
+        """Decodes, or takes from the cache, with these options; ``framing`` None: the given size, if any.  Says too
+        what was converted (see :func:`trilemma.data.decode.change_notes`)."""
         chosen = Framing(self.size) if framing is None else framing
 
-        def decoder(pictures: Pictures, what: str) -> NDArray[np.uint8]:
-            return decoded(pictures, framing=chosen, cap=self.cap, what=what, progress=self.progress)
+        def decoder(pictures: Pictures, what: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+            kept = decoded(pictures, framing=chosen, cap=self.cap, what=what, progress=self.progress)
+            return kept.images, change_notes(kept.changes, what)
 
         return decoder

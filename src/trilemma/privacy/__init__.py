@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trilemma.privacy.accounting import Event, check_delta, epsilon, noise_multiplier
-    from trilemma.privacy.clipping import ClippedSum, Clipping, clipped_gradient_sum
+    from trilemma.privacy.clipping import Clipping, clipped_gradient_sum
+    from trilemma.privacy.gradients.sums import ClippedSum
     from trilemma.privacy.noise import add_gaussian_noise
     from trilemma.privacy.plan import Plan
     from trilemma.privacy.sampling import Draw, poisson_draw
@@ -22,7 +23,7 @@ _HOME = {
     "check_delta": "accounting",
     "epsilon": "accounting",
     "noise_multiplier": "accounting",
-    "ClippedSum": "clipping",
+    "ClippedSum": "gradients.sums",
     "Clipping": "clipping",
     "clipped_gradient_sum": "clipping",
     "add_gaussian_noise": "noise",

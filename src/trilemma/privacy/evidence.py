@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.privacy.clipping import ClippedSum, Clipping
+from trilemma.privacy.clipping import Clipping
+from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.privacy.sampling import Draw
 
 COLUMNS = (
@@ -291,7 +292,7 @@ def _noise_row(sizes: list[int], table: Tensor, unit: float) -> list[float]:
 
 def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """The gradient, float64 by name, of one example's mean loss over its views, as anybody would compute it."""
-    parameters = clipping.parameters()
+    parameters = clipping.objective.parameters()
     views = images.shape[1]
     with (
         torch.enable_grad(),

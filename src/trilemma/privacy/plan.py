@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import accounting
-from trilemma.privacy.clipping import ClippedSum, Clipping, Loss, Method, cross_entropy
+from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
+from trilemma.privacy.gradients.sums import ClippedSum, Loss, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
 from trilemma.privacy.sampling import Draw, poisson_draw
 

@@ -1,11 +1,15 @@
-"""Which networks the guarantee covers: those in which no example's gradient depends on another example."""
+"""Which networks the guarantee covers: those in which no example's gradient depends on another example.
+
+The layerwise method is tried against the plain loop here, before it is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +17,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.clipping import Clipping, why_not_layerwise
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
+from trilemma.privacy.gradients.layerwise import layerwise, why_not_layerwise
+from trilemma.privacy.gradients.loop import loop
+from trilemma.privacy.gradients.sums import Objective
+from trilemma.privacy.structure import structure
 
 
 @dataclass(frozen=True)
 class NetworkCheck:
-    """What was found.
+    """What the check of a network found, where it did not refuse the network.
 
     Attributes:
-      reason: why the fast method does not fit this network, or None if it does.  Then the loop over examples, which
-        is exact for every module, takes its place.
+      reason: why the layerwise method does not fit this network, so that the loop over examples, which is exact for
+        every module, takes its place; None if it fits.
     """
 
     reason: str | None
@@ -54,10 +61,9 @@ def check_network(
     """Refuse what cannot be private, and find out whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
-    (which are put back): exchanging one image must
-    leave the outputs of the others alone and change no buffer; and where every layer has a fast rule, the layerwise
-    method must give the loop's sums.  A module that mixes examples only for other inputs than these would not be
-    found: do not write one.
+    (which are put back): exchanging one image must leave the outputs of the others alone and change no buffer; and
+    where every layer has a fast rule, the layerwise method must give the loop's sums.  A module that mixes examples
+    only for other inputs than these would not be found: do not write one.
 
     Args:
       model: any module from (n, *image_shape) to logits (n, classes).
@@ -88,6 +94,29 @@ def check_network(
                     "remove what works across the batch dimension"
                 )
             return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, NetworkCheck]] = WeakKeyDictionary()
+_STATES = 16  # of one network that are remembered
+
+
+def known_check(model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> NetworkCheck:
+    """:func:`check_network`, made once for each network and form of its images.
+
+    A network that was changed since (another layer, hook, attribute, mode, or parameter to train) is checked again, as
+    is one whose :func:`~trilemma.privacy.structure.structure` cannot be told.
+    """
+    made_of = structure(model)
+    if made_of is None:
+        return check_network(model, image_shape, device=device)
+    checks = _KNOWN.setdefault(model, {})
+    state = (image_shape, device, made_of)
+    if state not in checks:
+        check = check_network(model, image_shape, device=device)
+        if len(checks) >= _STATES:
+            checks.clear()
+        checks[state] = check
+    return checks[state]
 
 
 def _trial_images(
@@ -137,13 +166,14 @@ def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _disagreement(model: nn.Module, images: Tensor) -> str | None:
     labels = torch.zeros(2, dtype=torch.int64, device=images.device)
     batch = images.reshape(2, 2, *images.shape[1:])
+    objective = Objective(model, 1.0, _trial_loss)
     try:
         with _own_randomness():
-            fast = Clipping(model, 1.0, "layerwise", _trial_loss)(batch, labels)
+            fast = layerwise(objective, batch, labels)
     except Exception as error:
         return f"the fast method failed on it ({str(error).splitlines()[0]})"
     with _own_randomness():
-        exact = Clipping(model, 1.0, "loop", _trial_loss)(batch, labels)
+        exact = loop(objective, batch, labels)
     distance = sum(float((fast.sums[n] - exact.sums[n]).square().sum()) for n in exact.sums) ** 0.5
     length = sum(float(exact.sums[n].square().sum()) for n in exact.sums) ** 0.5
     same = distance <= 1e-3 * length and torch.allclose(fast.norms, exact.norms, rtol=1e-4, atol=0)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cells import of_study, study_names
 from trilemma.analysis.claims import Claim, claims
 from trilemma.analysis.comparisons import comparisons
+from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError

@@ -188,7 +188,7 @@ class Figure:
                             "seeds": y.seeds,
                             "interval_over": y.over,
                             "update": y.update,
-                            "cell": y.cell,
+                            "cell": y.condition,
                             "trials": " ".join(y.trials),
                         }
                     )

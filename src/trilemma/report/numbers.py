@@ -1,4 +1,4 @@
-"""The results of a study as figures and tables read them: cells with their place, and one number for each measure."""
+"""The results of a study as figures and tables read them: conditions, and one number for each of their measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cells import Cell, cells_of, tell_apart
+from trilemma.analysis.conditions import Condition, conditions_of, tell_apart
 from trilemma.analysis.summary import summarize
 from trilemma.words import clean, counted, number, setting_words
 
@@ -25,7 +25,7 @@ class Number:
       value, low, high: mean and 95 % interval; NaN ends where there is none.
       seeds: how many trainings.
       over: what the interval is over: "seeds", "examples" (of the one training) or "".
-      measure, cell: as in ``results.csv``.
+      measure, condition: as in ``results.csv``.
       trials: ids, there too.
       update: where on the way it was measured; NaN for finished trials.
     """
@@ -36,18 +36,18 @@ class Number:
     seeds: int
     over: str
     measure: str
-    cell: str
+    condition: str
     trials: tuple[str, ...]
     update: float = NAN
 
 
 @dataclass(frozen=True)
-class PlacedCell(Cell):
-    """A cell, and where it stands among the others.
+class PlacedCondition(Condition):
+    """A condition, and its place among the others.
 
     Attributes:
-      setting: what was learned from, by what network: cells that differ in nothing but techniques, budget and removal
-        have equal settings, and stand in one panel.
+      setting: data and network: conditions that differ only in techniques, budget and removal have equal settings, and
+        share a panel.
       trials: ids, in the study's order.
     """
 
@@ -59,7 +59,7 @@ class Numbers:
     """All numbers of the trials that were given.
 
     Attributes:
-      cells: by id, in the study's order.
+      conditions: by id, in the study's order.
       measures: names of what was measured when trials were finished.
       flags: for each measure whether the guarantee ``covered`` it, its ``unit`` and which way is ``better``.
     """
@@ -74,50 +74,50 @@ class Numbers:
           InputError: the results are no such table.
         """
         finished = results[results["update"].isna()]
-        self.cells = _cells(results, study)
+        self.conditions = _conditions(results, study)
         self.measures = tuple(str(name) for name in finished["measure"].unique())
         self.flags = _flags(results)
         trials = results[["cell", "seed", "trial"]].drop_duplicates()
         self._trials = {(str(c), int(s)): str(t) for c, s, t in trials.itertuples(index=False)}
-        self._found = {(n.cell, n.measure): n for n in self._numbers(summarize(finished))}
+        self._found = {(n.condition, n.measure): n for n in self._numbers(summarize(finished))}
         self._way: dict[tuple[str, str], list[Number]] = {}
         self._histories = results[results["update"].notna()]
         if len(self._histories):
             for found in self._numbers(summarize(_turns(self._histories), on_the_way=True)):
-                self._way.setdefault((found.cell, found.measure), []).append(found)
+                self._way.setdefault((found.condition, found.measure), []).append(found)
 
-    def get(self, cell: Cell, measure: str) -> Number | None:
+    def get(self, condition: Condition, measure: str) -> Number | None:
         """None where it was not measured."""
-        found = self._found.get((cell.id, measure))
+        found = self._found.get((condition.id, measure))
         return None if found is None or math.isnan(found.value) else found
 
-    def on_the_way(self, cell: Cell, measure: str) -> list[Number]:
+    def on_the_way(self, condition: Condition, measure: str) -> list[Number]:
         """One number for each evaluation, in order."""
-        return sorted(self._way.get((cell.id, measure), []), key=lambda found: found.update)
+        return sorted(self._way.get((condition.id, measure), []), key=lambda found: found.update)
 
-    def measured_on_the_way(self, cell: Cell) -> tuple[str, ...]:
-        return tuple(measure for name, measure in self._way if name == cell.id)
+    def measured_on_the_way(self, condition: Condition) -> tuple[str, ...]:
+        return tuple(measure for name, measure in self._way if name == condition.id)
 
-    def histories(self, cell: Cell) -> dict[str, pd.DataFrame]:
+    def histories(self, condition: Condition) -> dict[str, pd.DataFrame]:
         """By trial, the rows that were measured on the way."""
-        rows = self._histories[self._histories["cell"] == cell.id]
+        rows = self._histories[self._histories["cell"] == condition.id]
         return {str(trial): part for trial, part in rows.groupby("trial", sort=False)}
 
     def _numbers(self, summary: pd.DataFrame) -> Iterable[Number]:
         updates = summary["update"] if "update" in summary.columns else [NAN] * len(summary)
         columns = [summary[c] for c in ("mean", "low", "high", "seeds", "interval_over", "measure", "cell", "by_seed")]
-        for mean, low, high, seeds, over, measure, cell, by_seed, update in zip(*columns, updates, strict=True):
-            trials = tuple(self._trials[str(cell), seed] for seed in by_seed)
-            yield Number(mean, low, high, int(seeds), str(over), str(measure), str(cell), trials, float(update))
+        for mean, low, high, seeds, over, measure, condition, by_seed, update in zip(*columns, updates, strict=True):
+            trials = tuple(self._trials[str(condition), seed] for seed in by_seed)
+            yield Number(mean, low, high, int(seeds), str(over), str(measure), str(condition), trials, float(update))
 
 
-def setting_titles(cells: Iterable[PlacedCell]) -> dict[str, str]:
+def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
     """A title for each setting, no two alike, as short as it can be among these."""
-    chosen: dict[str, PlacedCell] = {}
-    for cell in cells:
+    chosen: dict[str, PlacedCondition] = {}
+    for condition in conditions:
         # The whole training set names the setting, not what a removal left of it.
-        if cell.setting not in chosen or cell.examples > chosen[cell.setting].examples:
-            chosen[cell.setting] = cell
+        if condition.setting not in chosen or condition.examples > chosen[condition.setting].examples:
+            chosen[condition.setting] = condition
     titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
     more = (
         {key: f"N = {number(c.examples, 0)}" for key, c in chosen.items()},
@@ -155,22 +155,27 @@ def interval_words(numbers: Iterable[Number]) -> str:
     return f"Intervals: 95 %, {'; '.join(words)}." if words else ""
 
 
-def _cells(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, PlacedCell]:
+def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, PlacedCondition]:
     planned = study.get("trials", {})
     place = {name: at for at, name in enumerate(study_order(study))}
     trials: dict[str, list[str]] = {}
     pairs = results[["trial", "cell"]].drop_duplicates().itertuples(index=False)
-    for trial, cell in sorted(pairs, key=lambda pair: place.get(pair[0], len(place))):
-        trials.setdefault(str(cell), []).append(str(trial))
+    for trial, condition in sorted(pairs, key=lambda pair: place.get(pair[0], len(place))):
+        trials.setdefault(str(condition), []).append(str(trial))
     by_seed = {name: dict(enumerate(ids)) for name, ids in trials.items()}
-    plain = tell_apart(cells_of(results), by_seed, study)
-    found: dict[str, PlacedCell] = {}
+    plain = tell_apart(conditions_of(results), by_seed, study)
+    found: dict[str, PlacedCondition] = {}
     for name, ids in trials.items():
-        cell = plain[name]
-        options = planned.get(ids[0], {}).get("data") or [cell.data, cell.skew, cell.target, cell.protected]
-        setting = json.dumps([options, cell.model, cell.variant], sort_keys=True, default=str)
-        shared = {f.name: getattr(cell, f.name) for f in fields(Cell)}
-        found[name] = PlacedCell(**shared, setting=setting, trials=tuple(ids))
+        condition = plain[name]
+        options = planned.get(ids[0], {}).get("data") or [
+            condition.data,
+            condition.skew,
+            condition.target,
+            condition.protected,
+        ]
+        setting = json.dumps([options, condition.model, condition.variant], sort_keys=True, default=str)
+        shared = {f.name: getattr(condition, f.name) for f in fields(Condition)}
+        found[name] = PlacedCondition(**shared, setting=setting, trials=tuple(ids))
     return found
 
 
@@ -187,7 +192,7 @@ def _flags(results: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _turns(way: pd.DataFrame) -> pd.DataFrame:
-    """The k-th evaluations of a cell's seeds at one update, their mean.
+    """The k-th evaluations of a condition's seeds at one update, their mean.
 
     Seeds may differ in where they were evaluated (a batch size that was measured differs) but not in how often; what
     only some of them have at the end (of a run that was measured more often) is left out.

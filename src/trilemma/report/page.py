@@ -21,7 +21,7 @@ from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, panel_svg, y_limits
 from trilemma.report.figure import Figure
 from trilemma.report.inline import inline_svg
-from trilemma.report.numbers import Numbers, PlacedCell, setting_titles, study_order
+from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
@@ -130,9 +130,9 @@ def show_study(
     failures: Mapping[str, str],
 ) -> ShownStudy:
     """What was trained on what data, and how many trials have finished."""
-    cells = [] if numbers is None else list(numbers.cells.values())
+    conditions = [] if numbers is None else list(numbers.conditions.values())
     planned = list(entry.get("trials", ()))
-    finished = sum(len(cell.trials) for cell in cells)
+    finished = sum(len(condition.trials) for condition in conditions)
     failed, unfinished = sum(t in failures for t in planned), sum(t in missing for t in planned)
     standing = f"{number(finished, 0)} of {counted(len(planned), 'trial')} finished"
     if failed:
@@ -140,8 +140,8 @@ def show_study(
     if unfinished:
         standing += f", {unfinished} not finished yet"
     facts = [("Trials", f"{standing}.")]
-    if cells:
-        facts += _what_was_trained(cells)
+    if conditions:
+        facts += _what_was_trained(conditions)
     facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
@@ -214,15 +214,15 @@ def render(
     script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
     style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
     shown = [_claim(claim) for claim in claims]
-    cells = [] if numbers is None else list(numbers.cells.values())
+    conditions = [] if numbers is None else list(numbers.conditions.values())
     return page.get_template("page.html").render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
         standing=_standing(studies),
-        budgets=_budgets(cells, numbers),
+        budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
         naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
-        removing=any(cell.removal for cell in cells),
+        removing=any(condition.removal for condition in conditions),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["verdict"] != "not measured"],
         unmeasured=[claim for claim in shown if claim["verdict"] == "not measured"],
@@ -231,7 +231,7 @@ def render(
         bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
         sentences=[clean(sentence) for sentence in ledger.get("sentences", ())],
         accounts=_accounts(ledger),
-        results=results_table(numbers) if numbers is not None and cells else None,
+        results=results_table(numbers) if numbers is not None and conditions else None,
         missing=_unfinished(missing, study),
         failures=_unfinished(failures, study),
         recipes=_recipes(study),
@@ -283,17 +283,20 @@ def _interval(low: float, high: float, digits: int) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
-def _what_was_trained(cells: Sequence[PlacedCell]) -> list[tuple[str, str]]:
-    titles = setting_titles(cells)
+def _what_was_trained(conditions: Sequence[PlacedCondition]) -> list[tuple[str, str]]:
+    titles = setting_titles(conditions)
     largest: dict[str, int] = {}
-    for cell in cells:
-        largest[cell.setting] = max(largest.get(cell.setting, 0), cell.examples)
+    for condition in conditions:
+        largest[condition.setting] = max(largest.get(condition.setting, 0), condition.examples)
     data = [f"{titles[key]} ({number(largest[key], 0)} training examples)" for key in titles]
-    mixes = list(dict.fromkeys(mix(cell.codes) for cell in cells))
-    budgets = [budget(epsilon) for epsilon in sorted({cell.epsilon for cell in cells}, key=budget_order, reverse=True)]
+    mixes = list(dict.fromkeys(mix(condition.codes) for condition in conditions))
+    budgets = [
+        budget(epsilon)
+        for epsilon in sorted({condition.epsilon for condition in conditions}, key=budget_order, reverse=True)
+    ]
     facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets, most=None))]
-    facts.append(("Network", listed(dict.fromkeys(clean(cell.model) for cell in cells))))
-    shares = sorted({cell.removed for cell in cells if cell.removal})
+    facts.append(("Network", listed(dict.fromkeys(clean(condition.model) for condition in conditions))))
+    shares = sorted({condition.removed for condition in conditions if condition.removal})
     if shares:
         removed = f"{listed(map(percent, shares), most=None)} of the training examples"
         facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
@@ -305,12 +308,14 @@ def _standing(studies: Sequence[ShownStudy]) -> str:
     return "; ".join(f"{study.title}: {study.standing}" for study in studies if study.standing)
 
 
-def _budgets(cells: Sequence[PlacedCell], numbers: Numbers | None) -> list[str]:
+def _budgets(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> list[str]:
     """A sentence for each budget that was asked for."""
     found = []
-    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in cells if c.epsilon is not None}):
-        same = [cell for cell in cells if cell.epsilon == epsilon]
-        spent = [n.value for cell in same if numbers is not None and (n := numbers.get(cell, "epsilon_spent"))]
+    for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in conditions if c.epsilon is not None}):
+        same = [condition for condition in conditions if condition.epsilon == epsilon]
+        spent = [
+            n.value for condition in same if numbers is not None and (n := numbers.get(condition, "epsilon_spent"))
+        ]
         text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
         found.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
     return found

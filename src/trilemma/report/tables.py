@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
-from trilemma.report.numbers import Number, Numbers, PlacedCell
+from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import (
     REMOVAL_WORDS,
@@ -70,46 +70,46 @@ class Table:
 
 
 def results_table(numbers: Numbers) -> Table:
-    """A row for each cell, all its measures; columns that are alike in all rows are said in the caption instead."""
-    cells = list(numbers.cells.values())
+    """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead."""
+    conditions = list(numbers.conditions.values())
     settled: list[str] = []
     said: list[tuple[Column, list[Entry]]] = [
-        (Column("data"), [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in cells]),
+        (Column("data"), [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in conditions]),
         (
             Column("techniques", numeric=True, worded=True),
-            [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in cells],
+            [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in conditions],
         ),
         (
             Column("budget", numeric=True, worded=True),
-            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in cells],
+            [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in conditions],
         ),
     ]
     optional: list[tuple[Column, list[Entry], str]] = [
         (
             Column("N", numeric=True),
-            [Entry(number(c.examples, 0), str(c.examples)) for c in cells],
+            [Entry(number(c.examples, 0), str(c.examples)) for c in conditions],
             "{} training examples",
         ),
-        (Column("network"), [Entry(clean(c.model)) for c in cells], "network {}"),
+        (Column("network"), [Entry(clean(c.model)) for c in conditions], "network {}"),
         (
             Column("removed", numeric=True, worded=True),
-            [Entry(_removed(c), _sortable(c.removed + (0.0001 if c.removal == "random" else 0))) for c in cells],
+            [Entry(_removed(c), _sortable(c.removed + (0.0001 if c.removal == "random" else 0))) for c in conditions],
             "",
         ),
-        (Column("recipe"), [Entry(clean(c.variant) or "–") for c in cells], ""),
+        (Column("recipe"), [Entry(clean(c.variant) or "–") for c in conditions], ""),
     ]
     for column, entries, words in optional:
         if len({entry.text for entry in entries}) > 1:
             said.append((column, entries))
         elif words and entries:
             settled.append(words.format(entries[0].text))
-    seeds = {c.id: len(c.trials) for c in cells}
-    said.append((Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in cells]))
+    seeds = {c.id: len(c.trials) for c in conditions}
+    said.append((Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in conditions]))
     measures = _in_order(numbers.measures)
     for name in measures:
         shown = measure_of(name)
         covered = bool(numbers.flags[name]["covered"])
-        entries = [_entry(numbers.get(c, name), shown.digits) for c in cells]
+        entries = [_entry(numbers.get(c, name), shown.digits) for c in conditions]
         said.append((Column(shown.title, True, shown.column, covered), entries))
     groups = {measure_of(name).column for name in measures}
     caption = "Means over seeds with 95 % intervals, a row for each combination."
@@ -124,7 +124,7 @@ def results_table(numbers: Numbers) -> Table:
             ("data", [entry.text for entry in said[0][1]]),
             ("techniques", [entry.text for entry in said[1][1]]),
             ("budget", [entry.text for entry in said[2][1]]),
-            ("removed", [_removed(c) for c in cells]),
+            ("removed", [_removed(c) for c in conditions]),
         ),
         tuple((key, title) for key, title in COLUMN_SETS.items() if key in groups),
     )
@@ -216,9 +216,11 @@ def _techniques_rank(codes: tuple[str, ...]) -> str:
     return str(len(codes) + sum((place + 1) / 10 ** (at + 1) for at, place in enumerate(places)) / 10)
 
 
-def _removed(cell: PlacedCell) -> str:
+def _removed(condition: PlacedCondition) -> str:
     return (
-        f"{percent(cell.removed)}, {REMOVAL_WORDS.get(cell.removal, clean(cell.removal))}" if cell.removal else "none"
+        f"{percent(condition.removed)}, {REMOVAL_WORDS.get(condition.removal, clean(condition.removal))}"
+        if condition.removal
+        else "none"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cells import of_study
 from trilemma.analysis.claims import Claim
+from trilemma.analysis.conditions import of_study
 from trilemma.files import make_folder, written
 from trilemma.report.drawing import save_figure
 from trilemma.report.figure import Figure

@@ -49,7 +49,7 @@ class Grid:
       track: (label, how many): the first training examples of a class to record on the way.
       removal: or None.
       scales: those at which the grid counts; empty: all.
-      seeds: of its cells; empty: the study's.
+      seeds: of its conditions; empty: the study's.
       own_data: made for its data alone, so that it is left out when a study is run on other data.
     """
 
@@ -83,7 +83,7 @@ class StudyFile:
     Attributes:
       name: the file's, without its ending.
       title, about: for people.
-      seeds: of every cell.
+      seeds: of every condition.
       figures: names.
       grids, scales: see there.
       parts: names or files of other studies that this one consists of (then it has no grids of its own).

@@ -56,6 +56,11 @@ class StudyFolder:
         path = self.run(trial_id) / RESULT
         return why_not_private(read_json(path)) if path.is_file() else None
 
+    def data_notes(self, trial_ids: Iterable[str]) -> list[str]:
+        """What finished trials say of their data, each sentence once."""
+        results = (read_json(self.run(name) / RESULT) for name in trial_ids if self.finished(name))
+        return list(dict.fromkeys(note for result in results for note in result.get("data", {}).get("notes", ())))
+
     def reason(self, trial_id: str) -> str | None:
         """Why the trial failed, in one line, or None if it did not."""
         path = self.failure(trial_id)

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from trilemma.data.dataset import Dataset
 from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
-from trilemma.errors import InputError, PrivacyError
+from trilemma.errors import DataWarning, InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
@@ -94,7 +95,9 @@ def _load(options: str, data_dir: str | None) -> Dataset:
     known = NAMED.get(arguments["name"])
     if known is not None and "data_dir" in known.takes:
         arguments["data_dir"] = data_dir
-    return load_data(**arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the notes are kept with the trial's result
+        return load_data(**arguments)
 
 
 def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:

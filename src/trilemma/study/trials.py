@@ -94,7 +94,7 @@ class Trial:
         return _digest(self.to_dict())
 
     @property
-    def cell(self) -> str:
+    def condition(self) -> str:
         """The same for all seeds of one trial, and different for all else."""
         values = self.to_dict()
         del values["recipe"]["seed"]
@@ -115,9 +115,9 @@ class Study:
     Attributes:
       name, title, about: for people.
       scale: "small", "paper" or "" (a file without scales).
-      seeds: of its trials; a cell may have fewer.
+      seeds: of its trials; a condition may have fewer.
       figures: names, in the page's order.
-      trials: seed by seed, so that an unfinished study has whole cells; what scores others comes first.
+      trials: seed by seed, so that an unfinished study has whole conditions; what scores others comes first.
       file: the TOML as it was read, for the record.
     """
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trilemma.errors import InputError, PrivacyError
-from trilemma.privacy.clipping import ClippedSum
+from trilemma.privacy.gradients.sums import ClippedSum
 
 _PATIENCE = datetime.timedelta(hours=12)
 """What the others wait for the first while it evaluates; one that dies is noticed at once."""

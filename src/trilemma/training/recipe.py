@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 import tomllib
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.data.named import OTHERS_RECIPE
@@ -113,6 +116,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "techniques", parse_techniques(self.techniques))
+        for f in fields(self):
+            object.__setattr__(self, f.name, _plain(f.name, getattr(self, f.name), str(f.type)))
         if self.epsilon is not None:
             if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
                 raise InputError(
@@ -279,6 +284,29 @@ def _check(name: str, value: float, low: float, high: float | None, *, open_low:
     if not fine or (high is not None and value > high):
         bound = f"{'more than' if open_low else 'at least'} {low}" + ("" if high is None else f", at most {high}")
         raise InputError(f"{name} must be {bound}, not {value}")
+
+
+def _plain(name: str, value: Any, annotation: str) -> Any:
+    """A number or truth value as Python's own, whatever a sweep over numpy's gives, so that it can be written down.
+
+    Python's own numbers stay as they are: a recipe's fingerprint tells 20 from 20.0.
+
+    Raises:
+      InputError: it is of another kind.
+    """
+    kind = annotation.split(" |")[0]
+    if kind not in ("int", "float", "bool") or (value is None and "None" in annotation):
+        return value
+    truth = isinstance(value, (bool, np.bool_))
+    wanted = {"int": numbers.Integral, "float": numbers.Real}
+    if truth != (kind == "bool") or not (truth or isinstance(value, wanted[kind])):
+        words = {"int": "a whole number", "float": "a number", "bool": "True or False"}[kind]
+        raise InputError(f"{name} must be {words}, not {value!r}")
+    if truth:
+        return bool(value)
+    if type(value) in (int, float):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _check_type(key: str, value: Any, annotation: str) -> None:

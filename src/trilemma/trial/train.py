@@ -350,8 +350,9 @@ class _Trial:
         Raises:
           InputError: a file cannot be read.
         """
-        training = self.training
-        trained: dict[str, Any] = read_json(self.folder / TRAINED)
+        training, trained = self.training, read_json(self.folder / TRAINED)
+        if not {"privacy", "course", "seconds", "notes"} <= set(trained):
+            raise InputError(f"{self.folder / TRAINED} is not whole: delete it to train again")
         try:
             weights = load_file(self.folder / WEIGHTS)
             training.state.model.load_state_dict(weights)
@@ -399,11 +400,12 @@ class _Trial:
             "seconds": {"total": sum(seconds.values()), **seconds},
             "environment": environment.describe(training.device, training.autocast, recipe.seed),
             "notes": self.notes,
+            "data": {"notes": list(data.notes)},
         }
         write_json(self.folder / RESULT, result)
         with suppress(OSError):  # it says nothing that is not in result.json
             (self.folder / TRAINED).unlink()
-        return Run(self.folder, recipe, result, tuple(self.notes))
+        return Run(self.folder, recipe, result, (*data.notes, *self.notes))
 
 
 def _course(training: Training) -> dict[str, Any]:

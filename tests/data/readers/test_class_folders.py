@@ -210,7 +210,7 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
         ("file_name,label\nlink.png,a\n", "leads out of"),
         ("file_name,label\nmissing.png,a\n", "does not exist"),
         ("file_name,label\n,a\n", "has no file_name"),
-        ("file_name,label\n0.png,\n0.png,a\n", "no label in row 0"),
+        ("file_name,label\n0.png,\n", "no label in row 0"),
         ("file_name,label\n0.png,a,b,c\n", "more fields than the heading"),
         ('file_name,label\n"0.png,a\n', "is not CSV"),
         ("file_name,label\n", "lists no pictures"),

@@ -1,17 +1,19 @@
-"""The findings of the paper, and ours, as statements that a study confirms, contradicts or cannot tell.
+"""The findings of the paper, and ours, as statements that a study confirms, contradicts or cannot settle.
 
-A sentence is printed only if the figures carry it.  Each claim is a question that was asked beforehand: which cells
-it looks at, in which measure and in which direction, is fixed here and depends on no result.  Its comparisons
-(:mod:`trilemma.analysis.comparisons`) form one Holm family, so that where nothing is true it is confirmed or
-contradicted by chance in about one study of twenty at most (how far that rests on noise being alike in all cells is
-said there).
+A statement is made only where the numbers support it.  Each claim is a question fixed in advance: which conditions it
+compares, in which measure and in which direction depends on no result.  Its comparisons
+(:mod:`trilemma.analysis.comparisons`) form one Holm family, so that where there is no effect it is confirmed or
+contradicted by chance in at most about one study in twenty (that module says how far this rests on equal noise
+variance in all conditions).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least one
-is and none is contradicted, contradicted if at least one is and none is confirmed, else it cannot be told; mixed
-findings are called mixed.  "Cannot tell" says that noise hides what there is, not that there is nothing.
+finding is and none is contradicted; contradicted if at least one is and none is confirmed; otherwise it cannot be told.
+Findings that disagree are called mixed.  "Cannot tell" means that noise hides any effect, not that there is none.
 
-Attacks are compared by ``auc_threshold``: always the same attack, where ``auc_strongest`` is the largest of several and
-so drawn away from 1/2 by noise.  The latter is given beside it.
+Attacks are compared by ``auc_threshold``, which is always the same attack; ``auc_strongest`` is the largest of several
+and therefore biased away from 1/2 by noise.  It is reported beside the former.
+
+There is one module per question.
 """
 
 from __future__ import annotations
@@ -34,15 +36,15 @@ __all__ = ["HEADLINE", "Claim", "Finding", "claims"]
 
 
 def claims(results: pd.DataFrame, study: Mapping[str, Any] | None = None) -> tuple[Claim, ...]:
-    """All claims, in the paper's order; then ours.
+    """All claims: the paper's in its order, then ours.
 
     Args:
-      results: of a folder, all of its studies (``read_results``).
-      study: its ``study.json``; without it the scale is not known, and neither are recipes that the columns of the
-        results do not tell apart.
+      results: of all studies in a folder (``read_results``).
+      study: its ``study.json``; without it the scale is unknown, and so is what sets recipes apart that the columns of
+        the results do not distinguish.
 
     Raises:
-      InputError: the results are broken (columns missing, a seed twice in one cell, ...).
+      InputError: the results are broken (columns missing, a seed twice in one condition, ...).
     """
     table = Table(results, study)
     return (

@@ -24,29 +24,31 @@ def budget_claim(table: Table) -> Claim:
     found, notes = table.pairs(ATTACK, budget_pairs)
     most: dict[str, int] = {}
     for pair in found:
-        most[given.cells[pair.cell].data] = max(most.get(given.cells[pair.cell].data, 0), len(pair.block))
+        most[given.conditions[pair.condition].data] = max(
+            most.get(given.conditions[pair.condition].data, 0), len(pair.block)
+        )
     asked: dict[tuple[str, int, str], dict[str, Pair]] = {}
     for pair in found:
-        cell = given.cells[pair.cell]
-        if len(pair.block) < most[cell.data]:
+        condition = given.conditions[pair.condition]
+        if len(pair.block) < most[condition.data]:
             continue
-        pairs = asked.setdefault((pair.setting, cell.examples, cell.model), {})
-        if pair.question not in pairs or budget_order(cell.epsilon) < budget_order(
-            given.cells[pairs[pair.question].cell].epsilon
+        pairs = asked.setdefault((pair.setting, condition.examples, condition.model), {})
+        if pair.question not in pairs or budget_order(condition.epsilon) < budget_order(
+            given.conditions[pairs[pair.question].condition].epsilon
         ):
             pairs[pair.question] = pair
     chosen = [pair for pairs in asked.values() for pair in pairs.values()]
-    tried = {(c.pair.cell, c.pair.against): c for c in compare(given, chosen)}
+    tried = {(c.pair.condition, c.pair.against): c for c in compare(given, chosen)}
     strongest = secondary_findings(table, STRONGEST, chosen)
     findings = []
     for pairs in asked.values():
-        compared = [c for pair in pairs.values() if (c := tried.get((pair.cell, pair.against))) is not None]
+        compared = [c for pair in pairs.values() if (c := tried.get((pair.condition, pair.against))) is not None]
         if not compared:
             continue
         verdict, words = _budget_verdict(compared)
         evidence = [entry for c in compared for entry in evidence_of_both(given, c)]
         for c in compared:
-            note, more = strongest.get((c.pair.cell, c.pair.against), ("", []))
+            note, more = strongest.get((c.pair.condition, c.pair.against), ("", []))
             words, evidence = words + note, evidence + more
         findings.append(Finding(compared[0].pair.setting, verdict, words, distinct(evidence)))
     return overall_claim(

@@ -18,15 +18,15 @@ Source = Literal["paper", "Carlini et al. 2022", "ours"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one setting says of a claim.
+    """What one setting says about a claim.
 
     Attributes:
       setting: data set, budget and so on, in words.
       verdict: of this setting alone.
       sentence: what was found, with its numbers.
-      evidence: where these numbers are in ``results.csv``: a dict for each cell and measure, with ``role``, ``cell``,
-        ``measure``, ``seeds``, ``trials``, ``values`` (by seed, in that order), and the cell in words (``about``) and
-        by its columns; ``epsilon`` is None without a budget.
+      evidence: where these numbers stand in ``results.csv``: a dict for each condition and measure, with ``role``,
+        ``cell`` (the condition's id), ``measure``, ``seeds``, ``trials`` and ``values`` (in the seeds' order), and
+        the condition in words (``about``) and by its columns; ``epsilon`` is None without a budget.
     """
 
     setting: str
@@ -37,14 +37,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, and what a study says of it.
+    """A statement, and what a study says about it.
 
     Attributes:
-      name: short and fixed.
+      name: short and fixed, for files.
       source: "paper", "Carlini et al. 2022" (the onion effect, which the paper takes up) or "ours".
-      statement: what is claimed, in words.
+      statement: the claim, in words.
       verdict: over all findings.
-      sentence: what was found, or why nothing was.
+      sentence: what was found, or why nothing was measured.
       findings: one for each setting.
     """
 
@@ -57,12 +57,12 @@ class Claim:
 
     @property
     def evidence(self) -> tuple[dict[str, Any], ...]:
-        """Of all findings."""
+        """Evidence of all findings."""
         return tuple(entry for finding in self.findings for entry in finding.evidence)
 
 
 def overall_claim(name: str, source: Source, statement: str, findings: Sequence[Finding], missing: str) -> Claim:
-    """The verdict over all findings, and its sentence."""
+    """A claim with the verdict over all its findings, and the sentence that sums them up."""
     if not findings:
         return Claim(name, source, statement, "not measured", f"Not measured: {missing}.")
     counts = {kind: sum(f.verdict == kind for f in findings) for kind in ("confirmed", "contradicted", "cannot tell")}

@@ -26,13 +26,13 @@ def direction_claim(
     secondary: str = "",
     beside: Callable[[Table, Comparison], tuple[str, list[dict[str, Any]]]] | None = None,
 ) -> Claim:
-    """A claim that a measure is higher, or lower, in the first cell of each pair."""
+    """A claim that a measure is higher, or lower, in the first condition of each pair."""
     given = table.measured(measure)
     tried = compare(given, pairs[0])
     others = secondary_findings(table, secondary, pairs[0]) if secondary else {}
     findings = []
     for comparison in tried:
-        key = comparison.pair.cell, comparison.pair.against
+        key = comparison.pair.condition, comparison.pair.against
         notes = [others.get(key, ("", [])), beside(table, comparison) if beside else ("", [])]
         findings.append(
             Finding(
@@ -51,10 +51,10 @@ def secondary_findings(
     """What another measure says of the same pairs, in words and evidence; its own Holm family, and no verdict."""
     given = table.measured(measure)
     found = {}
-    for c in compare(given, [pair for pair in pairs if {pair.cell, pair.against} <= set(given.values)]):
+    for c in compare(given, [pair for pair in pairs if {pair.condition, pair.against} <= set(given.values)]):
         difference, low, high = (number_words(v, measure, signed=True) for v in (c.difference, c.low, c.high))
         interval = "" if math.isnan(c.low) else f" [{low}, {high}]"
-        found[c.pair.cell, c.pair.against] = (
+        found[c.pair.condition, c.pair.against] = (
             f"; {measure}: {difference}{interval}, {c.verdict}",
             evidence_of_both(given, c),
         )

@@ -1,4 +1,4 @@
-"""The results as claims read them, and where in them the numbers of a finding are."""
+"""The results as claims read them, and the place in them of every number that a finding uses."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cells import Cell, Measured, finished, measured
 from trilemma.analysis.comparison import Comparison
+from trilemma.analysis.conditions import Condition, Measured, finished, measured
 from trilemma.analysis.pairs import Pair, Pairs
 
 ATTACK = "auc_threshold"
@@ -17,10 +17,10 @@ STRONGEST = "auc_strongest"
 
 
 class Table:
-    """The results, each measure of which is read once."""
+    """The results of a folder; each measure is read once."""
 
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any] | None) -> None:
-        self.finished = finished(results).astype({"measure": object, "cell": object})  # compared more often than read
+        self.finished = finished(results).astype({"measure": object, "cell": object})  # comparisons are faster
         self.on_the_way = results[results["update"].notna()]
         self.study: Mapping[str, Any] = {} if study is None else study
         self._read: dict[str, Measured] = {}
@@ -35,7 +35,7 @@ class Table:
         return self._read[measure]
 
     def pairs(self, measure: str, pairs_of: Callable[[Measured], Pairs]) -> Pairs:
-        """Pairs within each study; of those that ask the same of cells alike in words, the one of the largest family.
+        """Pairs within each study; of pairs that ask the same in the same words, the one from the largest family.
 
         (A trial may be in several studies, and two studies may train nearly the same: neither counts twice.)
         """
@@ -46,39 +46,39 @@ class Table:
             pairs, missing = pairs_of(given.among(trials).told_apart(self.study))
             notes += missing
             for pair in pairs:
-                cell = given.cells[pair.cell]
-                key = (pair.question, pair.setting, pair.change, pair.base, cell.examples, cell.model)
+                condition = given.conditions[pair.condition]
+                key = (pair.question, pair.setting, pair.change, pair.base, condition.examples, condition.model)
                 if key not in largest or len(pair.block) > len(largest[key].block):
                     largest[key] = pair
         return list(largest.values()), list(dict.fromkeys(notes))
 
 
 def evidence_of_both(given: Measured, compared: Comparison) -> list[dict[str, Any]]:
-    """Evidence of a comparison."""
+    """Evidence of a comparison: one entry for each of its two conditions."""
     pair = compared.pair
-    sides = ((pair.cell, pair.change), (pair.against, pair.base))
-    return [evidence_of(given, cell, role, compared.seeds) for cell, role in sides]
+    sides = ((pair.condition, pair.change), (pair.against, pair.base))
+    return [evidence_of(given, condition, role, compared.seeds) for condition, role in sides]
 
 
-def evidence_of(given: Measured, cell: str, role: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
-    seeds = sorted(given.values[cell]) if seeds is None else list(seeds)
+def evidence_of(given: Measured, condition: str, role: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    seeds = sorted(given.values[condition]) if seeds is None else list(seeds)
     return {
         "role": role,
-        **cell_record(given.cells[cell]),
-        "measure": given.name_in_results(cell),
+        **condition_record(given.conditions[condition]),
+        "measure": given.name_in_results(condition),
         "seeds": seeds,
-        "trials": [given.trials[cell][seed] for seed in seeds],
-        "values": [given.values[cell][seed] for seed in seeds],
+        "trials": [given.trials[condition][seed] for seed in seeds],
+        "values": [given.values[condition][seed] for seed in seeds],
     }
 
 
-def cell_record(cell: Cell) -> dict[str, Any]:
+def condition_record(condition: Condition) -> dict[str, Any]:
     columns = ("data", "skew", "target", "protected", "examples", "model", "techniques", "removed", "removal")
     return {
-        "cell": cell.id,
-        "about": str(cell),
-        **{name: getattr(cell, name) for name in columns},
-        "epsilon": cell.epsilon,
+        "cell": condition.id,
+        "about": str(condition),
+        **{name: getattr(condition, name) for name in columns},
+        "epsilon": condition.epsilon,
     }
 
 
@@ -90,9 +90,9 @@ def distinct(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def values_by_seed(given: Measured, cell: str) -> list[float]:
-    """By seed, ascending; empty where it was not measured."""
-    by_seed = given.values.get(cell, {})
+def values_by_seed(given: Measured, condition: str) -> list[float]:
+    """A condition's values in ascending order of seeds; empty where it was not measured."""
+    by_seed = given.values.get(condition, {})
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 

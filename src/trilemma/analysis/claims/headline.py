@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trilemma.analysis.cells import Cell, Measured
 from trilemma.analysis.claims.claim import Claim, Finding, overall_claim
 from trilemma.analysis.claims.evidence import Table, evidence_of, seed_words, values_by_seed
+from trilemma.analysis.conditions import Condition, Measured
 from trilemma.statistics.intervals import prediction_interval
 from trilemma.techniques import PAPER_TECHNIQUES
 
@@ -26,20 +26,23 @@ def headline_accuracy(table: Table) -> Claim:
     """
     statement = "the paper says that with all techniques CIFAR-10 reaches 81.11 % at (8, 1e-5)"
     given = table.measured("accuracy").where(_asks_headline)
-    comparable = given.where(lambda cell: cell.examples == 50_000 and cell.model == "wrn-16-4")
-    comparable = comparable.where(lambda cell: cell.codes == PAPER_TECHNIQUES and _at_paper_scale(table, given, cell))
-    findings = [_headline_finding(comparable, cell) for cell in comparable.cells.values()]
+    comparable = given.where(lambda condition: condition.examples == 50_000 and condition.model == "wrn-16-4")
+    comparable = comparable.where(
+        lambda condition: condition.codes == PAPER_TECHNIQUES and _at_paper_scale(table, given, condition)
+    )
+    findings = [_headline_finding(comparable, condition) for condition in comparable.conditions.values()]
     missing = "only a study at the paper's scale, with all 50,000 examples and a wrn-16-4, can be compared"
-    if given.cells:
+    if given.conditions:
         best = max(
-            given.cells.values(), key=lambda cell: (len(cell.codes), float(np.mean(values_by_seed(given, cell.id))))
+            given.conditions.values(),
+            key=lambda condition: (len(condition.codes), float(np.mean(values_by_seed(given, condition.id)))),
         )
         values = values_by_seed(given, best.id)
         missing += (
             f"; here {best.technique_words} reach {np.mean(values):.4f} at (8, 1e-5) with {best.examples} examples and "
             f"a {best.model} ({seed_words(values)})"
         )
-        if not comparable.cells:
+        if not comparable.conditions:
             reached = (evidence_of(given, best.id, "reached at this size"),)
             finding = Finding(str(best), "not measured", missing, reached)
             sentence = f"Not measured: {missing}."
@@ -49,28 +52,28 @@ def headline_accuracy(table: Table) -> Claim:
     return overall_claim("headline-accuracy", "paper", statement, findings, missing)
 
 
-def _asks_headline(cell: Cell) -> bool:
-    return cell.data == "cifar10" and cell.epsilon == 8 and cell.delta == 1e-5 and cell.removed == 0
+def _asks_headline(condition: Condition) -> bool:
+    return condition.data == "cifar10" and condition.epsilon == 8 and condition.delta == 1e-5 and condition.removed == 0
 
 
-def _at_paper_scale(table: Table, given: Measured, cell: Cell) -> bool:
-    trials = set(given.trials[cell.id].values())
+def _at_paper_scale(table: Table, given: Measured, condition: Condition) -> bool:
+    trials = set(given.trials[condition.id].values())
     studies = table.study.get("studies", {}).values()
     return any(one.get("scale") == "paper" and trials & set(one.get("trials", ())) for one in studies)
 
 
-def _headline_finding(given: Measured, cell: Cell) -> Finding:
-    values = np.array(values_by_seed(given, cell.id))
-    mean, evidence = float(values.mean()), (evidence_of(given, cell.id, "all techniques at (8, 1e-5)"),)
+def _headline_finding(given: Measured, condition: Condition) -> Finding:
+    values = np.array(values_by_seed(given, condition.id))
+    mean, evidence = float(values.mean()), (evidence_of(given, condition.id, "all techniques at (8, 1e-5)"),)
     if len(values) < 2:
-        return Finding(str(cell), "cannot tell", f"one seed, which reached {mean:.4f}, has no spread", evidence)
+        return Finding(str(condition), "cannot tell", f"one seed, which reached {mean:.4f}, has no spread", evidence)
     low, high = prediction_interval(values)
     reached = f"accuracy {mean:.4f} over {len(values)} seeds; one more seed would lie in [{low:.4f}, {high:.4f}] (95 %)"
     if high < HEADLINE:
-        return Finding(str(cell), "contradicted", f"{reached}, below the paper's {HEADLINE}", evidence)
+        return Finding(str(condition), "contradicted", f"{reached}, below the paper's {HEADLINE}", evidence)
     if low > HEADLINE:
-        return Finding(str(cell), "confirmed", f"{reached}, above the paper's {HEADLINE}", evidence)
+        return Finding(str(condition), "confirmed", f"{reached}, above the paper's {HEADLINE}", evidence)
     if mean >= HEADLINE or HEADLINE - mean <= SEED_NOISE:
-        return Finding(str(cell), "confirmed", f"{reached}, which holds the paper's {HEADLINE}", evidence)
+        return Finding(str(condition), "confirmed", f"{reached}, which holds the paper's {HEADLINE}", evidence)
     wide = f"{reached}: wide enough to hold the paper's {HEADLINE}, though the mean is far below it"
-    return Finding(str(cell), "cannot tell", wide, evidence)
+    return Finding(str(condition), "cannot tell", wide, evidence)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trilemma.analysis.cells import cells_of, check_once, tell_apart
 from trilemma.analysis.claims.claim import Claim, Finding, Verdict, overall_claim
-from trilemma.analysis.claims.evidence import ATTACK, Table, cell_record
+from trilemma.analysis.claims.evidence import ATTACK, Table, condition_record
+from trilemma.analysis.conditions import check_once, conditions_of, tell_apart
 from trilemma.analysis.turning_points import TurningPoints, turning_points
 
 
@@ -27,7 +27,7 @@ def memorization_claim(table: Table) -> Claim:
         points.setdefault(name, {})[seed] = turning_points(history)
         trials.setdefault(name, {})[seed] = str(trial)
     findings = []
-    for name, cell in tell_apart(cells_of(looked_at), trials, table.study).items():
+    for name, condition in tell_apart(conditions_of(looked_at), trials, table.study).items():
         by_seed = points[name]
         seeds = sorted(by_seed)
         words = "; ".join(f"seed {seed}: {_turning_words(by_seed[seed])}" for seed in seeds)
@@ -41,7 +41,7 @@ def memorization_claim(table: Table) -> Claim:
             verdict = "contradicted"
         entry = {
             "role": "turning points",
-            **cell_record(cell),
+            **condition_record(condition),
             "measure": ATTACK,
             "seeds": seeds,
             "trials": [trials[name][seed] for seed in seeds],
@@ -54,7 +54,7 @@ def memorization_claim(table: Table) -> Claim:
                 for seed in seeds
             ],
         }
-        findings.append(Finding(str(cell), verdict, words, (entry,)))
+        findings.append(Finding(str(condition), verdict, words, (entry,)))
     claim = overall_claim(
         "memorization-first",
         "paper",

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from trilemma.analysis.cells import Measured
 from trilemma.analysis.claims.claim import Claim, Direction, Finding, Verdict, joined_reasons, overall_claim, verdict_of
 from trilemma.analysis.claims.evidence import Table, distinct, evidence_of, evidence_of_both, values_by_seed
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
+from trilemma.analysis.conditions import Measured
 from trilemma.analysis.pairs import Pair, removal_pairs
 
 
@@ -32,11 +32,11 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> 
     pairs, notes = table.pairs(measure, removal_pairs)
     given = table.measured(measure)
     tried = compare(given, [pair for pair in pairs if pair.question in ("control", "removal")])
-    by_cell: dict[str, dict[str, Comparison]] = {}
+    by_condition: dict[str, dict[str, Comparison]] = {}
     for comparison in tried:
-        by_cell.setdefault(comparison.pair.cell, {})[comparison.pair.question] = comparison
+        by_condition.setdefault(comparison.pair.condition, {})[comparison.pair.question] = comparison
     findings = []
-    for asked in by_cell.values():
+    for asked in by_condition.values():
         first = next(iter(asked.values()))
         verdict, words = _removal_verdict(asked.get("removal"), asked.get("control"), wanted)
         evidence = distinct(entry for comparison in asked.values() for entry in evidence_of_both(given, comparison))
@@ -88,28 +88,28 @@ def onion_claim(table: Table) -> Claim:
     """
     now, before = table.measured("exposed_survivors"), table.measured("exposed_survivors_before")
     fresh = table.measured("exposed_survivors_retrained")
-    rise = now.less(before, "exposed_survivors less exposed_survivors_before")
+    rise = now.minus(before, "exposed_survivors minus exposed_survivors_before")
     pairs, notes = table.pairs("exposed_survivors", removal_pairs)
-    pairs = [p for p in pairs if p.question == "control" and {p.cell, p.against} <= set(rise.values)]
-    refreshed, fresh_pairs = _beside(now, fresh, [pair for pair in pairs if pair.cell in fresh.values])
-    retrained = {comparison.pair.cell: comparison for comparison in compare(refreshed, fresh_pairs)}
-    levels = {comparison.pair.cell: comparison for comparison in compare(now, pairs)}
-    rises = {comparison.pair.cell: comparison for comparison in compare(rise, pairs)}
+    pairs = [p for p in pairs if p.question == "control" and {p.condition, p.against} <= set(rise.values)]
+    refreshed, fresh_pairs = _beside(now, fresh, [pair for pair in pairs if pair.condition in fresh.values])
+    retrained = {comparison.pair.condition: comparison for comparison in compare(refreshed, fresh_pairs)}
+    levels = {comparison.pair.condition: comparison for comparison in compare(now, pairs)}
+    rises = {comparison.pair.condition: comparison for comparison in compare(rise, pairs)}
     findings = []
     for pair in pairs:
-        if pair.cell not in rises:
+        if pair.condition not in rises:
             continue
-        verdict, words = _onion_verdict(rises[pair.cell], levels[pair.cell], retrained.get(pair.cell))
+        verdict, words = _onion_verdict(rises[pair.condition], levels[pair.condition], retrained.get(pair.condition))
         arms = "; ".join(
-            f"{name}: {np.mean(values_by_seed(before, cell)):.3f} of the survivors were exposed before, "
-            f"{np.mean(values_by_seed(now, cell)):.3f} are after"
-            for name, cell in ((pair.change, pair.cell), (pair.base, pair.against))
+            f"{name}: {np.mean(values_by_seed(before, condition)):.3f} of the survivors were exposed before, "
+            f"{np.mean(values_by_seed(now, condition)):.3f} are after"
+            for name, condition in ((pair.change, pair.condition), (pair.base, pair.against))
         )
         evidence = [
-            evidence_of(given, cell, role)
-            for role, cell in ((pair.change, pair.cell), (pair.base, pair.against))
+            evidence_of(given, condition, role)
+            for role, condition in ((pair.change, pair.condition), (pair.base, pair.against))
             for given in (now, before, fresh)
-            if cell in given.values
+            if condition in given.values
         ]
         findings.append(Finding(f"{pair.setting}, {pair.change}", verdict, f"{arms}; {words}", tuple(evidence)))
     return overall_claim(
@@ -122,19 +122,26 @@ def onion_claim(table: Table) -> Claim:
 
 
 def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Measured, list[Pair]]:
-    """Two measures of the same cells as one measure of two cells each, and the pairs of these."""
+    """Two measures of the same conditions as one measure of two conditions each, and the pairs of these."""
     mark = " retrained"
-    chosen = {pair.cell for pair in pairs}
-    first, second = now.where(lambda cell: cell.id in chosen), fresh.where(lambda cell: cell.id in chosen)
+    chosen = {pair.condition for pair in pairs}
+    first, second = (
+        now.where(lambda condition: condition.id in chosen),
+        fresh.where(lambda condition: condition.id in chosen),
+    )
     both = Measured(
         now.measure,
-        {**first.cells, **{cell + mark: replace(found, id=cell + mark) for cell, found in second.cells.items()}},
-        {**first.values, **{cell + mark: by for cell, by in second.values.items()}},
-        {**first.trials, **{cell + mark: by for cell, by in second.trials.items()}},
+        {
+            **first.conditions,
+            **{condition + mark: replace(found, id=condition + mark) for condition, found in second.conditions.items()},
+        },
+        {**first.values, **{condition + mark: by for condition, by in second.values.items()}},
+        {**first.trials, **{condition + mark: by for condition, by in second.trials.items()}},
     )
     base = "training anew on all examples"
     return both, [
-        replace(pair, against=pair.cell + mark, block=(pair.cell, pair.cell + mark), base=base) for pair in pairs
+        replace(pair, against=pair.condition + mark, block=(pair.condition, pair.condition + mark), base=base)
+        for pair in pairs
     ]
 
 

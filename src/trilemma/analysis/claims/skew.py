@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trilemma.analysis.cells import Cell
 from trilemma.analysis.claims.claim import Claim, Finding, Verdict, joined_reasons, overall_claim
 from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct, evidence_of_both
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
+from trilemma.analysis.conditions import Condition
 from trilemma.analysis.pairs import Pair, skew_pairs
 from trilemma.data.named import same_images
 from trilemma.measures import UNMATCHED, number_words
@@ -29,7 +29,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
     """
     missing = "it takes a set without skew and with, or with two skews, alike in all else"
     accuracy_pairs, notes = table.pairs("accuracy", skew_pairs)
-    extremes = _extreme_skews(accuracy_pairs, table.measured("accuracy").cells)
+    extremes = _extreme_skews(accuracy_pairs, table.measured("accuracy").conditions)
     accuracy = direction_claim(
         table,
         "skew-accuracy",
@@ -46,7 +46,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         ("", "skew-auc-matched", "measured against test examples with the members' own mix of class and group"),
     ):
         found, notes = table.pairs(ATTACK + suffix, skew_pairs)
-        extremes = _extreme_skews(found, table.measured(ATTACK + suffix).cells)
+        extremes = _extreme_skews(found, table.measured(ATTACK + suffix).conditions)
         aucs.append(
             direction_claim(
                 table,
@@ -60,7 +60,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
             )
         )
     bias_pairs, notes = table.pairs("bias", skew_pairs)
-    extremes = _extreme_skews(bias_pairs, table.measured("bias").cells)
+    extremes = _extreme_skews(bias_pairs, table.measured("bias").conditions)
     bias = direction_claim(
         table,
         "skew-bias",
@@ -73,16 +73,16 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
     return accuracy, *aucs, bias
 
 
-def _extreme_skews(pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> list[tuple[Pair | None, Pair | None]]:
+def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -> list[tuple[Pair | None, Pair | None]]:
     """For each setting the largest skew against none and against the least of the same set, where these are there."""
     found: dict[tuple[Any, ...], dict[str, Pair]] = {}
     most: dict[str, int] = {}
     for pair in pairs:
-        cell = cells[pair.cell]
-        pictures = same_images(cell.data)
+        condition = conditions[pair.condition]
+        pictures = same_images(condition.data)
         most[pictures] = max(most.get(pictures, 0), len(pair.block))
-        asked = found.setdefault((pictures, pair.setting, cell.examples, cell.model), {})
-        if pair.question not in asked or (cell.skew or 0) > (cells[asked[pair.question].cell].skew or 0):
+        asked = found.setdefault((pictures, pair.setting, condition.examples, condition.model), {})
+        if pair.question not in asked or (condition.skew or 0) > (conditions[asked[pair.question].condition].skew or 0):
             asked[pair.question] = pair
     return [
         (asked.get("skew"), asked.get("skew of one set"))
@@ -106,11 +106,11 @@ def artefact_claim(table: Table) -> Claim:
     higher but lower, or the matched one is higher too and not shown to be within the margin.
     """
     naive, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
-    gap = naive.less(matched, f"{ATTACK}{UNMATCHED} less {ATTACK}")
+    gap = naive.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
     found, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
-    extremes = _extreme_skews(found, naive.cells)
-    pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.cell, p.against} <= set(gap.values)]
-    sides = [{(c.pair.cell, c.pair.against): c for c in compare(given, pairs)} for given in (naive, matched, gap)]
+    extremes = _extreme_skews(found, naive.conditions)
+    pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.condition, p.against} <= set(gap.values)]
+    sides = [{(c.pair.condition, c.pair.against): c for c in compare(given, pairs)} for given in (naive, matched, gap)]
     findings = []
     for key in (key for key in sides[0] if all(key in side for side in sides)):
         climb, flat, less = (side[key] for side in sides)

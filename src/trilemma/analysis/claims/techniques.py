@@ -18,9 +18,9 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
 
     def pairs(measure: str, private: bool) -> Pairs:
         found, notes = table.pairs(measure, technique_pairs)
-        cells = table.measured(measure).cells
-        wanted = [p for p in found if p.question == "all" and cells[p.cell].private is private]
-        return [p for p in wanted if cells[p.cell].removed == 0], notes
+        conditions = table.measured(measure).conditions
+        wanted = [p for p in found if p.question == "all" and conditions[p.condition].private is private]
+        return [p for p in wanted if conditions[p.condition].removed == 0], notes
 
     missing = "it takes BL and all techniques {}, in one study, with {} measured"
     accuracy = direction_claim(
@@ -51,9 +51,14 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
 def _unused_classes(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
     """A class that is never predicted counts as wholly biased: say so where it happens."""
     given = table.measured("unused_classes")
-    cells = (comparison.pair.cell, comparison.pair.against)
-    if not any(any(values_by_seed(given, cell)) for cell in cells) or not set(cells) <= set(given.values):
+    conditions = (comparison.pair.condition, comparison.pair.against)
+    if not any(any(values_by_seed(given, condition)) for condition in conditions) or not set(conditions) <= set(
+        given.values
+    ):
         return "", []
-    counts = [f"{given.cells[cell].technique_words} {np.mean(values_by_seed(given, cell)):.3g}" for cell in cells]
+    counts = [
+        f"{given.conditions[condition].technique_words} {np.mean(values_by_seed(given, condition)):.3g}"
+        for condition in conditions
+    ]
     note = f"; classes never predicted, each of which counts as wholly biased: {', '.join(counts)}"
-    return note, [evidence_of(given, cell, "classes never predicted") for cell in cells]
+    return note, [evidence_of(given, condition, "classes never predicted") for condition in conditions]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilemma.data.assemble import split_name
 from trilemma.data.decode import Pictures
+from trilemma.data.parts import split_name
 from trilemma.data.places import hub_folders
-from trilemma.data.readers.parquet import Rows, encoded, recorded_names
+from trilemma.data.readers.rows import Rows, encoded, recorded_names
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 
@@ -29,11 +29,11 @@ def hub_installed() -> bool:
 def fetch(repository: str, configuration: str | None = None) -> dict[str, Rows]:
     """Every split of a hub data set, downloaded with `datasets`' own progress bars unless it is cached.
 
-    A repository's loading script is never run.  Splits whose names are not train, test or validation are left
-    out, unless there is only one.
+    A repository's loading script is never run.  Splits whose names are not train, test or validation keep theirs,
+    unless there is only one.
 
     Raises:
-      InputError: the extra ``hub`` is not installed, or the data set cannot be fetched.
+      InputError: the extra ``hub`` is not installed, or the data set cannot be fetched; two names of one split.
     """
     try:
         import datasets
@@ -61,17 +61,22 @@ def fetch(repository: str, configuration: str | None = None) -> dict[str, Rows]:
         raise InputError(
             f"{repository} could not be fetched from the hub ({type(error).__name__}: {one_line(error)})"
         ) from None
-    named = {split: rows for name, rows in tables.items() if (split := split_name(name))}
-    if named:
-        return dict(named)
-    if len(tables) == 1:
+    if len(tables) == 1 and split_name(next(iter(tables))) is None:
         return {"all": next(iter(tables.values()))}
-    raise InputError(f"{repository} has no split named train: it has {listed(tables)}")
+    splits: dict[str, Rows] = {}
+    for name, rows in tables.items():
+        split = split_name(name) or name
+        if split in splits:
+            raise InputError(f"{repository} has {split} under two names, one of them {name}: name the files of one")
+        splits[split] = rows
+    if not any(split_name(split) for split in splits):
+        raise InputError(f"{repository} has no split named train: it has {listed(tables)}")
+    return splits
 
 
 @dataclass(frozen=True, eq=False)
 class ArrowRows:
-    """An Arrow table in memory (or mapped by `datasets`) as :class:`trilemma.data.readers.parquet.Rows`.
+    """An Arrow table in memory (or mapped by `datasets`) as :class:`trilemma.data.readers.rows.Rows`.
 
     Attributes:
       recorded: the schema's metadata, where `datasets` keeps class names.
@@ -85,22 +90,22 @@ class ArrowRows:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """See :class:`trilemma.data.readers.parquet.Rows`."""
+        """See :class:`trilemma.data.readers.rows.Rows`."""
         return tuple(self.table.column_names)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def values(self, column: str) -> list[object]:
-        """See :class:`trilemma.data.readers.parquet.Rows`."""
+        """See :class:`trilemma.data.readers.rows.Rows`."""
         return list(self.table.column(column).to_pylist())
 
-    def class_names(self, column: str) -> tuple[str, ...] | None:
-        """See :class:`trilemma.data.readers.parquet.Rows`."""
-        return recorded_names(self.recorded, column)
+    def sections(self, column: str) -> list[tuple[str, tuple[str, ...] | None, list[object]]]:
+        """See :class:`trilemma.data.readers.rows.Rows`."""
+        return [(self.where, recorded_names(self.recorded, column), self.values(column))]
 
     def pictures(self, column: str) -> Pictures:
-        """See :class:`trilemma.data.readers.parquet.Rows`."""
+        """See :class:`trilemma.data.readers.rows.Rows`."""
         return _ArrowPictures(self, column)
 
 

@@ -1,120 +1,31 @@
-"""Rows with a column of encoded pictures: Parquet files, and what the hub library hands over."""
+"""Parquet files: which of a folder's files are which split, and their rows."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from trilemma.data.assemble import Part, parts_by_split, split_name
 from trilemma.data.decode import Pictures
+from trilemma.data.files import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.limits import check_size
+from trilemma.data.parts import split_name
+from trilemma.data.readers.rows import encoded, recorded_names
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, listed, one_line
+from trilemma.hints import listed, one_line
+from trilemma.words import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Decoder = Callable[[Pictures, str], NDArray[np.uint8]]
-"""``decoder(pictures, what)``: pictures to uint8 (N, C, H, W), with the caller's cache, framing and cap."""
-
-_USUAL = {
-    "image": ("image", "images", "img", "picture", "pixels"),
-    "label": ("label", "labels", "fine_label", "class", "target"),
-    "group": ("group", "groups"),
-    "split": ("split", "splits"),
-}
-_OPTIONAL = ("group", "split")
+ENDING = ".parquet"
 _BATCH = 256
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
-
-
-class Rows(Protocol):
-    """Rows of a table, read when they are asked for."""
-
-    @property
-    def where(self) -> str:
-        """What to call the table in an error."""
-        ...
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """The columns there are."""
-        ...
-
-    def __len__(self) -> int:
-        """How many rows."""
-        ...
-
-    def values(self, column: str) -> list[object]:
-        """One value for each row."""
-        ...
-
-    def class_names(self, column: str) -> tuple[str, ...] | None:
-        """The names of a column's numbers, where the table records them."""
-        ...
-
-    def pictures(self, column: str) -> Pictures:
-        """The encoded pictures of a column."""
-        ...
-
-
-def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, where: str) -> dict[str, str]:
-    """Which column is "image", "label" and, where there are any, "group" and "split".
-
-    ``columns`` maps these roles (a plural will do) to names; for roles left out the usual names are tried.
-
-    >>> choose_columns(("img", "fine_label", "sex"), {"group": "sex"}, "x.parquet")
-    {'image': 'img', 'label': 'fine_label', 'group': 'sex'}
-
-    Raises:
-      InputError: an unknown role, a name that is not there, or no image or label column; lists what is there.
-    """
-    given: dict[str, str] = {}
-    for role, name in (columns or {}).items():
-        plain = role.lower().removesuffix("s")
-        if plain not in _USUAL:
-            raise InputError(f"columns names the unknown role {role!r}: the roles are {listed(_USUAL)}")
-        if name not in available:
-            raise InputError(
-                f"{where} has no column {name!r}{did_you_mean(name, available)}; its columns are {listed(available)}"
-            )
-        given[plain] = name
-    chosen: dict[str, str] = {}
-    for role, usual in _USUAL.items():
-        found = given.get(role) or next((name for name in usual if name in available), None)
-        if found is not None:
-            chosen[role] = found
-        elif role not in _OPTIONAL:
-            raise InputError(
-                f"{where} has no {role} column: name one with columns={{'{role}': NAME}}; "
-                f"its columns are {listed(available)}"
-            )
-    return chosen
-
-
-def parts_of(splits: Mapping[str, Rows], chosen: Mapping[str, str], decoder: Decoder) -> dict[str, Part]:
-    """Decoded parts of tables by split; a split column cuts a table that is named "all"."""
-    parts: dict[str, Part] = {}
-    for name, rows in splits.items():
-        part = Part(
-            images=decoder(rows.pictures(chosen["image"]), f"{rows.where}"),
-            labels=rows.values(chosen["label"]),
-            groups=rows.values(chosen["group"]) if "group" in chosen else None,
-        )
-        if name == "all" and "split" in chosen:
-            parts.update(parts_by_split(part, rows.values(chosen["split"]), rows.where))
-        else:
-            parts[name] = part
-    return parts
+_SHARD = re.compile(r"(?P<series>.*?)-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})(?P<rest>.*)")
 
 
 def parquet_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -125,47 +36,103 @@ def parquet_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
     (``train/0000.parquet``).  Without either they are the split "all".
 
     Raises:
-      InputError: two configurations, or a shard that is missing.
+      InputError: two configurations; a shard that is missing, or there twice; shards of two writings; a split in two
+        places.
     """
     if not folder.is_dir():
         return {}
-    found = _in_one_folder(folder)
-    if not found:
-        below = {child: _in_one_folder(child) for child in sorted(folder.iterdir()) if child.is_dir()}
+    splits = _in_one_folder(folder)
+    if not splits:
+        below = {child: _in_one_folder(child) for child in children(folder) if child.is_dir()}
         below = {child: files for child, files in below.items() if files}
         if len(below) > 1:
             raise InputError(
                 f"{folder} holds several configurations ({listed(child.name for child in below)}): "
                 f"name the folder of one"
             )
-        found = next(iter(below.values()), {})
-    for files in found.values():
-        _check_shards(files)
-    return found
+        splits = next(iter(below.values()), {})
+    return splits
+
+
+def left_beside(folder: Path, tables: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+    """Notes on Parquet files and images of a folder that are not among its splits."""
+    taken = {file for files in tables.values() for file in files}
+    others = [file for file in below(folder) if file not in taken]
+    tabled = [file for file in others if has_ending(file, ENDING)]
+    images = [file for file in others if has_ending(file, *IMAGE_ENDINGS)]
+    kinds = {"Parquet": (tabled, "of no split"), "image": (images, "beside Parquet")}
+    return tuple(
+        f"{folder}: left out: {counted(len(files), f'{kind} file')} {what}, such as {files[0].relative_to(folder)}"
+        for kind, (files, what) in kinds.items()
+        if files
+    )
 
 
 def _in_one_folder(folder: Path) -> dict[str, tuple[Path, ...]]:
-    found: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob("*.parquet")):
-        found.setdefault(split_name(re.split(r"[-_.]", file.name)[0]) or "all", []).append(file)
-    for child in sorted(folder.iterdir()):
-        split = split_name(child.name)
-        if split is not None and child.is_dir():
-            found.setdefault(split, []).extend(sorted(child.glob("*.parquet")))
-    return {split: tuple(files) for split, files in found.items() if files}
+    places: dict[str, list[tuple[Path, ...]]] = {}
+    direct: dict[str, list[Path]] = {}
+    for child in children(folder):
+        if has_ending(child, ENDING) and child.is_file():
+            direct.setdefault(_split_of(child), []).append(child)
+        elif (split := split_name(child.name)) is not None and child.is_dir():
+            files = tuple(file for file in children(child) if has_ending(file, ENDING) and file.is_file())
+            if files:
+                places.setdefault(split, []).append(files)
+    for split, listing in direct.items():
+        places.setdefault(split, []).insert(0, tuple(listing))
+    for split, found in places.items():
+        if len(found) > 1:
+            raise InputError(
+                f"{folder} has the split {split} in two places ({found[0][0].relative_to(folder)}, "
+                f"{found[1][0].relative_to(folder)}): keep one of them, or every example would count twice"
+            )
+        _check_one_writing(found[0], split)
+    return {split: found[0] for split, found in places.items()}
 
 
-def _check_shards(files: Sequence[Path]) -> None:
-    for file in files:
-        if match := _SHARD.search(file.name):
-            total = int(match[2])
-            present = {found[1] for other in files if (found := _SHARD.search(other.name))}
-            missing = [f"{number:05d}" for number in range(total) if f"{number:05d}" not in present]
-            if missing:
-                raise InputError(
-                    f"{file.parent} lacks shard {listed(missing)} of {total}: copy the missing files there"
-                )
-            return
+def _split_of(file: Path) -> str:
+    words = re.split(r"[-_.]", file.stem)
+    splits = {split for word in words if (split := split_name(word)) is not None}
+    first = split_name(words[0])
+    if first is not None and len(splits) > 1:
+        raise InputError(f"{file} names the splits {listed(sorted(splits))}: rename it so that it names one")
+    return first or "all"
+
+
+def _check_one_writing(files: Sequence[Path], split: str) -> None:
+    """Refuse files of one split that may hold the same rows twice, or not all of them."""
+    shards = {file: match for file in files if (match := _SHARD.fullmatch(file.stem))}
+    plain = [file for file in files if file not in shards]
+    series: dict[str, list[re.Match[str]]] = {}
+    for match in shards.values():
+        series.setdefault(match["series"], []).append(match)
+    names = [file.name for file in (*plain, *shards)]
+    whole = [file for file in plain if split_name(file.stem) is not None or file.stem in series]
+    if (whole and len(files) > 1) or (split != "all" and (len(series) > 1 or (series and plain))):
+        raise InputError(
+            f"{files[0].parent} holds more than one writing of the split {split} ({listed(sorted(names))}): keep one, "
+            f"or examples would count twice"
+        )
+    for matches in series.values():
+        totals = sorted({int(match["total"]) for match in matches})
+        if len(totals) > 1:
+            raise InputError(
+                f"{files[0].parent} holds shards of two writings of one split (of {totals[0]} and of {totals[1]}): "
+                f"keep those of one, or examples would count twice"
+            )
+        numbers = Counter(int(match["number"]) for match in matches)
+        wrong = [number for number, count in numbers.items() if count > 1 or number >= totals[0]]
+        if wrong:
+            raise InputError(
+                f"{files[0].parent} holds the shard {wrong[0]:05d} of {totals[0]} "
+                + ("more than once" if numbers[wrong[0]] > 1 else "which there cannot be")
+                + ": keep the shards of one writing"
+            )
+        missing = [f"{number:05d}" for number in range(min(totals[0], 100_000)) if number not in numbers]
+        if missing:
+            raise InputError(
+                f"{files[0].parent} lacks shard {listed(missing)} of {totals[0]}: copy the missing files there"
+            )
 
 
 @dataclass(frozen=True)
@@ -193,10 +160,10 @@ class ParquetRows:
         for file in self.files:
             with _parquet(file) as opened:
                 names.append(tuple(opened.schema_arrow.names))
-        for file, found in zip(self.files, names, strict=True):
-            if set(found) != set(names[0]):
+        for file, own in zip(self.files, names, strict=True):
+            if sorted(own) != sorted(names[0]):
                 raise InputError(
-                    f"{file} has the columns {listed(found)}, but {self.files[0].name} has "
+                    f"{file} has the columns {listed(own)}, but {self.files[0].name} has "
                     f"{listed(names[0])}: files of one split must agree"
                 )
         return names[0]
@@ -209,7 +176,7 @@ class ParquetRows:
         return total
 
     def values(self, column: str) -> list[object]:
-        """See :class:`Rows`."""
+        """See :class:`trilemma.data.readers.rows.Rows`."""
         check_size(64 * len(self), self.cap, self.where)
         values: list[object] = []
         for file in self.files:
@@ -217,13 +184,17 @@ class ParquetRows:
                 values.extend(batch.to_pylist())
         return values
 
-    def class_names(self, column: str) -> tuple[str, ...] | None:
-        """See :class:`Rows`: what `datasets` recorded in the file."""
-        with _parquet(self.files[0]) as opened:
-            return recorded_names(opened.schema_arrow.metadata, column)
+    def sections(self, column: str) -> list[tuple[str, tuple[str, ...] | None, list[object]]]:
+        """See :class:`trilemma.data.readers.rows.Rows`: one for each file, with what `datasets` recorded in it."""
+        sections = []
+        for file in self.files:
+            with _parquet(file) as opened:
+                names = recorded_names(opened.schema_arrow.metadata, column)
+            sections.append((str(file), names, ParquetRows((file,), self.cap).values(column)))
+        return sections
 
     def pictures(self, column: str) -> Pictures:
-        """See :class:`Rows`."""
+        """See :class:`trilemma.data.readers.rows.Rows`."""
         return _ParquetPictures(self, column)
 
 
@@ -253,60 +224,6 @@ class _ParquetPictures:
         return total.hexdigest()
 
 
-def encoded(
-    batch: pa.Array, where: str, first_row: int, column: str, inside: Sequence[Path] = ()
-) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each picture in an Arrow array of ``{bytes, path}`` or of raw bytes.
-
-    A path without bytes is followed only into the folders ``inside``: a table could name any file of this
-    machine.
-
-    Raises:
-      InputError: the column has another type, or a picture is missing.
-    """
-    import pyarrow as pa
-
-    kind = batch.type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        contents = batch.field("bytes")
-        paths = batch.field("path").to_pylist() if kind.get_field_index("path") >= 0 else [None] * len(batch)
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        contents, paths = batch, [None] * len(batch)
-    else:
-        raise InputError(
-            f"{where} has no pictures in column {column!r} but {kind}: name the image column with "
-            f"columns={{'image': NAME}}; it must hold encoded pictures (bytes, or bytes and path)"
-        )
-    for offset, (data, path) in enumerate(zip(contents, paths, strict=True)):
-        name = f"{where} row {first_row + offset}" + (f" ({path})" if path else "")
-        content = data.as_py() or (_inside(path, inside) if path else None)
-        if not content:
-            raise InputError(f"{name} holds no picture in column {column!r}: store the encoded bytes")
-        yield name, content
-
-
-def _inside(path: str, folders: Sequence[Path]) -> bytes | None:
-    try:
-        target = Path(path).resolve()
-        if any(target.is_relative_to(folder.resolve()) for folder in folders):
-            return target.read_bytes()
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def recorded_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...] | None:
-    """Class names that `datasets` wrote into an Arrow schema, None where it did not."""
-    try:
-        features: Any = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    return None
-
-
 def _parquet(file: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -327,6 +244,8 @@ def _batches(file: Path, column: str, cap: int) -> Iterator[pa.Array]:
             check_size(int(opened.metadata.row_group(group).total_byte_size), cap, f"row group {group} of {file}")
         try:
             for batch in opened.iter_batches(batch_size=_BATCH, columns=[column]):
+                if batch.num_columns != 1:
+                    raise InputError(f"{file} has no single column {column!r}: rename it, without a dot")
                 yield batch.column(0)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{file} is damaged in column {column!r} ({one_line(error)}): fetch it again") from None

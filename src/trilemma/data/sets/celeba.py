@@ -6,14 +6,16 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from trilemma.data.assemble import Part, assemble, needed
+from trilemma.data.assemble import assemble
 from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing, Pictures
 from trilemma.data.named import Named
 from trilemma.data.options import Options
+from trilemma.data.parts import Part, needed
 from trilemma.data.places import Place, search
 from trilemma.data.readers.hub import fetch
-from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits
+from trilemma.data.readers.parquet import ParquetRows, parquet_splits
+from trilemma.data.readers.rows import Rows, same_columns
 from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean, listed
@@ -66,28 +68,23 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         where = source = f"{known.repositories[0]} (the hub)"
     else:
         where, source = str(place.folder), str(place)
-        splits = {name: ParquetRows(files, options.cap) for name, files in parquet_splits(place.folder).items()}
-    splits = needed(splits, options.test_split)
+        tables = parquet_splits(place.folder)
+        splits = {name: ParquetRows(files, options.cap) for name, files in tables.items()}
+    splits, notes = needed(splits, options.test_split, where)
     columns = next(iter(splits.values())).column_names
-    chosen = choose_columns(
-        columns,
-        {
-            **(options.columns or {}),
-            "label": _column(target, columns, where),
-            "group": _column(protected, columns, where),
-        },
-        where,
-    )
+    asked = {
+        **(options.columns or {}),
+        "label": _column(target, columns, where),
+        "group": _column(protected, columns, where),
+    }
+    chosen, beside = same_columns(splits, asked)
     framing = _framing(next(iter(splits.values())).pictures(chosen["image"]), options.size)
     decoder = options.decoder(framing)
-    parts = {
-        name: Part(
-            images=decoder(rows.pictures(chosen["image"]), rows.where),
-            labels=_truths(rows, chosen["label"]),
-            groups=_truths(rows, chosen["group"]),
-        )
-        for name, rows in splits.items()
-    }
+    parts = {}
+    for name, rows in splits.items():
+        images, changed = decoder(rows.pictures(chosen["image"]), rows.where)
+        labels, groups = _truths(rows, chosen["label"]), _truths(rows, chosen["group"])
+        parts[name] = Part(images=images, labels=labels, groups=groups, notes=changed)
     if framing.size is not None:
         source += f"; centre {framing.crop} pixels reduced to {framing.size}×{framing.size}"
     return assemble(
@@ -100,6 +97,7 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         seed=options.seed,
         test_split=options.test_split,
         shift=4,
+        notes=(*notes, *beside),
     )
 
 

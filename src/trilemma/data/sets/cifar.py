@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from trilemma.data.assemble import Part, assemble, needed
+from trilemma.data.assemble import assemble
 from trilemma.data.dataset import Dataset
 from trilemma.data.limits import check_size
 from trilemma.data.named import Named, same_images
 from trilemma.data.options import Options
+from trilemma.data.parts import Part, needed
 from trilemma.data.places import Place, search
 from trilemma.data.readers.class_folders import folder_parts, scan
 from trilemma.data.readers.hub import fetch
-from trilemma.data.readers.parquet import ParquetRows, Rows, choose_columns, parquet_splits, parts_of
+from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
+from trilemma.data.readers.rows import Rows, parts_of, recorded, same_columns
 from trilemma.data.sets.cifar_names import CIFAR100_COARSE
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
@@ -85,23 +87,25 @@ def load_cifar(known: Named, options: Options) -> Dataset:
     columns = {"label": _layout(known).label, **(options.columns or {})}
     coarse = columns["label"] == _COARSE
     classes = CIFAR100_COARSE if coarse else known.classes
+    notes: tuple[str, ...] = ()
     if place is None:
-        parts = _table_parts(dict(fetch(known.repositories[0])), columns, options)
+        parts, notes = _table_parts(dict(fetch(known.repositories[0])), columns, options)
         where = source = f"{known.repositories[0]} (the hub)"
     else:
         where, source = str(place.folder), str(place)
         if place.layout.startswith("Parquet"):
             tables = parquet_splits(place.folder)
             rows: dict[str, Rows] = {name: ParquetRows(files, options.cap) for name, files in tables.items()}
-            parts = _table_parts(rows, columns, options)
+            parts, notes = _table_parts(rows, columns, options)
+            notes += left_beside(place.folder, tables)
         elif place.layout.startswith("binary"):
             if options.size is not None:
                 raise InputError("size does not apply to the binary archive: its images are 32×32")
-            parts = {
-                split: _binary_part(known, place.folder, split, coarse, options.cap) for split in _layout(known).files
-            }
+            files = _layout(known).files
+            parts = {split: _binary_part(known, place.folder, split, coarse, options.cap) for split in files}
         else:
-            parts = folder_parts(needed(scan(place.folder), options.test_split), place.folder, options.decoder())
+            listings, notes = needed(scan(place.folder), options.test_split, where)
+            parts = folder_parts(listings, place.folder, options.decoder())
     data = assemble(
         known.name,
         parts,
@@ -111,6 +115,7 @@ def load_cifar(known: Named, options: Options) -> Dataset:
         seed=options.seed,
         test_split=options.test_split,
         shift=4,
+        notes=notes,
     )
     if data.image_shape[0] != 3:
         raise InputError(f"{where} holds gray images, and {known.name} is in colour: name the folder by its path")
@@ -150,10 +155,14 @@ def _speaks_for(known: Named, names: set[str], named: bool) -> bool:
     return bool(names) and (named or names <= set(known.classes))
 
 
-def _table_parts(splits: dict[str, Rows], columns: dict[str, str], options: Options) -> dict[str, Part]:
-    splits = needed(splits, options.test_split)
-    first = next(iter(splits.values()))
-    return parts_of(splits, choose_columns(first.column_names, columns, first.where), options.decoder())
+def _table_parts(
+    splits: dict[str, Rows], columns: dict[str, str], options: Options
+) -> tuple[dict[str, Part], tuple[str, ...]]:
+    splits, unused = needed(splits, options.test_split, "the tables")
+    chosen, beside = same_columns(splits, columns)
+    names, differing = recorded(splits, chosen["label"], "label")
+    parts = parts_of(splits, chosen, options.decoder(), {} if names is None else {chosen["label"]: names})
+    return parts, (*unused, *beside, *differing)
 
 
 def _binary_part(known: Named, folder: Path, split: str, coarse: bool, cap: int) -> Part:

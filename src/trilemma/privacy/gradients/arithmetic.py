@@ -39,10 +39,12 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
 
     A network's own compute type is set inside, around its forward pass alone.
     """
-    # Without autocast's cache: under a context of the caller's, copies of weights would stay in it until that ends.
-    own, host = (torch.autocast(kind, enabled=False, cache_enabled=False) for kind in (device.type, "cpu"))
-    with torch.inference_mode(False), torch.enable_grad(), own, host:
-        yield
+    own, host = (torch.autocast(kind, enabled=False) for kind in (device.type, "cpu"))
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), own, host:
+            yield
+    finally:  # under a context of the caller's, copies of weights would stay in autocast's cache until that ends
+        torch.clear_autocast_cache()
 
 
 def refuse_rounded_products() -> None:

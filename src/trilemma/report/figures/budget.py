@@ -6,7 +6,7 @@ from typing import Any
 
 from trilemma.measures import UNMATCHED
 from trilemma.report.figure import Panel, Series, look
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -29,9 +29,9 @@ _OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def budget_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def budget_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each measure, a series for each skew."""
-    whole = without_removal(cells)
+    whole = without_removal(conditions)
     panels = []
     for title, same in by_images(whole):
         settings = by_setting(same)
@@ -54,9 +54,9 @@ def budget_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pa
     return panels
 
 
-def _mixed_terms(numbers: Numbers, cells: Cells) -> str:
+def _mixed_terms(numbers: Numbers, conditions: Conditions) -> str:
     """Scores of two and of three terms in one panel are not of one kind."""
-    fair = {numbers.get(cell, "bias") is not None for cell in cells}
+    fair = {numbers.get(condition, "bias") is not None for condition in conditions}
     return "data without groups has a score of two terms, the others of three" if len(fair) > 1 else ""
 
 

@@ -25,7 +25,7 @@ from trilemma.report.figures.placing import BUDGET_AXIS
 from trilemma.report.figures.skew import SKEW
 from trilemma.report.figures.techniques import ACCURACY, BIAS, GROUPS, SCORE
 from trilemma.report.figures.tradeoff import TRADEOFF
-from trilemma.report.numbers import Numbers, PlacedCell
+from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.words import clean
 
 FIGURES: dict[str, Kind] = {
@@ -121,11 +121,15 @@ def draw_numbers(
 
 
 def figure_of(
-    name: str, numbers: Numbers, cells: Iterable[PlacedCell] | None = None, *, pictures: Pictures | None = None
+    name: str,
+    numbers: Numbers,
+    conditions: Iterable[PlacedCondition] | None = None,
+    *,
+    pictures: Pictures | None = None,
 ) -> Figure:
-    """As :func:`draw_numbers`, from numbers that were read before; ``cells``: those that count."""
+    """As :func:`draw_numbers`, from numbers that were read before; ``conditions``: those that count."""
     kind = FIGURES[name]
-    chosen = list(numbers.cells.values() if cells is None else cells)
+    chosen = list(numbers.conditions.values() if conditions is None else conditions)
     panels = [_filled(panel) for panel in kind.panels(numbers, chosen, pictures or {})]
     panels = [panel for panel in panels if panel.series]
     title = kind.title

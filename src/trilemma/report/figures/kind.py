@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trilemma.report.figure import Panel
-from trilemma.report.numbers import Numbers, PlacedCell
+from trilemma.report.numbers import Numbers, PlacedCondition
 
 NO_LEAKAGE = 0.5
 """The AUC of an attack that cannot tell members from others."""
@@ -18,7 +18,7 @@ GROUPS_LACK = "its data has no groups; use digits-s, cifar10s, celeba or images 
 """Why a study may lack what is measured by group."""
 
 Pictures = Mapping[str, bytes]
-Cells = Sequence[PlacedCell]
+Conditions = Sequence[PlacedCondition]
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,5 @@ class Kind:
     about: str
     needs: tuple[tuple[str, ...], ...]
     lack: str
-    panels: Callable[[Numbers, Cells, Pictures], list[Panel]]
+    panels: Callable[[Numbers, Conditions, Pictures], list[Panel]]
     references: tuple[str, ...] = ()

@@ -8,20 +8,20 @@ from dataclasses import replace
 from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS, UNMATCHED
 from trilemma.report.figure import Panel, Series, look
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import along_techniques, budgets_of, by_setting, joined, points_of, without_removal
 from trilemma.report.numbers import Numbers
 from trilemma.words import budget, number
 
 
-def leakage_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def leakage_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each setting and budget, a series for each attack, matched and unmatched."""
     panels = []
-    for title, same in by_setting(without_removal(cells)):
-        mixes = list(dict.fromkeys(cell.codes for cell in same))
+    for title, same in by_setting(without_removal(conditions)):
+        mixes = list(dict.fromkeys(condition.codes for condition in same))
         for axis in techniques_axes(mixes):
             for epsilon in budgets_of(same):
-                placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = along_techniques(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = []
                 for unmatched in (False, True):
                     for at, attack in enumerate(RUN_ATTACKS):

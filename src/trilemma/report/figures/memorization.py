@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from trilemma.analysis.turning_points import GAP, turning_points
 from trilemma.errors import InputError
 from trilemma.report.figure import Look, Panel, Point, Series
-from trilemma.report.figures.kind import HALF_LINE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import by_setting, without_removal
-from trilemma.report.numbers import Number, Numbers, PlacedCell
+from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.words import budget, clean, mix, number
 
 PROBABILITY = "membership_probability/"
@@ -24,44 +24,44 @@ _FEATURED = Look("vermilion", "square")
 _OTHERS = Look("black", "plus", "dotted", faint=True)
 
 
-def memorization_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def memorization_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each training, setting by setting."""
     return [
         panel
-        for title, same in by_setting(without_removal(cells))
+        for title, same in by_setting(without_removal(conditions))
         for panel in _of_setting(numbers, same, title, pictures)
     ]
 
 
 def _of_setting(
-    numbers: Numbers, cells: Sequence[PlacedCell], title: str, pictures: Mapping[str, bytes]
+    numbers: Numbers, conditions: Sequence[PlacedCondition], title: str, pictures: Mapping[str, bytes]
 ) -> list[Panel]:
     """A panel for each training of one setting; the same example is in the foreground of all."""
-    tracking = [cell for cell in cells if _tracked(numbers, cell)]
+    tracking = [condition for condition in conditions if _tracked(numbers, condition)]
     if not tracking:
         return []
     featured = _most_exposed(numbers, tracking)
     panels = []
-    for cell in tracking:
-        series = [_series(name, numbers.on_the_way(cell, measure), look) for measure, name, look in _LINES]
-        for index in _tracked(numbers, cell):
-            found = numbers.on_the_way(cell, PROBABILITY + index)
+    for condition in tracking:
+        series = [_series(name, numbers.on_the_way(condition, measure), look) for measure, name, look in _LINES]
+        for index in _tracked(numbers, condition):
+            found = numbers.on_the_way(condition, PROBABILITY + index)
             if index == featured:
                 name = f"membership probability of example {clean(featured)}"
                 series.append(_series(name, found, _FEATURED))
             else:
                 series.insert(0, _series("membership probability of other examples", found, _OTHERS))
-        marks = turning_marks(numbers, cell)
+        marks = turning_marks(numbers, condition)
         panels.append(
             Panel(
-                ", ".join(word for word in (title, mix(cell.codes), budget(cell.epsilon)) if word),
+                ", ".join(word for word in (title, mix(condition.codes), budget(condition.epsilon)) if word),
                 "accuracy, AUC, probability",
                 "update",
                 tuple(series),
                 y_reference=0.5,
                 share="memorization",
                 marks=_marks(marks),
-                picture=_picture(pictures, cell, featured),
+                picture=_picture(pictures, condition, featured),
                 picture_text=f"Training example {clean(featured)}, whose membership probability is drawn",
                 summary=_ends(series),
                 note=_note(marks),
@@ -70,7 +70,7 @@ def _of_setting(
     return panels
 
 
-def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, int, int]]:
+def turning_marks(numbers: Numbers, condition: PlacedCondition) -> dict[str, tuple[float, int, int]]:
     """Where something begins: (median update over the trainings where it does, in how many, of how many).
 
     ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
@@ -78,7 +78,7 @@ def turning_marks(numbers: Numbers, cell: PlacedCell) -> dict[str, tuple[float, 
     """
     found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
     count = 0
-    for history in numbers.histories(cell).values():
+    for history in numbers.histories(condition).values():
         try:
             points = turning_points(history)
         except InputError:
@@ -124,26 +124,26 @@ def _series(name: str, found: Sequence[Number], look: Look) -> Series:
     return Series(name, tuple(points), look)
 
 
-def _tracked(numbers: Numbers, cell: PlacedCell) -> list[str]:
-    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(cell) if m.startswith(PROBABILITY)]
+def _tracked(numbers: Numbers, condition: PlacedCondition) -> list[str]:
+    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(condition) if m.startswith(PROBABILITY)]
     return sorted(names, key=lambda name: (len(name), name))
 
 
-def _most_exposed(numbers: Numbers, cells: Sequence[PlacedCell]) -> str:
+def _most_exposed(numbers: Numbers, conditions: Sequence[PlacedCondition]) -> str:
     """The tracked example with the highest mean membership probability at the end, without a budget if there is such.
 
     Chosen by looking at the results: that is why the other tracked examples are drawn too.
     """
-    ordinary = [cell for cell in cells if not cell.private] or list(cells)
+    ordinary = [condition for condition in conditions if not condition.private] or list(conditions)
     ends: dict[str, list[float]] = {}
-    for cell in ordinary:
-        for index in _tracked(numbers, cell):
-            ends.setdefault(index, []).append(numbers.on_the_way(cell, PROBABILITY + index)[-1].value)
+    for condition in ordinary:
+        for index in _tracked(numbers, condition):
+            ends.setdefault(index, []).append(numbers.on_the_way(condition, PROBABILITY + index)[-1].value)
     return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
 
 
-def _picture(pictures: Mapping[str, bytes], cell: PlacedCell, index: str) -> bytes | None:
-    names = [*(f"{trial}/{index}" for trial in cell.trials), index]
+def _picture(pictures: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
+    names = [*(f"{trial}/{index}" for trial in condition.trials), index]
     return next((pictures[name] for name in names if name in pictures), None)
 
 

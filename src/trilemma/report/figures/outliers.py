@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from trilemma.report.figure import Look, Panel, Series
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
-from trilemma.report.numbers import Numbers, PlacedCell
+from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.words import budget, percent
 
 _OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -20,21 +20,21 @@ _OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
 _ARMS = (("exposed", "most exposed removed"), ("random", "as many at random"))
 
 
-def removal_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Accuracy, AUC and bias over the share removed; and how exposed the survivors are, before and after."""
-    removing = {(cell.setting, cell.codes) for cell in cells if cell.removal}
-    counted = [cell for cell in cells if (cell.setting, cell.codes) in removing]
+    removing = {(condition.setting, condition.codes) for condition in conditions if condition.removal}
+    counted = [condition for condition in conditions if (condition.setting, condition.codes) in removing]
     looks = budget_looks(counted)
     panels = []
     for title, same in by_techniques(counted):
         for measure, y_title, options in _OVER_REMOVAL:
             series = []
             for epsilon in budgets_of(same):
-                of_budget = [cell for cell in same if cell.epsilon == epsilon]
+                of_budget = [condition for condition in same if condition.epsilon == epsilon]
                 for arm, words in _ARMS:
                     seen = looks[epsilon] if arm == "exposed" else replace(looks[epsilon], hollow=True, dash="dotted")
                     placed = _along_shares(of_budget, arm)
-                    if any(cell.removal for _, _, cell in placed):
+                    if any(condition.removal for _, _, condition in placed):
                         name = f"{words}, {budget(epsilon)}"
                         series.append(Series(name, points_of(numbers, placed, measure), seen))
             panels.append(
@@ -48,15 +48,17 @@ def removal_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[P
                 )
             )
         for epsilon in budgets_of(same):
-            panels.append(_survivors(numbers, title, [cell for cell in same if cell.epsilon == epsilon], epsilon))
+            panels.append(
+                _survivors(numbers, title, [condition for condition in same if condition.epsilon == epsilon], epsilon)
+            )
     return panels
 
 
-def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None) -> Panel:
+def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: float | None) -> Panel:
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
     for arm, words in _ARMS:
-        placed = [one for one in _along_shares(cells, arm) if one[2].removal]
+        placed = [one for one in _along_shares(conditions, arm) if one[2].removal]
         ink, marker = inks[arm]
         for measure, when, seen in (
             ("exposed_survivors_before", "before", Look(ink, marker, "dotted", hollow=True)),
@@ -68,20 +70,20 @@ def _survivors(numbers: Numbers, title: str, cells: Cells, epsilon: float | None
         "share of survivors still exposed",
         "share of the training examples removed",
         tuple(series),
-        ticks=_share_ticks([cell for cell in cells if cell.removal]),
+        ticks=_share_ticks([condition for condition in conditions if condition.removal]),
         floor=0.0,
         share=f"survivors {title}",
     )
 
 
-def _along_shares(cells: Cells, arm: str) -> list[tuple[float, str, PlacedCell]]:
+def _along_shares(conditions: Conditions, arm: str) -> list[tuple[float, str, PlacedCondition]]:
     """The whole training set, where both arms begin, then ever more removed."""
-    chosen = sorted((c for c in cells if c.removal in ("", arm)), key=lambda c: c.removed)
+    chosen = sorted((c for c in conditions if c.removal in ("", arm)), key=lambda c: c.removed)
     return [(c.removed, f"{percent(c.removed)} removed" if c.removal else "none removed", c) for c in chosen]
 
 
-def _share_ticks(cells: Cells) -> tuple[tuple[float, str], ...]:
-    return tuple((share, percent(share)) for share in sorted({cell.removed for cell in cells}))
+def _share_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
+    return tuple((share, percent(share)) for share in sorted({condition.removed for condition in conditions}))
 
 
 OUTLIERS = Kind(

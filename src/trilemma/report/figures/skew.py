@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from trilemma.measures import UNMATCHED
 from trilemma.report.figure import Look, Panel, Series, look
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import budgets_of, by_images, joined, points_of, without_removal
 from trilemma.report.numbers import Numbers
 from trilemma.words import budget, capital, percent
 
 
-def skew_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def skew_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Matched and unmatched AUC and those of the negative control, a panel for each budget."""
-    skewed = [cell for cell in without_removal(cells) if cell.skew is not None]
+    skewed = [condition for condition in without_removal(conditions) if condition.skew is not None]
     kinds = (
         ("auc_strongest", "matched non-members", look(0)),
         (f"auc_strongest{UNMATCHED}", "unmatched non-members", Look("vermilion", "square", "dashed", hollow=True)),
@@ -21,7 +21,7 @@ def skew_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Pane
     )
     panels = []
     for title, same in by_images(skewed):
-        skews = sorted({cell.skew for cell in same if cell.skew is not None})
+        skews = sorted({condition.skew for condition in same if condition.skew is not None})
         for epsilon in budgets_of(same):
             chosen = sorted((c for c in same if c.epsilon == epsilon), key=lambda c: c.skew or 0.0)
             placed = [(float(skews.index(c.skew)), f"skew {percent(c.skew)}", c) for c in chosen if c.skew is not None]

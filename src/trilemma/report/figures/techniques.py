@@ -7,7 +7,7 @@ from typing import Any
 
 from trilemma.report.figure import Look, Panel, Series, look
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import GROUPS_LACK, Cells, Kind, Pictures
+from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -24,30 +24,30 @@ from trilemma.report.numbers import Numbers
 from trilemma.words import budget, clean, mix
 
 
-def accuracy_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _panels(numbers, cells, "accuracy", "accuracy", companion="train_accuracy")
+def accuracy_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, conditions, "accuracy", "accuracy", companion="train_accuracy")
 
 
-def bias_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _panels(numbers, cells, "bias", "bias", floor=0.0)
+def bias_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, conditions, "bias", "bias", floor=0.0)
 
 
-def score_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
-    return _panels(numbers, cells, "harmonic_score", "score", span=0.2)
+def score_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    return _panels(numbers, conditions, "harmonic_score", "score", span=0.2)
 
 
 def _panels(
-    numbers: Numbers, cells: Cells, measure: str, y_title: str, *, companion: str = "", **options: Any
+    numbers: Numbers, conditions: Conditions, measure: str, y_title: str, *, companion: str = "", **options: Any
 ) -> list[Panel]:
     """One measure over techniques, a panel for each setting, a series for each budget.
 
     Where a setting has one combination of techniques at several budgets, the budgets make the axis.
     """
-    whole = without_removal(cells)
+    whole = without_removal(conditions)
     looks = budget_looks(whole)
     panels = []
     for title, same in by_setting(whole):
-        mixes = list(dict.fromkeys(cell.codes for cell in same))
+        mixes = list(dict.fromkeys(condition.codes for condition in same))
         if len(mixes) == 1 and len(budgets_of(same)) > 1:
             line = Series(mix(mixes[0]), points_of(numbers, along_budgets(same), measure), look(0))
             faint = replace(look(0), faint=True, hollow=True, dash="dotted")
@@ -66,7 +66,7 @@ def _panels(
         for axis in techniques_axes(mixes):
             series, faint_series = [], []
             for epsilon in budgets_of(same):
-                placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = along_techniques(axis, [condition for condition in same if condition.epsilon == epsilon])
                 seen = replace(looks[epsilon], joined=axis.path)
                 series.append(Series(budget(epsilon), points_of(numbers, placed, measure), seen))
                 faint = replace(seen, faint=True, hollow=True, dash="dotted")
@@ -85,23 +85,23 @@ def _panels(
     return panels
 
 
-def _title_of_terms(numbers: Numbers, cells: Cells, y_title: str) -> str:
+def _title_of_terms(numbers: Numbers, conditions: Conditions, y_title: str) -> str:
     """The title of the axis; the score's says how many terms it has."""
     if y_title != "score":
         return y_title
-    fair = any(numbers.get(cell, "bias") is not None for cell in cells)
+    fair = any(numbers.get(condition, "bias") is not None for condition in conditions)
     return f"score ({'three terms' if fair else 'two terms, no groups'})"
 
 
-def group_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """A panel for each setting and budget, a series for each group."""
     panels = []
-    for title, same in by_setting(without_removal(cells)):
+    for title, same in by_setting(without_removal(conditions)):
         names = [m for m in numbers.measures if m.startswith("accuracy_in_")]
-        names = [m for m in names if any(numbers.get(cell, m) for cell in same)]
-        for axis in techniques_axes(list(dict.fromkeys(cell.codes for cell in same))):
+        names = [m for m in names if any(numbers.get(condition, m) for condition in same)]
+        for axis in techniques_axes(list(dict.fromkeys(condition.codes for condition in same))):
             for epsilon in budgets_of(same):
-                placed = along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon])
+                placed = along_techniques(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = [
                     Series(
                         clean(name.removeprefix("accuracy_in_")),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from trilemma.report.figure import Panel, Point, Series
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import NO_LEAKAGE, Cells, Kind, Pictures
+from trilemma.report.figures.kind import NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import (
     along_techniques,
     budget_looks,
@@ -19,19 +19,21 @@ from trilemma.report.numbers import Numbers
 from trilemma.words import budget
 
 
-def tradeoff_panels(numbers: Numbers, cells: Cells, pictures: Pictures) -> list[Panel]:
+def tradeoff_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Accuracy against the strongest attack's AUC, and against bias; a point for each combination of techniques."""
-    whole = without_removal(cells)
+    whole = without_removal(conditions)
     looks = budget_looks(whole)
     panels = []
     for title, same in by_setting(whole):
-        for axis in techniques_axes(list(dict.fromkeys(cell.codes for cell in same))):
+        for axis in techniques_axes(list(dict.fromkeys(condition.codes for condition in same))):
             for measure, x_title in (("auc_strongest", "AUC of the strongest attack"), ("bias", "bias")):
                 series = []
                 for epsilon in budgets_of(same):
                     points = []
-                    for _, label, cell in along_techniques(axis, [cell for cell in same if cell.epsilon == epsilon]):
-                        y, across = numbers.get(cell, "accuracy"), numbers.get(cell, measure)
+                    for _, label, condition in along_techniques(
+                        axis, [condition for condition in same if condition.epsilon == epsilon]
+                    ):
+                        y, across = numbers.get(condition, "accuracy"), numbers.get(condition, measure)
                         if y is not None and across is not None:
                             points.append(Point(across.value, label, y, across))
                     seen = replace(looks[epsilon], joined=axis.path)

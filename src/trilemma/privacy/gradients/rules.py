@@ -22,14 +22,19 @@ Rule = Callable[..., dict[str, Tensor]]
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether what is fastest on a CPU is chosen, in all of the clipped gradient: asked here alone, so that a test on a
-    CPU can have the choices of a GPU."""
+    """Whether what is fastest on a CPU is chosen, in every part of a clipped sum.
+
+    Nothing else asks for the device, so that a test on a CPU can take the choices of a GPU.
+    """
     return tensor.device.type == "cpu"
 
 
 def row_squares(gradients: Tensor) -> Tensor:
-    """Squared norms along the last dimension, float64: from float32 norms, to a millionth; from float64 ones, which
-    take ten times as long, of rows whose squares would overflow or vanish, and so drop an example or not clip it."""
+    """Squared norms along the last dimension, float64.
+
+    They come from float32 norms, to a millionth; and from float64 norms, which take ten times as long, for rows whose
+    squares would overflow or vanish, and so drop an example or leave it unclipped.
+    """
     if not on_cpu(gradients):  # as fast there, and nothing has to be waited for
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=-1, dtype=torch.float64)
         return norms.square()
@@ -86,14 +91,16 @@ def convolution_backward(
 
 
 def padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """With the zeros that the convolution puts around its inputs."""
+    """The inputs with the zeros that the convolution puts around them."""
     vertical, horizontal = (int(side) for side in layer.padding)
     return F.pad(inputs, (horizontal, horizontal, vertical, vertical)) if vertical or horizontal else inputs
 
 
 def _patches(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: int) -> Tensor:
-    """What each of an example's positions sees, (B, I * kH * kW, K * H' * W'): copied once, from a view that has every
-    pixel as often as it is seen."""
+    """What each of an example's positions sees, (B, I * kH * kW, K * H' * W').
+
+    It is copied once, from a strided view that has every pixel as often as it is seen.
+    """
     x = padded(layer, inputs).contiguous().unflatten(0, (examples, -1))
     example, view, channel, row, column = x.stride()
     (down, across), (below, beside) = layer.stride, layer.dilation
@@ -104,12 +111,13 @@ def _patches(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: 
 
 
 def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
-    """The gradients of the weight that the convolution used: (n, O, I / groups, kH, kW) for the next n examples, again
-    and again, so many at a time that a processor's cache holds them.
+    """The gradients of the weight that the convolution used, as many examples at a time as a processor's cache holds.
+
+    Each item is (n, O, I / groups, kH, kW), for the next n examples.
 
     One weight-gradient convolution an example, with its views as the batch: on a CPU this moves far less memory
     than unfolding the input into patches.  Only where patches or positions are few (8x8 images) are they unfolded, for
-    one batched matrix product; and on a GPU, which small calls would leave idle (by reasoning, not measured).  Few
+    one batched matrix product; and on a GPU, which small calls would leave idle (this was reasoned, not measured).  Few
     weights, with one view an example, are one convolution with a group for each example, which saves the calls.
 
     On a CPU they are computed in float32 whatever the layer computed in: faster there than in bfloat16, and exact.
@@ -127,12 +135,14 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
         yield torch.bmm(gradients, patches.mT).reshape(examples, *weight.shape)
     elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= _CHANNELS:
         joined = (x.reshape(1, -1, *x.shape[2:]) for x in (inputs, output_gradients))
-        found = convolution_backward(layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples)
-        yield found.reshape(examples, *weight.shape)
+        together = convolution_backward(
+            layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples
+        )
+        yield together.reshape(examples, *weight.shape)
     else:
         parts = zip(inputs.split(views), output_gradients.split(views), strict=True)
-        found_one_by_one = (convolution_backward(layer, weight, x, g, groups=layer.groups) for x, g in parts)
-        while several := list(itertools.islice(found_one_by_one, max(1, _CACHED // weight.numel()))):
+        one_by_one = (convolution_backward(layer, weight, x, g, groups=layer.groups) for x, g in parts)
+        while several := list(itertools.islice(one_by_one, max(1, _CACHED // weight.numel()))):
             yield torch.stack(several) if len(several) > 1 else several[0][None]
 
 
@@ -151,7 +161,7 @@ def conv2d(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples:
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """The transposed Jacobian of a standardised convolution's weight, the same for all examples.
+    """The transposed Jacobian of a standardized convolution's weight, the same for all examples.
 
     With u = w - mean(w), s = gain / |u| and v = u / |u|, a gradient G of the weight used, gain * v, becomes
     s * (P G - v <v, G>) for w, P removing the mean, and <v, G> for the gain; all by output channel.  Where |u|^2 is
@@ -185,12 +195,12 @@ class Standardization:
     def squares(self, used: Tensor) -> Tensor:
         """The squared norms, float64 (n,), of what ``pull_back`` gives for n examples' float32 (n, O, in)."""
         rows = row_squares(used)
-        found = self.from_sums(rows, (used * self.v).sum(2).double(), used.sum(2).double())
+        squares = self.from_sums(rows, (used * self.v).sum(2).double(), used.sum(2).double())
         # What is left where much larger numbers have been subtracted is not exact enough.
-        if bool(((self.scale.double().square() * rows).sum(1) > 100 * found).any()):
+        if bool(((self.scale.double().square() * rows).sum(1) > 100 * squares).any()):
             weight, gain = self.pull_back(used.double())
-            found = weight.square().sum((1, 2)) + gain.square().sum(1)
-        return found
+            squares = weight.square().sum((1, 2)) + gain.square().sum(1)
+        return squares
 
     def from_sums(self, square: Tensor, along: Tensor, total: Tensor) -> Tensor:
         """The same from |G|^2, <v, G> and <1, G>: float64 (..., O)."""
@@ -201,7 +211,7 @@ class Standardization:
 def standardized_conv2d(
     layer: StandardizedConv2d, inputs: Tensor, output_gradients: Tensor, examples: int
 ) -> dict[str, Tensor]:
-    """As a convolution, then through the transposed Jacobian of the standardisation."""
+    """As a convolution, then through the transposed Jacobian of the standardization."""
     used = torch.cat([*convolution_weights(layer, inputs, output_gradients, examples)])
     weight, gain = Standardization.of(layer).pull_back(used.float().flatten(2))
     gradients = {"weight": weight.reshape(examples, *layer.weight.shape), "gain": gain}
@@ -211,7 +221,7 @@ def standardized_conv2d(
 
 
 Moments = tuple[Tensor, Tensor]
-"""Mean and 1 / deviation of each group of each view, (B*K, groups)."""
+"""Mean and 1 / std of each group of each view, (B*K, groups)."""
 
 
 def group_norm(
@@ -219,7 +229,7 @@ def group_norm(
 ) -> dict[str, Tensor]:
     """inputs and output_gradients (B*K, C, ...).
 
-    The channels of all views are taken for those of one: torch's own gradient, which adds up views, keeps them apart.
+    The channels of all views are passed to torch as those of one view, since its own gradient adds up views.
     """
     views, channels, groups = len(inputs), layer.num_channels, layer.num_groups
     x, g = (t.contiguous() if t.dtype == torch.float64 else t.float().contiguous() for t in (inputs, output_gradients))

@@ -1,4 +1,4 @@
-"""Cells: everything of a trial but its seed, by name, and one measure's values in them by seed."""
+"""Conditions: all that defines a trial but its seed; and the values of one measure by condition and seed."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ DESCRIPTION = (
     "removed",
     "removal",
 )
-"""The columns of the results that say in words what a cell is; ``cell`` tells recipes apart beyond them."""
+"""The columns of the results that describe a condition; ``cell``, its id, also distinguishes all other settings."""
 
 NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure", "value", "low", "high")
-"""Columns that this room's statistics read."""
+"""The columns of the results that the analysis reads."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What the trials of one cell share.
+class Condition:
+    """What the trials of all seeds share.
 
     Attributes:
-      id: the hash of recipe, data and removal, without the seed: two trials are of one cell if it is equal.
+      id: a hash of recipe, data and removal without the seed, equal for two trials of one condition; the column
+        ``cell`` of the results.
       data, target, protected, model, removal: as in the results; "" where it does not apply.
-      skew: share of a class in its dominant group; None without one.
-      examples: for training, after any removal.
+      skew: share of a class in its dominant group, or None.
+      examples: training examples, after any removal.
       techniques: codes in the paper's order joined by "+", "bl" for none.
       epsilon: None without a budget.
       delta: None without a budget.
       removed: share of the training examples that was left out.
-      variant: what else sets it apart from cells that all of this describes too ("learning_rate 0.1"); mostly "".
+      variant: what distinguishes it from conditions of the same description ("learning_rate 0.1"), or "".
     """
 
     id: str
@@ -66,7 +67,7 @@ class Cell:
 
     @property
     def private(self) -> bool:
-        """Whether it was trained with a budget."""
+        """Whether its models were trained with a budget."""
         return self.epsilon is not None
 
     @property
@@ -76,7 +77,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """In a few words: not unique."""
+        """A few words for people; not unique."""
         return condition_title(
             data=self.data,
             skew=self.skew,
@@ -104,149 +105,157 @@ class Measured:
 
     Attributes:
       measure: its name.
-      cells: by id, in the order of the results.
-      values: by cell and seed; a value that a trial does not have is not there.
-      trials: which trial each value is of, by cell and seed.
-      stands_for: by cell, the measure as which its values stand in the results, where that is another one.
+      conditions: by id, in the order of the results.
+      values: by condition and seed; values that a trial lacks are left out.
+      trials: id of the trial that each value comes from, by condition and seed.
+      stands_for: by condition, the name under which the results have its values, where that is another one.
     """
 
     measure: str
-    cells: Mapping[str, Cell]
+    conditions: Mapping[str, Condition]
     values: Mapping[str, Mapping[int, float]]
     trials: Mapping[str, Mapping[int, str]]
     stands_for: Mapping[str, str] = field(default_factory=dict)
 
-    def name_in_results(self, cell: str) -> str:
-        """The measure under which a cell's values are in the results."""
-        return self.stands_for.get(cell, self.measure)
+    def name_in_results(self, condition: str) -> str:
+        """The name under which the results have a condition's values."""
+        return self.stands_for.get(condition, self.measure)
 
-    def where(self, holds: Callable[[Cell], bool]) -> Measured:
-        """The same for the cells of which ``holds`` is true."""
-        return self._kept({name: self.trials[name] for name, cell in self.cells.items() if holds(cell)})
+    def where(self, holds: Callable[[Condition], bool]) -> Measured:
+        """Only the conditions for which ``holds`` is true."""
+        return self._kept({name: self.trials[name] for name, condition in self.conditions.items() if holds(condition)})
 
     def among(self, trials: Container[str]) -> Measured:
-        """The same for these trials."""
+        """Only the values of these trials."""
         kept = {c: {seed: trial for seed, trial in by.items() if trial in trials} for c, by in self.trials.items()}
-        return self._kept({cell: by for cell, by in kept.items() if by})
+        return self._kept({condition: by for condition, by in kept.items() if by})
 
     def told_apart(self, study: Mapping[str, Any]) -> Measured:
-        """The same, with a ``variant`` in cells that are else alike in words (``study.json`` has their recipes)."""
-        return replace(self, cells=tell_apart(self.cells, self.trials, study))
+        """The same, with a ``variant`` for conditions of equal description, from their recipes in ``study.json``."""
+        return replace(self, conditions=tell_apart(self.conditions, self.trials, study))
 
     def _kept(self, trials: Mapping[str, Mapping[int, str]]) -> Measured:
-        cells = {cell: self.cells[cell] for cell in trials}
-        values = {cell: {seed: self.values[cell][seed] for seed in by} for cell, by in trials.items()}
-        return replace(self, cells=cells, values=values, trials=trials)
+        conditions = {condition: self.conditions[condition] for condition in trials}
+        values = {condition: {seed: self.values[condition][seed] for seed in by} for condition, by in trials.items()}
+        return replace(self, conditions=conditions, values=values, trials=trials)
 
-    def less(self, other: Measured, name: str) -> Measured:
-        """Trial by trial, this measure less another, under a name of its own; only trials that have both."""
+    def minus(self, other: Measured, name: str) -> Measured:
+        """This measure minus another, trial by trial, under a name of its own; only trials that have both."""
         values = {
-            cell: {seed: value - other.values[cell][seed] for seed, value in by.items() if seed in other.values[cell]}
-            for cell, by in self.values.items()
-            if cell in other.values
+            condition: {
+                seed: value - other.values[condition][seed]
+                for seed, value in by.items()
+                if seed in other.values[condition]
+            }
+            for condition, by in self.values.items()
+            if condition in other.values
         }
-        trials = {cell: {seed: self.trials[cell][seed] for seed in by} for cell, by in values.items() if by}
+        trials = {
+            condition: {seed: self.trials[condition][seed] for seed in by} for condition, by in values.items() if by
+        }
         return replace(self, measure=name, values=values, stands_for={})._kept(trials)
 
 
 def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | None = None) -> Measured:
-    """One measure's values by cell and seed.
+    """One measure's values by condition and seed.
 
-    Where naive and matched non-members are the same (data without skewed groups), only the matched measure is
-    in the results: in cells that have no naive one it counts as that.
+    Where unmatched and matched non-members are the same (data without skewed groups), the results have only the matched
+    measure: in conditions without an unmatched one, it stands for that too.
 
     Args:
-      results: of a study (``trilemma.analysis.results``), all of it or some rows; rows measured on the way are
-        left out, and so are values that are NaN.
-      measure: its name; one that nothing in the results has gives no cells.
-      study: ``study.json``, for cells that the columns of the results do not tell apart.
+      results: of a study (``trilemma.analysis.results``), all rows or some; rows measured during training are left out,
+        and so are values that are NaN.
+      measure: its name; a name that the results lack gives no conditions.
+      study: ``study.json``, for conditions that the columns of the results do not distinguish.
 
     Raises:
-      InputError: columns are missing, a cell has two descriptions, or a seed occurs twice in one cell.
+      InputError: columns are missing, a condition has two descriptions, or a seed occurs twice in one condition.
     """
     check_columns(results)
     names = results["measure"].to_numpy()
-    there = results["update"].isna().to_numpy() & results["value"].notna().to_numpy()
-    chosen, stands_for = there & (names == measure), dict[str, str]()
+    present = results["update"].isna().to_numpy() & results["value"].notna().to_numpy()
+    chosen, stands_for = present & (names == measure), dict[str, str]()
     if measure.endswith(UNMATCHED):
         matched = measure.removesuffix(UNMATCHED)
-        cells = results["cell"].to_numpy()
-        same = there & (names == matched) & ~np.isin(cells, cells[chosen])
-        stands_for = dict.fromkeys(cells[same], matched)
+        conditions = results["cell"].to_numpy()
+        same = present & (names == matched) & ~np.isin(conditions, conditions[chosen])
+        stands_for = dict.fromkeys(conditions[same], matched)
         chosen |= same
     taken = results.loc[chosen, list(NEEDED)]
     check_once(taken, ["cell"])
     values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
-    for cell, seed, value, trial in zip(*(taken[name] for name in ("cell", "seed", "value", "trial")), strict=True):
-        values.setdefault(cell, {})[int(seed)] = float(value)
-        trials.setdefault(cell, {})[int(seed)] = str(trial)
-    found = Measured(measure, cells_of(taken), values, trials, stands_for)
+    for condition, seed, value, trial in zip(
+        *(taken[name] for name in ("cell", "seed", "value", "trial")), strict=True
+    ):
+        values.setdefault(condition, {})[int(seed)] = float(value)
+        trials.setdefault(condition, {})[int(seed)] = str(trial)
+    found = Measured(measure, conditions_of(taken), values, trials, stands_for)
     return found if study is None else found.told_apart(study)
 
 
 def finished(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of finished trials; rows that were measured on the way have a number in ``update``."""
+    """The rows of finished trials; rows measured during training have a number in ``update``."""
     check_columns(results)
     return results[results["update"].isna()]
 
 
 def of_study(results: pd.DataFrame, study: str) -> pd.DataFrame:
-    """The rows of trials that a study holds; a trial may be in several."""
+    """The rows of the trials in one study; a trial may be in several."""
     check_columns(results)
     return results[[study in str(names).split() for names in results["studies"]]]
 
 
 def study_names(results: pd.DataFrame) -> tuple[str, ...]:
-    """The studies that the trials are of, in the order in which they occur."""
+    """Names of the studies that the trials belong to, in order of appearance."""
     check_columns(results)
     return tuple(dict.fromkeys(name for names in results["studies"].unique() for name in str(names).split()))
 
 
-def cells_of(results: pd.DataFrame) -> dict[str, Cell]:
-    """Cells by id, in the order in which they occur.
+def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
+    """Conditions by id, in order of appearance.
 
     Raises:
-      InputError: a cell has two descriptions, so that its trials cannot be averaged.  (How many examples are
-        left may differ between seeds where some were removed: ``examples`` is the first seed's.)
+      InputError: a condition has two descriptions, so that its trials cannot be averaged.  (The number of examples may
+        differ between seeds where some were removed: ``examples`` is the first seed's.)
     """
     check_columns(results)
-    found: dict[str, Cell] = {}
+    found: dict[str, Condition] = {}
     known: set[tuple[Any, ...]] = set()
     columns = (results[column] for column in DESCRIPTION)
     for row in zip(results["cell"], *columns, strict=True):
-        # NaN is unequal to itself and would be looked at again and again.
+        # NaN is unequal to itself, so that such a row would never count as known.
         key = tuple("" if value != value else value for value in row)
         if key in known:
             continue
         known.add(key)
-        cell = _cell(row[0], dict(zip(DESCRIPTION, row[1:], strict=True)))
-        first = found.setdefault(cell.id, cell)
-        if cell == first or (cell.removed and replace(cell, examples=first.examples) == first):
+        condition = _condition(row[0], dict(zip(DESCRIPTION, row[1:], strict=True)))
+        first = found.setdefault(condition.id, condition)
+        if condition == first or (condition.removed and replace(condition, examples=first.examples) == first):
             continue
-        differ = [column for column in DESCRIPTION if getattr(cell, column) != getattr(first, column)]
+        differ = [column for column in DESCRIPTION if getattr(condition, column) != getattr(first, column)]
         raise InputError(
-            f"cell {cell.id} has two descriptions, which differ in {', '.join(differ)}: "
-            "write the results anew from the runs"
+            f"condition {condition.id} has two descriptions, which differ in {', '.join(differ)}: "
+            "write the results again from the runs"
         )
     return found
 
 
 def tell_apart(
-    cells: Mapping[str, Cell], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
-) -> dict[str, Cell]:
-    """Say of cells with one description what of their recipe and data sets them apart.
+    conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
+) -> dict[str, Condition]:
+    """Conditions of equal description, with what distinguishes their recipes and data as ``variant``.
 
     Args:
-      cells: by id.
-      trials: of each cell, by seed.
+      conditions: by id.
+      trials: ids of each condition's trials, by seed.
       study: ``study.json``.
     """
-    alike: dict[Cell, list[str]] = {}
-    for name, cell in cells.items():
-        alike.setdefault(replace(cell, id=""), []).append(name)
+    alike: dict[Condition, list[str]] = {}
+    for name, condition in conditions.items():
+        alike.setdefault(replace(condition, id=""), []).append(name)
     planned = study.get("trials", {})
-    found = dict(cells)
+    found = dict(conditions)
     for names in alike.values():
         if len(names) == 1:
             continue
@@ -256,33 +265,33 @@ def tell_apart(
         differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
         for name, choice in zip(names, choices, strict=True):
             words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
-            found[name] = replace(cells[name], variant=words)
+            found[name] = replace(conditions[name], variant=words)
     return found
 
 
 def check_columns(results: pd.DataFrame) -> None:
-    """Refuse a table that lacks what the statistics read, or names no cell."""
+    """Refuse a table that lacks a column the analysis reads, or a row without a condition."""
     missing = [name for name in NEEDED if name not in results.columns]
     if missing:
         raise InputError(f"the results lack the columns {', '.join(missing)}: read them with read_results")
     if results["cell"].isna().any():
-        raise InputError("a row of the results names no cell: write them anew from the runs")
+        raise InputError("a row of the results names no condition: write them again from the runs")
 
 
 def check_once(rows: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Refuse rows that claim to be the same value: of one seed, and equal in all ``keys``."""
+    """Refuse two rows for one value: the same seed, and equal in all ``keys``."""
     seen: dict[tuple[Any, ...], str] = {}
     columns = (rows[key] for key in (*keys, "seed"))
     for trial, measure, *key in zip(rows["trial"], rows["measure"], *columns, strict=True):
         if tuple(key) in seen:
             trials = " and ".join(dict.fromkeys((seen[tuple(key)], str(trial))))
-            what = f"{measure} of cell {key[0]} and seed {key[-1]}"
-            raise InputError(f"{what} is there twice (trials {trials}): keep one of them")
+            what = f"{measure} of condition {key[0]} and seed {key[-1]}"
+            raise InputError(f"{what} occurs twice (trials {trials}): keep one of them")
         seen[tuple(key)] = str(trial)
 
 
-def _cell(name: Any, row: Mapping[str, Any]) -> Cell:
-    return Cell(
+def _condition(name: Any, row: Mapping[str, Any]) -> Condition:
+    return Condition(
         id=str(name),
         data=str(row["data"]),
         skew=_number(row["skew"]),
@@ -299,7 +308,7 @@ def _cell(name: Any, row: Mapping[str, Any]) -> Cell:
 
 
 def epsilon_column(epsilon: float | None) -> float:
-    """A budget as the column ``epsilon`` of the results has it: inf for none."""
+    """A budget in the convention of the results' column ``epsilon``: inf for none.  Elsewhere, no budget is None."""
     return math.inf if epsilon is None else epsilon
 
 

@@ -2,13 +2,13 @@
 
 Three forms, exact alike; the choice changes speed only (:func:`contribution`):
 
-- :class:`Formed` holds the layer's gradient of every example.
-- :class:`FormedConvolution` holds that of the weight a convolution used.  Weight standardisation has one Jacobian for
-  all examples, so only norms and the sum, and never a whole gradient, are taken through its transpose.
+- :class:`Materialized` holds the layer's gradient of every example.
+- :class:`MaterializedConvolution` holds that of the weight a convolution used.  Weight standardization has one Jacobian
+  for all examples, so only norms and the sum, and never a whole gradient, are taken through its transpose.
 - :class:`Ghost` holds no gradients: inputs and output gradients give the norms, and then one ordinary weight gradient,
   of the output gradients times the clipping factors, gives the sum (ghost norms, Goodfellow 2015, Li et al. 2022; mixed
-  with formed gradients by layer, Bu et al. 2022; with one backward pass, Bu et al. 2023).  It pays where a layer has
-  few positions and many weights.
+  with materialized gradients by layer, Bu et al. 2022; with one backward pass, Bu et al. 2023).  It pays where a
+  layer has few positions and many weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.models.layers import StandardizedConv2d
-from trilemma.privacy.rules import (
+from trilemma.privacy.gradients.rules import (
     RULES,
     Moments,
     Standardization,
@@ -34,7 +34,7 @@ from trilemma.privacy.rules import (
 )
 
 _FEW = 32
-"""Operations for each number of a gradient up to which it is cheaper not to form it (CPU, float32)."""
+"""Operations for each number of a gradient up to which it is cheaper not to materialize it (CPU, float32)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +42,13 @@ class Call:
     """One call of a layer on B * K views, those of one example side by side.
 
     Attributes:
-      layer: what was called.
-      inputs: what it got.
-      output: what it gave, where ghost norms pay (:func:`ghost_pays`) and it was not changed in place since, or None.
-      output_gradients: of the loss by the output, in the type that the layer computed in.
+      layer: the layer called.
+      inputs: (B * K, ...).
+      output: the layer's output, where ghost norms pay (:func:`ghost_pays`) and it was not changed in place since, or
+        None.
+      output_gradients: gradient of the loss with respect to the output, in the type that the layer computed in.
       examples: B.
-      moments: of the inputs of a group norm, where they are known.
+      moments: those of the inputs of a group norm, where they are known.
     """
 
     layer: Any
@@ -85,8 +86,8 @@ def _weighted(factors: Tensor, gradients: Sequence[Tensor], kept: Tensor | None)
 
 
 @dataclass(eq=False)
-class Formed:
-    """gradients: float (B, *shape) by name."""
+class Materialized:
+    """Every example's gradient: float (B, *shape) by the parameter's name in its layer."""
 
     gradients: dict[str, Tensor]
 
@@ -99,9 +100,11 @@ class Formed:
         return {name: _weighted(factors, [g], kept) for name, g in self.gradients.items()}
 
 
-class FormedConvolution:
-    """Of a convolution: the gradients of the weight it used, a few examples at a time, whose norms are taken while a
-    cache has them."""
+class MaterializedConvolution:
+    """Every example's gradient of the weight that a convolution used.
+
+    They are computed a few examples at a time, and their norms are taken while a processor's cache holds them.
+    """
 
     def __init__(self, call: Call) -> None:
         layer = call.layer
@@ -120,17 +123,17 @@ class FormedConvolution:
 
     def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
         total = _weighted(factors, self.used, kept)
-        found = {"weight": total.reshape(self.shape)}
+        sums = {"weight": total.reshape(self.shape)}
         if self.map is not None:
-            weight, found["gain"] = self.map.pull_back(total)
-            found["weight"] = weight.reshape(self.shape)
+            weight, sums["gain"] = self.map.pull_back(total)
+            sums["weight"] = weight.reshape(self.shape)
         if self.bias is not None:
-            found["bias"] = _weighted(factors, [self.bias], kept)
-        return found
+            sums["bias"] = _weighted(factors, [self.bias], kept)
+        return sums
 
 
 class Ghost:
-    """Of a linear layer, or a convolution with one view an example, never forming its gradients.
+    """A linear layer, or a convolution with one view an example, whose gradients are never materialized.
 
     With x_p the row (or patch) that position p sees and g_p its output gradient, an example's gradient is
     G = sum_p g_p x_p', so |G|^2 = sum_pq (g_p . g_q) (x_p . x_q).  In float64, since terms of both signs add up.
@@ -175,17 +178,17 @@ class Ghost:
             weight = gradients.transpose(0, 1).flatten(1) @ inputs.transpose(0, 1).flatten(1).T
         else:
             weight = convolution_backward(self.layer, self.layer.weight.detach(), inputs, gradients, groups=1)
-        found = {"weight": weight}
+        sums = {"weight": weight}
         if self.map is not None:
-            weight, found["gain"] = self.map.pull_back(weight.flatten(1))
-            found["weight"] = weight.reshape(shape)
+            weight, sums["gain"] = self.map.pull_back(weight.flatten(1))
+            sums["weight"] = weight.reshape(shape)
         if self.layer.bias is not None:
-            found["bias"] = gradients.flatten(2).sum((0, 2))
-        return found
+            sums["bias"] = gradients.flatten(2).sum((0, 2))
+        return sums
 
 
 def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
-    """For each place in the kernel, which pixels of the padded inputs the positions see there."""
+    """For each place in the kernel, the pixels of the padded inputs that the positions see there."""
     slices = []
     for size, kernel, stride, dilation in zip(
         call.output_gradients.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True
@@ -195,33 +198,36 @@ def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
 
 
 def _patch_products(call: Call) -> Tensor:
-    """x_p . x_q of a convolution's patches, float64 (B, P, P): sums over the kernel of products of pixels, which are
-    computed once, not as often as there are places in the kernel."""
+    """x_p . x_q of a convolution's patches, float64 (B, P, P).
+
+    They are sums over the kernel of products of pixels, which are computed once and not for each place in the kernel.
+    """
     layer, images = call.layer, padded(call.layer, call.inputs).double()
     height, width = images.shape[2:]
     pixels = images.flatten(2)
     products = (pixels.mT @ pixels).reshape(call.examples, height, width, height, width)
-    found = sum(products[:, v, h, v, h] for v, h in _windows(layer, call))
-    assert isinstance(found, Tensor)
+    inner = sum(products[:, v, h, v, h] for v, h in _windows(layer, call))
+    assert isinstance(inner, Tensor)
     positions = call.output_gradients[0, 0].numel()
-    return found.reshape(call.examples, positions, positions)
+    return inner.reshape(call.examples, positions, positions)
 
 
 def _patch_sums(call: Call) -> Tensor:
     """(1 . x_p) (1 . x_q) of a convolution's patches, float64 (B, P, P)."""
     pixels = padded(call.layer, call.inputs).double().sum(1)
-    found = sum(pixels[:, v, h] for v, h in _windows(call.layer, call))
-    assert isinstance(found, Tensor)
-    sums = found.flatten(1)
+    total = sum(pixels[:, v, h] for v, h in _windows(call.layer, call))
+    assert isinstance(total, Tensor)
+    sums = total.flatten(1)
     return sums[:, :, None] * sums[:, None, :]
 
 
 def ghost_pays(layer: nn.Module, inputs: Tensor, output: Tensor, examples: int) -> bool:
     """Whether float64 products of positions cost little against the gradient's numbers, and are exact enough.
 
-    Only in float32, whose sums are rounded nowhere, and only on a CPU, where it was measured.  A standardised
-    convolution whose outputs say too little about <v, G> (a gain near 0, or weights so small that errors grow) has its
-    gradients formed.
+    They are used only in float32, whose sums are rounded nowhere, and only on a CPU, where this was measured: a GPU's
+    convolutions may round, which is why none of them may compute a sum (``arithmetic``).  The gradients of a
+    standardized convolution whose outputs say too little about <v, G> (a gain near 0, or weights so small that errors
+    grow) are materialized.
     """
     if not on_cpu(inputs) or output.dtype != torch.float32 or inputs.dtype != torch.float32:
         return False
@@ -242,14 +248,14 @@ def ghost_pays(layer: nn.Module, inputs: Tensor, output: Tensor, examples: int) 
 def contribution(call: Call, parameters: Collection[str], *, alone: bool) -> Contribution:
     """The cheapest exact form of what ``parameters``, by their names in the layer, add.
 
-    Only what is ``alone``, the one use of its parameters, and all of them, need not have each gradient at hand.
+    A call that is ``alone``, the one use of its parameters, need not materialize gradients if all of them are trained.
     """
     layer = call.layer
     alone = alone and len(parameters) == sum(p is not None for p in layer._parameters.values())
     if alone and call.output is not None:
         return Ghost(call)
     if alone and isinstance(layer, nn.Conv2d):
-        return FormedConvolution(call)
+        return MaterializedConvolution(call)
     known = {"moments": call.moments} if call.moments else {}
     gradients = RULES[type(layer)][0](layer, call.inputs, call.output_gradients, call.examples, **known)
-    return Formed({name: gradients[name] for name in parameters})
+    return Materialized({name: gradients[name] for name in parameters})

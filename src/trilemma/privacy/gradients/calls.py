@@ -1,5 +1,5 @@
-"""What each layer of a network was given and gave, noted while one backward pass runs, as contributions to the
-examples' gradients."""
+"""Hooks that turn each layer's inputs and output gradients, in one backward pass, into contributions to the examples'
+gradients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn, no_grad
 
-from trilemma.privacy.contributions import Call, Contribution, Formed, contribution, ghost_pays
-from trilemma.privacy.rules import Moments
+from trilemma.privacy.gradients.contributions import Call, Contribution, Materialized, contribution, ghost_pays
+from trilemma.privacy.gradients.rules import Moments
 
 
 class Calls:
-    """A copy of a network that notes what each layer adds to the examples' gradients while a backward pass runs.
+    """A copy of a network that records what each layer adds to the examples' gradients while a backward pass runs.
 
     The copy shares the parameters' values, but they take no part in autograd: only the gradients of layers' outputs are
     asked for, so that no weight gradient of the whole batch is computed and thrown away.  The network itself is not
@@ -24,7 +24,7 @@ class Calls:
         names = {id(p): name for name, p in trainable.items()}
         self.examples = examples
         self._uses: dict[str, int] = dict.fromkeys(trainable, 0)
-        self._found: list[tuple[dict[str, str], Contribution]] = []
+        self._recorded: list[tuple[dict[str, str], Contribution]] = []
         copies: dict[int, nn.Module] = {}
         self.network = _shallow_copy(model, copies)
         for module in model.modules():
@@ -37,7 +37,7 @@ class Calls:
     ) -> None:
         for name in owned.values():
             self._uses[name] += 1
-        # In a list, so that it can be let go of: the hooks themselves live as long as the losses.
+        # It is in a list so that it can be released: the hooks themselves live as long as the losses.
         waiting, version = [inputs[0].detach()], inputs[0]._version
         kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
         kept_version = output._version
@@ -54,31 +54,37 @@ class Calls:
             with no_grad():
                 seen, out = seen.to(gradient.dtype), kept if unchanged else None
                 call = Call(layer, seen, out, gradient, self.examples, moments)
-                self._found.append((owned, contribution(call, owned, alone=alone)))
+                self._recorded.append((owned, contribution(call, owned, alone=alone)))
 
         output.register_hook(after_backward)
 
     def contributions(self) -> list[tuple[dict[str, str], Contribution]]:
-        """(names of parameters by their names in the layer, contribution) of each layer; where parameters are used more
-        than once, their gradients have been added up, since norms of sums are not sums of norms."""
+        """Each layer's contribution, with the names of its parameters by their names in the layer.
+
+        The gradients of a parameter that is used more than once are added up first: the norm of a sum is not the sum of
+        the norms.
+        """
         alone, shared = [], dict[str, Tensor]()
         # Handed over, not kept: the copy's hooks and this object hold each other until the garbage is collected.
-        found, self._found = self._found, []
-        for owned, one in found:
+        recorded, self._recorded = self._recorded, []
+        for owned, layer in recorded:
             if all(self._uses[name] == 1 for name in owned.values()):
-                alone.append((owned, one))
+                alone.append((owned, layer))
                 continue
-            assert isinstance(one, Formed)
+            assert isinstance(layer, Materialized)
             for attribute, name in owned.items():
-                value = one.gradients[attribute]
+                value = layer.gradients[attribute]
                 shared[name] = shared[name] + value if name in shared else value
         if shared:
-            alone.append(({name: name for name in shared}, Formed(shared)))
+            alone.append(({name: name for name in shared}, Materialized(shared)))
         return alone
 
 
 def _moments(output: Tensor) -> Moments | None:
-    """What torch keeps of a group norm for its own backward pass: to compute it again takes as long as the norm."""
+    """Mean and reciprocal std that torch keeps of a group norm for its own backward pass.
+
+    Computing them again would take as long as the norm itself.
+    """
     node = output.grad_fn
     if node is None or node.name() != "NativeGroupNormBackward0":
         return None

@@ -1,0 +1,73 @@
+"""The fast way: one forward and one backward pass for many examples at once.
+
+At each layer that the backward pass meets, what the layer adds to each example's norm comes from its inputs and output
+gradients (``calls``, ``contributions``, ``rules``); once all norms are known, so does the clipped sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.privacy.gradients.calls import Calls
+from trilemma.privacy.gradients.rules import on_cpu, unsupported
+from trilemma.privacy.gradients.sums import ClippedSum, Objective, in_parts
+
+_VIEWS_AT_ONCE = 32  # by one core, where an example has no more of them: with fewer, layers are slower
+
+
+def at_once(views: int) -> int:
+    """The most examples, of so many views each, that one core of a CPU computes together."""
+    return max(1, _VIEWS_AT_ONCE // views)
+
+
+def why_not_layerwise(model: nn.Module) -> str | None:
+    """Why the layerwise method cannot serve this network; None if every layer has a rule."""
+    for module in model.modules():
+        if any(p is not None and p.requires_grad for p in module._parameters.values()):
+            reason = unsupported(module)
+            if reason:
+                return reason
+    return None
+
+
+def layerwise(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum:
+    """The clipped sum over images (B, K, C, H, W) with labels (B,).
+
+    Raises:
+      ValueError: a layer has no rule.
+    """
+    reason = why_not_layerwise(objective.model)
+    if reason:
+        raise ValueError(f"the layerwise method does not fit: {reason}")
+    if not on_cpu(images):
+        return one_pass(objective, images, labels)
+    # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
+    # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
+    return in_parts(one_pass, objective, images, labels, at_once(images.shape[1]))
+
+
+def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum:
+    """The same by one forward and one backward pass in the calling thread."""
+    examples = len(images)
+    trainable = objective.parameters()
+    calls = Calls(objective.model, trainable, examples)
+    images = images.detach().requires_grad_()
+    losses = objective.view_losses(calls.network, images, labels).mean(dim=1)
+    torch.autograd.grad(losses.sum(), images)
+    contributions = calls.contributions()
+    square = torch.zeros(examples, dtype=torch.float64, device=images.device)
+    for _, contribution in contributions:
+        square += contribution.squares
+    exact_norms = square.sqrt()
+    norms = exact_norms.float()
+    factors, finite = objective.factor(exact_norms).float(), torch.isfinite(norms)
+    kept = None if bool(finite.all()) else finite
+    total: dict[str, Tensor] = {}
+    with torch.no_grad():  # each parameter is in one contribution, or in none where it has no gradient
+        for names, contribution in contributions:
+            total |= {names[attribute]: value for attribute, value in contribution.clipped(factors, kept).items()}
+        for name, p in trainable.items():
+            if name not in total:
+                total[name] = torch.zeros_like(p, dtype=torch.float32)
+    return ClippedSum({n: total[n] for n in trainable}, norms, losses.detach().float(), objective.clipping_norm)

@@ -1,0 +1,123 @@
+"""A sum of clipped per-example gradients as a value, and what every way to compute one shares."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic
+from trilemma.privacy.gradients.rules import on_cpu
+from trilemma.threads import in_threads, threads
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits (n, classes), labels (n,)) -> losses (n,)."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row, in float32."""
+    return F.cross_entropy(logits.float(), labels, reduction="none")
+
+
+@dataclass(frozen=True, eq=False)
+class ClippedSum:
+    """A sum of clipped gradients, with what is needed to add the right noise to it.
+
+    Attributes:
+      sums: float32 tensors by parameter name.
+      norms: (count,) float32, each example's gradient norm before clipping (NaN or inf where it is not finite).
+      losses: (count,) float32, each example's mean loss over its views.
+      clipping_norm: C: the L2 sensitivity of ``sums`` to adding or removing one example.
+    """
+
+    sums: dict[str, Tensor]
+    norms: Tensor
+    losses: Tensor
+    clipping_norm: float
+
+    @property
+    def count(self) -> int:
+        """The number of examples in the sum."""
+        return len(self.norms)
+
+    def __add__(self, other: ClippedSum) -> ClippedSum:
+        """The sum over both (disjoint) sets of examples."""
+        own = {name: total.clone() for name, total in self.sums.items()}
+        return ClippedSum(own, self.norms, self.losses, self.clipping_norm).add_(other)
+
+    def add_(self, other: ClippedSum) -> ClippedSum:
+        """The same in the memory of this sum, which must not be used afterwards."""
+        if other.clipping_norm != self.clipping_norm or other.sums.keys() != self.sums.keys():
+            raise ValueError("only sums of one network at one clipping norm can be added")
+        sums = {name: total.add_(other.sums[name]) for name, total in self.sums.items()}
+        norms, losses = torch.cat([self.norms, other.norms]), torch.cat([self.losses, other.losses])
+        return ClippedSum(sums, norms, losses, self.clipping_norm)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What is summed, however it is computed: the gradients of one network's loss, clipped to one norm.
+
+    Attributes:
+      model: its trainable parameters (``requires_grad``) are those that count.
+      clipping_norm: C > 0.
+      loss: per-view loss; an example's loss is its mean over the views.
+      autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
+    """
+
+    model: nn.Module
+    clipping_norm: float
+    loss: Loss = cross_entropy
+    autocast: torch.dtype | None = None
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The trainable parameters by name; a parameter used in two places appears once."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def zero(self) -> ClippedSum:
+        """The sum over no examples."""
+        parameters = self.parameters()
+        nothing = torch.zeros(0, dtype=torch.float32, device=next(iter(parameters.values())).device)
+        sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
+        return ClippedSum({n: s.detach() for n, s in sums.items()}, nothing, nothing, self.clipping_norm)
+
+    def factor(self, norm: Tensor) -> Tensor:
+        """min(1, C / norm), also for a norm of zero: nothing is divided by a number below C."""
+        return self.clipping_norm / norm.clamp_min(self.clipping_norm)
+
+    def view_losses(self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """Each view's loss (n, K), of images (n, K, C, H, W) and labels (n,)."""
+        views = images.shape[1]
+        with torch.autocast(
+            images.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
+        ):
+            logits = network(images.flatten(0, 1))
+        losses = self.loss(logits, labels.repeat_interleave(views))
+        if losses.shape != (len(logits),):
+            raise ValueError(
+                f"the loss must return one value for each row, not {tuple(losses.shape)}: use reduction='none', "
+                "since a mean over the physical batch would mix its examples"
+            )
+        return losses.reshape(-1, views)
+
+
+Computation = Callable[[Objective, Tensor, Tensor], ClippedSum]
+"""(objective, images (B, K, ...), labels (B,)) -> the clipped sum over B >= 1 examples."""
+
+
+def in_parts(compute: Computation, objective: Objective, images: Tensor, labels: Tensor, size: int) -> ClippedSum:
+    """The sum of what ``compute`` gives for at most ``size`` examples at a time; on a CPU, each core takes a share."""
+
+    def of_share(share: tuple[Tensor, Tensor]) -> ClippedSum:
+        with exact_arithmetic(images.device):  # each thread has modes of its own
+            parts = zip(*(x.split(size) for x in share), strict=True)
+            return functools.reduce(ClippedSum.add_, itertools.starmap(functools.partial(compute, objective), parts))
+
+    count = threads() if on_cpu(images) else 1
+    shares = zip(*(x.chunk(count) for x in (images, labels)), strict=True)
+    return functools.reduce(ClippedSum.add_, in_threads(of_share, shares, count))

@@ -1,0 +1,258 @@
+"""Whole trainings with the mechanism frozen: draws and outputs of ``privatize`` are fixed in advance.
+
+What a private training releases must be a function of those outputs and of what is public.  So a training is replayed
+on other data with the same outputs: on a neighbor every clipped sum must be within C of the first one's, on data of
+which only examples differ that were never drawn every clipped sum must be the same, and on unrelated images and labels
+nothing that is released may differ.  (The idea is that of dp-recorder.)
+
+Run as a script it replays a training of two processes, one of which it is.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+
+import trilemma as tl
+from trilemma.data.dataset import Dataset, Split
+from trilemma.privacy.plan import Plan
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
+from trilemma.training.ranks import Ranks
+from trilemma.trial.train import follow
+
+CPU = Execution("cpu", 7, "float32")
+"""Seven at once, so that most logical batches are of several physical ones."""
+
+SCALE = 0.05
+"""Standard deviation of the frozen outputs: enough to move every weight visibly."""
+
+NOT_COMPARED = ("truth", "noise_key_digest", "epsilon", "epsilon_rdp", "covered")
+"""Of ``privacy`` in result.json: the check of what happened, which the guarantee does not cover and which a frozen
+mechanism need not pass; what follows from the key of the noise; and what follows from that check and the event, which
+is compared."""
+
+Draws = Sequence[Tensor]
+Planted = Callable[["Replay"], AbstractContextManager[object]]
+
+
+@dataclass
+class Replay:
+    """One training under a frozen mechanism.
+
+    Attributes:
+      data: what it was trained on.
+      clipping_norm: C.
+      sums: of each update, what ``privatize`` was given, float32 by parameter name.
+      states: weights, buffers, averages, velocities and ascent directions, before the first update and after each.
+      files: the bytes of what is released.
+      reported: what result.json says that is a function of the released weights and of what is public.
+    """
+
+    data: Dataset
+    clipping_norm: float
+    sums: list[dict[str, Tensor]] = field(default_factory=list)
+    states: list[dict[str, Tensor]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
+
+
+def replay(
+    recipe: tl.Recipe,
+    data: Dataset,
+    out: Path,
+    draws: Draws,
+    *,
+    network: nn.Module | None = None,
+    ranks: Ranks | None = None,
+    planted: Planted | None = None,
+    measured: bool = False,
+) -> Replay:
+    """``tl.train`` with the draws given and outputs that follow from the update alone.
+
+    Args:
+      draws: of each update, the indices drawn; more than there are updates.
+      planted: an error to make in it.
+      measured: also run the attacks, which come after the last update and take long.
+    """
+    found = Replay(data, recipe.clipping_norm)
+    real_draw, real_privatize, real_step = Plan.draw, Plan.privatize, Training.step
+
+    def draw(plan: Plan, *streams: Any) -> Any:
+        return dataclasses.replace(real_draw(plan, *streams), indices=draws[len(found.sums)])
+
+    def privatize(plan: Plan, drawn: Any, total: Any, *more: Any, **named: Any) -> dict[str, Tensor]:
+        real_privatize(plan, drawn, total, *more, **named)  # with all that it checks and records
+        found.sums.append({name: value.clone() for name, value in total.sums.items()})
+        generator = torch.Generator().manual_seed(len(found.sums))
+        return {name: SCALE * torch.randn(value.shape, generator=generator) for name, value in total.sums.items()}
+
+    def step(training: Training) -> float:
+        if not found.states:
+            found.states.append(snapshot(training))
+        loss = real_step(training)
+        found.states.append(snapshot(training))
+        return loss
+
+    with ExitStack() as patches:
+        patches.enter_context(planted(found) if planted else nullcontext())
+        real_step = Training.step  # with what was planted
+        patches.enter_context(mock.patch.object(Plan, "draw", draw))
+        patches.enter_context(mock.patch.object(Plan, "privatize", privatize))
+        patches.enter_context(mock.patch.object(Training, "step", step))
+        patches.enter_context(nullcontext() if measured else unmeasured())
+        run = tl.train(recipe, data, out, network=network, execution=CPU, ranks=ranks)
+    found.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
+    privacy = {key: value for key, value in run.result["privacy"].items() if key not in NOT_COMPARED}
+    found.reported = {"privacy": privacy} | {key: run.result[key] for key in ("accuracy", "course", "environment")}
+    return found
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Trainings that end without attacks: these come after the last update and take longer than all of it."""
+
+    def accuracy(data: Dataset, train: Any, test: NDArray[np.float32], **more: Any) -> tuple[dict[str, Any], None]:
+        return {"accuracy": float((test.argmax(1) == data.test.labels).mean())}, None
+
+    with (
+        mock.patch("trilemma.trial.train.measure", accuracy),
+        mock.patch("trilemma.trial.train.write_signals", return_value=None),
+    ):
+        yield
+
+
+def snapshot(training: Training) -> dict[str, Tensor]:
+    """All that later updates start from."""
+    state = training.state
+    parts = {
+        "weights": state.model.state_dict(),
+        "velocity": state.momentum,
+        "average": state.average,
+        "ascent": state.previous,
+    }
+    return {f"{part} {name}": value.clone() for part, values in parts.items() for name, value in values.items()}
+
+
+def distances(one: Replay, other: Replay) -> list[float]:
+    """Between the clipped sums of each update, in units of C."""
+    return [
+        sum(float((first[name].double() - second[name].double()).square().sum()) for name in first) ** 0.5
+        / one.clipping_norm
+        for first, second in zip(one.sums, other.sums, strict=True)
+    ]
+
+
+def differences(one: Replay, other: Replay) -> list[str]:
+    """Names of all that is released, or that later updates start from, and is not the same to the bit."""
+    names = [] if len(one.sums) == len(other.sums) else ["number of updates"]
+    for update, (first, second) in enumerate(zip(one.states, other.states, strict=False)):
+        if save(first) != save(second):
+            names.append(f"state after update {update}" if update else "initial state")
+    names += [name for name, content in one.files.items() if content != other.files[name]]
+    return names + [key for key, value in one.reported.items() if value != other.reported[key]]
+
+
+# ---- the data -------------------------------------------------------------------------------------------------------
+
+
+def neighbor(data: Dataset) -> Dataset:
+    """Without the first example, so that every other one moves to another place."""
+    return data.without(np.array([0]))
+
+
+def unrelated(data: Dataset, seed: int = 5) -> Dataset:
+    """As many training examples of the same shape with the same public names, and nothing else in common: images of
+    bright noise, of which nine in ten have the first label."""
+    rng = np.random.default_rng(seed)
+    train = data.train
+    images = rng.integers(100, 256, train.images.shape, dtype=np.uint8)
+    labels = np.where(rng.random(len(train)) < 0.9, 0, rng.integers(0, len(data.classes), len(train))).astype(np.int64)
+    groups = None if train.groups is None else rng.integers(0, 2, len(train))
+    return dataclasses.replace(data, train=Split(images, labels, groups))
+
+
+def undrawn(data: Dataset) -> Dataset:
+    """With unrelated training examples in place of the last third, which :func:`drawn` never draws."""
+    train, other = data.train, unrelated(data).train
+    mixed = {
+        name: None
+        if getattr(train, name) is None
+        else np.concatenate([getattr(train, name)[: kept(data)], getattr(other, name)[kept(data) :]])
+        for name in ("images", "labels", "groups")
+    }
+    return dataclasses.replace(data, train=Split(**mixed))
+
+
+def kept(data: Dataset) -> int:
+    return len(data.train) * 2 // 3
+
+
+def drawn(data: Dataset, recipe: tl.Recipe, seed: int, *, always: bool = False) -> list[Tensor]:
+    """Draws of more updates than any training here has, one of them empty.  With ``always`` the first example is in
+    each and the last third in none."""
+    if not recipe.batch_size:
+        return [torch.arange(len(data.train))] * 60
+    coins = torch.rand(60, len(data.train), generator=torch.Generator().manual_seed(seed))
+    coins[3] = 1
+    if always:
+        coins[:, kept(data) :] = 1
+        coins[:, 0] = 0
+    return [torch.nonzero(row < recipe.batch_size / len(data.train)).squeeze(1) for row in coins]
+
+
+def without_first(draws: Draws) -> list[Tensor]:
+    """The same draws on :func:`neighbor`."""
+    return [indices[indices > 0] - 1 for indices in draws]
+
+
+def replays(
+    recipe: tl.Recipe,
+    data: Dataset,
+    folder: Path,
+    kinds: Sequence[str],
+    *,
+    network: Callable[[], nn.Module | None] = lambda: None,
+    **how: Any,
+) -> list[Replay]:
+    """One training for each of ``kinds``: "one" on the data themselves, and "neighbor", "undrawn" or "unrelated"."""
+    draws = drawn(data, recipe, 0, always=True)
+    on: dict[str, tuple[Dataset, Draws]] = {
+        "one": (data, draws),
+        "neighbor": (neighbor(data), without_first(draws)),
+        "undrawn": (undrawn(data), draws),
+        "unrelated": (unrelated(data), drawn(data, recipe, 1)),
+    }
+    return [replay(recipe, on[kind][0], folder / kind, on[kind][1], network=network(), **how) for kind in kinds]
+
+
+# ---- several processes ----------------------------------------------------------------------------------------------
+
+
+def main(folder: Path, choices: dict[str, Any]) -> None:
+    """What each process does; the first prints what it found."""
+    ranks = Ranks.joined(torch.device("cpu"))
+    recipe, data = tl.Recipe.from_dict(choices), tl.load_data("digits", limit=60, test_limit=40)
+    if ranks.first:
+        one, less, other = replays(recipe, data, folder, ("one", "neighbor", "unrelated"), ranks=ranks)
+        print(json.dumps({"distances": distances(one, less), "differences": differences(one, other)}), flush=True)
+    else:
+        for images in (data, neighbor(data), unrelated(data)):
+            follow(recipe, images, ranks, execution=CPU)
+    os._exit(0)  # without the goodbyes of the exchange's threads, as the command does
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
