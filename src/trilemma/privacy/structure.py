@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from enum import Enum
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -76,4 +77,8 @@ def _of_value(value: Any) -> Hashable:
         return weakref.WeakMethod(value)
     if isinstance(value, FunctionType):
         return weakref.ref(value)
+    if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (type(None), type, ModuleType)):
+        return value  # of a library, and not bound to a tensor
+    if type(value) is functools.partial:
+        return _of_value(value.func), _of_value(value.args), _of_value(value.keywords)
     raise _NotComparable
