@@ -39,7 +39,7 @@ CPU = Execution("cpu", 7, "float32")
 SCALE = 0.05
 """Standard deviation of the frozen outputs: enough to move every weight visibly."""
 
-NOT_COMPARED = ("truth", "noise_key_digest", "epsilon", "epsilon_rdp", "covered")
+NOT_COMPARED = ("truth", "noise_key_digest", "epsilon", "epsilon_rdp", "covered", "ceiling")
 """Of ``privacy`` in result.json: the check of what happened, which the guarantee does not cover and which a frozen
 mechanism need not pass; what follows from the key of the noise; and what follows from that check and the event, which
 is compared."""
