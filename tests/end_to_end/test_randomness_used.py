@@ -8,7 +8,6 @@ update that is made again after a kill is the same release again: same draw, sam
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import math
 import secrets
@@ -158,7 +157,6 @@ def changed(data, **values):
     return replace(data, train=replace(data.train, **arrays))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("trilemma.privacy.randomness") is None, reason="keyed by the recipe alone")
 def test_no_two_updates_of_any_trainings_share_draws_or_noise(digits, tmp_path):
     """False alarm 1e-6.  Other seeds, recipes that differ in what changes no shape, other data, other computations of
     one seed, and two secret runs of one recipe."""

@@ -98,9 +98,9 @@ def test_other_faults_in_the_real_training(digits, tmp_path, monkeypatch, fault)
     expected = {"only the first tensor": "noise_of_each_tensor", "clip ignored": "example_norm"}
     if fault == "only the first tensor":
 
-        def noise(sums, *, standard_deviation, generator):
+        def noise(sums, *, standard_deviation, stream):
             first = next(iter(sums))
-            noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+            noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
             return {n: noisy[n] if n == first else s for n, s in sums.items()}
 
         monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", noise)
@@ -135,8 +135,8 @@ def test_a_resume_that_repeats_its_draws_and_noise_is_seen(digits, tmp_path, mon
     real = loop.State.restore
 
     def restore(self, checkpoint):
-        kept = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("generator/")}
-        fresh = {f"generator/{name}": getattr(self, name).get_state() for name in ("sampling", "noise", "views")}
+        kept = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("stream/")}
+        fresh = {f"stream/{name}": getattr(self, name).get_state() for name in ("sampling", "noise")}
         real(self, type(checkpoint)(kept | fresh, checkpoint.header))
 
     monkeypatch.setattr(loop.State, "restore", restore)

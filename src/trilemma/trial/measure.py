@@ -76,7 +76,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
         "attacks_naive": None,
     }
     if not match.trivial:
-        naive = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"naive attack: {what}"))
+        naive = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))
         result["attacks_naive"] = naive.attacks
     tell("null check")
     outside = ~predictions.member

@@ -399,6 +399,7 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         return None
     evidence, event = training.state.evidence, plan.event(training.state.update)
     assert evidence is not None
+    digest = None if recipe.secret_noise else training.state.noise.key_digest
     record = {
         "epsilon": training.epsilon_spent(),
         "delta": recipe.delta,
@@ -418,8 +419,11 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         "not_covered": NOT_COVERED,
         "noise_source": "operating system, not recorded"
         if recipe.secret_noise
-        else "the seed: keep it secret if the weights are published, since who knows it can subtract the noise",
-        "noise_shared": False,  # with another trial of the same seed (runs of the first versions lack this: theirs is)
+        else "a key made of the seed and all else that the run is: keep the seed secret if the weights are published, "
+        "since whoever knows it and the run can subtract the noise",
+        "noise_key_digest": digest,
+        # Only runs of one digest share their noise, and keys from the operating system never repeat.
+        "noise_shared": not (recipe.secret_noise or digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
     bounds: dict[str, Any] | None = ceiling(event).to_dict()
