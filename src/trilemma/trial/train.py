@@ -21,6 +21,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.seeds import rng_for
 from trilemma.training import checkpoints
@@ -425,9 +426,11 @@ def _privacy(training: Training) -> dict[str, Any] | None:
         "noise_shared": not (recipe.secret_noise or digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
+    bounds: dict[str, Any] | None = ceiling(event).to_dict()
     if not truth.passed:
         record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
-    return record | {"truth": truth.to_dict()}
+        bounds = None
+    return record | {"truth": truth.to_dict(), "ceiling": bounds}
 
 
 def _write_weights(path: Path, training: Training) -> None:
