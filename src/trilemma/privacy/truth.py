@@ -166,13 +166,16 @@ def _event(plan: Plan, record: Mapping[str, Any]) -> Check:
 def _epsilon(record: Mapping[str, Any]) -> Check:
     event, delta = Event.from_dict(dict(record["event"])), float(record["delta"])
     low, high = second_opinion(event, delta)
-    # The reported one is an upper bound that may be up to a percent above the true value, and so above Renyi's.
+    # The first accountant rounds losses up in cells, which may cost it a little.
     what = "the reported epsilon, between an independent lower bound and Renyi accounting"
     return Check(float(record["epsilon"]), low * (1 - 1e-6), high * 1.01 + 1e-3, what)
 
 
 def second_opinion(event: Event, delta: float) -> tuple[float, float]:
-    """(a lower, an upper bound) on the epsilon of ``event`` at ``delta``, by other routes than the one reported."""
+    """(a lower, an upper bound) on the epsilon of ``event`` at ``delta``, by other routes than the one reported.
+
+    The upper one is Renyi accounting, the lower one :func:`trilemma.privacy.second_opinion.epsilon_at_least`.
+    """
     return epsilon_at_least(event, delta), event.epsilon(delta, accountant="rdp")
 
 

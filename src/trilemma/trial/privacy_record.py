@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
 
@@ -51,6 +52,8 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         "noise_shared": not (recipe.secret_noise or digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
+    bounds: dict[str, Any] | None = ceiling(event).to_dict()
     if not truth.passed:
         record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
-    return record | {"truth": truth.to_dict()}
+        bounds = None
+    return record | {"truth": truth.to_dict(), "ceiling": bounds}
