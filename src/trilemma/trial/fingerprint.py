@@ -55,8 +55,7 @@ def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
             f"{folder} has a {CONFIG} but no {FINGERPRINT}, without which it is not known whether its run learned from "
             "the same data: put the file back, or choose another --out"
         )
-    values = read_json(path)
-    fingerprint = values.get("fingerprint") if isinstance(values, dict) else None
+    fingerprint = read_json(path).get("fingerprint")
     if not isinstance(fingerprint, str):
         raise InputError(f"{path} holds no fingerprint: put the file back as it was, or choose another --out")
     return fingerprint
