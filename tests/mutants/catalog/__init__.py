@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planting import Planted
 
-from catalog import attacks, privacy, studies, training
+from catalog import attacks, privacy, studies, training, trial
 
 PITFALLS = {
     "batch-factor": "sensitivity wrong by a factor of the batch size",
@@ -51,7 +51,7 @@ PITFALLS = {
 
 NOT_PLANTED = frozenset({"floating-point"})
 
-_PACKAGES = (attacks, privacy, studies, training)
+_PACKAGES = (attacks, privacy, studies, training, trial)
 
 ERRORS: list[Planted] = [error for package in _PACKAGES for error in package.ERRORS]
 HARMLESS: list[Planted] = [edit for package in _PACKAGES for edit in package.HARMLESS]

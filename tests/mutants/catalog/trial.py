@@ -1,0 +1,110 @@
+"""Errors planted in what a trial measures, releases, and reports."""
+
+from __future__ import annotations
+
+from planting import Planted
+
+_RECOMPUTED, _RUNS, _TRAIN = "trial/test_recomputed.py", "trial/test_truth_of_runs.py", "trial/test_train.py"
+_TOLD = "end_to_end/test_replay.py::test_neighbors_are_within_the_clipping_norm_and_nothing_else_is_told"
+
+ERRORS = [
+    Planted(
+        "accuracy is that of the training images",
+        "trial/measure.py",
+        "accuracy = float((predicted == data.test.labels).mean())",
+        "accuracy = float((train.argmax(axis=1) == data.train.labels).mean())",
+        (f"{_RECOMPUTED}::test_accuracies",),
+    ),
+    Planted(
+        "matched attacks are unmatched",
+        "trial/measure.py",
+        'matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))',
+        'matched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))',
+        (f"{_RECOMPUTED}::test_matched_attacks",),
+    ),
+    Planted(
+        "unmatched attacks are matched",
+        "trial/measure.py",
+        'unmatched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))',
+        'unmatched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))',
+        (f"{_RECOMPUTED}::test_unmatched_attacks",),
+    ),
+    Planted(
+        "the negative control ignores its weights",
+        "trial/measure.py",
+        "return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)",
+        "return never_saw(data.train, data.test, counts, counts, len(data.classes), seed=seed)",
+        (f"{_RECOMPUTED}::test_the_negative_control",),
+    ),
+    Planted(
+        "the score is of one attack and not of the strongest",
+        "trial/measure.py",
+        "score = harmonic_score(accuracy=accuracy, auc=matched.auc, bias=bias, groups=groups)",
+        'score = harmonic_score(accuracy=accuracy, auc=matched.rocs["threshold"].auc, bias=bias, groups=groups)',
+        (f"{_RECOMPUTED}::test_the_score_is_of_the_strongest_attack",),
+    ),
+    Planted(
+        "copies of a test image are resampled apart",
+        "trial/measure.py",
+        "draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)",
+        "draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=None, seed=seed)",
+        (f"{_RECOMPUTED}::test_accuracies",),
+    ),
+    Planted(
+        "losses of training images are released beside the weights",
+        "trial/train.py",
+        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part)\n",
+        '        weights["losses"] = training.state.evidence.rows.float() if training.state.evidence else weights[next('
+        "iter(weights))].clone()\n"
+        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part)\n",
+        (f"{_RECOMPUTED}::test_logits_are_those_of_the_released_weights",),
+        "losses-released",
+    ),
+    Planted(
+        "the weights with the best accuracy on the test set are released",
+        "trial/train.py",
+        "            self.losses.clear()\n            self.evaluated = point\n",
+        '            if line["accuracy"] >= getattr(self, "best", (0.0, None))[0] and point < course.updates:\n'
+        '                self.best = line["accuracy"], {\n'
+        "                    n: t.clone() for n, t in training.state.evaluation_weights().items()\n"
+        "                }\n"
+        "            if point == course.updates:\n"
+        "                for n, t in training.state.evaluation_weights().items():\n"
+        "                    t.copy_(self.best[1][n])\n"
+        "            self.losses.clear()\n            self.evaluated = point\n",
+        (f"{_RECOMPUTED}::test_released_weights_are_the_average",),
+        "test-selection",
+    ),
+    Planted(
+        "a run that fails its truth check keeps its epsilon",
+        "trial/train.py",
+        '        wrong = why_not_private({"privacy": privacy})\n        if wrong:\n',
+        '        wrong = why_not_private({"privacy": privacy})\n        if wrong and len(wrong) > 10**6:\n',
+        (f"{_RUNS}::test_a_run_whose_noise_was_a_copy_has_no_epsilon",),
+    ),
+    Planted(
+        "config.json tells the data's digest",
+        "trial/train.py",
+        "        write_json(self.folder / CONFIG, self.config)\n",
+        '        write_json(self.folder / CONFIG, self.config | {"digest": training.data.fingerprint})\n',
+        ("trial/test_fingerprint.py::test_no_file_but_its_own_holds_a_digest_of_the_data",),
+        "losses-released",
+    ),
+    Planted(
+        "checkpoints stay when a run has ended",
+        "trial/train.py",
+        "        checkpoints.remove(self.folder)\n        return trained\n",
+        "        return trained\n",
+        ("trial/test_resume.py::test_secret_noise_leaves_no_state_of_a_stream",),
+    ),
+]
+
+HARMLESS = [
+    Planted(
+        "an accuracy is counted",
+        "trial/measure.py",
+        "accuracy = float((predicted == data.test.labels).mean())",
+        "accuracy = int((predicted == data.test.labels).sum()) / len(predicted)",
+        (f"{_RECOMPUTED}::test_accuracies",),
+    ),
+]
