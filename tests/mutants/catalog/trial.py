@@ -18,15 +18,15 @@ ERRORS = [
     Planted(
         "matched attacks are unmatched",
         "trial/measure.py",
-        'matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))',
-        'matched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))',
+        "    matched = audit(weighted, seed=seed,",
+        "    matched = audit(predictions, seed=seed,",
         (f"{_RECOMPUTED}::test_matched_attacks",),
     ),
     Planted(
         "unmatched attacks are matched",
         "trial/measure.py",
-        'unmatched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))',
-        'unmatched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))',
+        "unmatched = audit(predictions, seed=seed,",
+        "unmatched = audit(weighted, seed=seed,",
         (f"{_RECOMPUTED}::test_unmatched_attacks",),
     ),
     Planted(
