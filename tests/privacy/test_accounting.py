@@ -5,19 +5,22 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, optimize
+from scipy import optimize
 from scipy.special import ndtr
-from scipy.stats import norm
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import Event, check_delta, epsilon, noise_multiplier
-from trilemma.privacy.accounting import LARGEST_NOISE_MULTIPLIER, sampling_probability
+from trilemma.privacy.accounting import (
+    LARGEST_NOISE_MULTIPLIER,
+    SMALLEST_NOISE_MULTIPLIER,
+    sampling_probability,
+)
 
 N, DELTA = 50_000, 1e-5
 
@@ -33,65 +36,6 @@ def spent(sigma, batch_size, updates, accountant="pld"):
     )
 
 
-# --- an accountant of our own -----------------------------------------------------------------------------------------
-
-
-def own_epsilon(sigma, q, updates, delta, cells=2**18):
-    """Once on a wide grid, and once more on one that fits, whose cells are small beside a single update's loss."""
-    rough = on_a_grid(sigma, q, updates, delta, 60.0, cells)
-    return on_a_grid(sigma, q, updates, delta, max(1.0, 20 * rough), cells) if rough < 2 else rough
-
-
-def on_a_grid(sigma, q, updates, delta, span, cells):
-    """Poisson-subsampled Gaussian by a discretised privacy loss and one FFT, from the definition.
-
-    P = (1 - q) N(0, sigma^2) + q N(1, sigma^2) when the example is in the data, Q = N(0, sigma^2) when it is not.
-    The loss is L(x) = log P(x) / Q(x), increasing in x: "removing" draws x from P and loses L, "adding" draws x
-    from Q and loses -L.  Each loss goes to the nearest cell of a grid; the mean that this moves is put back after
-    the composition (Gopi et al. 2021), which leaves an error far below the width of a cell times sqrt(updates).
-    """
-    grid = (np.arange(cells) - cells // 2) * (span / cells)
-    width = grid[1] - grid[0]
-    edges = np.append(grid - width / 2, grid[-1] + width / 2)
-
-    def x_of(loss):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            x = sigma**2 * np.log((np.exp(loss) - (1 - q)) / q) + 0.5
-        return np.where(np.exp(loss) > 1 - q, x, -np.inf)
-
-    def loss_of(x):
-        return np.logaddexp(math.log1p(-q) if q < 1 else -np.inf, math.log(q) + (2 * x - 1) / (2 * sigma**2))
-
-    def density(x, removing):
-        base = norm.pdf(x, 0, sigma)
-        return (1 - q) * base + q * norm.pdf(x, 1, sigma) if removing else base
-
-    worst = 0.0
-    for removing in (True, False):
-        if removing:
-            x = x_of(edges)
-            cumulative = (1 - q) * ndtr(x / sigma) + q * ndtr((x - 1) / sigma)
-        else:
-            cumulative = ndtr(-x_of(-edges) / sigma)
-        masses = np.diff(cumulative)
-        sign = 1 if removing else -1
-        mean = integrate.quad(
-            lambda x, s=sign, r=removing: s * loss_of(x) * density(x, r), -12 * sigma, 1 + 12 * sigma, limit=500
-        )[0]
-        shift = updates * (mean - float(masses @ grid))
-        composed = np.fft.irfft(np.fft.rfft(np.fft.ifftshift(masses)) ** updates, cells)
-        composed = np.fft.fftshift(np.clip(composed, 0, None))
-        losses = grid + shift
-
-        def excess(e, composed=composed, losses=losses):
-            above = losses > e
-            return float(composed[above] @ -np.expm1(e - losses[above])) - delta
-
-        if excess(0.0) > 0:
-            worst = max(worst, optimize.brentq(excess, 0.0, 0.49 * span))
-    return worst
-
-
 def gaussian_epsilon(mu, delta):
     """mu-GDP as (epsilon, delta) in closed form (Balle and Wang 2018, Dong et al. 2019)."""
 
@@ -99,12 +43,6 @@ def gaussian_epsilon(mu, delta):
         return ndtr(-e / mu + mu / 2) - math.exp(e) * ndtr(-e / mu - mu / 2) - delta
 
     return optimize.brentq(excess, 0, 500, xtol=1e-12) if excess(0) > 0 else 0.0
-
-
-@pytest.mark.parametrize(("mu", "delta"), [(0.5, 1e-5), (1.0, 1e-6), (2.0, 1e-3)])
-def test_our_own_accountant_knows_the_gaussian(mu, delta):
-    """The judge is judged first."""
-    assert own_epsilon(10 / mu, 1.0, 100, delta) == pytest.approx(gaussian_epsilon(mu, delta), rel=1e-4)
 
 
 # --- published numbers ------------------------------------------------------------------------------------------------
@@ -145,8 +83,7 @@ def test_epsilon_of_the_table_s_noise(batch_size, updates, target, pld, rdp):
     assert target * 0.995 <= spent(rdp, batch_size, updates, "rdp") <= target * 1.001
 
 
-# By PLD a cell takes seconds to calibrate: a few, the rest by RDP.
-CALIBRATED = [("pld", c) for c in (CELLS[0], CELLS[7], CELLS[2])] + [("rdp", c) for c in CELLS[::4]]
+CALIBRATED = [("pld", c) for c in (CELLS[0], CELLS[7], CELLS[2], CELLS[15])] + [("rdp", c) for c in CELLS[::4]]
 
 
 @pytest.mark.parametrize(("accountant", "cell"), CALIBRATED)
@@ -183,14 +120,6 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("sigma", "q", "updates", "delta"), SETTINGS)
-def test_our_own_accountant_agrees(sigma, q, updates, delta):
-    """An independent computation of the same loss: the package may lie a little above, never below."""
-    expected = own_epsilon(sigma, q, updates, delta)
-    found = Event(q, sigma, updates).epsilon(delta)
-    assert expected * (1 - 1e-3) - 1e-4 <= found <= expected * (1 + 5e-3) + 1e-3
-
-
 @pytest.mark.parametrize(("sigma", "q", "updates", "delta"), SETTINGS[1:4])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 def test_opacus_agrees(sigma, q, updates, delta):
@@ -213,10 +142,10 @@ def test_opacus_agrees(sigma, q, updates, delta):
 @pytest.mark.parametrize(("sigma", "updates"), [(1.0, 1), (4.6494, 60), (0.5, 1), (20.0, 400), (100.0, 10)])
 @pytest.mark.parametrize("delta", [1e-5, 1e-2])
 def test_the_full_batch_is_the_gaussian_mechanism(sigma, updates, delta):
-    """Without sampling the composition has a closed form: PLD at most a little above, never below."""
+    """Without sampling the composition has a closed form."""
     exact = gaussian_epsilon(math.sqrt(updates) / sigma, delta)
     event = Event(1.0, sigma, updates)
-    assert exact - 1e-9 <= event.epsilon(delta) <= exact * 1.002 + 2e-4
+    assert event.epsilon(delta) == pytest.approx(exact, rel=1e-9)
     assert event.epsilon(delta, accountant="rdp") >= exact
 
 
@@ -255,20 +184,39 @@ def test_calibration_never_overshoots_by_rdp(target, batch_size, updates, log_de
     assert epsilon(noise_multiplier=sigma * 0.99, accountant="rdp", **values) > target
 
 
-@settings(deadline=None, max_examples=3)
+@settings(deadline=None, max_examples=12)
 @given(
-    target=st.floats(0.5, 2),
-    batch_size=st.integers(200, 1000),
-    updates=st.integers(10, 200),
-    log_delta=st.floats(-6, -4),
+    log_target=st.floats(-2, 2),
+    log_batch_size=st.floats(0, 5),
+    log_updates=st.floats(0, 5),
+    log_delta=st.floats(-20, -6),
 )
-def test_calibration_never_overshoots_by_pld(target, batch_size, updates, log_delta):
-    """PITFALLS: calibration overshoots the target.  Judged by our own accountant too."""
-    values = {"delta": 10**log_delta, "batch_size": batch_size, "updates": updates, "examples": 1000}
-    sigma = noise_multiplier(epsilon=target, **values)
+def test_calibration_never_overshoots_and_wastes_nothing(log_target, log_batch_size, log_updates, log_delta):
+    """PITFALLS: calibration overshoots the target.  It also answers, or says that it cannot, within 10 seconds."""
+    target = 10**log_target
+    values = {
+        "delta": 10**log_delta,
+        "batch_size": round(10**log_batch_size),
+        "updates": round(10**log_updates),
+        "examples": 100_000,
+    }
+    start, sigma = time.process_time(), math.inf
+    with suppress(InputError):
+        sigma = noise_multiplier(epsilon=target, **values)
+    assert time.process_time() - start < 10
+    if sigma == math.inf:
+        assert epsilon(noise_multiplier=LARGEST_NOISE_MULTIPLIER, **values) > target
+        return
     assert epsilon(noise_multiplier=sigma, **values) <= target
-    assert own_epsilon(sigma, batch_size / 1000, updates, 10**log_delta, cells=2**17) <= target * 1.001 + 1e-4
-    assert epsilon(noise_multiplier=sigma * 0.98, **values) > target
+    assert sigma == SMALLEST_NOISE_MULTIPLIER or epsilon(noise_multiplier=sigma * 0.995, **values) > target
+
+
+def test_calibration_of_a_rarely_drawn_example_answers():
+    """Search and check saw different cells, and the steps from one to the other went on for minutes."""
+    values = {"delta": 1e-5, "batch_size": 1, "updates": 1000, "examples": 60_000}
+    sigma = noise_multiplier(epsilon=0.01, **values)
+    assert epsilon(noise_multiplier=sigma, **values) <= 0.01
+    assert epsilon(noise_multiplier=sigma - 0.001, **values) > 0.01
 
 
 @settings(deadline=None, max_examples=6)

@@ -6,8 +6,10 @@ q = B / N (Poisson sampling), sums the drawn examples' gradients, each clipped t
 noise of standard deviation sigma * C; T such updates are composed adaptively.  N and B are public.
 
 The loss of this composition is computed from privacy loss distributions (PLD; Koskela et al. 2020, Doroshenko
-et al. 2022) as implemented by Google's dp-accounting, in its pessimistic form: the epsilon printed is an upper
-bound.  Rényi accounting (Mironov et al. 2019) is a second opinion that is never smaller for these mechanisms.
+et al. 2022) by :mod:`trilemma.privacy.loss_distribution`: the epsilon printed is an upper bound, less than 1 % above
+the true value.  Full-batch updates (q = 1) have a closed form, :mod:`trilemma.privacy.gaussian`.  Rényi accounting
+(Mironov et al. 2019; Google's dp-accounting) is a second opinion that is never smaller for these mechanisms; a bound
+from below is in :mod:`trilemma.privacy.second_opinion`.
 
 The numbers hold for true Poisson draws only.  For shuffled or fixed-size batches they are *not* an upper bound
 (arXiv 2411.10614), so nothing here has a switch for them.
@@ -18,16 +20,15 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
 
 from trilemma.errors import InputError, PrivacyError
+from trilemma.privacy import gaussian, loss_distribution
 
 Accountant = Literal["pld", "rdp"]
 
@@ -39,14 +40,6 @@ LARGEST_NOISE_MULTIPLIER = 10_000.0
 
 SMALLEST_NOISE_MULTIPLIER = 0.3
 """Calibration never returns less: what it would save is worth nothing, and losses become slow to compute."""
-
-_FINE, _COARSE = 1e-4, 1e-3  # widths of the cells in which privacy losses are rounded up
-
-
-def _cell(noise_multiplier: float) -> float:
-    """Fine cells where they matter: with little noise the losses are so spread out that they take many seconds and
-    change epsilon by less than 0.0005."""
-    return _FINE if noise_multiplier >= 1.5 else _COARSE
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Event:
         check_delta(delta)
         if self.updates == 0:
             return 0.0
-        return _epsilon(self, delta, accountant, _cell(self.noise_multiplier))
+        return _epsilon(self, delta, accountant)
 
     def to_dict(self) -> dict[str, Any]:
         return {"mechanism": "poisson-sampled gaussian", **asdict(self)}
@@ -169,31 +162,46 @@ def noise_multiplier(
             f"delta {delta:g} is no less than the chance of being drawn at all, so that any noise would do: "
             "use a smaller one"
         )
-    sigma = _guess(epsilon, delta, q, updates)
-    search_cell = min(max(_FINE, _FINE * epsilon), _COARSE)
 
-    def excess(log_sigma: float, cell: float = search_cell) -> float:
-        spent = _epsilon(Event(q, math.exp(log_sigma), updates), delta, accountant, cell)
+    def excess(log_sigma: float) -> float:
+        spent = Event(q, math.exp(log_sigma), updates).epsilon(delta, accountant=accountant)
         return math.log(max(spent, 1e-12) / epsilon)
 
-    limit = math.log(LARGEST_NOISE_MULTIPLIER)
-    floor = math.log(SMALLEST_NOISE_MULTIPLIER)
-    low = high = min(max(math.log(sigma), floor), limit)
-    while low > floor and excess(low) <= 0:
-        low = max(low - 0.1, floor)
-    while excess(high) > 0:
-        if high >= limit:
-            raise InputError(
-                f"epsilon {epsilon:g} at delta {delta:g} is out of reach with {updates} updates at sampling "
-                f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
-            )
-        high = min(high + 0.1, limit)
-    root = low if excess(low) <= 0 else brentq(excess, low, high, xtol=2e-5)
-    # The root may lie on either side: step up until the fine accountant agrees that the target is met.
+    ends = math.log(SMALLEST_NOISE_MULTIPLIER), math.log(LARGEST_NOISE_MULTIPLIER)
+    bracket = _bracket(excess, math.log(_guess(epsilon, delta, q, updates)), *ends)
+    if bracket is None:
+        raise InputError(
+            f"epsilon {epsilon:g} at delta {delta:g} is out of reach with {updates} updates at sampling "
+            f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
+        )
+    low, high = bracket
+    root = high if low == high else brentq(excess, low, high, xtol=2e-5)
+    # The root may lie on either side: step up until the accountant agrees that the target is met.
     step = 0.0
-    while excess(math.log(sigma := _round_up(math.exp(root + step), 4)), _cell(sigma)) > 0:
+    while excess(math.log(sigma := _round_up(math.exp(root + step), 4))) > 0:
         step += 5e-5
     return sigma
+
+
+def _bracket(excess: Callable[[float], float], guess: float, least: float, most: float) -> tuple[float, float] | None:
+    """Two values, of which the larger has no excess and the smaller has one (or both are ``least``); None if there are
+    none up to ``most``."""
+    low = high = min(max(guess, least), most)
+    step = 0.05
+    if excess(high) > 0:
+        while True:
+            if high >= most:
+                return None
+            low, high = high, min(high + step, most)
+            step *= 2
+            if excess(high) <= 0:
+                return low, high
+    while low > least:
+        low, high = max(low - step, least), low
+        step *= 2
+        if excess(low) > 0:
+            return low, high
+    return low, low
 
 
 def check_delta(delta: float, examples: int | None = None, *, allow_large: bool = False) -> None:
@@ -232,19 +240,18 @@ def sampling_probability(batch_size: int, examples: int) -> float:
 
 
 @functools.lru_cache(maxsize=4096)  # a pure function of numbers; the trials of a study ask for the same ones
-def _epsilon(event: Event, delta: float, accountant: Accountant, cell: float) -> float:
+def _epsilon(event: Event, delta: float, accountant: Accountant) -> float:
+    if accountant == "pld":
+        q, sigma, updates = event.sampling_probability, event.noise_multiplier, event.updates
+        if q == 1:
+            return gaussian.epsilon(math.sqrt(updates) / sigma, delta)
+        return loss_distribution.epsilon(q, sigma, updates, delta)
+    if accountant != "rdp":
+        raise PrivacyError(f"unknown accountant {accountant!r}: use 'pld' or 'rdp'")
     import dp_accounting
-    from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant
 
-    neighbours = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
-    book: Any
-    if accountant == "pld":
-        book = PLDAccountant(neighbours, value_discretization_interval=cell)
-    elif accountant == "rdp":
-        book = RdpAccountant(neighboring_relation=neighbours)
-    else:
-        raise PrivacyError(f"unknown accountant {accountant!r}: use 'pld' or 'rdp'")
+    book = RdpAccountant(neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     release: Any = dp_accounting.GaussianDpEvent(event.noise_multiplier)
     if event.sampling_probability < 1:
         release = dp_accounting.PoissonSampledDpEvent(event.sampling_probability, release)
@@ -259,12 +266,7 @@ def _guess(epsilon: float, delta: float, q: float, updates: int) -> float:
     It underestimates the loss of subsampled mechanisms and is therefore used for nothing else.
     """
 
-    def log_excess(log_mu: float) -> float:
-        mu = math.exp(log_mu)
-        a, b = norm.logcdf(-epsilon / mu + mu / 2), epsilon + norm.logcdf(-epsilon / mu - mu / 2)
-        return float(a + np.log1p(-math.exp(min(b - a, -1e-15))) - math.log(delta))
-
-    mu = math.exp(brentq(log_excess, math.log(1e-12), math.log(1e3), xtol=1e-3))
+    mu = gaussian.mu(epsilon, delta)
     return math.sqrt(updates) / mu if q == 1 else 1 / math.sqrt(math.log1p((mu / q) ** 2 / updates))
 
 
