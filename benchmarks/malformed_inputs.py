@@ -2,10 +2,10 @@
 
     python benchmarks/malformed_inputs.py [--count 2000] [--seed 0]
 
-Files of every kind that a command reads are damaged, byte by byte and value by value (tests/helpers/malformed.py), and given
-to the command in one process after another.  Prints for each command how many were refused, how many were valid after all
-(a flipped bit may lie where nothing reads), and whatever went wrong: another exit status than 2, more than 5 lines, a
-traceback, a message without the file's name, something left in --out.  Ends with status 1 if anything did.
+Files of every kind that a command reads are damaged, byte by byte and value by value (tests/helpers/malformed.py), and
+given to the command.  Prints for each command how many were refused, how many were valid after all (a flipped bit may
+lie where nothing reads), and whatever went wrong: another exit status than 2, more than 5 lines, a traceback, a message
+without the file's name, something left in --out.  Ends with status 1 if anything did.
 """
 
 from __future__ import annotations

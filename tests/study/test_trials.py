@@ -256,7 +256,7 @@ def test_infinity_is_no_budget(tmp_path):
         ("parts = ['budget']" + SMALLEST, "either [[grid]] tables or parts"),
         ("title = 'x'", "either [[grid]] tables or parts"),
         ("grid = 3", "write [[grid]]"),
-        ("[[grid]", "is no TOML"),
+        ("[[grid]", "is not valid TOML"),
         ("parts = ['mine.toml']", "a part of itself"),
         (SMALLEST + "    scales = ['paper']\n[scale.small]", "no trials at this scale"),
     ],

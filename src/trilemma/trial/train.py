@@ -19,7 +19,7 @@ from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
-from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.files import alone_in, make_folder, read_json, reading, write_json, written
 from trilemma.models.prior import PRIORS, PriorNetwork, fitted
 from trilemma.privacy.truth import truth_check
 from trilemma.seeds import rng_for
@@ -102,7 +102,9 @@ class Run:
         """
         path = Path(folder)
         config = read_json(path / CONFIG)
-        return cls(path, Recipe.from_dict(config["recipe"]), read_json(path / RESULT))
+        with reading(path / CONFIG):
+            recipe = Recipe.from_dict(config["recipe"])
+        return cls(path, recipe, read_json(path / RESULT))
 
 
 def train(
