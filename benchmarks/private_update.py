@@ -65,13 +65,15 @@ class Side(ABC):
     def __init__(self, model: str, views: int, examples: int, bfloat16: bool, device: str) -> None:
         import torch
 
+        from trilemma.privacy import RandomStream
+
         self.device = device
         self.autocast = torch.bfloat16 if bfloat16 else None
         self.model = network(model).to(device)
         generator = torch.Generator().manual_seed(1)
         self.images = torch.randn(examples, views, 3, 32, 32, generator=generator).to(device)
         self.labels = torch.randint(0, 10, (examples,), generator=generator).to(device)
-        self.noise = torch.Generator(device).manual_seed(2)
+        self.noise = RandomStream.keyed(b"benchmark")
 
     @abstractmethod
     def gradient(self, clip: float) -> dict[str, Any]: ...
@@ -83,7 +85,7 @@ class Side(ABC):
 
         sums = self.gradient(1.0)
         if self.private:
-            sums = add_gaussian_noise(sums, standard_deviation=NOISE, generator=self.noise)
+            sums = add_gaussian_noise(sums, standard_deviation=NOISE, stream=self.noise)
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.sub_(sums[name], alpha=RATE / len(self.labels))

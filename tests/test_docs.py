@@ -11,6 +11,7 @@ from trilemma.measures import MEASURES
 from trilemma.report.figures.catalog import check_figures
 from trilemma.study.file import STUDIES, load_study
 from trilemma.study.trials import expand
+from trilemma.techniques import TECHNIQUES
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +34,22 @@ def test_every_file_named_in_the_guarantee_exists():
     text = (ROOT / "docs" / "guarantee.md").read_text("utf-8")
     for name in re.findall(r"`(tests/[\w/]+\.py)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_every_file_named_for_contributors_exists():
+    for page in ("CONTRIBUTING.md", "README.md", "docs/howto.md"):
+        text = (ROOT / page).read_text("utf-8")
+        names = re.findall(r"`((?:[\w-]+/)+(?:[\w-]+\.(?:py|md|toml))?|[a-z_]+\.py)`", text)
+        names = [name for name in names if not name.startswith("train/")]
+        for name in names:
+            assert any((base / name).exists() for base in (ROOT, ROOT / "src" / "trilemma")), f"{page}: {name}"
+        assert names or page == "README.md"
+
+
+def test_the_howto_page_describes_every_technique():
+    text = (ROOT / "docs" / "howto.md").read_text("utf-8")
+    for technique in TECHNIQUES.values():
+        assert f"| `{technique.code}` | {technique.name} |" in text
 
 
 def test_the_readme_names_both_commands():

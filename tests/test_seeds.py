@@ -1,89 +1,26 @@
-"""Random streams: unrelated to each other, and those of noise too many to be tried."""
+"""Public random streams: unrelated to each other."""
 
 import ast
 import importlib
-import itertools
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest
 
 from trilemma import seeds
 from trilemma.attacks import Predictions, learned, matching
-from trilemma.data.dataset import Dataset, Split
-from trilemma.errors import PrivacyError
-from trilemma.seeds import generator_for, private_generator, rng_for
-from trilemma.training.execution import Execution
-from trilemma.training.loop import Training
-from trilemma.training.recipe import Recipe
+from trilemma.seeds import generator_for, rng_for
 
 audit_module = importlib.import_module("trilemma.attacks.audit")  # the package has a function of that name
-CPU = torch.device("cpu")
 
 
-def words(generator):
-    return generator.get_state().numpy()[seeds._STATE].view(np.uint64).tolist()
-
-
-def follows_from_its_first_word(state):
-    """Whether a Mersenne Twister's state is one of those 2^32 that come from a seed (Matsumoto and Nishimura 2002)."""
-    return all(
-        b == (1812433253 * (a ^ (a >> 30)) + i) & 0xFFFFFFFF for i, (a, b) in enumerate(itertools.pairwise(state), 1)
-    )
-
-
-def test_torch_itself_uses_32_bits_of_a_seed():
-    """Why there is ``private_generator``: if this fails one day, it may go."""
-    one, other = (torch.Generator().manual_seed(seed) for seed in (5, 5 + 7 * 2**40))
-    assert torch.equal(torch.randn(9, generator=one), torch.randn(9, generator=other))
-    assert follows_from_its_first_word(words(generator_for(0, "noise")))
-
-
-@given(st.binary(max_size=40))
-def test_a_private_stream_comes_from_no_seed(key):
-    state = words(private_generator(key, CPU))
-    assert not follows_from_its_first_word(state)
-    assert len(set(state)) > 600  # of 624 random words of 32 bits two are alike once in twenty thousand times
-
-
-@pytest.mark.parametrize("secret", [False, True])
-def test_a_training_draws_from_private_streams(secret):
-    """Guards: sampling or noise from a generator that was seeded, however long the seed is."""
-    split = Split(np.zeros((40, 3, 8, 8), dtype=np.uint8), np.arange(40) % 2)
-    recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=10, epochs=1, secret_noise=secret)
-    state = Training(recipe, Dataset("none", split, split, ("a", "b")), Execution("cpu")).state
-    sampling, noise = words(state.sampling), words(state.noise)
-    assert sampling != noise
-    assert not follows_from_its_first_word(sampling)
-    assert not follows_from_its_first_word(noise)
-
-
-@given(st.lists(st.binary(max_size=40), min_size=2, max_size=2, unique=True))
-def test_each_key_has_its_own_stream(keys):
-    one, again, other = (
-        torch.rand(4, dtype=torch.float64, generator=private_generator(key, CPU)) for key in (keys[0], *keys)
-    )
+@given(st.lists(st.tuples(st.integers(0, 2**63), st.text(max_size=9)), min_size=2, max_size=2, unique=True))
+def test_each_seed_and_purpose_has_its_own_torch_stream(pairs):
+    one, again, other = (torch.rand(8, dtype=torch.float64, generator=generator_for(*p)) for p in (pairs[0], *pairs))
     assert torch.equal(one, again)
-    assert not bool((one == other).any())
-
-
-@pytest.mark.parametrize(("draw", "law"), [(torch.rand, "uniform"), (torch.randn, "norm")])
-def test_what_is_drawn_follows_its_law(draw, law):
-    """False alarm once in a million."""
-    for key in (b"", b"a", b"b"):
-        numbers = draw(100_000, dtype=torch.float64, generator=private_generator(key, CPU))
-        assert kstest(numbers.numpy(), law).pvalue > 1e-6 / 3
-
-
-@pytest.mark.parametrize("start", [16, 20, 32, 5000])
-def test_a_state_kept_in_another_way_is_refused(start, monkeypatch):
-    monkeypatch.setattr(seeds, "_STATE", slice(start, start + 8 * 624))
-    with pytest.raises(PrivacyError, match="use a version from"):
-        private_generator(b"key", CPU)
+    assert not bool((one == other).all())
 
 
 @given(st.integers(0, 2**40), st.lists(st.text(max_size=12), min_size=2, max_size=2, unique=True))

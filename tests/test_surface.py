@@ -53,6 +53,7 @@ LAYERS = [
     "threads",
     "progress",
     "seeds",
+    "standardization",
     "techniques",
     "words",
     "measures",
@@ -75,8 +76,8 @@ LAYERS = [
 """Everything in the package but its root, from the bottom up: nothing imports what stands above it."""
 GROUND_FLOOR = LAYERS[: LAYERS.index("statistics")]
 ALONE = {
-    # The guarantee must not depend on what is trained or on how; models.layers has the one layer it has a rule for.
-    "privacy": {*GROUND_FLOOR, "privacy", "models"},
+    # The guarantee must not depend on what is trained or on how.
+    "privacy": {*GROUND_FLOOR, "privacy"},
     # Predictions of any model, however it was trained.
     "attacks": {*GROUND_FLOOR, "statistics", "data", "attacks"},
     "fairness": {*GROUND_FLOOR, "statistics", "fairness"},
@@ -150,6 +151,7 @@ def test_nothing_imports_in_circles():
     ("module", "line"),
     [
         ("trilemma.privacy.plan", "from trilemma.training import recipe"),
+        ("trilemma.privacy.plan", "from trilemma.models.layers import norm_layer"),
         ("trilemma.privacy.plan", "def f():\n    import trilemma.data.load"),
         ("trilemma.attacks.roc", "from trilemma.models.catalog import build"),
         ("trilemma.analysis.conditions", "from trilemma.analysis.claims.claim import Claim"),

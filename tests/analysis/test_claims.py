@@ -231,7 +231,7 @@ def test_accuracy_is_compared_between_skews_of_one_test_set() -> None:
     assert verdict(budgets(), "skew-accuracy") == "cannot tell"
     found = claim(budgets(skews=(0.95,)), "skew-accuracy")
     assert found.verdict == "confirmed"
-    assert "tested on different pictures" in found.sentence, "where there is no other skew it says what is in it"
+    assert "tested on different images" in found.sentence, "where there is no other skew it says what is in it"
 
 
 def test_settings_with_fewer_skews_do_not_count() -> None:
@@ -249,7 +249,7 @@ def test_settings_with_fewer_skews_do_not_count() -> None:
         ({"naive": 0.1}, "confirmed", "is shown to change by at most 0.02 either way (95 % interval"),
         ({"naive": 0.1, "matched": 0.006}, "confirmed", "at most 0.02"),
         ({"naive": 0.1, "matched": 0.06}, "contradicted", "the matched AUC climbs too"),
-        ({"naive": -0.1}, "contradicted", "the naive AUC falls"),
+        ({"naive": -0.1}, "contradicted", "the unmatched AUC falls"),
         ({}, "cannot tell", "does not climb beyond noise"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,17 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from made_up_study import ALL, CUMULATIVE, Study
+from made_up_study import ALL, Study
 from trilemma.analysis.comparisons import (
-    budget_comparisons,
     compare,
     comparisons,
-    removal_comparisons,
-    skew_comparisons,
     technique_comparisons,
 )
 from trilemma.analysis.conditions import Condition, Measured, measured
-from trilemma.analysis.pairs import Pair, full_mix
+from trilemma.analysis.pairs import Pair
 from trilemma.errors import InputError
 from trilemma.measures import number_words
 from trilemma.statistics.additive import additive_variance, holm
@@ -50,7 +46,7 @@ def pairs_of(*asked, conditions):
 STEPS = [*((row, row - 1) for row in range(1, 7)), (6, 0)]
 
 
-def test_two_cells_are_the_paired_t_test() -> None:
+def test_two_conditions_are_the_paired_t_test() -> None:
     table = np.array([[0.61, 0.64, 0.60, 0.66], [0.55, 0.61, 0.57, 0.58]])
     (found,) = compare(values_of(table), pairs_of((0, 1), conditions=2))
     oracle = stats.ttest_rel(table[0], table[1])
@@ -63,7 +59,7 @@ def test_two_cells_are_the_paired_t_test() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10_000))
-def test_blocks_are_the_least_squares_fit_of_cell_and_seed(conditions, seeds, rng) -> None:
+def test_blocks_are_the_least_squares_fit_of_condition_and_seed(conditions, seeds, rng) -> None:
     """Independent: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
     table = np.random.default_rng(rng).normal(size=(conditions, seeds))
     design = np.zeros((conditions * seeds, conditions + seeds - 1))
@@ -86,7 +82,7 @@ def test_blocks_are_the_least_squares_fit_of_cell_and_seed(conditions, seeds, rn
     assert found.p == pytest.approx(2 * stats.t.sf(abs(found.difference) / found.standard_error, df))
 
 
-def test_what_a_seed_does_to_all_cells_drops_out() -> None:
+def test_what_a_seed_does_to_all_conditions_drops_out() -> None:
     rng = np.random.default_rng(0)
     table = rng.normal(size=(4, 3))
     shifted = table + 100 * rng.normal(size=3)
@@ -96,29 +92,14 @@ def test_what_a_seed_does_to_all_cells_drops_out() -> None:
         assert other.difference == pytest.approx(one.difference)
 
 
-def test_swapping_the_cells_turns_the_sign_and_nothing_else() -> None:
+def test_swapping_the_conditions_turns_the_sign_and_nothing_else() -> None:
     table = np.random.default_rng(5).normal(size=(5, 3)) * 0.01 + np.arange(5)[:, None]
     one, other = compare(values_of(table), pairs_of((3, 1), (1, 3), conditions=5))
     assert (other.difference, other.low, other.high) == (-one.difference, -one.high, -one.low)
     assert (one.verdict, other.verdict, one.p) == ("higher", "lower", other.p)
 
 
-@settings(deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_the_step_down_rule(p) -> None:
-    """Independent: reject in ascending order while p <= alpha / (how many are left)."""
-    adjusted = holm(p)
-    for alpha in (0.01, 0.05, 0.2):
-        rejected = set()
-        for rank, at in enumerate(np.argsort(p, kind="stable")):
-            if p[at] * (len(p) - rank) > alpha:
-                break
-            rejected.add(int(at))
-        assert {at for at in range(len(p)) if adjusted[at] <= alpha} == rejected
-    assert all(a >= q for a, q in zip(adjusted, p, strict=True))
-
-
-def test_seeds_that_only_one_cell_has_are_left_out_and_named() -> None:
+def test_seeds_that_only_one_condition_has_are_left_out_and_named() -> None:
     nan = math.nan
     table = np.array([[0.1, 0.2, 0.3, nan], [0.2, 0.31, 0.4, 0.9], [0.3, 0.4, nan, nan], [0.1, 0.1, 0.12, 0.1]])
     first, second = compare(values_of(table), pairs_of((1, 0), (2, 0), conditions=4))
@@ -217,8 +198,8 @@ def test_an_interval_that_leaves_out_zero_without_a_verdict_is_explained() -> No
     table = np.array([[0.50, 0.52, 0.51], [0.54, 0.55, 0.56]])
     (one,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
     three = compare(values_of(table), pairs_of((1, 0), (0, 1), (1, 0), conditions=2))
-    assert (one.verdict, three.found[0].verdict) == ("higher", "within noise")
-    assert three.found[0].words.endswith("alone excludes 0, but p is 0.061 over 3 comparisons")
+    assert (one.verdict, three.comparisons[0].verdict) == ("higher", "within noise")
+    assert three.comparisons[0].words.endswith("alone excludes 0, but p is 0.061 over 3 comparisons")
     table = np.array([0.1, 0.2, 0.3]) + np.array([[0], [0.1], [0.2], [0.3], [0.4]]) + 1e-4 * np.eye(5, 3)
     table[1] += [0.05, 0.0, -0.05]
     (doubtful,) = compare(values_of(table), pairs_of((1, 0), conditions=5))
@@ -237,8 +218,8 @@ def test_a_margin_is_shown_only_where_the_interval_lies_inside() -> None:
     assert found.no_more_than(high + 1e-9)
     assert not found.no_more_than(0.02, alpha=1e-5)
     noisy = compare(values_of(table + np.array([[0, 0, 0], [0.1, -0.1, 0.0]])), pairs_of((1, 0), conditions=2))
-    assert noisy.found[0].verdict == "within noise"
-    assert not noisy.found[0].no_more_than(0.02), "within noise is not equal"
+    assert noisy.comparisons[0].verdict == "within noise"
+    assert not noisy.comparisons[0].no_more_than(0.02), "within noise is not equal"
 
 
 def test_words() -> None:
@@ -324,150 +305,6 @@ def test_a_margin_that_does_not_hold_is_shown_in_one_of_twenty() -> None:
     assert 0.035 < np.mean(shown) < 0.065
 
 
-# Which pairs ---------------------------------------------------------------------------------------------------------
-
-
-def asked(found):
-    return [(c.pair.question, c.pair.change, c.pair.base) for c in found]
-
-
-def test_cumulative_steps_and_the_whole() -> None:
-    study = Study()
-    for epsilon in (math.inf, 8.0):
-        for at, techniques in enumerate(CUMULATIVE):
-            study.add({"accuracy": 0.4 + 0.03 * at * (epsilon == 8.0)}, techniques=techniques, epsilon=epsilon)
-    found = technique_comparisons(study.frame(), "accuracy")
-    names = [name.upper() for name in CUMULATIVE[:-2]] + ["all−SAT", "all techniques"]
-    steps = [("step", b, a) for a, b in pairwise(names)]
-    assert asked(found) == ([*steps, ("all", "all techniques", "BL")]) * 2
-    assert {c.tests for c in found} == {14}
-    assert {(c.conditions, c.df) for c in found} == {(7, 12)}
-    assert {c.verdict for c in found if "ε = 8" in c.pair.setting} == {"higher"}
-    assert {c.verdict for c in found if "no budget" in c.pair.setting} == {"within noise"}
-    table = found.table()
-    assert len(table) == 14
-    assert table["difference"].iloc[-1] == pytest.approx(0.18, abs=0.01)
-    assert set(table["cell"]) <= set(study.frame()["cell"])
-
-
-def test_single_techniques_and_leave_one_out() -> None:
-    study = Study()
-    mixes = ["bl", "obs", "gn", "ws+am", ALL, ALL.replace("gn+", ""), ALL.removesuffix("+sat")]
-    for techniques in mixes:
-        study.add({"accuracy": 0.5}, techniques=techniques)
-    assert asked(technique_comparisons(study.frame(), "accuracy")) == [
-        ("step", "OBS", "BL"),
-        ("step", "all−SAT", "OBS"),
-        ("step", "all techniques", "all−SAT"),
-        ("all", "all techniques", "BL"),
-        ("single", "GN", "BL"),
-        ("mix", "WS+AM", "BL"),
-        ("without", "all−GN", "all techniques"),
-    ]
-
-
-def test_only_the_baseline_and_all_are_one_comparison() -> None:
-    study = Study()
-    study.add({"accuracy": 0.5})
-    study.add({"accuracy": 0.6}, techniques=ALL)
-    found = technique_comparisons(study.frame(), "accuracy")
-    assert asked(found) == [("all", "all techniques", "BL")]
-    assert found.found[0].df == 2
-    assert full_mix([("gn",), ("gn", "ws", "am")]) == ("gn", "ws", "am")
-
-
-def test_families_never_mix_data_budgets_or_networks() -> None:
-    study = Study()
-    for number, columns in enumerate(
-        [{}, SKEWED, {"epsilon": 8.0}, {"epsilon": 4.0}, {"model": "wrn-16-4"}, {"examples": 999}]
-    ):
-        study.add({"accuracy": 0.5 + 0.1 * number}, **columns)
-        study.add({"accuracy": 0.5 + 0.1 * number}, techniques="gn", **columns)
-    found = technique_comparisons(study.frame(), "accuracy")
-    assert len(found) == 6
-    assert {c.verdict for c in found} == {"within noise"}
-    assert all(abs(c.difference) < 0.02 for c in found)
-    assert [c.pair.setting for c in found] == [
-        "cifar10, no budget, 2000 examples, convnet",
-        "cifar10s, skew 95 %, no budget",
-        "cifar10, ε = 8",
-        "cifar10, ε = 4",
-        "cifar10, no budget, 2000 examples, wrn-16-4",
-        "cifar10, no budget, 999 examples",
-    ], "settings that are alike in words are told apart"
-
-
-def test_recipes_that_cannot_be_told_apart_are_not_compared_but_noted() -> None:
-    study = Study()
-    ids = {}
-    for rate in (0.1, 0.2):
-        for techniques in ("bl", "gn"):
-            ids[study.add({"accuracy": 0.5 + rate}, techniques=techniques, salt=rate)] = rate
-    frame = study.frame()
-    found = technique_comparisons(frame, "accuracy")
-    assert len(found) == 0
-    assert "2 conditions are BL" in found.notes[0]
-    trials = {
-        f"{name}-{seed}": {"recipe": {"learning_rate": rate}, "data": {}}
-        for name, rate in ids.items()
-        for seed in range(3)
-    }
-    told = technique_comparisons(frame, "accuracy", {"trials": trials})
-    assert [c.pair.setting for c in told] == [f"cifar10, no budget, learning_rate {rate}" for rate in (0.1, 0.2)]
-
-
-def test_budgets_against_none_and_the_least_against_the_largest() -> None:
-    study = Study()
-    for epsilon in (8.0, math.inf, 1.0, 4.0):
-        study.add({"auc_threshold": 0.5 + (0.1 if epsilon == math.inf else epsilon / 200)}, epsilon=epsilon)
-    found = budget_comparisons(study.frame(), "auc_threshold")
-    assert asked(found) == [
-        ("budget", "ε = 1", "no budget"),
-        ("budget", "ε = 4", "no budget"),
-        ("budget", "ε = 8", "no budget"),
-        ("budgets", "ε = 1", "ε = 8"),
-    ]
-    assert {c.verdict for c in found} == {"lower"}
-    assert found.found[0].df == 6
-
-
-def test_skews_against_none_and_against_the_least_of_the_set() -> None:
-    study = Study()
-    study.add({"accuracy": 0.6})
-    for skew in (0.95, 0.75):
-        study.add({"accuracy": 0.9 - skew / 2, "bias": skew / 4}, data="cifar10s", skew=skew)
-    study.add({"accuracy": 0.1}, data="cifar100s", skew=0.95)
-    study.add({"accuracy": 0.1}, epsilon=8.0)
-    frame = study.frame()
-    found = skew_comparisons(frame, "accuracy")
-    assert asked(found) == [
-        ("skew", "skew 75 %", "no skew"),
-        ("skew", "skew 95 %", "no skew"),
-        ("skew of one set", "skew 95 %", "skew 75 %"),
-    ]
-    assert asked(skew_comparisons(frame, "bias")) == [("skew of one set", "skew 95 %", "skew 75 %")]
-
-
-def test_removals_against_random_and_none() -> None:
-    study = Study()
-    for epsilon in (math.inf, 8.0):
-        study.add({"accuracy": 0.6}, epsilon=epsilon)
-        for share in (0.1, 0.3):
-            for arm in ("random", "exposed"):
-                columns = {"removed": share, "removal": arm, "examples": round(2000 * (1 - share)), "epsilon": epsilon}
-                study.add({"accuracy": 0.6 - share / 3 * (1 + (arm == "exposed"))}, **columns)
-    found = removal_comparisons(study.frame(), "accuracy")
-    ten = "removal of the 10 % most exposed", "removal of 10 % at random"
-    assert asked(found)[:3] == [
-        ("control", *ten),
-        ("removal", ten[0], "no removal"),
-        ("random", ten[1], "no removal"),
-    ]
-    assert len(found) == 12
-    assert {c.verdict for c in found} == {"lower"}
-    assert {c.conditions for c in found} == {5}
-
-
 def test_all_kinds_together_each_with_its_own_correction() -> None:
     study = Study()
     for epsilon in (math.inf, 8.0):
@@ -486,7 +323,7 @@ def test_a_planted_error_changes_the_verdict() -> None:
     study.add({"accuracy": [0.500, 0.520, 0.510]})
     study.add({"accuracy": [0.550, 0.571, 0.561]}, techniques="gn")
     frame = study.frame()
-    assert technique_comparisons(frame, "accuracy").found[0].verdict == "higher"
+    assert technique_comparisons(frame, "accuracy").comparisons[0].verdict == "higher"
     frame.loc[3, "value"] = 0.500
-    assert technique_comparisons(frame, "accuracy").found[0].verdict == "within noise"
+    assert technique_comparisons(frame, "accuracy").comparisons[0].verdict == "within noise"
     assert measured(frame, "accuracy").values[frame["cell"].iloc[3]][0] == 0.5

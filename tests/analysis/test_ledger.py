@@ -464,13 +464,14 @@ def test_trials_with_the_same_noise_are_not_covered_together():
 
 def test_noise_from_the_seed_and_from_the_operating_system_are_told_apart():
     privacy = {"event": GAUSSIAN.to_dict(), "delta": DELTA, "epsilon": 2.0}
-    for secret, shared, noise in (
+    for secret, more, noise in (
         (False, {}, "seed 3"),  # a run of the first versions, which does not say
-        (False, {"noise_shared": False}, "seed 3 of trial a"),
-        (True, {"noise_shared": False}, None),
+        (False, {"noise_shared": False}, "seed 3"),  # which only claims it
+        (False, {"noise_shared": False, "noise_key_digest": "ab" * 32}, "key " + "ab" * 32),
+        (True, {"noise_shared": False, "noise_key_digest": None}, None),
     ):
         files = {"recipe": {"seed": 3, "secret_noise": secret}, "data": {"name": "digits"}, "removal": None}
-        assert PrivateTrial.from_files("a", files, privacy | shared).noise == noise
+        assert PrivateTrial.from_files("a", files, privacy | more).noise == noise
 
 
 def test_the_conditions_say_what_is_held_fixed_when_an_image_is_missing():

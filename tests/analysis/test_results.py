@@ -62,7 +62,7 @@ def test_what_needs_training_images_is_not_called_covered(table):
     assert {"accuracy", "bias", "worst_cell_accuracy"} <= covered
 
 
-def test_cells_hold_one_trial_of_each_seed(table):
+def test_conditions_hold_one_trial_of_each_seed(table):
     for _, rows in table.groupby("cell"):
         assert sorted(set(rows["seed"])) == [0, 1]
         assert rows.groupby("seed")["trial"].nunique().eq(1).all()

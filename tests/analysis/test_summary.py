@@ -174,7 +174,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert 0.934 < covered < 0.966
 
 
-def test_cells_in_words() -> None:
+def test_conditions_in_words() -> None:
     study = Study()
     study.add({"accuracy": 0.5}, data="cifar10s", skew=0.95, techniques="obs+gn", epsilon=8.0)
     study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)
@@ -186,7 +186,7 @@ def test_cells_in_words() -> None:
     ]
 
 
-def test_cells_that_the_columns_do_not_tell_apart_are_told_apart_by_their_recipes() -> None:
+def test_conditions_that_the_columns_do_not_tell_apart_are_told_apart_by_their_recipes() -> None:
     study = Study()
     names = [study.add({"accuracy": 0.5}, salt=rate) for rate in (0.1, 0.2)]
     frame = study.frame()
@@ -200,7 +200,7 @@ def test_cells_that_the_columns_do_not_tell_apart_are_told_apart_by_their_recipe
     assert [condition.variant for condition in found.values()] == ["learning_rate 0.1", "learning_rate 0.2"]
 
 
-def test_naive_is_matched_only_where_a_cell_has_no_naive_measure() -> None:
+def test_naive_is_matched_only_where_a_condition_has_no_naive_measure() -> None:
     study = Study()
     plain = study.add({"auc_threshold": [0.5, 0.51, 0.52]})
     skewed = study.add({"auc_threshold": [0.5] * 3, "auc_threshold_naive": [0.6] * 3}, data="cifar10s", skew=0.95)

@@ -100,7 +100,7 @@ def test_the_bar_is_passed_by_chance_once_in_forty() -> None:
         (lambda rows: rows.assign(update=np.nan), "not of 0"),
         (lambda rows: rows.assign(trial=["a", "b"] * 3), "not of 2"),
         (lambda rows: pd.concat([rows, rows.iloc[:1]]), "twice"),
-        (lambda rows: rows.assign(n=0), "from how many"),
+        (lambda rows: rows.assign(n=0), "number of examples"),
     ],
 )
 def test_broken_histories_are_refused(break_it, message) -> None:

@@ -5,18 +5,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from trilemma.data import CIFAR_DEVIATION, CIFAR_MEAN
-from trilemma.data.views import draw_moves, moved, normalize
+from trilemma.data.views import example_keys, moved, moves_of, normalize
 from trilemma.errors import InputError
 
 
 def draw_views(
-    images: torch.Tensor, *, views: int, shift: int, flips: bool, generator: torch.Generator
+    images: torch.Tensor, *, views: int, shift: int, flips: bool, keys: torch.Tensor, update: int = 0
 ) -> torch.Tensor:
-    count, _, *size = images.shape
-    moves = draw_moves(count, views, size=tuple(size), shift=shift, flips=flips, generator=generator)
-    return moved(images, moves)
+    _, _, height, width = images.shape
+    return moved(images, moves_of(keys, update, views, size=(height, width), shift=shift, flips=flips))
+
+
+def some_keys(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(seed))
 
 
 def every_view(image: np.ndarray, shift: int, flips: bool) -> dict[bytes, tuple[int, int, bool]]:
@@ -57,7 +61,8 @@ def test_every_view_is_a_padded_crop(
         views=views,
         shift=shift,
         flips=flips,
-        generator=torch.Generator().manual_seed(seed),
+        keys=some_keys(batch, seed),
+        update=seed,
     )
     assert drawn.shape == (batch, views, channels, height, width)
     assert drawn.dtype == (torch.float32 if floating else torch.uint8)
@@ -74,7 +79,7 @@ def test_moves_and_flips_are_uniform_and_independent() -> None:
         views=50_000,
         shift=2,
         flips=True,
-        generator=torch.Generator().manual_seed(0),
+        keys=some_keys(1),
     )
     counts: dict[tuple[int, int, bool], int] = {}
     for copy in drawn[0].numpy():
@@ -85,31 +90,106 @@ def test_moves_and_flips_are_uniform_and_independent() -> None:
     assert sum((count - 1000) ** 2 / 1000 for count in counts.values()) < 99.9
 
 
-def test_the_generator_alone_decides() -> None:
-    images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    generator = torch.Generator().manual_seed(2)
+SIZE, SHIFT = (16, 16), 2
+
+
+def moves_by(keys: torch.Tensor, updates: range, views: int) -> torch.Tensor:
+    """(updates, examples, views, 3)"""
+    return torch.stack([moves_of(keys, u, views, size=SIZE, shift=SHIFT, flips=True) for u in updates])
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [some_keys(300), torch.arange(300), torch.arange(300) * 2**40, -torch.arange(300)],
+    ids=["random", "counted", "counted high", "negative"],
+)
+def test_moves_are_uniform_and_independent_in_every_direction(keys: torch.Tensor) -> None:
+    """Across examples, updates, views and components: 2-dimensional tables of neighbors, each by a chi-square test.
+
+    300 examples x 100 updates x 8 views; false alarm 1e-6 for each set of keys, over all its tests.
+    """
+    moves = moves_by(keys, range(-3, 97), 8).long()
+    moves[..., :2] += SHIFT
+    levels = (5, 5, 2)
+    p_values = []
+    for a in range(3):
+        counts = torch.bincount(moves[..., a].flatten(), minlength=levels[a])
+        p_values.append(stats.chisquare(counts.numpy()).pvalue)
+        pairs = {
+            "updates": (moves[:-1, :, :, a], moves[1:, :, :, a]),
+            "distant updates": (moves[:-64, :, :, a], moves[64:, :, :, a]),
+            "examples": (moves[:, :-1, :, a], moves[:, 1:, :, a]),
+            "views": (moves[:, :, :-1, a], moves[:, :, 1:, a]),
+            "components": (moves[..., a], moves[..., (a + 1) % 3]),
+            "component of the next view": (moves[:, :, :-1, a], moves[:, :, 1:, (a + 1) % 3]),
+            "update and example": (moves[:-1, 1:, :, a], moves[1:, :-1, :, a]),
+        }
+        for name, (first, second) in pairs.items():
+            other = levels[(a + 1) % 3] if name.startswith("component") else levels[a]
+            table = torch.bincount((first * other + second).flatten(), minlength=levels[a] * other)
+            p_values.append(stats.chisquare(table.numpy()).pvalue)
+    assert min(p_values) > 1e-6 / len(p_values)
+
+
+def test_an_example_s_views_are_its_own() -> None:
+    """Whoever else is in the batch, at what place, and however it is cut up."""
+    keys = some_keys(40)
+    whole = moves_by(keys, range(5), 4)
+    for rows in (torch.arange(39, -1, -1), torch.tensor([7]), torch.arange(1, 40), torch.randperm(40)[:17]):
+        assert torch.equal(moves_by(keys[rows], range(5), 4), whole[:, rows])
+    # Nor does the number of views change the first of them.
+    assert torch.equal(moves_by(keys, range(5), 2), whole[:, :, :2])
+
+
+def test_nothing_else_decides() -> None:
     torch.manual_seed(3)
     outside = torch.random.get_rng_state()
-    first = draw_views(images, views=4, shift=2, flips=True, generator=generator)
-    second = draw_views(images, views=4, shift=2, flips=True, generator=generator)
-    assert (first != second).any()
-    generator.manual_seed(2)
-    assert (draw_views(images, views=4, shift=2, flips=True, generator=generator) == first).all()
+    assert torch.equal(moves_by(some_keys(9), range(3), 4), moves_by(some_keys(9), range(3), 4))
     assert (torch.random.get_rng_state() == outside).all()
 
 
-def test_views_do_not_depend_on_how_a_batch_is_cut_up() -> None:
-    images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    moves = draw_moves(7, 4, size=(8, 8), shift=2, flips=True, generator=torch.Generator().manual_seed(2))
-    whole = moved(images, moves)
-    for rows in (torch.arange(7).split(3), [torch.arange(0, 7, 2), torch.arange(1, 7, 2)]):
-        assert all(torch.equal(moved(images[r], moves[r]), whole[r]) for r in rows)
+def test_the_generator_is_splitmix64() -> None:
+    """The published first numbers of seed 0, and the whole of ``moves_of`` in Python's own integers."""
+    mask = 2**64 - 1
+
+    def mixed(z: int) -> int:
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return z ^ (z >> 31)
+
+    golden = 0x9E3779B97F4A7C15
+    assert [mixed(golden * i & mask) for i in (1, 2)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
+    for key in (0, 1, -1, 2**63 - 1, -(2**63), 123456789):
+        for update in (0, 1, -1, 10**6):
+            start = mixed((key & mask) ^ mixed((update * golden + 0xD1B54A32D192ED03) & mask))
+            words = [mixed((start + golden * i) & mask) for i in range(1, 7)]
+            expected = [[(w >> 32) * 9 // 2**32 - 4 for w in words[v : v + 2]] + [words[v + 2] >> 63] for v in (0, 3)]
+            found = moves_of(torch.tensor([key]), update, 2, size=(8, 8), shift=4, flips=True)
+            assert found.tolist() == [expected]
+
+
+def test_keys_follow_from_image_label_and_seed_alone() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 3, 4, 5), dtype=np.uint8)
+    labels = rng.integers(0, 3, 30)
+    keys = example_keys(images, labels, 7)
+    assert keys.dtype == torch.int64
+    assert len(keys.unique()) == 30
+    rows = rng.permutation(30)[:20]
+    assert torch.equal(example_keys(images[rows], labels[rows], 7), keys[torch.tensor(rows)])
+    other = images.copy()
+    other[3, 2, 3, 4] ^= 1
+    changed = example_keys(other, np.where(np.arange(30) == 8, labels + 1, labels), 7) != keys
+    assert changed.nonzero().flatten().tolist() == [3, 8]
+    assert bool((example_keys(images, labels, 8) != keys).all())
+    twins = example_keys(images[[4, 4]], labels[[4, 4]], 7)
+    assert twins[0] == twins[1]
 
 
 @pytest.mark.parametrize(("views", "shift"), [(0, 0), (-1, 0), (1, -1), (1, 9)])
 def test_impossible_views_are_refused(views: int, shift: int) -> None:
     with pytest.raises(InputError):
-        draw_views(torch.zeros(1, 1, 8, 8), views=views, shift=shift, flips=False, generator=torch.Generator())
+        draw_views(torch.zeros(1, 1, 8, 8), views=views, shift=shift, flips=False, keys=torch.zeros(1).long())
 
 
 def test_normalize_is_the_formula() -> None:

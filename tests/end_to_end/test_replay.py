@@ -8,7 +8,6 @@ from.  Errors planted one at a time show that each would be noticed.
 import contextlib
 import copy
 import functools
-import importlib.util
 import json
 import math
 import os
@@ -69,11 +68,6 @@ CASES = {
     "prior": {"model": "prior-tiny", "techniques": "am,pa"},
     "prior, full batch": {"model": "prior-tiny", "batch_size": 0, "epochs": 5.0, "momentum": 0.8},
 }
-DEALT = [
-    case
-    for case, choices in CASES.items()
-    if {"am", "all"} & set(choices.get("techniques", "").split(",")) and "prior" not in case
-]
 PRIOR = (Settings("patches", 12, keep=30), Settings("second order", first=8, channels=8, keep=20))
 LARGEST = 1 + 1e-6
 """In units of C: the distance that may be seen, which is C but for rounding."""
@@ -121,11 +115,7 @@ def replayed(case, digits, folder, *kinds, **how):
     return replays(recipe, data, folder, ("one", *kinds), network=network, **how)
 
 
-VIEWS_BY_PLACE = importlib.util.find_spec("trilemma.privacy.randomness") is None
-later = pytest.mark.skipif(VIEWS_BY_PLACE, reason="views are dealt by place")
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, marks=[later] * (c in DEALT)) for c in CASES])
+@pytest.mark.parametrize("case", CASES)
 def test_neighbors_are_within_the_clipping_norm_and_nothing_else_is_told(case, digits, tmp_path):
     one, neighbor, undrawn, unrelated = replayed(case, digits, tmp_path, "neighbor", "undrawn", "unrelated")
     apart = distances(one, neighbor)
@@ -148,7 +138,6 @@ def test_the_attacks_that_come_after_it_leave_no_trace_either(digits, tmp_path):
     assert signals[0] != signals[1]
 
 
-@later
 def test_two_processes(tmp_path):
     """Each computes its share; the first draws, adds up, privatizes and writes."""
     with socket.socket() as free:

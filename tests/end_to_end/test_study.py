@@ -174,7 +174,7 @@ def test_reports_of_nothing_and_of_another_version(refused, tmp_path):
     refused(["report", "nowhere"], "holds no study.json")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "study.json").write_text('{"format": 0}')
-    refused(["report", "old"], "is of format 0, this version reads 1")
+    refused(["report", "old"], "has format 0, this version reads 1")
 
 
 def test_studies_are_listed_with_their_trials_and_an_estimate(trilemma, tmp_path):

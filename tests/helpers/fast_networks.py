@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trilemma.models.layers import StandardizedConv2d
+from trilemma.standardization import StandardizedConv2d
 
 CLASSES = 5
 """All take images (n, 3, 8, 8)."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.models import build
-from trilemma.models.layers import StandardizedConv2d, convolution, norm_layer, pad_same, standardize
+from trilemma.models.layers import convolution, norm_layer, pad_same
+from trilemma.standardization import StandardizedConv2d, standardize
 
 
 def numpy_standardized(weight, gain):

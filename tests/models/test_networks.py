@@ -9,7 +9,7 @@ from torch import nn
 
 from trilemma.errors import InputError
 from trilemma.models import NAMES, build
-from trilemma.models.layers import StandardizedConv2d
+from trilemma.standardization import StandardizedConv2d
 
 
 def made(name, shape=(3, 32, 32), classes=10, seed=0, **options):

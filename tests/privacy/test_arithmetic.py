@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trilemma.errors import PrivacyError
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, check_network, clipped_gradient_sum
 from trilemma.privacy.gradients import contributions, layerwise, linear, rules, sums
 from trilemma.privacy.gradients.sums import Objective
+from trilemma.standardization import StandardizedConv2d
 
 SHAPE = (3, 8, 8)
 METHODS = ("layerwise", "loop", "linear")

@@ -11,8 +11,8 @@ from torch import nn
 from clipping_cases import CLASSES, FORMS, METHODS, SHAPE, batch, force, prepared
 from fast_networks import convolutional
 from trilemma.models import build
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping
+from trilemma.standardization import StandardizedConv2d
 
 ALL = (*METHODS, "linear")
 

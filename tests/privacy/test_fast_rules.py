@@ -6,10 +6,10 @@ from torch import nn
 
 from clipping_cases import CLASSES, FORMS, METHODS, SHAPE, batch, by_function, by_method, force, judge, scramble, zoo
 from fast_networks import FAST, convolutional, under_the_floor
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, check_network
 from trilemma.privacy.gradients import calls, contributions, rules
 from trilemma.privacy.gradients.layerwise import why_not_layerwise
+from trilemma.standardization import StandardizedConv2d
 
 
 @pytest.mark.parametrize("form", FORMS)

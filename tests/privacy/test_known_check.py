@@ -1,7 +1,9 @@
 """A network is checked once, and again when it is another one, however it became that."""
 
 import copy
+import functools
 import gc
+import math
 import weakref
 
 import pytest
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trilemma.errors import PrivacyError
+from trilemma.models import build
 from trilemma.privacy import Clipping, clipped_gradient_sum, validation
 from trilemma.privacy.structure import structure
 
@@ -204,15 +207,51 @@ def test_what_is_remembered_keeps_no_network_alive(call):
     assert gone() is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.relu,
+        F.relu,
+        functools.partial(F.leaky_relu, negative_slope=0.2),
+        math.sqrt,
+        [1, (2.0, "three", None)],
+        {"four": {5}, 6: torch.float32},
+        torch.ones(3),
+        torch.Size([2]),
+        nn.ReLU,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_modules_usually_hold_can_be_compared(checks, value):
+    model = network()
+    model[2].held = value
+    assert structure(model) is not None
+    by_function(model)
+    by_function(model)
+    assert len(checks) == 1
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1", "convnet"])
+def test_networks_of_the_catalog_can_be_compared(name):
+    for norm in ("none", "group"):
+        model = build(name, classes=5, image_shape=(3, 8, 8), norm=norm, standardized=True, generator=torch.Generator())
+        assert structure(model) is not None
+
+
+def test_a_network_without_shapes_yet_cannot_be_compared():
+    assert structure(network(nn.LazyLinear(6))) is None
+
+
 class Settings:
     mixing = False
 
 
 @CALLS
-def test_what_cannot_be_compared_is_checked_every_time(checks, call):
+@pytest.mark.parametrize("setting", [Settings(), torch.ones(2).sum, [Settings()]], ids=["object", "method", "inside"])
+def test_what_cannot_be_compared_is_checked_every_time(checks, call, setting):
     """An object of another class may change inside: the network is then never taken as known."""
     model = network(Centered(mixing=False))
-    model[2].settings = Settings()
+    model[2].settings = setting
     assert structure(model) is None
     for _ in range(3):
         call(model)

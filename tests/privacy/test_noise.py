@@ -6,42 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
-from trilemma.privacy import Clipping, Draw, Plan, add_gaussian_noise
+from judges import judge_noise, judge_successive
+from trilemma.privacy import Clipping, Draw, Plan, RandomStream, add_gaussian_noise
 from trilemma.privacy.gradients.sums import ClippedSum
 
-ALARM = 1e-6
-"""How often :func:`judge_noise` and :func:`judge_successive` reject true noise (over seeds; here they are fixed)."""
-
 SIZE = 200_000
-
-
-def judge_noise(values, deviation):
-    """Are the numbers independent N(0, deviation^2)?  Names of the tests that say no, in all at rate ALARM.
-
-    The sum of squares is exactly chi-square, the mean exactly normal, Kolmogorov and Smirnov's distance has its exact
-    law, and the fourth moment is normal at this size.  With 200,000 numbers the first rejects a deviation that is
-    wrong by 1.5 % with probability over 0.99.
-    """
-    z = values.double().flatten().numpy() / deviation
-    n = len(z)
-    square = float((z**2).sum())
-    p_values = {
-        "variance": 2 * min(stats.chi2.cdf(square, n), stats.chi2.sf(square, n)),
-        "mean": 2 * stats.norm.sf(abs(z.mean()) * math.sqrt(n)),
-        "shape": stats.kstest(z, "norm").pvalue,
-        "fourth moment": 2 * stats.norm.sf(abs((z**4).mean() - 3) / math.sqrt(96 / n)),
-        "neighbours": 2 * stats.norm.sf(abs(float((z[1:] * z[:-1]).sum())) / math.sqrt(n - 1)),
-    }
-    return {name: p for name, p in p_values.items() if p < ALARM / len(p_values)}
-
-
-def judge_successive(releases, deviation):
-    """Correlations between all pairs of releases, Bonferroni at ALARM: pairs that are too alike (or too opposite)."""
-    z = torch.stack([r.double().flatten() / deviation for r in releases])
-    n = z.shape[1]
-    pairs = [(i, j) for i in range(len(z)) for j in range(i)]
-    scores = {(i, j): float((z[i] * z[j]).sum()) / math.sqrt(n) for i, j in pairs}
-    return {pair for pair, score in scores.items() if 2 * stats.norm.sf(abs(score)) < ALARM / len(pairs)}
 
 
 def judge_bits(values):
@@ -58,6 +27,10 @@ class Sized(torch.nn.Module):
         self.b = torch.nn.Parameter(torch.zeros(SIZE // 4, 2))
 
 
+def stream_of(seed):
+    return RandomStream.keyed(str(seed).encode())
+
+
 def plan_with(**changes):
     values = {"examples": 100, "batch_size": 20, "updates": 10, "clipping_norm": 0.7, "noise_multiplier": 1.3}
     return Plan(**(values | changes))
@@ -69,14 +42,14 @@ def total_of(plan, count):
     return ClippedSum(zero.sums, torch.zeros(count), torch.zeros(count), plan.clipping_norm)
 
 
-def release(plan, generator, count=20, parts=1):
+def release(plan, stream, count=20, parts=1):
     """One update whose draw is cut into ``parts`` physical batches."""
     draw = Draw(torch.arange(count), plan.sampling_probability)
     sizes = [len(part) for part in torch.arange(count).tensor_split(parts)]
     total = Clipping(Sized(), plan.clipping_norm).zero()
     for size in sizes:
         total = total + total_of(plan, size)
-    return plan.privatize(draw, total, generator)
+    return plan.privatize(draw, total, stream)
 
 
 def as_one(gradient):
@@ -97,7 +70,7 @@ def as_one(gradient):
 def test_noise_has_the_deviation_of_the_plan(changes):
     """PITFALLS: noise scale and normaliser don't fit (variance after division).  False-alarm rate 1e-6."""
     plan = plan_with(**changes)
-    noise = as_one(release(plan, torch.Generator().manual_seed(1)))
+    noise = as_one(release(plan, stream_of(1)))
     deviation = plan.noise_multiplier * plan.clipping_norm / plan.batch_size
     assert judge_noise(noise, deviation) == {}
 
@@ -106,17 +79,17 @@ def test_noise_has_the_deviation_of_the_plan(changes):
 def test_noise_is_added_once_however_the_draw_is_cut(parts):
     """PITFALLS: noise added twice, once per physical batch.  False-alarm rate 1e-6."""
     plan = plan_with()
-    noise = as_one(release(plan, torch.Generator().manual_seed(2), parts=parts))
+    noise = as_one(release(plan, stream_of(2), parts=parts))
     assert judge_noise(noise, 1.3 * 0.7 / 20) == {}
     # Nor does the cut change what is drawn.
-    assert torch.equal(noise, as_one(release(plan, torch.Generator().manual_seed(2), parts=1)))
+    assert torch.equal(noise, as_one(release(plan, stream_of(2), parts=1)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 20, 45])
 def test_noise_does_not_depend_on_the_draw(count):
     """PITFALLS: division by the drawn batch; empty draw skipped."""
     plan = plan_with()
-    noise = as_one(release(plan, torch.Generator().manual_seed(3), count=count))
+    noise = as_one(release(plan, stream_of(3), count=count))
     assert judge_noise(noise, 1.3 * 0.7 / 20) == {}
 
 
@@ -124,8 +97,8 @@ def test_wrong_noise_is_rejected():
     """The power of the tests above: each of these mutants fails in the same function at the same size."""
     plan = plan_with()
     deviation = 1.3 * 0.7 / 20
-    generator = torch.Generator().manual_seed(4)
-    true = [as_one(release(plan, generator)) for _ in range(3)]
+    stream = stream_of(4)
+    true = [as_one(release(plan, stream)) for _ in range(3)]
     assert judge_noise(true[0], deviation) == {}
     mutants = {
         "once per physical batch (2 of them)": true[0] + true[1],
@@ -134,7 +107,7 @@ def test_wrong_noise_is_rejected():
         "not divided": true[0] * 20,
         "clipping norm forgotten": true[0] / 0.7,
         "1.5 percent too small": true[0] * 0.985,
-        "uniform": (torch.rand(SIZE, generator=generator) - 0.5) * math.sqrt(12) * deviation,
+        "uniform": (stream.uniform(SIZE) - 0.5) * math.sqrt(12) * deviation,
         "Laplace": torch.from_numpy(stats.laplace.rvs(size=SIZE, random_state=1)) / math.sqrt(2) * deviation,
         "added to half of the parameters": torch.cat([true[0][: SIZE // 2], torch.zeros(SIZE // 2)]),
         "the same for both tensors": torch.cat([true[0][: SIZE // 2]] * 2),
@@ -150,7 +123,7 @@ def test_wrong_noise_is_rejected():
 
 def test_noise_has_single_precision():
     """PITFALLS: norms, sums or noise in half precision."""
-    noise = as_one(release(plan_with(), torch.Generator().manual_seed(5)))
+    noise = as_one(release(plan_with(), stream_of(5)))
     assert noise.dtype == torch.float32
     assert judge_bits(noise) > 0.9
     for kind in (torch.float16, torch.bfloat16):
@@ -163,14 +136,14 @@ def test_sums_of_another_type_are_refused(dtype):
     """PITFALLS: half precision.  A rounded sum has another sensitivity than C."""
     sums = {"fine": torch.zeros(3), "other": torch.zeros(3, dtype=dtype)}
     with pytest.raises(TypeError, match="other"):
-        add_gaussian_noise(sums, standard_deviation=1.0, generator=torch.Generator().manual_seed(0))
+        add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(0))
 
 
 def test_successive_updates_share_no_noise():
-    """PITFALLS: generator reused (the same noise again); resume restarts the seed.  False-alarm rate 1e-6."""
+    """PITFALLS: random numbers reused (the same noise again); resume restarts the seed.  False-alarm rate 1e-6."""
     plan = plan_with()
-    generator = torch.Generator().manual_seed(6)
-    releases = [as_one(release(plan, generator)) for _ in range(12)]
+    stream = stream_of(6)
+    releases = [as_one(release(plan, stream)) for _ in range(12)]
     assert judge_successive(releases, 1.3 * 0.7 / 20) == set()
     # What two updates have in common at all is by chance: no run of numbers comes back.
     heads = torch.stack(releases)[:, :50].flatten()
@@ -178,32 +151,32 @@ def test_successive_updates_share_no_noise():
 
 
 def test_noise_that_comes_back_is_rejected():
-    """The mutants of the test above: a seed set in every update, a generator put back, noise that is subtracted."""
+    """The mutants of the test above: a seed set in every update, a stream put back, noise that is subtracted."""
     plan = plan_with()
     deviation = 1.3 * 0.7 / 20
-    reset = [as_one(release(plan, torch.Generator().manual_seed(6))) for _ in range(2)]
+    reset = [as_one(release(plan, stream_of(6))) for _ in range(2)]
     assert judge_successive(reset, deviation) == {(1, 0)}
-    generator = torch.Generator().manual_seed(6)
-    first = as_one(release(plan, generator))
-    state = generator.get_state()
-    second = as_one(release(plan, generator))
-    generator.set_state(state)
-    third = as_one(release(plan, generator))
+    stream = stream_of(6)
+    first = as_one(release(plan, stream))
+    state = stream.get_state()
+    second = as_one(release(plan, stream))
+    stream.set_state(state)
+    third = as_one(release(plan, stream))
     assert judge_successive([first, second, third], deviation) == {(2, 1)}
     assert judge_successive([first, -0.05 * first + second], deviation) == {(1, 0)}
 
 
-def test_the_generator_advances_and_alone_decides():
+def test_the_stream_advances_and_alone_decides():
     """Its state is all that a checkpoint needs; the global generator plays no part."""
     plan = plan_with()
-    generator = torch.Generator().manual_seed(9)
-    state, world = generator.get_state(), torch.get_rng_state()
-    first = as_one(release(plan, generator))
-    assert not torch.equal(state, generator.get_state())
+    stream = stream_of(9)
+    state, world = stream.get_state(), torch.get_rng_state()
+    first = as_one(release(plan, stream))
+    assert not torch.equal(state, stream.get_state())
     assert torch.equal(world, torch.get_rng_state())
-    middle = generator.get_state()
-    second = as_one(release(plan, generator))
-    resumed = torch.Generator()
+    middle = stream.get_state()
+    second = as_one(release(plan, stream))
+    resumed = RandomStream.secret()
     resumed.set_state(middle)
     assert torch.equal(second, as_one(release(plan, resumed)))
     assert not torch.equal(first, second)
@@ -212,25 +185,23 @@ def test_the_generator_advances_and_alone_decides():
 def test_parameters_of_one_shape_get_different_noise():
     """PITFALLS: the same noise again, within an update."""
     sums = {name: torch.zeros(2000) for name in "abcd"}
-    noisy = add_gaussian_noise(sums, standard_deviation=2.0, generator=torch.Generator().manual_seed(1))
+    noisy = add_gaussian_noise(sums, standard_deviation=2.0, stream=stream_of(1))
     assert judge_successive(list(noisy.values()), 2.0) == set()
     assert judge_noise(torch.cat(list(noisy.values())), 2.0) == {}
 
 
 def test_the_sum_is_not_scaled():
     sums = {"a": torch.tensor([-3.0, 0.0, 1e4])}
-    made = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    noisy = add_gaussian_noise(sums, standard_deviation=3.0, generator=torch.Generator().manual_seed(1))
+    made = stream_of(1).normal(3)
+    noisy = add_gaussian_noise(sums, standard_deviation=3.0, stream=stream_of(1))
     torch.testing.assert_close(noisy["a"], (sums["a"] + 3 * made).float(), rtol=0, atol=0)
 
 
 def test_noise_is_added_to_a_copy():
     sums = {"a": torch.arange(4.0)}
-    noisy = add_gaussian_noise(sums, standard_deviation=1.0, generator=torch.Generator().manual_seed(1))
+    noisy = add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(1))
     assert torch.equal(sums["a"], torch.arange(4.0))
-    silent = add_gaussian_noise(
-        {"a": torch.zeros(4)}, standard_deviation=1.0, generator=torch.Generator().manual_seed(1)
-    )
+    silent = add_gaussian_noise({"a": torch.zeros(4)}, standard_deviation=1.0, stream=stream_of(1))
     torch.testing.assert_close(noisy["a"], torch.arange(4.0) + silent["a"])
 
 
@@ -238,8 +209,6 @@ def test_the_tail_is_not_cut():
     """A float32 normal never exceeds sqrt(2 ln 2^24) = 5.768.  A true one does at a rate that delta counts on, so the
     draw is in float64 and only the result is rounded."""
     count = 1_000_000
-    noisy = add_gaussian_noise(
-        {"w": torch.zeros(count)}, standard_deviation=1.0, generator=torch.Generator().manual_seed(1)
-    )
-    wide = torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    noisy = add_gaussian_noise({"w": torch.zeros(count)}, standard_deviation=1.0, stream=stream_of(1))
+    wide = stream_of(1).normal(count)
     assert torch.equal(noisy["w"], wide.float())

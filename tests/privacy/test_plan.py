@@ -14,7 +14,7 @@ from torch import nn
 import trilemma.privacy
 from trilemma.errors import InputError, PrivacyError
 from trilemma.models import build
-from trilemma.privacy import Draw, Plan, noise_multiplier
+from trilemma.privacy import Draw, Plan, RandomStream, noise_multiplier
 from trilemma.privacy.gradients.sums import ClippedSum
 
 SHAPE = (1, 5, 5)
@@ -23,6 +23,10 @@ SHAPE = (1, 5, 5)
 def plan_with(**changes):
     values = {"examples": 40, "batch_size": 10, "updates": 3, "clipping_norm": 0.6, "noise_multiplier": 1.1}
     return Plan(**(values | changes))
+
+
+def stream_of(seed):
+    return RandomStream.keyed(str(seed).encode())
 
 
 def network(seed=0):
@@ -51,28 +55,28 @@ def total_over(clipping, images, labels, indices, size):
 def test_a_sum_of_another_clipping_norm_is_refused():
     """PITFALLS: noise scale and normaliser don't fit; clipping norm ignored."""
     plan, model, (images, labels) = plan_with(), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     foreign = plan_with(clipping_norm=1.2).clipping(model)(images[draw.indices], labels[draw.indices])
     with pytest.raises(PrivacyError, match=r"clipped to 1\.2"):
-        plan.privatize(draw, foreign, torch.Generator().manual_seed(2))
+        plan.privatize(draw, foreign, stream_of(2))
 
 
 def test_a_draw_at_another_rate_is_refused():
     """PITFALLS: rate taken from a foreign sampler's length; accumulation forgotten in the sampling rate."""
     plan, model, (images, labels) = plan_with(), network(), data()
     for foreign in (plan_with(batch_size=20), plan_with(examples=80)):
-        draw = foreign.draw(torch.Generator().manual_seed(1))
+        draw = foreign.draw(stream_of(1))
         kept = draw.indices[draw.indices < 40]
         total = plan.clipping(model)(images[kept], labels[kept])
         with pytest.raises(PrivacyError, match="drawn with probability"):
-            plan.privatize(draw, total, torch.Generator().manual_seed(2))
+            plan.privatize(draw, total, stream_of(2))
 
 
 @pytest.mark.parametrize("error", ["dropped", "repeated", "one too few", "empty"])
 def test_a_sum_over_other_examples_than_drawn_is_refused(error):
     """PITFALLS: last physical batch dropped; averaging per physical batch."""
     plan, model, (images, labels) = plan_with(), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     assert len(draw) > 4
     parts = list(draw.physical_batches(4))
     parts = {
@@ -86,18 +90,18 @@ def test_a_sum_over_other_examples_than_drawn_is_refused(error):
     for part in parts:
         total = total + clipping(images[part], labels[part])
     with pytest.raises(PrivacyError, match="drawn"):
-        plan.privatize(draw, total, torch.Generator().manual_seed(2))
+        plan.privatize(draw, total, stream_of(2))
 
 
 def test_a_refusal_draws_no_noise():
-    """Otherwise a retry could be told from a first try, and the generator's position no longer counts the updates."""
+    """Otherwise a retry could be told from a first try, and the stream's position no longer counts the updates."""
     plan, model, (images, labels) = plan_with(), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
-    generator = torch.Generator().manual_seed(2)
-    state = generator.get_state()
+    draw = plan.draw(stream_of(1))
+    stream = stream_of(2)
+    state = stream.get_state()
     with pytest.raises(PrivacyError):
-        plan.privatize(draw, plan.clipping(model)(images, labels), generator)
-    assert torch.equal(state, generator.get_state())
+        plan.privatize(draw, plan.clipping(model)(images, labels), stream)
+    assert torch.equal(state, stream.get_state())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def neighbours_apart(oracle, plan, model, images, labels, draw, gone, size, meth
 def test_replay_on_a_neighbour_moves_the_total_by_at_most_the_clipping_norm(oracle, views, method):
     """PITFALLS: sensitivity wrong by a factor of the batch size; clipping per micro-batch; clipping each view."""
     plan, model, (images, labels) = plan_with(), network(), data(views=views)
-    draw = plan.draw(torch.Generator().manual_seed(1)).indices
+    draw = plan.draw(stream_of(1)).indices
     found = [
         neighbours_apart(oracle, plan, model, images, labels, draw, gone, size, method)
         for gone in draw.tolist()
@@ -283,12 +287,12 @@ def test_replay_rejects_wrong_sums(oracle, mutant):
 def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views):
     """PITFALLS: with sigma = 0 the update equals the oracle's; division by the drawn batch, or by the private N."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-9), network(), data(views=views)
-    draw = plan.draw(torch.Generator().manual_seed(5))
+    draw = plan.draw(stream_of(5))
     assert len(draw) not in (plan.batch_size, plan.examples)
     total = plan.clipping(model).zero()
     for part in draw.physical_batches(size):
         total = total + plan.clipping(model)(images[part], labels[part])
-    gradient = plan.privatize(draw, total, torch.Generator().manual_seed(2))
+    gradient = plan.privatize(draw, total, stream_of(2))
     expected = oracle.clipped_gradient_sum(model, images[draw.indices], labels[draw.indices], 0.6)[0]
     expected = {n: s / plan.batch_size for n, s in expected.items()}
     assert gradient.keys() == expected.keys()
@@ -301,14 +305,11 @@ def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views)
 def test_the_normaliser_is_equal_on_neighbours(oracle):
     """PITFALLS: division by the drawn batch.  The same noise on both, so that the difference is the example's alone."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-6), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     clipping = plan.clipping(model)
     for gone in draw.indices.tolist():
         kept = Draw(draw.indices[draw.indices != gone], draw.sampling_probability)
-        pair = [
-            plan.privatize(d, clipping(images[d.indices], labels[d.indices]), torch.Generator().manual_seed(2))
-            for d in (draw, kept)
-        ]
+        pair = [plan.privatize(d, clipping(images[d.indices], labels[d.indices]), stream_of(2)) for d in (draw, kept)]
         alone = oracle.clipped_gradient_sum(model, images[[gone]], labels[[gone]], 0.6)[0]
         difference = {n: (pair[0][n].double() - pair[1][n].double()) * plan.batch_size for n in alone}
         assert oracle.distance(difference, alone) <= 1e-5
@@ -319,10 +320,10 @@ def test_an_empty_draw_is_an_update_of_noise_alone():
     """PITFALLS: empty draw crashes or is skipped."""
     plan, model = plan_with(), network()
     draw = Draw(torch.zeros(0, dtype=torch.int64), plan.sampling_probability)
-    generator = torch.Generator().manual_seed(3)
-    state = generator.get_state()
-    gradient = plan.privatize(draw, plan.clipping(model).zero(), generator)
-    assert not torch.equal(state, generator.get_state())
+    stream = stream_of(3)
+    state = stream.get_state()
+    gradient = plan.privatize(draw, plan.clipping(model).zero(), stream)
+    assert not torch.equal(state, stream.get_state())
     assert {n: g.shape for n, g in gradient.items()} == {n: p.shape for n, p in model.named_parameters()}
     assert all(bool((g != 0).all()) for g in gradient.values())
 
@@ -330,19 +331,19 @@ def test_an_empty_draw_is_an_update_of_noise_alone():
 def test_much_noise_drowns_the_signal(oracle):
     """PITFALLS: private wrapper built, then not used."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1000.0), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     total = plan.clipping(model)(images[draw.indices], labels[draw.indices])
-    gradient = plan.privatize(draw, total, torch.Generator().manual_seed(2))
+    gradient = plan.privatize(draw, total, stream_of(2))
     signal = {n: s / plan.batch_size for n, s in total.sums.items()}
     assert float(oracle.flat(gradient).norm()) > 50 * float(oracle.flat(signal).norm())
 
 
 def test_what_goes_into_a_release_is_left_alone():
     plan, model, (images, labels) = plan_with(), network(), data()
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     total = plan.clipping(model)(images[draw.indices], labels[draw.indices])
     before = {n: s.clone() for n, s in total.sums.items()}
-    gradient = plan.privatize(draw, total, torch.Generator().manual_seed(2))
+    gradient = plan.privatize(draw, total, stream_of(2))
     for name, value in before.items():
         assert torch.equal(total.sums[name], value)
         assert gradient[name].data_ptr() != total.sums[name].data_ptr()

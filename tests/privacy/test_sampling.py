@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trilemma.privacy import Draw, Plan, poisson_draw
+from judges import ALARM, judge_sampler
+from trilemma.privacy import Draw, Plan, RandomStream, poisson_draw
 
-ALARM = 1e-6
-"""How often :func:`judge_sampler` rejects a true Poisson sampler (over seeds; here the seeds are fixed)."""
+
+def stream_of(seed):
+    return RandomStream.keyed(str(seed).encode())
 
 
 def included(sampler, examples, updates):
@@ -22,96 +24,79 @@ def included(sampler, examples, updates):
     return table
 
 
-def judge_sampler(table, q):
-    """Is ``table`` made of independent coins that each show 1 with probability ``q``?
-
-    Five statistics, each two-sided at ALARM / 5.  The number of ones is exactly binomial.  The others are normal to
-    good approximation at the sizes used here (hundreds of thousands of coins): the dispersion of the batch sizes
-    (examples drawn independently of each other within an update), the dispersion of the inclusion counts (updates
-    independent of each other), pairs of neighbouring examples, and pairs of successive updates.
-    """
-    updates, examples = table.shape
-    variance = q * (1 - q)
-    ones = int(table.sum())
-    p_values = {"ones": stats.binomtest(ones, updates * examples, q).pvalue}
-
-    def dispersion(counts, trials):
-        # Sum of squares of n binomial counts about their true mean; their fourth moment gives its exact variance.
-        n = len(counts)
-        second = trials * variance
-        fourth = second * (1 + 3 * (trials - 2) * variance)
-        z = (float(((counts - trials * q) ** 2).sum()) - n * second) / math.sqrt(n * (fourth - second**2))
-        return 2 * stats.norm.sf(abs(z))
-
-    p_values["batch sizes"] = dispersion(table.sum(1), examples)
-    p_values["inclusion counts"] = dispersion(table.sum(0), updates)
-    centered = table - q
-    for name, products in {
-        "neighbouring examples": centered[:, :-1] * centered[:, 1:],
-        "successive updates": centered[:-1] * centered[1:],
-    }.items():
-        z = float(products.sum()) / (variance * math.sqrt(products.numel()))
-        p_values[name] = 2 * stats.norm.sf(abs(z))
-    return {name: p for name, p in p_values.items() if p < ALARM / len(p_values)}
-
-
 @pytest.mark.parametrize(("examples", "q"), [(300, 0.05), (300, 0.5), (40, 0.25), (1000, 0.004)])
 def test_inclusions_are_independent_coins(examples, q):
     """PITFALLS: shuffled batches accounted as Poisson.  False-alarm rate 1e-6."""
-    generator = torch.Generator().manual_seed(7)
-    table = included(lambda: poisson_draw(examples, q, generator).indices, examples, 1500)
+    stream = stream_of(7)
+    table = included(lambda: poisson_draw(examples, q, stream).indices, examples, 1500)
     assert judge_sampler(table, q) == {}
 
 
 def test_a_plan_draws_at_its_own_rate():
     """PITFALLS: rate taken from a foreign sampler's length."""
     plan = Plan(examples=250, batch_size=40, updates=5, clipping_norm=1.0, noise_multiplier=1.0)
-    generator = torch.Generator().manual_seed(8)
-    table = included(lambda: plan.draw(generator).indices, 250, 1500)
+    stream = stream_of(8)
+    table = included(lambda: plan.draw(stream).indices, 250, 1500)
     assert judge_sampler(table, 40 / 250) == {}
-    assert plan.draw(generator).sampling_probability == 40 / 250
+    assert plan.draw(stream).sampling_probability == 40 / 250
 
 
-def shuffled(examples, size, generator):
+def shuffled(examples, size, stream):
     """An epoch's order cut into batches of one size: what most training loops do."""
     while True:
-        yield from torch.randperm(examples, generator=generator).split(size)
+        yield from stream.uniform(examples).argsort().split(size)
 
 
-def fixed_size(examples, size, generator):
+def fixed_size(examples, size, stream):
     while True:
-        yield torch.randperm(examples, generator=generator)[:size]
+        yield stream.uniform(examples).argsort()[:size]
 
 
-def again(examples, size, generator):
+def again(examples, size, stream):
     """Each draw is used for two updates."""
     while True:
-        draw = poisson_draw(examples, size / examples, generator).indices
+        draw = poisson_draw(examples, size / examples, stream).indices
         yield draw
         yield draw
 
 
-def blocks(examples, size, generator):
+def blocks(examples, size, stream):
     """Pairs of examples come together."""
     while True:
-        pairs = poisson_draw(examples // 2, size / examples, generator).indices
+        pairs = poisson_draw(examples // 2, size / examples, stream).indices
         yield torch.cat([2 * pairs, 2 * pairs + 1])
 
 
-def too_often(examples, size, generator):
+def too_often(examples, size, stream):
     while True:
-        yield poisson_draw(examples, 1.05 * size / examples, generator).indices
+        yield poisson_draw(examples, 1.05 * size / examples, stream).indices
 
 
-def last_one_dropped(examples, size, generator):
+def weighted(examples, size, stream):
+    """Some examples are drawn more often than others; the mean rate is right."""
+    rates = size / examples * (1 + 0.3 * (-1.0) ** torch.arange(examples))
     while True:
-        yield poisson_draw(examples, size / examples, generator).indices[:-1]
+        yield torch.nonzero(stream.uniform(examples) < rates).squeeze(1)
 
 
-def empty_draws_repeated(examples, size, generator):
+def distant_pairs(examples, size, stream):
+    """Two examples that are far apart always come together; all others are right."""
+    while True:
+        draw = poisson_draw(examples, size / examples, stream).indices
+        here = bool((draw == 3).any())
+        draw = draw[draw != 200]
+        yield torch.cat([draw, torch.tensor([200])]) if here else draw
+
+
+def last_one_dropped(examples, size, stream):
+    while True:
+        yield poisson_draw(examples, size / examples, stream).indices[:-1]
+
+
+def empty_draws_repeated(examples, size, stream):
     """Draws until somebody is drawn."""
     while True:
-        draw = poisson_draw(examples, size / examples, generator).indices
+        draw = poisson_draw(examples, size / examples, stream).indices
         if len(draw):
             yield draw
 
@@ -124,45 +109,53 @@ def empty_draws_repeated(examples, size, generator):
         (again, 300, 15),
         (blocks, 300, 15),
         (too_often, 300, 15),
+        (weighted, 300, 15),
+        (distant_pairs, 300, 15),
         (last_one_dropped, 300, 15),
         (empty_draws_repeated, 300, 2),
     ],
 )
 def test_mutant_samplers_are_rejected(mutant, examples, size):
     """The power of the test above: the same function, the same size, samplers that are wrong."""
-    stream = mutant(examples, size, torch.Generator().manual_seed(7))
-    table = included(lambda: next(stream), examples, 1500)
+    draws = mutant(examples, size, stream_of(7))
+    table = included(lambda: next(draws), examples, 1500)
     assert judge_sampler(table, size / examples)
 
 
 def test_shuffled_batches_are_rejected_for_their_dispersion():
     """The reason is the right one: sizes and inclusion counts that hardly vary."""
-    stream = shuffled(300, 15, torch.Generator().manual_seed(7))
-    found = judge_sampler(included(lambda: next(stream), 300, 1500), 0.05)
+    draws = shuffled(300, 15, stream_of(7))
+    found = judge_sampler(included(lambda: next(draws), 300, 1500), 0.05)
     assert {"batch sizes", "inclusion counts"} <= set(found)
     assert "ones" not in found
 
 
+def test_other_samplers_are_rejected_for_the_right_reason():
+    for mutant, reason in ((fixed_size, "batch sizes"), (weighted, "inclusion counts"), (distant_pairs, "each pair")):
+        draws = mutant(300, 15, stream_of(7))
+        assert reason in judge_sampler(included(lambda draws=draws: next(draws), 300, 1500), 0.05)
+
+
 def test_empty_draws_happen_and_are_draws():
     """PITFALLS: empty draw crashes or is skipped."""
-    generator = torch.Generator().manual_seed(3)
-    sizes = [len(poisson_draw(10, 0.05, generator)) for _ in range(2000)]
+    stream = stream_of(3)
+    sizes = [len(poisson_draw(10, 0.05, stream)) for _ in range(2000)]
     # P(empty) = 0.95^10 = 0.599; two-sided, false alarm 1e-6.
     assert stats.binomtest(sizes.count(0), 2000, 0.95**10).pvalue > ALARM
-    draw = poisson_draw(10, 1e-12, generator)
+    draw = poisson_draw(10, 1e-12, stream)
     assert len(draw) == 0
     assert draw.indices.dtype == torch.int64
     assert list(draw.physical_batches(4)) == []
 
 
 def test_a_full_batch_draws_everybody():
-    generator = torch.Generator().manual_seed(3)
-    assert torch.equal(poisson_draw(1000, 1.0, generator).indices, torch.arange(1000))
+    stream = stream_of(3)
+    assert torch.equal(poisson_draw(1000, 1.0, stream).indices, torch.arange(1000))
 
 
-def test_the_generator_advances_and_determines_the_draw():
-    """PITFALLS: generator reused."""
-    one, two = (torch.Generator().manual_seed(3) for _ in range(2))
+def test_the_stream_advances_and_determines_the_draw():
+    """PITFALLS: random numbers reused."""
+    one, two = (stream_of(3) for _ in range(2))
     first, second = poisson_draw(500, 0.3, one), poisson_draw(500, 0.3, one)
     assert not torch.equal(first.indices, second.indices)
     assert torch.equal(first.indices, poisson_draw(500, 0.3, two).indices)
@@ -174,7 +167,7 @@ def test_the_generator_advances_and_determines_the_draw():
 
 def test_the_global_generator_is_not_used():
     state = torch.get_rng_state()
-    poisson_draw(100, 0.5, torch.Generator().manual_seed(1))
+    poisson_draw(100, 0.5, stream_of(1))
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -182,7 +175,7 @@ def test_the_global_generator_is_not_used():
 @given(examples=st.integers(1, 300), q=st.floats(0.001, 1), seed=st.integers(0, 2**30), size=st.integers(1, 350))
 def test_physical_batches_drop_and_repeat_nothing(examples, q, seed, size):
     """PITFALLS: last physical batch dropped."""
-    draw = poisson_draw(examples, q, torch.Generator().manual_seed(seed))
+    draw = poisson_draw(examples, q, stream_of(seed))
     assert torch.equal(draw.indices, draw.indices.unique())  # ascending, each once
     assert all(0 <= index < examples for index in draw.indices.tolist())
     parts = list(draw.physical_batches(size))

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from clipping_cases import CLASSES, FORMS, batch, by_method, force, judge
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy.gradients import rules
+from trilemma.standardization import StandardizedConv2d
 
 
 def test_norms_through_the_standardisation_survive_cancellation():

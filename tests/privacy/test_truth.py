@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 
 from trilemma.errors import InputError
-from trilemma.privacy import Draw, Event, Plan, add_gaussian_noise, truth
+from trilemma.privacy import Draw, Event, Plan, RandomStream, add_gaussian_noise, truth
 from trilemma.privacy.clipping import ClippedSum
 from trilemma.privacy.evidence import COLUMNS, Evidence
 from trilemma.privacy.truth import second_opinion, truth_check
@@ -25,6 +25,10 @@ LAYERS = {"first": (100, 300), "second": (300, 99), "bias": (300,)}
 def plan_with(**changes):
     values = {"examples": 1000, "batch_size": 100, "updates": 10, "clipping_norm": 0.6, "noise_multiplier": 1.1}
     return Plan(**(values | changes))
+
+
+def stream_of(seed):
+    return RandomStream.keyed(str(seed).encode())
 
 
 def clipped_sum(plan, draw, layers, generator):
@@ -43,11 +47,11 @@ def record_of(plan, **changes):
 
 def noise_of(plan, layers=LAYERS, seed=0, sampler=None, evidence=None, updates=None):
     """The evidence of a run, with the sampler and the noise that ``trilemma.privacy.plan`` has now."""
-    sampling, noise = torch.Generator().manual_seed(1000 + seed), torch.Generator().manual_seed(2000 + seed)
-    rest = torch.Generator().manual_seed(3000 + seed)
+    sampling, noise = stream_of(1000 + seed), stream_of(2000 + seed)
+    chance, rest = torch.Generator().manual_seed(1000 + seed), torch.Generator().manual_seed(3000 + seed)
     evidence = evidence or Evidence(plan.examples)
     for update in range(plan.updates if updates is None else updates):
-        draw = plan.draw(sampling) if sampler is None else Draw(sampler(update, sampling), plan.sampling_probability)
+        draw = plan.draw(sampling) if sampler is None else Draw(sampler(update, chance), plan.sampling_probability)
         plan.privatize(draw, clipped_sum(plan, draw, layers, rest), noise, evidence)
     return evidence
 
@@ -140,60 +144,60 @@ def a_copy(sums, **_):
     return dict(sums)
 
 
-def one_percent_too_low(sums, *, standard_deviation, generator):
-    return add_gaussian_noise(sums, standard_deviation=0.99 * standard_deviation, generator=generator)
+def one_percent_too_low(sums, *, standard_deviation, stream):
+    return add_gaussian_noise(sums, standard_deviation=0.99 * standard_deviation, stream=stream)
 
 
-def one_percent_too_high(sums, *, standard_deviation, generator):
-    return add_gaussian_noise(sums, standard_deviation=1.01 * standard_deviation, generator=generator)
+def one_percent_too_high(sums, *, standard_deviation, stream):
+    return add_gaussian_noise(sums, standard_deviation=1.01 * standard_deviation, stream=stream)
 
 
-def the_same_again(sums, *, standard_deviation, generator):
-    return add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=torch.Generator().manual_seed(3))
+def the_same_again(sums, *, standard_deviation, stream):
+    return add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream_of(3))
 
 
-def not_on_the_bias(sums, *, standard_deviation, generator):
-    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+def not_on_the_bias(sums, *, standard_deviation, stream):
+    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
     return noisy | {"bias": sums["bias"]}
 
 
-def once_for_each_of_two_physical_batches(sums, *, standard_deviation, generator):
-    once = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
-    return add_gaussian_noise(once, standard_deviation=standard_deviation, generator=generator)
+def once_for_each_of_two_physical_batches(sums, *, standard_deviation, stream):
+    once = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
+    return add_gaussian_noise(once, standard_deviation=standard_deviation, stream=stream)
 
 
-def the_same_for_each_tensor(sums, *, standard_deviation, generator):
-    noisy, state = {}, generator.get_state()
+def the_same_for_each_tensor(sums, *, standard_deviation, stream):
+    noisy, state = {}, stream.get_state()
     for name, total in sums.items():
-        generator.set_state(state)
-        noisy |= add_gaussian_noise({name: total}, standard_deviation=standard_deviation, generator=generator)
+        stream.set_state(state)
+        noisy |= add_gaussian_noise({name: total}, standard_deviation=standard_deviation, stream=stream)
     return noisy
 
 
-def the_first_half_twice(sums, *, standard_deviation, generator):
-    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+def the_first_half_twice(sums, *, standard_deviation, stream):
+    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
     flat = {name: (noisy[name] - total).flatten() for name, total in sums.items()}
     for noise in flat.values():
         noise[len(noise) // 2 :] = noise[: len(noise) // 2]
     return {name: total + flat[name].view(total.shape) for name, total in sums.items()}
 
 
-def smoothed(sums, *, standard_deviation, generator):
-    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+def smoothed(sums, *, standard_deviation, stream):
+    noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
     flat = {name: (noisy[name] - total).flatten() for name, total in sums.items()}
     smooth = {name: (n + 0.1 * n.roll(1)) / math.sqrt(1.01) for name, n in flat.items()}
     return {name: total + smooth[name].view(total.shape) for name, total in sums.items()}
 
 
-def less_of_the_sum(sums, *, standard_deviation, generator):
+def less_of_the_sum(sums, *, standard_deviation, stream):
     return add_gaussian_noise(
-        {n: 0.9 * s for n, s in sums.items()}, standard_deviation=standard_deviation, generator=generator
+        {n: 0.9 * s for n, s in sums.items()}, standard_deviation=standard_deviation, stream=stream
     )
 
 
-def shifted(sums, *, standard_deviation, generator):
+def shifted(sums, *, standard_deviation, stream):
     moved = {n: s + 0.05 * standard_deviation for n, s in sums.items()}
-    return add_gaussian_noise(moved, standard_deviation=standard_deviation, generator=generator)
+    return add_gaussian_noise(moved, standard_deviation=standard_deviation, stream=stream)
 
 
 def not_a_number(sums, **_):
@@ -218,7 +222,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_wrong_noise_is_seen(monkeypatch, fault):
-    """PITFALLS: noise added twice, once per physical batch; generator reused; wrapper built, then not used."""
+    """PITFALLS: noise added twice, once per physical batch; random numbers reused; wrapper built, then not used."""
     monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", fault)
     plan = plan_with()
     assert FAULTS[fault] in failed(plan, noise_of(plan))
@@ -240,8 +244,8 @@ def test_one_wrong_update_among_many_is_seen(monkeypatch, fault):
     """With few weights, where what all updates share would not show it."""
     kept = []
 
-    def noise(sums, *, standard_deviation, generator):
-        noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+    def noise(sums, *, standard_deviation, stream):
+        noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
         kept.append({n: noisy[n] - s for n, s in sums.items()})
         if len(kept) == 90:
             if fault == "missing once":
@@ -261,8 +265,8 @@ def test_one_wrong_update_among_many_is_seen(monkeypatch, fault):
 
 @pytest.mark.parametrize("kind", ["uniform", "laplace"])
 def test_another_distribution_of_the_same_variance_is_seen(monkeypatch, kind):
-    def noise(sums, *, standard_deviation, generator):
-        u = {n: torch.rand(s.shape, generator=generator, dtype=torch.float64) - 0.5 for n, s in sums.items()}
+    def noise(sums, *, standard_deviation, stream):
+        u = {n: stream.uniform(s.numel()).view(s.shape) - 0.5 for n, s in sums.items()}
         values = {
             n: v * math.sqrt(12) if kind == "uniform" else -v.sign() * (1 - 2 * v.abs()).log() / math.sqrt(2)
             for n, v in u.items()
@@ -279,13 +283,13 @@ def test_division_by_the_drawn_batch_is_seen(monkeypatch):
     plan, sizes = plan_with(), []
     real = Plan.draw
 
-    def draw(self, generator):
-        found = real(self, generator)
+    def draw(self, stream):
+        found = real(self, stream)
         sizes.append(len(found))
         return found
 
-    def noise(sums, *, standard_deviation, generator):
-        noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+    def noise(sums, *, standard_deviation, stream):
+        noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
         return {n: s * plan.batch_size / sizes[-1] for n, s in noisy.items()}
 
     monkeypatch.setattr(Plan, "draw", draw)
@@ -361,13 +365,13 @@ def test_a_full_batch_that_lacks_an_example_is_seen():
 
 def test_a_sum_beyond_its_bound_is_seen():
     plan, evidence = plan_with(), Evidence(1000)
-    generator = torch.Generator().manual_seed(0)
+    sampling, noise, rest = stream_of(0), stream_of(1), torch.Generator().manual_seed(0)
     for update in range(10):
-        draw = plan.draw(generator)
-        total = clipped_sum(plan, draw, SMALL, generator)
+        draw = plan.draw(sampling)
+        total = clipped_sum(plan, draw, SMALL, rest)
         factor = 1.2 if update == 5 else 1.0  # of 0.9
         total = dataclasses.replace(total, sums={n: s * factor for n, s in total.sums.items()})
-        plan.privatize(draw, total, generator, evidence)
+        plan.privatize(draw, total, noise, evidence)
     assert failed(plan, evidence) == {"clip"}
 
 
@@ -440,30 +444,23 @@ def test_an_epsilon_that_is_not_the_event_s_is_seen(q):
     assert failed(plan, evidence) == set()
     spent = event.epsilon(1e-5)
     assert failed(plan, evidence, epsilon=spent * (1 - 1e-9)) == {"event"}
-    assert "epsilon" in failed(plan, evidence, epsilon=spent * (0.5 if q < 1 else 0.99))
+    assert "epsilon" in failed(plan, evidence, epsilon=spent * 0.97)
     assert "epsilon" in failed(plan, evidence, epsilon=spent * 2)
     other = Event(q * 0.99, plan.noise_multiplier, 10)
     assert "event" in failed(plan, evidence, event=other.to_dict(), epsilon=other.epsilon(1e-5))
 
 
-@settings(deadline=None, max_examples=12)
-@given(
-    log_sigma=st.floats(-0.2, 1.3),
-    q=st.sampled_from([1.0, 0.3, 0.05, 0.01]),
-    updates=st.sampled_from([1, 7, 100, 1000]),
-    delta=st.sampled_from([1e-3, 1e-5, 1e-9]),
+@pytest.mark.parametrize(
+    ("q", "sigma", "updates"), [(1.0, 5.0, 30), (0.3, 2.0, 7), (0.05, 1.0, 1000), (0.01, 0.7, 100), (1e-4, 1.0, 10_000)]
 )
-def test_the_second_opinion_encloses_the_reported_epsilon(log_sigma, q, updates, delta):
-    event = Event(q, 10**log_sigma, updates)
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
+def test_the_second_opinion_encloses_the_reported_epsilon(q, sigma, updates, delta):
+    """From below to 3 %, and to 10 % where an example is hardly ever drawn: what is smaller by more is seen."""
+    event = Event(q, sigma, updates)
     low, high = second_opinion(event, delta)
     reported = event.epsilon(delta)
-    assert low * (1 - 1e-6) <= reported <= high * 1.01 + 1e-3
-    if q == 1:  # where the closed form is exact
-        mu = math.sqrt(updates) / event.noise_multiplier
-        exact = (
-            stats.norm.cdf(-low / mu + mu / 2) - math.exp(low) * stats.norm.cdf(-low / mu - mu / 2) if low < 500 else 0
-        )
-        assert low > 500 or low == 0 or exact == pytest.approx(delta, rel=1e-2)
+    assert low <= reported <= high * 1.01 + 1e-3
+    assert low >= (0.97 if q >= 0.01 else 0.9) * reported - 1e-3
 
 
 # --- pieces of a run that went on -------------------------------------------------------------------------------------
@@ -471,7 +468,7 @@ def test_the_second_opinion_encloses_the_reported_epsilon(log_sigma, q, updates,
 
 def test_evidence_of_two_pieces_is_that_of_the_whole():
     plan = plan_with(updates=8)
-    sampling, noise, rest = (torch.Generator().manual_seed(seed) for seed in (1, 2, 3))
+    sampling, noise, rest = stream_of(1), stream_of(2), torch.Generator().manual_seed(3)
     whole, torn = Evidence(1000), Evidence(1000)
     for _ in range(8):
         draw = plan.draw(sampling)
@@ -492,14 +489,14 @@ def test_evidence_of_two_pieces_is_that_of_the_whole():
 def test_randomness_repeated_after_a_resume_is_seen(what):
     """PITFALLS: resume restarts the seed and repeats noise."""
     plan, evidence = plan_with(updates=20), Evidence(1000)
-    generators = {name: torch.Generator().manual_seed(seed) for seed, name in enumerate(("draws", "noise", "rest"))}
-    start = generators[what].get_state()
+    streams, rest = {"draws": stream_of(0), "noise": stream_of(1)}, torch.Generator().manual_seed(2)
+    start = streams[what].get_state()
     for update in range(20):
         if update == 10:
-            generators[what].set_state(start)
-        draw = plan.draw(generators["draws"])
-        total = clipped_sum(plan, draw, SMALL, generators["rest"])
-        plan.privatize(draw, total, generators["noise"], evidence)
+            streams[what].set_state(start)
+        draw = plan.draw(streams["draws"])
+        total = clipped_sum(plan, draw, SMALL, rest)
+        plan.privatize(draw, total, streams["noise"], evidence)
     assert {"draws": "draw_repeats", "noise": "noise_repeats"}[what] in failed(plan, evidence)
 
 
@@ -509,10 +506,10 @@ def test_a_checkpoint_without_evidence_is_refused():
 
 
 def test_evidence_changes_nothing():
-    """The gradient, and where the generator stands, are those of a run without it."""
+    """The gradient, and where the stream stands, are those of a run without it."""
     plan, found = plan_with(), []
     for evidence in (None, Evidence(1000)):
-        sampling, noise = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+        sampling, noise = stream_of(1), stream_of(2)
         draw = plan.draw(sampling)
         total = clipped_sum(plan, draw, LAYERS, torch.Generator().manual_seed(3))
         before = {n: s.clone() for n, s in total.sums.items()}
@@ -525,12 +522,11 @@ def test_evidence_changes_nothing():
 
 def test_recovered_noise_is_the_noise_that_was_added():
     plan, evidence = plan_with(), Evidence(1000)
-    generator = torch.Generator().manual_seed(2)
-    draw = plan.draw(torch.Generator().manual_seed(1))
+    draw = plan.draw(stream_of(1))
     total = clipped_sum(plan, draw, LAYERS, torch.Generator().manual_seed(3))
-    plan.privatize(draw, total, generator, evidence)
-    generator.manual_seed(2)
-    noise = torch.cat([torch.randn(s, dtype=torch.float64, generator=generator).flatten() for s in LAYERS.values()])
+    plan.privatize(draw, total, stream_of(2), evidence)
+    stream = stream_of(2)
+    noise = torch.cat([stream.normal(math.prod(shape)) for shape in LAYERS.values()])
     row = dict(zip(COLUMNS, evidence.rows[0].tolist(), strict=True))
     assert row["squares"] == pytest.approx(float(noise.square().sum()), rel=1e-5)
     assert row["mean"] == pytest.approx(float(noise.sum()) / math.sqrt(len(noise)), abs=1e-3)

@@ -10,6 +10,7 @@ from torch import nn
 from trilemma.errors import PrivacyError
 from trilemma.models import build
 from trilemma.privacy import check_network, clipped_gradient_sum
+from trilemma.privacy.validation import refuse_random_layers
 
 SHAPE = (3, 8, 8)
 
@@ -285,11 +286,30 @@ def test_the_catalog_is_fit_for_the_fast_method(name, norm, standardized):
         assert check_network(model, shape).reason is None
 
 
-def test_networks_in_evaluation_and_with_dropout_pass():
-    """Random layers do not look like mixing: both passes of the check draw the same."""
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(192, 5))
-    check_network(model, SHAPE)
+@pytest.mark.parametrize("chance", [0.3, 1e-12])
+def test_random_layers_are_refused_and_pass_in_evaluation(chance):
+    """Their numbers are dealt by place.  Those that hardly ever change anything draw all the same."""
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(chance), nn.Linear(192, 5))
+    world = torch.get_rng_state()
+    with pytest.raises(PrivacyError, match="random numbers"):
+        check_network(model, SHAPE)
+    assert torch.equal(world, torch.get_rng_state())
     assert check_network(model.eval(), SHAPE).reason is None
+
+
+def test_what_draws_from_a_generator_of_its_own_is_refused():
+    """And is not taken for a network that mixes examples."""
+    generator = torch.Generator().manual_seed(0)
+    model = Net(lambda self, x: self.head(x.flatten(1)) + torch.rand(5, generator=generator), head=nn.Linear(192, 5))
+    with pytest.raises(PrivacyError, match="random numbers"):
+        check_network(model, SHAPE)
+
+
+def test_a_draw_inside_a_watched_piece_is_refused():
+    with pytest.raises(PrivacyError, match="random numbers"), refuse_random_layers(torch.device("cpu")):
+        torch.rand(1)
+    with refuse_random_layers(torch.device("cpu")):
+        torch.rand(1, generator=torch.Generator())
 
 
 def test_the_reason_says_which_layer_is_slow():

@@ -76,11 +76,11 @@ def test_survivors_are_compared_with_themselves():
 def test_survivors_of_other_examples_are_refused():
     before = exposure(0, 10)
     removed = removed_examples(before, share=0.2, arm="exposed", control="class", seed=0)
-    with pytest.raises(InputError, match="not of the same examples"):
+    with pytest.raises(InputError, match="do not have the same examples"):
         survivors(before, exposure(1, 7), removed=removed, share=0.2)
     kept = np.setdiff1d(np.arange(10), removed)
     shuffled = Exposure(np.zeros(8), np.zeros(8), before.labels[kept][::-1] + 1, None)
-    with pytest.raises(InputError, match="not of the same examples"):
+    with pytest.raises(InputError, match="do not have the same examples"):
         survivors(before, shuffled, removed=removed, share=0.2)
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy import Clipping, validation
-from trilemma.training import loop
+from trilemma.standardization import StandardizedConv2d
+from trilemma.training import loop, streams
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
@@ -38,17 +38,17 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def on_meta(monkeypatch, digits):
-    """Training on it: random numbers come from the CPU, and nothing that looks at numbers is asked."""
-    generator_for, private_generator = loop.generator_for, loop.private_generator
-    monkeypatch.setattr(loop, "generator_for", lambda seed, purpose, device=None: generator_for(seed, purpose))
-    monkeypatch.setattr(loop, "private_generator", lambda key, device: private_generator(key, torch.device("cpu")))
+    """Training on it, and nothing that looks at numbers is asked."""
+    monkeypatch.setattr(streams, "weights_digest", lambda model: "not to be read")
     for module in (loop, validation):
         monkeypatch.setattr(module, "check_network", lambda *args, **kwargs: SimpleNamespace(reason=None))
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())  # it is not for meta
 
     def make(**choices):
         recipe = Recipe(batch_size=16, epochs=2, epsilon=8.0, delta=1e-3, **choices)
-        return Training(recipe, digits, Execution(device="meta", physical_batch=8, compute="float32"))
+        training = Training(recipe, digits, Execution(device="meta", physical_batch=8, compute="float32"))
+        training.state.evidence = None  # which is numbers
+        return training
 
     return make
 
@@ -71,10 +71,10 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
         training.step()
     state = training.state
     assert 0 < max(physical) <= 8
-    # A physical batch: are all gradients finite, and is a norm of a standardised layer inexact?  A logical one: the
+    # A physical batch: are all gradients finite, and is a norm of a standardized layer inexact?  A logical one: the
     # mean loss, and the length of SAT's step uphill.
     layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
-    expected = {"clipping.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
+    expected = {"layerwise.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
     assert waits.by_module == expected
     kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
     assert all(kept)

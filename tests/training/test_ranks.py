@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import trilemma.training.ranks as ranks_module
 from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.training.ranks import Ranks
-from trilemma.trial.train import Run
+from trilemma.trial.run import Run
 
 BIN = Path(sys.executable).parent
 RECIPE = ["--data", "digits", "--limit", "300", "--test-limit", "100", "--model", "convnet-4",
@@ -51,40 +52,62 @@ def distance(first, second):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """By one process: (folder with every technique, folder with draws of none to three examples)."""
+def begun(tmp_path_factory):
+    """Runs stopped after their first update, from which one process and several go on with the same streams (those of
+    runs that begin differ, as do all of whose sums are rounded differently): one with every technique, and one with
+    draws of none to three examples."""
+    folder = tmp_path_factory.mktemp("begun")
+    for name, more in (("hard", HARD), ("tiny", TINY)):
+        status, said = finished(1, folder / name, *more, "--minutes", "1e-6")
+        assert status != 0, said
+        assert "stopped after update 1 of" in said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(begun, tmp_path_factory):
+    """The same to their ends, by one process."""
     folder = tmp_path_factory.mktemp("alone")
     for name, more in (("hard", HARD), ("tiny", TINY)):
-        status, said = finished(1, folder / name, *more)
+        status, said = finished(1, copied(begun / name, folder / name), *more)
         assert status == 0, said
-    return folder / "hard", folder / "tiny"
+    return folder
 
 
-def test_two_processes_are_one_to_rounding(alone, tmp_path):
+def copied(begun, out):
+    shutil.copytree(begun, out)
+    return out
+
+
+def test_two_processes_are_one_to_rounding(begun, alone, tmp_path):
     """Guards: noise added by every rank; a share left out or counted twice; ranks that drift apart."""
-    status, said = finished(2, tmp_path / "run", *HARD)
+    run = copied(begun / "hard", tmp_path / "run")
+    status, said = finished(2, run, *HARD)
     assert status == 0, said
-    assert distance(tmp_path / "run", alone[0]) < 1e-5
-    one, two = Run.load(alone[0]).result, Run.load(tmp_path / "run").result
+    assert distance(run, alone / "hard") < 1e-5
+    one, two = Run.load(alone / "hard").result, Run.load(run).result
     truths = [result["privacy"].pop("truth") for result in (one, two)]  # whose numbers are equal to rounding
     assert one["privacy"] == two["privacy"]
     assert all(truth["passed"] for truth in truths)
     assert said.count("AUC") == 4  # only the first process measures and speaks
-    status, said = finished(2, tmp_path / "run", *HARD)
+    status, said = finished(2, run, *HARD)
     assert status == 0, said  # a finished run is shown again
 
 
-def test_empty_shares(alone, tmp_path):
+def test_empty_shares(begun, alone, tmp_path):
     """Draws of fewer examples than processes, and of none."""
-    status, said = finished(3, tmp_path / "run", *TINY)
+    run = copied(begun / "tiny", tmp_path / "run")
+    status, said = finished(3, run, *TINY)
     assert status == 0, said
-    assert distance(tmp_path / "run", alone[1]) < 1e-5
+    assert distance(run, alone / "tiny") < 1e-5
 
 
-def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(alone, tmp_path):
-    process = started(2, tmp_path / "run", *HARD)
+def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(begun, alone, tmp_path):
+    run = copied(begun / "hard", tmp_path / "run")
+    first = (run / "checkpoint.safetensors").read_bytes()
+    process = started(2, run, *HARD)
     deadline = time.monotonic() + 200
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+    while (run / "checkpoint.safetensors").read_bytes() == first:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -96,22 +119,22 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(alone, tmp_
     said, _ = process.communicate(timeout=200)
     assert process.returncode != 0
     assert re.search("trilemma: another process of this training has ended|SIGKILL|Signal 9", said), said
-    assert not (tmp_path / "run" / "result.json").exists()
-    status, said = finished(1, tmp_path / "run", *HARD)
+    assert not (run / "result.json").exists()
+    status, said = finished(1, run, *HARD)
     assert status == 0, said
-    run = Run.load(tmp_path / "run")
-    assert any("went on from update" in note for note in run.result["notes"])
-    assert distance(tmp_path / "run", alone[0]) < 1e-5
+    assert any("went on from update" in note for note in Run.load(run).result["notes"])
+    assert distance(run, alone / "hard") < 1e-5
 
 
-def test_a_stop_ends_all_processes_without_complaint(alone, tmp_path):
-    status, said = finished(2, tmp_path / "run", *HARD, "--minutes", "1e-6")
+def test_a_stop_ends_all_processes_without_complaint(begun, alone, tmp_path):
+    run = copied(begun / "hard", tmp_path / "run")
+    status, said = finished(2, run, *HARD, "--minutes", "1e-6")
     assert status != 0
-    assert "stopped after update 1 of" in said
+    assert "stopped after update 2 of" in said
     assert "another process" not in said
-    status, said = finished(2, tmp_path / "run", *HARD)
+    status, said = finished(2, run, *HARD)
     assert status == 0, said
-    assert distance(tmp_path / "run", alone[0]) < 1e-5
+    assert distance(run, alone / "hard") < 1e-5
 
 
 @pytest.mark.parametrize(

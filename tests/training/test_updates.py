@@ -2,18 +2,22 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from trilemma.errors import InputError, PrivacyError
+from trilemma.privacy import RandomStream
 from trilemma.privacy.plan import Plan
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
+from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
 
@@ -41,10 +45,10 @@ def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
     """Guards: unclipped gradient mixed in; division by the drawn batch; last physical batch dropped."""
     training = train(digits, updates=0, epsilon=8.0, techniques=("gn", "ws"), clipping_norm=0.3, physical=5)
     state = training.state
-    sampling = torch.Generator()
+    sampling = RandomStream.secret()
     sampling.set_state(state.sampling.get_state())
     model, before = state.model, {n: p.detach().clone() for n, p in state.model.named_parameters()}
-    rows = torch.nonzero(torch.rand(96, dtype=torch.float64, generator=sampling) < 24 / 96).squeeze(1)
+    rows = torch.nonzero(sampling.uniform(96) < 24 / 96).squeeze(1)
     total = {n: torch.zeros_like(p) for n, p in before.items()}
     for row in rows.tolist():
         image = torch.tensor(digits.train.images[row : row + 1]).float() / 255
@@ -63,9 +67,12 @@ def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
 @pytest.mark.parametrize("techniques", [(), ("gn", "pa", "sat"), ("gn", "ws", "sat")])
 def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, techniques):
     """Guards: DP-SAT's perturbation added per physical batch; averaging per physical batch; noise per batch."""
-    runs = [
-        train(digits, physical, epsilon=8.0, techniques=techniques, sharpness_radius=0.3) for physical in (3, 7, 1000)
-    ]
+    choices = {"epsilon": 8.0, "techniques": techniques, "sharpness_radius": 0.3, "updates": 0}
+    runs = [train(digits, physical, **choices) for physical in (3, 7, 1000)]
+    start = copy.deepcopy(runs[0].state.to_checkpoint({}))
+    for run in runs:  # whose streams differ otherwise
+        run.state.restore(copy.deepcopy(start))
+        list(run.run_updates(4))
     first = runs[0].state.evaluation_weights()
     for run in runs[1:]:
         for name, value in run.state.evaluation_weights().items():
@@ -124,7 +131,7 @@ def test_an_empty_draw_is_an_update_like_any_other(digits, monkeypatch):
     training = train(digits, updates=0, epsilon=8.0, techniques=("sat", "pa"))
     monkeypatch.setattr(
         Plan, "draw", lambda self, g: type(real)(torch.zeros(0, dtype=torch.int64), self.sampling_probability)
-    ) if (real := training.course.plan.draw(torch.Generator())) is not None else None
+    ) if (real := training.course.plan.draw(RandomStream.secret())) is not None else None
     before = {n: p.detach().clone() for n, p in training.state.model.named_parameters()}
     loss = training.step()
     assert math.isnan(loss)
@@ -134,7 +141,7 @@ def test_an_empty_draw_is_an_update_like_any_other(digits, monkeypatch):
 
 
 def test_noise_is_never_repeated(digits, monkeypatch):
-    """Guards: generator reused; the same noise for two updates, parameters or purposes."""
+    """Guards: stream reused; the same noise for two updates, parameters or purposes."""
     seen = []
     from trilemma.privacy import plan as plan_module
 
@@ -314,30 +321,88 @@ def test_secret_noise_does_not_come_from_the_seed(digits):
 def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
     recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=24, epochs=2.0)
     training = Training(recipe, digits, Execution("cpu", None, "bfloat16"))
-    total = training.clipping(*training._views(torch.arange(8), None))
+    total = training.clipping(*training._views(torch.arange(8), 0))
     assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
     list(training.run_updates(2))
 
 
-def test_trainings_of_one_seed_share_neither_sampling_nor_noise(digits):
-    """Guards: generator reused, across the trials of a study: who holds two models could subtract the noise."""
-    from dataclasses import replace
+class TestStreamsOfASeed:
+    """PITFALLS: random numbers reused, across runs: who holds two models could subtract the noise."""
 
-    base = {"epsilon": 8.0, "seed": 5}
-    trainings = [
-        train(digits, updates=0, **base),
-        train(digits, updates=0, **base, learning_rate=0.06),
-        train(digits, updates=0, **base, techniques=("sat",)),
-        train(digits, updates=0, **(base | {"epsilon": 4.0})),
-        train(replace(digits, request={**digits.request, "limit": 97}), updates=0, **base),
-        train(replace(digits, train=digits.train.take(torch.arange(95).numpy())), updates=0, **base),
-        train(digits, updates=0, network=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), **base),
-    ]
-    for purpose in ("sampling", "noise"):
-        states = [getattr(one.state, purpose).get_state().numpy().tobytes() for one in trainings]
-        assert len(set(states)) == len(states), purpose
-        again = train(digits, updates=0, **base)
-        assert getattr(again.state, purpose).get_state().numpy().tobytes() == states[0]
-    # What pairs them stays common: start values.
-    first, second = (one.state.model.state_dict() for one in trainings[:2])
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    @staticmethod
+    def training(data, network=None, ranks=None, execution=None, **values):
+        recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "epsilon": 8.0, "seed": 5} | values)
+        execution = Execution(**{"device": "cpu", "physical_batch": 16, "compute": "float32"} | (execution or {}))
+        return Training(recipe, data, execution, network, ranks=ranks or Ranks())
+
+    @staticmethod
+    def with_train(digits, **changes):
+        return replace(digits, train=replace(digits.train, **changes))
+
+    def others(self, digits):
+        pixel, labels = digits.train.images.copy(), digits.train.labels.copy()
+        pixel[95, 0, 7, 7] ^= 1
+        labels[0] = (labels[0] + 1) % 10
+        torch.manual_seed(0)
+        networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10), last) for last in (nn.Tanh(), nn.Sigmoid())]
+        networks.append(copy.deepcopy(networks[0]))
+        with torch.no_grad():
+            networks[2][1].bias[3].add_(1e-6)
+        return {
+            "itself": self.training(digits),
+            "learning rate": self.training(digits, learning_rate=0.06),
+            "techniques": self.training(digits, techniques=("sat",)),
+            "budget": self.training(digits, epsilon=4.0),
+            "seed": self.training(digits, seed=6),
+            "request": self.training(replace(digits, request={**digits.request, "limit": 97})),
+            "one example fewer": self.training(replace(digits, train=digits.train.take(np.arange(95)))),
+            "one pixel": self.training(self.with_train(digits, images=pixel)),
+            "one label": self.training(self.with_train(digits, labels=labels)),
+            "groups": self.training(self.with_train(digits, groups=labels % 2)),
+            "order": self.training(replace(digits, train=digits.train.take(np.arange(95, -1, -1)))),
+            "normalization": self.training(replace(digits, mean=(0.4,))),
+            "bfloat16": self.training(digits, execution={"compute": "bfloat16"}),
+            "physical batch": self.training(digits, execution={"physical_batch": 17}),
+            "method": self.training(digits, execution={"method": "loop"}),
+            "processes": self.training(digits, ranks=Ranks(0, 2)),
+            "network": self.training(digits, networks[0]),
+            "activation": self.training(digits, networks[1]),
+            "one weight": self.training(digits, networks[2]),
+            "secret": self.training(digits, secret_noise=True),
+            "secret again": self.training(digits, secret_noise=True),
+        }
+
+    def test_whatever_differs_gives_unrelated_noise_and_draws(self, digits):
+        """All pairs of runs; correlations of 10,000 numbers, false alarm 1e-6."""
+        states = {name: training.state for name, training in self.others(digits).items()}
+        digests = {getattr(s, purpose).key_digest for s in states.values() for purpose in ("sampling", "noise")}
+        assert len(digests) == 2 * len(states)
+        numbers = [getattr(s, purpose).normal(10_000) for s in states.values() for purpose in ("sampling", "noise")]
+        table = torch.stack(numbers)
+        score = (table @ table.T / 100).fill_diagonal_(0)
+        pairs = len(table) * (len(table) - 1) / 2
+        assert 2 * norm.sf(float(score.abs().max())) > 1e-6 / pairs
+
+    def test_a_run_again_draws_the_same(self, digits):
+        first, again = (self.training(digits).state for _ in range(2))
+        assert torch.equal(first.noise.get_state(), again.noise.get_state())
+        assert torch.equal(first.sampling.get_state(), again.sampling.get_state())
+
+    def test_what_pairs_runs_stays_common(self, digits):
+        first, second = (self.training(digits, learning_rate=r).state.model.state_dict() for r in (0.1, 0.2))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_neighbors_models_do_not_subtract(self, digits):
+        """One label changed: the two noisy gradients differ by two draws of noise, and not by what the label does."""
+        labels = digits.train.labels.copy()
+        labels[0] = (labels[0] + 1) % 10
+        gradients = []
+        for data in (digits, self.with_train(digits, labels=labels)):
+            training = self.training(data, batch_size=96, epsilon=1.0, learning_rate=1.0)
+            before = {n: p.detach().clone() for n, p in training.state.model.named_parameters()}
+            training.step()
+            gradients.append({n: before[n] - p.detach() for n, p in training.state.model.named_parameters()})
+            plan = training.course.plan
+        difference = torch.cat([(gradients[0][n] - gradients[1][n]).flatten() for n in gradients[0]])
+        noise = 2**0.5 * plan.noise_multiplier * plan.clipping_norm / plan.batch_size * len(difference) ** 0.5
+        assert float(difference.norm()) > 0.8 * noise

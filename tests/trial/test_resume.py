@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import trilemma as tl
 from trilemma.errors import InputError
+from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
 from trilemma.trial.train import Stopped, train
@@ -57,7 +58,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_stopping_at_every_other_update_changes_nothing(digits, tmp_path, kind):
-    """Guards: resume restarts the seed and repeats noise (all generators are in the checkpoint)."""
+    """Guards: resume restarts the seed and repeats noise (all streams are in the checkpoint)."""
     train(recipe(kind), digits, tmp_path / "whole", execution=CPU, track=[5])
     stops, calls = 0, [0]
 
@@ -156,9 +157,12 @@ def test_two_at_once_are_kept_apart(digits, tmp_path):
             train(recipe("private"), digits, tmp_path / "run", execution=CPU)
 
 
-def test_secret_noise_leaves_no_generator_state(digits, tmp_path):
+def test_secret_noise_leaves_no_state_of_a_stream(digits, tmp_path):
     run = train(recipe("private", secret_noise=True), digits, tmp_path / "run", execution=CPU)
-    assert run.result["privacy"]["noise_source"] == "operating system, not recorded"
+    privacy = run.result["privacy"]
+    assert privacy["noise_source"] == "operating system, not recorded"
+    assert privacy["noise_key_digest"] is None
+    assert privacy["noise_shared"] is False
     assert not list((tmp_path / "run").glob("checkpoint*"))
 
 
@@ -171,3 +175,30 @@ def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_p
     went_on = tl.train(recipe("private"), digits, tmp_path / "run", execution=found)
     anew = tl.train(recipe("private"), digits, tmp_path / "anew", execution=found)
     assert anew.result["course"]["physical_batch"] < went_on.result["course"]["physical_batch"]
+
+
+def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
+    """It is that of the noise that was drawn, also where a run went on; another run has another."""
+    first = train(recipe("private"), digits, tmp_path / "first", execution=CPU).result["privacy"]
+    with pytest.raises(Stopped):
+        train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=lambda: True)
+    other_way = Execution("cpu", 39, "float32")
+    torn = train(recipe("private"), digits, tmp_path / "torn", execution=other_way).result["privacy"]
+    other = train(recipe("private"), digits, tmp_path / "other", execution=other_way).result["privacy"]
+    assert first["noise_key_digest"] == torn["noise_key_digest"] != other["noise_key_digest"]
+    assert len(first["noise_key_digest"]) == 64
+    assert not first["noise_shared"]
+
+
+def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(digits, tmp_path):
+    with pytest.raises(Stopped):
+        train(recipe("private"), digits, tmp_path / "run", execution=CPU, should_stop=lambda: True)
+    saved, _ = checkpoints.load(tmp_path / "run")
+    tensors = {name: value for name, value in saved.tensors.items() if not name.startswith("stream/")}
+    tensors |= {f"generator/{name}": torch.Generator().get_state() for name in ("sampling", "noise", "views")}
+    checkpoints.save(tmp_path / "run", checkpoints.Checkpoint(tensors, saved.header))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match="another --out") as caught:
+        train(recipe("private"), digits, tmp_path / "run", execution=CPU)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before

@@ -56,6 +56,8 @@ def test_an_honest_run_says_so(digits, tmp_path):
     )
     assert "5 single examples" in found["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
     assert run.result["privacy"]["epsilon"] <= 8.0
+    at_most = 100 * run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"]
+    assert f"any attack: at most {at_most:.3g} % of members found at 1 % false positives" in describe_run(run)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == found
 
 
@@ -72,6 +74,7 @@ def test_a_run_whose_noise_was_a_copy_has_no_epsilon(digits, tmp_path, monkeypat
     privacy = run.result["privacy"]
     assert (privacy["epsilon"], privacy["epsilon_rdp"]) == (None, None)
     assert privacy["covered"].startswith("nothing")
+    assert privacy["ceiling"] is None
     assert not privacy["truth"]["passed"]
     assert not privacy["truth"]["checks"]["noise_spread"]["passed"]
     assert run.not_private.startswith("not private (truth check failed): noise_spread is ")
@@ -95,9 +98,9 @@ def test_other_faults_in_the_real_training(digits, tmp_path, monkeypatch, fault)
     expected = {"only the first tensor": "noise_of_each_tensor", "clip ignored": "example_norm"}
     if fault == "only the first tensor":
 
-        def noise(sums, *, standard_deviation, generator):
+        def noise(sums, *, standard_deviation, stream):
             first = next(iter(sums))
-            noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, generator=generator)
+            noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
             return {n: noisy[n] if n == first else s for n, s in sums.items()}
 
         monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", noise)
@@ -132,8 +135,8 @@ def test_a_resume_that_repeats_its_draws_and_noise_is_seen(digits, tmp_path, mon
     real = loop.State.restore
 
     def restore(self, checkpoint):
-        kept = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("generator/")}
-        fresh = {f"generator/{name}": getattr(self, name).get_state() for name in ("sampling", "noise", "views")}
+        kept = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("stream/")}
+        fresh = {f"stream/{name}": getattr(self, name).get_state() for name in ("sampling", "noise")}
         real(self, type(checkpoint)(kept | fresh, checkpoint.header))
 
     monkeypatch.setattr(loop.State, "restore", restore)

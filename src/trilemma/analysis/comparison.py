@@ -158,17 +158,17 @@ class Comparison:
 class Comparisons:
     """Comparisons, and notes on what could not be compared and why."""
 
-    found: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Comparison]:
-        return iter(self.found)
+        return iter(self.comparisons)
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.comparisons)
 
     def __add__(self, other: Comparisons) -> Comparisons:
-        return Comparisons(self.found + other.found, tuple(dict.fromkeys(self.notes + other.notes)))
+        return Comparisons(self.comparisons + other.comparisons, tuple(dict.fromkeys(self.notes + other.notes)))
 
     def table(self) -> pd.DataFrame:
         """A row per comparison, for a file or a report."""
@@ -184,7 +184,7 @@ class Comparisons:
                 "cell": c.pair.condition,
                 "against": c.pair.against,
             }
-            for c in self.found
+            for c in self.comparisons
         ]
         return pd.DataFrame(rows)
 

@@ -97,7 +97,7 @@ def compare(measurements: Measured, pairs: Sequence[Pair]) -> Comparisons:
       InputError: a pair names a condition that was not measured or is not in its block, or compares one with itself.
     """
     values = {c: {s: v for s, v in by.items() if math.isfinite(v)} for c, by in measurements.values.items()}
-    found, notes = [], []
+    compared, notes = [], []
     for pair in pairs:
         if pair.condition == pair.against or not {pair.condition, pair.against} <= set(pair.block) & set(values):
             raise InputError(
@@ -109,12 +109,12 @@ def compare(measurements: Measured, pairs: Sequence[Pair]) -> Comparisons:
                 "not compared"
             )
             continue
-        found.append(_compare(measurements.measure, pair, values))
-    tested = [comparison for comparison in found if comparison.n > 1]
+        compared.append(_compare(measurements.measure, pair, values))
+    tested = [comparison for comparison in compared if comparison.n > 1]
     adjusted = iter(holm([comparison.p for comparison in tested]))
     judged = [
         _judged(replace(comparison, p_adjusted=next(adjusted), tests=len(tested))) if comparison.n > 1 else comparison
-        for comparison in found
+        for comparison in compared
     ]
     return Comparisons(tuple(judged), tuple(notes))
 

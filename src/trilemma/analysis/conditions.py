@@ -190,8 +190,8 @@ def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | Non
     ):
         values.setdefault(condition, {})[int(seed)] = float(value)
         trials.setdefault(condition, {})[int(seed)] = str(trial)
-    found = Measured(measure, conditions_of(taken), values, trials, stands_for)
-    return found if study is None else found.told_apart(study)
+    measurements = Measured(measure, conditions_of(taken), values, trials, stands_for)
+    return measurements if study is None else measurements.told_apart(study)
 
 
 def finished(results: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +220,7 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
         differ between seeds where some were removed: ``examples`` is the first seed's.)
     """
     check_columns(results)
-    found: dict[str, Condition] = {}
+    conditions: dict[str, Condition] = {}
     known: set[tuple[Any, ...]] = set()
     columns = (results[column] for column in DESCRIPTION)
     for row in zip(results["cell"], *columns, strict=True):
@@ -230,7 +230,7 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
             continue
         known.add(key)
         condition = _condition(row[0], dict(zip(DESCRIPTION, row[1:], strict=True)))
-        first = found.setdefault(condition.id, condition)
+        first = conditions.setdefault(condition.id, condition)
         if condition == first or (condition.removed and replace(condition, examples=first.examples) == first):
             continue
         differ = [column for column in DESCRIPTION if getattr(condition, column) != getattr(first, column)]
@@ -238,7 +238,7 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
             f"condition {condition.id} has two descriptions, which differ in {', '.join(differ)}: "
             "write the results again from the runs"
         )
-    return found
+    return conditions
 
 
 def tell_apart(
@@ -255,7 +255,7 @@ def tell_apart(
     for name, condition in conditions.items():
         alike.setdefault(replace(condition, id=""), []).append(name)
     planned = study.get("trials", {})
-    found = dict(conditions)
+    told_apart = dict(conditions)
     for names in alike.values():
         if len(names) == 1:
             continue
@@ -265,8 +265,8 @@ def tell_apart(
         differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
         for name, choice in zip(names, choices, strict=True):
             words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
-            found[name] = replace(conditions[name], variant=words)
-    return found
+            told_apart[name] = replace(conditions[name], variant=words)
+    return told_apart
 
 
 def check_columns(results: pd.DataFrame) -> None:

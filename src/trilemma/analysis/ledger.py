@@ -2,15 +2,16 @@
 
 A trial's (epsilon, delta) speaks of that one model.  A study trains many on the same examples, and whoever publishes
 several of them, or looks at all and publishes the best, spends more.  The ledger says how much, or that nothing is
-proven.  Unit and neighbours are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
+proven.  Unit and neighbors are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
 
 **Same examples.**  Trials belong to one family when they learned from the same images (:func:`data_family`).  Limits,
 skews, targets and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
 
 **All released** costs what composition says, if
 
-- every trial drew its own sampling and noise.  Two trials of one seed drew the same, unless it was secret; what one
-  model tells of its noise is then told of the other's, so nothing is proven for such trials, of one family or of two;
+- every trial drew its own sampling and noise.  Two trials drew the same if their runs recorded the same key digest, or
+  are of version 0.1.0, which recorded none, and of one seed; what one model tells of its noise is then told of the
+  other's, so nothing is proven for such trials, of one family or of two;
 - nobody can draw the noise again, which whoever knows the seed can;
 - an image's absence takes at most one example from each training set and changes no other.  That fails where a training
   set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
@@ -134,7 +135,7 @@ class PrivateTrial:
                 float(privacy["delta"]),
                 float(privacy["epsilon"]),
                 None if removal is None else str(removal["scored_by"]),
-                _noise(id, recipe, shared=bool(privacy.get("noise_shared", True))),
+                _noise(recipe, privacy.get("noise_key_digest")),
             )
         except KeyError as error:
             raise InputError(f"the files of trial {id} lack {error}: run the trial again with this version") from error
@@ -321,15 +322,15 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
     >>> round(ledger_of(trials).families[0].all_released.epsilon, 2)  # as Event(1.0, 8.0, 16) alone
     1.99
     """
-    given = list(trials)
-    repeated = [name for name, count in Counter(trial.id for trial in given).items() if count > 1]
+    members = list(trials)
+    repeated = [name for name, count in Counter(trial.id for trial in members).items() if count > 1]
     if repeated:
         raise InputError(f"trial {repeated[0]} is in the ledger twice: give each trial once")
-    drawn = Counter(trial.noise for trial in given if trial.noise is not None)
+    drawn = Counter(trial.noise for trial in members if trial.noise is not None)
     families: dict[str, list[PrivateTrial]] = {}
-    for trial in given:
+    for trial in members:
         families.setdefault(trial.family, []).append(trial)
-    return Ledger(tuple(_family(name, members, drawn) for name, members in families.items()))
+    return Ledger(tuple(_family(name, group, drawn) for name, group in families.items()))
 
 
 def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int]) -> Family:
@@ -354,11 +355,11 @@ def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int])
     return Family(name, tuple(trials), every, BestReleased("not covered", (fixed, *why), covered, random))
 
 
-def _noise(id: str, recipe: Mapping[str, Any], *, shared: bool) -> str | None:
-    """Runs of the first versions made their noise from the seed alone, later ones from the whole trial."""
+def _noise(recipe: Mapping[str, Any], key_digest: str | None) -> str | None:
+    """The key's digest; for runs of the first versions, which lack it, the seed, since others may have used that."""
     if recipe.get("secret_noise"):
         return None
-    return f"seed {recipe['seed']}" if shared else f"seed {recipe['seed']} of trial {id}"
+    return f"seed {recipe['seed']}" if key_digest is None else f"key {key_digest}"
 
 
 def _status(why: tuple[str, ...]) -> Status:
@@ -379,9 +380,10 @@ def _shared(trials: Iterable[PrivateTrial], drawn: Mapping[str, int]) -> tuple[s
     sources = [trial.noise for trial in trials if trial.noise is not None and drawn[trial.noise] > 1]
     if not sources:
         return ()
+    shown = sorted({source[:16] for source in sources})  # "key" and twelve digits of its digest
     return (
         f"{_trials(len(sources))} drew the same noise as another of the study "
-        f"({listed(sorted(set(sources)), most=3)}), so that one model tells of another's: "
+        f"({listed(shown, most=3)}), so that one model tells of another's: "
         "use secret_noise, or another seed for every trial",
     )
 

@@ -1,4 +1,4 @@
-"""What a study measured, as one long table: a row per trial and measure."""
+"""The results of a study as one long table: a row per trial and measure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from trilemma.measures import UNMATCHED, described
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import CONFIG, HISTORY, RESULT, SIGNALS
-from trilemma.trial.train import LOOK, Run
+from trilemma.trial.evaluation import LOOK
+from trilemma.trial.run import CONFIG, HISTORY, RESULT, SIGNALS, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
 
 
 def write_results(table: pd.DataFrame, folder: Path) -> None:
-    """``results.csv`` and ``results.parquet``."""
+    """Write ``results.csv`` and ``results.parquet``."""
     with written(folder / PARQUET) as part:
         table.to_parquet(part, index=False)
     with written(folder / CSV) as part:
@@ -95,7 +95,7 @@ def write_results(table: pd.DataFrame, folder: Path) -> None:
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:
-    """The table that a study left, with the columns of ``COLUMNS``.
+    """The table that a study's folder holds, with the columns of ``COLUMNS``.
 
     Raises:
       InputError: there is none, or it is of another version.
@@ -201,9 +201,9 @@ def _rows(
 
 def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
     n = int(about["members"]) + int(about["nonmembers"])
-    for name, found in attacks.items():
-        yield _row(f"auc_{name}{suffix}", found["auc"], found["interval"]["auc"], n)
-    best = max(attacks.values(), key=lambda found: abs(found["auc"] - 0.5))
+    for name, attack in attacks.items():
+        yield _row(f"auc_{name}{suffix}", attack["auc"], attack["interval"]["auc"], n)
+    best = max(attacks.values(), key=lambda attack: abs(attack["auc"] - 0.5))
     yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
     yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)
     for rate in ("0.01", "0.001"):
@@ -220,34 +220,34 @@ def _survivors(
     before = Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS)
     after = Exposure.read(folder.run(name) / SIGNALS)
     with reading(folder.removed(name)):
-        found = survivors(before, after, removed=removed, share=trial.removal.share)
-    yield _row("exposed_survivors", found.exposed, None, found.count)
-    yield _row("exposed_survivors_before", found.exposed_before, None, found.count)
+        left = survivors(before, after, removed=removed, share=trial.removal.share)
+    yield _row("exposed_survivors", left.exposed, None, left.count)
+    yield _row("exposed_survivors_before", left.exposed_before, None, left.count)
     again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)
     if again is not None:
-        # The layer is the highest of one training, so another training alone would bring its survivors nearer the mean.
+        # The layer was the most exposed of one training, so any other training brings its survivors nearer the mean.
         kept = np.setdiff1d(np.arange(len(before)), removed)
         share = exposed_share(Exposure.read(folder.run(again) / SIGNALS), kept, before.cut(trial.removal.share))
-        yield _row("exposed_survivors_retrained", share, None, found.count)
-    yield _row("mean_exposure", found.mean, None, found.count)
-    yield _row("mean_exposure_before", found.mean_before, None, found.count)
+        yield _row("exposed_survivors_retrained", share, None, left.count)
+    yield _row("mean_exposure", left.mean, None, left.count)
+    yield _row("mean_exposure_before", left.mean_before, None, left.count)
 
 
 def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
-    """Of the same trial with the next larger seed, or after the largest the smallest."""
+    """Id of the same trial with the next larger seed, or with the smallest after the largest."""
     others = sorted((other <= seed, other) for other in names if other != seed)
     return names[others[0][1]] if others else None
 
 
 def _on_the_way(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
-    looked, tested = min(train, LOOK), min(test, LOOK)
+    trained, tested = min(train, LOOK), min(test, LOOK)
     rows = [
         _row("accuracy", line["accuracy"], None, tested),
-        _row("train_accuracy", line["train_accuracy"], None, looked),
-        _row("auc_threshold", line["auc_threshold"], None, looked + tested),
+        _row("train_accuracy", line["train_accuracy"], None, trained),
+        _row("auc_threshold", line["auc_threshold"], None, trained + tested),
     ]
-    for index, found in line.get("tracked", {}).items():
-        rows.append(_row(f"membership_probability/{index}", found["membership_probability"], None, looked + tested))
-        rows.append(_row(f"correct/{index}", float(found["correct"]), None, 1))
+    for index, example in line.get("tracked", {}).items():
+        rows.append(_row(f"membership_probability/{index}", example["membership_probability"], None, trained + tested))
+        rows.append(_row(f"correct/{index}", float(example["correct"]), None, 1))
     for row in rows:
         yield row | {"update": float(line["update"])}

@@ -1,6 +1,6 @@
 """What it costs to train a grid of private models and release all of them, or the best of a random number.
 
-A grid is a list of events (:class:`trilemma.privacy.accounting.Event`), one for each training; unit and neighbours are
+A grid is a list of events (:class:`trilemma.privacy.accounting.Event`), one for each training; unit and neighbors are
 those of :mod:`trilemma.privacy.accounting`.  Every training draws its own sampling and noise, and the grid was not
 chosen by looking at the examples.
 
@@ -21,8 +21,8 @@ Two bounds are computed, with Q for one training drawn uniformly from the grid, 
 - ``epsilon_pld``: the same argument on privacy profiles, as in Koskela, Redberg and Wang (2024, "Privacy profiles for
   private selection"), usually tighter.  Let d(e) be the profile of Q, at most the mean of those of the grid's points;
   F(y) the chance that Q gives at most y (ties are broken by a fresh uniform number) and t = 1 - F(y); f the generating
-  function of K.  The best has the density f'(F(y)) Q(y), and K = 0 gives nothing on either of two neighbours.  On the
-  other neighbour t' <= exp(h) t + d(h) for every h >= 0, so that f'(F) <= exp(c) f'(F') with
+  function of K.  The best has the density f'(F(y)) Q(y), and K = 0 gives nothing on either of two neighbors.  On the
+  other neighbor t' <= exp(h) t + d(h) for every h >= 0, so that f'(F) <= exp(c) f'(F') with
 
       f'(F) ~ (g + (1 - g) t) ** -(1 + shape)   c = (1 + shape) log(exp(h) + d(h) (1 - g) / g)   negative binomial
       f'(F) ~ exp(-m t)                         c = m (exp(h) - 1 + d(h))                        Poisson

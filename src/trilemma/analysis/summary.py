@@ -20,23 +20,23 @@ _ROUNDING = 1e-9
 def summarize(
     results: pd.DataFrame, measures: Iterable[str] | None = None, *, on_the_way: bool = False
 ) -> pd.DataFrame:
-    """A row per condition and measure: mean over seeds, its interval, and the values it comes from.
+    """A row per condition and measure: the mean over seeds, its interval, and the values it comes from.
 
-    The interval is Student's t over the n >= 2 seeds, mean +- t(n - 1) sd / sqrt(n), cut at the ends of the
-    measure's range.  It says where the mean of many trainings lies, on these test examples: the seeds share them,
-    so what other test examples would give is not in it.  It takes the seeds' values for normal; where a measure
-    sticks at an end of its range (a budget so small that nothing is learnt), or is a small count, read the values
-    themselves.  With one seed the interval is that trial's own over examples, which knows nothing of other
-    trainings; ``interval_over`` says which.  It stands too where seeds repeat one training (a linear head on fixed
-    features, every example in every update, no budget): their spread would be 0 and say nothing.
+    The interval is Student's t over the n >= 2 seeds, mean +- t(n - 1) sd / sqrt(n), cut at the ends of the measure's
+    range.  It says where the mean of many trainings lies on these test examples, which all seeds share; what other test
+    examples would give is not in it.  It assumes normal values; where a measure is at an end of its range (a budget so
+    small that nothing is learned) or is a small count, read the values themselves.  With one seed the interval is that
+    trial's own over examples, which knows nothing about other trainings; ``interval_over`` says which.  The same holds
+    where seeds repeat one training (a linear head on fixed features, every example in every update, no budget): their
+    spread would be 0 and meaningless.
 
     Args:
-      results: of a study, all of it or some rows.
-      measures: names; None: all.
-      on_the_way: summarize what was measured on the way, each update apart, in place of the finished trials.
+      results: of a study, all rows or some.
+      measures: names, or None for all.
+      on_the_way: summarize what was measured during training, each update by itself, instead of the finished trials.
 
     Returns:
-      Columns ``cell``, those of ``cells.DESCRIPTION``, ``studies``, ``update`` (only on the way), ``measure``,
+      Columns ``cell``, those of ``conditions.DESCRIPTION``, ``studies``, ``update`` (only on the way), ``measure``,
       ``unit``, ``better``, ``covered`` (where the results have these), ``mean``, ``low``, ``high``, ``sd`` (NaN with
       one seed), ``seeds`` (how many), ``interval_over`` ("seeds", "examples", or "" where there is no interval),
       ``by_seed`` (dict of value by seed, in the order of the seeds) and ``missing`` (tuple of seeds whose trial has
@@ -62,8 +62,8 @@ def summarize(
     for key, *numbers in zip(zip(*(rows[k] for k in keys), strict=True), *(rows[c] for c in columns), strict=True):
         taken.setdefault(key, []).append(_Value(int(numbers[0]), *(float(number) for number in numbers[1:])))
     # A dict keeps the order in which its keys came, which is that of ``shared``.
-    found = [_over_seeds(values, measure_range(key[1], groups.get(key[0]))) for key, values in taken.items()]
-    statistics = pd.DataFrame(found, columns=list(_STATISTICS), index=shared.index)
+    rows_over_seeds = [_over_seeds(values, measure_range(key[1], groups.get(key[0]))) for key, values in taken.items()]
+    statistics = pd.DataFrame(rows_over_seeds, columns=list(_STATISTICS), index=shared.index)
     return pd.concat([shared, statistics], axis=1).reset_index(drop=True)
 
 
@@ -77,15 +77,15 @@ class _Value(NamedTuple):
 _STATISTICS = ("mean", "low", "high", "sd", "seeds", "interval_over", "by_seed", "missing")
 
 
-def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ...]:
+def _over_seeds(trials: list[_Value], ends: tuple[float, float]) -> tuple[Any, ...]:
     """The values of ``_STATISTICS``."""
-    there = sorted(value for value in given if not math.isnan(value.value))
-    missing = tuple(sorted(value.seed for value in given if math.isnan(value.value)))
-    by_seed = {value.seed: value.value for value in there}
+    measured = sorted(value for value in trials if not math.isnan(value.value))
+    missing = tuple(sorted(value.seed for value in trials if math.isnan(value.value)))
+    by_seed = {value.seed: value.value for value in measured}
     values = np.array(list(by_seed.values()))
     if len(values) == 0:
         return math.nan, math.nan, math.nan, math.nan, 0, "", by_seed, missing
-    mean, low, high, sd, over = float(values.mean()), there[0].low, there[0].high, math.nan, "examples"
+    mean, low, high, sd, over = float(values.mean()), measured[0].low, measured[0].high, math.nan, "examples"
     if len(values) > 1:
         over = "seeds"
         low = high = math.nan
@@ -93,13 +93,13 @@ def _over_seeds(given: list[_Value], ends: tuple[float, float]) -> tuple[Any, ..
             sd = float(values.std(ddof=1))
             low, high = mean_interval(values)
             low, high = max(low, ends[0]), min(high, ends[1])
-            if repeated(values) and there[0].high - there[0].low > high - low:
-                low, high, over = there[0].low, there[0].high, "examples"
+            if repeated(values) and measured[0].high - measured[0].low > high - low:
+                low, high, over = measured[0].low, measured[0].high, "examples"
     return mean, low, high, sd, len(values), "" if math.isnan(low + high) else over, by_seed, missing
 
 
 def _group_counts(results: pd.DataFrame) -> dict[str, int]:
-    """How many groups each condition has, from the measures that are there once for each group."""
+    """The number of groups of each condition, from the measures that occur once per group."""
     rows = results[results["measure"].str.startswith("accuracy_in_")]
     counts = rows.groupby("cell")["measure"].nunique()
     return {str(condition): int(count) for condition, count in counts.items()}

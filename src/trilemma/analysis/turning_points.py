@@ -1,4 +1,4 @@
-"""When a training stops generalizing and when it begins to memorise, read from what was measured on the way."""
+"""When a training stops generalizing and when it begins to memorize, from what was measured during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trilemma.errors import InputError
 
 GAP = 0.05
-"""A training overfits where train accuracy exceeds test accuracy by more than this."""
+"""A training overfits where its training accuracy exceeds its test accuracy by more than this."""
 
 _MEASURES = ("accuracy", "train_accuracy", "auc_threshold")
 
@@ -22,13 +22,13 @@ Order = Literal["memorization first", "together", "overfitting first", "no memor
 
 @dataclass(frozen=True)
 class TurningPoints:
-    """Updates at which something begins in one training; it was only looked at its evaluations.
+    """Updates at which something begins in one training, to the nearest evaluation.
 
     Attributes:
       early_stopping: the first evaluation with the best test accuracy.
-      overfitting: the first from which on train accuracy less test accuracy stays above ``GAP``; None: it never does.
-      memorization: the first from which on the AUC of the loss threshold stays above ``auc_bar``; None: never.
-      evaluations: all updates at which it was measured, ascending.
+      overfitting: the first from which on training minus test accuracy stays above ``GAP``; None if none does.
+      memorization: the first from which on the AUC of the loss threshold stays above ``auc_bar``; None if none does.
+      evaluations: all updates at which the training was evaluated, ascending.
     """
 
     early_stopping: int
@@ -49,11 +49,11 @@ class TurningPoints:
 def turning_points(history: pd.DataFrame) -> TurningPoints:
     """The turning points of one training.
 
-    A training that memorises nothing has a point of memorization with probability 2.5 %: its last evaluation must lie
-    above the bar.  Which of two points comes first is only known to the nearest evaluation.  The AUC compares members
-    with matched non-members, so that skewed groups do not look like memory (the bar knows nothing of the weights by
-    which they are matched, and is a little low there); train and test accuracy are each of their own mix of groups, so
-    that with skewed groups their gap is in part that skew.
+    A training that memorizes nothing has a point of memorization with probability 2.5 %: its last evaluation must lie
+    above the bar.  Which of two points comes first is known only to the nearest evaluation.  The AUC compares members
+    with matched non-members, so that skewed groups do not look like memorization (the bar ignores the matching weights
+    and is slightly low there); training and test accuracy each have their own mix of groups, so that with skewed groups
+    part of their gap is the skew.
 
     Args:
       history: rows of the results of one trial with a number in ``update``; of ``measure`` accuracy, train_accuracy and
@@ -76,10 +76,10 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
     if len(trials) != 1:
         raise InputError(f"turning points are of one trial with evaluations, not of {len(trials)}: choose its rows")
     if rows.duplicated(["update", "measure"]).any():
-        raise InputError(f"trial {trials[0]} has an evaluation twice: write the results anew from the run")
+        raise InputError(f"trial {trials[0]} has an evaluation twice: write the results again from the run")
     values = rows.pivot(index="update", columns="measure", values="value").sort_index()
     if set(values.columns) != set(_MEASURES) or values.isna().any(axis=None):
-        raise InputError(f"trial {trials[0]} lacks {', '.join(_MEASURES)} at some evaluation: train it anew")
+        raise InputError(f"trial {trials[0]} lacks {', '.join(_MEASURES)} at some evaluation: train it again")
     counts = rows.pivot(index="update", columns="measure", values="n").loc[values.index].astype(float)
     bars = [_bar(*row) for row in counts[list(_MEASURES)].itertuples(index=False)]
     updates = tuple(int(update) for update in values.index)
@@ -94,10 +94,10 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
 
 
 def auc_bar(members: float, non_members: float) -> float:
-    """What an AUC exceeds with probability 2.5 % where both kinds have one distribution (Mann and Whitney 1947).
+    """The AUC that is exceeded with probability 2.5 % where both sides have one distribution (Mann and Whitney 1947).
 
     Args:
-      members, non_members: n1 and n0, how many were looked at.
+      members, non_members: n1 and n0, the numbers of examples.
 
     >>> round(auc_bar(1000, 1000), 4)
     0.5253
@@ -107,12 +107,12 @@ def auc_bar(members: float, non_members: float) -> float:
 
 def _bar(test: float, train: float, both: float) -> float:
     if not both >= 2:
-        raise InputError("an AUC on the way does not say from how many examples it is: write the results anew")
+        raise InputError("an AUC measured during training lacks its number of examples: write the results again")
     members, others = (train, test) if train + test == both and min(train, test) >= 1 else (both / 2, both / 2)
     return auc_bar(members, others)
 
 
 def _stays(updates: tuple[int, ...], holds: NDArray[np.bool_]) -> int | None:
-    """The first update from which on it holds to the end."""
+    """The first update from which on ``holds`` is true to the end, or None."""
     length = int(np.logical_and.accumulate(holds[::-1]).sum())
     return updates[len(updates) - length] if length else None

@@ -119,7 +119,7 @@ def _quickstart(commands: Any) -> None:
     command = commands.add_parser(
         "quickstart",
         help="a small study on the embedded digits, and its page: minutes",
-        description="The study quickstart: baseline and all techniques on colour-skewed digits, with and without a\n"
+        description="The study quickstart: baseline and all techniques on color-skewed digits, with and without a\n"
         "budget, three seeds each; ends in a page to open in a browser.",
     )
     command.add_argument("--out", default="runs/quickstart", metavar="DIR", help="the study's folder (runs/quickstart)")

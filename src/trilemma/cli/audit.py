@@ -13,8 +13,8 @@ from trilemma.cli.table import describe_attacks
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
-from trilemma.trial.folder import CONFIG, SIGNALS
 from trilemma.trial.measure import write_signals
+from trilemma.trial.run import CONFIG, SIGNALS
 
 
 def audit_command(given: argparse.Namespace) -> int:
@@ -36,9 +36,9 @@ def audit_command(given: argparse.Namespace) -> int:
     names = None if given.attacks is None else [name.strip() for name in given.attacks.split(",") if name.strip()]
     options: dict[str, Any] = {"attacks": names, "seed": given.seed, "resamples": given.resamples}
     found = audit(predictions, match=matched_by, **options)
-    naive = None
+    unmatched = None
     if found.match is not None and not found.match.trivial and source.is_dir():
-        naive = audit(predictions, **options).attacks
+        unmatched = audit(predictions, **options).attacks
     make_folder(out)
     write_signals(out / SIGNALS, predictions, found)
     write_json(
@@ -50,7 +50,7 @@ def audit_command(given: argparse.Namespace) -> int:
             "matched_by": matched_by,
             "strongest_attack": found.strongest,
             "attacks": found.attacks,
-            "attacks_naive": naive,
+            "attacks_naive": unmatched,
             "attacks_by_class": found.by_class,
             "attacks_by_group": found.by_group,
             "seed": given.seed,
@@ -59,7 +59,7 @@ def audit_command(given: argparse.Namespace) -> int:
     )
     how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
     print(f"{found.members} members, {found.nonmembers} non-members ({how}):")
-    print("\n".join(describe_attacks(found.attacks, naive)))
+    print("\n".join(describe_attacks(found.attacks, unmatched)))
     print(f"audit         {out}")
     return 0
 

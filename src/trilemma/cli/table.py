@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilemma.trial.train import Run
+from trilemma.cli.budget import describe_ceiling
+from trilemma.trial.run import Run
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -21,10 +22,10 @@ def describe_score(score: dict[str, Any]) -> str:
     return f"{interval(score['value'], score['interval'])} ({score['definition']}, {count}: {terms})"
 
 
-def describe_attacks(attacks: dict[str, Any], naive: dict[str, Any] | None) -> list[str]:
+def describe_attacks(attacks: dict[str, Any], unmatched: dict[str, Any] | None) -> list[str]:
     lines = []
     for name, found in attacks.items():
-        tail = f"   naive {naive[name]['auc']:.3f}" if naive and name in naive else ""
+        tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
         lines.append(
             f"  {name:<18} AUC {interval(found['auc'], found['interval']['auc'])}   advantage {found['advantage']:.3f}"
             f"   TPR at 0.1 % FPR {found['tpr_at_fpr']['0.001']:.4f}, at 1 % {found['tpr_at_fpr']['0.01']:.4f}{tail}"
@@ -45,6 +46,8 @@ def describe_run(run: Run) -> str:
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
         )
+        if privacy.get("ceiling"):  # runs of the first versions lack it
+            lines += [f"              {line}" for line in describe_ceiling(privacy["ceiling"])]
     else:
         lines.append("privacy       none: trained without a budget")
     if run.recipe.provenance:
@@ -80,12 +83,12 @@ def _budget(run: Run) -> str:
 
 def compare(rows: list[tuple[str, Run]]) -> str:
     """One table over several runs."""
-    head = ("", "ε", "accuracy", "AUC matched", "AUC naive", "bias", "score = accuracy · privacy · fairness")
+    head = ("", "ε", "accuracy", "matched AUC", "unmatched AUC", "bias", "score = accuracy · privacy · fairness")
     body = []
     for name, run in rows:
         result = run.result
         best = result["strongest_attack"]
-        naive = result["attacks_naive"]
+        unmatched = result["attacks_naive"]
         fairness, score = result["fairness"], result["harmonic_score"]
         body.append(
             (
@@ -93,7 +96,7 @@ def compare(rows: list[tuple[str, Run]]) -> str:
                 _budget(run),
                 interval(result["accuracy"], result["accuracy_interval"]),
                 f"{interval(result['attacks'][best]['auc'], result['attacks'][best]['interval']['auc'])} {best}",
-                "-" if naive is None else f"{max((a['auc'] for a in naive.values()), key=lambda v: abs(v - 0.5)):.3f}",
+                "-" if unmatched is None else f"{_strongest(unmatched):.3f}",
                 "-" if fairness is None else interval(fairness["bias"], fairness["interval"]["bias"]),
                 f"{interval(score['value'], score['interval'])} = "
                 + " · ".join(f"{value:.3f}" for value in score["terms"].values()),
@@ -105,3 +108,8 @@ def compare(rows: list[tuple[str, Run]]) -> str:
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def _strongest(attacks: dict[str, Any]) -> float:
+    """The AUC that is furthest from 1/2."""
+    return max((float(attack["auc"]) for attack in attacks.values()), key=lambda auc: abs(auc - 0.5))

@@ -20,7 +20,7 @@ from trilemma.training.execution import Execution
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
-from trilemma.trial.folder import RESULT
+from trilemma.trial.run import RESULT
 from trilemma.trial.train import Stopped, follow, train
 
 _OVERRIDES = (

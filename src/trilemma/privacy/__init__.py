@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trilemma.privacy.gradients.sums import ClippedSum
     from trilemma.privacy.noise import add_gaussian_noise
     from trilemma.privacy.plan import Plan
+    from trilemma.privacy.randomness import RandomStream
     from trilemma.privacy.sampling import Draw, poisson_draw
     from trilemma.privacy.validation import NetworkCheck, check_network
 
@@ -28,6 +29,7 @@ _HOME = {
     "clipped_gradient_sum": "clipping",
     "add_gaussian_noise": "noise",
     "Plan": "plan",
+    "RandomStream": "randomness",
     "Draw": "sampling",
     "poisson_draw": "sampling",
     "NetworkCheck": "validation",
@@ -41,6 +43,7 @@ __all__ = [
     "Event",
     "NetworkCheck",
     "Plan",
+    "RandomStream",
     "add_gaussian_noise",
     "check_delta",
     "check_network",

@@ -30,6 +30,7 @@ from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.gradients.sums import ClippedSum, Loss, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
+from trilemma.privacy.randomness import RandomStream
 from trilemma.privacy.sampling import Draw, poisson_draw
 
 
@@ -86,9 +87,9 @@ class Plan:
     def sampling_probability(self) -> float:
         return accounting.sampling_probability(self.batch_size, self.examples)
 
-    def draw(self, generator: torch.Generator) -> Draw:
+    def draw(self, stream: RandomStream) -> Draw:
         """The examples of the next update."""
-        return poisson_draw(self.examples, self.sampling_probability, generator)
+        return poisson_draw(self.examples, self.sampling_probability, stream)
 
     def clipping(
         self,
@@ -102,14 +103,14 @@ class Plan:
         return Clipping(model, self.clipping_norm, method, loss, autocast)
 
     def privatize(
-        self, draw: Draw, total: ClippedSum, generator: torch.Generator, evidence: Evidence | None = None
+        self, draw: Draw, total: ClippedSum, stream: RandomStream, evidence: Evidence | None = None
     ) -> dict[str, Tensor]:
         """The private mean gradient of one update, float32 by parameter name: (total + noise) / B.
 
         Args:
           draw: what this plan drew.
           total: the clipped sum over exactly the drawn examples.
-          generator: source of the noise; it advances.
+          stream: source of the noise; it advances.
           evidence: of this training, for its truth check at the end: what was done is taken down there.
 
         Raises:
@@ -133,7 +134,7 @@ class Plan:
         noisy = add_gaussian_noise(
             total.sums,
             standard_deviation=self.noise_multiplier * self.clipping_norm,
-            generator=generator,
+            stream=stream,
         )
         released = {name: value / self.batch_size for name, value in noisy.items()}
         if evidence is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trilemma.privacy.randomness import RandomStream
+
 
 @dataclass(frozen=True, eq=False)
 class Draw:
@@ -34,12 +36,11 @@ class Draw:
             yield from self.indices.split(size)
 
 
-def poisson_draw(examples: int, sampling_probability: float, generator: torch.Generator) -> Draw:
+def poisson_draw(examples: int, sampling_probability: float, stream: RandomStream) -> Draw:
     """Draw each of ``examples`` independently with the same probability.
 
-    The uniform numbers are float64, so that the probability is met to 2**-53; ``generator`` must be used for
-    nothing else that is published.  With probability 1 every example is drawn.
+    The uniform numbers are float64, so that the probability is met to 2**-53; ``stream`` must be used for nothing else
+    that is published.  With probability 1 every example is drawn.
     """
-    uniform = torch.rand(examples, dtype=torch.float64, generator=generator, device=generator.device)
-    indices = torch.nonzero(uniform < sampling_probability).squeeze(1).cpu()
+    indices = torch.nonzero(stream.uniform(examples) < sampling_probability).squeeze(1)
     return Draw(indices, sampling_probability)

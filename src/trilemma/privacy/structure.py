@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from enum import Enum
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _STATE_HOOKS = (
@@ -58,6 +60,8 @@ def _of_module(module: nn.Module, order: dict[int, int]) -> Hashable:
 
 
 def _of_tensor(tensor: Tensor) -> Hashable:
+    if is_lazy(tensor):  # it has no shape before the first forward pass
+        raise _NotComparable
     return tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.is_leaf
 
 
@@ -76,4 +80,8 @@ def _of_value(value: Any) -> Hashable:
         return weakref.WeakMethod(value)
     if isinstance(value, FunctionType):
         return weakref.ref(value)
+    if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (type(None), type, ModuleType)):
+        return value  # of a library, and not bound to a tensor
+    if type(value) is functools.partial:
+        return _of_value(value.func), _of_value(value.args), _of_value(value.keywords)
     raise _NotComparable

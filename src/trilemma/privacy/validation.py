@@ -1,6 +1,12 @@
 """Which networks the guarantee covers: those in which no example's gradient depends on another example.
 
 The layerwise method is tried against the plain loop here, before it is used.
+
+**Random layers are refused.**  Dropout and its like draw from torch's global generator, by place: one example more in a
+physical batch gives all after it other masks.  Whoever guesses that generator's state (a seed of 32 bits, or torch's
+default one) would see the sums on neighboring data sets differ by far more than C.  In a network without randomness of
+its own, an example's clipped gradient is a function of the example and the weights, and nothing has to be coupled.
+:func:`check_network` tries that before the first update, and :func:`refuse_random_layers` watches it in every one.
 """
 
 from __future__ import annotations
@@ -55,6 +61,27 @@ def refuse_mixing_layers(model: nn.Module) -> None:
             )
 
 
+@contextmanager
+def refuse_random_layers(device: torch.device) -> Iterator[None]:
+    """Refuse what draws from torch's generators inside.
+
+    Raises:
+      PrivacyError: the generator of the CPU or of ``device`` has moved on.
+    """
+    before = _generator_states(device)
+    yield
+    if any(not torch.equal(a, b) for a, b in zip(before, _generator_states(device), strict=True)):
+        raise PrivacyError(
+            "the network draws random numbers (dropout?), which the guarantee does not cover: remove that layer, or "
+            "train without a budget"
+        )
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
 def check_network(
     model: nn.Module, image_shape: tuple[int, ...], *, device: torch.device | None = None
 ) -> NetworkCheck:
@@ -71,8 +98,9 @@ def check_network(
       device: where to try it; None is the CPU.
 
     Raises:
-      PrivacyError: the network mixes examples, changes its buffers in the forward pass, returns something other
-        than one row of logits an image, or has nothing to train; or torch was told to round products of matrices.
+      PrivacyError: the network mixes examples, draws random numbers, changes its buffers in the forward pass, returns
+        something other than one row of logits an image, or has nothing to train; or torch was told to round products
+        of matrices.
     """
     refuse_rounded_products()
     refuse_mixing_layers(model)
@@ -88,6 +116,11 @@ def check_network(
             if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
                 return NetworkCheck("its outputs for the trial images are not finite, which shows nothing")
             scale = float(before.abs().max()) + 1e-6
+            if float((before - _outputs(model, images)).abs().max()) > 1e-4 * scale:
+                raise PrivacyError(
+                    "the network gives other outputs for the same images each time, and the guarantee does not cover "
+                    "its own random numbers: remove what is random, or train without a budget"
+                )
             if float((before[1:] - after[1:]).abs().max()) > 1e-4 * scale:
                 raise PrivacyError(
                     "the network mixes examples: exchanging one image changed the outputs of others; "
@@ -138,7 +171,7 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def _outputs(model: nn.Module, images: Tensor) -> Any:
     """What the network returns, and a refusal if it changes buffers on the way (all are put back first)."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with _own_randomness(), torch.no_grad():
+    with _own_randomness(), torch.no_grad(), refuse_random_layers(images.device):
         found = model(images)
     changed = []
     for name, buffer in list(model.named_buffers()):
@@ -198,7 +231,7 @@ def _scrambled(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """Layers that draw at random (dropout) draw the same each time, and the caller's generators stay untouched."""
+    """The caller's generators stay untouched, also by a network that is refused for drawing from them."""
     with torch.random.fork_rng():
         torch.manual_seed(20)
         yield

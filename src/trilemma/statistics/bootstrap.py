@@ -1,4 +1,4 @@
-"""Resampling examples, to say how sure a number is."""
+"""The bootstrap over examples: resampling, and percentile intervals."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Array = NDArray[np.float64]
 RESAMPLES = 1000
 """Bootstrap samples behind an interval, unless stated otherwise."""
 
-_CHUNK_VALUES = 2**16  # counts of draws, which then stay in a processor's cache
+_CHUNK_VALUES = 2**16  # counts of draws, which then fit a processor's cache
 
 
 class Resampler:
     """Draws bootstrap samples of rows, as how often each row is drawn.
 
-    Rows that share a cluster (two copies of one picture) are drawn together, since they err together: to
-    draw them apart would make intervals too narrow.
+    Rows that share a cluster (two copies of one image) are drawn together, since their errors are correlated:
+    drawing them separately would make intervals too narrow.
 
     Args:
       rows: n, the number of rows.
-      clusters: int (n,), equal where rows belong together; None: every row by itself.
+      clusters: int (n,), equal for rows that belong together; None: every row by itself.
     """
 
     def __init__(self, rows: int, clusters: NDArray[np.int64] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How long a study would take on this machine: an estimate from a few updates on made-up images."""
+"""Estimate how long a study takes on this machine, from a few updates on synthetic images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.trials import Study, Trial
 from trilemma.training.recipe import Recipe
-from trilemma.trial.train import LOOK
+from trilemma.trial.evaluation import LOOK
 
 _SLOW = 0.05
 """Seconds a view above which it is measured once."""
@@ -32,9 +32,11 @@ _FEATURE_SECONDS, _FITTING_SECONDS = 0.01, 200.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Attributes:
-    trials: how many.
-    seconds: of one core, or None where a data set's size is not known before it is read.
+    """The size of a study.
+
+    Attributes:
+      trials: the number of trials.
+      seconds: on one core, or None where a data set's size is unknown until it is read.
     """
 
     trials: int

@@ -1,4 +1,4 @@
-"""A study's file: TOML, read into frozen values; what is unknown is an error."""
+"""A study's file: TOML, read into frozen values; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
 
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
-"""Those that come with the package."""
+"""The studies that come with the package."""
 
 DATA_OPTIONS = tuple(
     name
@@ -113,7 +113,7 @@ def load_study(source: str | Path) -> list[StudyFile]:
     """The study of that name or file; several where it consists of parts.
 
     Raises:
-      InputError: no such study, no TOML, unknown keys or values of the wrong kind.
+      InputError: no such study, invalid TOML, unknown keys or values of the wrong kind.
 
     >>> [study.name for study in load_study("paper")]
     ['techniques', 'memorization', 'budget', 'outliers', 'celeba']
@@ -127,12 +127,12 @@ def _load(source: str, above: list[str]) -> list[StudyFile]:
     study = read_study(source)
     if not study.parts:
         return [study]
-    found: dict[str, StudyFile] = {}
+    studies: dict[str, StudyFile] = {}
     for part in study.parts:
         name = part if part in STUDIES or study.folder is None else str(study.folder / part)
-        for one in _load(name, [*above, source]):
-            found[one.name] = one
-    return list(found.values())
+        for file in _load(name, [*above, source]):
+            studies[file.name] = file
+    return list(studies.values())
 
 
 def read_study(source: str | Path) -> StudyFile:
@@ -162,7 +162,7 @@ def read_study(source: str | Path) -> StudyFile:
 
 
 class _Reader:
-    """Checks every key and kind; every complaint names the study."""
+    """Checks every key and type; every error message names the study."""
 
     def __init__(self, name: str, folder: Path | None) -> None:
         self._name, self._folder = name, folder

@@ -1,4 +1,4 @@
-"""A study on disk: its plan, its trials' runs, and what went wrong; every file is written whole or not at all.
+"""A study on disk: its plan, the runs of its trials, and failures; every file is written whole or not at all.
 
 study.json              the studies that share this folder, and all their trials
 runs/ID/                what trial ID left (see trilemma.trial)
@@ -17,7 +17,7 @@ from typing import Any
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.folder import RESULT, why_not_private
+from trilemma.trial.run import RESULT, why_not_private
 
 FORMAT = 1
 STUDY = "study.json"
@@ -80,9 +80,9 @@ class StudyFolder:
             raise InputError(f"{self.path} holds no {STUDY}: give the --out folder of trilemma study")
         values = read_json(self.study_file)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            there = values.get("format") if isinstance(values, dict) else None
+            form = values.get("format") if isinstance(values, dict) else None
             raise InputError(
-                f"{self.study_file} is of format {there}, this version reads {FORMAT}: run the study again in another "
+                f"{self.study_file} has format {form}, this version reads {FORMAT}: run the study again in another "
                 "--out, or use the version that wrote it"
             )
         with reading(self.study_file):
@@ -114,7 +114,7 @@ class StudyFolder:
             "file": jsonable(study.file),
         }
         values["trials"] |= {trial.id: trial.to_dict() for trial in study.trials}
-        wanted = {name for one in values["studies"].values() for name in one["trials"]}
+        wanted = {name for entry in values["studies"].values() for name in entry["trials"]}
         values["trials"] = {name: trial for name, trial in values["trials"].items() if name in wanted}
         write_json(self.study_file, values)
         return values

@@ -1,12 +1,12 @@
-"""Outliers: which training examples are left out, and whether a new layer of them becomes exposed.
+"""Removal of outliers: which training examples are left out, and whether a new layer of them becomes exposed.
 
-As in the onion effect (Carlini et al. 2022, arXiv 2206.10469): score every training example by how exposed it is,
-remove the most exposed layer, train again from scratch, and score the survivors anew.  Here an example's score is its
-membership probability (Song and Mittal 2021, as TF-Privacy computes it) under a model trained on all of them without a
+As for the onion effect (Carlini et al. 2022, arXiv 2206.10469): score every training example by how exposed it is,
+remove the most exposed layer, train again from scratch, and score the survivors again.  An example's score is its
+membership probability (Song and Mittal 2021, as TF-Privacy computes it) under a model trained on all examples without a
 budget.  A control removes as many of each class at random.
 
-**No guarantee covers the choice**: a private model that is trained on what such a choice leaves over carries its
-(epsilon, delta) for the examples it was given, but which they are was decided by a model without a budget.
+**No guarantee covers the choice**: a private model trained on the remaining examples carries its (epsilon, delta) for
+those, but a model without a budget decided which they are.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Exposure:
         return len(self.labels)
 
     def order(self) -> Indices:
-        """Indices from the most exposed to the least; of equal probability the one with the lower loss first."""
+        """Indices from the most exposed example to the least; at equal probability, the lower loss comes first."""
         return np.lexsort((np.arange(len(self)), self.loss, -self.probability)).astype(np.int64)
 
     def layer(self, share: float) -> Indices:
@@ -81,11 +81,11 @@ class Exposure:
         """
         count = max(1, round(share * len(self)))
         if count >= len(self):
-            raise InputError(f"leaving out {share:.0%} of {len(self)} examples leaves none: use a smaller share")
+            raise InputError(f"removing {share:.0%} of {len(self)} examples leaves none: use a smaller share")
         return np.sort(self.order()[:count])
 
     def cut(self, share: float) -> float:
-        """The least membership probability in that layer."""
+        """The smallest membership probability in that layer."""
         return float(self.probability[self.layer(share)].min())
 
 
@@ -119,13 +119,13 @@ def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str
 
 @dataclass(frozen=True)
 class Survivors:
-    """What became of the examples that were left in.
+    """The exposure of the examples that were kept, before and after.
 
     Attributes:
       exposed, exposed_before: share of them whose membership probability is at least the removed layer's cut, in the
         new model and in the one that scored them.
       mean, mean_before: their mean membership probability.
-      count: how many they are.
+      count: the number of survivors.
     """
 
     exposed: float
@@ -143,7 +143,7 @@ def exposed_share(scores: Exposure, kept: Indices, cut: float) -> float:
 def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: float) -> Survivors:
     """Compare the survivors' exposure before and after.
 
-    Membership probability is relative to each model's own non-members, so that a model which memorises less as a
+    Membership probability is relative to each model's own non-members, so that a model that memorizes less as a
     whole gives lower values: read it against the random arm, where as many are missing.
 
     Args:
@@ -153,11 +153,11 @@ def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: flo
       share: what the layer was; its cut comes from ``before``.
 
     Raises:
-      InputError: the numbers do not fit.
+      InputError: the numbers of examples do not match.
     """
     kept = np.setdiff1d(np.arange(len(before)), removed)
     if len(kept) != len(after) or not np.array_equal(before.labels[kept], after.labels):
-        raise InputError("the trials before and after the removal are not of the same examples")
+        raise InputError("the trials before and after the removal do not have the same examples")
     cut = before.cut(share)
     return Survivors(
         exposed_share(after, np.arange(len(after)), cut),

@@ -1,8 +1,8 @@
-"""A study as a value: trials, what each of them is, and the figures to be drawn from them.
+"""A study as a value: its trials and the figures to draw from them.
 
-Nothing here trains or reads a disk.  :func:`expand` turns the grids of a study's file into trials; a trial's id is a
-hash of everything that the trial is, so that the same trial has the same id in every study, and a changed one never
-takes an old one's place.
+Nothing here trains or touches the disk.  :func:`expand` turns the grids of a study's file into trials; a trial's id is
+a hash of everything that defines it, so that the same trial has the same id in every study, and a changed trial never
+takes the place of an old one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")
 
 MOST_TRIALS = 500
-"""A study of more is asked about (``--yes``)."""
+"""A study with more trials must be confirmed (``--yes``)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Trial:
 
     @property
     def condition(self) -> str:
-        """The same for all seeds of one trial, and different for all else."""
+        """Id of the condition: equal for all seeds of one trial, and different otherwise."""
         values = self.to_dict()
         del values["recipe"]["seed"]
         if values["removal"]:
@@ -151,11 +151,12 @@ def expand(
     """
     chosen = _scale(study, scale)
     numbers = tuple(range(seeds)) if seeds is not None else study.seeds
-    given = [dict(d) for d in data]
+    own_data = [dict(d) for d in data]
     grids = [
         (grid, numbers if seeds is not None else grid.seeds or numbers)
         for grid in study.grids
-        if not (chosen is not None and grid.scales and chosen.name not in grid.scales) and not (given and grid.own_data)
+        if not (chosen is not None and grid.scales and chosen.name not in grid.scales)
+        and not (own_data and grid.own_data)
     ]
     if not numbers:
         raise InputError(f"the study {study.name} has no seeds: use --seeds 3")
@@ -164,7 +165,7 @@ def expand(
         for grid, own in grids:
             if seed not in own:
                 continue
-            for trial in _trials(study, grid, chosen, seed, given):
+            for trial in _trials(study, grid, chosen, seed, own_data):
                 trials.setdefault(trial.id, trial)
     if not trials:
         raise InputError(f"the study {study.name} has no trials at this scale: its grids are empty")
@@ -199,7 +200,7 @@ def techniques_axis(value: str | tuple[Any, ...]) -> list[tuple[str, ...]]:
         if value in words:
             return words[value]
         return [parse_techniques(value)]
-    return list(dict.fromkeys(combination for one in value for combination in techniques_axis(one)))
+    return list(dict.fromkeys(combination for entry in value for combination in techniques_axis(entry)))
 
 
 def _scale(study: StudyFile, name: str | None) -> Scale | None:
@@ -208,9 +209,9 @@ def _scale(study: StudyFile, name: str | None) -> Scale | None:
         if name is None:
             return None
     if name not in study.scales:
-        there = ", ".join(study.scales) or "none"
+        scales = ", ".join(study.scales) or "none"
         raise InputError(
-            f"the study {study.name} has no scale {name!r}{did_you_mean(name, study.scales)}: it has {there}"
+            f"the study {study.name} has no scale {name!r}{did_you_mean(name, study.scales)}: it has {scales}"
         )
     return study.scales[name]
 
@@ -221,7 +222,7 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
     if not recipes:
         raise InputError(f"a grid of the study {study.name} names no recipe, nor does its scale")
     base = {} if scale is None else scale.settings
-    found = []
+    trials = []
     for options, epsilon, techniques, recipe, settings in itertools.product(
         data or grid.data, grid.epsilon, techniques_axis(grid.techniques), recipes, grid.settings
     ):
@@ -234,21 +235,21 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
         where = _data({**({} if scale is None else scale.data), **options})
         track = None if grid.track is None else Track(*grid.track)
         whole = Trial(made, where, track)
-        found.append(whole)
+        trials.append(whole)
         if grid.removal is None:
             continue
-        # Whom the examples expose is asked of a model that had no budget, for both arms: a private model hardly tells
-        # them apart, and the two arms leave out the same examples.
+        # Exposure is scored by a model without a budget, for private trials too: a private model hardly distinguishes
+        # examples, and trials with and without a budget then leave out the same ones.
         scorer = whole
         if made.private:
             unbounded = load_recipe(study.beside(recipe), **{**overrides, "techniques": techniques, "seed": seed})
             scorer = Trial(unbounded, where, track)
-            found.append(scorer)
+            trials.append(scorer)
         for share in grid.removal.shares:
             for arm in ARMS if grid.removal.control else ARMS[:1]:
-                found.append(replace(whole, removal=Removal(share, arm, scorer.id, grid.removal.control or "class")))
+                trials.append(replace(whole, removal=Removal(share, arm, scorer.id, grid.removal.control or "class")))
     # A trial that scores others comes before them.
-    return sorted(found, key=lambda trial: trial.removal is not None)
+    return sorted(trials, key=lambda trial: trial.removal is not None)
 
 
 def _data(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

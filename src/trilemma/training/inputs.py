@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.data.dataset import Dataset
-from trilemma.data.views import draw_moves, moved, normalize
+from trilemma.data.views import example_keys, moved, moves_of, normalize
 from trilemma.models.prior import PRIORS, Features, Shift, features_of, view_shifts
 from trilemma.progress import Progress
 from trilemma.training.recipe import Recipe
@@ -30,12 +30,9 @@ class Inputs(Protocol):
     def batch(self) -> int:
         """Views that are best computed at once."""
 
-    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
-        """How the views of the next ``count`` examples differ from their images, drawn at random: a row for each; None
-        where nothing about views is random."""
-
-    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
-        """float32 or float16 (n, K, *shape): K views of each of the training examples ``rows``, on the device."""
+    def views(self, rows: Tensor, update: int) -> Tensor:
+        """float32 or float16 (n, K, *shape): the K views that an update sees of each of the training examples ``rows``,
+        on the device.  An example's are its own: they do not depend on the others in ``rows``."""
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         """float32 (n, *shape): examples of a split as they are, on the device."""
@@ -43,16 +40,19 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
-    """Images, moved and mirrored at random under AM.  The training images stay on the device."""
+    """Images, moved and mirrored at random under AM.  The training images and their keys stay on the device."""
 
     recipe: Recipe
     data: Dataset
     device: torch.device
     images: Tensor
+    keys: Tensor | None
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device) -> ImageInputs:
-        return cls(recipe, data, device, torch.tensor(data.train.images, device=device))
+        train = data.train
+        keys = example_keys(train.images, train.labels, recipe.seed).to(device) if recipe.has("am") else None
+        return cls(recipe, data, device, torch.tensor(train.images, device=device), keys)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,27 +60,24 @@ class ImageInputs:
 
     @property
     def batch(self) -> int:
-        """Pictures of 32 x 32 pixels: 128 on a CPU, where more saves no time; on a GPU so many that memory decides."""
+        """Images of 32 x 32 pixels: 128 on a CPU, where more saves no time; on a GPU so many that memory decides."""
         pixels = self.data.image_shape[1] * self.data.image_shape[2]
         return (4096 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
 
-    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
-        recipe, data = self.recipe, self.data
-        if not recipe.has("am"):
-            return None
-        return draw_moves(
-            count,
+    def views(self, rows: Tensor, update: int) -> Tensor:
+        recipe, data, rows = self.recipe, self.data, rows.to(self.device)
+        images = self.images[rows]
+        if self.keys is None:
+            return normalize(images.unsqueeze(1), data.mean, data.deviation)
+        moves = moves_of(
+            self.keys[rows],
+            update,
             recipe.views,
             size=data.image_shape[1:],
             shift=data.shift if recipe.shift is None else recipe.shift,
             flips=data.flips if recipe.flips is None else recipe.flips,
-            generator=generator,
         )
-
-    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
-        images = self.images[rows.to(self.device)]
-        views = images.unsqueeze(1) if moves is None else moved(images, moves)
-        return normalize(views, self.data.mean, self.data.deviation)
+        return normalize(moved(images, moves), data.mean, data.deviation)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         split = self.data.train if part == "train" else self.data.test
@@ -118,10 +115,7 @@ class PriorInputs:
     def shape(self) -> tuple[int, ...]:
         return self.train.shape[1:]
 
-    def moves(self, count: int, generator: torch.Generator) -> Tensor | None:
-        return None
-
-    def views(self, rows: Tensor, moves: Tensor | None) -> Tensor:
+    def views(self, rows: Tensor, update: int) -> Tensor:
         return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:

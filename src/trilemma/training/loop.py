@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
+import itertools
 import math
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -28,9 +27,9 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.plan import Plan
-from trilemma.privacy.validation import check_network
+from trilemma.privacy.validation import check_network, refuse_random_layers
 from trilemma.progress import Progress
-from trilemma.seeds import generator_for, private_generator
+from trilemma.seeds import generator_for
 from trilemma.threads import in_threads, one_each, threads
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
@@ -42,6 +41,7 @@ from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
 from trilemma.training.state import State
+from trilemma.training.streams import Computation, stream_for
 
 Gradient = dict[str, Tensor]
 
@@ -125,15 +125,17 @@ class Training:
             if self.course.plan
             else None
         )
+        computation = Computation(
+            str(self.autocast or torch.float32), self.physical_batch, self.method, self.device.type, self.ranks.size
+        )
         self.state = State(
             0,
             model,
             {},
             {n: v.clone() for n, v in model.state_dict().items()} if recipe.has("pa") else {},
             {},
-            self._private_generator("sampling", model, torch.device("cpu")),
-            self._private_generator("noise", model, self.device),
-            generator_for(recipe.seed, "views", self.device),
+            stream_for("sampling", recipe, self.data, model, computation),
+            stream_for("noise", recipe, self.data, model, computation),
             Evidence(len(self.labels)) if recipe.private else None,
         )
 
@@ -173,20 +175,6 @@ class Training:
             standardized=recipe.has("ws"),
             generator=generator_for(recipe.seed, "weights"),
         )
-
-    def _private_generator(self, purpose: str, model: nn.Module, device: torch.device) -> torch.Generator:
-        """For sampling and noise: of this training alone, even if another one has the same seed.
-
-        Who holds two models that were trained with the same noise can subtract it, and no accountant may compose
-        mechanisms that share their randomness.  What tells trainings apart must not depend on the images themselves,
-        so arrays put together by hand (without a request) that agree in size need seeds of their own.
-        """
-        if self.recipe.secret_noise:
-            return private_generator(secrets.token_bytes(32), device)
-        request = json.dumps(dict(self.data.request), sort_keys=True, default=str)
-        shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
-        training = f"{self.recipe.fingerprint} {self.data.name} {request} {len(self.data.train)} {shapes}"
-        return private_generator(f"{self.recipe.seed}/{purpose} of {training}".encode(), device)
 
     def _course(self, model: nn.Module) -> Course:
         recipe, examples = self.recipe, len(self.data.train)
@@ -257,10 +245,7 @@ class Training:
     def _noise_scale(self, model: nn.Module) -> float:
         """Measured on the network after a short warm-up, which is then undone."""
         before = {n: v.clone() for n, v in model.state_dict().items()}
-        order, views = (
-            generator_for(self.recipe.seed, "noise scale"),
-            generator_for(self.recipe.seed, "noise scale views", self.device),
-        )
+        order, measured = generator_for(self.recipe.seed, "noise scale"), itertools.count(1)
         examples = len(self.labels)
         small = self.recipe.batch_size or examples
         large = min(8 * small, examples)
@@ -269,7 +254,7 @@ class Training:
 
         def squared_norm(size: int) -> tuple[float, Gradient]:
             rows = torch.randperm(examples, generator=order)[:size]
-            gradient, _ = self._mean_gradient(model, rows, views)
+            gradient, _ = self._mean_gradient(model, rows, -next(measured))  # no update's views
             return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
 
         for _ in range(30):
@@ -290,24 +275,21 @@ class Training:
             logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing
         )
 
-    def _views(self, rows: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Views (n, K, *shape) float and labels (n,) of training examples; K = 1 and the example itself without AM."""
-        return self.inputs.views(rows, moves), self.labels[rows.to(self.device)]
+    def _views(self, rows: Tensor, update: int) -> tuple[Tensor, Tensor]:
+        """What an update sees of training examples: views (n, K, *shape) float and labels (n,); K = 1 and the example
+        itself without AM."""
+        return self.inputs.views(rows, update), self.labels[rows.to(self.device)]
 
     def _private_gradient(self, plan: Plan, clipping: Clipping) -> tuple[Gradient, float]:
-        """The privatised mean gradient of one Poisson draw, and the mean loss (which is not private)."""
+        """The privatized mean gradient of one Poisson draw, and the mean loss (which is not private)."""
         state, ranks = self.state, self.ranks
-        drawn = None
-        if ranks.first:
-            draw = plan.draw(state.sampling)
-            drawn = draw, self.inputs.moves(len(draw), state.views)
-        draw, moves = ranks.tell(drawn)
+        draw = ranks.tell(plan.draw(state.sampling) if ranks.first else None)
         mine = ranks.share(len(draw))
         total = clipping.zero()
-        with one_each(), perturbed(state.model, state.previous or None, self.recipe.sharpness_radius):
+        uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
+        with one_each(), refuse_random_layers(self.device), uphill:
             for places in mine.split(self.physical_batch) if len(mine) else ():
-                views = None if moves is None else moves[places.to(moves.device)]
-                images, labels = self._views(draw.indices[places], views)
+                images, labels = self._views(draw.indices[places], state.update)
                 part = clipping(images, labels)
                 if ranks.first and state.evidence is not None and state.evidence.spot_due():
                     state.evidence.spot(clipping, images, labels, part)
@@ -321,14 +303,12 @@ class Training:
         """The mean gradient of the next batch of a shuffled pass; with SAT, taken where it leads uphill."""
         state, recipe = self.state, self.recipe
         rows = self._shuffled_batch()
-        before = state.views.get_state()
-        gradient, loss = self._mean_gradient(state.model, rows, state.views)
+        gradient, loss = self._mean_gradient(state.model, rows, state.update)
         if recipe.has("sat"):
             # The same views again; statistics of batch norm are those of the first pass.
-            state.views.set_state(before)
             buffers = {n: b.clone() for n, b in state.model.named_buffers()}
             with perturbed(state.model, gradient, recipe.sharpness_radius):
-                gradient, _ = self._mean_gradient(state.model, rows, state.views)
+                gradient, _ = self._mean_gradient(state.model, rows, state.update)
             for name, buffer in state.model.named_buffers():
                 buffer.copy_(buffers[name])
         return gradient, loss
@@ -341,14 +321,12 @@ class Training:
         order = torch.randperm(examples, generator=generator_for(self.recipe.seed, f"order {number}"))
         return order[position * size : (position + 1) * size]
 
-    def _mean_gradient(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Gradient, float]:
+    def _mean_gradient(self, model: nn.Module, rows: Tensor, update: int) -> tuple[Gradient, float]:
         parameters = dict(model.named_parameters())
         total = {n: torch.zeros_like(p) for n, p in parameters.items() if p.requires_grad}
         loss = 0.0
-        moves = self.inputs.moves(len(rows), generator)
-        for places in torch.arange(len(rows)).split(self.physical_batch):
-            part = rows[places]
-            images, labels = self._views(part, None if moves is None else moves[places.to(moves.device)])
+        for part in rows.split(self.physical_batch):
+            images, labels = self._views(part, update)
             value, found = self._loss_and_gradient(model, [parameters[n] for n in total], images, labels)
             for name, g in zip(total, found, strict=True):
                 if g is not None:

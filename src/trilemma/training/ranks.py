@@ -1,10 +1,11 @@
 """One private training by several processes, which share the work of each update (torchrun).
 
-The first process decides everything that is random: it draws the logical batch and the views' moves and tells the
-others, who compute clipped sums over their share of it.  The sums are added up once for each logical batch, the first
-process adds the noise once, and sends the privatised gradient, which is all that reaches anyone's weights.  So the
-mechanism is that of one process, and what it releases is equal to rounding, whatever the number of processes; how the
-work was shared is post-processing of the draw and changes no one's sensitivity.
+The first process decides everything that is secret: it draws the logical batch and tells the others, who compute
+clipped sums over their share of it (an example's views follow from the example and the update, so each process knows
+them).  The sums are added up once for each logical batch, the first process adds the noise once, and sends the
+privatized gradient, which is all that reaches anyone's weights.  So the mechanism is that of one process, whatever the
+number of processes, and given the same streams it releases the same to rounding; how the work was shared is
+post-processing of the draw and changes no one's sensitivity.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trilemma.errors import InputError
 from trilemma.privacy.evidence import Evidence
+from trilemma.privacy.randomness import RandomStream
 from trilemma.training.checkpoints import Checkpoint
 
 
@@ -22,7 +24,7 @@ class State:
       momentum: velocity of SGD by parameter name.
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatised gradient under DP-SAT, else empty.
-      sampling, noise, views: generators.
+      sampling, noise: the streams of what must stay secret.
       evidence: of what the updates did, for the truth check of a private run; None without a budget.
     """
 
@@ -31,9 +33,8 @@ class State:
     momentum: dict[str, Tensor]
     average: dict[str, Tensor]
     previous: dict[str, Tensor]
-    sampling: torch.Generator
-    noise: torch.Generator
-    views: torch.Generator
+    sampling: RandomStream
+    noise: RandomStream
     evidence: Evidence | None = None
 
     def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
@@ -48,9 +49,9 @@ class State:
             )
             for name, value in values.items()
         }
-        for name in ("sampling", "noise", "views"):
-            tensors[f"generator/{name}"] = getattr(self, name).get_state()
-        # Layers of a user's own network may draw from torch's global generator (dropout does).
+        for name in ("sampling", "noise"):
+            tensors[f"stream/{name}"] = getattr(self, name).get_state()
+        # Without a budget, layers of a user's own network may draw from torch's global generator (dropout does).
         tensors["generator/global"] = torch.get_rng_state()
         return Checkpoint(tensors, header | {"update": self.update})
 
@@ -58,8 +59,14 @@ class State:
         """Become the state that was saved.
 
         Raises:
-          InputError: it holds no evidence of what the updates did, and this training has a budget.
+          InputError: it was saved by version 0.1.0, which drew its random numbers in another way, or it holds no
+            evidence of what the updates did, and this training has a budget.
         """
+        if "stream/noise" not in checkpoint.tensors:
+            raise InputError(
+                "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
+                "start it anew with another --out"
+            )
         parts: dict[str, dict[str, Tensor]] = {
             part: {} for part in ("model", "momentum", "average", "previous", "evidence")
         }
@@ -67,10 +74,9 @@ class State:
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
             if part == "generator":
-                if name == "global":
-                    torch.set_rng_state(value)
-                else:
-                    getattr(self, name).set_state(value)
+                torch.set_rng_state(value)
+            elif part == "stream":
+                getattr(self, name).set_state(value)
             else:
                 parts[part][name] = value.to(device)
         if self.evidence is not None:

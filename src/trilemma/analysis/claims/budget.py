@@ -20,25 +20,25 @@ def budget_claim(table: Table) -> Claim:
     lower, neither higher, and the least epsilon's AUC nearer to 1/2 than what it is compared with.  Where a data set
     was trained at different numbers of budgets, the settings with most of them count.
     """
-    given = table.measured(ATTACK)
-    found, notes = table.pairs(ATTACK, budget_pairs)
+    measurements = table.measured(ATTACK)
+    all_pairs, notes = table.pairs(ATTACK, budget_pairs)
     most: dict[str, int] = {}
-    for pair in found:
-        most[given.conditions[pair.condition].data] = max(
-            most.get(given.conditions[pair.condition].data, 0), len(pair.block)
+    for pair in all_pairs:
+        most[measurements.conditions[pair.condition].data] = max(
+            most.get(measurements.conditions[pair.condition].data, 0), len(pair.block)
         )
     asked: dict[tuple[str, int, str], dict[str, Pair]] = {}
-    for pair in found:
-        condition = given.conditions[pair.condition]
+    for pair in all_pairs:
+        condition = measurements.conditions[pair.condition]
         if len(pair.block) < most[condition.data]:
             continue
         pairs = asked.setdefault((pair.setting, condition.examples, condition.model), {})
         if pair.question not in pairs or budget_order(condition.epsilon) < budget_order(
-            given.conditions[pairs[pair.question].condition].epsilon
+            measurements.conditions[pairs[pair.question].condition].epsilon
         ):
             pairs[pair.question] = pair
     chosen = [pair for pairs in asked.values() for pair in pairs.values()]
-    tried = {(c.pair.condition, c.pair.against): c for c in compare(given, chosen)}
+    tried = {(c.pair.condition, c.pair.against): c for c in compare(measurements, chosen)}
     strongest = secondary_findings(table, STRONGEST, chosen)
     findings = []
     for pairs in asked.values():
@@ -46,7 +46,7 @@ def budget_claim(table: Table) -> Claim:
         if not compared:
             continue
         verdict, words = _budget_verdict(compared)
-        evidence = [entry for c in compared for entry in evidence_of_both(given, c)]
+        evidence = [entry for c in compared for entry in evidence_of_both(measurements, c)]
         for c in compared:
             note, more = strongest.get((c.pair.condition, c.pair.against), ("", []))
             words, evidence = words + note, evidence + more
@@ -56,7 +56,7 @@ def budget_claim(table: Table) -> Claim:
         "ours",
         "we say that a budget brings the attack's AUC toward 1/2, the more so the smaller epsilon is",
         findings,
-        joined_reasons("it takes two budgets, or one and none, alike in all else", notes),
+        joined_reasons("this takes two budgets, or one and none, all else equal", notes),
     )
 
 

@@ -27,8 +27,8 @@ def direction_claim(
     beside: Callable[[Table, Comparison], tuple[str, list[dict[str, Any]]]] | None = None,
 ) -> Claim:
     """A claim that a measure is higher, or lower, in the first condition of each pair."""
-    given = table.measured(measure)
-    tried = compare(given, pairs[0])
+    measurements = table.measured(measure)
+    tried = compare(measurements, pairs[0])
     others = secondary_findings(table, secondary, pairs[0]) if secondary else {}
     findings = []
     for comparison in tried:
@@ -39,7 +39,9 @@ def direction_claim(
                 comparison.pair.setting,
                 verdict_of(comparison, wanted),
                 comparison.words + "".join(words for words, _ in notes),
-                tuple(evidence_of_both(given, comparison) + [entry for _, entries in notes for entry in entries]),
+                tuple(
+                    evidence_of_both(measurements, comparison) + [entry for _, entries in notes for entry in entries]
+                ),
             )
         )
     return overall_claim(name, "paper", statement, findings, joined_reasons(missing, [*pairs[1], *tried.notes]))
@@ -49,13 +51,15 @@ def secondary_findings(
     table: Table, measure: str, pairs: Sequence[Pair]
 ) -> dict[tuple[str, str], tuple[str, list[dict[str, Any]]]]:
     """What another measure says of the same pairs, in words and evidence; its own Holm family, and no verdict."""
-    given = table.measured(measure)
+    measurements = table.measured(measure)
     found = {}
-    for c in compare(given, [pair for pair in pairs if {pair.condition, pair.against} <= set(given.values)]):
+    for c in compare(
+        measurements, [pair for pair in pairs if {pair.condition, pair.against} <= set(measurements.values)]
+    ):
         difference, low, high = (number_words(v, measure, signed=True) for v in (c.difference, c.low, c.high))
         interval = "" if math.isnan(c.low) else f" [{low}, {high}]"
         found[c.pair.condition, c.pair.against] = (
             f"; {measure}: {difference}{interval}, {c.verdict}",
-            evidence_of_both(given, c),
+            evidence_of_both(measurements, c),
         )
     return found

@@ -39,36 +39,38 @@ class Table:
 
         (A trial may be in several studies, and two studies may train nearly the same: neither counts twice.)
         """
-        given = self.measured(measure)
+        measurements = self.measured(measure)
         largest: dict[tuple[Any, ...], Pair] = {}
         notes: list[str] = []
         for trials in self._trials.values():
-            pairs, missing = pairs_of(given.among(trials).told_apart(self.study))
+            pairs, missing = pairs_of(measurements.among(trials).told_apart(self.study))
             notes += missing
             for pair in pairs:
-                condition = given.conditions[pair.condition]
+                condition = measurements.conditions[pair.condition]
                 key = (pair.question, pair.setting, pair.change, pair.base, condition.examples, condition.model)
                 if key not in largest or len(pair.block) > len(largest[key].block):
                     largest[key] = pair
         return list(largest.values()), list(dict.fromkeys(notes))
 
 
-def evidence_of_both(given: Measured, compared: Comparison) -> list[dict[str, Any]]:
+def evidence_of_both(measurements: Measured, compared: Comparison) -> list[dict[str, Any]]:
     """Evidence of a comparison: one entry for each of its two conditions."""
     pair = compared.pair
     sides = ((pair.condition, pair.change), (pair.against, pair.base))
-    return [evidence_of(given, condition, role, compared.seeds) for condition, role in sides]
+    return [evidence_of(measurements, condition, role, compared.seeds) for condition, role in sides]
 
 
-def evidence_of(given: Measured, condition: str, role: str, seeds: Sequence[int] | None = None) -> dict[str, Any]:
-    seeds = sorted(given.values[condition]) if seeds is None else list(seeds)
+def evidence_of(
+    measurements: Measured, condition: str, role: str, seeds: Sequence[int] | None = None
+) -> dict[str, Any]:
+    seeds = sorted(measurements.values[condition]) if seeds is None else list(seeds)
     return {
         "role": role,
-        **condition_record(given.conditions[condition]),
-        "measure": given.name_in_results(condition),
+        **condition_record(measurements.conditions[condition]),
+        "measure": measurements.name_in_results(condition),
         "seeds": seeds,
-        "trials": [given.trials[condition][seed] for seed in seeds],
-        "values": [given.values[condition][seed] for seed in seeds],
+        "trials": [measurements.trials[condition][seed] for seed in seeds],
+        "values": [measurements.values[condition][seed] for seed in seeds],
     }
 
 
@@ -83,16 +85,16 @@ def condition_record(condition: Condition) -> dict[str, Any]:
 
 
 def distinct(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    found: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
     for entry in entries:
-        if entry not in found:
-            found.append(entry)
-    return tuple(found)
+        if entry not in kept:
+            kept.append(entry)
+    return tuple(kept)
 
 
-def values_by_seed(given: Measured, condition: str) -> list[float]:
+def values_by_seed(measurements: Measured, condition: str) -> list[float]:
     """A condition's values in ascending order of seeds; empty where it was not measured."""
-    by_seed = given.values.get(condition, {})
+    by_seed = measurements.values.get(condition, {})
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 

@@ -25,25 +25,25 @@ def headline_accuracy(table: Table) -> Claim:
     above that interval.
     """
     statement = "the paper says that with all techniques CIFAR-10 reaches 81.11 % at (8, 1e-5)"
-    given = table.measured("accuracy").where(_asks_headline)
-    comparable = given.where(lambda condition: condition.examples == 50_000 and condition.model == "wrn-16-4")
+    measurements = table.measured("accuracy").where(_asks_headline)
+    comparable = measurements.where(lambda condition: condition.examples == 50_000 and condition.model == "wrn-16-4")
     comparable = comparable.where(
-        lambda condition: condition.codes == PAPER_TECHNIQUES and _at_paper_scale(table, given, condition)
+        lambda condition: condition.codes == PAPER_TECHNIQUES and _at_paper_scale(table, measurements, condition)
     )
     findings = [_headline_finding(comparable, condition) for condition in comparable.conditions.values()]
     missing = "only a study at the paper's scale, with all 50,000 examples and a wrn-16-4, can be compared"
-    if given.conditions:
+    if measurements.conditions:
         best = max(
-            given.conditions.values(),
-            key=lambda condition: (len(condition.codes), float(np.mean(values_by_seed(given, condition.id)))),
+            measurements.conditions.values(),
+            key=lambda condition: (len(condition.codes), float(np.mean(values_by_seed(measurements, condition.id)))),
         )
-        values = values_by_seed(given, best.id)
+        values = values_by_seed(measurements, best.id)
         missing += (
             f"; here {best.technique_words} reach {np.mean(values):.4f} at (8, 1e-5) with {best.examples} examples and "
             f"a {best.model} ({seed_words(values)})"
         )
         if not comparable.conditions:
-            reached = (evidence_of(given, best.id, "reached at this size"),)
+            reached = (evidence_of(measurements, best.id, "reached at this size"),)
             finding = Finding(str(best), "not measured", missing, reached)
             sentence = f"Not measured: {missing}."
             return Claim("headline-accuracy", "paper", statement, "not measured", sentence, (finding,))
@@ -56,15 +56,15 @@ def _asks_headline(condition: Condition) -> bool:
     return condition.data == "cifar10" and condition.epsilon == 8 and condition.delta == 1e-5 and condition.removed == 0
 
 
-def _at_paper_scale(table: Table, given: Measured, condition: Condition) -> bool:
-    trials = set(given.trials[condition.id].values())
+def _at_paper_scale(table: Table, measurements: Measured, condition: Condition) -> bool:
+    trials = set(measurements.trials[condition.id].values())
     studies = table.study.get("studies", {}).values()
     return any(one.get("scale") == "paper" and trials & set(one.get("trials", ())) for one in studies)
 
 
-def _headline_finding(given: Measured, condition: Condition) -> Finding:
-    values = np.array(values_by_seed(given, condition.id))
-    mean, evidence = float(values.mean()), (evidence_of(given, condition.id, "all techniques at (8, 1e-5)"),)
+def _headline_finding(measurements: Measured, condition: Condition) -> Finding:
+    values = np.array(values_by_seed(measurements, condition.id))
+    mean, evidence = float(values.mean()), (evidence_of(measurements, condition.id, "all techniques at (8, 1e-5)"),)
     if len(values) < 2:
         return Finding(str(condition), "cannot tell", f"one seed, which reached {mean:.4f}, has no spread", evidence)
     low, high = prediction_interval(values)

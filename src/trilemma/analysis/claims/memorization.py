@@ -60,7 +60,7 @@ def memorization_claim(table: Table) -> Claim:
         "paper",
         "the paper says that memorization can begin before the overfitting point",
         findings,
-        "it takes a study that measures accuracies and AUC on the way (one that tracks an example)",
+        "this takes a study that measures accuracies and AUC during training (one that tracks an example)",
     )
     verdicts = {finding.verdict for finding in findings}
     if "confirmed" in verdicts:

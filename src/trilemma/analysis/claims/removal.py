@@ -30,8 +30,8 @@ def removal_claims(table: Table) -> tuple[Claim, ...]:
 
 def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> Claim:
     pairs, notes = table.pairs(measure, removal_pairs)
-    given = table.measured(measure)
-    tried = compare(given, [pair for pair in pairs if pair.question in ("control", "removal")])
+    measurements = table.measured(measure)
+    tried = compare(measurements, [pair for pair in pairs if pair.question in ("control", "removal")])
     by_condition: dict[str, dict[str, Comparison]] = {}
     for comparison in tried:
         by_condition.setdefault(comparison.pair.condition, {})[comparison.pair.question] = comparison
@@ -39,7 +39,9 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> 
     for asked in by_condition.values():
         first = next(iter(asked.values()))
         verdict, words = _removal_verdict(asked.get("removal"), asked.get("control"), wanted)
-        evidence = distinct(entry for comparison in asked.values() for entry in evidence_of_both(given, comparison))
+        evidence = distinct(
+            entry for comparison in asked.values() for entry in evidence_of_both(measurements, comparison)
+        )
         findings.append(Finding(f"{first.pair.setting}, {first.pair.change}", verdict, words, evidence))
     return overall_claim(
         f"removal-{measure}",
@@ -47,7 +49,7 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> 
         f"the paper says that removing the most exposed examples {what}",
         findings,
         joined_reasons(
-            f"it takes a study that removes exposed examples, with {measure} measured", [*notes, *tried.notes]
+            f"this takes a study that removes exposed examples, with {measure} measured", [*notes, *tried.notes]
         ),
     )
 
@@ -106,10 +108,10 @@ def onion_claim(table: Table) -> Claim:
             for name, condition in ((pair.change, pair.condition), (pair.base, pair.against))
         )
         evidence = [
-            evidence_of(given, condition, role)
+            evidence_of(measurements, condition, role)
             for role, condition in ((pair.change, pair.condition), (pair.base, pair.against))
-            for given in (now, before, fresh)
-            if condition in given.values
+            for measurements in (now, before, fresh)
+            if condition in measurements.values
         ]
         findings.append(Finding(f"{pair.setting}, {pair.change}", verdict, f"{arms}; {words}", tuple(evidence)))
     return overall_claim(
@@ -117,7 +119,7 @@ def onion_claim(table: Table) -> Claim:
         "Carlini et al. 2022",
         "Carlini et al. say that once the most exposed examples are removed, others become exposed (the onion effect)",
         findings,
-        joined_reasons("it takes a study that removes exposed examples, and as many at random", notes),
+        joined_reasons("this takes a study that removes exposed examples, and as many at random", notes),
     )
 
 
@@ -133,7 +135,7 @@ def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Meas
         now.measure,
         {
             **first.conditions,
-            **{condition + mark: replace(found, id=condition + mark) for condition, found in second.conditions.items()},
+            **{name + mark: replace(condition, id=name + mark) for name, condition in second.conditions.items()},
         },
         {**first.values, **{condition + mark: by for condition, by in second.values.items()}},
         {**first.trials, **{condition + mark: by for condition, by in second.trials.items()}},

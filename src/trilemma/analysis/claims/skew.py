@@ -21,13 +21,13 @@ MARGIN = 0.02
 
 
 def skew_claims(table: Table) -> tuple[Claim, ...]:
-    """The largest skew against the least, or none: accuracy, AUC (naive and matched) and bias.
+    """The largest skew against the smallest, or none: accuracy, AUC (unmatched and matched) and bias.
 
-    Where a set was trained at different numbers of skews, the settings with most of them count.
-    Accuracy is compared between skews of one set, whose test pictures are the same; against the set without skew only
-    where there is no second skew, and then with a word of warning.
+    Where settings of one set have different numbers of skews, those with the most count.  Accuracy is compared between
+    skews of one set, whose test images are the same; against the set without skew only where there is no second skew,
+    and then with a warning.
     """
-    missing = "it takes a set without skew and with, or with two skews, alike in all else"
+    missing = "this takes a set with and without skew, or with two skews, all else equal"
     accuracy_pairs, notes = table.pairs("accuracy", skew_pairs)
     extremes = _extreme_skews(accuracy_pairs, table.measured("accuracy").conditions)
     accuracy = direction_claim(
@@ -45,8 +45,8 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         (UNMATCHED, "skew-auc-naive", "measured against the whole test set, as the paper most likely did"),
         ("", "skew-auc-matched", "measured against test examples with the members' own mix of class and group"),
     ):
-        found, notes = table.pairs(ATTACK + suffix, skew_pairs)
-        extremes = _extreme_skews(found, table.measured(ATTACK + suffix).conditions)
+        auc_pairs, notes = table.pairs(ATTACK + suffix, skew_pairs)
+        extremes = _extreme_skews(auc_pairs, table.measured(ATTACK + suffix).conditions)
         aucs.append(
             direction_claim(
                 table,
@@ -68,54 +68,60 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         ([pair for none, one_set in extremes if (pair := one_set or none)], notes),
         "bias",
         "higher",
-        "it takes two skews of one set, alike in all else, with bias measured",
+        "this takes two skews of one set, all else equal, with bias measured",
     )
     return accuracy, *aucs, bias
 
 
 def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -> list[tuple[Pair | None, Pair | None]]:
-    """For each setting the largest skew against none and against the least of the same set, where these are there."""
-    found: dict[tuple[Any, ...], dict[str, Pair]] = {}
+    """For each setting the largest skew against none, and against the smallest of the same set, where measured."""
+    by_setting: dict[tuple[Any, ...], dict[str, Pair]] = {}
     most: dict[str, int] = {}
     for pair in pairs:
         condition = conditions[pair.condition]
-        pictures = same_images(condition.data)
-        most[pictures] = max(most.get(pictures, 0), len(pair.block))
-        asked = found.setdefault((pictures, pair.setting, condition.examples, condition.model), {})
+        images = same_images(condition.data)
+        most[images] = max(most.get(images, 0), len(pair.block))
+        asked = by_setting.setdefault((images, pair.setting, condition.examples, condition.model), {})
         if pair.question not in asked or (condition.skew or 0) > (conditions[asked[pair.question].condition].skew or 0):
             asked[pair.question] = pair
     return [
         (asked.get("skew"), asked.get("skew of one set"))
-        for (pictures, *_), asked in found.items()
-        if max(len(pair.block) for pair in asked.values()) == most[pictures]
+        for (images, *_), asked in by_setting.items()
+        if max(len(pair.block) for pair in asked.values()) == most[images]
     ]
 
 
 def _other_test_set(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
     if comparison.pair.question != "skew":
         return "", []
-    return "; but the two are tested on different pictures (gray ones only with skew), which is in the difference", []
+    return (
+        "; but the two are tested on different images (gray ones only with skew), which is part of the difference",
+        [],
+    )
 
 
 def artefact_claim(table: Table) -> Claim:
-    """Ours: the naive AUC climbs with skew and the matched one does not, so that the climb is no memory.
+    """Ours: the unmatched AUC rises with skew and the matched one does not, so that the rise is not memorization.
 
-    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the naive AUC
-    is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings together)
-    or not higher, and its difference significantly smaller than the naive one; contradicted where the naive AUC is not
-    higher but lower, or the matched one is higher too and not shown to be within the margin.
+    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the unmatched
+    AUC is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings
+    together) or not higher, and its difference significantly smaller than the unmatched one; contradicted where the
+    unmatched AUC is lower, or the matched one is higher too and not shown to be within the margin.
     """
-    naive, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
-    gap = naive.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
-    found, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
-    extremes = _extreme_skews(found, naive.conditions)
+    unmatched, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
+    gap = unmatched.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
+    auc_pairs, notes = table.pairs(ATTACK + UNMATCHED, skew_pairs)
+    extremes = _extreme_skews(auc_pairs, unmatched.conditions)
     pairs = [p for none, one_set in extremes if (p := none or one_set) and {p.condition, p.against} <= set(gap.values)]
-    sides = [{(c.pair.condition, c.pair.against): c for c in compare(given, pairs)} for given in (naive, matched, gap)]
+    sides = [
+        {(c.pair.condition, c.pair.against): c for c in compare(measurements, pairs)}
+        for measurements in (unmatched, matched, gap)
+    ]
     findings = []
     for key in (key for key in sides[0] if all(key in side for side in sides)):
         climb, flat, less = (side[key] for side in sides)
         verdict, words = _artefact_verdict(climb, flat, less, 0.05 / len(pairs))
-        evidence = distinct([*evidence_of_both(naive, climb), *evidence_of_both(matched, flat)])
+        evidence = distinct([*evidence_of_both(unmatched, climb), *evidence_of_both(matched, flat)])
         findings.append(Finding(climb.pair.setting, verdict, words, evidence))
     return overall_claim(
         "naive-artefact",
@@ -123,7 +129,7 @@ def artefact_claim(table: Table) -> Claim:
         "we say that the AUC against the whole test set climbs with skew and the one against matched test examples "
         "does not: the climb is the test set's, not memory",
         findings,
-        joined_reasons("it takes a set without skew and with, or with two skews, alike in all else", notes),
+        joined_reasons("this takes a set with and without skew, or with two skews, all else equal", notes),
     )
 
 
@@ -137,22 +143,23 @@ def _artefact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
     pair = climb.pair
     where = f"{pair.change} against {pair.base} ({pair.setting})"
     if climb.n < 2:
-        changes = f"the naive AUC by {signed(climb.difference)}, the matched one by {signed(flat.difference)}"
+        changes = f"the unmatched AUC by {signed(climb.difference)}, the matched one by {signed(flat.difference)}"
         return "cannot tell", f"one seed: {where} changes {changes}"
-    naive, matched = (f"{signed(c.difference)}{interval((c.low, c.high))} ({c.verdict})" for c in (climb, flat))
-    words = f"{where} changes the naive AUC by {naive} and the matched one by {matched}, paired over {climb.n} seeds"
+    unmatched, matched = (f"{signed(c.difference)}{interval((c.low, c.high))} ({c.verdict})" for c in (climb, flat))
+    changes = f"the unmatched AUC by {unmatched} and the matched one by {matched}"
+    words = f"{where} changes {changes}, paired over {climb.n} seeds"
     within = flat.no_more_than(MARGIN, alpha)
     shown = interval(flat.margin_interval(alpha)) or " (noise not known)"
     margin = f"at most {MARGIN} either way ({100 * (1 - 2 * alpha):.3g} % interval{shown})"
     if climb.verdict == "lower":
-        return "contradicted", f"{words}; the naive AUC falls"
+        return "contradicted", f"{words}; the unmatched AUC falls"
     if flat.verdict == "higher" and not within:
         return "contradicted", f"{words}; the matched AUC climbs too, and is not shown to do so by {margin}"
     if climb.verdict != "higher":
-        return "cannot tell", f"{words}; the naive AUC does not climb beyond noise"
+        return "cannot tell", f"{words}; the unmatched AUC does not climb beyond noise"
     if within:
         return "confirmed", f"{words}; the matched one is shown to change by {margin}"
     if less.verdict == "higher":
-        smaller = f"smaller than the naive change by {number_words(less.difference, ATTACK)}, beyond noise"
+        smaller = f"smaller than the unmatched change by {number_words(less.difference, ATTACK)}, beyond noise"
         return "confirmed", f"{words}; the matched change is {smaller}, though not shown to be {margin}"
     return "cannot tell", f"{words}; whether the matched one changes by as much is lost in noise"

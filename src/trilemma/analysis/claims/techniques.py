@@ -17,12 +17,12 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
     """All techniques against BL: accuracy with a budget; bias with and without one."""
 
     def pairs(measure: str, private: bool) -> Pairs:
-        found, notes = table.pairs(measure, technique_pairs)
+        all_pairs, notes = table.pairs(measure, technique_pairs)
         conditions = table.measured(measure).conditions
-        wanted = [p for p in found if p.question == "all" and conditions[p.condition].private is private]
+        wanted = [p for p in all_pairs if p.question == "all" and conditions[p.condition].private is private]
         return [p for p in wanted if conditions[p.condition].removed == 0], notes
 
-    missing = "it takes BL and all techniques {}, in one study, with {} measured"
+    missing = "this takes BL and all techniques {}, in one study, with {} measured"
     accuracy = direction_claim(
         table,
         "techniques-accuracy",
@@ -50,15 +50,15 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
 
 def _unused_classes(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
     """A class that is never predicted counts as wholly biased: say so where it happens."""
-    given = table.measured("unused_classes")
+    measurements = table.measured("unused_classes")
     conditions = (comparison.pair.condition, comparison.pair.against)
-    if not any(any(values_by_seed(given, condition)) for condition in conditions) or not set(conditions) <= set(
-        given.values
+    if not any(any(values_by_seed(measurements, condition)) for condition in conditions) or not set(conditions) <= set(
+        measurements.values
     ):
         return "", []
     counts = [
-        f"{given.conditions[condition].technique_words} {np.mean(values_by_seed(given, condition)):.3g}"
+        f"{measurements.conditions[condition].technique_words} {np.mean(values_by_seed(measurements, condition)):.3g}"
         for condition in conditions
     ]
     note = f"; classes never predicted, each of which counts as wholly biased: {', '.join(counts)}"
-    return note, [evidence_of(given, condition, "classes never predicted") for condition in conditions]
+    return note, [evidence_of(measurements, condition, "classes never predicted") for condition in conditions]

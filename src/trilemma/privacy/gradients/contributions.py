@@ -20,7 +20,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy.gradients.rules import (
     RULES,
     Moments,
@@ -32,6 +31,7 @@ from trilemma.privacy.gradients.rules import (
     padded,
     row_squares,
 )
+from trilemma.standardization import StandardizedConv2d
 
 _FEW = 32
 """Operations for each number of a gradient up to which it is cheaper not to materialize it (CPU, float32)."""

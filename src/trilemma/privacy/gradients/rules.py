@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trilemma.models.layers import StandardizedConv2d
+from trilemma.standardization import StandardizedConv2d
 
 Rule = Callable[..., dict[str, Tensor]]
 """(layer, inputs, output_gradients, examples) -> gradients by name."""

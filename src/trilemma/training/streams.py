@@ -1,0 +1,69 @@
+"""Where a training's sampling and noise come from: the operating system, or a key made of all that the run is.
+
+Whoever holds two models that were trained with the same noise can subtract it, and no accountant may compose mechanisms
+that share their randomness.  So the key of seeded noise is a hash of everything that decides what a run computes: one
+label, one pixel, one initial weight or another rounding gives unrelated noise.  Seed and training data are both part of
+it, so the key is not public; and a seed that can be guessed protects nothing against somebody who knows the data (all
+but one example, say, and tries candidates for that one).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from trilemma.data.dataset import Dataset
+from trilemma.privacy.randomness import RandomStream
+from trilemma.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Computation:
+    """How a run is computed; each of these changes how its sums are rounded.
+
+    Attributes:
+      compute: type that the network computes in.
+      physical_batch: examples computed at once.
+      method: of the clipped gradient.
+      device: "cpu" or "cuda".
+      processes: how many share the work.
+    """
+
+    compute: str
+    physical_batch: int
+    method: str
+    device: str
+    processes: int
+
+
+def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, computation: Computation) -> RandomStream:
+    """The stream of one purpose ("sampling" or "noise") for a run that starts with ``model`` as it is now."""
+    if recipe.secret_noise:
+        return RandomStream.secret()
+    run: dict[str, Any] = {
+        "purpose": purpose,
+        "recipe": recipe.to_dict(),
+        "data": [data.name, dict(data.request), data.mean, data.deviation, data.flips, data.shift, data.classes],
+        "train": data.train.fingerprint,
+        "examples": len(data.train),
+        "modules": [(name, type(module).__qualname__) for name, module in model.named_modules()],
+        "parameters": [(name, tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()],
+        "initial weights": weights_digest(model),
+        "computation": vars(computation),
+    }
+    return RandomStream.keyed(json.dumps(run, sort_keys=True, default=str).encode())
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 (hex) of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        content = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(content.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
