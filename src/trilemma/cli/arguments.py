@@ -46,9 +46,14 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+LONGEST = 1200
+"""Characters of a message: a stranger's file may have put anything into it."""
+
+
 def fail(message: str) -> NoReturn:
     """One line on standard error, exit status 2."""
-    print("trilemma: " + " ".join(message.split()), file=sys.stderr)
+    text = " ".join(message.split())
+    print(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}", file=sys.stderr)
     raise SystemExit(2)
 
 
