@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test lint bench format clean
+.PHONY: quickstart test lint mutants bench format clean
 
 quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
@@ -16,6 +16,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Errors planted one at a time in a copy of the package, each of which a named test must see; MUTANTS=--fast runs the
+# fastest test of each.
+mutants: $(READY)
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 # Nine minutes: what a private update costs, here and in Opacus, side by side; evaluation; an audit; a GPU, by counting.
 bench: $(READY)
