@@ -74,7 +74,7 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
     # A physical batch: are all gradients finite, and is a norm of a standardised layer inexact?  A logical one: the
     # mean loss, and the length of SAT's step uphill.
     layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
-    expected = {"clipping.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
+    expected = {"layerwise.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
     assert waits.by_module == expected
     kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
     assert all(kept)
@@ -87,8 +87,8 @@ def test_what_is_left_on_the_cpu_is_noticed(on_meta, forgotten):
     with Waits():
         training = on_meta(model="convnet-4", techniques=("gn",))
         if forgotten == "images":
-            object.__setattr__(training.inputs, "images", torch.zeros(96, 1, 8, 8))
+            object.__setattr__(training.examples.inputs, "images", torch.zeros(96, 1, 8, 8))
         else:
-            training.labels = torch.zeros(96, dtype=torch.int64)
+            training.examples.labels = torch.zeros(96, dtype=torch.int64)
         with pytest.raises((RuntimeError, NotImplementedError)):
             training.step()

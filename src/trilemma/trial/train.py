@@ -27,6 +27,7 @@ from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import shifts_of
 from trilemma.training.loop import Training
+from trilemma.training.network import network_for
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
@@ -352,7 +353,7 @@ def _train(
             "physical_batch": training.physical_batch,
             "updates": course.updates,
             "learning_rate": course.learning_rate,
-            "views": recipe.views if recipe.has("am") else 1,
+            "views": recipe.multiplicity,
             "optimal_batch_size": None
             if course.choice is None
             else {"rule": course.choice.rule, "weighed": course.choice.weighed},
@@ -447,7 +448,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
         raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
-    network = Training.build_network(run.recipe, data)
+    network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)
