@@ -89,7 +89,7 @@ PAPER_TECHNIQUES: tuple[str, ...] = ("obs", "gn", "ws", "am", "pa", "sat")
 """Those that the paper compares, in its order; "all" in a recipe, a study, a figure and a claim means these."""
 
 
-def parse_techniques(given: str | Iterable[str]) -> tuple[str, ...]:
+def parse_techniques(techniques: str | Iterable[str]) -> tuple[str, ...]:
     """Codes, each once: the paper's in its order, then any others in the order of ``TECHNIQUES``.
 
     >>> parse_techniques("sat, GN"), parse_techniques("none")
@@ -98,7 +98,7 @@ def parse_techniques(given: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
       InputError: an unknown code.
     """
-    words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+    words = techniques.replace(",", " ").split() if isinstance(techniques, str) else list(techniques)
     codes = [str(word).strip().lower() for word in words]
     if codes == ["all"]:
         return PAPER_TECHNIQUES

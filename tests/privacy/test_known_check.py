@@ -238,6 +238,10 @@ def test_networks_of_the_catalog_can_be_compared(name):
         assert structure(model) is not None
 
 
+def test_a_network_without_shapes_yet_cannot_be_compared():
+    assert structure(network(nn.LazyLinear(6))) is None
+
+
 class Settings:
     mixing = False
 

@@ -18,8 +18,8 @@ from trilemma.measures import UNMATCHED, described
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS
-from trilemma.trial.train import LOOK, Run
+from trilemma.trial.evaluation import LOOK
+from trilemma.trial.run import CONFIG, HISTORY, SIGNALS, Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,8 @@ from trilemma.attacks import Predictions, audit
 from trilemma.cli.table import describe_attacks
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, write_json
-from trilemma.trial.folder import CONFIG, SIGNALS
 from trilemma.trial.measure import write_signals
+from trilemma.trial.run import CONFIG, SIGNALS
 
 
 def audit_command(given: argparse.Namespace) -> int:

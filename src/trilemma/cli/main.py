@@ -6,7 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from trilemma.cli.arguments import fail, parser
 from trilemma.errors import DataWarning, InputError
@@ -77,31 +76,15 @@ def _audit(given: argparse.Namespace) -> int:
 
 
 def _calibrate(given: argparse.Namespace) -> int:
-    from trilemma.privacy.accounting import noise_multiplier
+    from trilemma.cli.budget import calibrate_command
 
-    sigma = noise_multiplier(epsilon=given.epsilon, **_mechanism(given))
-    print(f"{sigma:.6g}")
-    return 0
+    return calibrate_command(given)
 
 
 def _epsilon(given: argparse.Namespace) -> int:
-    from trilemma.privacy.accounting import epsilon
+    from trilemma.cli.budget import epsilon_command
 
-    print(f"{epsilon(noise_multiplier=given.noise_multiplier, **_mechanism(given)):.4f}")
-    return 0
-
-
-def _mechanism(given: argparse.Namespace) -> dict[str, Any]:
-    from trilemma.privacy.accounting import check_delta
-
-    check_delta(given.delta)
-    return {
-        "delta": given.delta,
-        "batch_size": given.batch_size,
-        "updates": given.updates,
-        "examples": given.examples,
-        "accountant": given.accountant,
-    }
+    return epsilon_command(given)
 
 
 def _data(given: argparse.Namespace) -> int:

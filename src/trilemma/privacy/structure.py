@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _STATE_HOOKS = (
@@ -59,6 +60,8 @@ def _of_module(module: nn.Module, order: dict[int, int]) -> Hashable:
 
 
 def _of_tensor(tensor: Tensor) -> Hashable:
+    if is_lazy(tensor):  # it has no shape before the first forward pass
+        raise _NotComparable
     return tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.is_leaf
 
 

@@ -21,7 +21,7 @@ from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import RESULT
+from trilemma.trial.run import RESULT
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 
@@ -58,8 +58,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     compared, notes = _compared(results, study)
     with written(out / COMPARISONS) as part:
         pd.DataFrame(compared).to_csv(part, index=False)
-    found: tuple[Claim, ...] = claims(results, study) if len(results) else ()
-    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in found]))
+    judged: tuple[Claim, ...] = claims(results, study) if len(results) else ()
+    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     finished = _finished(folders)
     ledger = ledger_of(_private_trials(finished)).to_dict()
     write_json(out / LEDGER, ledger)
@@ -71,7 +71,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         ledger=ledger,
         comparisons=compared,
         comparison_notes=notes,
-        claims=found,
+        claims=judged,
         missing=missing,
         failures=failures,
         pictures=_pictures(folders),
@@ -87,8 +87,8 @@ def _merged(folders: Sequence[StudyFolder]) -> dict[str, Any]:
         values = folder.read()
         whole["version"] = values["version"]
         for name, study in values["studies"].items():
-            there = whole["studies"].get(name)
-            if there is not None and there["trials"] != study["trials"]:
+            present = whole["studies"].get(name)
+            if present is not None and present["trials"] != study["trials"]:
                 name = f"{name}@{folder.path.name.replace(' ', '_')}"
                 while name in whole["studies"]:
                     name += "+"
@@ -99,8 +99,8 @@ def _merged(folders: Sequence[StudyFolder]) -> dict[str, Any]:
 
 def _studies_by_trial(study: Mapping[str, Any]) -> dict[str, str]:
     names: dict[str, list[str]] = {}
-    for name, one in study["studies"].items():
-        for trial in one["trials"]:
+    for name, entry in study["studies"].items():
+        for trial in entry["trials"]:
             names.setdefault(trial, []).append(name)
     return {trial: " ".join(of) for trial, of in names.items()}
 
@@ -113,20 +113,20 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
         part = of_study(results, name)
         for measure in COMPARED:
             if (part["measure"] == measure).any():
-                found = comparisons(part, measure, study)
-                rows += [{"study": name, **row} for row in found.table().to_dict("records")]
-                notes |= dict.fromkeys(found.notes)
+                compared = comparisons(part, measure, study)
+                rows += [{"study": name, **row} for row in compared.table().to_dict("records")]
+                notes |= dict.fromkeys(compared.notes)
     return rows, list(notes)
 
 
 def _finished(folders: Sequence[StudyFolder]) -> dict[str, tuple[Trial, dict[str, Any]]]:
     """Every finished trial with its ``result.json``; one that lies in several folders is there once."""
-    found: dict[str, tuple[Trial, dict[str, Any]]] = {}
+    results: dict[str, tuple[Trial, dict[str, Any]]] = {}
     for folder in folders:
         for name, trial in folder.trials().items():
-            if name not in found and folder.finished(name):
-                found[name] = trial, read_json(folder.run(name) / RESULT)
-    return found
+            if name not in results and folder.finished(name):
+                results[name] = trial, read_json(folder.run(name) / RESULT)
+    return results
 
 
 def _private_trials(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> list[PrivateTrial]:
@@ -164,21 +164,21 @@ def _pictures(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
 
 def _environment(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> dict[str, str]:
     """What the trials were computed with; several values where they differ."""
-    found: dict[str, dict[str, None]] = {}
+    values_by_key: dict[str, dict[str, None]] = {}
     for _, result in finished.values():
         for key, value in result["environment"].items():
             if key != "seed":
-                found.setdefault(key, {})[str(value)] = None
-    return {key: ", ".join(values) for key, values in found.items()}
+                values_by_key.setdefault(key, {})[str(value)] = None
+    return {key: ", ".join(values) for key, values in values_by_key.items()}
 
 
 def _commands(study: Mapping[str, Any], folders: Sequence[StudyFolder]) -> list[str]:
     """How to run it again."""
     lines = []
-    for name, one in study["studies"].items():
-        scale = f" --scale {shlex.quote(one['scale'])}" if one["scale"] else ""
+    for name, entry in study["studies"].items():
+        scale = f" --scale {shlex.quote(entry['scale'])}" if entry["scale"] else ""
         lines.append(
-            f"trilemma study {shlex.quote(name.partition('@')[0])}{scale} --seeds {len(one['seeds'])} --out DIR"
+            f"trilemma study {shlex.quote(name.partition('@')[0])}{scale} --seeds {len(entry['seeds'])} --out DIR"
         )
     lines.append(f"trilemma report {' '.join('DIR' for _ in folders)}")
     return lines

@@ -147,13 +147,13 @@ class Figure:
     @property
     def legend(self) -> tuple[tuple[str, Look], ...]:
         """Names and looks of all series, each once; with a line if it has one anywhere."""
-        found: dict[tuple[str, Look], Look] = {}
+        looks: dict[tuple[str, Look], Look] = {}
         for panel in self.panels:
             for s in panel.series:
                 key = (s.name, replace(s.look, joined=True))
-                if s.points and (key not in found or s.look.joined):
-                    found[key] = s.look
-        return tuple((name, seen) for (name, _), seen in found.items())
+                if s.points and (key not in looks or s.look.joined):
+                    looks[key] = s.look
+        return tuple((name, shown_look) for (name, _), shown_look in looks.items())
 
     @property
     def numbers(self) -> list[Number]:
@@ -257,8 +257,8 @@ def _long(series: Series) -> str:
     return ", ".join(word for word in words if word) + "."
 
 
-def _with(found: Number) -> str:
-    return with_interval(found.value, found.low, found.high)
+def _with(value: Number) -> str:
+    return with_interval(value.value, value.low, value.high)
 
 
 def _both(point: Point) -> str:
@@ -266,8 +266,8 @@ def _both(point: Point) -> str:
     return f"{point.at} {_with(point.y)} at {_axis(point.across)} {_with(point.across)}"
 
 
-def _axis(found: Number) -> str:
-    return measure_of(found.measure).title.split(",")[0]
+def _axis(value: Number) -> str:
+    return measure_of(value.measure).title.split(",")[0]
 
 
 def missing_words(missing: Iterable[str]) -> str:

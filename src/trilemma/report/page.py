@@ -175,15 +175,15 @@ def slugs(names: Iterable[str]) -> list[str]:
     >>> slugs(["My study: 2", "<script>", "my study 2", "?"])
     ['My-study-2', 'script', 'my-study-2-2', 'study']
     """
-    found: list[str] = []
+    slugs_so_far: list[str] = []
     for name in names:
         kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else " " for c in name).split()
         base = "-".join(kept)[:60] or "study"
         # Some file systems take upper and lower case for the same.
-        taken = {other.lower() for other in found}
+        taken = {other.lower() for other in slugs_so_far}
         tries = (base if at == 1 else f"{base}-{at}" for at in itertools.count(1))
-        found.append(next(one for one in tries if one.lower() not in taken))
-    return found
+        slugs_so_far.append(next(slug for slug in tries if slug.lower() not in taken))
+    return slugs_so_far
 
 
 def render(
@@ -310,15 +310,15 @@ def _standing(studies: Sequence[ShownStudy]) -> str:
 
 def _budgets(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> list[str]:
     """A sentence for each budget that was asked for."""
-    found = []
+    sentences = []
     for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in conditions if c.epsilon is not None}):
         same = [condition for condition in conditions if condition.epsilon == epsilon]
         spent = [
             n.value for condition in same if numbers is not None and (n := numbers.get(condition, "epsilon_spent"))
         ]
         text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
-        found.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
-    return found
+        sentences.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
+    return sentences
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
@@ -351,8 +351,8 @@ def _counts(findings: Sequence[Mapping[str, Any]]) -> str:
     """How many settings say what; each has its own sentence below."""
     verdicts = [str(finding["verdict"]) for finding in findings]
     words = (("confirmed", "confirm it"), ("contradicted", "contradict it"), ("cannot tell", "cannot tell"))
-    found = [f"{verdicts.count(verdict)} {text}" for verdict, text in words]
-    return f"Of {len(findings)} settings {listed(found)}."
+    counts = [f"{verdicts.count(verdict)} {text}" for verdict, text in words]
+    return f"Of {len(findings)} settings {listed(counts)}."
 
 
 def _accounts(ledger: Mapping[str, Any]) -> Table | None:
@@ -380,7 +380,7 @@ def _unfinished(trials: Mapping[str, str], study: Mapping[str, Any]) -> list[tup
 def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(title, trials, everything but the seed as text) of what was to be trained; seeds share an entry."""
     planned = study.get("trials", {})
-    found: dict[str, list[tuple[int, str]]] = {}
+    trials_by_recipe: dict[str, list[tuple[int, str]]] = {}
     titles: dict[str, str] = {}
     for name in study_order(study):
         if name not in planned:
@@ -390,21 +390,21 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if trial.get("removal"):
             trial["removal"].pop("scored_by", None)  # another for each seed
         text = json.dumps(trial, indent=1, ensure_ascii=False)
-        found.setdefault(text, []).append((seed, name))
+        trials_by_recipe.setdefault(text, []).append((seed, name))
         # Studies that train nearly the same do so by recipes of their own.
         of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
         titles[text] = trial_title(planned[name], seed=False) + where
     return [
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
-        for text, trials in found.items()
+        for text, trials in trials_by_recipe.items()
     ]
 
 
 def _provenances(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(how settings were chosen, of how many trials), where a recipe says so."""
-    said = [clean(str(trial.get("recipe", {}).get("provenance", ""))) for trial in study.get("trials", {}).values()]
-    return [(text, counted(said.count(text), "trial", "trials")) for text in dict.fromkeys(said) if text]
+    texts = [clean(str(trial.get("recipe", {}).get("provenance", ""))) for trial in study.get("trials", {}).values()]
+    return [(text, counted(texts.count(text), "trial", "trials")) for text in dict.fromkeys(texts) if text]
 
 
 def clean_lines(text: str) -> str:

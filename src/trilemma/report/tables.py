@@ -73,7 +73,7 @@ def results_table(numbers: Numbers) -> Table:
     """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead."""
     conditions = list(numbers.conditions.values())
     settled: list[str] = []
-    said: list[tuple[Column, list[Entry]]] = [
+    shown_columns: list[tuple[Column, list[Entry]]] = [
         (Column("data"), [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in conditions]),
         (
             Column("techniques", numeric=True, worded=True),
@@ -100,17 +100,19 @@ def results_table(numbers: Numbers) -> Table:
     ]
     for column, entries, words in optional:
         if len({entry.text for entry in entries}) > 1:
-            said.append((column, entries))
+            shown_columns.append((column, entries))
         elif words and entries:
             settled.append(words.format(entries[0].text))
     seeds = {c.id: len(c.trials) for c in conditions}
-    said.append((Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in conditions]))
+    shown_columns.append(
+        (Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in conditions])
+    )
     measures = _in_order(numbers.measures)
     for name in measures:
         shown = measure_of(name)
         covered = bool(numbers.flags[name]["covered"])
         entries = [_entry(numbers.get(c, name), shown.digits) for c in conditions]
-        said.append((Column(shown.title, True, shown.column, covered), entries))
+        shown_columns.append((Column(shown.title, True, shown.column, covered), entries))
     groups = {measure_of(name).column for name in measures}
     caption = "Means over seeds with 95 % intervals, a row for each combination."
     if settled:
@@ -118,12 +120,12 @@ def results_table(numbers: Numbers) -> Table:
     return Table(
         "results",
         caption,
-        tuple(column for column, _ in said),
-        tuple(zip(*(entries for _, entries in said), strict=True)),
+        tuple(column for column, _ in shown_columns),
+        tuple(zip(*(entries for _, entries in shown_columns), strict=True)),
         _facets(
-            ("data", [entry.text for entry in said[0][1]]),
-            ("techniques", [entry.text for entry in said[1][1]]),
-            ("budget", [entry.text for entry in said[2][1]]),
+            ("data", [entry.text for entry in shown_columns[0][1]]),
+            ("techniques", [entry.text for entry in shown_columns[1][1]]),
+            ("budget", [entry.text for entry in shown_columns[2][1]]),
             ("removed", [_removed(c) for c in conditions]),
         ),
         tuple((key, title) for key, title in COLUMN_SETS.items() if key in groups),
@@ -224,10 +226,14 @@ def _removed(condition: PlacedCondition) -> str:
     )
 
 
-def _entry(found: Number | None, digits: int) -> Entry:
-    if found is None:
+def _entry(measured: Number | None, digits: int) -> Entry:
+    if measured is None:
         return Entry("–")
-    return Entry(number(found.value, digits), _sortable(found.value), _ends(found.low, found.high, digits))
+    return Entry(
+        number(measured.value, digits),
+        _sortable(measured.value),
+        _ends(measured.low, measured.high, digits),
+    )
 
 
 def _ends(low: float, high: float, digits: int) -> str:
@@ -266,6 +272,6 @@ def _any(value: Any) -> Entry:
     return Entry(clean(value))
 
 
-def _facets(*given: tuple[str, Sequence[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _facets(*candidates: tuple[str, Sequence[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Only those that choose between something."""
-    return tuple((title, tuple(values)) for title, values in given if 1 < len(set(values)) < 40)
+    return tuple((title, tuple(values)) for title, values in candidates if 1 < len(set(values)) < 40)

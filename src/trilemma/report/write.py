@@ -60,29 +60,22 @@ def write_report(
       InputError: an unknown figure; a figure whose measure no trial makes, though all trials have finished; results
         that are no such table; or a folder that cannot be written to.
     """
-    there = {str(trial) for trial in results["trial"].unique()}
-    unfinished = {trial: why for trial, why in (missing or {}).items() if trial not in there}
-    failed = {trial: why for trial, why in (failures or {}).items() if trial not in there}
+    with_results = {str(trial) for trial in results["trial"].unique()}
+    unfinished = {trial: why for trial, why in (missing or {}).items() if trial not in with_results}
+    failed = {trial: why for trial, why in (failures or {}).items() if trial not in with_results}
     entries: Mapping[str, Mapping[str, Any]] = study["studies"]
     parts: dict[str, Numbers | None] = {}
     for name, entry in entries.items():
         rows = of_study(results, name) if len(results) else results
         parts[name] = Numbers(rows, study) if len(rows) else None
-        whole = set(entry.get("trials", ())) <= there
+        whole = set(entry.get("trials", ())) <= with_results
         check_names(entry.get("figures", ()), _made(entry, study, rows, whole=whole), of=f"the study {name}")
     make_folder(out)
     make_folder(out / FIGURES_FOLDER)
     shown: list[ShownStudy] = []
     for (name, entry), place in zip(entries.items(), slugs(entries), strict=True):
-        planned = set(entry.get("trials", ()))
-        there_of = len(planned & there)
-        notes = [f"Drawn from {there_of} of {counted(len(planned), 'trial')}."] if there_of < len(planned) else []
-        figures = [
-            _figure(
-                out, parts[name], figure, f"{place}-{figure}" if len(entries) > 1 else figure, pictures or {}, notes
-            )
-            for figure in dict.fromkeys(entry.get("figures", ()))
-        ]
+        prefix = f"{place}-" if len(entries) > 1 else ""
+        figures = _figures(out, parts[name], entry, prefix, pictures or {}, with_results)
         shown.append(show_study(place, entry, parts[name], figures, missing=unfinished, failures=failed))
     everything = Numbers(results, study) if len(results) else None
     _leave_results(out, results)
@@ -122,6 +115,22 @@ def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame
             trial.get("data", {}), tracks=bool(trial.get("track")), removes=bool(trial.get("removal"))
         )
     return made
+
+
+def _figures(
+    out: Path,
+    numbers: Numbers | None,
+    entry: Mapping[str, Any],
+    prefix: str,
+    pictures: Mapping[str, bytes],
+    with_results: set[str],
+) -> list[ShownFigure]:
+    """Draw the figures of one study into files whose names begin with ``prefix``."""
+    planned = set(entry.get("trials", ()))
+    present = len(planned & with_results)
+    notes = [f"Drawn from {present} of {counted(len(planned), 'trial')}."] if present < len(planned) else []
+    names = dict.fromkeys(entry.get("figures", ()))
+    return [_figure(out, numbers, name, f"{prefix}{name}", pictures, notes) for name in names]
 
 
 def _figure(

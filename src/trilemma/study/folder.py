@@ -17,7 +17,7 @@ from typing import Any
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.folder import RESULT, why_not_private
+from trilemma.trial.run import RESULT, why_not_private
 
 FORMAT = 1
 STUDY = "study.json"

@@ -45,32 +45,32 @@ def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
     techniques, one at a time ('BL', 'OBS', 'GN', 'WS')
     other mixes of techniques ('AM+PA',)
     """
-    given = list(dict.fromkeys(mixes))
-    by_size = sorted(given, key=lambda m: (len(m), _places(m)))
+    wanted = list(dict.fromkeys(mixes))
+    by_size = sorted(wanted, key=lambda m: (len(m), _places(m)))
     if all(set(small) < set(large) for small, large in pairwise(by_size)):
         return [_path(by_size)] if by_size else []
-    there = set(given)
-    steps = [PAPER_TECHNIQUES[:k] for k in range(len(PAPER_TECHNIQUES) + 1) if PAPER_TECHNIQUES[:k] in there]
-    singles = [(code,) for code in PAPER_TECHNIQUES if (code,) in there]
+    present = set(wanted)
+    steps = [PAPER_TECHNIQUES[:k] for k in range(len(PAPER_TECHNIQUES) + 1) if PAPER_TECHNIQUES[:k] in present]
+    singles = [(code,) for code in PAPER_TECHNIQUES if (code,) in present]
     but_one = [tuple(c for c in PAPER_TECHNIQUES if c != code) for code in PAPER_TECHNIQUES]
-    but_one = [m for m in but_one if m in there]
+    but_one = [m for m in but_one if m in present]
     axes = []
     placed: set[Mix] = set()
     if len(steps) > 2:
         axes.append(_path(steps))
         placed |= set(steps)
     if len(set(singles) - placed) > 0:
-        shown = [m for m in [(), *singles] if m in there]
+        shown = [m for m in [(), *singles] if m in present]
         axes.append(TechniquesAxis("techniques, one at a time", tuple(shown), tuple(mix(m) for m in shown), False))
         placed |= set(shown)
     if len(set(but_one) - placed) > 0:
-        shown = [m for m in [PAPER_TECHNIQUES, *but_one] if m in there]
+        shown = [m for m in [PAPER_TECHNIQUES, *but_one] if m in present]
         labels = [
             "all" if m == PAPER_TECHNIQUES else f"−{mix([c for c in PAPER_TECHNIQUES if c not in m])}" for m in shown
         ]
         axes.append(TechniquesAxis("all techniques but one", tuple(shown), tuple(labels), False))
         placed |= set(shown)
-    rest = [m for m in given if m not in placed]
+    rest = [m for m in wanted if m not in placed]
     if rest:
         title = "other mixes of techniques" if axes else "techniques"
         axes.append(TechniquesAxis(title, tuple(rest), tuple(mix(m) for m in rest), False))

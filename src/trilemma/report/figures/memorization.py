@@ -45,12 +45,12 @@ def _of_setting(
     for condition in tracking:
         series = [_series(name, numbers.on_the_way(condition, measure), look) for measure, name, look in _LINES]
         for index in _tracked(numbers, condition):
-            found = numbers.on_the_way(condition, PROBABILITY + index)
+            probabilities = numbers.on_the_way(condition, PROBABILITY + index)
             if index == featured:
                 name = f"membership probability of example {clean(featured)}"
-                series.append(_series(name, found, _FEATURED))
+                series.append(_series(name, probabilities, _FEATURED))
             else:
-                series.insert(0, _series("membership probability of other examples", found, _OTHERS))
+                series.insert(0, _series("membership probability of other examples", probabilities, _OTHERS))
         marks = turning_marks(numbers, condition)
         panels.append(
             Panel(
@@ -76,7 +76,7 @@ def turning_marks(numbers: Numbers, condition: PlacedCondition) -> dict[str, tup
     ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
     training whose history lacks something is left out.
     """
-    found: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
+    updates_by_mark: dict[str, list[float]] = {"ES": [], "M": [], "OF": []}
     count = 0
     for history in numbers.histories(condition).values():
         try:
@@ -84,10 +84,14 @@ def turning_marks(numbers: Numbers, condition: PlacedCondition) -> dict[str, tup
         except InputError:
             continue
         count += 1
-        for name, update in zip(found, (points.early_stopping, points.memorization, points.overfitting), strict=True):
+        for name, update in zip(
+            updates_by_mark, (points.early_stopping, points.memorization, points.overfitting), strict=True
+        ):
             if update is not None:
-                found[name].append(float(update))
-    return {name: (statistics.median(updates), len(updates), count) for name, updates in found.items() if updates}
+                updates_by_mark[name].append(float(update))
+    return {
+        name: (statistics.median(updates), len(updates), count) for name, updates in updates_by_mark.items() if updates
+    }
 
 
 def _marks(marks: Mapping[str, tuple[float, int, int]]) -> tuple[tuple[float, str], ...]:
@@ -107,9 +111,9 @@ def _note(marks: Mapping[str, tuple[float, int, int]]) -> str:
             if marks:
                 parts.append(f"{text}: never")
             continue
-        update, there, count = marks[name]
-        some = "" if there == count else f", in {there} of {count} trainings"
-        parts.append(f"{text} at update {number(update, 0)}{some}")
+        update, reached, count = marks[name]
+        part = "" if reached == count else f", in {reached} of {count} trainings"
+        parts.append(f"{text} at update {number(update, 0)}{part}")
     return "; ".join(parts)
 
 
@@ -119,8 +123,8 @@ def _ends(series: Sequence[Series]) -> str:
     return f"at the end {', '.join(ends)}"
 
 
-def _series(name: str, found: Sequence[Number], look: Look) -> Series:
-    points = (Point(one.update, f"update {number(one.update, 0)}", one) for one in found)
+def _series(name: str, numbers_over_time: Sequence[Number], look: Look) -> Series:
+    points = (Point(value.update, f"update {number(value.update, 0)}", value) for value in numbers_over_time)
     return Series(name, tuple(points), look)
 
 

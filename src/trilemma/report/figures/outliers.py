@@ -58,7 +58,7 @@ def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: fl
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
     for arm, words in _ARMS:
-        placed = [one for one in _along_shares(conditions, arm) if one[2].removal]
+        placed = [place for place in _along_shares(conditions, arm) if place[2].removal]
         ink, marker = inks[arm]
         for measure, when, seen in (
             ("exposed_survivors_before", "before", Look(ink, marker, "dotted", hollow=True)),

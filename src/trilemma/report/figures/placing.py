@@ -47,13 +47,13 @@ def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]
 
 def by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
     """Settings, one combination of techniques at a time; it is named where there are several."""
-    found = []
+    groups = []
     for title, same in by_setting(conditions):
         mixes = list(dict.fromkeys(condition.codes for condition in same))
         for codes in mixes:
             name = joined(title, mix(codes)) if len(mixes) > 1 else title
-            found.append((name, [condition for condition in same if condition.codes == codes]))
-    return found
+            groups.append((name, [condition for condition in same if condition.codes == codes]))
+    return groups
 
 
 def budgets_of(conditions: Conditions) -> list[float | None]:
@@ -63,22 +63,25 @@ def budgets_of(conditions: Conditions) -> list[float | None]:
 
 def budget_looks(conditions: Conditions) -> dict[float | None, Look]:
     """No budget is solid, every budget dashed."""
-    found = {epsilon: look(at) for at, epsilon in enumerate(budgets_of(conditions))}
-    return {e: seen if e is None else replace(seen, dash="dashed") for e, seen in found.items()}
+    looks = {epsilon: look(at) for at, epsilon in enumerate(budgets_of(conditions))}
+    return {
+        e: look_of_budget if e is None else replace(look_of_budget, dash="dashed")
+        for e, look_of_budget in looks.items()
+    }
 
 
 def points_of(
     numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCondition]], measure: str
 ) -> tuple[Point, ...]:
-    found = [(x, at, numbers.get(condition, measure)) for x, at, condition in placed]
-    return tuple(Point(x, at, y) for x, at, y in found if y is not None)
+    values = [(x, at, numbers.get(condition, measure)) for x, at, condition in placed]
+    return tuple(Point(x, at, y) for x, at, y in values if y is not None)
 
 
 def along_techniques(axis: TechniquesAxis, conditions: Conditions) -> list[tuple[float, str, PlacedCondition]]:
     """Conditions at their place on the axis."""
     place = {m: (float(at), label) for at, (m, label) in enumerate(zip(axis.mixes, axis.labels, strict=True))}
-    found = [(*place[condition.codes], condition) for condition in conditions if condition.codes in place]
-    return sorted(found, key=lambda one: one[0])
+    placed = [(*place[condition.codes], condition) for condition in conditions if condition.codes in place]
+    return sorted(placed, key=lambda place_of: place_of[0])
 
 
 def along_budgets(conditions: Conditions, axis_of: Conditions = ()) -> list[tuple[float, str, PlacedCondition]]:
