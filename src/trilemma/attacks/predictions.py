@@ -254,9 +254,7 @@ def _groups(
     if (groups < 0).any():
         raise InputError("groups must not be negative: number them from 0")
     if names is not None and int(groups.max()) >= len(names):
-        raise InputError(
-            f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group"
-        )
+        raise InputError(f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group")
     return groups, None if names is None else tuple(names)
 
 
@@ -303,7 +301,7 @@ def _reference_member(values: ArrayLike, member: NDArray[np.bool_], models: int)
     same = (matrix == member).all(axis=1)
     if same.any():
         raise InputError(
-            f"reference_member of model {int(np.flatnonzero(same)[0])} equals the target's member: a model with the "
+            f"reference_member of model {int(np.flatnonzero(same)[0])} is the target's own member: a model with the "
             "target's members cannot be a reference (leave it out, or give the rows it was trained on)"
         )
     return matrix
