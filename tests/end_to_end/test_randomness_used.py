@@ -213,18 +213,18 @@ def test_a_secret_training_killed_and_resumed(digits, tmp_path):
 
 def tiny(data, **choices):
     """A training of a linear model, whose updates are quick; all updates are of one plan."""
-    recipe = tl.Recipe(**{"epsilon": 8.0, "batch_size": 15, "epochs": 60.0, "views": 2} | choices)
+    recipe = tl.Recipe(**{"epsilon": 8.0, "batch_size": 15, "epochs": 40.0, "views": 2} | choices)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     return Training(recipe, data, Execution("cpu", None, "float32"), network)
 
 
 def test_what_a_long_training_uses_follows_its_law():
-    """The tests of samplers and of noise, on 1,200 updates of a real training.  False alarm 1e-6 each."""
+    """The tests of samplers and of noise, on 800 updates of a real training.  False alarm 1e-6 each."""
     data = tl.load_data("digits", limit=300, test_limit=40)
     with recorded() as uses:
         training = tiny(data)
         losses = list(training.run_updates(training.course.updates))
-    assert len(uses) == len(losses) == training.course.updates == 1200
+    assert len(uses) == len(losses) == training.course.updates == 800
     table = torch.from_numpy(np.stack([use.drawn for use in uses])).double()
     assert judge_sampler(table, 15 / 300) == {}
     assert judge_noise(torch.from_numpy(np.stack([use.noise for use in uses])), 1.0) == {}

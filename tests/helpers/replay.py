@@ -9,6 +9,7 @@ Run as a script it replays a training of two processes, one of which it is.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 import trilemma as tl
 from trilemma.data.dataset import Dataset, Split
+from trilemma.privacy import accounting
 from trilemma.privacy.plan import Plan
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
@@ -39,7 +41,7 @@ CPU = Execution("cpu", 7, "float32")
 SCALE = 0.05
 """Standard deviation of the frozen outputs: enough to move every weight visibly."""
 
-NOT_COMPARED = ("truth", "noise_key_digest", "epsilon", "epsilon_rdp", "covered")
+NOT_COMPARED = ("truth", "noise_key_digest", "epsilon", "epsilon_rdp", "covered", "ceiling")
 """Of ``privacy`` in result.json: the check of what happened, which the guarantee does not cover and which a frozen
 mechanism need not pass; what follows from the key of the noise; and what follows from that check and the event, which
 is compared."""
@@ -244,6 +246,7 @@ def replays(
 def main(folder: Path, choices: dict[str, Any]) -> None:
     """What each process does; the first prints what it found."""
     ranks = Ranks.joined(torch.device("cpu"))
+    accounting.noise_multiplier = functools.cache(accounting.noise_multiplier)  # each is searched once
     recipe, data = tl.Recipe.from_dict(choices), tl.load_data("digits", limit=60, test_limit=40)
     if ranks.first:
         one, less, other = replays(recipe, data, folder, ("one", "neighbor", "unrelated"), ranks=ranks)

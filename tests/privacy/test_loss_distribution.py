@@ -3,6 +3,7 @@
 import math
 import time
 
+import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution as others
 from hypothesis import given, settings
@@ -57,6 +58,31 @@ def test_never_below_the_bound_from_below_and_always_fast(log_sigma, log_q, log_
     epsilon = event.epsilon(10**log_delta)
     assert time.process_time() - start < 3  # alone on a core it takes less than a second
     assert epsilon_at_least(event, 10**log_delta) <= epsilon
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    direction=st.sampled_from(loss_distribution.DIRECTIONS),
+    log_sigma=st.floats(math.log(0.2), math.log(50)),
+    log_q=st.floats(-6, -1e-6),
+    log_delta=st.floats(-12, -0.2),
+)
+def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma, log_q, log_delta):
+    """For every epsilon, not only where the bound is made to be precise: mass that is lost anywhere shows here."""
+    q, sigma = 10**log_q, math.exp(log_sigma)
+    bound = loss_distribution.compose(direction, q, sigma, 1, log_delta * math.log(10))
+    if bound is None:  # not even an epsilon of 0 is exceeded
+        assert q * (2 * ndtr(1 / (2 * sigma)) - 1) <= 10**log_delta * (1 + 1e-9)
+        return
+    losses = bound.losses[bound.losses > -50]
+    sign = 1 if direction == "remove" else -1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = 0.5 + sigma**2 * np.log1p(np.maximum(np.expm1(sign * losses) / q, -1.0))
+    # P and Q where the loss is larger than epsilon: to the right of x (removing), or to its left (adding).
+    without, drawn = ndtr(-sign * x / sigma), ndtr(-sign * (x - 1) / sigma)
+    with_example = (1 - q) * without + q * drawn
+    exact = with_example - np.exp(losses) * without if sign == 1 else without - np.exp(losses) * with_example
+    assert np.all(np.exp(bound.log_deltas[-len(losses) :]) >= exact * (1 - 1e-9) - 1e-15)
 
 
 @settings(deadline=None, max_examples=12)

@@ -6,42 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
+from judges import judge_noise, judge_successive
 from trilemma.privacy import Clipping, Draw, Plan, RandomStream, add_gaussian_noise
 from trilemma.privacy.gradients.sums import ClippedSum
 
-ALARM = 1e-6
-"""How often :func:`judge_noise` and :func:`judge_successive` reject true noise (over seeds; here they are fixed)."""
-
 SIZE = 200_000
-
-
-def judge_noise(values, deviation):
-    """Are the numbers independent N(0, deviation^2)?  Names of the tests that say no, in all at rate ALARM.
-
-    The sum of squares is exactly chi-square, the mean exactly normal, Kolmogorov and Smirnov's distance has its exact
-    law, and the fourth moment is normal at this size.  With 200,000 numbers the first rejects a deviation that is
-    wrong by 1.5 % with probability over 0.99.
-    """
-    z = values.double().flatten().numpy() / deviation
-    n = len(z)
-    square = float((z**2).sum())
-    p_values = {
-        "variance": 2 * min(stats.chi2.cdf(square, n), stats.chi2.sf(square, n)),
-        "mean": 2 * stats.norm.sf(abs(z.mean()) * math.sqrt(n)),
-        "shape": stats.kstest(z, "norm").pvalue,
-        "fourth moment": 2 * stats.norm.sf(abs((z**4).mean() - 3) / math.sqrt(96 / n)),
-        "neighbours": 2 * stats.norm.sf(abs(float((z[1:] * z[:-1]).sum())) / math.sqrt(n - 1)),
-    }
-    return {name: p for name, p in p_values.items() if p < ALARM / len(p_values)}
-
-
-def judge_successive(releases, deviation):
-    """Correlations between all pairs of releases, Bonferroni at ALARM: pairs that are too alike (or too opposite)."""
-    z = torch.stack([r.double().flatten() / deviation for r in releases])
-    n = z.shape[1]
-    pairs = [(i, j) for i in range(len(z)) for j in range(i)]
-    scores = {(i, j): float((z[i] * z[j]).sum()) / math.sqrt(n) for i, j in pairs}
-    return {pair for pair, score in scores.items() if 2 * stats.norm.sf(abs(score)) < ALARM / len(pairs)}
 
 
 def judge_bits(values):

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from judges import ALARM, judge_sampler
 from trilemma.privacy import Draw, Plan, RandomStream, poisson_draw
-
-ALARM = 1e-6
-"""How often :func:`judge_sampler` rejects a true Poisson sampler (over seeds; here the seeds are fixed)."""
 
 
 def stream_of(seed):
@@ -24,39 +22,6 @@ def included(sampler, examples, updates):
     for row in table:
         row[sampler()] = 1
     return table
-
-
-def judge_sampler(table, q):
-    """Is ``table`` made of independent coins that each show 1 with probability ``q``?
-
-    Five statistics, each two-sided at ALARM / 5.  The number of ones is exactly binomial.  The others are normal to
-    good approximation at the sizes used here (hundreds of thousands of coins): the dispersion of the batch sizes
-    (examples drawn independently of each other within an update), the dispersion of the inclusion counts (updates
-    independent of each other), pairs of neighbouring examples, and pairs of successive updates.
-    """
-    updates, examples = table.shape
-    variance = q * (1 - q)
-    ones = int(table.sum())
-    p_values = {"ones": stats.binomtest(ones, updates * examples, q).pvalue}
-
-    def dispersion(counts, trials):
-        # Sum of squares of n binomial counts about their true mean; their fourth moment gives its exact variance.
-        n = len(counts)
-        second = trials * variance
-        fourth = second * (1 + 3 * (trials - 2) * variance)
-        z = (float(((counts - trials * q) ** 2).sum()) - n * second) / math.sqrt(n * (fourth - second**2))
-        return 2 * stats.norm.sf(abs(z))
-
-    p_values["batch sizes"] = dispersion(table.sum(1), examples)
-    p_values["inclusion counts"] = dispersion(table.sum(0), updates)
-    centered = table - q
-    for name, products in {
-        "neighbouring examples": centered[:, :-1] * centered[:, 1:],
-        "successive updates": centered[:-1] * centered[1:],
-    }.items():
-        z = float(products.sum()) / (variance * math.sqrt(products.numel()))
-        p_values[name] = 2 * stats.norm.sf(abs(z))
-    return {name: p for name, p in p_values.items() if p < ALARM / len(p_values)}
 
 
 @pytest.mark.parametrize(("examples", "q"), [(300, 0.05), (300, 0.5), (40, 0.25), (1000, 0.004)])
@@ -107,6 +72,22 @@ def too_often(examples, size, stream):
         yield poisson_draw(examples, 1.05 * size / examples, stream).indices
 
 
+def weighted(examples, size, stream):
+    """Some examples are drawn more often than others; the mean rate is right."""
+    rates = size / examples * (1 + 0.3 * (-1.0) ** torch.arange(examples))
+    while True:
+        yield torch.nonzero(stream.uniform(examples) < rates).squeeze(1)
+
+
+def distant_pairs(examples, size, stream):
+    """Two examples that are far apart always come together; all others are right."""
+    while True:
+        draw = poisson_draw(examples, size / examples, stream).indices
+        here = bool((draw == 3).any())
+        draw = draw[draw != 200]
+        yield torch.cat([draw, torch.tensor([200])]) if here else draw
+
+
 def last_one_dropped(examples, size, stream):
     while True:
         yield poisson_draw(examples, size / examples, stream).indices[:-1]
@@ -128,6 +109,8 @@ def empty_draws_repeated(examples, size, stream):
         (again, 300, 15),
         (blocks, 300, 15),
         (too_often, 300, 15),
+        (weighted, 300, 15),
+        (distant_pairs, 300, 15),
         (last_one_dropped, 300, 15),
         (empty_draws_repeated, 300, 2),
     ],
@@ -145,6 +128,12 @@ def test_shuffled_batches_are_rejected_for_their_dispersion():
     found = judge_sampler(included(lambda: next(draws), 300, 1500), 0.05)
     assert {"batch sizes", "inclusion counts"} <= set(found)
     assert "ones" not in found
+
+
+def test_other_samplers_are_rejected_for_the_right_reason():
+    for mutant, reason in ((fixed_size, "batch sizes"), (weighted, "inclusion counts"), (distant_pairs, "each pair")):
+        draws = mutant(300, 15, stream_of(7))
+        assert reason in judge_sampler(included(lambda draws=draws: next(draws), 300, 1500), 0.05)
 
 
 def test_empty_draws_happen_and_are_draws():

@@ -11,10 +11,11 @@ from torch import nn
 
 import trilemma as tl
 from trilemma.privacy import Event
+from trilemma.privacy.ceiling import ceiling
 from trilemma.training.execution import Execution
 from trilemma.trial.fingerprint import read_fingerprint
 from trilemma.trial.null import never_saw
-from trilemma.trial.train import load_network
+from trilemma.trial.run import load_network
 
 CPU = Execution("cpu", None, "float32")
 
@@ -79,6 +80,7 @@ def test_epsilon_is_recomputed_from_the_event_that_happened(run):
     assert event.epsilon(1e-5) == privacy["epsilon"] <= 8.0
     assert event.epsilon(1e-5, accountant="rdp") == privacy["epsilon_rdp"] >= privacy["epsilon"]
     assert event.sampling_probability == 50 / 400
+    assert privacy["ceiling"] == ceiling(event).to_dict()
     lines = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == [11, 21, 32]
     spent = [line["epsilon"] for line in lines]

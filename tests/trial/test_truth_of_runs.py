@@ -56,6 +56,8 @@ def test_an_honest_run_says_so(digits, tmp_path):
     )
     assert "5 single examples" in found["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
     assert run.result["privacy"]["epsilon"] <= 8.0
+    at_most = 100 * run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"]
+    assert f"any attack: at most {at_most:.3g} % of members found at 1 % false positives" in describe_run(run)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == found
 
 
@@ -72,6 +74,7 @@ def test_a_run_whose_noise_was_a_copy_has_no_epsilon(digits, tmp_path, monkeypat
     privacy = run.result["privacy"]
     assert (privacy["epsilon"], privacy["epsilon_rdp"]) == (None, None)
     assert privacy["covered"].startswith("nothing")
+    assert privacy["ceiling"] is None
     assert not privacy["truth"]["passed"]
     assert not privacy["truth"]["checks"]["noise_spread"]["passed"]
     assert run.not_private.startswith("not private (truth check failed): noise_spread is ")

@@ -157,7 +157,11 @@ class Predictions:
             "reference_member",
         )
         arrays, available = read_arrays(path, wanted, max_bytes=max_bytes)
-        return cls(**_fields(arrays, available, Path(path).name))
+        name = Path(path).name
+        try:
+            return cls(**_fields(arrays, available, name))
+        except InputError as error:
+            raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 
 
 def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:

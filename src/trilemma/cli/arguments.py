@@ -46,9 +46,14 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+LONGEST = 1200
+"""The maximum length of a message, which may quote anything from an untrusted file."""
+
+
 def fail(message: str) -> NoReturn:
     """Print one line to standard error, and exit with status 2."""
-    print("trilemma: " + " ".join(message.split()), file=sys.stderr)
+    text = " ".join(message.split())
+    print(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}", file=sys.stderr)
     raise SystemExit(2)
 
 

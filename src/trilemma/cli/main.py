@@ -6,7 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from trilemma.cli.arguments import fail, parser
 from trilemma.errors import DataWarning, InputError
@@ -77,31 +76,15 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from trilemma.privacy.accounting import noise_multiplier
+    from trilemma.cli.budget import calibrate_command
 
-    sigma = noise_multiplier(epsilon=options.epsilon, **_mechanism(options))
-    print(f"{sigma:.6g}")
-    return 0
+    return calibrate_command(options)
 
 
 def _epsilon(options: argparse.Namespace) -> int:
-    from trilemma.privacy.accounting import epsilon
+    from trilemma.cli.budget import epsilon_command
 
-    print(f"{epsilon(noise_multiplier=options.noise_multiplier, **_mechanism(options)):.4f}")
-    return 0
-
-
-def _mechanism(options: argparse.Namespace) -> dict[str, Any]:
-    from trilemma.privacy.accounting import check_delta
-
-    check_delta(options.delta)
-    return {
-        "delta": options.delta,
-        "batch_size": options.batch_size,
-        "updates": options.updates,
-        "examples": options.examples,
-        "accountant": options.accountant,
-    }
+    return epsilon_command(options)
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilemma.trial.train import Run
+from trilemma.cli.budget import describe_ceiling
+from trilemma.trial.run import Run
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -46,6 +47,8 @@ def describe_run(run: Run) -> str:
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
         )
+        if privacy.get("ceiling"):  # runs of the first versions lack it
+            lines += [f"              {line}" for line in describe_ceiling(privacy["ceiling"])]
     else:
         lines.append("privacy       none: trained without a budget")
     if run.recipe.provenance:

@@ -15,10 +15,12 @@ from trilemma.cli.table import describe_run
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
+from trilemma.files import reading
 from trilemma.training.execution import Execution
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.trial.run import RESULT
 from trilemma.trial.train import Stopped, follow, train
 
 _OVERRIDES = (
@@ -69,7 +71,8 @@ def train_command(options: argparse.Namespace) -> int:
     except RankLost as lost:
         print(f"trilemma: {lost}", file=sys.stderr)
         return _end(ranks, 1)
-    print(describe_run(run))
+    with reading(run.folder / RESULT):  # a finished run is read back
+        print(describe_run(run))
     if run.not_private:
         print(f"trilemma: {run.not_private}", file=sys.stderr)
         return _end(ranks, 1)

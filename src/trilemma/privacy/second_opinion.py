@@ -22,6 +22,7 @@ x from P = (1 - q) N(0, sigma^2) + q N(1, sigma^2) with the example, and from Q 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,7 @@ _WIDTHS = (0.0, 1e-3, 1e-2)  # in shares of epsilon
 _POINTS = np.exp(np.arange(-16.0, 28.0, 0.1))  # for c
 
 
+@functools.lru_cache(maxsize=1024)  # the trials of a study ask for the same ones
 def epsilon_at_least(event: Event, delta: float) -> float:
     """Lower bound on the smallest epsilon of ``event`` at ``delta``, in about a second.
 

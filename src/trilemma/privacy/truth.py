@@ -36,6 +36,7 @@ from scipy.special import logsumexp
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.evidence import COLUMNS, PLACES, Evidence
 from trilemma.privacy.plan import Plan
+from trilemma.privacy.second_opinion import epsilon_at_least
 
 Floats = NDArray[np.float64]
 
@@ -165,7 +166,7 @@ def _event(plan: Plan, record: Mapping[str, Any]) -> Check:
 def _epsilon(record: Mapping[str, Any]) -> Check:
     event, delta = Event.from_dict(dict(record["event"])), float(record["delta"])
     low, high = second_opinion(event, delta)
-    # The first accountant rounds losses up in cells, which may cost it up to a percent.
+    # The first accountant rounds losses up in cells, which may cost it a little.
     what = "the reported epsilon, between an independent lower bound and Renyi accounting"
     return Check(float(record["epsilon"]), low * (1 - 1e-6), high * 1.01 + 1e-3, what)
 
@@ -173,30 +174,9 @@ def _epsilon(record: Mapping[str, Any]) -> Check:
 def second_opinion(event: Event, delta: float) -> tuple[float, float]:
     """(a lower, an upper bound) on the epsilon of ``event`` at ``delta``, by other routes than the one reported.
 
-    The upper one is Renyi accounting.  The lower one, with numpy and scipy alone, is the epsilon that the *sum* of all
-    releases has: that is a function of them, so theirs is no smaller.  The sum is Gaussian, around 0 without the
-    example and around a Binomial(T, q) with it; testing whether it exceeds a threshold bounds epsilon from below for
-    every threshold.  At q = 1 this is exact.
+    The upper one is Renyi accounting, the lower one :func:`trilemma.privacy.second_opinion.epsilon_at_least`.
     """
-    upper = event.epsilon(delta, accountant="rdp")
-    if event.updates == 0:
-        return 0.0, upper
-    rate, updates = event.sampling_probability, event.updates
-    deviation = event.noise_multiplier * math.sqrt(updates)
-    counts = np.array([float(updates)])
-    if rate < 1:
-        first, last = stats.binom.interval(1 - 1e-13, updates, rate)
-        counts = np.unique(np.linspace(first, last, 2000).round())
-        # Where counts were left out, their mass goes to the next smaller one: the threshold is exceeded less often.
-        masses = stats.binom.sf(counts - 1, updates, rate)
-        masses -= np.append(masses[1:], stats.binom.sf(counts[-1], updates, rate))
-    else:
-        masses = np.ones(1)
-    thresholds = np.linspace(-6 * deviation, float(counts[-1]) + 6 * deviation, 1000)
-    inside = (stats.norm.sf((thresholds[:, None] - counts) / deviation) * masses).sum(axis=1)
-    beyond = inside > delta
-    outside = stats.norm.logsf(thresholds[beyond] / deviation)
-    return max(0.0, float(np.max(np.log(inside[beyond] - delta) - outside, initial=0.0))), upper
+    return epsilon_at_least(event, delta), event.epsilon(delta, accountant="rdp")
 
 
 # ---- draws ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""``trilemma calibrate`` and ``trilemma epsilon``: the number on standard output, its meaning on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from trilemma.privacy import accounting, gaussian
+from trilemma.privacy.accounting import Event
+from trilemma.privacy.ceiling import ceiling
+
+
+def calibrate_command(arguments: argparse.Namespace) -> int:
+    mechanism = _mechanism(arguments)
+    sigma = accounting.noise_multiplier(epsilon=arguments.epsilon, **mechanism)
+    print(f"{sigma:.6g}", flush=True)
+    _explain(accounting.epsilon(noise_multiplier=sigma, **mechanism), sigma, arguments)
+    return 0
+
+
+def epsilon_command(arguments: argparse.Namespace) -> int:
+    spent = accounting.epsilon(noise_multiplier=arguments.noise_multiplier, **_mechanism(arguments))
+    print(f"{spent:.4f}", flush=True)
+    _explain(spent, arguments.noise_multiplier, arguments)
+    return 0
+
+
+def _mechanism(arguments: argparse.Namespace) -> dict[str, Any]:
+    accounting.check_delta(arguments.delta)
+    return {
+        "delta": arguments.delta,
+        "batch_size": arguments.batch_size,
+        "updates": arguments.updates,
+        "examples": arguments.examples,
+        "accountant": arguments.accountant,
+    }
+
+
+def _explain(spent: float, sigma: float, arguments: argparse.Namespace) -> None:
+    event = Event(accounting.sampling_probability(arguments.batch_size, arguments.examples), sigma, arguments.updates)
+    bounds = ceiling(event)
+    mu = gaussian.mu(spent, arguments.delta)
+    lines = [
+        f"ε {spent:.4f} at δ {arguments.delta:g}, noise multiplier {sigma:.6g}",
+        f"μ {mu:.4g}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
+        *describe_ceiling(bounds.to_dict()),
+    ]
+    print("\n".join(lines), file=sys.stderr)
+
+
+def describe_ceiling(bounds: dict[str, Any]) -> list[str]:
+    """``privacy.ceiling`` of a result in two lines."""
+    rates = bounds["tpr_at_fpr"]
+    return [
+        f"any attack: at most {100 * rates['0.01']:.3g} % of members found at 1 % false positives, "
+        f"{100 * rates['0.001']:.3g} % at 0.1 %",
+        f"            AUC at most {bounds['auc']:.3f}, advantage at most {bounds['advantage']:.3f}",
+    ]
