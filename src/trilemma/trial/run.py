@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.errors import InputError
-from trilemma.files import append_line, read_json, written
+from trilemma.files import append_line, read_json, reading, written
 from trilemma.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Run:
         """
         path = Path(folder)
         config = read_json(path / CONFIG)
-        return cls(path, Recipe.from_dict(config["recipe"]), read_json(path / RESULT))
+        with reading(path / CONFIG):
+            recipe = Recipe.from_dict(config["recipe"])
+        return cls(path, recipe, read_json(path / RESULT))
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
