@@ -77,55 +77,53 @@ ERRORS = [
     Planted(
         "a resumed training starts its streams again",
         "training/state.py",
-        "                getattr(self, name).set_state(value)\n",
-        "                pass\n",
+        "            getattr(self, name).set_state(value)\n",
+        "            pass\n",
         (_STOPS, _PIECES),
         "resume-seed",
     ),
     Planted(
         "momentum is lost in a checkpoint",
         "training/state.py",
-        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]',
-        'self.momentum, self.average, self.previous = {}, parts["average"], parts["previous"]',
+        '"momentum": _tensors_of("momentum"),',
+        '"momentum": (lambda s: s.momentum, lambda s, tensors: None),',
         (_STOPS, f"{_RESUME}::test_sigkill_at_random_moments_changes_nothing"),
     ),
     Planted(
         "DP-SAT's direction is lost in a checkpoint",
         "training/state.py",
-        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]',
-        'self.momentum, self.average, self.previous = parts["momentum"], parts["average"], {}',
+        '"previous": _tensors_of("previous"),',
+        '"previous": (lambda s: s.previous, lambda s, tensors: None),',
         (_STOPS, f"{_RESUME}::test_sigkill_at_random_moments_changes_nothing"),
     ),
     Planted(
         "evidence is lost in a checkpoint",
         "training/state.py",
-        '            self.evidence.restore(parts["evidence"], device)\n',
-        "            pass\n",
-        (_STOPS, "trial/test_truth_of_runs.py"),
+        "        if self.evidence is not None:\n            self.evidence.restore(",
+        "        if self.evidence is None:\n            self.evidence.restore(",
+        (_STOPS, f"{_RESUME}::test_sigkill_at_random_moments_changes_nothing"),
     ),
     Planted(
         "the sum before noise reaches the weights",
         "training/loop.py",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
-        "plan.privatize(draw, total, state.noise, state.evidence)\n"
-        "        gradient = {name: value / plan.batch_size for name, value in total.sums.items()}",
+        "gradient = ranks.gradient_of_first(noisy)  # from here",
+        "gradient = {n: s / course.batch_size for n, s in total.sums.items()}  # from here",
         (_RUINED, _TOLD),
         "unused-wrapper",
     ),
     Planted(
         "every process adds noise of its own",
         "training/loop.py",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums\n"
-        "        return ranks.gradient_of_first(gradient), loss",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence)\n        return gradient, loss",
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence)\n            ranks = Ranks()",
         (f"{_RANKS}::test_two_processes_are_one_to_rounding", f"{_RANKS}::test_empty_shares"),
         "every-rank",
     ),
     Planted(
         "an empty draw is skipped",
         "training/loop.py",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if len(draw) else total.sums",
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if len(draw) else total.sums",
         (
             f"{_UPDATES}::test_an_empty_draw_is_an_update_like_any_other",
             f"{_USED}::test_a_hundred_empty_draws_are_a_hundred_updates",
@@ -134,20 +132,27 @@ ERRORS = [
     ),
     Planted(
         "the last physical batch is dropped",
-        "training/loop.py",
-        "for places in mine.split(self.physical_batch) if len(mine) else ():",
-        "for places in mine.split(self.physical_batch)[: max(1, len(mine) // self.physical_batch)]:",
+        "training/gradients.py",
+        "for places in mine.split(physical_batch) if len(mine) else ():",
+        "for places in mine.split(physical_batch)[: max(1, len(mine) // physical_batch)]:",
         (_CUT, _SLOW),
         "last-batch",
     ),
     Planted(
         "the perturbation is added for each physical batch",
+        "training/gradients.py",
+        "                part = self.clipping(images, labels)\n",
+        "                part = self.clipping(images, labels)\n"
+        "                perturbed(state.model, state.previous or None, self.recipe.sharpness_radius).__enter__()\n",
+        (_CUT, _TOLD),
+        "dpsat-perturbation",
+    ),
+    Planted(
+        "DP-SAT goes along the sum before noise",
         "training/loop.py",
-        "        with one_each(), refuse_random_layers(self.device), uphill:\n",
-        "        for places in mine.split(self.physical_batch)[1:] if len(mine) else ():\n"
-        "            perturbed(state.model, state.previous or None, self.recipe.sharpness_radius).__enter__()\n"
-        "        with one_each(), refuse_random_layers(self.device), uphill:\n",
-        (_CUT, _SLOW),
+        'state.previous = gradient if recipe.has("sat") else {}',
+        'state.previous = dict(total.sums) if recipe.has("sat") else {}',
+        (_TOLD, _RUINED),
         "dpsat-perturbation",
     ),
     Planted(
@@ -164,30 +169,30 @@ ERRORS = [
     Planted(
         "the learning rate follows the private loss",
         "training/loop.py",
-        "        self._descend(gradient, rate)\n",
-        "        self._descend(gradient, rate if loss != loss else rate * min(1.0, max(0.5, loss)))\n",
-        (_TOLD, f"{_REPLAY}::test_an_error_is_seen_on_unrelated_data"),
+        "descend(recipe, state, gradient, learning_rate(recipe, course, state.update))",
+        "descend(recipe, state, gradient, learning_rate(recipe, course, state.update) * max(loss, 0.1))",
+        (_TOLD, _SLOW),
         "private-statistics",
     ),
     Planted(
         "the noise shrinks as the training goes on",
         "training/loop.py",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
-        "gradient = plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums\n"
-        "        size, decay = plan.batch_size, 0.99**state.update\n"
-        "        gradient = {n: decay * g + (1 - decay) * total.sums[n] / size for n, g in gradient.items()}",
-        (_TOLD, _RUINED),
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums"
+        "\n            size, decay = course.batch_size, 0.9**state.update\n"
+        "            noisy = {n: decay * g + (1 - decay) * total.sums[n] / size for n, g in noisy.items()}",
+        (_TOLD, f"{_USED}::test_what_a_long_training_uses_follows_its_law"),
         "sigma-schedule",
     ),
     Planted(
         "the average takes in an unprivatized step",
         "training/loop.py",
-        "        self._descend(gradient, rate)\n        state.update += 1\n",
-        "        before = {n: v.clone() for n, v in state.model.state_dict().items()}\n"
-        "        self._descend(gradient, rate)\n        state.update += 1\n"
-        '        if recipe.has("pa") and state.update == 1:\n'
-        "            state.average.update(before)\n",
-        (f"{_UPDATES}::test_average_follows_its_formula", _RUINED),
+        "        state.update += 1\n",
+        "        state.update += 1\n"
+        "        if private is not None and state.average and state.update == 1:\n"
+        "            for n, s in total.sums.items():\n"
+        "                state.average[n].sub_(s / course.batch_size)\n",
+        (f"{_UPDATES}::test_the_average_of_a_training_is_that_of_its_weights", _TOLD),
         "unprivatized-average",
     ),
     Planted(
@@ -266,9 +271,9 @@ HARMLESS = [
     ),
     Planted(
         "the cosine schedule by a square",
-        "training/loop.py",
-        "return rate * (1 + math.cos(math.pi * done)) / 2 if",
-        "return rate * math.cos(math.pi * done / 2) ** 2 if",
+        "training/descent.py",
+        "rate = rate * (1 + math.cos(math.pi * (update / course.updates))) / 2",
+        "rate = rate * math.cos(math.pi * update / course.updates / 2) ** 2",
         (_UPDATES,),
     ),
     Planted(
