@@ -1,8 +1,7 @@
-"""Reading a stranger's ``.npz``: nothing in it is run, and nothing is unpacked before its size is known."""
+"""Safe reading of an untrusted ``.npz`` file: no code in it is run, and sizes are checked before unpacking."""
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,16 +11,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.data.limits import check_packing
+from trilemma.data.npy import read_header
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 
 MAX_BYTES = 4 * 2**30
-"""The most that the arrays of one file may take in memory together (4 GiB) unless the caller allows more."""
-
-MAX_RATIO = 100
-"""An array of over ``RATIO_FROM`` bytes may not be more than this many times its packed size: predictions do
-not pack so well, a bomb does (deflate reaches 1,032)."""
-
-RATIO_FROM = 64 * 2**20
+"""The maximum total size of a file's arrays in memory (4 GiB), unless the caller allows more."""
 
 _PLAIN = "biufU"
 
@@ -29,22 +25,23 @@ _PLAIN = "biufU"
 def read_arrays(
     path: str | Path, names: Sequence[str], *, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Read those of ``names`` that an ``.npz`` file holds.
+    """Read those of the arrays ``names`` that an ``.npz`` file contains.
 
     Both the sizes in the zip directory and those in the arrays' own headers are checked before the data is
-    unpacked.  (zipfile never unpacks more than the directory declares, and a header that does not fit the
-    declared size is refused, so neither can lie.)
+    unpacked.  (zipfile never unpacks more than the directory declares, and a header that does not match the
+    declared size is refused, so false sizes in either place do no harm.)
 
     Args:
       path: the file.
-      names: arrays to read; the others are left alone, whatever they hold.
-      max_bytes: the most that the arrays read may take together.
+      names: the arrays to read; the others are not touched, whatever they contain.
+      max_bytes: the maximum total size in memory of the arrays that are read.
 
     Returns:
       The arrays by name, and the names of all arrays in the file.
 
     Raises:
-      InputError: no such file, not an ``.npz``, damaged, an array of objects (a pickle), or too large.
+      InputError: the file does not exist, is not an ``.npz`` file, is damaged or too large, or a requested array
+        contains objects (a pickle).
     """
     path = Path(path)
     if not path.is_file():
@@ -53,16 +50,16 @@ def read_arrays(
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
             if len(entries) != len(archive.infolist()):
-                raise InputError(f"{path.name} holds two arrays of one name: save it again with numpy.savez")
-            there = tuple(name.removesuffix(".npy") for name in entries)
+                raise InputError(f"{path.name} contains two arrays of one name: save it again with numpy.savez")
+            available = tuple(name.removesuffix(".npy") for name in entries)
             wanted = [name for name in names if f"{name}.npy" in entries]
             _check_sizes(path.name, {name: entries[f"{name}.npy"] for name in wanted}, max_bytes)
-            return {name: _read(archive, entries[f"{name}.npy"], path.name, name) for name in wanted}, there
+            return {name: _read(archive, entries[f"{name}.npy"], path.name, name) for name in wanted}, available
     except OSError as error:
         raise InputError(f"{path.name} cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(
-            f"{path.name} is not a whole .npz file ({_one_line(error)}): write it with numpy.savez"
+            f"{path.name} is not a valid .npz file ({one_line(error)}): write it with numpy.savez"
         ) from None
 
 
@@ -74,11 +71,7 @@ def _check_sizes(file: str, entries: dict[str, zipfile.ZipInfo], max_bytes: int)
             "save fewer rows or float16, or raise max_bytes if you trust it"
         )
     for name, info in entries.items():
-        if info.file_size > RATIO_FROM and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-            raise InputError(
-                f"{name} in {file} is packed {info.file_size // max(info.compress_size, 1)} times, as a "
-                "decompression bomb is and predictions are not: save it with numpy.savez, uncompressed"
-            )
+        check_packing(info.file_size, info.compress_size, f"{name} in {file}")
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str, name: str) -> NDArray[Any]:
@@ -90,27 +83,18 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str, name: str)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name} in {file} is not a valid array ({_one_line(error)}): save it again") from None
+        raise InputError(f"{name} in {file} is not a valid array ({one_line(error)}): save it again") from None
     return array
 
 
 def _check_header(stream: IO[bytes], size: int, file: str, name: str) -> None:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        # Version 3 exists for the field names of records, which predictions do not have.
-        raise InputError(f"{name} in {file} is a table of records: save it as a plain numeric array")
-    if dtype.hasobject or dtype.kind not in _PLAIN:
+    header = read_header(stream)
+    if header.dtype.hasobject or header.dtype.kind not in _PLAIN:
         raise InputError(
-            f"{name} in {file} holds {'pickled objects' if dtype.hasobject else dtype}, which are never "
+            f"{name} in {file} holds {'pickled objects' if header.dtype.hasobject else header.dtype}, which are never "
             "loaded: save it as a plain numeric array"
         )
-    if math.prod(shape) * dtype.itemsize != size - stream.tell():
-        raise InputError(f"{name} in {file} declares a shape {shape} that does not fit its size: save it again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    if header.size != size - header.offset:
+        raise InputError(
+            f"{name} in {file} declares a shape {str(header.shape)[:80]} that does not fit its size: save it again"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.errors import InputError
-from trilemma.files import append_line, read_json, written
+from trilemma.files import append_line, read_json, reading, written
 from trilemma.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Run:
         """
         path = Path(folder)
         config = read_json(path / CONFIG)
-        return cls(path, Recipe.from_dict(config["recipe"]), read_json(path / RESULT))
+        with reading(path / CONFIG):
+            recipe = Recipe.from_dict(config["recipe"])
+        return cls(path, recipe, read_json(path / RESULT))
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
@@ -116,12 +118,12 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
 
     from trilemma.models.prior import PRIORS, PriorNetwork, fitted
     from trilemma.training.inputs import shifts_of
-    from trilemma.training.loop import Training
+    from trilemma.training.network import network_for
 
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
         raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
-    network = Training.build_network(run.recipe, data)
+    network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)
