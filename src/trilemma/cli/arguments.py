@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
 
 
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """One line on standard error, exit status 2."""
-    print("trilemma: " + " ".join(message.split()), file=sys.stderr)
+    show_error("trilemma: " + " ".join(message.split()))
     raise SystemExit(2)
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from trilemma.cli.study import conduct, default_workers, plan
+from trilemma.cli.terminal import show
 from trilemma.study.pool import Pool
 from trilemma.study.runner import Settings
 from trilemma.training.execution import Execution
@@ -16,6 +17,6 @@ SHORT_SEEDS = 2
 def quickstart_command(given: argparse.Namespace) -> int:
     out = Path(given.out) / "short" if given.short else Path(given.out)
     studies = plan("quickstart", scale="short" if given.short else "small", seeds=SHORT_SEEDS if given.short else None)
-    print(studies[0].about)
+    show(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
     return conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))

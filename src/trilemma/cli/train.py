@@ -12,6 +12,7 @@ import tomllib
 from typing import Any
 
 from trilemma.cli.table import describe_run
+from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
@@ -64,14 +65,14 @@ def train_command(given: argparse.Namespace) -> int:
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
     except Stopped as stopped:
-        print(f"trilemma: {stopped}", file=sys.stderr)
+        show_error(f"trilemma: {stopped}")
         return _end(ranks, 130)
     except RankLost as lost:
-        print(f"trilemma: {lost}", file=sys.stderr)
+        show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
-    print(describe_run(run))
+    show(*describe_run(run).split("\n"))
     if run.not_private:
-        print(f"trilemma: {run.not_private}", file=sys.stderr)
+        show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)
     return _end(ranks, 0)
 
@@ -82,7 +83,7 @@ def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ran
     try:
         follow(recipe, load_data(**data_of(given)), ranks, execution=execution)
     except RankLost as lost:
-        print(f"trilemma: {lost}", file=sys.stderr)
+        show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
     return _end(ranks, 0)
 

@@ -16,7 +16,7 @@ from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
-from trilemma.files import jsonable, make_folder, read_json, write_json, written
+from trilemma.files import jsonable, make_folder, read_json, write_csv, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
@@ -56,8 +56,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     make_folder(out)
     write_results(results, out)
     compared, notes = _compared(results, study)
-    with written(out / COMPARISONS) as part:
-        pd.DataFrame(compared).to_csv(part, index=False)
+    write_csv(pd.DataFrame(compared), out / COMPARISONS)
     judged: tuple[Claim, ...] = claims(results, study) if len(results) else ()
     write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     finished = _finished(folders)
