@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from trilemma.harmonic import harmonic_score
     from trilemma.training.execution import Execution
     from trilemma.training.recipe import Recipe, load_recipe
-    from trilemma.trial.train import Run, train
+    from trilemma.trial.run import Run
+    from trilemma.trial.train import train
 
 _ROOMS = ("attacks", "data", "fairness", "harmonic", "models", "privacy", "training")
 _HOME = {
@@ -41,7 +42,7 @@ _HOME = {
     "Execution": "training.execution",
     "Recipe": "training.recipe",
     "load_recipe": "training.recipe",
-    "Run": "trial.train",
+    "Run": "trial.run",
     "train": "trial.train",
 }
 

@@ -164,6 +164,29 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name ``path`` in every error that comes of what it holds.
+
+    For files that were written here and read back whole: code that uses their values may stumble over anything that
+    damage, another version or a stranger put there.
+
+    Raises:
+      InputError: in place of an error about a key, a type or a value.
+    """
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
+        raise InputError(
+            f"{path} holds something else than this version writes ({type(error).__name__}: {one_line(error)}): put "
+            f"the file back, or delete its folder"
+        ) from error
+
+
 def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:
     """``value`` with what JSON lacks replaced: NaN by null, infinities by text, tuples by lists, dates by text.
 

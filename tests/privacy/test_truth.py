@@ -444,30 +444,23 @@ def test_an_epsilon_that_is_not_the_event_s_is_seen(q):
     assert failed(plan, evidence) == set()
     spent = event.epsilon(1e-5)
     assert failed(plan, evidence, epsilon=spent * (1 - 1e-9)) == {"event"}
-    assert "epsilon" in failed(plan, evidence, epsilon=spent * (0.5 if q < 1 else 0.99))
+    assert "epsilon" in failed(plan, evidence, epsilon=spent * 0.97)
     assert "epsilon" in failed(plan, evidence, epsilon=spent * 2)
     other = Event(q * 0.99, plan.noise_multiplier, 10)
     assert "event" in failed(plan, evidence, event=other.to_dict(), epsilon=other.epsilon(1e-5))
 
 
-@settings(deadline=None, max_examples=12)
-@given(
-    log_sigma=st.floats(-0.2, 1.3),
-    q=st.sampled_from([1.0, 0.3, 0.05, 0.01]),
-    updates=st.sampled_from([1, 7, 100, 1000]),
-    delta=st.sampled_from([1e-3, 1e-5, 1e-9]),
+@pytest.mark.parametrize(
+    ("q", "sigma", "updates"), [(1.0, 5.0, 30), (0.3, 2.0, 7), (0.05, 1.0, 1000), (0.01, 0.7, 100), (1e-4, 1.0, 10_000)]
 )
-def test_the_second_opinion_encloses_the_reported_epsilon(log_sigma, q, updates, delta):
-    event = Event(q, 10**log_sigma, updates)
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
+def test_the_second_opinion_encloses_the_reported_epsilon(q, sigma, updates, delta):
+    """From below to 3 %, and to 10 % where an example is hardly ever drawn: what is smaller by more is seen."""
+    event = Event(q, sigma, updates)
     low, high = second_opinion(event, delta)
     reported = event.epsilon(delta)
-    assert low * (1 - 1e-6) <= reported <= high * 1.01 + 1e-3
-    if q == 1:  # where the closed form is exact
-        mu = math.sqrt(updates) / event.noise_multiplier
-        exact = (
-            stats.norm.cdf(-low / mu + mu / 2) - math.exp(low) * stats.norm.cdf(-low / mu - mu / 2) if low < 500 else 0
-        )
-        assert low > 500 or low == 0 or exact == pytest.approx(delta, rel=1e-2)
+    assert low <= reported <= high * 1.01 + 1e-3
+    assert low >= (0.97 if q >= 0.01 else 0.9) * reported - 1e-3
 
 
 # --- pieces of a run that went on -------------------------------------------------------------------------------------

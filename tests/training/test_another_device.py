@@ -71,10 +71,10 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
         training.step()
     state = training.state
     assert 0 < max(physical) <= 8
-    # A physical batch: are all gradients finite, and is a norm of a standardised layer inexact?  A logical one: the
+    # A physical batch: are all gradients finite, and is a norm of a standardized layer inexact?  A logical one: the
     # mean loss, and the length of SAT's step uphill.
     layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
-    expected = {"clipping.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
+    expected = {"layerwise.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
     assert waits.by_module == expected
     kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
     assert all(kept)

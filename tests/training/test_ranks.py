@@ -17,7 +17,7 @@ import trilemma.training.ranks as ranks_module
 from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.training.ranks import Ranks
-from trilemma.trial.train import Run
+from trilemma.trial.run import Run
 
 BIN = Path(sys.executable).parent
 RECIPE = ["--data", "digits", "--limit", "300", "--test-limit", "100", "--model", "convnet-4",

@@ -59,9 +59,10 @@ def test_without_the_digest_a_run_is_read_but_not_continued(stopped, data):
     (stopped / FINGERPRINT).unlink()
     with pytest.raises(InputError, match=f"but no {FINGERPRINT}, without which"):
         tl.train(RECIPE, data, stopped, execution=CPU)
-    (stopped / FINGERPRINT).write_text("[]")
-    with pytest.raises(InputError, match="holds no fingerprint"):
-        tl.train(RECIPE, data, stopped, execution=CPU)
+    for wrong, says in (("[]", "holds no JSON object"), ('{"fingerprint": 1}', "holds no fingerprint")):
+        (stopped / FINGERPRINT).write_text(wrong)
+        with pytest.raises(InputError, match=says):
+            tl.train(RECIPE, data, stopped, execution=CPU)
     (stopped / FINGERPRINT).write_bytes(content)
     tl.train(RECIPE, data, stopped, execution=CPU)
     (stopped / FINGERPRINT).unlink()

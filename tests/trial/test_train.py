@@ -15,7 +15,7 @@ from trilemma.privacy.ceiling import ceiling
 from trilemma.training.execution import Execution
 from trilemma.trial.fingerprint import read_fingerprint
 from trilemma.trial.null import never_saw
-from trilemma.trial.train import load_network
+from trilemma.trial.run import load_network
 
 CPU = Execution("cpu", None, "float32")
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
-from trilemma.files import read_json, write_csv, written
+from trilemma.files import read_json, reading, write_csv, written
 from trilemma.measures import UNMATCHED, described
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import CONFIG, HISTORY, SIGNALS
-from trilemma.trial.train import LOOK, Run
+from trilemma.trial.evaluation import LOOK
+from trilemma.trial.run import CONFIG, HISTORY, RESULT, SIGNALS, Run
 from trilemma.words import encodable
 
 if TYPE_CHECKING:
@@ -78,16 +78,11 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
     for name, trial in trials.items():
         if not folder.finished(name):
             continue
-        head = _head(folder, name, trial, [study for study, entry in studies.items() if name in entry["trials"]])
-        try:
+        named = [study for study, one in studies.items() if name in one["trials"]]
+        with reading(folder.run(name) / CONFIG):
+            head = _head(folder, name, trial, named)
+        with reading(folder.run(name) / RESULT):
             rows += [head | row for row in _rows(folder, name, trial, conditions)]
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{folder.run(name)} is not a run of this version ({type(error).__name__}: {error}): delete it and run "
-                "the study again"
-            ) from error
     rows = [{key: encodable(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({name: kind for name, (kind, _) in COLUMNS.items()})
@@ -131,8 +126,8 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
         "skew": data.get("skew", math.nan),
         "target": data.get("target", ""),
         "protected": data.get("protected", ""),
-        "examples": about["examples"],
-        "test_examples": about["test_examples"],
+        "examples": int(about["examples"]),
+        "test_examples": int(about["test_examples"]),
         "model": recipe.model,
         "techniques": "+".join(recipe.techniques) or "bl",
         "epsilon": epsilon_column(recipe.epsilon),
@@ -145,11 +140,11 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
 
 
 def _row(measure: str, value: float, interval: Any, n: int) -> dict[str, Any]:
-    low, high = (math.nan, math.nan) if interval is None else interval
+    low, high = (math.nan, math.nan) if interval is None else map(float, interval)
     kind = described(measure)
     return {
         "measure": measure,
-        "value": value,
+        "value": float(value),
         "low": low,
         "high": high,
         "n": n,
@@ -200,8 +195,9 @@ def _rows(
     if trial.removal is not None:
         yield from _survivors(folder, name, trial, conditions)
     if trial.track is not None:
-        for line in (run / HISTORY).read_text("utf-8").splitlines():
-            yield from _on_the_way(json.loads(line), train, test)
+        with reading(run / HISTORY):
+            lines = [json.loads(line) for line in (run / HISTORY).read_text("utf-8").splitlines()]
+            yield from [row for line in lines for row in _on_the_way(line, train, test)]
 
 
 def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
@@ -220,10 +216,12 @@ def _survivors(
     folder: StudyFolder, name: str, trial: Trial, conditions: Mapping[str, Mapping[int, str]]
 ) -> Iterator[dict[str, Any]]:
     assert trial.removal is not None
-    removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
+    with reading(folder.removed(name)):
+        removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
     before = Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS)
     after = Exposure.read(folder.run(name) / SIGNALS)
-    left = survivors(before, after, removed=removed, share=trial.removal.share)
+    with reading(folder.removed(name)):
+        left = survivors(before, after, removed=removed, share=trial.removal.share)
     yield _row("exposed_survivors", left.exposed, None, left.count)
     yield _row("exposed_survivors_before", left.exposed_before, None, left.count)
     again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,16 +11,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.data.limits import check_packing
+from trilemma.data.npy import read_header
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 
 MAX_BYTES = 4 * 2**30
 """The most that the arrays of one file may take in memory together (4 GiB) unless the caller allows more."""
-
-MAX_RATIO = 100
-"""An array of over ``RATIO_FROM`` bytes may not be more than this many times its packed size: predictions do
-not pack so well, a bomb does (deflate reaches 1,032)."""
-
-RATIO_FROM = 64 * 2**20
 
 _PLAIN = "biufU"
 
@@ -62,7 +58,7 @@ def read_arrays(
         raise InputError(f"{path.name} cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(
-            f"{path.name} is not a whole .npz file ({_one_line(error)}): write it with numpy.savez"
+            f"{path.name} is not a whole .npz file ({one_line(error)}): write it with numpy.savez"
         ) from None
 
 
@@ -74,11 +70,7 @@ def _check_sizes(file: str, entries: dict[str, zipfile.ZipInfo], max_bytes: int)
             "save fewer rows or float16, or raise max_bytes if you trust it"
         )
     for name, info in entries.items():
-        if info.file_size > RATIO_FROM and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-            raise InputError(
-                f"{name} in {file} is packed {info.file_size // max(info.compress_size, 1)} times, as a "
-                "decompression bomb is and predictions are not: save it with numpy.savez, uncompressed"
-            )
+        check_packing(info.file_size, info.compress_size, f"{name} in {file}")
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str, name: str) -> NDArray[Any]:
@@ -90,27 +82,18 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str, name: str)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name} in {file} is not a valid array ({_one_line(error)}): save it again") from None
+        raise InputError(f"{name} in {file} is not a valid array ({one_line(error)}): save it again") from None
     return array
 
 
 def _check_header(stream: IO[bytes], size: int, file: str, name: str) -> None:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        # Version 3 exists for the field names of records, which predictions do not have.
-        raise InputError(f"{name} in {file} is a table of records: save it as a plain numeric array")
-    if dtype.hasobject or dtype.kind not in _PLAIN:
+    header = read_header(stream)
+    if header.dtype.hasobject or header.dtype.kind not in _PLAIN:
         raise InputError(
-            f"{name} in {file} holds {'pickled objects' if dtype.hasobject else dtype}, which are never "
+            f"{name} in {file} holds {'pickled objects' if header.dtype.hasobject else header.dtype}, which are never "
             "loaded: save it as a plain numeric array"
         )
-    if math.prod(shape) * dtype.itemsize != size - stream.tell():
-        raise InputError(f"{name} in {file} declares a shape {shape} that does not fit its size: save it again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    if header.size != size - header.offset:
+        raise InputError(
+            f"{name} in {file} declares a shape {str(header.shape)[:80]} that does not fit its size: save it again"
+        )

@@ -156,7 +156,11 @@ class Predictions:
             "reference_member",
         )
         arrays, there = read_arrays(path, wanted, max_bytes=max_bytes)
-        return cls(**_fields(arrays, there, Path(path).name))
+        name = Path(path).name
+        try:
+            return cls(**_fields(arrays, there, name))
+        except InputError as error:
+            raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 
 
 def _fields(arrays: Mapping[str, NDArray[Any]], there: tuple[str, ...], file: str) -> dict[str, Any]:

@@ -47,9 +47,14 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+LONGEST = 1200
+"""Characters of a message: a stranger's file may have put anything into it."""
+
+
 def fail(message: str) -> NoReturn:
     """One line on standard error, exit status 2."""
-    show_error("trilemma: " + " ".join(message.split()))
+    text = " ".join(message.split())
+    show_error(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}")
     raise SystemExit(2)
 
 

@@ -12,9 +12,10 @@ from trilemma.attacks import Predictions, audit
 from trilemma.cli.table import describe_attacks
 from trilemma.cli.terminal import show
 from trilemma.errors import InputError
-from trilemma.files import make_folder, read_json, write_json
-from trilemma.trial.folder import CONFIG, SIGNALS
+from trilemma.files import make_folder, read_json, reading, write_json
+from trilemma.hints import one_line
 from trilemma.trial.measure import write_signals
+from trilemma.trial.run import CONFIG, SIGNALS
 
 
 def audit_command(given: argparse.Namespace) -> int:
@@ -78,14 +79,18 @@ def run_predictions(folder: Path) -> Predictions:
         logits = np.stack(table["logits"].to_numpy())
         columns = {name: table[name].to_numpy() for name in ("label", "member", "source")}
         groups = None if table["group"].null_count else table["group"].to_numpy()
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    names = read_json(folder / CONFIG)["data"]["groups"]
-    return Predictions(
-        logits=logits,
-        labels=columns["label"],
-        member=columns["member"],
-        groups=groups,
-        sources=columns["source"],
-        group_names=tuple(names) if names and groups is not None else None,
-    )
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"cannot read {path} ({one_line(error)}): train again, or put the file back") from error
+    with reading(folder / CONFIG):
+        names = read_json(folder / CONFIG)["data"]["groups"]
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise TypeError(f"data.groups is {names!r}")
+    with reading(path):
+        return Predictions(
+            logits=logits,
+            labels=columns["label"],
+            member=columns["member"],
+            groups=groups,
+            sources=columns["source"],
+            group_names=tuple(names) if names and groups is not None else None,
+        )

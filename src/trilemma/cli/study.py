@@ -43,7 +43,12 @@ def plan(
     """The study of that name or file, or its parts where it has them; the figures of each are checked."""
     from trilemma.report.figures.catalog import check_figures
 
-    studies = [expand(file, scale=scale, seeds=seeds, data=data or ()) for file in load_study(name)]
+    studies = []
+    for file in load_study(name):
+        try:
+            studies.append(expand(file, scale=scale, seeds=seeds, data=data or ()))
+        except InputError as error:  # some are of a recipe, which does not know who asks
+            raise type(error)(str(error) if file.name in str(error) else f"the study {file.name}: {error}") from error
     for study in studies:
         check_figures(study)
     return studies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilemma.cli.budget import describe_ceiling
-from trilemma.trial.train import Run
+from trilemma.trial.run import Run
 from trilemma.words import clean
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}

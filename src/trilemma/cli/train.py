@@ -16,10 +16,12 @@ from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
+from trilemma.files import reading
 from trilemma.training.execution import Execution
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.trial.run import RESULT
 from trilemma.trial.train import Stopped, follow, train
 
 _OVERRIDES = (
@@ -70,7 +72,8 @@ def train_command(given: argparse.Namespace) -> int:
     except RankLost as lost:
         show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
-    show(*describe_run(run).split("\n"))
+    with reading(run.folder / RESULT):  # a finished run is read back
+        show(*describe_run(run).split("\n"))
     if run.not_private:
         show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)

@@ -108,6 +108,10 @@ def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str,
     empty = np.setdiff1d(np.arange(len(labels.names)), train)
     if not empty.size:
         return ()
+    if empty.size > len(labels.names) - 2:
+        raise InputError(
+            f"{where} has training examples of one label only: at least two classes are needed to classify"
+        )
     names = listed(labels.names[label] for label in empty)
     return (f"{where}: {empty.size} of its {len(labels.names)} classes have no training example ({names})",)
 

@@ -47,5 +47,25 @@ def check_size(declared: int, cap: int, what: str) -> None:
         )
 
 
+MAX_RATIO = 100
+"""An array of over ``RATIO_FROM`` bytes may not be more than this many times its packed size: images and predictions do
+not pack so well, a bomb does (deflate reaches 1,032)."""
+
+RATIO_FROM = 64 * 2**20
+
+
+def check_packing(declared: int, packed: int, what: str) -> None:
+    """Refuse ``what`` when it unpacks to far more than it is packed in, as only a bomb does.
+
+    Raises:
+      InputError: it does.
+    """
+    if declared > RATIO_FROM and declared > MAX_RATIO * max(packed, 1):
+        raise InputError(
+            f"{what} is packed {declared // max(packed, 1)} times, as a decompression bomb is and such arrays are not: "
+            f"write it again, uncompressed"
+        )
+
+
 def _gib(size: int) -> str:
     return f"{size / 2**30:.3g} GiB"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trilemma.data.named import NAMED, Named
+from trilemma.data.places import roots
 from trilemma.data.readers.hub import hub_installed
 from trilemma.data.sets.catalog import READERS
 from trilemma.errors import InputError
@@ -44,6 +45,7 @@ def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Sou
       InputError: ``data_dir`` or $TRILEMMA_DATA is not a folder.
     """
     folder = None if data_dir is None else Path(data_dir)
+    list(roots(folder))  # wrong folders are refused here, and not told of every set
     return [
         *(_named(known, folder) for known in NAMED.values()),
         Source(

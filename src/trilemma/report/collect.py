@@ -16,12 +16,12 @@ from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
-from trilemma.files import jsonable, make_folder, read_json, write_csv, write_json
+from trilemma.files import jsonable, make_folder, read_json, reading, write_csv, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
-from trilemma.trial.folder import RESULT
+from trilemma.trial.run import RESULT
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 
@@ -53,16 +53,18 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     results = results.drop_duplicates(["trial", "measure", "update"], ignore_index=True)
     names = _studies_by_trial(study)
     results["studies"] = results["trial"].map(names).astype("str")
-    make_folder(out)
-    write_results(results, out)
     compared, notes = _compared(results, study)
-    write_csv(pd.DataFrame(compared), out / COMPARISONS)
     judged: tuple[Claim, ...] = claims(results, study) if len(results) else ()
-    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     finished = _finished(folders)
     ledger = ledger_of(_private_trials(finished)).to_dict()
-    write_json(out / LEDGER, ledger)
     missing, failures = _unfinished(folders)
+    environment = _environment(finished)
+    # nothing is written before everything has been read
+    make_folder(out)
+    write_results(results, out)
+    write_csv(pd.DataFrame(compared), out / COMPARISONS)
+    write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
+    write_json(out / LEDGER, ledger)
     return write_report(
         out,
         results,
@@ -74,7 +76,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         missing=missing,
         failures=failures,
         pictures=_pictures(folders),
-        environment=_environment(finished),
+        environment=environment,
         commands=_commands(study, folders),
     )
 
@@ -118,22 +120,27 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
     return rows, list(notes)
 
 
-def _finished(folders: Sequence[StudyFolder]) -> dict[str, tuple[Trial, dict[str, Any]]]:
-    """Every finished trial with its ``result.json``; one that lies in several folders is there once."""
-    results: dict[str, tuple[Trial, dict[str, Any]]] = {}
+_Finished = tuple[Trial, Path, dict[str, Any]]
+
+
+def _finished(folders: Sequence[StudyFolder]) -> dict[str, _Finished]:
+    """Every finished trial with its ``result.json`` and where that lies; one in several folders is there once."""
+    results: dict[str, _Finished] = {}
     for folder in folders:
         for name, trial in folder.trials().items():
             if name not in results and folder.finished(name):
-                results[name] = trial, read_json(folder.run(name) / RESULT)
+                path = folder.run(name) / RESULT
+                results[name] = trial, path, read_json(path)
     return results
 
 
-def _private_trials(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> list[PrivateTrial]:
-    return [
-        PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=trial.title)
-        for name, (trial, result) in finished.items()
-        if trial.recipe.private
-    ]
+def _private_trials(finished: Mapping[str, _Finished]) -> list[PrivateTrial]:
+    trials = []
+    for name, (trial, path, result) in finished.items():
+        if trial.recipe.private:
+            with reading(path):
+                trials.append(PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=trial.title))
+    return trials
 
 
 def _unfinished(folders: Sequence[StudyFolder]) -> tuple[dict[str, str], dict[str, str]]:
@@ -161,13 +168,14 @@ def _pictures(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
     }
 
 
-def _environment(finished: Mapping[str, tuple[Trial, dict[str, Any]]]) -> dict[str, str]:
+def _environment(finished: Mapping[str, _Finished]) -> dict[str, str]:
     """What the trials were computed with; several values where they differ."""
     values_by_key: dict[str, dict[str, None]] = {}
-    for _, result in finished.values():
-        for key, value in result["environment"].items():
-            if key != "seed":
-                values_by_key.setdefault(key, {})[str(value)] = None
+    for _, path, result in finished.values():
+        with reading(path):
+            for key, value in result["environment"].items():
+                if key != "seed":
+                    values_by_key.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(values) for key, values in values_by_key.items()}
 
 

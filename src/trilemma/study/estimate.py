@@ -18,7 +18,7 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.trials import Study, Trial
 from trilemma.training.recipe import Recipe
-from trilemma.trial.train import LOOK
+from trilemma.trial.evaluation import LOOK
 
 _SLOW = 0.05
 """Seconds a view above which it is measured once."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from trilemma.data.load import load_data
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean
+from trilemma.hints import did_you_mean, one_line
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
 
@@ -153,9 +153,12 @@ def read_study(source: str | Path) -> StudyFile:
         )
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"the study {source} is not valid TOML: {error}") from error
-    return _Reader(name, folder).study(values)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"the study {source} is not valid TOML ({one_line(error)})") from error
+    try:
+        return _Reader(name, folder).study(values)
+    except InputError as error:  # some are of a recipe, which does not know who asks
+        raise type(error)(str(error) if name in str(error) else f"the study {name}: {error}") from error
 
 
 class _Reader:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import jsonable, read_json, write_json
+from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.folder import RESULT, why_not_private
+from trilemma.trial.run import RESULT, why_not_private
 
 FORMAT = 1
 STUDY = "study.json"
@@ -54,7 +54,8 @@ class StudyFolder:
 
     def _not_private(self, trial_id: str) -> str | None:
         path = self.run(trial_id) / RESULT
-        return why_not_private(read_json(path)) if path.is_file() else None
+        with reading(path):
+            return why_not_private(read_json(path)) if path.is_file() else None
 
     def data_notes(self, trial_ids: Iterable[str]) -> list[str]:
         """What finished trials say of their data, each sentence once."""
@@ -66,7 +67,8 @@ class StudyFolder:
         path = self.failure(trial_id)
         if self.finished(trial_id):
             return None
-        return str(read_json(path)["reason"]) if path.is_file() else self._not_private(trial_id)
+        with reading(path):
+            return str(read_json(path)["reason"]) if path.is_file() else self._not_private(trial_id)
 
     def read(self) -> dict[str, Any]:
         """``study.json``.
@@ -83,11 +85,15 @@ class StudyFolder:
                 f"{self.study_file} has format {form}, this version reads {FORMAT}: run the study again in another "
                 "--out, or use the version that wrote it"
             )
+        with reading(self.study_file):
+            _check(values)
         return values
 
     def trials(self) -> dict[str, Trial]:
         """All trials of all studies here, by id."""
-        return {name: Trial.from_dict(values) for name, values in self.read()["trials"].items()}
+        stored = self.read()["trials"]
+        with reading(self.study_file):
+            return {name: Trial.from_dict(values) for name, values in stored.items()}
 
     def add(self, study: Study, version: str) -> dict[str, Any]:
         """Write ``study`` into ``study.json``, beside other studies; one of the same name is replaced.
@@ -119,3 +125,24 @@ class StudyFolder:
             self.failure(name).unlink(missing_ok=True)
             if self._not_private(name) is not None:
                 (self.run(name) / RESULT).unlink()
+
+
+_STUDY_KEYS = {"title": str, "about": str, "scale": str, "seeds": list, "figures": list, "trials": list}
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Refuse a ``study.json`` whose parts are of other kinds than :meth:`StudyFolder.add` writes.
+
+    Raises:
+      ValueError, KeyError, TypeError: they are.
+    """
+    trials = values["trials"]
+    for name, study in values["studies"].items():
+        for key, kind in _STUDY_KEYS.items():
+            if not isinstance(study[key], kind):
+                raise TypeError(f"{key} of the study {name} is {study[key]!r}")
+        if unknown := [trial for trial in study["trials"] if trial not in trials]:
+            raise ValueError(f"the study {name} names the trial {unknown[0]!r}, which is not there")
+        if not all(isinstance(figure, str) for figure in study["figures"]):
+            raise TypeError(f"figures of the study {name} are {study['figures']!r}")
+    str(values["version"])

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 from trilemma.seeds import rng_for
 
 Indices = NDArray[np.int64]
@@ -53,17 +54,17 @@ class Exposure:
             table = pq.read_table(
                 signals, columns=["index", "member", "label", "group", "loss", "membership_probability"]
             )
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise InputError(f"cannot read the signals {signals}: {error}") from error
-        rows = table.filter(table["member"])
-        order = np.argsort(rows["index"].to_numpy())
-        grouped = rows["group"].null_count == 0
-        return cls(
-            rows["membership_probability"].to_numpy()[order].astype(np.float64),
-            rows["loss"].to_numpy()[order].astype(np.float64),
-            rows["label"].to_numpy()[order].astype(np.int64),
-            rows["group"].to_numpy()[order].astype(np.int64) if grouped else None,
-        )
+            rows = table.filter(table["member"])
+            order = np.argsort(rows["index"].to_numpy())
+            grouped = rows["group"].null_count == 0
+            return cls(
+                rows["membership_probability"].to_numpy()[order].astype(np.float64),
+                rows["loss"].to_numpy()[order].astype(np.float64),
+                rows["label"].to_numpy()[order].astype(np.int64),
+                rows["group"].to_numpy()[order].astype(np.int64) if grouped else None,
+            )
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"cannot read the signals {signals} ({one_line(error)}): put the file back") from error
 
     def __len__(self) -> int:
         return len(self.labels)

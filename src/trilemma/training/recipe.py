@@ -17,7 +17,7 @@ import numpy as np
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean
+from trilemma.hints import did_you_mean, one_line
 from trilemma.techniques import parse_techniques
 
 Schedule = Literal["constant", "cosine"]
@@ -220,6 +220,13 @@ def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
     Raises:
       InputError: no such name or file, no TOML, unknown keys, or values out of range.
     """
+    try:
+        return _load(source, overrides)
+    except InputError as error:  # which of several recipes is wrong; a name that is none is in the message already
+        raise InputError(str(error) if str(source) in str(error) else f"the recipe {source}: {error}") from error
+
+
+def _load(source: str | Path, overrides: dict[str, Any]) -> Recipe:
     values = _read(source)
     values.pop("data", None)
     with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
@@ -269,8 +276,8 @@ def _read(source: str | Path) -> dict[str, Any]:
         )
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"the recipe {source} is no TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"the recipe {source} is not valid TOML ({one_line(error)})") from error
     return values | values.pop("of")[table] if table else values
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from trilemma.errors import InputError
 from trilemma.files import read_json, written
-from trilemma.trial.folder import CONFIG
+from trilemma.trial.run import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
 _NOTE = "Not for release: this digest confirms a guess of the training data."
@@ -55,8 +55,7 @@ def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
             f"{folder} has a {CONFIG} but no {FINGERPRINT}, without which it is not known whether its run learned from "
             "the same data: put the file back, or choose another --out"
         )
-    values = read_json(path)
-    fingerprint = values.get("fingerprint") if isinstance(values, dict) else None
+    fingerprint = read_json(path).get("fingerprint")
     if not isinstance(fingerprint, str):
         raise InputError(f"{path} holds no fingerprint: put the file back as it was, or choose another --out")
     return fingerprint

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks import Audit, Predictions, audit, match_predictions, membership_probability
-from trilemma.attacks.roc import measure as roc_measure
-from trilemma.attacks.signals import read_signals
+from trilemma.attacks import Audit, Predictions, audit, match_predictions
 from trilemma.data.dataset import Dataset
-from trilemma.fairness import bootstrap_test, fairness_report
+from trilemma.fairness import TestDraws, bootstrap_test, fairness_report
 from trilemma.files import written
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.statistics.bootstrap import percentile_interval
@@ -52,126 +50,94 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
     Returns:
       (the part of ``result.json`` that is measured, the matched audit).
     """
-    classes = len(data.classes)
     predicted = test.argmax(axis=1)
-    predictions = predictions_of(data, train, test)
-    by = "class" if predictions.groups is None else "class,group"
-    matched, match = match_predictions(predictions, by, seed)  # type: ignore[arg-type]
-    found = audit(matched, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
-    result: dict[str, Any] = {
-        "accuracy": float((predicted == data.test.labels).mean()),
+    attacked, matched = _attacks(data, predictions_of(data, train, test), seed, tell)
+    tell("fairness")
+    fairness, draws = _fairness(data, predicted, seed)
+    accuracy = float((predicted == data.test.labels).mean())
+    result = {
+        "accuracy": accuracy,
         "train_accuracy": float((train.argmax(axis=1) == data.train.labels).mean()),
-        "attacks": found.attacks,
-        "strongest_attack": found.strongest,
-        "attacks_by_class": {data.classes[int(label)]: part for label, part in found.by_class.items()},
-        "attacks_by_group": found.by_group,
+        **attacked,
+        "fairness": fairness,
+        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "harmonic_score": _score(data, accuracy, matched, fairness, draws),
+    }
+    return result, matched
+
+
+def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> tuple[dict[str, Any], Audit]:
+    """Attacks on matched and on all non-members, with the negative control of each; and the matched audit."""
+    by: Literal["class", "class,group"] = "class" if predictions.groups is None else "class,group"
+    weighted, match = match_predictions(predictions, by, seed)
+    matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
+    unmatched = None
+    if not match.trivial:
+        unmatched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))
+    tell("negative control")
+    outside = ~predictions.member
+    counts = np.ones(int(outside.sum())) if weighted.weights is None else weighted.weights[outside]
+
+    def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
+        return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)
+
+    found = {
+        "attacks": matched.attacks,
+        "strongest_attack": matched.strongest,
+        "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
+        "attacks_by_group": matched.by_group,
         "nonmembers": {
-            "members": found.members,
-            "nonmembers": found.nonmembers,
+            "members": matched.members,
+            "nonmembers": matched.nonmembers,
             "matched_by": by,
             "distance": match.distance,
             "uncovered": match.uncovered,
             "uncovered_cells": [list(cell) for cell in match.uncovered_cells],
         },
-        "attacks_naive": None,
+        "attacks_naive": None if unmatched is None else unmatched.attacks,
+        "null_check": {
+            "matched": control(counts),
+            "naive": None if unmatched is None else control(np.ones(len(counts))),
+        },
     }
-    if not match.trivial:
-        naive = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))
-        result["attacks_naive"] = naive.attacks
-    tell("null check")
-    outside = ~predictions.member
-    counts = np.ones(int(outside.sum())) if matched.weights is None else matched.weights[outside]
-    result["null_check"] = {
-        "matched": never_saw(data.train, data.test, counts, counts, classes, seed=seed),
-        "naive": None
-        if match.trivial
-        else never_saw(data.train, data.test, counts, np.ones(len(counts)), classes, seed=seed),
-    }
-    tell("fairness")
-    result["fairness"] = None
-    bias = None
-    if data.test.groups is not None:
-        result["fairness"] = fairness_report(
-            data.test.labels,
-            predicted,
-            data.test.groups,
-            classes,
-            group_names=data.group_names,
-            sources=data.test.sources,
-            seed=seed,
-        )
-        bias = float(result["fairness"]["bias"])
-    draws = bootstrap_test(
-        data.test.labels,
-        predicted,
-        data.test.groups,
-        classes=classes,
-        sources=data.test.sources,
-        seed=seed,
+    return found, matched
+
+
+def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:
+    """The fairness report, None without groups; and what accuracy and bias would be on other test examples."""
+    test, classes = data.test, len(data.classes)
+    draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)
+    if test.groups is None:
+        return None, draws
+    names, sources = data.group_names, test.sources
+    report = fairness_report(
+        test.labels, predicted, test.groups, classes, group_names=names, sources=sources, seed=seed
     )
-    result["accuracy_interval"] = list(percentile_interval(draws.accuracy))
+    return report, draws
+
+
+def _score(
+    data: Dataset, accuracy: float, matched: Audit, fairness: dict[str, Any] | None, draws: TestDraws
+) -> dict[str, Any]:
+    """``harmonic_score`` of ``result.json``, from the strongest matched attack."""
+    bias = None if fairness is None else float(fairness["bias"])
     groups = 2 if data.test.groups is None else len(np.unique(data.test.groups))
-    score = harmonic_score(accuracy=result["accuracy"], auc=found.auc, bias=bias, groups=groups)
+    score = harmonic_score(accuracy=accuracy, auc=matched.auc, bias=bias, groups=groups)
     interval = harmonic_interval_over_examples(
         score,
         accuracy=draws.accuracy,
-        auc=found.rocs[found.strongest].draws.auc,
+        auc=matched.rocs[matched.strongest].draws.auc,
         bias=draws.bias,
         bias_floor=draws.bias_floor,
         groups=groups,
     )
-    result["harmonic_score"] = {
+    return {
         "value": score.value,
         "definition": score.definition,
         "terms": score.terms,
         "interval": [interval.low, interval.high],
         "interval_over": interval.kind,
     }
-    return result, found
-
-
-def quick_look(
-    data: Dataset,
-    rows: NDArray[np.int64],
-    test_rows: NDArray[np.int64],
-    train: Logits,
-    test: Logits,
-    track: tuple[int, ...],
-) -> dict[str, Any]:
-    """One line of the history: accuracies, AUC of the loss threshold, and tracked examples, on parts of the data.
-
-    Args:
-      rows, test_rows: int64, which examples ``train`` and ``test`` are logits of.
-      track: training examples (among ``rows``) whose membership probability is recorded.
-    """
-    part = Dataset(
-        data.name,
-        data.train.take(rows),
-        data.test.take(test_rows),
-        data.classes,
-        data.group_names,
-    )
-    predictions = predictions_of(part, train, test)
-    by = "class" if predictions.groups is None else "class,group"
-    matched, _ = match_predictions(predictions, by, 0)  # type: ignore[arg-type]
-    signals = read_signals(matched)
-    probability = membership_probability(signals.loss, matched.member, weights=matched.weights)
-    line: dict[str, Any] = {
-        "accuracy": float(signals.correct[len(rows) :].mean()),
-        "train_accuracy": float(signals.correct[: len(rows)].mean()),
-        "auc_threshold": float(roc_measure(-signals.loss, matched.member, matched.weights).auc),
-    }
-    if track:
-        place = {int(row): at for at, row in enumerate(rows)}
-        line["tracked"] = {
-            str(index): {
-                "membership_probability": float(probability[place[index]]),
-                "loss": float(signals.loss[place[index]]),
-                "correct": bool(signals.correct[place[index]]),
-            }
-            for index in track
-        }
-    return line
 
 
 def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDArray[np.int64] | None = None) -> None:

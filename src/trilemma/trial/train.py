@@ -1,50 +1,62 @@
-"""Train one classifier, attack it, measure and score it: a trial, and the run it leaves."""
+"""Train one classifier, attack it, measure and score it: a trial, and the run it leaves.
+
+A trial goes through these steps, in this order; each leaves in the folder what the next needs, so that the same command
+goes on after any of them.
+
+1. ``train``: what cannot be trained or measured is refused; a finished run is returned as it is.
+2. ``_Trial.resume``: from the newest whole checkpoint, if there is one.
+3. ``_Trial.make_updates``: updates, evaluations on the way and checkpoints, until the last update.
+4. ``_Trial.release``: the truth check; weights and privacy record are written, checkpoints removed.
+5. ``_Trial.measure``: attacks, fairness and score, from the weights of step 4; ``result.json`` is written last.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
-from trilemma.models.prior import PRIORS, PriorNetwork, fitted
-from trilemma.privacy.ceiling import ceiling
-from trilemma.privacy.truth import truth_check
-from trilemma.seeds import rng_for
 from trilemma.training import checkpoints
+from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.execution import Execution
-from trilemma.training.inputs import shifts_of
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
-from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
-from trilemma.trial.folder import CONFIG, HISTORY, RESULT, SIGNALS, WEIGHTS, History, why_not_private
-from trilemma.trial.measure import measure, predictions_of, quick_look, write_signals
-
-NOT_COVERED = (
-    "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
-    "training images and are not covered by the guarantee; nor is a choice of hyper-parameters made by looking at "
-    "results"
+from trilemma.trial.evaluation import Evaluation
+from trilemma.trial.fingerprint import write_fingerprint
+from trilemma.trial.identity import config_of, holds_finished_run
+from trilemma.trial.measure import measure, predictions_of, write_signals
+from trilemma.trial.preflight import refuse_unmeasurable
+from trilemma.trial.privacy_record import privacy_record
+from trilemma.trial.run import (
+    CONFIG,
+    HISTORY,
+    RESULT,
+    SIGNALS,
+    TRAINED,
+    WEIGHTS,
+    History,
+    Run,
+    why_not_private,
+    withdraw_epsilon,
 )
 
 CHECKPOINT_SECONDS = 60.0
-LOOK = 2000
-"""Examples of each split that an evaluation on the way looks at, at most."""
 
 
 class Stopped(Exception):
@@ -73,39 +85,6 @@ class Progress:
     preparing: bool = False
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a trial left in a folder.
-
-    Attributes:
-      folder: where.
-      recipe: how it was trained.
-      result: ``result.json``.
-      notes: sentences about how it went (a damaged checkpoint, a slow method).
-    """
-
-    folder: Path
-    recipe: Recipe
-    result: dict[str, Any]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def not_private(self) -> str | None:
-        """Why a run with a budget has no epsilon: which check of what it did failed, in one line; else None."""
-        return why_not_private(self.result)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Run:
-        """Read a finished run.
-
-        Raises:
-          InputError: the folder holds no finished run.
-        """
-        path = Path(folder)
-        config = read_json(path / CONFIG)
-        return cls(path, Recipe.from_dict(config["recipe"]), read_json(path / RESULT))
-
-
 def train(
     recipe: Recipe,
     data: Dataset,
@@ -121,7 +100,8 @@ def train(
     """Train ``recipe`` on ``data`` and leave a run in ``out``.
 
     If ``out`` holds an unfinished run of the same recipe on the same data it goes on from its last checkpoint, and
-    ends with the same weights to the bit on the same device.  A finished one is returned as it is.
+    ends with the same weights to the bit on the same device.  One that was trained and not measured is only measured.
+    A finished one is returned as it is.
 
     A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
     and ``Run.not_private`` says why.
@@ -131,7 +111,7 @@ def train(
       data: what to learn from.
       out: the run's folder; created if need be.
       network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (which
-        then is only its name).  Its start values are taken as they are.
+        then is only its name).  Its initial weights are taken as they are.
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
@@ -139,33 +119,19 @@ def train(
       should_stop: asked before every update; True saves the state and raises :class:`Stopped`.
 
     Raises:
-      InputError: what cannot be used, an ``out`` of another recipe, or a training that diverges.
+      InputError: what cannot be used, an ``out`` of another recipe, data on which the run could not be measured, or a
+        training that diverges.
       PrivacyError: what the guarantee would not cover.
       Stopped: see ``should_stop``.
     """
     folder = Path(out)
-    execution = execution or Execution()
-    tracked = tuple(sorted({int(index) for index in track}))
-    for index in tracked:
-        if not 0 <= index < len(data.train):
-            raise InputError(f"cannot track example {index}: the training split has 0 to {len(data.train) - 1}")
-    config = {
-        "recipe": recipe.to_dict(),
-        "data": {
-            "request": dict(data.request),
-            "examples": len(data.train),
-            "test_examples": len(data.test),
-            "classes": list(data.classes),
-            "groups": None if data.group_names is None else list(data.group_names),
-            "source": data.source,
-        },
-        "network": "recipe" if network is None else _signature(network),
-        "track": list(tracked),
-    }
+    tracked = _tracked(track, data)
+    config = config_of(recipe, data, network, tracked)
     ranks = ranks or Ranks()
-    if _same_run(folder, config, data.fingerprint):
+    if holds_finished_run(folder, config, data.fingerprint):
         ranks.dismiss()
         return Run.load(folder)
+    refuse_unmeasurable(data, tracked, recipe.seed)
     clock = Clock()
 
     def preparing(what: str, done: int, total: int) -> None:
@@ -175,10 +141,11 @@ def train(
             raise Stopped("stopped before the first update; the same command resumes from there")
 
     try:
-        training = Training(recipe, data, execution, network, preparing, ranks)
+        training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
         make_folder(folder)
         with alone_in(folder):
-            return _train(training, folder, config, tracked, clock, progress, should_stop)
+            trial = _Trial(training, folder, config, tracked, clock, progress or (lambda _: None), should_stop)
+            return trial.run()
     except Stopped:
         ranks.dismiss()
         raise
@@ -201,259 +168,256 @@ def follow(
     Training(recipe, data, execution or Execution(), network, ranks=ranks).follow()
 
 
-def _signature(network: nn.Module) -> str:
-    """Tells one given network from another by class and tensors (not by what its forward does)."""
-    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
-    return f"given: {type(network).__name__} {digest[:16]}"
+def _tracked(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
+    tracked = tuple(sorted({int(index) for index in track}))
+    for index in tracked:
+        if not 0 <= index < len(data.train):
+            raise InputError(f"cannot track example {index}: the training split has 0 to {len(data.train) - 1}")
+    return tracked
 
 
-def _same_run(folder: Path, config: dict[str, Any], fingerprint: str) -> bool:
-    """Whether ``folder`` holds a finished run of ``config`` on the data of ``fingerprint``.
+@dataclass(eq=False)
+class _Trial:
+    """One trial at work; its methods are the steps of the module's text.
 
-    Raises:
-      InputError: it holds something else.
+    Attributes:
+      training: recipe, data, course and state.
+      folder: of the run, held by this process.
+      config: ``config.json``.
+      track: training examples that every evaluation records.
+      clock: where the time went.
+      tell: called after every update and before every measurement.
+      should_stop: asked before every update.
+      notes: sentences about how it went.
+      epsilon: spent by the last evaluation.
+      evaluated: the update of the last evaluation.
+      losses: of the updates since then.
+      saved_at: when the last checkpoint was written.
     """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder as --out")
-    if not (folder / CONFIG).exists():
-        first = (f"{CONFIG}.part", f"{FINGERPRINT}.part", FINGERPRINT)  # of a run that was killed at its very start
-        strangers = [name for name in os.listdir(folder) if not name.startswith(".") and name not in first]
-        if strangers:
-            raise InputError(f"{folder} holds other files ({strangers[0]}, ...): give a new or empty folder as --out")
-        return False
-    there = read_json(folder / CONFIG)
-    for part, words in (
-        ("recipe", "recipe"),
-        ("data", "data"),
-        ("network", "network"),
-        ("track", "tracked examples"),
-    ):
-        old, new = there.get(part), config[part]
-        if part == "data":  # how it was found may differ, what it is may not
-            old, new = read_fingerprint(folder, there), fingerprint
-        if old != new:
-            changed = ""
-            if part == "recipe" and isinstance(old, dict):
-                keys = [key for key in {*old, *new} if old.get(key) != new.get(key)]
-                changed = f" ({', '.join(sorted(keys))})"
-            raise InputError(
-                f"{folder} holds a run with another {words}{changed}: choose another --out, or delete that folder"
-            )
-    return (folder / RESULT).exists()
 
-
-def _train(
-    training: Training,
-    folder: Path,
-    config: dict[str, Any],
-    track: tuple[int, ...],
-    clock: Clock,
-    progress: Callable[[Progress], None] | None,
-    should_stop: Callable[[], bool] | None,
-) -> Run:
-    recipe, data, state, course = training.recipe, training.data, training.state, training.course
-    tell = progress or (lambda _: None)
-    notes = list(training.said)
-    saved, damage = checkpoints.load(folder)
-    if damage:
-        notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
-    kept, evaluated = 0, 0
-    losses: list[float] = []  # of the updates since the last evaluation
-    if saved is not None:
-        state.restore(saved)
-        kept, evaluated = int(saved.header["history_lines"]), int(saved.header["evaluated"])
-        losses = list(saved.header["losses"])
-        if training.execution.memory is None and training.execution.physical_batch is None:
-            training.physical_batch = int(saved.header.get("physical_batch", training.physical_batch))  # to the bit
-        for phase, seconds in saved.header["seconds"].items():
-            clock.seconds[phase] = clock.seconds.get(phase, 0.0) + float(seconds)
-        notes.append(f"went on from update {state.update} of {course.updates}")
-    training.lead()
-    write_fingerprint(folder, data.fingerprint)  # before config.json, which marks the folder as a run's
-    write_json(folder / CONFIG, config)
-    history = History(folder / HISTORY, kept)
-    clock.charge("start")
-
-    def save() -> None:
-        header = {
-            "recipe": recipe.fingerprint,
-            "history_lines": history.lines,
-            "evaluated": evaluated,
-            "losses": losses,
-            "physical_batch": training.physical_batch,
-            "seconds": clock.seconds,
-            "event": None if course.plan is None else course.plan.event(state.update).to_dict(),
-        }
-        checkpoints.save(folder, state.to_checkpoint(header))
-        clock.charge("checkpoints")
-
-    look = _Look(training, track)
+    training: Training
+    folder: Path
+    config: dict[str, Any]
+    track: tuple[int, ...]
+    clock: Clock
+    tell: Callable[[Progress], None]
+    should_stop: Callable[[], bool] | None
+    notes: list[str] = field(default_factory=list)
     epsilon: float | None = None
-    last_save = time.monotonic()
-    for point in course.evaluation_points(recipe.evaluations):
-        if point <= evaluated:
-            continue
-        for loss in training.run_updates(point):
-            if math.isfinite(loss):  # an empty draw has none
-                losses.append(loss)
-            clock.charge("updates")
-            tell(Progress("training", state.update, course.updates, loss, epsilon))
-            stop = should_stop is not None and should_stop()
-            if stop or time.monotonic() - last_save > CHECKPOINT_SECONDS:
-                save()
-                last_save = time.monotonic()
-            if stop and state.update < course.updates:
-                raise Stopped(
-                    f"stopped after update {state.update} of {course.updates}; the same command resumes from there"
-                )
-        epsilon = training.epsilon_spent()
-        line = {
-            "update": state.update,
-            "epsilon": epsilon,
-            "train_loss": sum(losses) / len(losses) if losses else None,
-            **look(),
-        }
-        losses.clear()
-        evaluated = point
-        history.append(line)
-        clock.charge("evaluation")
-        tell(Progress("training", state.update, course.updates, line["train_loss"], epsilon, line))
-        save()
-        last_save = time.monotonic()
+    evaluated: int = 0
+    losses: list[float] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
 
-    training.ranks.dismiss()
-    privacy = _privacy(training)
-    wrong = why_not_private({"privacy": privacy})
-    if wrong:
-        epsilon = None
-        history.withdraw_epsilon()
-        notes.append(wrong)
+    def run(self) -> Run:
+        if (self.folder / TRAINED).exists():
+            self.training.ranks.dismiss()
+            trained = self.load_weights()
+        else:
+            history = self.resume()
+            self.make_updates(history)
+            trained = self.release()
+        try:
+            return self.measure(trained)
+        except InputError as error:
+            raise InputError(
+                f"measuring failed after the training: {error} (the weights and the privacy record, {WEIGHTS} and "
+                f"{TRAINED}, are kept in {self.folder}; the same command only measures)"
+            ) from error
 
-    def named(what: str) -> None:
-        tell(Progress(what, state.update, course.updates, None, epsilon))
+    # ---- training ---------------------------------------------------------------------------------------------
 
-    named("outputs of all examples")
-    train_logits = training.logits("train").numpy()
-    test_logits = training.logits("test").numpy()
-    clock.charge("evaluation")
-    measured, found = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
-    clock.charge("attacks and fairness")
-    index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
-    write_signals(folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
-    _write_weights(folder / WEIGHTS, training)
-    clock.charge("files")
-    result = {
-        **measured,
-        "privacy": privacy,
-        "course": {
-            "batch_size": course.batch_size,
+    def resume(self) -> History:
+        """Restore the newest whole checkpoint, if there is one; write ``config.json`` and cut the history to fit.
+
+        Raises:
+          InputError: a file cannot be read or written.
+        """
+        training = self.training
+        self.notes += training.said
+        saved, damage = checkpoints.load(self.folder)
+        if damage:
+            self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
+        kept = 0
+        if saved is not None:
+            kept = self._restore(saved)
+            self.notes.append(f"went on from update {training.state.update} of {training.course.updates}")
+        training.lead()
+        write_fingerprint(self.folder, training.data.fingerprint)  # before config.json: it marks the folder as a run's
+        write_json(self.folder / CONFIG, self.config)
+        history = History(self.folder / HISTORY, kept)
+        self.clock.charge("start")
+        return history
+
+    def _restore(self, saved: Checkpoint) -> int:
+        """Become what was saved; returns how many lines the history had."""
+        training, header = self.training, saved.header
+        training.state.restore(saved)
+        self.evaluated, self.losses = int(header["evaluated"]), list(header["losses"])
+        if training.execution.memory is None and training.execution.physical_batch is None:
+            training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # to the bit
+        self.clock.add(header["seconds"])
+        return int(header["history_lines"])
+
+    def make_updates(self, history: History) -> None:
+        """All updates that are still to be made, with evaluations and checkpoints on the way.
+
+        Raises:
+          Stopped: ``should_stop`` said so; the state is saved.
+        """
+        training, course = self.training, self.training.course
+        evaluate = Evaluation(training, self.track)
+        for point in course.evaluation_points(training.recipe.evaluations):
+            if point <= self.evaluated:
+                continue
+            for loss in training.run_updates(point):
+                self._after_update(loss, history)
+            self.epsilon = training.epsilon_spent()
+            line = {
+                "update": training.state.update,
+                "epsilon": self.epsilon,
+                "train_loss": sum(self.losses) / len(self.losses) if self.losses else None,
+                **evaluate(),
+            }
+            self.losses.clear()
+            self.evaluated = point
+            history.append(line)
+            self.clock.charge("evaluation")
+            self.tell(Progress("training", point, course.updates, line["train_loss"], self.epsilon, line))
+            self._save(history)
+        training.ranks.dismiss()
+
+    def _after_update(self, loss: float, history: History) -> None:
+        update, updates = self.training.state.update, self.training.course.updates
+        if math.isfinite(loss):  # an empty draw has none
+            self.losses.append(loss)
+        self.clock.charge("updates")
+        self.tell(Progress("training", update, updates, loss, self.epsilon))
+        stop = self.should_stop is not None and self.should_stop()
+        if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            self._save(history)
+        if stop and update < updates:
+            raise Stopped(f"stopped after update {update} of {updates}; the same command resumes from there")
+
+    def _save(self, history: History) -> None:
+        training = self.training
+        plan, update = training.course.plan, training.state.update
+        header = {
+            "recipe": training.recipe.fingerprint,
+            "history_lines": history.lines,
+            "evaluated": self.evaluated,
+            "losses": self.losses,
             "physical_batch": training.physical_batch,
-            "updates": course.updates,
-            "learning_rate": course.learning_rate,
-            "views": recipe.views if recipe.has("am") else 1,
-            "optimal_batch_size": None
-            if course.choice is None
-            else {"rule": course.choice.rule, "weighed": course.choice.weighed},
-            "gradient_method": training.method if recipe.private else None,
-        },
-        "seconds": {"total": sum(clock.seconds.values()), **clock.seconds},
-        "environment": environment.describe(training.device, training.autocast, recipe.seed),
-        "notes": notes,
-        "data": {"notes": list(data.notes)},
+            "seconds": self.clock.seconds,
+            "event": None if plan is None else plan.event(update).to_dict(),
+        }
+        checkpoints.save(self.folder, training.state.to_checkpoint(header))
+        self.clock.charge("checkpoints")
+        self.saved_at = time.monotonic()
+
+    # ---- release ----------------------------------------------------------------------------------------------
+
+    def release(self) -> dict[str, Any]:
+        """The truth check; weights and what is known of the training are written before anything is measured.
+
+        The checkpoints are then removed: nobody needs them any more, and they hold what noise is made from.
+
+        Returns:
+          What ``trained.json`` holds: all of ``result.json`` that does not have to be measured.
+        """
+        training = self.training
+        privacy = privacy_record(training)
+        wrong = why_not_private({"privacy": privacy})
+        if wrong:
+            withdraw_epsilon(self.folder / HISTORY)
+            self.notes.append(wrong)
+        weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
+        with written(self.folder / WEIGHTS) as part:
+            save_file(weights, part)
+        self.clock.charge("files")
+        trained = {
+            "privacy": privacy,
+            "course": _course(training),
+            "seconds": dict(self.clock.seconds),
+            "notes": self.notes,
+        }
+        write_json(self.folder / TRAINED, trained)
+        checkpoints.remove(self.folder)
+        return trained
+
+    def load_weights(self) -> dict[str, Any]:
+        """Where a run was trained and not measured: its weights in place of updates.
+
+        Raises:
+          InputError: a file cannot be read.
+        """
+        training, trained = self.training, read_json(self.folder / TRAINED)
+        if not {"privacy", "course", "seconds", "notes"} <= set(trained):
+            raise InputError(f"{self.folder / TRAINED} is not whole: delete it to train again")
+        try:
+            weights = load_file(self.folder / WEIGHTS)
+            training.state.model.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(
+                f"cannot read {self.folder / WEIGHTS}: {error}; delete {TRAINED} there to train again"
+            ) from error
+        training.state.average = {}
+        training.state.update = training.course.updates
+        training.physical_batch = int(trained["course"]["physical_batch"])
+        self.notes = list(trained["notes"])
+        self.clock.add(trained["seconds"])
+        checkpoints.remove(self.folder)  # where the run ended between the two
+        self.clock.charge("start")
+        return trained
+
+    # ---- measuring --------------------------------------------------------------------------------------------
+
+    def measure(self, trained: dict[str, Any]) -> Run:
+        """Attack and measure the released weights; write ``signals.parquet`` and ``result.json``.
+
+        Args:
+          trained: as :meth:`release` returned it.
+        """
+        training, data, recipe = self.training, self.training.data, self.training.recipe
+        privacy, updates = trained["privacy"], training.course.updates
+        epsilon = None if privacy is None else privacy["epsilon"]
+
+        def named(what: str) -> None:
+            self.tell(Progress(what, updates, updates, None, epsilon))
+
+        named("outputs of all examples")
+        train_logits, test_logits = training.logits("train").numpy(), training.logits("test").numpy()
+        self.clock.charge("evaluation")
+        measured, found = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
+        self.clock.charge("attacks and fairness")
+        index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
+        write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
+        self.clock.charge("files")
+        seconds = self.clock.seconds
+        result = {
+            **measured,
+            "privacy": privacy,
+            "course": trained["course"],
+            "seconds": {"total": sum(seconds.values()), **seconds},
+            "environment": environment.describe(training.device, training.autocast, recipe.seed),
+            "notes": self.notes,
+            "data": {"notes": list(data.notes)},
+        }
+        write_json(self.folder / RESULT, result)
+        with suppress(OSError):  # it says nothing that is not in result.json
+            (self.folder / TRAINED).unlink()
+        return Run(self.folder, recipe, result, (*data.notes, *self.notes))
+
+
+def _course(training: Training) -> dict[str, Any]:
+    """``course`` of ``result.json``: what the recipe came to on this data."""
+    recipe, course = training.recipe, training.course
+    choice = course.choice
+    return {
+        "batch_size": course.batch_size,
+        "physical_batch": training.physical_batch,
+        "updates": course.updates,
+        "learning_rate": course.learning_rate,
+        "views": recipe.views if recipe.has("am") else 1,
+        "optimal_batch_size": None if choice is None else {"rule": choice.rule, "weighed": choice.weighed},
+        "gradient_method": training.method if recipe.private else None,
     }
-    write_json(folder / RESULT, result)
-    checkpoints.remove(folder)
-    return Run(folder, recipe, result, (*data.notes, *notes))
-
-
-class _Look:
-    """Evaluations on the way: the same part of each split every time, with the tracked examples in it."""
-
-    def __init__(self, training: Training, track: tuple[int, ...]) -> None:
-        data = training.data
-        rng = rng_for(training.recipe.seed, "evaluation rows")
-        rows = rng.permutation(len(data.train))[:LOOK]
-        self._training, self._track = training, track
-        self._rows = np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)]))
-        self._test_rows = np.sort(rng.permutation(len(data.test))[:LOOK])
-
-    def __call__(self) -> dict[str, Any]:
-        data = self._training.data
-        return quick_look(
-            data,
-            self._rows,
-            self._test_rows,
-            self._training.logits("train", self._rows).numpy(),
-            self._training.logits("test", self._test_rows).numpy(),
-            self._track,
-        )
-
-
-def _privacy(training: Training) -> dict[str, Any] | None:
-    """``privacy`` of result.json, computed from the event that happened."""
-    plan, recipe = training.course.plan, training.recipe
-    if plan is None:
-        return None
-    evidence, event = training.state.evidence, plan.event(training.state.update)
-    assert evidence is not None
-    digest = None if recipe.secret_noise else training.state.noise.key_digest
-    record = {
-        "epsilon": training.epsilon_spent(),
-        "delta": recipe.delta,
-        "target_epsilon": recipe.epsilon,
-        "noise_multiplier": plan.noise_multiplier,
-        "clipping_norm": plan.clipping_norm,
-        "batch_size": plan.batch_size,
-        "examples": plan.examples,
-        "sampling": "poisson" if plan.batch_size < plan.examples else "full-batch",
-        "neighbouring": "add-or-remove-one",
-        "unit": "one training example",
-        "accountant": "pld",
-        "epsilon_rdp": training.epsilon_spent("rdp"),
-        "updates": training.state.update,
-        "event": event.to_dict(),
-        "covered": "the weights in model.safetensors and what is computed from them alone",
-        "not_covered": NOT_COVERED,
-        "noise_source": "operating system, not recorded"
-        if recipe.secret_noise
-        else "a key made of the seed and all else that the run is: keep the seed secret if the weights are published, "
-        "since whoever knows it and the run can subtract the noise",
-        "noise_key_digest": digest,
-        # Only runs of one digest share their noise, and keys from the operating system never repeat.
-        "noise_shared": not (recipe.secret_noise or digest),
-    }
-    truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
-    bounds: dict[str, Any] | None = ceiling(event).to_dict()
-    if not truth.passed:
-        record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
-        bounds = None
-    return record | {"truth": truth.to_dict(), "ceiling": bounds}
-
-
-def _write_weights(path: Path, training: Training) -> None:
-    weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
-    with written(path) as part:
-        save_file(weights, part)
-
-
-def load_network(run: Run, data: Dataset) -> nn.Module:
-    """The network of a finished run, with its released weights, in evaluation mode on the CPU.
-
-    Raises:
-      InputError: the run's network was given from outside, or its weights do not fit.
-    """
-    from safetensors.torch import load_file
-
-    config = read_json(run.folder / CONFIG)
-    if config["network"] != "recipe":
-        raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
-    network = Training.build_network(run.recipe, data)
-    network.load_state_dict(load_file(run.folder / WEIGHTS))
-    if run.recipe.model in PRIORS:
-        assert isinstance(network, nn.Linear)
-        prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
-        network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
-    return network.eval().to(torch.device("cpu"))

@@ -8,7 +8,6 @@ zip directory and in each array's own header must agree and stay under the memor
 from __future__ import annotations
 
 import lzma
-import math
 import re
 import zipfile
 import zlib
@@ -16,13 +15,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.labels import check_names
-from trilemma.data.limits import check_size
+from trilemma.data.limits import check_packing, check_size
+from trilemma.data.npy import read_header
 from trilemma.data.parts import Part, parts_by_split, split_name
 from trilemma.data.readers.rows import choose_columns, unused_columns
 from trilemma.errors import InputError
@@ -171,40 +171,27 @@ def _one_hot(column: NDArray[np.generic], role: str, count: int) -> str:
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str, cap: int) -> NDArray[np.generic]:
     """One array, after its header has been checked against the zip directory."""
-    with archive.open(info) as stream:
-        shape, dtype = _header(stream, what)
-        at = stream.tell()
-    if dtype.hasobject:
-        raise InputError(
-            f"{what} holds pickled Python objects, and reading them would run code of whoever wrote them: "
-            f"save plain numbers or fixed-width text"
-        )
-    declared = math.prod(shape) * dtype.itemsize
-    check_size(declared, cap, what)
-    if declared != info.file_size - at:
-        raise InputError(
-            f"{what} declares {declared} bytes but holds {info.file_size - at}: the file is damaged, write it again"
-        )
-    with archive.open(info) as stream:
-        try:
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-        except ValueError as error:
-            raise InputError(f"{what} cannot be read ({one_line(error)}): write it again") from None
-
-
-def _header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     try:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise ValueError(f"version {version} of the format is not supported")
-        shape, _, dtype = read(stream)
-    except (ValueError, OverflowError) as error:
+        with archive.open(info) as stream:
+            header = read_header(stream)
+        if header.dtype.hasobject:
+            raise InputError(
+                f"{what} holds pickled Python objects, and reading them would run code of whoever wrote them: "
+                f"save plain numbers or fixed-width text"
+            )
+        check_size(header.size, cap, what)
+        if header.size != info.file_size - header.offset:
+            raise InputError(
+                f"{what} declares {header.size} bytes but holds {info.file_size - header.offset}: the file is damaged, "
+                f"write it again"
+            )
+        check_packing(info.file_size, info.compress_size, what)
+        with archive.open(info) as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except (ValueError, OverflowError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{what} cannot be read ({one_line(error)}): write it again") from None
-    return shape, dtype
 
 
 def _pixels(array: NDArray[Any], what: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -127,9 +127,10 @@ def count_cifar(known: Named, place: Place) -> dict[str, int]:
     if place.layout.startswith("Parquet"):
         return {name: len(ParquetRows(files, cap=2**62)) for name, files in parquet_splits(place.folder).items()}
     if place.layout.startswith("binary"):
+        layout = _layout(known)
         return {
-            split: sum((place.folder / name).stat().st_size for name in names) // _layout(known).record
-            for split, names in _layout(known).files.items()
+            split: sum(file.stat().st_size for file in _binary_files(place.folder, names)) // layout.record
+            for split, names in layout.files.items()
         }
     return {name: len(part.paths) for name, part in scan(place.folder).items()}
 
@@ -165,14 +166,18 @@ def _table_parts(
     return parts, (*unused, *beside, *differing)
 
 
+def _binary_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} lacks {listed(missing)}: unpack the whole archive there")
+    return [folder / name for name in names]
+
+
 def _binary_part(known: Named, folder: Path, split: str, coarse: bool, cap: int) -> Part:
     """Records of label bytes and 3,072 pixel bytes (red, green, blue planes), from all files of a split."""
     if coarse and _layout(known).prefix < 2:
         raise InputError(f"{known.name} has no coarse labels: leave the label column out")
-    missing = [name for name in _layout(known).files[split] if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"{folder} lacks {listed(missing)}: unpack the whole archive there")
-    files = [folder / name for name in _layout(known).files[split]]
+    files = _binary_files(folder, _layout(known).files[split])
     sizes = [file.stat().st_size for file in files]
     check_size(sum(sizes), cap, f"{folder} ({split})")
     for file, size in zip(files, sizes, strict=True):

@@ -1,0 +1,86 @@
+"""Which run a folder holds: ``config.json``, by which the same run goes on and another one is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trilemma.data.dataset import Dataset
+from trilemma.errors import InputError
+from trilemma.files import read_json
+from trilemma.training.recipe import Recipe
+from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint
+from trilemma.trial.run import CONFIG, RESULT
+
+
+def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked: tuple[int, ...]) -> dict[str, Any]:
+    """``config.json``.
+
+    Args:
+      recipe: all choices.
+      data: what is learned from.
+      network: a module of the user's own, or None.
+      tracked: training examples that every evaluation records.
+    """
+    return {
+        "recipe": recipe.to_dict(),
+        "data": {
+            "request": dict(data.request),
+            "examples": len(data.train),
+            "test_examples": len(data.test),
+            "classes": list(data.classes),
+            "groups": None if data.group_names is None else list(data.group_names),
+            "source": data.source,
+        },
+        "network": "recipe" if network is None else _signature(network),
+        "track": list(tracked),
+    }
+
+
+def _signature(network: nn.Module) -> str:
+    """Tells one given network from another by class and tensors (not by what its forward does)."""
+    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
+    return f"given: {type(network).__name__} {digest[:16]}"
+
+
+def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -> bool:
+    """Whether ``folder`` holds a finished run of ``config`` on the data of ``fingerprint``.
+
+    Raises:
+      InputError: it holds something else.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder as --out")
+    if not (folder / CONFIG).exists():
+        first = (f"{CONFIG}.part", f"{FINGERPRINT}.part", FINGERPRINT)  # of a run that was killed at its very start
+        strangers = [name for name in os.listdir(folder) if not name.startswith(".") and name not in first]
+        if strangers:
+            raise InputError(f"{folder} holds other files ({strangers[0]}, ...): give a new or empty folder as --out")
+        return False
+    stored = read_json(folder / CONFIG)
+    for part, words in (
+        ("recipe", "recipe"),
+        ("data", "data"),
+        ("network", "network"),
+        ("track", "tracked examples"),
+    ):
+        old, new = stored.get(part), config[part]
+        if part == "data":  # how it was found may differ, what it is may not
+            old, new = read_fingerprint(folder, stored), fingerprint
+        if old != new:
+            changed = ""
+            if part == "recipe" and isinstance(old, dict):
+                keys = [key for key in {*old, *new} if old.get(key) != new.get(key)]
+                changed = f" ({', '.join(sorted(keys))})"
+            raise InputError(
+                f"{folder} holds a run with another {words}{changed}: choose another --out, or delete that folder"
+            )
+    return (folder / RESULT).exists()

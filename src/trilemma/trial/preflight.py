@@ -1,0 +1,80 @@
+"""What would stop the measuring is known before the first update, from labels and groups alone, and refused then.
+
+A training spends time and a budget; a test split that cannot measure it should not be found out afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.attacks.matching import matched_nonmembers
+from trilemma.attacks.predictions import MINIMUM_SIDE
+from trilemma.data.dataset import Dataset, Split
+from trilemma.errors import InputError
+from trilemma.trial.evaluation import evaluation_rows
+
+Ints = NDArray[np.int64]
+
+
+def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> None:
+    """Refuse data on which a trial could be trained but not measured.
+
+    Args:
+      data: of the trial.
+      track: training examples that every evaluation looks at.
+      seed: of the trial.
+
+    Raises:
+      InputError: a class or a group of the training split is missing from the test split, the test split has fewer
+        than two groups, or an attack would have too few members or non-members to compare.
+    """
+    _refuse_missing("class", data.train.labels, data.test.labels, data.classes)
+    if data.test.groups is not None:
+        names = data.group_names or [str(group) for group in range(int(data.test.groups.max()) + 1)]
+        if data.train.groups is not None:
+            _refuse_missing("group", data.train.groups, data.test.groups, names)
+        seen = np.unique(data.test.groups)
+        if len(seen) < 2:
+            raise InputError(
+                f"all test examples are of the group {names[int(seen[0])]!r}, so bias could not be measured: use a "
+                "test split with several groups, or leave the groups out"
+            )
+    _refuse_too_few(data.train, data.test, seed, "")
+    rows, test_rows = evaluation_rows(data, track, seed)
+    if len(rows) < len(data.train) or len(test_rows) < len(data.test):
+        part = f" among the {len(rows)} and {len(test_rows)} that are looked at on the way"
+        _refuse_too_few(data.train.take(rows), data.test.take(test_rows), 0, part)
+
+
+def _refuse_missing(what: str, inside: Ints, outside: Ints, names: Sequence[str]) -> None:
+    missing = np.setdiff1d(inside, outside)
+    if len(missing):
+        first, count = names[int(missing[0])], int((inside == missing[0]).sum())
+        more = f", and {len(missing) - 1} more lack one" if len(missing) > 1 else ""
+        raise InputError(
+            f"the {what} {first!r} has {count} training examples but no test example{more}, so nothing could be "
+            f"measured of it: use more test examples, or leave the {what} out"
+        )
+
+
+def _refuse_too_few(train: Split, test: Split, seed: int, part: str) -> None:
+    """By the very matching that the attacks will have."""
+    grouped = train.groups is not None and test.groups is not None
+    sources = np.arange(len(test)) if test.sources is None else test.sources
+    match = matched_nonmembers(
+        train.labels,
+        train.groups if grouped else None,
+        test.labels,
+        test.groups if grouped else None,
+        sources,
+        seed,
+    )
+    members, others = int(match.covered.sum()), len(match.indices)
+    if min(members, others) < MINIMUM_SIDE:
+        raise InputError(
+            f"the attacks could compare {members} training examples with {others} test images of the same class"
+            f"{' and group' if grouped else ''}{part}, but need {MINIMUM_SIDE} of each: use more examples"
+        )

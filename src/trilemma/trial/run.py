@@ -1,0 +1,132 @@
+"""A run on disk: what a trial leaves in a folder, each file written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trilemma.errors import InputError
+from trilemma.files import append_line, read_json, reading, written
+from trilemma.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trilemma.data.dataset import Dataset
+
+CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
+SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
+TRAINED = "trained.json"
+"""What is known once the training is over, the privacy record among it; it is there until all of it is in
+``result.json``."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a trial left in a folder.
+
+    Attributes:
+      folder: where.
+      recipe: how it was trained.
+      result: ``result.json``.
+      notes: sentences about how it went (a damaged checkpoint, a slow method).
+    """
+
+    folder: Path
+    recipe: Recipe
+    result: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def not_private(self) -> str | None:
+        """Why a run with a budget has no epsilon: which check of what it did failed, in one line; else None."""
+        return why_not_private(self.result)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Run:
+        """Read a finished run.
+
+        Raises:
+          InputError: the folder holds no finished run.
+        """
+        path = Path(folder)
+        config = read_json(path / CONFIG)
+        with reading(path / CONFIG):
+            recipe = Recipe.from_dict(config["recipe"])
+        return cls(path, recipe, read_json(path / RESULT))
+
+
+def why_not_private(result: Mapping[str, Any]) -> str | None:
+    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; else None."""
+    truth = (result.get("privacy") or {}).get("truth")
+    if truth is None or truth["passed"]:  # runs of older versions have none
+        return None
+    failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
+    name, check = next(iter(failed.items()))
+    ends = [check["limit"]] if "limit" in check else check["interval"]
+    allowed = " to ".join(_number(end) for end in ends)
+    more = f"; {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    return (
+        f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
+        f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
+
+
+class History:
+    """``history.jsonl``: one JSON line per evaluation."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        """Go on after the first ``keep`` lines: later ones belong to updates that will be made again."""
+        self._path = path
+        lines = path.read_text("utf-8").splitlines()[:keep] if path.exists() and keep else []
+        if len(lines) < keep:
+            raise InputError(f"{path} has fewer lines than the checkpoint knows: start anew in another --out")
+        with written(path) as part:
+            part.write_text("".join(line + "\n" for line in lines), "utf-8")
+        self.lines = len(lines)
+
+    def append(self, values: dict[str, Any]) -> None:
+        """Write one more line, and wait until it is on the disk."""
+        append_line(self._path, json.dumps(values, allow_nan=False))
+        self.lines += 1
+
+
+def withdraw_epsilon(path: Path) -> None:
+    """The run turned out not to be private: the lines of its ``history.jsonl`` no longer claim an epsilon."""
+    lines = [json.loads(line) | {"epsilon": None} for line in path.read_text("utf-8").splitlines()]
+    with written(path) as part:
+        part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
+
+
+def load_network(run: Run, data: Dataset) -> nn.Module:
+    """The network of a finished run, with its released weights, in evaluation mode on the CPU.
+
+    Raises:
+      InputError: the run's network was given from outside, or its weights do not fit.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from torch import nn
+
+    from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+    from trilemma.training.inputs import shifts_of
+    from trilemma.training.loop import Training
+
+    config = read_json(run.folder / CONFIG)
+    if config["network"] != "recipe":
+        raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
+    network = Training.build_network(run.recipe, data)
+    network.load_state_dict(load_file(run.folder / WEIGHTS))
+    if run.recipe.model in PRIORS:
+        assert isinstance(network, nn.Linear)
+        prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
+        network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
+    return network.eval().to(torch.device("cpu"))
