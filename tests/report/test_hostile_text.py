@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from hostile_text import CHUNKS, FIELDS, PAYLOADS, hostile_page, placed, results_of
-from trilemma.files import csv_text, write_csv
 from trilemma.report.drawing import panel_svg, y_limits
 from trilemma.report.figures.catalog import figure_of
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers
+from trilemma.spreadsheet import csv_text, write_csv
 from trilemma.words import clean
 
 
@@ -134,7 +134,7 @@ def test_all_csv_files_are_written_by_the_one_helper():
     source = Path(write_csv.__code__.co_filename).parent
     writes = re.compile(r"\.to_csv\(|csv\.(writer|DictWriter)")
     writers = [path.name for path in source.rglob("*.py") if writes.search(path.read_text("utf-8"))]
-    assert writers == ["files.py"]
+    assert writers == ["spreadsheet.py"]
 
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,8 +13,9 @@ import numpy as np
 
 from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
-from trilemma.files import read_json, reading, write_csv, written
+from trilemma.files import read_json, reading, written
 from trilemma.measures import UNMATCHED, described
+from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial

@@ -16,9 +16,10 @@ from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
-from trilemma.files import jsonable, make_folder, read_json, reading, write_csv, write_json
+from trilemma.files import jsonable, make_folder, read_json, reading, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
+from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
 from trilemma.trial.run import RESULT

@@ -10,12 +10,13 @@ import pandas as pd
 
 from trilemma.analysis.claims import Claim
 from trilemma.analysis.conditions import of_study
-from trilemma.files import make_folder, write_csv, written
+from trilemma.files import make_folder, written
 from trilemma.report.drawing import save_figure
 from trilemma.report.figure import Figure
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.spreadsheet import write_csv
 from trilemma.words import counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
