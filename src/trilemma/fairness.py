@@ -1,4 +1,4 @@
-"""Whom a classifier fails: bias amplification, and how its errors fall on the groups."""
+"""Group fairness of a classifier: bias amplification, and the distribution of its errors over the groups."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 
 SMALL_GROUP = 50
-"""A group with fewer test examples than this is named as small: its accuracy says little."""
+"""A group with fewer test examples than this is reported as small, since its accuracy is very uncertain."""
 
 SMALL_CELL = 10
-"""The same for a pair of class and group."""
+"""The same limit for a pair of class and group."""
 
 _CERTAIN = 3.0
 
@@ -27,15 +27,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class BiasAmplification:
-    """Wang et al.'s bias and what it is made of; ``float(result)`` is ``result.bias``.
+    """Wang et al.'s bias amplification and its parts; ``float(result)`` is ``result.bias``.
 
     Attributes:
       bias: the mean of ``per_class``, in [0, 1 - 1/G]: [0, 1/2] for two groups.
-      bias_used_classes: the mean over the classes that are predicted at all.
-      unused_classes: the classes that are never predicted; each counts 1 - 1/G in ``bias``, the worst
-        value, so that a collapsed model looks biased whatever it does.
+      bias_used_classes: the mean over the classes that are predicted at least once.
+      unused_classes: the classes that are never predicted; each enters ``bias`` with 1 - 1/G, the worst value,
+        so that a collapsed model cannot appear unbiased.
       per_class: float64 (C,).
-      groups: G, how many groups there are.
+      groups: G, the number of groups.
     """
 
     bias: float
@@ -50,20 +50,20 @@ class BiasAmplification:
 
 @dataclass(frozen=True, eq=False)
 class TestDraws:
-    """Bootstrap draws over test examples of what the score is made of.
+    """Bootstrap draws over test examples of the parts of the score.
 
     Attributes:
       accuracy: float64 (R,).
-      bias: float64 (R,), or None without groups.  An upper bound, so to say: where a class is shared
-        evenly but for noise, its draws of |share - 1/2| lie above the estimate as that does above the truth.
-      bias_floor: float64 (R,), or None: draws of a lower bound, free of that.  A class counts by the share of
-        the group that dominates it in the data, whichever dominates in the sample, and only if that share
-        exceeds 1/G by more than three standard deviations.
-      accuracy_by_group: float64 (R, G) in the groups' order, or None without groups; NaN in a sample that
-        has no example of the group.
+      bias: float64 (R,), or None without groups.  These draws are biased upward: where the groups share a class evenly
+        but for noise, the draws of |share - 1/2| exceed the estimate as the estimate exceeds the true value.
+      bias_floor: float64 (R,), or None without groups: draws of a lower bound without this bias.  A class enters
+        with the share of the group that dominates it in the data, whichever group dominates in the sample, and
+        only if that share exceeds 1/G by more than three standard deviations.
+      accuracy_by_group: float64 (R, G) in the order of the groups, or None without groups; NaN in a sample
+        without an example of the group.
     """
 
-    __test__ = False  # the name is that of a pytest class
+    __test__ = False  # keeps pytest from collecting a class whose name begins with Test
 
     accuracy: Array
     bias: Array | None
@@ -75,25 +75,25 @@ def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) ->
     """Bias amplification (Wang et al. 2020; METHODS 4.2): how unevenly the groups share each predicted class.
 
     For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
-    is the rate at which examples of g are predicted c; the bias is the mean over classes of
-    max_g s_cg - 1/G.  On a test set with as many examples in each group the shares are those of the counts,
-    and for two groups this is Wang et al.'s mean |share - 1/2|, to the digit.  Rates in place of counts make
-    it fit test sets that are not balanced over groups (CelebA): there too it is 0 where every class is
-    predicted equally often in each group.
+    is the rate at which examples of g are predicted as c; the bias is the mean over classes of
+    max_g s_cg - 1/G.  On a test set with equally many examples in each group the shares equal those of the
+    counts, and for two groups the result is exactly Wang et al.'s mean |share - 1/2|.  Rates instead of counts
+    extend the definition to test sets that are not balanced over groups (CelebA): there, too, the bias is 0 if
+    every class is predicted equally often in each group.
 
-    It reads no labels: what counts is to whom a class is given, right or wrong.  Measure it on the balanced
-    test set, since there the truth has no bias.
+    The bias does not depend on the labels: it describes which groups a class is predicted for, correctly or not.
+    Measure it on the balanced test set, where the true labels have no bias.
 
     Args:
       predicted: integer (N,), predicted classes in [0, classes).
       groups: integer (N,), at least two different values.
-      classes: C, how many classes there are, predicted or not.
+      classes: C, the number of classes, predicted or not.
 
     Raises:
       InputError: lengths differ, a class is out of range, or there is only one group.
 
-    >>> found = bias_amplification([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 0, 1, 1, 1], classes=2)
-    >>> found.bias, found.unused_classes
+    >>> result = bias_amplification([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 0, 1, 1, 1], classes=2)
+    >>> result.bias, result.unused_classes
     (0.25, ())
     >>> collapsed = bias_amplification([0, 0, 0, 0], [0, 1, 0, 1], classes=4)
     >>> collapsed.bias, collapsed.bias_used_classes, collapsed.unused_classes
@@ -125,41 +125,41 @@ def fairness_report(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """The ``fairness`` of ``result.json``: bias, accuracies by group, and the differences of fairlearn.
+    """The entry ``fairness`` of ``result.json``: bias, accuracies by group, and the differences of fairlearn.
 
     Args:
       labels, predicted: integer (N,), each in [0, classes).
       groups: integer (N,), at least two different values.
-      classes: C.
-      group_names: names, ``group_names[group]``; None: the groups' numbers.
-      sources: integer (N,); rows that share one (two copies of a picture) are resampled together.
-      seed: of the bootstrap.
-      resamples: bootstrap samples behind each interval.
+      classes: C, the number of classes.
+      group_names: the names of the groups, indexed by group number; None: the numbers are the names.
+      sources: integer (N,); rows that share a source (two copies of an image) are resampled together.
+      seed: the seed of the bootstrap.
+      resamples: the number of bootstrap samples for each interval.
 
     Returns:
-      Plain numbers, lists and dicts:
+      A dict of plain numbers, lists and dicts:
         ``bias``, ``bias_used_classes``, ``unused_classes`` (numbers), ``bias_by_class``: see
         :class:`BiasAmplification`;
-        ``accuracy_by_group`` and ``examples_by_group`` {name: value}, ``gap`` (largest less smallest),
+        ``accuracy_by_group`` and ``examples_by_group`` {name: value}, ``gap`` (largest minus smallest),
         ``worst_group`` (its name), ``worst_group_accuracy``;
-        ``worst_cell`` {"class", "group", "examples"} and ``worst_cell_accuracy``, over pairs of both;
+        ``worst_cell`` {"class", "group", "examples"} and ``worst_cell_accuracy``, over pairs of class and group;
         ``equal_opportunity_difference`` (TPR), ``equalized_odds_difference`` (the larger of TPR and FPR) and
-        ``demographic_parity_difference`` (selection rate), each largest less smallest over groups: for two
-        classes with class 1 as the positive one, for more the mean over classes of one against the rest;
-        ``undefined_classes``: those whose TPR exists in fewer than two groups, left out of the first two
-        (which are None where no class is left);
+        ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups: for
+        two classes with class 1 as the positive one, for more classes the mean over classes, one against the rest;
+        ``undefined_classes``: those whose TPR exists in fewer than two groups; they are left out of the first two
+        differences, which are None if no class is left;
         ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples) and ``small_cells`` (as ``worst_cell``,
-        fewer than ``SMALL_CELL``): included above, but too small to say much;
+        fewer than ``SMALL_CELL``): included above, but too small for reliable accuracies;
         ``interval``: 95 % bootstrap [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
-        ``worst_group_accuracy``.  Noise biases largest and smallest values, so one end of all but the second
-        comes from what it does not bias: ``bias_floor``, or the groups that are best and worst in the data.
+        ``worst_group_accuracy``.  Noise biases largest and smallest values, so one end of each, except for
+        the second, comes from unbiased draws: ``bias_floor``, or the groups that are best and worst in the data.
 
     Raises:
-      InputError: lengths differ, a label is out of range, only one group, or a group without a name.
+      InputError: lengths differ, a label is out of range, there is only one group, or a group has no name.
 
     >>> truth, predicted, groups = [0, 1] * 60, [0, 1, 0, 0] * 30, [0, 0, 1, 1] * 30
-    >>> found = fairness_report(truth, predicted, groups, 2, group_names=("gray", "colour"))
-    >>> found["accuracy_by_group"], found["worst_group"], found["equal_opportunity_difference"]
+    >>> report = fairness_report(truth, predicted, groups, 2, group_names=("gray", "colour"))
+    >>> report["accuracy_by_group"], report["worst_group"], report["equal_opportunity_difference"]
     ({'gray': 1.0, 'colour': 0.5}, 'colour', 1.0)
     """
     truth, predictions = _pair(labels, predicted, classes)
@@ -201,9 +201,10 @@ def bootstrap_test(
     """Accuracy, accuracy by group and bias on bootstrap samples of the test examples.
 
     Args:
-      labels, predicted, groups, classes, sources: as :func:`fairness_report`; without groups only accuracy.
-      seed: or a generator.
-      resamples: R.
+      labels, predicted, groups, classes, sources: as in :func:`fairness_report`; without groups, only the accuracy
+        is computed.
+      seed: a seed, or a generator.
+      resamples: R, the number of bootstrap samples.
 
     >>> bootstrap_test([0, 1] * 50, [0, 1] * 50, classes=2, resamples=5).accuracy.tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
@@ -219,7 +220,7 @@ def bootstrap_test(
     if clusters is not None and clusters.shape != truth.shape:
         raise InputError(f"sources must be ({len(truth)},), one for each example, not {clusters.shape}")
     rng = rng_for(seed, "bootstrap/test")
-    # Rows sorted by what they are counted as, so that counting is a sum over neighbours.
+    # Rows are sorted by cell, so that counting is a sum over neighboring rows.
     cell = ((truth == predictions) * classes + predictions) * count + codes
     order = np.argsort(cell, kind="stable")
     cells, starts = np.unique(cell[order], return_index=True)
@@ -235,22 +236,22 @@ def bootstrap_test(
         shares.append(_shares(counts.sum(axis=1), examples))
     if groups is None:
         return TestDraws(np.concatenate(accuracy), None, None, None)
-    given = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
+    counted = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
     drawn = np.concatenate(shares)
     return TestDraws(
         accuracy=np.concatenate(accuracy),
         bias=(drawn.max(axis=2) - 1 / count).mean(axis=1),
-        bias_floor=_bias_floor(drawn, _shares(given, given.sum(axis=0))),
+        bias_floor=_bias_floor(drawn, _shares(counted, counted.sum(axis=0))),
         accuracy_by_group=np.concatenate(by_group),
     )
 
 
 def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
-    """Shares (..., C, G) from predictions counted by class and group (..., C, G) and group sizes (..., G).
+    """Shares (..., C, G), from counts of predictions by class and group (..., C, G) and group sizes (..., G).
 
-    A class that is never predicted has 1 everywhere: the share of the dominant group is the worst there is.
+    A class that is never predicted has share 1 in every group: the dominant group then has the worst possible share.
     """
-    # Rates in units of the largest group's examples: the counts themselves on a balanced test set.
+    # Rates in units of the size of the largest group: on a balanced test set they are the counts themselves.
     largest = np.maximum(examples.max(axis=-1, keepdims=True), 1)
     rates = counts * (largest / np.maximum(examples, 1))[..., None, :]
     total = np.broadcast_to(rates.sum(axis=-1, keepdims=True), rates.shape)
@@ -259,7 +260,7 @@ def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
 
 
 def _bias_floor(drawn: Array, shares: Array) -> Array:
-    """Draws (R,) of the lower bound of ``TestDraws``, from shares drawn (R, C, G) and the data's (C, G)."""
+    """Draws (R,) of the lower bound in ``TestDraws``, from bootstrap shares (R, C, G) and the data's shares (C, G)."""
     classes, groups = shares.shape
     of_dominant = drawn[:, np.arange(classes), shares.argmax(axis=1)]
     certain = shares.max(axis=1) - 1 / groups > _CERTAIN * of_dominant.std(axis=0)
@@ -268,14 +269,14 @@ def _bias_floor(drawn: Array, shares: Array) -> Array:
 
 
 def _confusion(truth: Ints, predictions: Ints, codes: Ints, groups: int, classes: int) -> NDArray[np.int64]:
-    """int64 (G, C, C): how many examples of each group and true class are predicted each class."""
+    """int64 (G, C, C): the number of examples of each group and true class that are predicted as each class."""
     from fairlearn.metrics import MetricFrame
     from sklearn.metrics import confusion_matrix
 
     def matrix(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
         return confusion_matrix(y_true, y_pred, labels=np.arange(classes))
 
-    # One frame of matrices holds every rate of every class; a frame for each class would take that much longer.
+    # One frame of matrices holds every rate of every class; a frame for each class would take C times as long.
     frame = MetricFrame(metrics=matrix, y_true=truth, y_pred=predictions, sensitive_features=codes)
     return np.stack([frame.by_group[group] for group in range(groups)]).astype(np.int64)
 
@@ -297,9 +298,9 @@ def _cells(confusion: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, An
 
 
 def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:
-    """fairlearn's three differences of each class against the rest; NaN where a rate has no examples.
+    """fairlearn's three differences, for each class against the rest; a rate without examples is NaN.
 
-    (fairlearn's own rates are 0 there, which would read as a gap.)
+    (In fairlearn such a rate is 0, which would look like a difference between groups.)
     """
     total = confusion.sum(axis=(1, 2))[:, None]
     positives, selected = confusion.sum(axis=2), confusion.sum(axis=1)
@@ -307,15 +308,15 @@ def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:
     parity = _spread(_rate(selected, np.broadcast_to(total, selected.shape)))
     opportunity = _spread(_rate(hits, positives))
     odds = np.fmax(opportunity, _spread(_rate(selected - hits, total - positives)))
-    # Two classes have one question between them: is it class 1?
-    asked = np.array([1]) if confusion.shape[1] == 2 else np.arange(confusion.shape[1])
-    defined = asked[~np.isnan(opportunity[asked])]
-    some = len(defined) > 0
+    # Two classes make one binary problem, with class 1 as the positive class.
+    positive = np.array([1]) if confusion.shape[1] == 2 else np.arange(confusion.shape[1])
+    defined = positive[~np.isnan(opportunity[positive])]
+    any_defined = len(defined) > 0
     return {
-        "equal_opportunity_difference": float(opportunity[defined].mean()) if some else None,
-        "equalized_odds_difference": float(odds[defined].mean()) if some else None,
-        "demographic_parity_difference": float(parity[asked].mean()),
-        "undefined_classes": [int(c) for c in asked if c not in defined],
+        "equal_opportunity_difference": float(opportunity[defined].mean()) if any_defined else None,
+        "equalized_odds_difference": float(odds[defined].mean()) if any_defined else None,
+        "demographic_parity_difference": float(parity[positive].mean()),
+        "undefined_classes": [int(c) for c in positive if c not in defined],
     }
 
 
@@ -325,7 +326,7 @@ def _rate(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Array:
 
 
 def _spread(rates: Array) -> Array:
-    """Largest less smallest over groups (axis 0), NaN where fewer than two groups have a rate."""
+    """Largest minus smallest over groups (axis 0); NaN where fewer than two groups have a rate."""
     known = ~np.isnan(rates)
     spread = np.where(known, rates, -np.inf).max(axis=0) - np.where(known, rates, np.inf).min(axis=0)
     return np.where(known.sum(axis=0) > 1, spread, np.nan)
@@ -347,12 +348,12 @@ def _intervals(
 
 
 def _interval(draws: Array) -> tuple[float, float]:
-    # A sample may miss a tiny group altogether (NaN); the others say how sure its accuracy is.
+    # A sample may contain no example of a tiny group (NaN); the interval comes from the other samples.
     return percentile_interval(draws[~np.isnan(draws)])
 
 
 def _between(low: Array, estimate: float, high: Array) -> list[float]:
-    """From the lower quantile of one kind of draws to the upper one of another, the estimate included."""
+    """From the lower quantile of ``low`` to the upper quantile of ``high``, extended to include the estimate."""
     return [min(_interval(low)[0], estimate), max(_interval(high)[1], estimate)]
 
 

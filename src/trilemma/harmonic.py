@@ -1,9 +1,9 @@
-"""The one score: accuracy, privacy and fairness in a harmonic mean, never shown without its terms.
+"""The harmonic score: the harmonic mean of accuracy, privacy and fairness, always shown with its terms.
 
-The paper that proposed such a score does not publish its formula, so these are the project's own
-definitions, and the name of the definition goes with every value:
+The paper that proposed such a score does not publish its formula, so the definitions here are the project's
+own, and every value carries the name of its definition:
 
-- ``normalized``: privacy = 1 - |2 AUC - 1|, fairness = 1 - 2 bias; every term lies in [0, 1], 1 is best.
+- ``normalized``: privacy = 1 - |2 AUC - 1|, fairness = 1 - 2 bias; every term lies in [0, 1], and 1 is best.
 - ``complement``: privacy = 1 - AUC, fairness = 1 - bias; a perfectly private and fair model does not reach 1.
 """
 
@@ -22,7 +22,7 @@ from trilemma.statistics.bootstrap import percentile_interval
 
 Definition = Literal["normalized", "complement"]
 
-# Room for sums that round, as a bias of 0.5000000000000001.
+# Tolerance for rounded sums, such as a bias of 0.5000000000000001.
 _ROUNDING = 1e-9
 
 Array = NDArray[np.float64]
@@ -30,12 +30,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class HarmonicScore:
-    """A score with the name of its definition and the terms it is the harmonic mean of.
+    """A score with the name of its definition and the terms whose harmonic mean it is.
 
     Attributes:
-      value: in [0, 1]; 0 where a term is 0.
+      value: the score, in [0, 1]; 0 if a term is 0.
       definition: ``normalized`` or ``complement``.
-      terms: ``accuracy``, ``privacy`` and, where there are groups, ``fairness``, each in [0, 1].
+      terms: ``accuracy``, ``privacy`` and, if the data has groups, ``fairness``, each in [0, 1].
     """
 
     value: float
@@ -50,13 +50,14 @@ class HarmonicScore:
 
 @dataclass(frozen=True)
 class HarmonicInterval:
-    """A 95 % bootstrap interval of a score, and over what.
+    """A 95 % bootstrap interval of a score, and what was resampled for it.
 
     Attributes:
-      low, high: its ends.
-      mean: of the seeds' scores, or the one score itself.
-      kind: ``seeds`` (what another training would give) or ``test examples`` (one training, other examples).
-      count: how many seeds, or bootstrap samples.
+      low, high: the ends of the interval.
+      mean: the mean of the seeds' scores, or the score itself for a single training.
+      kind: ``seeds`` (the variation between trainings) or ``test examples`` (the variation between samples of test
+        examples, for a single training).
+      count: the number of seeds, or of bootstrap samples.
     """
 
     low: float
@@ -77,16 +78,16 @@ def harmonic_score(
     """The harmonic mean of accuracy, privacy and (with groups) fairness.
 
     Args:
-      accuracy: on the test set, in [0, 1].
-      auc: of the attack with the largest |AUC - 1/2|, in [0, 1].
-      bias: bias amplification in [0, 1 - 1/groups], or None where the data has no groups: then the score has
-        two terms, and says so.
+      accuracy: the accuracy on the test set, in [0, 1].
+      auc: the AUC of the attack with the largest |AUC - 1/2|, in [0, 1].
+      bias: bias amplification in [0, 1 - 1/groups], or None if the data has no groups: the score then has
+        two terms, and its text says so.
       definition: ``normalized`` or ``complement`` (see the module).
-      groups: how many; for two, fairness is 1 - 2 bias, and for G it is 1 - bias / (1 - 1/G), so that the
-        largest possible bias is 0 for any number of groups.
+      groups: the number of groups G.  Fairness is 1 - bias / (1 - 1/G), which is 1 - 2 bias for two groups, so
+        that the largest possible bias gives 0 for any number of groups.
 
     Raises:
-      InputError: a number out of its range or NaN, or an unknown definition.
+      InputError: a number is NaN or out of range, or the definition is unknown.
 
     >>> score = harmonic_score(accuracy=0.81, auc=0.52, bias=0.07)
     >>> print(score)
@@ -111,22 +112,22 @@ def harmonic_score(
 def harmonic_interval_over_seeds(
     scores: Sequence[HarmonicScore], *, seed: int = 0, resamples: int = 10_000
 ) -> HarmonicInterval:
-    """Mean of several seeds' scores and its percentile bootstrap interval.
+    """The mean of several seeds' scores, with its percentile bootstrap interval.
 
-    With fewer than about ten seeds such an interval is too narrow (the bootstrap knows no spread but that of
-    the few values it has): read it with the number of seeds.
+    With fewer than about ten seeds such an interval is too narrow, since the bootstrap resamples only the few
+    values that it has: always report it together with the number of seeds.
 
     Args:
-      scores: one for each seed, all of one definition and with the same terms.
-      seed: of the bootstrap.
-      resamples: bootstrap samples.
+      scores: one score per seed, all with the same definition and the same terms.
+      seed: the seed of the bootstrap.
+      resamples: the number of bootstrap samples.
 
     Raises:
-      InputError: fewer than two scores, or scores that cannot be averaged.
+      InputError: there are fewer than two scores, or they cannot be averaged.
 
     >>> scores = [harmonic_score(accuracy=a, auc=0.5) for a in (0.5, 0.6, 0.7)]
-    >>> found = harmonic_interval_over_seeds(scores)
-    >>> found.kind, found.count, found.low < found.mean < found.high
+    >>> interval = harmonic_interval_over_seeds(scores)
+    >>> interval.kind, interval.count, interval.low < interval.mean < interval.high
     ('seeds', 3, True)
     """
     if len(scores) < 2:
@@ -150,28 +151,29 @@ def harmonic_interval_over_examples(
 ) -> HarmonicInterval:
     """The interval of one run's score over test examples, from bootstrap draws of its parts.
 
-    It says nothing of what another training would give.  Accuracy and bias should come from the same samples
-    (:func:`~trilemma.fairness.bootstrap_test`); the draws of the AUC are made apart from them, so that what
-    they share through common test examples is left out.
+    It does not include the variation between trainings.  Accuracy and bias should come from the same samples
+    (:func:`~trilemma.fairness.bootstrap_test`).  The draws of the AUC are independent of them, so the correlation
+    through common test examples is ignored.
 
-    Privacy and fairness fold: |2 AUC - 1| and |share - 1/2| are above their truth by noise alone, and more
-    so in the draws, which would leave out the true score of a model that is private and fair.  So the upper
-    end comes from draws that do not fold: 2 AUC - 1 with the sign that most draws have, and ``bias_floor``.
+    The absolute values in privacy and fairness, |2 AUC - 1| and |share - 1/2|, are biased upward by noise, and
+    their bootstrap draws even more so; an interval from these draws would exclude the true score of a model that
+    is private and fair.  The upper end therefore comes from draws without absolute values: 2 AUC - 1 with the
+    sign of most draws, and ``bias_floor``.
 
     Args:
-      score: the run's score.
-      accuracy: float (R,), draws (``TestDraws.accuracy``).
-      auc: float (R,), draws for the attack that the score uses (``Audit.rocs[...].draws.auc``).
-      bias: float (R,), draws (``TestDraws.bias``) where the score has a fairness term.
+      score: the score of the run.
+      accuracy: float (R,), draws of the accuracy (``TestDraws.accuracy``).
+      auc: float (R,), draws of the AUC of the attack that the score uses (``Audit.rocs[...].draws.auc``).
+      bias: float (R,), draws of the bias (``TestDraws.bias``), if the score has a fairness term.
       bias_floor: float (R,), draws of a lower bound of the bias (``TestDraws.bias_floor``); None: ``bias``.
-      groups: as for the score.
+      groups: the number of groups, as for the score.
 
     Raises:
-      InputError: lengths differ, a draw is out of range, or bias is missing or not wanted.
+      InputError: lengths differ, a draw is out of range, or ``bias`` does not fit the terms of the score.
 
     >>> score = harmonic_score(accuracy=0.8, auc=0.5)
-    >>> found = harmonic_interval_over_examples(score, accuracy=[0.78, 0.8, 0.82], auc=[0.49, 0.5, 0.51])
-    >>> found.kind, found.low < score.value < found.high
+    >>> interval = harmonic_interval_over_examples(score, accuracy=[0.78, 0.8, 0.82], auc=[0.49, 0.5, 0.51])
+    >>> interval.kind, interval.low < score.value < interval.high
     ('test examples', True)
     """
     if (bias is None) != ("fairness" not in score.terms):
@@ -181,7 +183,7 @@ def harmonic_interval_over_examples(
     parts = {"accuracy": accuracy, "auc": auc, "bias": bias, "floor": bias if bias_floor is None else bias_floor}
     drawn = {name: np.asarray(part, dtype=np.float64) for name, part in parts.items() if part is not None}
     if any(part.ndim != 1 or part.shape != drawn["accuracy"].shape for part in drawn.values()):
-        raise InputError("the draws must be (R,) of one length: use as many resamples for all")
+        raise InputError("the draws must be (R,) of one length: use the same number of resamples for all")
     lower = _terms(drawn["accuracy"], drawn["auc"], drawn.get("bias"), score.definition, groups)
     upper = _terms(drawn["accuracy"], drawn["auc"], drawn.get("floor"), score.definition, groups)
     if score.definition == "normalized":
@@ -217,7 +219,7 @@ def _within(name: str, value: Array, most: float) -> Array:
 
 def _harmonic_mean(terms: list[Array]) -> Array:
     stacked = np.stack(terms)
-    # n m / sum(m / t), m the least term: the quotients lie in (0, 1] however small the terms.
+    # n m / sum(m / t), where m is the least term: the quotients lie in (0, 1] however small the terms are.
     least = stacked.min(axis=0)
     quotients = np.divide(least, stacked, out=np.ones_like(stacked), where=stacked > 0)
     mean: Array = len(terms) * least / quotients.sum(axis=0)

@@ -1,4 +1,4 @@
-"""What this machine has."""
+"""The hardware of this machine: cores, memory, fast number formats."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 
 
 def cores() -> int:
-    """How many cores this process may use, also where torch was told to use fewer."""
+    """The number of cores that this process may use, even if torch is set to use fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that are free, or None where nobody says."""
+    """The number of free bytes of memory, or None if the system does not report it."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
@@ -22,28 +22,28 @@ def available_memory() -> int | None:
         return None
 
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # from glibc's malloc.h
 
 
 def keep_freed_memory(limit: int = 2**30) -> None:
-    """Let this process keep up to ``limit`` bytes that were freed, where the C library is glibc.
+    """Let this process keep up to ``limit`` bytes of freed memory, if the C library is glibc.
 
-    By itself glibc gives every large tensor's memory back to the system, and the next update has it mapped and zeroed
-    again, page by page: up to a third of an update.  What a process takes at its peak is about the same.
+    By default glibc returns every large tensor's memory to the system, which maps and zeroes it again, page by page, in
+    the next update: this takes up to a third of the update.  The peak memory of the process hardly changes.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # the C library is not glibc
         allocator = ctypes.CDLL(None)
-        allocator.mallopt(_MMAP_THRESHOLD, 2**25)  # the largest that it accepts
+        allocator.mallopt(_MMAP_THRESHOLD, 2**25)  # the largest value that it accepts
         allocator.mallopt(_TRIM_THRESHOLD, limit)
 
 
 def faster_in_bfloat16() -> bool:
     """Whether this CPU has matrix units for bfloat16 (AMX).
 
-    Vector instructions for it alone (avx512_bf16) are no sign: processors that have them are from twice as fast to half
-    as fast in it.  Nothing is measured here, since all processes of a training, and one that goes on with it, must come
-    to the same answer.
+    Vector instructions alone (avx512_bf16) are not sufficient: with them, processors are anywhere from twice as fast to
+    half as fast in bfloat16 as in float32.  The speed is not measured here, since all processes of a training, and a
+    process that resumes it, must come to the same answer.
     """
-    import torch  # here, so that counting cores does not wait for it
+    import torch  # imported here, so that counting cores does not have to wait for torch
 
     return bool(torch.cpu._is_amx_tile_supported())

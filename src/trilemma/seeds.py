@@ -1,8 +1,9 @@
-"""Independent random streams from one seed, one for each purpose, for everything that is public.
+"""Independent random streams from one seed, one for each purpose, for all randomness that may be public.
 
-Everything random is drawn by :func:`rng_for` (numpy) or :func:`generator_for` (torch), and what privacy rests on
-(sampling and noise) by :class:`trilemma.privacy.RandomStream`.  numpy's own ``default_rng([seed, 5])`` is no
-substitute: it is the stream of ``default_rng([seed, 5, 0])`` too, since numpy pads its seeds with zeros.
+Public randomness is drawn with :func:`rng_for` (numpy) or :func:`generator_for` (torch); the randomness that the
+guarantee rests on (sampling and noise) is drawn with :class:`trilemma.privacy.RandomStream`.  numpy's own
+``default_rng([seed, 5])`` is not a substitute: it is also the stream of ``default_rng([seed, 5, 0])``, since numpy
+pads its seeds with zeros.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def rng_for(seed: int | np.random.Generator, purpose: str) -> np.random.Generato
 
 
 def generator_for(seed: int, purpose: str, device: torch.device | None = None) -> torch.Generator:
-    """A generator seeded by a hash of ``seed`` and ``purpose``.
+    """A torch generator seeded by a hash of ``seed`` and ``purpose``.
 
-    Neighboring seeds and different purposes give unrelated streams.  On a CPU torch uses 32 bits of a seed.
+    Neighboring seeds and different purposes give unrelated streams.  On a CPU, torch uses only 32 bits of a seed.
 
     >>> import torch
     >>> a, b = generator_for(0, "weights"), generator_for(0, "order")

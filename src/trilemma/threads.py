@@ -1,7 +1,8 @@
-"""Work in many parts on all cores: one thread for each part does better than all threads for one part.
+"""Run parts of a computation in parallel, with one torch thread each.
 
-Torch's own threads wait busily for a while after each operation that they shared, on the cores that others could use
-meanwhile.  So while parts are computed, nothing else is computed by more than one thread.
+This is faster than giving all of torch's threads to one part after another.  After each shared operation torch's own
+threads spin for a while, on cores that other threads could use; so while parts are computed, torch uses a single
+thread everywhere.
 """
 
 from __future__ import annotations
@@ -19,51 +20,52 @@ import torch
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_here = threading.local()
+_state = threading.local()
 
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Kept: a new thread's first matrix product takes milliseconds, in buffers and pages that an old one has."""
+    """The thread pool, created once: the first matrix product of a new thread takes milliseconds to set up buffers."""
     return ThreadPoolExecutor(threads)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has no threads but its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has only its own thread
 
 
 def threads() -> int:
-    """How many parts to compute at a time: as many as torch has threads, or had before :func:`one_each`."""
-    return getattr(_here, "threads", 0) or torch.get_num_threads()
+    """The number of parts to compute at a time: torch's number of threads, or its number before :func:`one_each`."""
+    return getattr(_state, "threads", 0) or torch.get_num_threads()
 
 
 @contextmanager
 def one_each() -> Iterator[None]:
-    """Torch computes with one thread in each thread of ours; ``threads()`` is what it was."""
-    if getattr(_here, "threads", 0):
+    """A context in which torch uses one thread in each of our threads; ``threads()`` keeps its value."""
+    if getattr(_state, "threads", 0):
         yield
         return
-    _here.threads = torch.get_num_threads()
+    _state.threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         yield
     finally:
-        torch.set_num_threads(_here.threads)
-        _here.threads = 0
+        torch.set_num_threads(_state.threads)
+        _state.threads = 0
 
 
 def in_threads(function: Callable[[In], Out], parts: Iterable[In], count: int) -> Iterator[Out]:
-    """``function`` of each part, in order, by ``count`` threads, each computing with one of torch's.
+    """Yield ``function`` of each part, in order, computed by ``count`` threads with one torch thread each.
 
-    The parts are taken as they are needed.  Within ``function``, parts are computed one after the other.
+    Parts are drawn from the iterable as they are needed.  A nested call within ``function`` computes its parts one
+    after the other.
     """
 
     def alone(part: In) -> Out:
-        _here.inside, _here.threads = True, 1
+        _state.inside, _state.threads = True, 1
         torch.set_num_threads(1)
         return function(part)
 
-    if count == 1 or getattr(_here, "inside", False):
+    if count == 1 or getattr(_state, "inside", False):
         yield from map(function, parts)
         return
     waiting = []
@@ -76,6 +78,6 @@ def in_threads(function: Callable[[In], Out], parts: Iterable[In], count: int) -
             while waiting:
                 yield waiting.pop(0).result()
         finally:
-            for future in waiting:  # after an error: none is left to run beside what comes next
+            for future in waiting:  # after an error: no part keeps running in the background
                 if not future.cancel():
                     future.exception()

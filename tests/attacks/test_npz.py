@@ -99,7 +99,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     damaged[1000:1100] = bytes(100)
     (tmp_path / "damaged.npz").write_bytes(damaged)
     for name in ("plain.npz", "half.npz", "damaged.npz"):
-        with pytest.raises(InputError, match=r"not a whole \.npz"):
+        with pytest.raises(InputError, match=r"not a valid \.npz"):
             read_arrays(tmp_path / name, ["logits"])
     for path in (tmp_path, tmp_path / "absent.npz"):
         with pytest.raises(InputError, match="is not a file"):

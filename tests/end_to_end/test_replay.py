@@ -29,7 +29,7 @@ from trilemma.models.prior import PRIORS, family
 from trilemma.models.prior.family import Settings
 from trilemma.privacy import accounting
 from trilemma.training import batch_size as obs
-from trilemma.training import pretraining
+from trilemma.training import loop, pretraining
 from trilemma.training.inputs import ImageInputs
 from trilemma.training.loop import Training
 
@@ -255,8 +255,10 @@ def weights_of_classes(found):
     def then(training, _):
         counts = np.bincount(training.data.train.labels, minlength=len(training.data.classes))
         weights = torch.tensor(len(training.data.train) / (counts + 1.0), dtype=torch.float32)
-        clipping, plain = training.clipping, training.clipping.loss
-        training.clipping = replace(clipping, loss=lambda logits, labels: plain(logits, labels) * weights[labels])
+        clipping, plain = training.private.clipping, training.private.clipping.loss
+        training.private.clipping = replace(
+            clipping, loss=lambda logits, labels: plain(logits, labels) * weights[labels]
+        )
 
     return after(Training, "__post_init__", then)
 
@@ -334,13 +336,13 @@ def loss_in_the_file_of_weights(found):
 
 def empty_draws_skipped(found):
     """An update without examples changes nothing, though it is counted."""
-    real = Training._descend
+    real = loop.descend
 
-    def descend(training, gradient, rate):
+    def descend(*given):
         if any(bool(value.any()) for value in found.sums[-1].values()):
-            real(training, gradient, rate)
+            real(*given)
 
-    return mock.patch.object(Training, "_descend", descend)
+    return mock.patch.object(loop, "descend", descend)
 
 
 SEEN_ON_A_NEIGHBOR = [ascent_before_noise, mean_of_the_batch, views_by_place]

@@ -87,8 +87,8 @@ def test_what_is_left_on_the_cpu_is_noticed(on_meta, forgotten):
     with Waits():
         training = on_meta(model="convnet-4", techniques=("gn",))
         if forgotten == "images":
-            object.__setattr__(training.inputs, "images", torch.zeros(96, 1, 8, 8))
+            object.__setattr__(training.examples.inputs, "images", torch.zeros(96, 1, 8, 8))
         else:
-            training.labels = torch.zeros(96, dtype=torch.int64)
+            training.examples.labels = torch.zeros(96, dtype=torch.int64)
         with pytest.raises((RuntimeError, NotImplementedError)):
             training.step()

@@ -1,5 +1,6 @@
 """Start values from synthetic images: nothing private gets in, and the private phase clips only what it trains."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.training import pretraining
 from trilemma.training.loop import Training
+from trilemma.training.network import backbone_for
 from trilemma.training.pretraining import HEAD, contrastive_loss, pretrained
 from trilemma.training.recipe import Recipe, load_recipe
 
@@ -73,7 +75,7 @@ def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_pat
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     images = data()
-    network = Training(replace(RECIPE, pretrain=""), images)._trunk
+    network = functools.partial(backbone_for, RECIPE, images)
     steps = []
 
     def run(folder, stop_at=None):
@@ -100,7 +102,7 @@ def test_it_learns(tmp_path):
     """Pairs are told from others better than at the start, on images that were not seen."""
     images = data()
     recipe = replace(RECIPE, pretrain_updates=200)
-    network = Training(replace(recipe, pretrain=""), images)._trunk()
+    network = backbone_for(recipe, images)
 
     def loss():
         generator = torch.Generator().manual_seed(1)

@@ -15,8 +15,10 @@ from trilemma.privacy import RandomStream
 from trilemma.privacy.plan import Plan
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
+from trilemma.training.descent import descend
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
+from trilemma.training.network import network_for
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.training.sharpness import perturbed
@@ -87,8 +89,8 @@ def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads)
     rows = np.array([5, 3, 60, 3, *range(40)])
     network = copy.deepcopy(training.state.model).eval()
     network.load_state_dict(training.state.evaluation_weights())
-    expected = torch.cat([network(training.inputs.plain("test", rows[i : i + 1])) for i in range(len(rows))])
-    monkeypatch.setattr(type(training.inputs), "batch", 12)  # a part is 3 examples
+    expected = torch.cat([network(training.examples.inputs.plain("test", rows[i : i + 1])) for i in range(len(rows))])
+    monkeypatch.setattr(type(training.examples.inputs), "batch", 12)  # a part is 3 examples
     graphs = []
     training.state.model.register_forward_hook(lambda _, inputs, outputs: graphs.append(outputs.requires_grad))
     before = torch.get_num_threads()
@@ -204,7 +206,7 @@ def test_momentum_and_decay_are_torchs(digits):
     """torch.optim.SGD as an oracle for the descent."""
     training = train(digits, updates=0, momentum=0.8, weight_decay=0.1, learning_rate=0.03, epochs=20.0)
     model = training.state.model
-    twin = Training.build_network(training.recipe, digits).train()
+    twin = network_for(training.recipe, digits).train()
     twin.load_state_dict(model.state_dict())
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.03, momentum=0.8, weight_decay=0.1)
     for _ in range(5):
@@ -212,7 +214,7 @@ def test_momentum_and_decay_are_torchs(digits):
         for name, p in twin.named_parameters():
             p.grad = gradient[name].clone()
         optimizer.step()
-        training._descend(gradient, 0.03)
+        descend(training.recipe, training.state, gradient, 0.03)
     for (name, a), (_, b) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6), name
 
@@ -321,7 +323,7 @@ def test_secret_noise_does_not_come_from_the_seed(digits):
 def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
     recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=24, epochs=2.0)
     training = Training(recipe, digits, Execution("cpu", None, "bfloat16"))
-    total = training.clipping(*training._views(torch.arange(8), 0))
+    total = training.private.clipping(*training.examples.seen(torch.arange(8), 0))
     assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
     list(training.run_updates(2))
 

@@ -77,8 +77,8 @@ def test_every_example_is_in_every_update(data):
     """Guards: "full batch" that is a Poisson draw near N, or drops the last physical batch."""
     training = Training(recipe(epsilon=8.0), data, Execution(physical_batch=64))
     seen = []
-    views = training.inputs.views
-    training.inputs = type(
+    views = training.examples.inputs.views
+    training.examples.inputs = type(
         "Watched",
         (),
         {
@@ -121,8 +121,8 @@ def test_an_update_is_the_oracles(data):
     """One update without noise to speak of: W = -rate * mean of clipped outer products."""
     training = Training(recipe(epsilon=500.0, epochs=1, momentum=0.0, learning_rate=1.0), data)
     rows = torch.arange(300)
-    features = training.inputs.plain("train", rows.numpy()).double()
-    error = torch.full((300, 2), 0.5, dtype=torch.float64) - torch.nn.functional.one_hot(training.labels, 2)
+    features = training.examples.inputs.plain("train", rows.numpy()).double()
+    error = torch.full((300, 2), 0.5, dtype=torch.float64) - torch.nn.functional.one_hot(training.examples.labels, 2)
     gradients = error[:, :, None] * features[:, None, :]
     norms = gradients.flatten(1).norm(dim=1)
     expected = -(gradients * (0.4 / norms).clamp(max=1)[:, None, None]).sum(0) / 300
@@ -151,7 +151,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(data, tmp_path):
 def test_techniques_that_mean_something_here(data, tmp_path):
     """AM has K fixed views, OBS goes up to the whole set, PA and SAT change the weights."""
     training = Training(recipe(epsilon=8.0, techniques="am", views=4), data)
-    assert training._views(torch.arange(5), 0)[0].shape == (5, 4, 51)
+    assert training.examples.seen(torch.arange(5), 0)[0].shape == (5, 4, 51)
     start = recipe(epsilon=8.0, techniques="obs", batch_size=32, fewest_updates=5)
     course = Training(start, data).course
     assert course.batch_size > 32

@@ -1,11 +1,11 @@
-"""What leaks: membership inference on a model's predictions, however and wherever it was trained.
+"""Membership-inference attacks on a model's predictions, however and wherever the model was trained.
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(0)
 >>> member = np.arange(600) < 300
 >>> predictions = Predictions(logits=rng.normal(size=(600, 2)), labels=rng.integers(0, 2, 600), member=member)
->>> found = audit(predictions, attacks=["threshold", "rf"], resamples=100)
->>> sorted(found.attacks), found.members
+>>> result = audit(predictions, attacks=["threshold", "rf"], resamples=100)
+>>> sorted(result.attacks), result.members
 (['rf', 'threshold'], 300)
 """
 

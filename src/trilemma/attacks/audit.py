@@ -1,4 +1,4 @@
-"""All attacks on one model's predictions, each with how sure it is: overall, by class and by group."""
+"""All attacks on one model's predictions, with confidence intervals: overall, by class and by group."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
-"""A class or group with fewer members or non-members than this gets no number, only "too few"."""
+"""A class or group with fewer members or non-members than this is reported as "too few", without numbers."""
 
 ATTACKS = RUN_ATTACKS
-"""An audit's attacks unless others are asked for; shadow attacks join them where there are reference models."""
+"""The attacks of an audit by default; with reference models, the shadow attacks they allow are added."""
 
 _SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
     "threshold": lambda predictions, signals, rng: threshold_scores(signals),
@@ -69,23 +69,23 @@ ALL_ATTACKS = (*_SCORES, *_SHADOW_SCORES)
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What the attacks found.
+    """The results of all attacks on one model.
 
     Attributes:
-      attacks: what ``result.json`` holds: ``{name: {"auc", "advantage", "tpr_at_fpr": {"0.001", "0.01"},
-        "interval": {the same three}}}``, intervals [low, high] at 95 %.
-      members, nonmembers: how many counted.
+      attacks: as in ``result.json``: ``{name: {"auc", "advantage", "tpr_at_fpr": {"0.001", "0.01"},
+        "interval": {the same three keys}}}``, each interval [low, high] at 95 %.
+      members, nonmembers: the number of members and non-members with a weight above 0.
       by_class: ``{"3": {"members", "nonmembers", "attacks": {name: {"auc", "interval": {"auc"}}}}}``; where
-        either side has fewer than ``TOO_FEW``, ``{"members", "nonmembers", "too_few": True}``.  Of twenty
-        such intervals one is expected to miss its truth, so a single class that stands out is no finding.
-      by_group: the same by group name, or None without groups.
-      signals: of every row that was given.
-      membership_probability: float64 (N,), from the loss (METHODS 5.2); rows of weight 0 have one too.
-      scores: each attack's score (N,) of every row, higher meaning member.
+        either side has fewer than ``TOO_FEW``, ``{"members", "nonmembers", "too_few": True}``.  One in twenty
+        such intervals is expected to miss the true value, so one class that stands out is not a finding.
+      by_group: the same, by group name; None without groups.
+      signals: the signals of every row of the predictions.
+      membership_probability: float64 (N,), computed from the loss (METHODS 5.2), also for rows of weight 0.
+      scores: each attack's score (N,) of every row; a higher score means "member".
       rocs: each attack's metrics with their bootstrap draws.
-      match: how non-members were matched, or None where they were taken as they are.
-      weights: float64 (N,), what each row counted, or None for all alike.
-      seed, resamples: as given.
+      match: how the non-members were matched; None if they were used as they are.
+      weights: float64 (N,), the weight of each row; None if all rows have equal weight.
+      seed, resamples: the arguments of :func:`audit`.
     """
 
     attacks: dict[str, dict[str, Any]]
@@ -104,13 +104,13 @@ class Audit:
 
     @property
     def strongest(self) -> str:
-        """The attack with the largest |AUC - 1/2| (the first of equals)."""
+        """The attack with the largest |AUC - 1/2| (the first of several equal ones)."""
         return max(self.rocs, key=lambda name: abs(self.rocs[name].auc - 0.5))
 
     @property
     def headline(self) -> str:
-        """The attack that speaks for the audit, named before its numbers are seen: online RMIA where there are
-        reference models of both kinds, else the loss threshold (the first attack, where that was not asked for)."""
+        """The attack whose numbers summarize the audit, chosen before they are seen: online RMIA where reference
+        models allow it, otherwise the loss threshold (or the first attack, if neither was requested)."""
         return next((name for name in ("rmia", "threshold") if name in self.rocs), next(iter(self.rocs)))
 
     @property
@@ -121,9 +121,9 @@ class Audit:
 
 @dataclass(frozen=True)
 class NullCheck:
-    """Whether AUCs could be those of a model that never saw the members.
+    """The negative control: whether the AUCs could be those of a model that never saw the members.
 
-    ``passed`` is whether every attack's interval, at ``level``, covers 1/2; ``intervals`` are those.
+    ``passed`` is True if every attack's interval in ``intervals``, at confidence ``level``, covers 1/2.
     """
 
     passed: bool
@@ -140,50 +140,50 @@ def audit(
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
 ) -> Audit:
-    """Attack the model behind ``predictions`` and say how well each attack does, and how sure that is.
+    """Attack the model behind ``predictions``, and estimate each attack's success with confidence intervals.
 
     Args:
-      predictions: outputs, labels and membership.
-      attacks: names out of ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``, ``rmia-offline``,
+      predictions: the model's outputs, the true labels and the membership of each row.
+      attacks: names from ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``, ``rmia-offline``,
         ``lira``, ``lira-offline``.  None: the first four, and those of the others that the reference models allow.
-      match: reweigh non-members so that their mix of class (and group) is the members'; where their sources
-        repeat, one copy of each picture is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
-        None: rows count as ``predictions.weights`` says.
-      seed: of the attackers, the bootstrap and the matching; the same seed gives the same audit.
-      resamples: bootstrap samples for each interval.
-      progress: called as (what comes next, steps done, steps in all).
+      match: reweight the non-members so that they have the members' mix of classes (and groups).  Where sources
+        repeat, one copy of each image is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
+        None: rows have the weights of ``predictions.weights``.
+      seed: the seed of attackers, bootstrap and matching; the same seed gives the same audit.
+      resamples: the number of bootstrap samples for each interval.
+      progress: called with (name of the next step, steps done, total steps).
 
     Raises:
-      InputError: an unknown attack, ``match`` with weights already given or without groups, or too few
-        comparable rows.
+      InputError: an attack is unknown, ``match`` is combined with weights or lacks groups, or too few rows
+        can be compared.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(400) < 200
     >>> logits = rng.normal(size=(400, 2)) + 3 * np.eye(2)[np.zeros(400, int)] * member[:, None]
     >>> predictions = Predictions(logits=logits, labels=np.zeros(400, int), member=member)
-    >>> found = audit(predictions, attacks=["threshold"], resamples=50)
-    >>> found.strongest, found.auc > 0.9, sorted(found.attacks["threshold"])
+    >>> result = audit(predictions, attacks=["threshold"], resamples=50)
+    >>> result.strongest, result.auc > 0.9, sorted(result.attacks["threshold"])
     ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr'])
     """
     names = _names(attacks, predictions)
     matched = None
     if match is not None:
         predictions, matched = match_predictions(predictions, match, seed)
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
     scores: dict[str, NDArray[np.float64]] = {}
     references: References | None = None
     for done, name in enumerate(names):
-        tell(name, done, len(names) + 1)
-        # One stream for each attack, so that leaving one out changes no other.
+        report(name, done, len(names) + 1)
+        # Each attack has its own random stream, so that leaving one out does not change the others.
         if name in _SHADOW_SCORES:
             references = References.of(predictions) if references is None else references
             scores[name] = _SHADOW_SCORES[name](predictions, signals, references)
         else:
             scores[name] = _SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
-    # The same samples whatever attacks there are, and for all of them: what differs between two is then no luck.
+    # All attacks share the same bootstrap samples, so that resampling noise does not add to their differences.
     rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
-    tell("classes and groups", len(names), len(names) + 1)
+    report("classes and groups", len(names), len(names) + 1)
     by_class = {
         str(label): _slice(
             predictions, scores, predictions.labels == label, rng_for(seed, f"bootstrap/class/{label}"), resamples
@@ -198,7 +198,7 @@ def audit(
             )
             for group in np.unique(predictions.groups)
         }
-    tell("done", len(names) + 1, len(names) + 1)
+    report("done", len(names) + 1, len(names) + 1)
     return Audit(
         attacks={name: roc.as_dict() for name, roc in rocs.items()},
         members=predictions.members,
@@ -219,19 +219,20 @@ def audit(
 def match_predictions(
     predictions: Predictions, by: Literal["class", "class,group"] = "class,group", seed: int = 0
 ) -> tuple[Predictions, Match]:
-    """The same rows with weights that match the non-members to the members, and how they were chosen.
+    """The same rows with weights that match the non-members to the members, and a description of the match.
 
-    Rows that are not compared (the other copy of a picture, members without counterpart) get weight 0.
+    Rows that are not compared (the other copy of an image, members without a counterpart) get weight 0.
 
     Raises:
-      InputError: weights are given already, groups are asked for and missing, or too few rows would count.
+      InputError: the predictions already have weights, ``by`` asks for groups that are missing, or too few rows
+        would have a weight above 0.
     """
     if by not in ("class", "class,group"):
         raise InputError(f"match must be class or class,group, not {by}")
     if predictions.weights is not None:
-        raise InputError("match with weights already given: leave one of the two out")
+        raise InputError("match cannot be combined with weights: leave out one of the two")
     if by == "class,group" and predictions.groups is None:
-        raise InputError("match class,group needs groups: give them, or match class")
+        raise InputError("match class,group needs groups: add them to the predictions, or match by class")
     inside, outside = np.flatnonzero(predictions.member), np.flatnonzero(~predictions.member)
     groups = predictions.groups if by == "class,group" else None
     found = matched_nonmembers(
@@ -251,17 +252,18 @@ def match_predictions(
 
 
 def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
-    """Whether every attack's interval covers 1/2, as it must for a classifier that never saw the members.
+    """The negative control: whether every attack's interval covers 1/2, as it must for a classifier that never saw
+    the members.
 
-    The check that can fail: audit a classifier trained on *other* examples of the same distribution as if
-    the members had been its own.  If an interval misses 1/2, members and non-members differ in something
-    other than membership, and no AUC of this audit's kind means leakage.
+    This check can fail.  Audit a classifier trained on *other* examples of the same distribution as if the
+    members had been its own training examples.  If an interval misses 1/2, members and non-members differ in
+    something other than membership, and no AUC against these non-members measures leakage alone.
 
-    Each of k attacks is tested at 1 - false_alarm / k, so that all together raise a false alarm at most that
-    often (Bonferroni).
+    Each of k attacks is tested at level 1 - false_alarm / k, which bounds the probability of any false alarm by
+    ``false_alarm`` (Bonferroni).
 
     Raises:
-      InputError: ``false_alarm`` outside (0, 1), or too few resamples for such a level.
+      InputError: ``false_alarm`` lies outside (0, 1), or the audit has too few resamples for this level.
 
     >>> rng = np.random.default_rng(0)
     >>> p = Predictions(logits=rng.normal(size=(600, 3)), labels=[0] * 600, member=np.arange(600) < 300)
@@ -273,7 +275,7 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
     level = 1 - false_alarm / len(found.rocs)
     if found.resamples * (1 - level) / 2 < 1:
         raise InputError(
-            f"{found.resamples} resamples say nothing about a level of {level:.4f}: audit with at least "
+            f"{found.resamples} resamples are too few for an interval at level {level:.4f}: audit with at least "
             f"{int(np.ceil(2 / (1 - level)))}"
         )
     intervals = {name: percentile_interval(roc.draws.auc, level) for name, roc in found.rocs.items()}
@@ -281,7 +283,7 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
 
 
 def _offline_a(references: References) -> float:
-    """Tuned where two reference models say whom they trained on; else the published constant."""
+    """Tuned if there are two reference models with known training examples; otherwise the published constant."""
     if references.member is None or len(references.member) < 2:
         return OFFLINE_A
     return tuned_a(references.confidence, references.member)

@@ -1,22 +1,22 @@
-"""Attacks that learn, from some examples' outputs, to tell members from non-members: ``mlp`` and ``rf``.
+"""Attacks that learn to distinguish members from non-members by the model's outputs: ``mlp`` and ``rf``.
 
-The method is TF-Privacy's (METHODS 5.1): features are the model's outputs and the loss, members and
+The method is TF-Privacy's (METHODS 5.1): the features are the model's outputs and the loss, members and
 non-members are balanced by leaving out the surplus, and two folds are cross-fitted, so that every example is
-scored once, by an attacker that never saw it.  No shadow model is involved.
+scored once, by an attacker that never saw it.  The attacks use no shadow model.
 
-What differs is the search for settings.  The published one is a grid with three-fold cross-validation inside
-each fold: 13 times the work of fitting one net, 73 times that of one forest.  Here the settings are fixed,
-which costs one fit and no AUC: in ``benchmarks/learned_attacks.py`` (2,000 members and non-members, two
-CPU cores) nets are 36 and 14 times and forests 141 and 124 times faster on an overfitted and on a barely
-leaking classifier, with AUCs within 0.007 of the grid's.  A grid finds little here because it chooses by the
-accuracy on a third of a fold, where its candidates differ by less than the noise.
+Only the choice of hyperparameters differs.  The published one is a grid search with three-fold cross-validation
+inside each fold: 13 times the work of fitting one network, 73 times that of one forest.  Here the hyperparameters
+are fixed, which takes a single fit and does not lower the AUC: in ``benchmarks/learned_attacks.py`` (2,000 members
+and non-members, two CPU cores), networks are 36 and 14 times and forests 141 and 124 times faster on an overfitted
+and on a barely leaking classifier, with AUCs within 0.007 of the grid search's.  The search gains little because it
+selects by accuracy on a third of a fold, where the candidates differ by less than the noise.
 
-- ``mlp``: one hidden layer of 64 (the grid's smaller net is as good), features standardised on the training
-  fold so that adam is at its best with one learning rate, a fixed number of updates (the grid's stopping rule
-  runs many more without gain), and stronger weight decay than the grid offers, as the signal is weak.
-- ``rf``: 100 trees of depth 8 with at least 5 examples in a leaf: the middle of the grid.  Its extremes are
-  what costs: unlimited depth learns noise where there is little to find, depth 5 misses some where there is
-  much.  (Histogram boosting would be faster still, but is no random forest.)
+- ``mlp``: one hidden layer of 64 units (the smaller network of the grid does as well), features standardized on
+  the training fold so that Adam works well with one learning rate, a fixed number of updates (the grid's stopping
+  rule makes many more without gain), and stronger weight decay than the grid offers, as the signal is weak.
+- ``rf``: 100 trees of depth 8 with at least 5 examples in a leaf: the middle of the grid.  The extremes of
+  the grid do worse: unlimited depth fits noise where the model leaks little, and depth 5 misses part of the signal
+  where it leaks much.  (Histogram boosting would be faster still, but it is not a random forest.)
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 
 TRAINING_CAP = 20_000
-"""The most examples that one attacker is trained on (half of them members); all are scored."""
+"""The maximum number of examples that one attacker is trained on (half of them members); all are scored."""
 
-_LARGEST = 1e30  # forests hold features in float32
+_LARGEST = 1e30  # forests store features in float32
 
 Array = NDArray[np.float64]
 
 
 class Attacker(Protocol):
-    """What can be cross-fitted."""
+    """An attacker that can be cross-fitted."""
 
     def fit(self, features: Array, member: NDArray[np.bool_]) -> None:
         """Learn from features (n, F) and membership bool (n,)."""
 
     def score(self, features: Array) -> Array:
-        """float64 (n,), higher meaning member."""
+        """float64 (n,); a higher score means "member"."""
 
 
 class MlpAttacker:
-    """A net with one hidden layer, trained for a fixed number of updates."""
+    """A network with one hidden layer, trained for a fixed number of updates."""
 
     hidden = 64
     learning_rate = 4e-3
@@ -68,8 +68,8 @@ class MlpAttacker:
         from sklearn.neural_network import MLPClassifier
 
         self._mean = features.mean(axis=0)
-        deviation = features.std(axis=0)
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
+        std = features.std(axis=0)
+        self._std = np.where(std > 0, std, 1.0)
         self._net = MLPClassifier(
             (self.hidden,),
             alpha=self.weight_decay,
@@ -78,24 +78,24 @@ class MlpAttacker:
             random_state=self._seed,
         )
         epochs = min(self.most_epochs, -(-self.updates * self.batch // len(features)))
-        # partial_fit is one pass over the data: the number of passes is a setting here, so that there is no
-        # convergence to be warned of.
-        standardised = self._standardised(features)
+        # Each call of partial_fit makes one pass over the data.  The number of passes is fixed, so that there are no
+        # convergence warnings.
+        standardized = self._standardized(features)
         for _ in range(epochs):
-            self._net.partial_fit(standardised, member, classes=np.array([False, True]))
+            self._net.partial_fit(standardized, member, classes=np.array([False, True]))
 
     def score(self, features: Array) -> Array:
         """See :class:`Attacker`."""
-        probability: Array = self._net.predict_proba(self._standardised(features))[:, 1]
+        probability: Array = self._net.predict_proba(self._standardized(features))[:, 1]
         return probability
 
-    def _standardised(self, features: Array) -> Array:
-        standardised: Array = (features - self._mean) / self._deviation
-        return standardised
+    def _standardized(self, features: Array) -> Array:
+        standardized: Array = (features - self._mean) / self._std
+        return standardized
 
 
 class ForestAttacker:
-    """A random forest with fixed settings."""
+    """A random forest with fixed hyperparameters."""
 
     trees = 100
     depth = 8
@@ -117,7 +117,7 @@ class ForestAttacker:
             n_jobs=-1,
         )
         self._forest.fit(features, member)
-        # Threads add the trees' votes in the order they finish, and sums would differ in the last digit.
+        # Several threads would add the trees' votes in the order in which they finish, which changes the last digits.
         self._forest.set_params(n_jobs=1)
 
     def score(self, features: Array) -> Array:
@@ -127,12 +127,12 @@ class ForestAttacker:
 
 
 def mlp_scores(predictions: Predictions, signals: Signals, seed: int | np.random.Generator = 0) -> Array:
-    """float64 (N,), higher meaning member: the ``mlp`` attack, cross-fitted (see the module)."""
+    """float64 (N,), scores of the ``mlp`` attack, cross-fitted (see the module); a higher score means "member"."""
     return _attack(MlpAttacker, predictions, signals, seed)
 
 
 def rf_scores(predictions: Predictions, signals: Signals, seed: int | np.random.Generator = 0) -> Array:
-    """float64 (N,), higher meaning member: the ``rf`` attack, cross-fitted (see the module)."""
+    """float64 (N,), scores of the ``rf`` attack, cross-fitted (see the module); a higher score means "member"."""
     return _attack(ForestAttacker, predictions, signals, seed)
 
 
@@ -153,7 +153,7 @@ def _attack(
 
 
 def attack_features(predictions: Predictions, signals: Signals) -> Array:
-    """float64 (N, C + 1): logits (or probabilities), then the loss, as TF-Privacy stacks them."""
+    """float64 (N, C + 1): logits (or probabilities) followed by the loss, as in TF-Privacy."""
     features = np.column_stack([predictions.outputs.astype(np.float64), signals.loss])
     return np.clip(features, -_LARGEST, _LARGEST, out=features)
 
@@ -170,26 +170,27 @@ def cross_fitted_scores(
 ) -> Array:
     """Score every example once, by an attacker that was trained on the other half of the examples.
 
-    Members and non-members are each split in two at random; rows that share a source stay together, or an
-    attacker would meet the copy of a picture it was trained on.  From each half a balanced sample is drawn
-    (as many members as non-members, at most ``cap`` in all), an attacker is trained on it, and it scores
-    the whole other half, surplus included.
+    Members and non-members are each split in two at random; rows that share a source stay together, since an
+    attacker would otherwise score a copy of an image it was trained on.  From each half a balanced sample is drawn
+    (as many members as non-members, at most ``cap`` in total), and an attacker trained on it scores the whole
+    other half, surplus included.
 
     Args:
       features: float (N, F).
       member: bool (N,).
-      make: makes an untrained attacker from a seed.
-      sources: int (N,), compared on each side of ``member`` only, or None.
-      weights: float (N,), >= 0: rows are drawn for training in proportion to them (some more than once, those
-        of weight 0 never).  None: all alike, none drawn twice.
-      seed: or a generator.
-      cap: the most examples that an attacker is trained on.
+      make: returns an untrained attacker for a seed.
+      sources: int (N,), the image that each row was made from, compared among members and among non-members only;
+        or None.
+      weights: float (N,), >= 0: rows are drawn for training in proportion to their weights (some more than once,
+        those of weight 0 never).  None: all rows have equal weight, and none is drawn twice.
+      seed: a seed, or a generator.
+      cap: the maximum number of examples that an attacker is trained on.
 
     Returns:
-      float64 (N,).
+      float64 (N,); a higher score means "member".
 
     Raises:
-      InputError: a side has fewer than two sources that count.
+      InputError: fewer than two sources of members, or of non-members, have a weight above 0.
     """
     rng = rng_for(seed, "attack/learned")
     fold = _folds(member, sources, weights, rng)
@@ -208,15 +209,15 @@ def _folds(
     weights: Array | None,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """int64 (N,) of 0 and 1: a random half of each side's sources in either fold."""
+    """int64 (N,) of 0 and 1; each fold holds a random half of the sources of members and of non-members."""
     fold = np.empty(len(member), dtype=np.int64)
     counts = np.ones(len(member), dtype=bool) if weights is None else weights > 0
     for name, side in (("members", member), ("non-members", ~member)):
-        # Rows that count and rows that do not are halved apart, or one fold might have none that count.
+        # Rows of positive weight and rows of weight 0 are split separately, so that neither fold lacks the former.
         pictures = np.arange(len(member)) if sources is None else sources
         counted = np.unique(pictures[side & counts])
         if len(counted) < 2:
-            raise InputError(f"a learned attack needs at least two {name} from different pictures, not {len(counted)}")
+            raise InputError(f"a learned attack needs at least two {name} from different images, not {len(counted)}")
         for part in (counted, np.setdiff1d(pictures[side], counted)):
             half = rng.permutation(np.arange(len(part)) % 2)
             rows = side & np.isin(pictures, part)
@@ -237,11 +238,11 @@ def _balanced_sample(
 
 
 def _drawn(rows: NDArray[np.int64], weights: Array | None, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``size`` of ``rows``, each as often as its weight asks, to within one."""
+    """Sample ``size`` of ``rows``, each as often as its weight demands, to within one."""
     rows = rng.permutation(rows)
     if weights is None or np.ptp(weights[rows]) == 0:
         return rows[:size]
-    # Systematic sampling: evenly spaced points along the running sum of the weights.
+    # Systematic sampling: evenly spaced points along the cumulative sum of the weights.
     running = np.cumsum(weights[rows])
     points = (rng.random() + np.arange(size)) / size * running[-1]
     drawn: NDArray[np.int64] = rows[np.minimum(np.searchsorted(running, points, side="right"), len(rows) - 1)]

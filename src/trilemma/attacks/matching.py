@@ -1,8 +1,8 @@
-"""Non-members with the members' own mix of class and group, so that an AUC means memory and nothing else.
+"""Non-members with the members' mix of classes and groups, so that an AUC measures memorization alone.
 
-An attack asks "seen or not?", but if non-members come from another mix than members it can win by answering
-"which mix?": on data that is skewed in training and balanced in testing, "rare colour for this class" tells
-them apart without any memory (METHODS 5.5a).
+An attack asks whether an example was seen in training.  If the non-members come from another mix of classes and
+groups, the attack can succeed by recognizing the mix instead: where the training set is skewed and the test set
+is balanced, a color that is rare for its class identifies non-members without any memorization (METHODS 5.5a).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 
 NEGLIGIBLE = 0.005
-"""Mixes whose total variation distance is at most this are taken as equal: an AUC is a mean of values in
-[0, 1] over the non-members, so matching could move none by more than this."""
+"""Mixes within this total variation distance are treated as equal: an AUC is a mean over non-members of values
+in [0, 1], so matching could not change it by more than this."""
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,17 +25,17 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """Which non-members to compare the members with, and how much each counts.
+    """The non-members to compare the members with, and their weights.
 
     Attributes:
-      indices: int64 (K,), ascending rows of the non-members that were given.
-      weights: float64 (K,), their weights, with mean 1: the weighted mix of (class, group) is that of the
-        covered members, exactly.
-      covered: bool (M,), the members whose (class, group) has non-members; the others have nothing to be
-        compared with and must be left out (weight 0) of the matched attack.
-      uncovered_cells: (class, group) pairs that members have and non-members lack (group -1 without groups).
+      indices: int64 (K,), the chosen rows of the non-members, in ascending order.
+      weights: float64 (K,), their weights, with mean 1.  The weighted mix of (class, group) pairs is exactly that
+        of the covered members.
+      covered: bool (M,), the members whose (class, group) pair has non-members.  The others cannot be compared
+        with anything and must be left out of the matched attack (weight 0).
+      uncovered_cells: the (class, group) pairs that have members but no non-members (group -1 without groups).
       distance: total variation distance between the members' mix and that of all non-members, in [0, 1].
-      trivial: True where matching changes nothing: every non-member is kept, with weight 1.
+      trivial: True if matching changes nothing: every non-member is kept, with weight 1.
     """
 
     indices: Ints
@@ -47,7 +47,7 @@ class Match:
 
     @property
     def uncovered(self) -> float:
-        """Share of the members that no non-member can be compared with."""
+        """The share of members that have no non-member to be compared with."""
         return float(1 - self.covered.mean())
 
 
@@ -59,24 +59,24 @@ def matched_nonmembers(
     sources: Ints | None = None,
     seed: int | np.random.Generator = 0,
 ) -> Match:
-    """Choose and weigh non-members so that their mix of class and group is the members'.
+    """Choose and weight non-members so that their mix of classes and groups is that of the members.
 
-    Where ``sources`` repeat (a test picture once in each group) each picture is used once, in one group:
-    within a class, groups are filled in proportion to the members' share of them, the pictures being taken
-    in random order (those with fewer copies first, since they have less choice).  Otherwise every row stays.
-    Either way weights then make the mix equal to the example.  Without groups the mix is that of classes.
+    Where ``sources`` repeat (a test image occurs once in each group), each image is used once, in one group:
+    within a class, groups are filled in proportion to the members' shares, with the images taken in random
+    order (those with fewer copies first, since they leave less choice).  Otherwise every row is kept.  In both
+    cases, weights then make the two mixes exactly equal.  Without groups, only the mix of classes is matched.
 
-    Cells that only members have are not an error: a rare pair may well be missing from a small test set.
-    They are named, with the share of members in them, and those members are not ``covered``.
+    A cell with members but no non-members is not an error: a rare pair may be missing from a small test set.
+    The result lists such cells and the share of members in them, and those members are not ``covered``.
 
     Args:
-      member_labels, member_groups: int64 (M,); groups None on both sides where there are none.
-      labels, groups: int64 (N,), of the non-members.
-      sources: int64 (N,), the picture each non-member row was made from, or None.
-      seed: of the random order, or a generator.
+      member_labels, member_groups: int64 (M,); both groups arguments are None where the data has no groups.
+      labels, groups: int64 (N,), those of the non-members.
+      sources: int64 (N,), the image that each non-member row was made from, or None.
+      seed: the seed of the random order, or a generator.
 
     Raises:
-      InputError: lengths differ, only one side has groups, or no cell is shared.
+      InputError: lengths differ, only one side has groups, or members and non-members share no cell.
 
     >>> match = matched_nonmembers(
     ...     np.zeros(20, int), np.array([1] * 15 + [0] * 5),
@@ -140,10 +140,10 @@ def _one_copy_each(
     by_source = np.split(np.argsort(source, kind="stable"), np.cumsum(copies)[:-1])
     open_places = _quotas(in_count, class_of_cell, out_code, sources)
     chosen = np.empty(len(order), dtype=np.int64)
-    for place, picture in enumerate(order):
-        rows = by_source[picture]
+    for place, image in enumerate(order):
+        rows = by_source[image]
         if len(rows) > 1:
-            # Shuffled so that equal needs are not always met in the order of the rows.
+            # Shuffled, so that ties between cells are not always resolved in the order of the rows.
             rows = rows[rng.permutation(len(rows))]
         row = rows[np.argmax(open_places[out_code[rows]])]
         open_places[out_code[row]] -= 1
@@ -152,15 +152,15 @@ def _one_copy_each(
 
 
 def _quotas(in_count: Ints, class_of_cell: Ints, out_code: Ints, sources: Ints) -> Array:
-    """How many pictures each cell should get: the class's pictures, split as its members are."""
+    """The number of images that each cell should get: the images of its class, split as the class's members are."""
     quotas = np.zeros(len(in_count))
     for label in np.unique(class_of_cell):
         cells = np.flatnonzero(class_of_cell == label)
         members = in_count[cells].sum()
         if members == 0:
             continue
-        pictures = len(np.unique(sources[np.isin(out_code, cells)]))
-        quotas[cells] = pictures * in_count[cells] / members
-    # At least one where there are members: a cell left empty would leave them without counterpart, and the
-    # weights undo what one picture is too many.  Never one where there are none: it would count for nothing.
+        images = len(np.unique(sources[np.isin(out_code, cells)]))
+        quotas[cells] = images * in_count[cells] / members
+    # A cell with members gets at least one image, since they would otherwise have no counterpart; the weights correct
+    # for the surplus.  A cell without members gets none, since its images would have weight 0.
     return np.where(in_count > 0, np.maximum(quotas, 1.0), -np.inf)

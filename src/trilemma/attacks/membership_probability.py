@@ -1,4 +1,4 @@
-"""How probable it is that one example was a member, given what the model says about it."""
+"""The probability that one example was a member, given a signal of the model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from trilemma.errors import InputError
 
 BINS = 15
-"""Bins of the histograms over all classes (TF-Privacy)."""
+"""Number of bins of the histograms over all classes (TF-Privacy)."""
 
 BINS_BY_CLASS = 5
-"""Bins of each class's histograms (Song and Mittal)."""
+"""Number of bins of each class's histograms (Song and Mittal)."""
 
 FLOOR = 1e-10
-"""Signals below it count as it: the bins are spaced in the logarithm."""
+"""Smaller signals are raised to this value, since the bins are spaced evenly in the logarithm."""
 
 Array = NDArray[np.float64]
 
@@ -25,22 +25,23 @@ def membership_probability(
     """Membership probability from the target model's own histograms (METHODS 5.2, as TF-Privacy computes it).
 
     r = h_in / (h_in + h_out), where h_in and h_out are the shares of members and of non-members that fall
-    in the example's bin; the prior is 1/2 whatever their numbers.  The bins are spaced evenly in the
-    logarithm between the smallest and the largest signal, so r is a step function.  A bin that holds no
-    member gives 0 and one that holds no non-member 1; a bin without either holds no example to be scored.
-    (Rows of weight 0 may fall in one: they get 0, TF-Privacy's value for it.)
+    in the example's bin; the prior is 1/2 whatever the numbers of both.  The bins are spaced evenly in the
+    logarithm between the smallest and the largest signal, so r is a step function.  A bin without members
+    gives 0, and a bin without non-members gives 1.  A bin without either can contain only rows of weight 0,
+    which get 0, as in TF-Privacy.
 
     Args:
       signal: float (N,), >= 0: the loss, or the modified entropy.
       member: bool (N,).
-      weights: float (N,), >= 0, or None for all alike.
-      bins: their number.
+      weights: float (N,), >= 0; None gives all rows equal weight.
+      bins: the number of bins.
 
     Returns:
       float64 (N,), each in [0, 1].
 
     Raises:
-      InputError: lengths differ, a signal is negative or not finite, or a side is empty.
+      InputError: lengths differ, a signal is negative or not finite, or there are no members or no
+        non-members.
 
     >>> r = membership_probability(np.array([0.1, 0.1, 9.0, 0.1, 9.0, 9.0]), np.arange(6) < 3, bins=2)
     >>> r.round(3).tolist()
@@ -65,24 +66,24 @@ def membership_probability_by_class(
     reference_member: NDArray[np.bool_],
     bins: int = BINS_BY_CLASS,
 ) -> Array:
-    """Song and Mittal's privacy risk score: a shadow model's histograms, a pair for each class (METHODS 5.2).
+    """Song and Mittal's privacy risk score, from a pair of a shadow model's histograms per class (METHODS 5.2).
 
-    The shadow model was trained on other examples as the target was; who its members are is known, so
-    nothing about the target's members is needed.  A bin that is empty in both histograms takes the value of
-    the nearest that is not (the lower of two as near), and a signal beyond the histograms that of the
-    outermost bin.
+    The shadow model was trained like the target, on other examples.  Its members are known, so nothing about
+    the target's members is needed.  A bin that is empty in both histograms takes the value of the nearest
+    nonempty bin (the lower one of two at equal distance), and a signal outside the histograms takes the value
+    of the outermost bin.
 
     Args:
-      signal: float (N,), the target model's; the modified entropy in the paper.
+      signal: float (N,), the target model's signal (in the paper, the modified entropy).
       labels: int64 (N,).
-      reference_signal, reference_labels, reference_member: (M,), the shadow model's on examples of its own.
-      bins: for each class.
+      reference_signal, reference_labels, reference_member: (M,), those of the shadow model on its own examples.
+      bins: the number of bins for each class.
 
     Returns:
       float64 (N,), each in [0, 1].
 
     Raises:
-      InputError: a class of ``labels`` lacks members or non-members in the reference, or as for
+      InputError: a class of ``labels`` has no members or no non-members in the reference; or as for
         :func:`membership_probability`.
     """
     values, reference = _floored(signal), _floored(reference_signal)
@@ -92,14 +93,14 @@ def membership_probability_by_class(
         raise InputError("reference_signal, reference_labels and reference_member must be (M,) of one length")
     result = np.empty(len(values))
     for label in np.unique(labels):
-        mine = reference_labels == label
-        inside, outside = reference[mine & reference_member], reference[mine & ~reference_member]
+        of_class = reference_labels == label
+        inside, outside = reference[of_class & reference_member], reference[of_class & ~reference_member]
         if len(inside) == 0 or len(outside) == 0:
             raise InputError(
                 f"the reference has no {'members' if len(inside) == 0 else 'non-members'} of class {label}: "
                 "give a shadow model's predictions that cover every class on both sides"
             )
-        edges = _edges(reference[mine], bins)
+        edges = _edges(reference[of_class], bins)
         share_in = _shares(_bin(inside, edges), np.ones(len(inside)), bins, "members")
         share_out = _shares(_bin(outside, edges), np.ones(len(outside)), bins, "non-members")
         value = _ratio(share_in, share_out)[_nearest(share_in + share_out > 0)]
@@ -122,7 +123,7 @@ def _edges(values: Array, bins: int) -> Array:
 
 
 def _bin(values: Array, edges: Array) -> NDArray[np.int64]:
-    # Clipped: the outermost edges are powers of logarithms and may round past the values they come from.
+    # Clipped, since the outermost edges are powers of logarithms, which may be rounded past the values themselves.
     index: NDArray[np.int64] = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     return index
 
@@ -142,7 +143,7 @@ def _ratio(share_in: Array, share_out: Array) -> Array:
 
 
 def _nearest(filled: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each bin, the nearest that is filled; argmin takes the lower of two as near."""
+    """For each bin, the nearest nonempty one; argmin returns the lower one of two at equal distance."""
     candidates = np.flatnonzero(filled)
     distance = np.abs(np.arange(len(filled))[:, None] - candidates[None, :])
     nearest: NDArray[np.int64] = candidates[distance.argmin(axis=1)]

@@ -1,4 +1,4 @@
-"""Reading a stranger's ``.npz``: nothing in it is run, and nothing is unpacked before its size is known."""
+"""Safe reading of an untrusted ``.npz`` file: no code in it is run, and sizes are checked before unpacking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trilemma.errors import InputError
 from trilemma.hints import one_line
 
 MAX_BYTES = 4 * 2**30
-"""The most that the arrays of one file may take in memory together (4 GiB) unless the caller allows more."""
+"""The maximum total size of a file's arrays in memory (4 GiB), unless the caller allows more."""
 
 _PLAIN = "biufU"
 
@@ -25,22 +25,23 @@ _PLAIN = "biufU"
 def read_arrays(
     path: str | Path, names: Sequence[str], *, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Read those of ``names`` that an ``.npz`` file holds.
+    """Read those of the arrays ``names`` that an ``.npz`` file contains.
 
     Both the sizes in the zip directory and those in the arrays' own headers are checked before the data is
-    unpacked.  (zipfile never unpacks more than the directory declares, and a header that does not fit the
-    declared size is refused, so neither can lie.)
+    unpacked.  (zipfile never unpacks more than the directory declares, and a header that does not match the
+    declared size is refused, so false sizes in either place do no harm.)
 
     Args:
       path: the file.
-      names: arrays to read; the others are left alone, whatever they hold.
-      max_bytes: the most that the arrays read may take together.
+      names: the arrays to read; the others are not touched, whatever they contain.
+      max_bytes: the maximum total size in memory of the arrays that are read.
 
     Returns:
       The arrays by name, and the names of all arrays in the file.
 
     Raises:
-      InputError: no such file, not an ``.npz``, damaged, an array of objects (a pickle), or too large.
+      InputError: the file does not exist, is not an ``.npz`` file, is damaged or too large, or a requested array
+        contains objects (a pickle).
     """
     path = Path(path)
     if not path.is_file():
@@ -49,16 +50,16 @@ def read_arrays(
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
             if len(entries) != len(archive.infolist()):
-                raise InputError(f"{path.name} holds two arrays of one name: save it again with numpy.savez")
-            there = tuple(name.removesuffix(".npy") for name in entries)
+                raise InputError(f"{path.name} contains two arrays of one name: save it again with numpy.savez")
+            available = tuple(name.removesuffix(".npy") for name in entries)
             wanted = [name for name in names if f"{name}.npy" in entries]
             _check_sizes(path.name, {name: entries[f"{name}.npy"] for name in wanted}, max_bytes)
-            return {name: _read(archive, entries[f"{name}.npy"], path.name, name) for name in wanted}, there
+            return {name: _read(archive, entries[f"{name}.npy"], path.name, name) for name in wanted}, available
     except OSError as error:
         raise InputError(f"{path.name} cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(
-            f"{path.name} is not a whole .npz file ({one_line(error)}): write it with numpy.savez"
+            f"{path.name} is not a valid .npz file ({one_line(error)}): write it with numpy.savez"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What an attack may see: a model's outputs, the true labels, and who was in the training set."""
+"""The input of every attack: a model's outputs, the true labels, and which examples were in the training set."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from trilemma.attacks.npz import MAX_BYTES, read_arrays
 from trilemma.errors import InputError
 
 MINIMUM_SIDE = 10
-"""The fewest members, and the fewest non-members, that predictions may hold: fewer say nothing."""
+"""The minimum number of members, and of non-members: an attack on fewer examples is not informative."""
 
 SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may sum from 1: room for float16, none for logits given as probabilities."""
+"""How far the sum of a row of probabilities may be from 1: enough for float16, too little for logits to pass."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Predictions:
     """One model's predictions on members (its training examples) and non-members.
 
-    Everything is checked on construction and held in one form; lists, arrays and CPU tensors are all taken.
+    Everything is checked and converted on construction; lists, arrays and CPU tensors are all accepted.
 
     Attributes:
       logits: float (N, C), the model's outputs before the softmax, C >= 2.  Exactly one of ``logits`` and
-        ``probs`` is given; logits are better, since probabilities near 1 round to 1.
-      probs: float (N, C), rows that sum to 1 within ``SUM_TOLERANCE``.
+        ``probs`` must be given; logits are preferable, since probabilities near 1 are rounded to 1.
+      probs: float (N, C), each row summing to 1 within ``SUM_TOLERANCE``.
       labels: int64 (N,), the true classes, each in [0, C).
-      member: bool (N,), True where the example was in the training set (0 and 1 are taken too).
-      groups: int64 (N,), the value of the protected attribute, or None.  Strings are taken: they become
-        numbers in sorted order, and ``group_names`` their names.
-      sources: int64 (N,), the picture that each row was made from, or None (every row its own).  Sources are
-        compared among members and among non-members only: the two may number their pictures alike.
-      weights: float64 (N,), >= 0, how much each row counts (non-members made to match the members' mix), or
-        None (all alike).  A row of weight 0 is scored but counts nowhere.
-      reference_logits: float (R, N, C), the same rows' outputs under R reference (shadow) models; (N, C) is taken
-        for R = 1.  None without.
-      reference_member: bool (R, N), which rows each reference model was trained on; (N,) is taken for R = 1.  None
-        takes every row as one that no reference model was trained on.
-      group_names: names of the groups, ``group_names[group]``, or None.
+      member: bool (N,), True where the example was in the training set (0 and 1 are also accepted).
+      groups: int64 (N,), the value of the protected attribute, or None.  Strings are also accepted: they are
+        numbered in sorted order, and ``group_names`` holds the strings.
+      sources: int64 (N,), the image that each row was made from; None if every row has its own.  Sources are
+        compared among members and among non-members only, so both may use the same numbers.
+      weights: float64 (N,), >= 0, the weight of each row (for non-members that match the members' mix); None
+        gives all rows equal weight.  A row of weight 0 is scored, but enters no result.
+      reference_logits: float (R, N, C), the same rows' outputs under R reference (shadow) models; (N, C) is also
+        accepted for R = 1.  None without reference models.
+      reference_member: bool (R, N), which rows each reference model was trained on; (N,) is also accepted for
+        R = 1.  None means that no reference model was trained on any of the rows.
+      group_names: the names of the groups, indexed by group number, or None.
 
     Raises:
       InputError: lengths differ, a value is not finite, probabilities do not sum to 1, a label is out of
-        range, ``member`` is all one value, or a side has fewer than ``MINIMUM_SIDE`` rows that count.
+        range, all rows are members or none is, or fewer than ``MINIMUM_SIDE`` members or non-members have a
+        weight above 0.
 
     >>> import numpy as np
     >>> p = Predictions(logits=np.eye(2)[[0, 1] * 20], labels=[0, 1] * 20, member=[True] * 20 + [False] * 20)
@@ -73,26 +74,26 @@ class Predictions:
         rows, classes = outputs.shape
         if name == "probs":
             _check_probabilities(outputs)
-        held: dict[str, Any] = {name: outputs, "labels": _labels(self.labels, rows, classes)}
-        held["member"] = _member(self.member, rows)
+        checked: dict[str, Any] = {name: outputs, "labels": _labels(self.labels, rows, classes)}
+        checked["member"] = _member(self.member, rows)
         if self.groups is not None:
-            held["groups"], held["group_names"] = _groups(self.groups, self.group_names, rows)
+            checked["groups"], checked["group_names"] = _groups(self.groups, self.group_names, rows)
         elif self.group_names is not None:
-            raise InputError("group_names without groups: give groups too, one for each row")
+            raise InputError("group_names without groups: also give groups, one for each row")
         if self.sources is not None:
-            held["sources"] = _integers("sources", self.sources, rows)
+            checked["sources"] = _integers("sources", self.sources, rows)
         if self.weights is not None:
-            held["weights"] = _weights(self.weights, rows)
+            checked["weights"] = _weights(self.weights, rows)
         if self.reference_logits is not None:
-            held["reference_logits"] = _reference(self.reference_logits, rows, classes)
+            checked["reference_logits"] = _reference(self.reference_logits, rows, classes)
         if self.reference_member is not None:
             if self.reference_logits is None:
-                raise InputError("reference_member without reference_logits: give the reference models' outputs too")
-            held["reference_member"] = _reference_member(
-                self.reference_member, held["member"], len(held["reference_logits"])
+                raise InputError("reference_member without reference_logits: also give the reference models' outputs")
+            checked["reference_member"] = _reference_member(
+                self.reference_member, checked["member"], len(checked["reference_logits"])
             )
-        _check_sides(held["member"], held.get("weights"))
-        for field, value in held.items():
+        _check_sides(checked["member"], checked.get("weights"))
+        for field, value in checked.items():
             object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
@@ -112,12 +113,12 @@ class Predictions:
 
     @property
     def members(self) -> int:
-        """How many members count (have a weight above 0)."""
+        """The number of members with a weight above 0."""
         return int(np.count_nonzero(self.member & self.counted))
 
     @property
     def nonmembers(self) -> int:
-        """How many non-members count (have a weight above 0)."""
+        """The number of non-members with a weight above 0."""
         return int(np.count_nonzero(~self.member & self.counted))
 
     @property
@@ -126,7 +127,7 @@ class Predictions:
         return np.ones(len(self), dtype=bool) if self.weights is None else self.weights > 0
 
     def name_of_group(self, group: int) -> str:
-        """The group's name, or its number in words where it has none."""
+        """The name of the group, or its number as a string if it has no name."""
         return str(group) if self.group_names is None else self.group_names[group]
 
     @classmethod
@@ -134,14 +135,14 @@ class Predictions:
         """Read predictions from an ``.npz`` file; pickled objects are refused and never unpickled.
 
         Args:
-          path: a file with arrays ``logits`` or ``probs``, ``labels``, ``member`` and, where there are any,
-            ``group`` (or ``groups``), ``sources``, ``weights``, ``reference_logits``,
-            ``reference_member``.  Others are not read, and of logits and probs only the logits.
-          max_bytes: the most that the arrays may take in memory together.
+          path: a file with the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group``
+            (or ``groups``), ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays
+            are not read.  If the file contains both logits and probs, the logits are used.
+          max_bytes: the maximum total size of the arrays in memory.
 
         Raises:
-          InputError: the file cannot be read, lacks an array, holds objects, is a decompression bomb, or
-            its arrays do not make valid predictions.
+          InputError: the file cannot be read, lacks an array, contains objects, is a decompression bomb, or its
+            arrays are not valid predictions.
         """
         wanted = (
             "logits",
@@ -155,31 +156,31 @@ class Predictions:
             "reference_logits",
             "reference_member",
         )
-        arrays, there = read_arrays(path, wanted, max_bytes=max_bytes)
+        arrays, available = read_arrays(path, wanted, max_bytes=max_bytes)
         name = Path(path).name
         try:
-            return cls(**_fields(arrays, there, name))
+            return cls(**_fields(arrays, available, name))
         except InputError as error:
             raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 
 
-def _fields(arrays: Mapping[str, NDArray[Any]], there: tuple[str, ...], file: str) -> dict[str, Any]:
-    found = dict(arrays)
-    missing = [name for name in ("labels", "member") if name not in found]
-    if "logits" not in found and "probs" not in found:
+def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:
+    fields = dict(arrays)
+    missing = [name for name in ("labels", "member") if name not in fields]
+    if "logits" not in fields and "probs" not in fields:
         missing.insert(0, "logits (or probs)")
     if missing:
         raise InputError(
-            f"{file} lacks {', '.join(missing)} (it holds {', '.join(there) or 'no arrays'}): save logits or "
+            f"{file} lacks {', '.join(missing)} (it contains {', '.join(available) or 'no arrays'}): save logits or "
             "probs (N, C), labels (N,) and member (N,) with numpy.savez"
         )
-    if "logits" in found and "probs" in found:
-        del found["probs"]
-    if "group" in found:
-        if "groups" in found:
-            raise InputError(f"{file} holds both group and groups: keep one of them")
-        found["groups"] = found.pop("group")
-    return found
+    if "logits" in fields and "probs" in fields:
+        del fields["probs"]
+    if "group" in fields:
+        if "groups" in fields:
+            raise InputError(f"{file} contains both group and groups: keep one of them")
+        fields["groups"] = fields.pop("group")
+    return fields
 
 
 def _outputs(name: str, values: ArrayLike | None) -> NDArray[np.floating[Any]]:
@@ -203,14 +204,16 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
             f"{name} holds {int(bad.sum())} values that are NaN or infinite (the first at {list(where)}): "
-            "leave those rows out, or mend the model that made them"
+            "leave out those rows, or fix the model that computed them"
         )
 
 
 def _check_probabilities(array: NDArray[np.floating[Any]]) -> None:
     if (array < 0).any():
         row = int(np.argwhere(array < 0)[0][0])
-        raise InputError(f"probs holds negative values (the first in row {row}): give logits if that is what they are")
+        raise InputError(
+            f"probs holds negative values (the first in row {row}): if these are logits, pass them as logits"
+        )
     sums = array.sum(axis=1, dtype=np.float64)
     off = np.abs(sums - 1) > SUM_TOLERANCE
     if off.any():
@@ -248,9 +251,9 @@ def _groups(
     if array.dtype.kind == "U":
         _check_length("groups", array, rows)
         if names is not None:
-            raise InputError("group_names goes with numbered groups: leave it out where groups are strings")
-        found, codes = np.unique(array, return_inverse=True)
-        return codes.astype(np.int64), tuple(str(name) for name in found)
+            raise InputError("group_names is for numbered groups: leave it out when groups are strings")
+        distinct, codes = np.unique(array, return_inverse=True)
+        return codes.astype(np.int64), tuple(str(name) for name in distinct)
     groups = _integers("groups", array, rows)
     if (groups < 0).any():
         raise InputError("groups must not be negative: number them from 0")
@@ -303,7 +306,7 @@ def _reference_member(values: ArrayLike, member: NDArray[np.bool_], models: int)
     if same.any():
         raise InputError(
             f"reference_member of model {int(np.flatnonzero(same)[0])} is the target's own member: a model with the "
-            "target's members is no reference (leave it out, or give what it was trained on)"
+            "target's members cannot be a reference (leave it out, or give the rows it was trained on)"
         )
     return matrix
 
@@ -312,13 +315,13 @@ def _check_sides(member: NDArray[np.bool_], weights: NDArray[np.float64] | None)
     if member.all() or not member.any():
         raise InputError(
             f"member is {bool(member[0]) if len(member) else 'empty'} for every row: an attack needs "
-            "members and non-members (predict some examples the model was not trained on)"
+            "members and non-members (also predict examples that the model was not trained on)"
         )
     counted = np.ones(len(member), dtype=bool) if weights is None else weights > 0
     for name, side in (("members", member), ("non-members", ~member)):
         count = int(np.count_nonzero(side & counted))
         if count < MINIMUM_SIDE:
-            raise InputError(f"only {count} {name} that count: give at least {MINIMUM_SIDE}")
+            raise InputError(f"only {count} {name} have a weight above 0: give at least {MINIMUM_SIDE}")
 
 
 def _array(name: str, values: ArrayLike | None) -> NDArray[Any]:

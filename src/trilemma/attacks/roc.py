@@ -1,4 +1,4 @@
-"""How well a score tells members from non-members: the ROC curve and what is read off it."""
+"""ROC curves of membership scores, and the metrics computed from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trilemma.statistics.intervals import LEVEL
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""
 
-# FPRs are quotients of sums: one that should be 0.01 may come out a rounding above it.
+# FPRs are quotients of sums: rounding may put one that should be 0.01 slightly above it.
 _ROUNDING = 1e-12
 
 Array = NDArray[np.float64]
@@ -25,9 +25,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """An ROC curve: its corners, from (0, 0) to (1, 1), equal scores being one step.  All float64 (K,).
+    """The corners of an ROC curve, from (0, 0) to (1, 1); equal scores form one step.  All arrays are float64 (K,).
 
-    ``thresholds[k]`` is the score at and above which an example is called a member, inf at the first corner.
+    ``thresholds[k]`` is the score at and above which an example is classified as a member, and inf at the first corner.
     """
 
     fpr: Array
@@ -37,14 +37,14 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What is read off an ROC curve: numbers for one curve, or (R,) for R bootstrap samples.
+    """Metrics of an ROC curve: scalars for one curve, or arrays (R,) for R bootstrap samples.
 
     Attributes:
-      auc: area by the trapezoid rule: the chance that a member scores above a non-member, ties counting half.
-      advantage: max over thresholds of |TPR - FPR|.
-      tpr_at_fpr: for each rate in ``FPRS``, the largest TPR among thresholds with FPR at or below it (no
-        interpolation: an attacker must be able to choose that threshold).  With fewer non-members than
-        1 / rate it is the TPR at FPR 0.
+      auc: area by the trapezoid rule: the probability that a member scores above a non-member, counting ties half.
+      advantage: maximum over thresholds of |TPR - FPR|.
+      tpr_at_fpr: for each rate in ``FPRS``, the largest TPR among thresholds with FPR at or below it (without
+        interpolation, since an attacker must be able to choose that threshold).  With fewer than 1 / rate
+        non-members it is the TPR at FPR 0.
     """
 
     auc: Array
@@ -56,7 +56,7 @@ class Metrics:
 class Roc:
     """An attack's metrics, and their bootstrap draws (R,) over examples.
 
-    ``deviation`` (R,) is how far TPR - FPR of a sample's curve lies from that of the data's, at most.
+    ``deviation`` (R,) is the maximum distance between TPR - FPR of a sample's curve and that of the data's curve.
     """
 
     metrics: Metrics
@@ -73,20 +73,21 @@ class Roc:
         return percentile_interval(self.draws.auc, level)
 
     def advantage_interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """The advantage, give or take the bootstrap quantile of ``deviation``, within [0, 1].
+        """The advantage plus or minus the bootstrap quantile of ``deviation``, within [0, 1].
 
-        A percentile interval would be wrong here: a maximum over thresholds lies above its truth, and its
-        draws above that, so that with no leak at all it would exclude 0.  But two maxima differ by no more
-        than the curves do anywhere, so that this interval covers at least as often as it says, at the price
-        of being some 1.4 times as wide as it need be where the leak is clear.
+        A percentile interval would be wrong here: a maximum over thresholds is biased upward, and its bootstrap
+        draws are biased further, so that the interval would exclude 0 for a model that does not leak at all.
+        Two maxima, however, differ by at most the largest distance between the curves, so that this interval
+        covers at least as often as its level says, at the cost of being some 1.4 times as wide as necessary
+        where the leakage is clear.
         """
         advantage, width = float(self.metrics.advantage), float(np.quantile(self.deviation, level))
         return max(0.0, advantage - width), min(1.0, advantage + width)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``result.json``: ``auc``, ``advantage``, ``tpr_at_fpr`` and an ``interval`` (95 %) of each.
+        """The entry of ``result.json``: ``auc``, ``advantage``, ``tpr_at_fpr`` and a 95 % ``interval`` of each.
 
-        Percentile intervals, but for the advantage (:meth:`advantage_interval`).
+        These are percentile intervals, except for the advantage (:meth:`advantage_interval`).
         """
         return {
             "auc": self.auc,
@@ -101,15 +102,15 @@ class Roc:
 
 
 def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Curve:
-    """The ROC curve of ``scores``, higher meaning member.
+    """The ROC curve of ``scores``, where a higher score means "member".
 
     Args:
       scores: float (N,).
       member: bool (N,).
-      weights: float (N,), >= 0, or None for all alike.
+      weights: float (N,), >= 0; None gives all rows equal weight.
 
     Raises:
-      InputError: lengths differ, a score is NaN, or a side has no weight.
+      InputError: lengths differ, a score is NaN, or the members or the non-members have no weight.
 
     >>> curve = roc_curve(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
     >>> curve.fpr.tolist(), curve.tpr.tolist()
@@ -122,14 +123,14 @@ def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = 
 
 
 def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Metrics:
-    """AUC, advantage and TPRs of one score; arguments and errors as :func:`roc_curve`.
+    """AUC, advantage and TPRs of one score; arguments and errors are those of :func:`roc_curve`.
 
     >>> m = measure(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
     >>> float(m.auc), float(m.advantage), float(m.tpr_at_fpr[0.01])
     (0.875, 0.5, 0.5)
     """
-    found = _metrics(*_Ranked(scores, member, weights).rates(None, None))
-    return Metrics(found.auc[0], found.advantage[0], {rate: tpr[0] for rate, tpr in found.tpr_at_fpr.items()})
+    stacked = _metrics(*_Ranked(scores, member, weights).rates(None, None))
+    return Metrics(stacked.auc[0], stacked.advantage[0], {rate: tpr[0] for rate, tpr in stacked.tpr_at_fpr.items()})
 
 
 def bootstrap_roc(
@@ -141,7 +142,7 @@ def bootstrap_roc(
     seed: int | np.random.Generator = 0,
     resamples: int = RESAMPLES,
 ) -> Roc:
-    """:func:`bootstrap_rocs` of one score."""
+    """Metrics of one score with their bootstrap draws; see :func:`bootstrap_rocs`."""
     only = bootstrap_rocs({"": scores}, member, weights=weights, sources=sources, seed=seed, resamples=resamples)
     return only[""]
 
@@ -156,17 +157,18 @@ def bootstrap_rocs(
     resamples: int = RESAMPLES,
 ) -> dict[str, Roc]:
     """Metrics of several scores of the same examples, with their bootstrap draws; members and non-members are resampled
-    apart, with their weights, and every score sees the same samples.
+    separately, with their weights, and all scores share the same samples.
 
-    Sorted once; a sample is how often each row is drawn, and a curve the running sum of that.  The corners
-    are collapsed to those at which both kinds of row meet, which changes none of the metrics.
+    The rows are sorted once.  A sample holds how often each row is drawn, and a curve is its cumulative sum.
+    Corners within a straight run of members or of non-members are dropped, which does not change the metrics.
 
     Args:
-      scores: by name, as :func:`roc_curve`.
-      member, weights: as :func:`roc_curve`.
-      sources: int (N,); rows of one side that share a source are drawn together.  None: each by itself.
-      seed: of the draws, or a generator to take them from.
-      resamples: R, how many samples.
+      scores: the scores (N,) by name, as in :func:`roc_curve`.
+      member, weights: as in :func:`roc_curve`.
+      sources: int (N,); members (or non-members) that share a source are drawn together.  None: every row is
+        drawn by itself.
+      seed: the seed of the draws, or a generator.
+      resamples: R, the number of samples.
     """
     rng = rng_for(seed, "bootstrap/roc")
     if resamples < 2:
@@ -178,14 +180,14 @@ def bootstrap_rocs(
     places = np.empty(len(member), dtype=np.int64)
     for side in rows:
         places[side] = np.arange(len(side))
-    orders = {name: [places[order] for order in one.sides] for name, one in ranked.items()}
-    curves = {name: one.rates(None, None) for name, one in ranked.items()}
+    orders = {name: [places[order] for order in ranking.sides] for name, ranking in ranked.items()}
+    curves = {name: ranking.rates(None, None) for name, ranking in ranked.items()}
     parts: dict[str, list[Metrics]] = {name: [] for name in scores}
     deviations: dict[str, list[Array]] = {name: [] for name in scores}
     for size in chunks(resamples, len(rows[0]) + len(rows[1])):
         counts = [side.draw(rng, size) for side in sides]
-        for name, one in ranked.items():
-            tpr, fpr = one.rates(*(of[:, order] for of, order in zip(counts, orders[name], strict=True)))
+        for name, ranking in ranked.items():
+            tpr, fpr = ranking.rates(*(count[:, order] for count, order in zip(counts, orders[name], strict=True)))
             parts[name].append(_metrics(tpr, fpr))
             whole_tpr, whole_fpr = curves[name]
             deviations[name].append(np.abs((tpr - fpr) - (whole_tpr - whole_fpr)).max(axis=1))
@@ -204,7 +206,7 @@ def _joined(parts: list[Metrics]) -> Metrics:
 
 
 class _Ranked:
-    """Scores sorted once, from the highest, with equal ones as one step."""
+    """Scores sorted once in descending order, with equal scores as one step."""
 
     def __init__(self, scores: Array, member: NDArray[np.bool_], weights: Array | None, collapse: bool = False) -> None:
         if scores.shape != member.shape or scores.ndim != 1 or (weights is not None and weights.shape != scores.shape):
@@ -227,8 +229,8 @@ class _Ranked:
 
     @staticmethod
     def _bends(members: NDArray[Any], nonmembers: NDArray[Any]) -> NDArray[np.bool_]:
-        # Between two steps that both go straight up (or both straight right) the curve has no corner, in any
-        # resample: dropping the point between them moves no area, no maximum and no largest TPR.
+        # Between two steps that both go straight up (or both straight right), the curve has no corner in any resample:
+        # dropping the point between them changes neither the area, nor a maximum, nor a largest TPR.
         up, right = np.diff(members, prepend=0) > 0, np.diff(nonmembers, prepend=0) > 0
         straight = (up[1:] != right[1:]) & (up[1:] == up[:-1]) & (right[1:] == right[:-1])
         return np.concatenate([~straight, [True]])
@@ -236,7 +238,7 @@ class _Ranked:
     def rates(
         self, member_counts: NDArray[np.int32] | None, nonmember_counts: NDArray[np.int32] | None
     ) -> tuple[Array, Array]:
-        """TPR and FPR (R, K) at the corners, from how often each sorted row is drawn (None: once each)."""
+        """TPR and FPR (R, K) at the corners, given how often each sorted row is drawn (None: once each)."""
         curves = []
         for counts, weights, ends in zip((member_counts, nonmember_counts), self._weights, self._ends, strict=True):
             if counts is None:

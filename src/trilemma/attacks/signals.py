@@ -1,4 +1,4 @@
-"""The numbers that attacks read from a model, one of each for every example."""
+"""The signals that attacks compute from a model's outputs, one value of each per example."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from trilemma.attacks.predictions import Predictions
 
 LOSS_FLOOR = 1e-8
-"""Probabilities below it count as it in the cross-entropy (so no loss is above 18.42), as in TF-Privacy."""
+"""Smaller probabilities are raised to this value in the cross-entropy (so no loss exceeds 18.42), as in TF-Privacy."""
 
 LOG_FLOOR = 1e-30
-"""Logarithms in the modified entropy are of at least this, as in Song and Mittal's code."""
+"""The smallest argument of a logarithm in the modified entropy, as in Song and Mittal's code."""
 
 _SCALED_FLOOR = 1e-45
 _LARGEST = 1e30
-"""How far apart two logits count at most: far more than any exponential tells, and squares of it are still finite."""
+"""Upper limit of the difference of two logits: its exponential is 0 in any case, and its square is still finite."""
 
 _CHUNK_VALUES = 2**22
 
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What every attack may read, computed once, in float64; each is (N,).
+    """The signals available to every attack, computed once; each is float64 (N,) unless stated otherwise.
 
     Attributes:
       loss: cross-entropy -log p_y in nats, p_y floored at 1e-8 (METHODS 5.1).
@@ -36,7 +36,7 @@ class Signals:
       entropy: -sum p log p in nats (Song and Mittal, eq. 7).
       modified_entropy: -(1 - p_y) log p_y - sum_{i != y} p_i log(1 - p_i) in nats (their eq. 8).
       scaled_logit: log p_y - log sum_{i != y} p_i, LiRA's phi (Carlini et al. 2022).
-      predicted: int64, the most probable class (the first of equals).
+      predicted: int64, the most probable class (the first of several equal ones).
       correct: bool, predicted == label.
     """
 
@@ -69,21 +69,21 @@ def read_signals(predictions: Predictions) -> Signals:
 def signals_from_logits(logits: NDArray[Any], labels: NDArray[np.int64]) -> Signals:
     """Signals from logits (N, C) and labels int64 (N,).
 
-    Nothing is rounded on the way: log p_y and log(1 - p_i) come from log-sums over the other classes, so
-    that examples the model is all but certain of (p_y = 1 - 1e-20) still differ.
+    No precision is lost to probabilities near 1: log p_y and log(1 - p_i) are computed from log-sums over the
+    other classes, so that examples of which the model is almost certain (p_y = 1 - 1e-20) still differ.
     """
     return _in_chunks(_chunk_from_logits, logits, labels)
 
 
 def signals_from_probs(probs: NDArray[Any], labels: NDArray[np.int64]) -> Signals:
-    """Signals from probabilities (N, C), taken as they are, and labels int64 (N,)."""
+    """Signals from probabilities (N, C), used without renormalization, and labels int64 (N,)."""
     return _in_chunks(_chunk_from_probs, probs, labels)
 
 
 def _in_chunks(
     read: Callable[[Array, NDArray[np.int64]], Signals], values: NDArray[Any], labels: NDArray[np.int64]
 ) -> Signals:
-    # In pieces: float64 copies of a large test set times a thousand classes would not fit a laptop.
+    # In chunks, since float64 copies of a large test set with a thousand classes would not fit into a laptop's memory.
     rows = max(1, _CHUNK_VALUES // values.shape[1])
     parts = [
         read(values[start : start + rows].astype(np.float64), labels[start : start + rows])
@@ -97,13 +97,13 @@ def _chunk_from_logits(logits: Array, labels: NDArray[np.int64]) -> Signals:
     top = logits.argmax(axis=1)
     with np.errstate(over="ignore"):
         shifted = np.maximum(logits - logits[rows, top][:, None], -_LARGEST)
-    # The largest is 0 here; the sum of the others keeps the digits that adding 1 to it would lose.
+    # The largest logit is 0 here; summing the others separately keeps the digits that adding 1 would lose.
     log_others = _log_sum_without(shifted, top)
     log_total = np.logaddexp(0.0, log_others)
     log_p = shifted - log_total[:, None]
     p = np.exp(log_p)
-    # 1 - p_i is exact as it stands unless p_i is near 1, which only the largest can be: that one is taken
-    # as the sum of the others.
+    # 1 - p_i is exact unless p_i is near 1, which only the largest can be: for that one it is computed as the sum of
+    # the others.
     log_rest = np.log1p(-np.minimum(p, 0.75))
     log_rest[rows, top] = log_others - log_total
     phi = shifted[rows, labels] - _log_sum_without(shifted, labels)
@@ -136,7 +136,7 @@ def _assemble(
     rest = np.maximum(log_rest, floor)
     others = p * rest
     others[rows, labels] = 0.0
-    # max(0, .) turns the -0.0 of a certain prediction into 0, and probabilities that exceed 1 by rounding.
+    # max(0, .) removes the -0.0 of a certain prediction, and negative values where rounding puts a probability above 1.
     modified = np.maximum(0.0, -rest_true * np.maximum(log_p_true, floor) - others.sum(axis=1))
     return Signals(
         loss=np.maximum(0.0, -np.maximum(log_p_true, np.log(LOSS_FLOOR))),
@@ -150,7 +150,7 @@ def _assemble(
 
 
 def _log_sum_without(shifted: Array, column: NDArray[np.int64]) -> Array:
-    """log sum exp over each row's columns but one."""
+    """Log-sum-exp over all columns of each row except one."""
     others = shifted.copy()
     others[np.arange(len(shifted)), column] = -np.inf
     largest = others.max(axis=1)

@@ -1,4 +1,4 @@
-"""The loss threshold attack (Yeom et al. 2018): what the model fits better, it was trained on."""
+"""The loss-threshold attack (Yeom et al. 2018): examples with a low loss are classified as members."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from trilemma.attacks.signals import Signals
 
 
 def threshold_scores(signals: Signals) -> NDArray[np.float64]:
-    """float64 (N,): minus the cross-entropy, higher meaning member (METHODS 5.1, ``threshold``).
+    """float64 (N,): the negative cross-entropy; a higher score means "member" (METHODS 5.1, ``threshold``).
 
-    The attack that calls every example below a loss a member; the ROC curve goes over all such thresholds.
+    The attack classifies every example below a loss threshold as a member; the ROC curve covers all thresholds.
     """
     return -signals.loss

@@ -1,4 +1,4 @@
-"""The modified-entropy threshold attack (Song and Mittal 2021): sure *and* right means trained on."""
+"""The modified-entropy attack (Song and Mittal 2021): confident *and* correct predictions indicate members."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from trilemma.attacks.signals import Signals
 
 
 def threshold_entropy_scores(signals: Signals) -> NDArray[np.float64]:
-    """float64 (N,): minus the modified entropy, higher meaning member (METHODS 5.1, ``threshold-entropy``).
+    """float64 (N,): the negative modified entropy; a higher score means "member" (METHODS 5.1,
+    ``threshold-entropy``).
 
-    Ordinary entropy is low for a model that is sure, right or wrong; the modified one is low only where it
-    is sure of the true class.
+    Ordinary entropy is low wherever the model is confident, correct or not; the modified entropy is low only where
+    it is confident of the true class.
     """
     return -signals.modified_entropy

@@ -1,6 +1,6 @@
-"""The command line as argparse reads it: one-line errors with the mend, exit status 2.
+"""The command-line parser: an error is one line that says how to fix it, with exit status 2.
 
-Nothing slow is imported here, so that ``--help`` answers at once.
+No slow module is imported here, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trilemma.hints import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line, and a mistyped option or command is met with the nearest one."""
+    """A parser whose errors are one line, with the nearest name for a mistyped option or command."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message}{self._nearest(message)}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._given = list(sys.argv[1:] if args is None else args)
+        self._words = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
     def _nearest(self, message: str) -> str:
@@ -37,22 +37,22 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _options(self) -> list[str]:
-        """Those of the command that was given."""
+        """The options of the command on the command line."""
         options = [option for action in self._actions for option in action.option_strings]
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for word in self._given:
+                for word in self._words:
                     if word in action.choices:
                         return [o for a in action.choices[word]._actions for o in a.option_strings]
         return options
 
 
 LONGEST = 1200
-"""Characters of a message: a stranger's file may have put anything into it."""
+"""The maximum length of a message, which may quote anything from an untrusted file."""
 
 
 def fail(message: str) -> NoReturn:
-    """One line on standard error, exit status 2."""
+    """Print one line to standard error, and exit with status 2."""
     text = " ".join(message.split())
     show_error(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}")
     raise SystemExit(2)
@@ -61,7 +61,8 @@ def fail(message: str) -> NoReturn:
 def parser() -> Parser:
     top = Parser(
         prog="trilemma",
-        description="Train image classifiers with differential privacy, measure what they leak and whom they fail.",
+        description="Train image classifiers with differential privacy, "
+        "measure what they leak and which groups they fail.",
         epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
         "130 stopped (Ctrl-C, --minutes)",
     )
@@ -80,12 +81,12 @@ def parser() -> Parser:
 
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Options that say what is learned from."""
+    """Add the options that select the training and test data."""
     group = command.add_argument_group("data")
     group.add_argument(
         "--data",
         metavar="DATA",
-        help="a name (see trilemma data), folder, file or hub name; the recipe's, or digits, if not given",
+        help="a name (see trilemma data), folder, file or hub name (default: the recipe's data, or digits)",
     )
     group.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     group.add_argument(
@@ -94,110 +95,124 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
     )
-    group.add_argument("--target", metavar="ATTRIBUTE", help="CelebA: what is predicted (Smiling)")
-    group.add_argument("--protected", metavar="ATTRIBUTE", help="CelebA: the protected attribute (Male)")
-    group.add_argument("--columns", metavar="image=X,label=Y,...", help="names of columns or arrays, where unusual")
-    group.add_argument("--size", type=int, metavar="PIXELS", help="cut the centre square and resize it")
-    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, by class")
-    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, by class")
+    group.add_argument("--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling)")
+    group.add_argument("--protected", metavar="ATTRIBUTE", help="CelebA: the protected attribute (default: Male)")
+    group.add_argument(
+        "--columns", metavar="image=X,label=Y,...", help="names of columns or arrays that are not recognized"
+    )
+    group.add_argument("--size", type=int, metavar="PIXELS", help="crop to the center square and resize it")
+    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class")
+    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class")
     group.add_argument(
         "--data-seed",
         type=int,
         metavar="S",
-        help="draws skew, limits and a test split (0); --seed draws the training alone",
+        help="seed of skew, limits and test split (default: 0); --seed affects the training alone",
     )
 
 
 def _add_execution_options(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("execution (changes speed, not what is learned)")
+    group = command.add_argument_group("execution (affects speed, not what is learned)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda")
     group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
-    group.add_argument("--memory", metavar="SIZE", help="for a physical batch, such as 4GB (half of what is free)")
-    group.add_argument("--physical-batch", type=int, metavar="N", help="examples computed at once (as fit the memory)")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="limit for a physical batch, such as 4GB (default: half of the free memory)"
+    )
+    group.add_argument(
+        "--physical-batch", type=int, metavar="N", help="examples computed at once (default: chosen by memory)"
+    )
 
 
 def _quickstart(commands: Any) -> None:
     command = commands.add_parser(
         "quickstart",
-        help="a small study on the embedded digits, and its page: minutes",
+        help="run a small study on the embedded digits, in minutes",
         description="The study quickstart: baseline and all techniques on color-skewed digits, with and without a\n"
-        "budget, three seeds each; ends in a page to open in a browser.",
+        "budget, three seeds each.  Its result is a page to open in a browser.",
     )
-    command.add_argument("--out", default="runs/quickstart", metavar="DIR", help="the study's folder (runs/quickstart)")
-    command.add_argument("--short", action="store_true", help="a tenth of the updates, to see that everything works")
+    command.add_argument(
+        "--out", default="runs/quickstart", metavar="DIR", help="folder of the study (default: runs/quickstart)"
+    )
+    command.add_argument(
+        "--short", action="store_true", help="make a tenth of the updates, to check that everything works"
+    )
 
 
 def _study(commands: Any) -> None:
     command = commands.add_parser(
         "study",
-        help="run many trials and draw one page: the paper's studies, or your own",
-        description="Run what is missing of a study and draw its page.  Leaves study.json, runs/, results.csv,\n"
-        "results.parquet, figures/ and report.html in --out.  The same command goes on where a study stopped.",
+        help="run many trials and draw one page, for a study of the paper or your own",
+        description="Run the missing trials of a study and draw its page.  Writes study.json, runs/, results.csv,\n"
+        "results.parquet, figures/ and report.html to --out.  The same command resumes a stopped study.",
         epilog="exit status: 0 done, 1 some trials failed (they are listed), 2 unusable input, 130 stopped",
     )
     command.add_argument("study", metavar="NAME|FILE", help="see trilemma studies, or a TOML file")
-    command.add_argument("--out", required=True, metavar="DIR", help="folder of the study, new or of the same one")
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the study, new or of the same study")
     command.add_argument(
         "--data",
         action="append",
         default=[],
         metavar="NAME[,OPTION=VALUE]",
-        help="in place of the study's data, for example cifar10s,skew=0.75; may be repeated",
+        help="replaces the study's data, for example cifar10s,skew=0.75; may be repeated",
     )
     command.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
-    command.add_argument("--scale", metavar="NAME", help="small (two CPU cores) or paper (a GPU); small if not given")
-    command.add_argument("--seeds", type=int, metavar="N", help="seeds of every trial, in place of the study's")
-    command.add_argument("--workers", type=int, metavar="N", help="trials at once (one for each core)")
-    command.add_argument("--ray", metavar="ADDRESS", help="give the trials to a Ray cluster: HOST:PORT or auto")
-    command.add_argument("--retry", action="store_true", help="run again what failed")
-    command.add_argument("--yes", action="store_true", help="run a study of very many trials")
+    command.add_argument("--scale", metavar="NAME", help="small (two CPU cores) or paper (a GPU); default: small")
+    command.add_argument("--seeds", type=int, metavar="N", help="number of seeds of every trial (default: the study's)")
+    command.add_argument("--workers", type=int, metavar="N", help="trials at once (default: one per core)")
+    command.add_argument("--ray", metavar="ADDRESS", help="run the trials on a Ray cluster: HOST:PORT or auto")
+    command.add_argument("--retry", action="store_true", help="run failed trials again")
+    command.add_argument("--yes", action="store_true", help="confirm a study with very many trials")
     _add_execution_options(command)
 
 
 def _studies(commands: Any) -> None:
     command = commands.add_parser(
         "studies",
-        help="what can be run, and about how long it takes here",
-        description="List studies with their trials and an estimate of the time on this machine.",
+        help="list the studies, and about how long they take here",
+        description="List the studies with their numbers of trials and estimates of the time on this machine.",
     )
-    command.add_argument("study", nargs="?", metavar="NAME|FILE", help="only this one")
-    command.add_argument("--seeds", type=int, metavar="N", help="in place of the studies' own")
+    command.add_argument("study", nargs="?", metavar="NAME|FILE", help="list this study alone")
+    command.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: the studies' own)")
 
 
 def _report(commands: Any) -> None:
     command = commands.add_parser(
         "report",
-        help="draw the page of one or several studies again",
+        help="draw the page of one or more studies again",
         description="Collect the results and draw figures and page again, without training.",
     )
     command.add_argument("folders", nargs="+", metavar="DIR", help="folders of studies, also unfinished ones")
-    command.add_argument("--out", metavar="DIR", help="where to (the folder itself if there is one)")
+    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder of a single study)")
 
 
 def _train(commands: Any) -> None:
     command = commands.add_parser(
         "train",
-        help="train one classifier, attack it, measure and score it",
-        description="Train one classifier and leave a run: config.json, result.json, history.jsonl, signals.parquet,\n"
-        "model.safetensors.  The same command goes on where an unfinished run stopped.",
+        help="train one classifier, attack it and measure it",
+        description="Train one classifier and write a run: config.json, result.json, history.jsonl, signals.parquet,\n"
+        "model.safetensors.  The same command resumes an unfinished run.",
     )
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the run, new or of the same recipe")
     add_data_options(command)
-    group = command.add_argument_group("recipe (whatever is given here wins over the recipe)")
+    group = command.add_argument_group("recipe (these options override the recipe's values)")
     group.add_argument(
         "--recipe",
         metavar="FILE|NAME",
-        help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); by the data if not given",
+        help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data",
     )
-    group.add_argument("--techniques", metavar="CODES", help="obs,gn,ws,am,pa,sat in any mix, or all, or none")
+    group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
     group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
-    group.add_argument("--pretrain", choices=["synthetic"], help="start from a trunk trained on synthetic images")
-    group.add_argument("--epsilon", type=float, metavar="E", help="the budget; without it training is not private")
-    group.add_argument("--delta", type=float, metavar="D", help="of the budget (1e-5)")
+    group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
+    group.add_argument(
+        "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
+    )
+    group.add_argument("--delta", type=float, metavar="D", help="delta of the budget (default: 1e-5)")
     group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
     group.add_argument("--clipping-norm", type=float, metavar="C")
-    group.add_argument("--batch-size", type=int, metavar="B", help="of the logical batch; 0: all examples")
-    group.add_argument("--epochs", type=float, metavar="E", help="examples to spend, in units of the training set")
+    group.add_argument("--batch-size", type=int, metavar="B", help="size of the logical batch; 0: all examples")
+    group.add_argument(
+        "--epochs", type=float, metavar="E", help="number of examples to process, in units of the training set"
+    )
     group.add_argument("--learning-rate", type=float, metavar="R")
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
     group.add_argument("--seed", type=int, metavar="S")
@@ -205,7 +220,7 @@ def _train(commands: Any) -> None:
         "--secret-noise",
         action="store_true",
         default=None,
-        help="noise from the operating system, not from the seed",
+        help="draw the noise from the operating system's randomness, not from the seed",
     )
     group.add_argument(
         "--set",
@@ -216,7 +231,7 @@ def _train(commands: Any) -> None:
     )
     _add_execution_options(command)
     command.add_argument(
-        "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command goes on"
+        "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )
     command.add_argument(
         "--track",
@@ -231,24 +246,26 @@ def _train(commands: Any) -> None:
 def _audit(commands: Any) -> None:
     command = commands.add_parser(
         "audit",
-        help="attack a run, or a stranger's predictions",
+        help="attack a run, or a file of predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Leaves audit.json and signals.parquet in --out.",
+        "[, group, reference_logits, reference_member].  Writes audit.json and signals.parquet to --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
-    command.add_argument("--match", choices=("class", "class,group"), help="reweigh non-members to the members' mix")
+    command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",
         metavar="NAMES",
-        help="of threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
+        help="from threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
     )
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of each interval (1000)")
+    command.add_argument(
+        "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
+    )
 
 
 def _mechanism(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--delta", type=float, default=1e-5, help="1e-5 unless given")
+    command.add_argument("--delta", type=float, default=1e-5, help="delta of the budget (default: 1e-5)")
     command.add_argument(
         "--batch-size", type=int, required=True, metavar="B", help="expected size of the logical batch"
     )
@@ -260,8 +277,8 @@ def _mechanism(command: argparse.ArgumentParser) -> None:
 def _calibrate(commands: Any) -> None:
     command = commands.add_parser(
         "calibrate",
-        help="the noise multiplier for a budget",
-        description="Print the smallest noise multiplier that keeps (epsilon, delta) with Poisson sampling.",
+        help="compute the noise multiplier for a budget",
+        description="Print the smallest noise multiplier that satisfies (epsilon, delta) under Poisson sampling.",
     )
     command.add_argument("--epsilon", type=float, required=True, metavar="E")
     _mechanism(command)
@@ -270,8 +287,8 @@ def _calibrate(commands: Any) -> None:
 def _epsilon(commands: Any) -> None:
     command = commands.add_parser(
         "epsilon",
-        help="the budget that a noise multiplier spends",
-        description="Print epsilon of T Poisson-sampled Gaussian updates (add-or-remove-one neighbours).",
+        help="compute the budget that a noise multiplier spends",
+        description="Print epsilon of T Poisson-sampled Gaussian updates (add-or-remove-one neighbors).",
     )
     command.add_argument("--noise-multiplier", type=float, required=True, metavar="S")
     _mechanism(command)
@@ -279,6 +296,6 @@ def _epsilon(commands: Any) -> None:
 
 def _data(commands: Any) -> None:
     command = commands.add_parser(
-        "data", help="what can be trained on, and where it was found", description="List data sets by name."
+        "data", help="list the data sets, and where they were found", description="List the named data sets."
     )
     command.add_argument("--data-dir", metavar="DIR", help="first place to look")

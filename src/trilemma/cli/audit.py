@@ -1,4 +1,4 @@
-"""``trilemma audit``: attacks on a run or on a stranger's predictions."""
+"""``trilemma audit``: membership-inference attacks on a run, or on a file of predictions."""
 
 from __future__ import annotations
 
@@ -18,62 +18,68 @@ from trilemma.trial.measure import write_signals
 from trilemma.trial.run import CONFIG, SIGNALS
 
 
-def audit_command(given: argparse.Namespace) -> int:
-    source, out = Path(given.source), Path(given.out)
-    if given.resamples < 100:
-        raise InputError(f"--resamples must be at least 100, not {given.resamples}")
+def audit_command(options: argparse.Namespace) -> int:
+    source, out = Path(options.source), Path(options.out)
+    if options.resamples < 100:
+        raise InputError(f"--resamples must be at least 100, not {options.resamples}")
     if (out / CONFIG).exists():
-        raise InputError(f"{out} is the folder of a run: give another --out")
+        raise InputError(f"{out} is the folder of a run: choose another --out")
     if (out / "audit.json").exists():
-        raise InputError(f"{out} holds an audit already: give another --out")
+        raise InputError(f"{out} already holds an audit: choose another --out")
     matched_by: Any
     if source.is_dir():
         predictions = run_predictions(source)
-        matched_by = given.match or ("class" if predictions.groups is None else "class,group")
+        matched_by = options.match or ("class" if predictions.groups is None else "class,group")
     elif source.exists():
-        predictions, matched_by = Predictions.load(source), given.match
+        predictions, matched_by = Predictions.load(source), options.match
     else:
         raise InputError(f"there is no {source}: give the folder of a run, or a .npz file of predictions")
-    names = None if given.attacks is None else [name.strip() for name in given.attacks.split(",") if name.strip()]
-    options: dict[str, Any] = {"attacks": names, "seed": given.seed, "resamples": given.resamples}
-    found = audit(predictions, match=matched_by, **options)
+    names = None if options.attacks is None else [name.strip() for name in options.attacks.split(",") if name.strip()]
+    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
+    result = audit(predictions, match=matched_by, **settings)
     unmatched = None
-    if found.match is not None and not found.match.trivial and source.is_dir():
-        unmatched = audit(predictions, **options).attacks
+    if result.match is not None and not result.match.trivial and source.is_dir():
+        unmatched = audit(predictions, **settings).attacks
     make_folder(out)
-    write_signals(out / SIGNALS, predictions, found)
+    write_signals(out / SIGNALS, predictions, result)
     write_json(
         out / "audit.json",
         {
             "source": str(source),
-            "members": found.members,
-            "nonmembers": found.nonmembers,
+            "members": result.members,
+            "nonmembers": result.nonmembers,
             "matched_by": matched_by,
-            "strongest_attack": found.strongest,
-            "attacks": found.attacks,
+            "strongest_attack": result.strongest,
+            "attacks": result.attacks,
             "attacks_naive": unmatched,
-            "attacks_by_class": found.by_class,
-            "attacks_by_group": found.by_group,
-            "seed": given.seed,
-            "resamples": given.resamples,
+            "attacks_by_class": result.by_class,
+            "attacks_by_group": result.by_group,
+            "seed": options.seed,
+            "resamples": options.resamples,
         },
     )
     how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
-    show(f"{found.members} members, {found.nonmembers} non-members ({how}):")
-    show(*describe_attacks(found.attacks, unmatched))
+    show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
+    show(*describe_attacks(result.attacks, unmatched))
     show(f"audit         {out}")
     return 0
 
 
 def run_predictions(folder: Path) -> Predictions:
-    """Predictions from the signals that a run left."""
+    """The predictions in the signals file of a finished run.
+
+    Raises:
+      InputError: the folder is not a run, the run is not finished, or its files cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     read_json(folder / CONFIG)
     path = folder / SIGNALS
     if not path.exists():
-        raise InputError(f"{folder} holds no {SIGNALS}: the run is not finished; start it again to go on")
+        raise InputError(
+            f"{folder} holds no {SIGNALS}: the run is not finished; run the same command again to resume it"
+        )
     try:
         table = pq.read_table(path)
         logits = np.stack(table["logits"].to_numpy())

@@ -1,4 +1,4 @@
-"""Ctrl-C twice: the first asks, the second stops at once."""
+"""Handling of Ctrl-C: the first one asks a long operation to stop, the second one stops it at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trilemma.words import clean
 
 
 class Interruptible:
-    """What a person sees of long work, as a context; ``should_stop`` is then true once it was asked to end."""
+    """A display of a long operation, as a context manager; ``should_stop()`` is true after a request to stop."""
 
     signals: tuple[signal.Signals, ...] = (signal.SIGINT,)
-    stopping = "stopping"  # what is said at the first
+    stopping = "stopping"  # the message at the first signal
 
     def __init__(self, console: Console | None) -> None:
         self._console = console or Console(stderr=True)
@@ -37,7 +37,7 @@ class Interruptible:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        self.say(f"{self.stopping} (Ctrl-C again: at once)")
+        self.say(f"{self.stopping} (press Ctrl-C again to stop at once)")
 
     def should_stop(self) -> bool:
         return self._asked

@@ -1,4 +1,4 @@
-"""``trilemma``: reads the command and runs it.  Slow imports happen inside the commands."""
+"""The entry point of ``trilemma``.  Slow imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from trilemma.words import shortened
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (see the epilogue of ``--help``)."""
+    """Run one command, and return its exit status (see the end of ``--help``)."""
     reader = parser()
-    given = reader.parse_args(arguments)
-    if given.version:
+    options = reader.parse_args(arguments)
+    if options.version:
         from trilemma.version import __version__
 
         show(f"trilemma {__version__}")
         return 0
-    if given.command is None:
+    if options.command is None:
         reader.print_help()
         return 2
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)  # commands print the notes of a data set themselves
-            status: int = COMMANDS[given.command](given)
+            warnings.simplefilter("ignore", DataWarning)  # the commands print the notes of a data set themselves
+            status: int = COMMANDS[options.command](options)
             return status
     except InputError as error:
         fail(str(error))
@@ -45,58 +45,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail("not enough memory: use --limit, a smaller --physical-batch or a smaller model")
 
 
-def _train(given: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> int:
     from trilemma.cli.train import train_command
 
-    return train_command(given)
+    return train_command(options)
 
 
-def _quickstart(given: argparse.Namespace) -> int:
+def _quickstart(options: argparse.Namespace) -> int:
     from trilemma.cli.quickstart import quickstart_command
 
-    return quickstart_command(given)
+    return quickstart_command(options)
 
 
-def _study(given: argparse.Namespace) -> int:
+def _study(options: argparse.Namespace) -> int:
     from trilemma.cli.study import study_command
 
-    return study_command(given)
+    return study_command(options)
 
 
-def _studies(given: argparse.Namespace) -> int:
+def _studies(options: argparse.Namespace) -> int:
     from trilemma.cli.studies import studies_command
 
-    return studies_command(given)
+    return studies_command(options)
 
 
-def _report(given: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> int:
     from trilemma.cli.report import report_command
 
-    return report_command(given)
+    return report_command(options)
 
 
-def _audit(given: argparse.Namespace) -> int:
+def _audit(options: argparse.Namespace) -> int:
     from trilemma.cli.audit import audit_command
 
-    return audit_command(given)
+    return audit_command(options)
 
 
-def _calibrate(given: argparse.Namespace) -> int:
+def _calibrate(options: argparse.Namespace) -> int:
     from trilemma.cli.budget import calibrate_command
 
-    return calibrate_command(given)
+    return calibrate_command(options)
 
 
-def _epsilon(given: argparse.Namespace) -> int:
+def _epsilon(options: argparse.Namespace) -> int:
     from trilemma.cli.budget import epsilon_command
 
-    return epsilon_command(given)
+    return epsilon_command(options)
 
 
-def _data(given: argparse.Namespace) -> int:
+def _data(options: argparse.Namespace) -> int:
     from trilemma.data import describe_sources
 
-    for source in describe_sources(given.data_dir):
+    for source in describe_sources(options.data_dir):
         state = {True: "found", False: "not found", None: "give it"}[source.found]
         show(f"{source.name:<12} {state:<10} {source.what}", *([f"{'':<24}{source.where}"] if source.where else []))
     return 0

@@ -1,4 +1,4 @@
-"""``trilemma quickstart``: the study ``quickstart`` on the embedded digits, and where its page is."""
+"""``trilemma quickstart``: run the study ``quickstart`` on the embedded digits, and print where its page is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from trilemma.training.execution import Execution
 SHORT_SEEDS = 2
 
 
-def quickstart_command(given: argparse.Namespace) -> int:
-    out = Path(given.out) / "short" if given.short else Path(given.out)
-    studies = plan("quickstart", scale="short" if given.short else "small", seeds=SHORT_SEEDS if given.short else None)
+def quickstart_command(options: argparse.Namespace) -> int:
+    out = Path(options.out) / "short" if options.short else Path(options.out)
+    studies = plan(
+        "quickstart", scale="short" if options.short else "small", seeds=SHORT_SEEDS if options.short else None
+    )
     show(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
     return conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))

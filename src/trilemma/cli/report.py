@@ -1,4 +1,4 @@
-"""``trilemma report``: draw the page again, without training."""
+"""``trilemma report``: draw the page of studies again, without training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trilemma.report.collect import report_of
 from trilemma.study.folder import StudyFolder
 
 
-def report_command(given: argparse.Namespace) -> int:
-    folders = [StudyFolder(Path(name)) for name in dict.fromkeys(given.folders)]
-    page = report_of(folders, None if given.out is None else Path(given.out))
+def report_command(options: argparse.Namespace) -> int:
+    folders = [StudyFolder(Path(name)) for name in dict.fromkeys(options.folders)]
+    page = report_of(folders, None if options.out is None else Path(options.out))
     show(str(page))
     return 0

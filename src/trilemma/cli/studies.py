@@ -1,4 +1,4 @@
-"""``trilemma studies``: what can be run, how many trials it has and about how long it takes here."""
+"""``trilemma studies``: list the studies, with their trials and an estimate of the time on this machine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from trilemma.study.file import STUDIES, load_study, read_study
 from trilemma.study.trials import Study, Trial, expand
 
 
-def studies_command(given: argparse.Namespace) -> int:
-    names = [given.study] if given.study else list(STUDIES)
+def studies_command(options: argparse.Namespace) -> int:
+    names = [options.study] if options.study else list(STUDIES)
     rows = []
     for name in names:
         head = read_study(name)
         parts = load_study(name)
         scales: list[str | None] = list(dict.fromkeys(scale for part in parts for scale in part.scales))
         for scale in scales or [None]:
-            plans = [expand(part, scale=scale, seeds=given.seeds) for part in parts]
+            plans = [expand(part, scale=scale, seeds=options.seeds) for part in parts]
             trials = {trial.id: trial for plan in plans for trial in plan.trials}
-            # One study of all trials: those that parts share are run once.
+            # All parts as one study, since trials that several parts share are run once.
             whole = estimate(_merged(plans[0], trials))
             spent = "?" if whole.seconds is None else clock(whole.seconds / cores())
             rows.append((name, scale or "", str(whole.trials), spent, head.title))
@@ -33,8 +33,8 @@ def studies_command(given: argparse.Namespace) -> int:
         show("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
     show(
         "",
-        f"Times are estimates for {cores()} workers, from a few updates of each kind of trial measured just now on "
-        "one core; attacks are counted by a rule of thumb.",
+        f"Times are estimates for {cores()} workers, from a few updates of each kind of trial, just measured on "
+        "one core; the time of attacks is a rule of thumb.",
         "Run one: trilemma study NAME --scale SCALE --out DIR",
     )
     return 0

@@ -1,4 +1,4 @@
-"""``trilemma study``: run the trials that a study still lacks, then draw its page."""
+"""``trilemma study``: run the missing trials of a study, and draw its page."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.version import __version__
 
 
-def study_command(given: argparse.Namespace) -> int:
-    if given.workers is not None and given.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {given.workers}")
-    if given.seeds is not None and given.seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {given.seeds}")
-    studies = plan(given.study, scale=given.scale, seeds=given.seeds, data=[parse_data(text) for text in given.data])
+def study_command(options: argparse.Namespace) -> int:
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}")
+    if options.seeds is not None and options.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {options.seeds}")
+    studies = plan(
+        options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(text) for text in options.data]
+    )
     trials = {trial.id: trial for study in studies for trial in study.trials}
-    if len(trials) > MOST_TRIALS and not given.yes:
+    if len(trials) > MOST_TRIALS and not options.yes:
         raise InputError(
-            f"{len(trials)} trials are more than {MOST_TRIALS}: narrow the study (--seeds, --data), or say --yes"
+            f"{len(trials)} trials are more than {MOST_TRIALS}: narrow the study (--seeds, --data), or add --yes"
         )
-    settings = Settings(given.data_dir, execution_of(given))
-    executor = _executor(given, len(trials))
-    return conduct(studies, Path(given.out), executor, settings, retry=given.retry)
+    settings = Settings(options.data_dir, execution_of(options))
+    executor = _executor(options, len(trials))
+    return conduct(studies, Path(options.out), executor, settings, retry=options.retry)
 
 
 def plan(
     name: str, *, scale: str | None = None, seeds: int | None = None, data: list[dict[str, Any]] | None = None
 ) -> list[Study]:
-    """The study of that name or file, or its parts where it has them; the figures of each are checked."""
+    """The study with this name or file, or its parts if it has any; the figures of each are checked."""
     from trilemma.report.figures.catalog import check_figures
 
     studies = []
@@ -91,18 +93,18 @@ def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
     return 1 if progress.failed else 0
 
 
-def _executor(given: argparse.Namespace, trials: int) -> Executor:
-    if given.ray is not None:
-        if given.workers is not None:
+def _executor(options: argparse.Namespace, trials: int) -> Executor:
+    if options.ray is not None:
+        if options.workers is not None:
             raise InputError("--workers and --ray exclude each other: the cluster determines the number of workers")
         from trilemma.study.cluster import Cluster
 
-        return Cluster(given.ray, given.device)
-    return Pool(given.workers or default_workers(given.device, trials))
+        return Cluster(options.ray, options.device)
+    return Pool(options.workers or default_workers(options.device, trials))
 
 
 def default_workers(device: str, trials: int) -> int:
-    """One worker per core on a CPU; a single one on an accelerator, which one trial fills."""
+    """One worker per core on a CPU; a single one on an accelerator, which one trial keeps busy."""
     import torch
 
     if device == "auto":
@@ -111,16 +113,16 @@ def default_workers(device: str, trials: int) -> int:
 
 
 def parse_data(text: str) -> dict[str, Any]:
-    """``NAME[,OPTION=VALUE...]`` to arguments of load_data.
+    """Parse ``NAME[,OPTION=VALUE...]`` into arguments of load_data.
 
     >>> parse_data("cifar10s,skew=0.75")
     {'name': 'cifar10s', 'skew': 0.75}
 
     Raises:
-      InputError: an unknown option, or a value of the wrong kind.
+      InputError: an option is unknown, or a value has the wrong type.
     """
     name, *parts = text.split(",")
-    found: dict[str, Any] = {"name": name}
+    arguments: dict[str, Any] = {"name": name}
     for part in parts:
         key, equals, value = part.partition("=")
         if not equals or key not in DATA_OPTIONS or key in ("name", "columns"):
@@ -128,8 +130,8 @@ def parse_data(text: str) -> dict[str, Any]:
                 f"--data {text}: {part!r} is not a data option{did_you_mean(key, DATA_OPTIONS)}: "
                 "write for example cifar10s,skew=0.75"
             )
-        found[key] = _value(key, value)
-    return found
+        arguments[key] = _value(key, value)
+    return arguments
 
 
 def _value(key: str, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: a live table, or a line per trial where output is redirected."""
+"""The terminal display of a running study: a live table, or one line per trial if the output is redirected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StudyDisplay(Interruptible):
     ``display.should_stop`` is its ``should_stop``."""
 
     signals = (signal.SIGINT, signal.SIGTERM)
-    stopping = "stopping: running trials save themselves"
+    stopping = "stopping: the running trials save their checkpoints"
 
     def __init__(self, progress: StudyProgress, workers: int, console: Console | None = None) -> None:
         self._progress, self._workers = progress, workers
@@ -60,7 +60,7 @@ class StudyDisplay(Interruptible):
             self._live.update(self._table(), refresh=True)
 
     def seconds_left(self) -> float | None:
-        """An estimate: the remaining trials take as long as those that this run finished."""
+        """An estimate, assuming that the remaining trials take as long as those finished in this session."""
         progress = self._progress
         if not progress.seconds:
             return None
@@ -95,7 +95,8 @@ def _share(event: Event) -> float:
 
 
 def clock(seconds: float) -> str:
-    """
+    """A duration in words, rounded to its leading units.
+
     >>> clock(42), clock(125), clock(7300), clock(1e6)
     ('42 s', '2 min', '2 h 1 min', '12 days')
     """

@@ -1,4 +1,4 @@
-"""Results as text: every number with its interval, what is private apart from what is not."""
+"""Results as text: numbers with their intervals; what the guarantee covers stands apart from the rest."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ def describe_score(score: dict[str, Any]) -> str:
 
 def describe_attacks(attacks: dict[str, Any], unmatched: dict[str, Any] | None) -> list[str]:
     lines = []
-    for name, found in attacks.items():
+    for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
         lines.append(
-            f"  {name:<18} AUC {interval(found['auc'], found['interval']['auc'])}   advantage {found['advantage']:.3f}"
-            f"   TPR at 0.1 % FPR {found['tpr_at_fpr']['0.001']:.4f}, at 1 % {found['tpr_at_fpr']['0.01']:.4f}{tail}"
+            f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}"
+            f"   advantage {attack['advantage']:.3f}   TPR at 0.1 % FPR {attack['tpr_at_fpr']['0.001']:.4f},"
+            f" at 1 % {attack['tpr_at_fpr']['0.01']:.4f}{tail}"
         )
     return lines
 
 
 def describe_run(run: Run) -> str:
-    """Some lines about one run."""
+    """A description of one run, in several lines."""
     result = run.result
     privacy = result["privacy"]
     lines = [*(f"note: {clean(note)}" for note in run.notes)]
@@ -69,7 +70,8 @@ def describe_run(run: Run) -> str:
     check = result["null_check"]["matched"]
     if check and not check["passed"]:
         lines.append(
-            "  caution: a classifier that never saw the members is told apart too; these AUCs are not leakage alone"
+            "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
+            "so these AUCs do not measure leakage alone"
         )
     lines.append(f"run           {clean(run.folder)}")
     return "\n".join(lines)
@@ -112,5 +114,5 @@ def compare(rows: list[tuple[str, Run]]) -> str:
 
 
 def _strongest(attacks: dict[str, Any]) -> float:
-    """The AUC that is furthest from 1/2."""
+    """The AUC that is farthest from 1/2."""
     return max((float(attack["auc"]) for attack in attacks.values()), key=lambda auc: abs(auc - 0.5))

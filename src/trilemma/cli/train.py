@@ -1,4 +1,4 @@
-"""``trilemma train``."""
+"""``trilemma train``: train one classifier, attack it and measure it."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ _OVERRIDES = (
     "seed",
     "secret_noise",
 )
-"""Options that stand for keys of a recipe."""
+"""The options that set keys of a recipe."""
 
 
-def train_command(given: argparse.Namespace) -> int:
-    recipe = recipe_of(given)
-    if given.minutes is not None and not given.minutes > 0:
-        raise InputError(f"--minutes must be more than 0, not {given.minutes}")
-    end = time.monotonic() + 60 * (math.inf if given.minutes is None else given.minutes)
-    execution = execution_of(given)
+def train_command(options: argparse.Namespace) -> int:
+    recipe = recipe_of(options)
+    if options.minutes is not None and not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0, not {options.minutes}")
+    end = time.monotonic() + 60 * (math.inf if options.minutes is None else options.minutes)
+    execution = execution_of(options)
     ranks = Ranks.joined(ranked_device(execution.resolved_device()))
     if not ranks.first:
-        return _follow(given, recipe, execution, ranks)
+        return _follow(options, recipe, execution, ranks)
     try:
         with TrainingDisplay("training") as display:
-            data = load_data(**data_of(given), progress=display.data)
+            data = load_data(**data_of(options), progress=display.data)
             for note in data.notes:
                 display.say(f"note: {note}")
             run = train(
                 recipe,
                 data,
-                given.out,
+                options.out,
                 execution=execution,
                 ranks=ranks,
-                track=given.track,
+                track=options.track,
                 progress=display,
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
@@ -80,11 +80,12 @@ def train_command(given: argparse.Namespace) -> int:
     return _end(ranks, 0)
 
 
-def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
-    """The processes but the first: no display and no folder.  Ctrl-C is for the first, which saves and then says so."""
+def _follow(options: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:
+    """The work of every process except the first: it has no display and no folder, and it ignores Ctrl-C, since the
+    first process saves the training and then tells the others to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        follow(recipe, load_data(**data_of(given)), ranks, execution=execution)
+        follow(recipe, load_data(**data_of(options)), ranks, execution=execution)
     except RankLost as lost:
         show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
@@ -92,8 +93,9 @@ def _follow(given: argparse.Namespace, recipe: Recipe, execution: Execution, ran
 
 
 def _end(ranks: Ranks, status: int) -> int:
-    """All is written.  One of several processes ends without the libraries' own goodbyes, in which threads of the
-    exchange abort now and then ("terminate called without an active exception"): torchrun would call it a failure."""
+    """Return the status once everything is written.  One of several processes exits without the libraries' shutdown
+    code, in which communication threads sometimes abort ("terminate called without an active exception"); torchrun
+    would report that as a failure."""
     if ranks.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -101,50 +103,50 @@ def _end(ranks: Ranks, status: int) -> int:
     return status
 
 
-def data_options(given: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of ``load_data``."""
+def data_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of ``load_data`` that options set."""
     columns = None
-    if given.columns is not None:
-        pairs = [pair.split("=", 1) for pair in given.columns.split(",")]
+    if options.columns is not None:
+        pairs = [pair.split("=", 1) for pair in options.columns.split(",")]
         if any(len(pair) != 2 or not all(pair) for pair in pairs):
-            raise InputError(f"--columns must be like image=picture,label=species, not {given.columns!r}")
+            raise InputError(f"--columns must be like image=picture,label=species, not {options.columns!r}")
         columns = {kind.strip(): name.strip() for kind, name in pairs}
     return {
-        "data_dir": given.data_dir,
-        "skew": given.skew,
-        "target": given.target,
-        "protected": given.protected,
+        "data_dir": options.data_dir,
+        "skew": options.skew,
+        "target": options.target,
+        "protected": options.protected,
         "columns": columns,
-        "size": given.size,
-        "limit": given.limit,
-        "test_limit": given.test_limit,
-        "seed": given.data_seed,
+        "size": options.size,
+        "limit": options.limit,
+        "test_limit": options.test_limit,
+        "seed": options.data_seed,
     }
 
 
-def data_of(given: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``load_data``: what was asked for, on top of what the recipe was made for."""
-    made_for = recipe_data(given.recipe) if given.recipe else None
-    asked = {name: value for name, value in data_options(given).items() if value is not None}
+def data_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``load_data``: the options, on top of the data that the recipe was made for."""
+    made_for = recipe_data(options.recipe) if options.recipe else None
+    requested = {name: value for name, value in data_options(options).items() if value is not None}
     if made_for is None:
-        return {"name": given.data or "digits"} | asked
-    if given.data not in (None, made_for["name"]):
+        return {"name": options.data or "digits"} | requested
+    if options.data not in (None, made_for["name"]):
         raise InputError(
-            f"the recipe {given.recipe} was made for {made_for['name']}, not for {given.data}: leave out --data, or "
-            "give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
+            f"the recipe {options.recipe} was made for {made_for['name']}, not for {options.data}: leave out --data, "
+            "or give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
         )
-    return made_for | asked
+    return made_for | requested
 
 
-def execution_of(given: argparse.Namespace) -> Execution:
-    """How the command line says that trainings are computed."""
-    memory = None if given.memory is None else parse_memory(given.memory)
-    return Execution(given.device, given.physical_batch, given.compute, memory=memory)
+def execution_of(options: argparse.Namespace) -> Execution:
+    """The execution settings that the command line requests."""
+    memory = None if options.memory is None else parse_memory(options.memory)
+    return Execution(options.device, options.physical_batch, options.compute, memory=memory)
 
 
-def recipe_of(given: argparse.Namespace) -> Recipe:
+def recipe_of(options: argparse.Namespace) -> Recipe:
     overrides: dict[str, Any] = {}
-    for pair in given.set:
+    for pair in options.set:
         key, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"--set takes KEY=VALUE, not {pair!r}")
@@ -152,5 +154,5 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
             overrides[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             overrides[key.strip()] = text
-    overrides |= {name: getattr(given, name) for name in _OVERRIDES if getattr(given, name) is not None}
-    return load_recipe(given.recipe or default_recipe_name(given.data or "digits"), **overrides)
+    overrides |= {name: getattr(options, name) for name in _OVERRIDES if getattr(options, name) is not None}
+    return load_recipe(options.recipe or default_recipe_name(options.data or "digits"), **overrides)

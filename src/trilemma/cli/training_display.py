@@ -1,4 +1,4 @@
-"""What the terminal shows while a model trains: a live line, or a line per evaluation where output is redirected."""
+"""The terminal display of a training: a live line, or one line per evaluation if the output is redirected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learns: networks by name, and the layers they are made of."""
+"""Networks by name, and their layers."""
 
 from trilemma.models.catalog import NAMES, build
 

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Construction of networks by name."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def build(
     standardized: bool = False,
     generator: torch.Generator,
 ) -> nn.Module:
-    """A freshly initialised network.
+    """Build a freshly initialized network.
 
     Args:
-      name: ``wrn-D-K`` with any legal depth and width, ``convnet`` (width 32) or ``convnet-W``.
-      classes: number of outputs.
+      name: ``wrn-D-K`` with any allowed depth and width, ``convnet`` (width 32) or ``convnet-W``.
+      classes: the number of outputs.
       image_shape: (C, H, W), at least 8x8 with 1 or 3 channels.
-      norm, groups: the norm layers.
-      norm_first: norm before ReLU.  None: the network's usual order (wide ResNets ReLU first).
-      standardized: scaled weight standardisation on every convolution.
-      generator: source of the start values.
+      norm, groups: the kind of normalization layers, and the number of groups of a group norm.
+      norm_first: normalize before the ReLU.  None: the network's usual order (ReLU first in wide ResNets).
+      standardized: apply scaled weight standardization to every convolution.
+      generator: the source of the initial weights.
 
     Raises:
-      InputError: an unknown name, a shape too small, or an illegal depth or width.
+      InputError: the name is unknown, the images are too small, or the depth or width is not allowed.
 
     >>> network = build("convnet", classes=10, image_shape=(3, 32, 32), generator=torch.Generator())
     >>> sum(p.numel() for p in network.parameters())

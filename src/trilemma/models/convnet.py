@@ -1,4 +1,4 @@
-"""A small network for CPUs and small images."""
+"""A small convolutional network for CPUs and small images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from trilemma.models.layers import Norm, convolution, initialize, norm_layer
 
 
 class ConvNet(nn.Module):
-    """Four 3x3 convolutions (width, width, 2 width, 4 width channels), each followed by norm and ReLU; mean
-    pooling by 2 after all but the first (as long as at least two pixels are left), then a mean over positions and
-    a linear head.  With width 32, 10 classes and colour images: 103,786 parameters without norm layers.
+    """Four 3x3 convolutions (width, width, 2 width, 4 width channels), each followed by normalization
+    and ReLU.  All but the first are followed by average pooling by 2 (as long as at least two pixels remain), and
+    the last by a mean over positions and a linear head.  With width 32, 10 classes, color images and no
+    normalization layers the network has 103,786 parameters.
 
     Raises:
-      InputError: a width below 4.
+      InputError: the width is below 4.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if width < 4:
-            raise InputError(f"the convnet's width is at least 4, not {width}")
+            raise InputError(f"the convnet's width must be at least 4, not {width}")
         widths = (in_channels, width, width, 2 * width, 4 * width)
         self.norm_first = norm_first
         self.convs = nn.ModuleList(

@@ -1,4 +1,4 @@
-"""Layers that the catalog's networks are made of, and no library has in this form."""
+"""Layers of the catalog's networks that no library provides in this form."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Norm = Literal["none", "batch", "group"]
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, standardized: bool
 ) -> nn.Conv2d:
-    """A biased convolution.  With a larger stride it needs :func:`pad_same` before it; else it pads by itself, which
-    spares a copy of its inputs."""
+    """A convolution with biases.  At stride 1 it pads its inputs itself, which saves a copy of them; at a larger stride
+    its inputs must be padded by :func:`pad_same`."""
     kind = StandardizedConv2d if standardized else nn.Conv2d
     return kind(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2 if stride == 1 else 0)
 
 
 def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """Zero padding so that the output has ceil(size / stride) pixels, the odd pixel at the bottom and right.
+    """Pad with zeros so that the output has ceil(size / stride) pixels, with an odd pixel at the bottom and right.
 
-    This is the "SAME" rule of the published networks; a symmetric padding of 1 differs from it at stride 2.  At
-    stride 1 it does not, and :func:`convolution` pads by itself.
+    This is the "SAME" padding of the published networks, which differs from a symmetric padding of 1 at stride 2.
+    At stride 1 the two agree, and :func:`convolution` pads its inputs itself.
     """
     if stride == 1:
         return images
@@ -39,7 +39,7 @@ def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
 
 
 def norm_layer(norm: Norm, channels: int, groups: int) -> nn.Module:
-    """``none``, batch norm, or group norm with ``groups`` groups (fewer where they do not divide the channels)."""
+    """No normalization, batch norm, or group norm with ``groups`` groups (fewer if they do not divide the channels)."""
     if norm not in ("none", "batch", "group"):
         raise InputError(f"unknown norm {norm!r}: use none, batch or group")
     if groups < 1:
@@ -55,15 +55,15 @@ def norm_layer(norm: Norm, channels: int, groups: int) -> nn.Module:
 
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Start values from ``generator``: convolutions normal and linear layers truncated normal, both of variance
-    1 / fan_in; biases 0, norms and gains 1 (De et al. 2022)."""
+    """Draw the initial weights from ``generator``: normal for convolutions and truncated normal for linear layers, both
+    with variance 1 / fan_in; biases are 0, norms and gains 1 (De et al. 2022)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             fan_in = module.weight[0].numel()
             module.weight.normal_(0.0, fan_in**-0.5, generator=generator)
         elif isinstance(module, nn.Linear):
-            # A normal cut at two deviations has 0.8796 of its deviation left.
-            deviation = module.in_features**-0.5 / 0.87962566103423978
-            nn.init.trunc_normal_(module.weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
+            # Truncating a normal distribution at two standard deviations leaves 0.8796 of its standard deviation.
+            std = module.in_features**-0.5 / 0.87962566103423978
+            nn.init.trunc_normal_(module.weight, 0.0, std, -2 * std, 2 * std, generator=generator)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             module.bias.zero_()

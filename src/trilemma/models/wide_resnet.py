@@ -1,4 +1,4 @@
-"""Wide residual networks (Zagoruyko and Komodakis 2016) in the form that private training uses (De et al. 2022)."""
+"""Wide residual networks (Zagoruyko and Komodakis 2016) in the form used for private training (De et al. 2022)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pa
 
 
 class Activation(nn.Module):
-    """ReLU and norm before a convolution: ReLU first by default, which is worth points under a budget."""
+    """ReLU and normalization before a convolution, with ReLU first by default: it is more accurate under a budget."""
 
     def __init__(self, channels: int, *, norm: Norm, groups: int, norm_first: bool) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Activation(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a skip; the skip is a 1x1 convolution where the width changes."""
+    """A residual block of two 3x3 convolutions; the skip is a 1x1 convolution if ``project``, else the identity."""
 
     def __init__(
         self,
@@ -59,14 +59,15 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width for images of at least 8x8.
+    """The wide ResNet WRN-depth-width for images of at least 8x8 pixels.
 
-    Stem 3x3, 16 channels; three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times ``width`` channels and
-    strides 1, 2, 2; the first block of every group projects its skip; head: activation, mean over positions,
-    linear.  Without dropout; all convolutions have biases.
+    The stem is a 3x3 convolution with 16 channels.  It is followed by three groups of (depth - 4) / 6 blocks with
+    16, 32 and 64 times ``width`` channels and strides 1, 2 and 2; the first block of every group projects its skip.
+    The head consists of an activation, a mean over positions and a linear layer.  There is no dropout, and all
+    convolutions have biases.
 
     Raises:
-      InputError: a depth that is not 6 n + 4 with n >= 1, or a width below 1.
+      InputError: the depth is not 6 n + 4 with n >= 1, or the width is below 1.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class WideResNet(nn.Module):
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
-            raise InputError(f"a wide ResNet's depth is 6 n + 4 (10, 16, 22, 28, 34, 40, ...), not {depth}")
+            raise InputError(f"a wide ResNet's depth must be 6 n + 4 (10, 16, 22, 28, 34, 40, ...), not {depth}")
         if width < 1:
-            raise InputError(f"a wide ResNet's width is at least 1, not {width}")
+            raise InputError(f"a wide ResNet's width must be at least 1, not {width}")
         self.stem = convolution(in_channels, 16, 3, standardized=standardized)
         blocks: list[nn.Module] = []
         channels = 16
@@ -114,6 +115,6 @@ class WideResNet(nn.Module):
         """float (N, C, H, W) -> logits (N, classes)."""
         out: Tensor = self.stem(images)
         out = self.act(self.blocks(out))
-        # The mean over positions in float32, whatever the convolutions compute in.
+        # The mean over positions is computed in float32, whatever the compute type of the convolutions.
         logits: Tensor = self.head(out.float().mean(dim=(2, 3)))
         return logits

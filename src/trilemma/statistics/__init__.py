@@ -1,1 +1,1 @@
-"""Statistics that know nothing of models or studies."""
+"""General statistics, independent of models and studies."""

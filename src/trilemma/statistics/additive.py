@@ -16,12 +16,12 @@ from scipy.special import stdtr
 
 from trilemma.statistics.intervals import half_width, repeated
 
-# Residuals below this share of the values are rounding.
+# Residuals below this fraction of the values are rounding errors.
 _ROUNDING = 1e-10
 
 
 def additive_variance(values: NDArray[np.float64]) -> tuple[float, int]:
-    """Residual variance of the model value = row + column, and its degrees of freedom (k - 1)(n - 1).
+    """The residual variance of the model value = row + column, and its degrees of freedom (k - 1)(n - 1).
 
     Args:
       values: float (k, n), k conditions at the same n seeds; both at least 2.
@@ -37,17 +37,17 @@ def additive_variance(values: NDArray[np.float64]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference of two rows, and how sure it is.
+    """The mean difference of two rows, with its interval, standard errors and p-values.
 
     Attributes:
-      difference: mean of the first row less mean of the second.
-      low, high: its 95 % interval; NaN where the size of the noise is not known.
-      standard_error: of the difference, the larger of the next two; 0 where the size of the noise is not known.
-      pooled_error: from the residual variance of all rows.
-      own_error: from the differences of the two rows alone.
-      df: degrees of freedom of ``pooled_error``.
-      p: two-sided, from ``standard_error`` and ``df``.
-      own_p: of the ordinary paired t-test.
+      difference: the mean of the first row minus the mean of the second.
+      low, high: the 95 % interval of the difference; NaN if the size of the noise is unknown.
+      standard_error: the larger of the two standard errors below; 0 if the size of the noise is unknown.
+      pooled_error: the standard error from the residual variance of all rows.
+      own_error: the standard error from the differences of the two rows alone.
+      df: the degrees of freedom of ``pooled_error``.
+      p: the two-sided p-value from ``standard_error`` and ``df``.
+      own_p: the p-value of the ordinary paired t-test.
     """
 
     difference: float
@@ -78,12 +78,12 @@ def paired_difference(table: NDArray[np.float64], first: int, second: int) -> Pa
     pooled = pooled if pooled > rounding else 0.0
     error = max(own, pooled)
     equal = abs(difference) <= rounding
-    # Where neither row depends on the seed (trainings without any randomness but for the order of their sums) seeds
-    # repeat one trial, which cannot tell a difference from noise, however noisy the other rows are.
+    # If neither row depends on the seed (trainings whose only randomness is the order of their sums), the seeds repeat
+    # one trial, which cannot distinguish a difference from noise, however noisy the other rows are.
     one_training = repeated(table[first]) and repeated(table[second])
     if error == 0 or one_training:
-        # The size of the noise is unknown.  Where the seed does act, on both rows alike, what is left is the sign
-        # test: n differences of one sign, by chance with 2 / 2^n.
+        # The size of the noise is unknown.  If the seed affects both rows equally, the sign test remains: n differences
+        # have the same sign by chance with probability 2 / 2^n.
         p = 1.0 if equal or one_training else 2.0 ** (1 - n)
         difference = 0.0 if equal else difference
         return PairedDifference(difference, math.nan, math.nan, 0.0, pooled, own, df, p, p)
@@ -94,7 +94,7 @@ def paired_difference(table: NDArray[np.float64], first: int, second: int) -> Pa
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P-values after Holm's correction (1979), which bounds the chance of any false alarm whatever their dependence.
+    """P-values after Holm's correction (1979), which bounds the probability of any false alarm under any dependence.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -13,20 +13,20 @@ from trilemma.statistics.intervals import LEVEL
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
-"""Bootstrap samples behind an interval, unless stated otherwise."""
+"""The default number of bootstrap samples for an interval."""
 
-_CHUNK_VALUES = 2**16  # counts of draws, which then fit a processor's cache
+_CHUNK_VALUES = 2**16  # numbers per chunk, so that a chunk fits into the processor's cache
 
 
 class Resampler:
-    """Draws bootstrap samples of rows, as how often each row is drawn.
+    """Draws bootstrap samples of rows, represented by how often each row is drawn.
 
-    Rows that share a cluster (two copies of one image) are drawn together, since their errors are correlated:
+    Rows that share a cluster (two copies of one image) are drawn together, since their errors are correlated and
     drawing them separately would make intervals too narrow.
 
     Args:
       rows: n, the number of rows.
-      clusters: int (n,), equal for rows that belong together; None: every row by itself.
+      clusters: int (n,), equal for rows that belong together; None: every row is a cluster of its own.
     """
 
     def __init__(self, rows: int, clusters: NDArray[np.int64] | None = None) -> None:
@@ -34,10 +34,10 @@ class Resampler:
         self._cluster: NDArray[np.int64] | None = None
         self._clusters = rows
         if clusters is not None:
-            found, codes = np.unique(clusters, return_inverse=True)
-            if len(found) < rows:
+            distinct, codes = np.unique(clusters, return_inverse=True)
+            if len(distinct) < rows:
                 self._cluster = codes.astype(np.int64)
-                self._clusters = len(found)
+                self._clusters = len(distinct)
 
     def draw(self, rng: np.random.Generator, samples: int) -> NDArray[np.int32]:
         """int32 (samples, rows): how often each row is in each bootstrap sample."""
@@ -49,14 +49,14 @@ class Resampler:
 
 
 def chunks(resamples: int, rows: int) -> Iterator[int]:
-    """Sizes of at least 1 that add up to ``resamples``; size x rows numbers fit a cache where they can."""
+    """Chunk sizes, each at least 1, that add up to ``resamples``; size x rows numbers fit into a cache if possible."""
     size = max(1, _CHUNK_VALUES // max(rows, 1))
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 
 
 def percentile_interval(draws: Array, level: float = LEVEL) -> tuple[float, float]:
-    """The interval between the draws' outer quantiles, (1 - level) / 2 on either side.
+    """The interval between the draws' quantiles (1 - level) / 2 and 1 - (1 - level) / 2.
 
     >>> low, high = percentile_interval(np.arange(1001) / 1000)
     >>> round(low, 3), round(high, 3)

@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from trilemma.data.named import NAMED
-from trilemma.models import build
-from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.trials import Study, Trial
+from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import LOOK
 
@@ -98,36 +97,21 @@ def _seconds_an_example(recipe: Recipe, classes: int, shape: tuple[int, int, int
     A private update with several views an example costs what an ordinary one of as many views does, nearly; sharpness
     without a budget takes two gradients.
     """
-    views = recipe.views if recipe.has("am") else 1
-    norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
-    update, forward = _seconds_a_view(
-        recipe.model, norm, recipe.norm_groups, recipe.has("ws"), recipe.private and views == 1, classes, shape
-    )
+    views = recipe.multiplicity
+    update, forward = _seconds_a_view(Architecture.of(recipe), recipe.private and views == 1, classes, shape)
     gradients = 2 if recipe.has("sat") and not recipe.private else 1
     return gradients * views * update, forward
 
 
 @functools.cache
 def _seconds_a_view(
-    model: str, norm: Norm, groups: int, standardized: bool, private: bool, classes: int, shape: tuple[int, int, int]
+    architecture: Architecture, private: bool, classes: int, shape: tuple[int, int, int]
 ) -> tuple[float, float]:
     """Measured on one thread, with few views where they are slow."""
     generator = torch.Generator().manual_seed(0)
-    network: nn.Module
-    given: tuple[int, ...]
-    if model in PRIORS:
-        network, given = nn.Linear(features_in(model), classes, bias=False), (features_in(model),)
-    else:
-        given = shape
-        network = build(
-            model,
-            classes=classes,
-            image_shape=shape,
-            norm=norm,
-            groups=groups,
-            standardized=standardized,
-            generator=generator,
-        )
+    prior = architecture.model in PRIORS
+    network = architecture.build(classes, shape, generator)
+    given: tuple[int, ...] = (features_in(architecture.model),) if prior else shape
 
     def update(count: int) -> float:
         images = torch.randn((count, 1, *given), generator=generator)
@@ -150,7 +134,7 @@ def _seconds_a_view(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        count = 512 if model in PRIORS else 16  # rows of features are small
+        count = 512 if prior else 16  # rows of features are small
         return _measured(update, count), _measured(forward, count)
     finally:
         torch.set_num_threads(threads)

@@ -87,8 +87,7 @@ class ImageInputs:
 
 def shifts_of(recipe: Recipe, data: Dataset) -> tuple[Shift, ...]:
     """Views of a prior: K of them under AM, a pixel apart unless the recipe says otherwise."""
-    views = recipe.views if recipe.has("am") else 1
-    return view_shifts(views, 1 if recipe.shift is None else recipe.shift, data.image_shape)
+    return view_shifts(recipe.multiplicity, 1 if recipe.shift is None else recipe.shift, data.image_shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ and ``pretrain_updates`` alone, so it costs no budget, and trials of other seeds
 from __future__ import annotations
 
 import time
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 
 FORMAT = 1
@@ -64,15 +66,18 @@ def pretrained(
     Raises:
       InputError: no room to keep it.
     """
-    settings = [recipe.model, recipe.has("gn") or not recipe.private, recipe.norm_groups, recipe.norm_first]
-    settings += [recipe.has("ws"), recipe.private, recipe.pretrain_updates, _IMAGES, _BATCH, autocast, device.type]
-    settings += [data.mean, data.deviation]
-    key = key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
-    store = (folder or cache_folder() / "pretrained") / key
+    store = (folder or cache_folder() / "pretrained") / cache_key(recipe, data, device, autocast)
     saved, _ = checkpoints.load(store)
     if saved is None or saved.header["update"] < recipe.pretrain_updates:
         saved = _train(recipe, data, network, device, autocast, progress, store, saved)
     return {name.removeprefix("trunk/"): value for name, value in saved.tensors.items() if name.startswith("trunk/")}
+
+
+def cache_key(recipe: Recipe, data: Dataset, device: torch.device, autocast: torch.dtype | None) -> str:
+    """Names what pre-training makes of a recipe: trainings whose key is equal start from the same backbone."""
+    settings = [*astuple(Architecture.of(recipe)), recipe.pretrain, recipe.pretrain_updates, _IMAGES, _BATCH]
+    settings += [autocast, device.type, data.mean, data.deviation]
+    return key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
 
 
 def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:

@@ -149,6 +149,11 @@ class Recipe:
     def private(self) -> bool:
         return self.epsilon is not None
 
+    @property
+    def multiplicity(self) -> int:
+        """K: how many views of an example an update sees."""
+        return self.views if self.has("am") else 1
+
     def to_dict(self) -> dict[str, Any]:
         """Complete, JSON-compatible, in the order of the fields.  Keys that came later are left out at their
         defaults, so that runs made before them keep their fingerprints."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.randomness import RandomStream
 from trilemma.training.checkpoints import Checkpoint
 
+Tensors = dict[str, Tensor]
+
 
 @dataclass(eq=False)
 class State:
@@ -23,7 +27,7 @@ class State:
       model: weights and buffers.
       momentum: velocity of SGD by parameter name.
       average: moving average of weights and buffers under PA, else empty.
-      previous: the previous privatised gradient under DP-SAT, else empty.
+      previous: the previous privatized gradient under DP-SAT, else empty.
       sampling, noise: the streams of what must stay secret.
       evidence: of what the updates did, for the truth check of a private run; None without a budget.
     """
@@ -38,21 +42,7 @@ class State:
     evidence: Evidence | None = None
 
     def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
-        tensors = {
-            f"{part}/{name}": value
-            for part, values in (
-                ("model", self.model.state_dict()),
-                ("momentum", self.momentum),
-                ("average", self.average),
-                ("previous", self.previous),
-                ("evidence", self.evidence.to_tensors() if self.evidence else {}),
-            )
-            for name, value in values.items()
-        }
-        for name in ("sampling", "noise"):
-            tensors[f"stream/{name}"] = getattr(self, name).get_state()
-        # Without a budget, layers of a user's own network may draw from torch's global generator (dropout does).
-        tensors["generator/global"] = torch.get_rng_state()
+        tensors = {f"{part}/{name}": value for part, (take, _) in _PARTS.items() for name, value in take(self).items()}
         return Checkpoint(tensors, header | {"update": self.update})
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -67,25 +57,52 @@ class State:
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
                 "start it anew with another --out"
             )
-        parts: dict[str, dict[str, Tensor]] = {
-            part: {} for part in ("model", "momentum", "average", "previous", "evidence")
-        }
-        device = next(self.model.parameters()).device
+        parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
-            if part == "generator":
-                torch.set_rng_state(value)
-            elif part == "stream":
-                getattr(self, name).set_state(value)
-            else:
-                parts[part][name] = value.to(device)
-        if self.evidence is not None:
-            self.evidence.restore(parts["evidence"], device)
-        self.model.load_state_dict(parts["model"])
-        self.momentum, self.average, self.previous = parts["momentum"], parts["average"], parts["previous"]
+            parts[part][name] = value
+        for part, (_, put) in _PARTS.items():
+            put(self, parts[part])
         self.update = int(checkpoint.header["update"])
 
     def evaluation_weights(self) -> dict[str, Tensor]:
         """The weights that are evaluated and released: the average under PA, else the last.  Never the best seen:
         choosing by looking at results is not covered by the guarantee."""
         return self.average or dict(self.model.state_dict())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _put_evidence(self, tensors: Tensors) -> None:
+        if self.evidence is not None:
+            self.evidence.restore({name: value.to(self._device) for name, value in tensors.items()}, self._device)
+
+    def _put_streams(self, tensors: Tensors) -> None:
+        for name, value in tensors.items():
+            getattr(self, name).set_state(value)
+
+
+def _tensors_of(name: str) -> tuple[Callable[[State], Tensors], Callable[[State, Tensors], None]]:
+    """Of an attribute that is a dictionary of tensors on the model's device."""
+
+    def put(state: State, tensors: Tensors) -> None:
+        setattr(state, name, {key: value.to(state._device) for key, value in tensors.items()})
+
+    return operator.attrgetter(name), put
+
+
+_PARTS: dict[str, tuple[Callable[[State], Tensors], Callable[[State, Tensors], Any]]] = {
+    "model": (lambda s: s.model.state_dict(), lambda s, tensors: s.model.load_state_dict(tensors)),
+    "momentum": _tensors_of("momentum"),
+    "average": _tensors_of("average"),
+    "previous": _tensors_of("previous"),
+    "evidence": (lambda s: s.evidence.to_tensors() if s.evidence else {}, State._put_evidence),
+    "stream": (lambda s: {n: getattr(s, n).get_state() for n in ("sampling", "noise")}, State._put_streams),
+    # Without a budget, layers of a user's own network may draw from torch's global generator (dropout does).
+    "generator": (
+        lambda _: {"global": torch.get_rng_state()},
+        lambda _, tensors: torch.set_rng_state(tensors["global"]),
+    ),
+}
+"""What a checkpoint holds: how each part is taken from a state, as tensors by name, and put back."""

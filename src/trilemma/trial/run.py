@@ -118,12 +118,12 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
 
     from trilemma.models.prior import PRIORS, PriorNetwork, fitted
     from trilemma.training.inputs import shifts_of
-    from trilemma.training.loop import Training
+    from trilemma.training.network import network_for
 
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
         raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
-    network = Training.build_network(run.recipe, data)
+    network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)

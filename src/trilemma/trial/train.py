@@ -417,7 +417,7 @@ def _course(training: Training) -> dict[str, Any]:
         "physical_batch": training.physical_batch,
         "updates": course.updates,
         "learning_rate": course.learning_rate,
-        "views": recipe.views if recipe.has("am") else 1,
+        "views": recipe.multiplicity,
         "optimal_batch_size": None if choice is None else {"rule": choice.rule, "weighed": choice.weighed},
         "gradient_method": training.method if recipe.private else None,
     }

@@ -1,7 +1,8 @@
-"""Fixed features from synthetic images: a small linear model on them learns privately what a network cannot.
+"""Fixed features fitted to synthetic images, on which a small linear model is trained privately.
 
-Method: patches of synthetic images as filters (Coates and Ng 2011; Thiry et al. 2021), whitened by synthetic
-statistics; handcrafted features under privacy: Tramer and Boneh 2021; synthetic priors: Tang et al. 2023.
+Sources of the method: patches of images as filters, whitened by their statistics (Coates and Ng 2011; Thiry et al.
+2021), here taken from synthetic images; handcrafted features under privacy (Tramer and Boneh 2021); priors from
+synthetic images (Tang et al. 2023).
 """
 
 from trilemma.models.prior.family import PRIORS, Prior, features_in, view_shifts

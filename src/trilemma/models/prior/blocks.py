@@ -1,7 +1,7 @@
-"""Blocks: from images to features, by one or two layers of filters fitted to synthetic images.
+"""Blocks that map images to features, by one or two layers of filters fitted to synthetic images.
 
-A block's features of an image and of its mirror image are averaged, so that they hardly differ (and are the same where
-the grids of cells are symmetric).
+A block averages the features of an image and of its mirror image, so that the two images have almost the same features
+(exactly the same where the grids of cells are symmetric).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trilemma.models.prior.pooling import Shift, as_means, centres, halved, quar
 
 @dataclass(eq=False)
 class Seen:
-    """A batch of images, and what several blocks look at.
+    """A batch of images, with descriptors that several blocks share.
 
     Attributes:
       images: (n, C, H, W), values 0 to 255.
@@ -30,26 +30,26 @@ class Seen:
     _maps: dict[int, Tensor] = field(default_factory=dict)
 
     def maps(self, local: LocalMaps) -> Tensor:
-        """Descriptors of the images, computed once."""
+        """The descriptors of the images, computed once."""
         if id(local) not in self._maps:
             self._maps[id(local)] = local(self.images)
         return self._maps[id(local)]
 
 
 class Block(Protocol):
-    """Images -> features float32 (n, V, d), one row for each of V shifts of the windows that are averaged over."""
+    """A map from images to features float32 (n, V, d), with one row for each of V shifts of the pooling windows."""
 
     def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
 class OneLayer:
-    """Responses to patches, averaged over the four quarters of the map: 2 signs and 4 quarters, 8 features a filter.
+    """Responses to patches, averaged over the four quarters of the map: 2 signs and 4 quarters, 8 features per filter.
 
     Attributes:
-      filters: of the patches.
-      coarse: look at the image at half its size.
-      soft: the quarters overlap.
+      filters: the filters that are applied to patches.
+      coarse: whether images are reduced to half their size.
+      soft: whether the quarters overlap.
     """
 
     filters: PatchFilters
@@ -61,8 +61,8 @@ class OneLayer:
         cls, images: Tensor, *, filters: int, coarse: bool, soft: bool, stride: int, generator: torch.Generator
     ) -> OneLayer:
         """From synthetic images."""
-        seen = halved(images) if coarse else images
-        return cls(PatchFilters.fit(seen, filters, stride=stride, generator=generator), coarse, soft)
+        images = halved(images) if coarse else images
+        return cls(PatchFilters.fit(images, filters, stride=stride, generator=generator), coarse, soft)
 
     def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
         images = halved(seen.images) if self.coarse else seen.images
@@ -70,7 +70,7 @@ class OneLayer:
         down, right = centres(rows).repeat_interleave(columns), centres(columns).repeat(rows)
         responses = self.filters.responses(images, threshold=THRESHOLD)
         both = torch.zeros(())
-        # What a filter sees in the mirrored image is what its own mirror image sees in the image.
+        # The response of a filter to the mirrored image is the response of the mirrored filter to the image.
         for part, across in zip(responses.chunk(2, dim=2), (right, 1 - right), strict=True):
             weights = [quarters(down, across, soft=self.soft, shift=shift) for shift in shifts]
             both = both + two_sided(part, THRESHOLD, as_means(torch.cat(weights))) / 2
@@ -79,11 +79,11 @@ class OneLayer:
 
 @dataclass(frozen=True, eq=False)
 class SecondOrder:
-    """How descriptors go together: the mean of x x' over each quarter (second-order pooling, Carreira et al. 2012), and
-    of that the matrix square root (Li et al. 2018), c (c + 1) / 2 features a quarter for c channels.
+    """Second-order pooling of descriptors: the mean of x x' over each quarter (Carreira et al. 2012), followed by the
+    matrix square root (Li et al. 2018); c channels give c (c + 1) / 2 features per quarter.
 
     Attributes:
-      local: descriptors.
+      local: the descriptors.
     """
 
     local: LocalMaps
@@ -106,13 +106,13 @@ class SecondOrder:
 
 @dataclass(frozen=True, eq=False)
 class TwoLayer:
-    """A second layer of filters on 3 x 3 neighbouring descriptors: 2 signs and 4 quarters, 8 features a filter.
+    """A second layer of filters on 3 x 3 neighboring descriptors: 2 signs and 4 quarters give 8 features per filter.
 
     Attributes:
-      local: descriptors, c channels.
+      local: the descriptors, with c channels.
       matrix: float32 (9 c + 1, F2); the last row is an offset.
-      threshold: of the second layer.
-      soft: the quarters overlap.
+      threshold: the threshold of the second layer.
+      soft: whether the quarters overlap.
     """
 
     local: LocalMaps
@@ -127,7 +127,7 @@ class TwoLayer:
         plain = torch.cat([local(part)[:, : rows * columns] for part in images[:3000].split(50)])
         maps = plain.view(len(plain), rows, columns, -1)
         both = torch.cat([maps, maps.flip(2) * local.signs])
-        patches = by_size(_neighbourhoods(both).flatten(0, 1))
+        patches = by_size(_neighborhoods(both).flatten(0, 1))
         center = patches.mean(0)
         covariance = patches.T @ patches / len(patches) - center[:, None] * center
         values, vectors = torch.linalg.eigh(covariance)
@@ -136,8 +136,8 @@ class TwoLayer:
         words = (chosen - center) @ whiten
         matrix = whiten @ (words / words.norm(dim=1, keepdim=True)).T
         matrix = torch.cat([matrix, -(center @ matrix)[None]])
-        deviation = float((chosen[:500] @ matrix[:-1] + matrix[-1]).std())
-        return cls(local, matrix, 0.5 * deviation, soft)
+        std = float((chosen[:500] @ matrix[:-1] + matrix[-1]).std())
+        return cls(local, matrix, 0.5 * std, soft)
 
     def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
         maps = seen.maps(self.local)
@@ -151,11 +151,11 @@ class TwoLayer:
             patches = []
             for part, size in zip(maps.split([rows * columns for rows, columns in sizes], dim=1), sizes, strict=True):
                 grid = part.reshape(len(part), *size, -1)
-                # The mirrored image's neighbourhoods, in the order of the places they have in the image.
-                patches.append(_neighbourhoods(grid.flip(2) * self.local.signs if mirrored else grid, mirrored))
-            found = by_size(torch.cat(patches, dim=1))
-            inputs = torch.ones(*found.shape[:2], found.shape[2] + 1, dtype=kind)
-            inputs[..., :-1] = found
+                # The mirrored image's neighborhoods, in the order of their positions in the original image.
+                patches.append(_neighborhoods(grid.flip(2) * self.local.signs if mirrored else grid, mirrored))
+            scaled = by_size(torch.cat(patches, dim=1))
+            inputs = torch.ones(*scaled.shape[:2], scaled.shape[2] + 1, dtype=kind)
+            inputs[..., :-1] = scaled
             across = 1 - right if mirrored else right
             weights = [quarters(down, across, soft=self.soft, shift=shift) for shift in shifts]
             total = total + two_sided(inputs @ matrix.to(kind), self.threshold, as_means(torch.cat(weights))) / 2
@@ -163,9 +163,9 @@ class TwoLayer:
 
 
 def matrix_root(moments: Tensor) -> Tensor:
-    """About the square root of positive semidefinite matrices (..., c, c): four steps of the Newton-Schulz iteration
-    (Higham 2008, 6.35) on M / trace(M) + 0.1 / c.  Directions of very little weight are not fully there yet, which does
-    no harm: they are mostly noise."""
+    """An approximate square root of positive semidefinite matrices (..., c, c), by four steps of the Newton-Schulz
+    iteration (Higham 2008, 6.35) on M / trace(M) + 0.1 / c.  Directions with very small eigenvalues have not converged,
+    which does no harm, since they are mostly noise."""
     size = moments.shape[-1]
     identity = torch.eye(size)
     trace = moments.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None].clamp_min(1e-12)
@@ -175,12 +175,12 @@ def matrix_root(moments: Tensor) -> Tensor:
     for _ in range(3):
         step = 1.5 * identity - inverse @ root / 2
         root, inverse = root @ step, step @ inverse
-    found: Tensor = root * trace.sqrt()
-    return found
+    scaled: Tensor = root * trace.sqrt()
+    return scaled
 
 
 def _places(local: LocalMaps, images: Tensor, *, reach: int) -> tuple[Tensor, Tensor]:
-    """Where each square of ``reach`` x ``reach`` cells begins, down and right, as a share of where it could."""
+    """Vertical and horizontal position of each square of ``reach`` x ``reach`` cells, as shares of their range."""
     size = images.shape[-2:]
     height, width = (length - reach * local.cell + 1 for length in local.map_size(*size))
     down, right = [], []
@@ -192,10 +192,10 @@ def _places(local: LocalMaps, images: Tensor, *, reach: int) -> tuple[Tensor, Te
     return torch.cat(down), torch.cat(right)
 
 
-def _neighbourhoods(maps: Tensor, mirrored: bool = False) -> Tensor:
-    """(n, rows, columns, c) -> (n, (rows - 2) (columns - 2), 9 c): each place with its neighbours; of a mirrored map
-    in the order of the original's places."""
-    found = maps.unfold(1, 3, 1).unfold(2, 3, 1)
+def _neighborhoods(maps: Tensor, mirrored: bool = False) -> Tensor:
+    """(n, rows, columns, c) -> (n, (rows - 2) (columns - 2), 9 c): each position with its neighbors.  For a
+    mirrored map, the positions are in the order of the original map."""
+    windows = maps.unfold(1, 3, 1).unfold(2, 3, 1)
     if mirrored:
-        found = found.flip(2)
-    return found.flatten(3).flatten(1, 2)
+        windows = windows.flip(2)
+    return windows.flatten(3).flatten(1, 2)

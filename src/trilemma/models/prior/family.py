@@ -1,8 +1,8 @@
-"""The priors by name: which blocks they join, and how they are fitted.
+"""The priors by name: their blocks, and how these are fitted.
 
-Everything is a function of the name, the shape of the images and a seed.  Nothing is ever fitted to the images that
-are learnt from, so that features of private images are private exactly as the images themselves are: whatever is
-learnt from them has to be learnt under the guarantee, and nothing else needs to be.
+A prior is a function of its name, the shape of the images and a seed.  It is never fitted to the training images, so
+the features of private images are exactly as sensitive as the images: training on the features must be private, and
+computing them needs no budget.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from trilemma.seeds import generator_for
 from trilemma.threads import in_threads
 
 SMALLEST = 16
-"""Pixels of the shorter side of an image, at least."""
+"""The minimum length of an image's shorter side, in pixels."""
 
 LARGEST = 64
-"""Pixels of the shorter side; larger images are reduced to this."""
+"""The maximum length of the shorter side, in pixels; larger images are reduced to it."""
 
 _DICTIONARY_IMAGES, _WHITENING_IMAGES = 20_000, 6_000
 _PHASES = ((0, 0), (1, 2), (2, 1))
 _CONSTANT = 0.3
-"""A feature that is the same for every image: the linear head's bias, at a size that clipping can live with."""
+"""A feature that is the same for every image: it acts as the linear head's bias, at a scale suited to clipping."""
 
 UNMOVED: tuple[Shift, ...] = ((0.0, 0.0),)
-_AT_ONCE = 4  # images in a block
+_AT_ONCE = 4  # images that a block computes at a time
 _DIRECTIONS = ((0, 0), (1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 Tell = Callable[[str], None]
@@ -48,16 +48,16 @@ Kind = Literal["patches", "coarse patches", "two layers", "second order", "coars
 
 @dataclass(frozen=True)
 class Settings:
-    """One block of a prior.
+    """The settings of one block of a prior.
 
     Attributes:
-      kind: "patches" (of the image, or of the "coarse" image of half its size), or on top of local descriptors "two
-        layers" or "second order" (of the image or, again, of the coarse one).
-      filters: of the last layer; of no meaning for second order.
-      first, channels, phases: of the local descriptors; blocks with the same ones share them.
-      soft: the quarters overlap.
-      keep, floor, invariance: of the whitening.
-      weight: of the block beside the others.
+      kind: "patches" (of the image, or of the "coarse" image of half its size), or, on top of local descriptors, "two
+        layers" or "second order" (of the image, or again of the coarse one).
+      filters: the number of filters of the last layer; not used for second order.
+      first, channels, phases: the settings of the local descriptors; blocks with equal settings share descriptors.
+      soft: whether the quarters overlap.
+      keep, floor, invariance: the settings of the whitening.
+      weight: the weight of the block relative to the others.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ class Settings:
 
     @property
     def width(self) -> int:
-        """Features before whitening."""
+        """The number of features before whitening."""
         pairs = self.channels * (self.channels + 1) // 2
         return 8 * self.filters or 4 * pairs
 
@@ -89,16 +89,16 @@ PRIORS: dict[str, tuple[Settings, ...]] = {
     "prior-m": (_PATCHES, _TWO_LAYERS, _COARSE),
     "prior-l": (replace(_PATCHES, weight=0.7), _SECOND_ORDER, _COARSE_SECOND_ORDER),
 }
-"""Blocks of each prior: small and fast; patches and two layers of them, to compare with; the best one."""
+"""The blocks of each prior: a small and fast one; one of patches and two layers, for comparison; the most accurate."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Fixed features.
+    """A map from images to fixed features.
 
     Attributes:
-      blocks: maps with their whitening and weight.
-      shape: (C, H, W) of the images that it takes.
+      blocks: the blocks, each with its whitening and weight.
+      shape: (C, H, W), the shape of the images that it accepts.
     """
 
     blocks: tuple[tuple[Block, Whitening, float], ...]
@@ -109,13 +109,13 @@ class Prior:
         """Fit the filters and the whitening to synthetic images.
 
         Args:
-          name: of ``PRIORS``.
-          shape: (C, H, W) of the images.
-          seed: of the dictionary: synthetic images and what is chosen from them.
-          tell: told what is being done.
+          name: a key of ``PRIORS``.
+          shape: (C, H, W), the shape of the images.
+          seed: the seed of the dictionary: of the synthetic images, and of the patches chosen from them.
+          tell: called with a description of each step.
 
         Raises:
-          InputError: an unknown name or images that are too small.
+          InputError: the name is unknown, or the images are too small.
         """
         return cls.of(blocks_of(name), shape, seed, tell)
 
@@ -123,7 +123,7 @@ class Prior:
     def of(
         cls, blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, tell: Tell = lambda _: None
     ) -> Prior:
-        """As :meth:`fit`, of blocks put together by hand."""
+        """Fit a prior of the given blocks; see :meth:`fit`."""
         working = working_shape(shape)
         tell("drawing synthetic images")
         images = synthetic_images(_DICTIONARY_IMAGES, working, seed)
@@ -146,57 +146,59 @@ class Prior:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, shifts: Sequence[Shift] = UNMOVED) -> Tensor:
-        """Features of images and of views of them.
+        """The features of images and of views of them.
 
         Args:
           images: uint8 (n, C, H, W).
-          shifts: how far the windows of each view are moved, as shares of a map.
+          shifts: how far the pooling windows of each view are shifted, as shares of a map.
 
         Returns:
-          float32 (n, V, d): rows of length one, and the constant.
+          float32 (n, V, d): rows of length one, followed by the constant feature.
         """
         if tuple(images.shape[1:]) != self.shape:
             raise InputError(f"images of {tuple(images.shape[1:])} do not fit a prior for {self.shape}")
-        # Blocks take a few images at a time, so that what is in between fits the processor's cache; whitening takes all
-        # of them, since its matrix does not.
+        # Blocks process a few images at a time, so that intermediate results fit into the processor's cache; whitening
+        # processes all of them at once, since its matrix does not fit.
         raw: list[list[Tensor]] = [[] for _ in self.blocks]
         for part in reduced(images).split(_AT_ONCE):
             seen = Seen(part)
-            for found, (block, _, _) in zip(raw, self.blocks, strict=True):
-                found.append(block(seen, shifts))
+            for outputs, (block, _, _) in zip(raw, self.blocks, strict=True):
+                outputs.append(block(seen, shifts))
         total = sum(weight**2 for _, _, weight in self.blocks) ** 0.5
         parts = [
-            whitening(torch.cat(found)) * (weight / total)
-            for found, (_, whitening, weight) in zip(raw, self.blocks, strict=True)
+            whitening(torch.cat(outputs)) * (weight / total)
+            for outputs, (_, whitening, weight) in zip(raw, self.blocks, strict=True)
         ]
         return torch.cat([*parts, torch.full((len(images), len(shifts), 1), _CONSTANT)], dim=2)
 
 
 def view_shifts(views: int, pixels: int, shape: tuple[int, int, int]) -> tuple[Shift, ...]:
-    """How the windows of ``views`` views are moved: the first not at all, then along diagonals, then along axes.
+    """The shifts of the pooling windows of ``views`` views: none for the first, then along diagonals, then along axes.
 
     Args:
       views: K, 1 to 9.
-      pixels: how far.
-      shape: (C, H, W) of the images.
+      pixels: the length of a shift in pixels.
+      shape: (C, H, W), the shape of the images.
 
     Raises:
-      InputError: more views than there are.
+      InputError: ``views`` is not between 1 and 9.
 
     >>> view_shifts(3, 1, (3, 32, 32))
     ((0.0, 0.0), (0.03125, 0.03125), (-0.03125, -0.03125))
     """
     if not 1 <= views <= len(_DIRECTIONS):
-        raise InputError(f"a prior has 1 to {len(_DIRECTIONS)} views of an image, not {views}: use --views 5 or so")
+        raise InputError(
+            f"a prior has 1 to {len(_DIRECTIONS)} views of an image, not {views}: use for example --views 5"
+        )
     _, height, width = shape
     return tuple((down * pixels / height, right * pixels / width) for down, right in _DIRECTIONS[:views])
 
 
 def blocks_of(name: str) -> tuple[Settings, ...]:
-    """Blocks of a prior by its name.
+    """The blocks of a prior, by its name.
 
     Raises:
-      InputError: an unknown name.
+      InputError: the name is unknown.
     """
     if name not in PRIORS:
         raise InputError(f"unknown model {name!r}: the priors are {', '.join(PRIORS)}")
@@ -204,15 +206,15 @@ def blocks_of(name: str) -> tuple[Settings, ...]:
 
 
 def features_in(name: str) -> int:
-    """Features of an image under a prior, the constant one included."""
+    """The number of features of an image under a prior, including the constant one."""
     return 1 + sum(block.keep for block in blocks_of(name))
 
 
 def working_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape at which images of ``shape`` are looked at: their own, or with a shorter side of ``LARGEST``.
+    """The shape at which images of ``shape`` are processed: their own, or one with a shorter side of ``LARGEST``.
 
     Raises:
-      InputError: images smaller than ``SMALLEST``.
+      InputError: the images are smaller than ``SMALLEST``.
     """
     channels, height, width = shape
     if min(height, width) < SMALLEST:
@@ -227,7 +229,7 @@ def working_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def reduced(images: Tensor) -> Tensor:
-    """Images at their working size, each computed from its own pixels alone."""
+    """Images at their working size; each one depends on its own pixels alone."""
     _, *size = working_shape(tuple(images.shape[1:]))  # type: ignore[arg-type]
     if list(images.shape[2:]) == size:
         return images
@@ -236,14 +238,14 @@ def reduced(images: Tensor) -> Tensor:
 
 
 def in_parts(block: Block, images: Tensor) -> Tensor:
-    """A block's features (n, d) of many images, a few at a time."""
+    """A block's features (n, d) of many images, computed a few images at a time."""
     with torch.no_grad():
         parts = in_threads(lambda part: block(Seen(part), UNMOVED)[:, 0], images.split(_AT_ONCE), cores())
         return torch.cat(list(parts))
 
 
 def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:
-    # Pictures of 48 pixels and more are looked at every second pixel: about as many places as a small picture has.
+    # In images of 48 pixels or more, patches start at every second pixel: about as many positions as in a small image.
     large = min(images.shape[-2:]) >= 48
     generator = generator_for(seed, f"dictionary {block.kind}")
     coarse = block.kind.startswith("coarse")

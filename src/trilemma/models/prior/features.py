@@ -1,12 +1,12 @@
-"""Features of images, computed once and kept.
+"""On-disk cache of the features of images.
 
-Kept by content: a row belongs to the digest of one image under one prior (its blocks, seed, shape and number format),
-so other images or settings never meet it, and a data set that shares images with an earlier one (a part of it, or one
-with examples removed) finds them there.  Rows lie in segments of up to 1,000 images, written whole or not at all and
-checked by digest when they are opened; a damaged one is put away and computed again.  An interrupted computation goes
-on after its last segment.
+The cache is keyed by content: by the digest of an image, and by the prior (its blocks, seed, shape and number format).
+Rows are therefore never used for other images or settings, and a data set that shares images with an earlier one (a
+subset of it, or one with examples removed) reuses their rows.  Rows are stored in segments of up to 1,000 images, which
+are written whole or not at all and checked by digest when they are opened; a damaged segment is deleted and computed
+again.  An interrupted computation resumes after its last segment.
 
-The folder holds features of whatever was learnt from, so it is as private as the images themselves.
+The folder contains features of training images, so it is as sensitive as the images themselves.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from trilemma.threads import in_threads
 
 FORMAT = 1
 _SEGMENT = 1000
-_PART = 128  # images at once in one thread: always as many, so that a row is the same wherever it is computed
+_PART = 128  # images per call in one thread: a fixed number, so that a row does not depend on its batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Features:
     """Rows of features on disk.
 
     Attributes:
-      segments: memory maps, float16 (n, V, d): V views of each image, the first one unmoved.
-      where: int64 (N, 2): segment and row of each image.
-      shape: (V, d).
+      segments: memory maps, float16 (n, V, d), with V views of each image, the first one without a shift.
+      where: int64 (N, 2), the segment and the row of each image.
+      shape: (V, d), the shape of one image's features.
     """
 
     segments: tuple[Tensor, ...]
@@ -56,12 +56,12 @@ class Features:
         return len(self.where)
 
     def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
-        """float16 (n, V, d) of the images at ``rows``: as they lie in memory where they are neighbours, else copied."""
+        """float16 (n, V, d), the features of the images at ``rows``: a view where they are contiguous, else a copy."""
         places = self.where[np.asarray(rows)]
         segment, line = places[0] if len(places) else (0, 0)
         if np.array_equal(places, np.column_stack([np.full(len(places), segment), line + np.arange(len(places))])):
-            lying: Tensor = self.segments[segment][line : line + len(places)]
-            return lying
+            contiguous: Tensor = self.segments[segment][line : line + len(places)]
+            return contiguous
         return torch.stack([self.segments[segment][line] for segment, line in places.tolist()])
 
 
@@ -74,18 +74,21 @@ def features_of(
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[Features]:
-    """Features of images under the prior of these blocks: from the cache as far as they are there.
+    """The features of images under the prior of these blocks, read from the cache where it contains them.
 
     Args:
-      blocks: of ``trilemma.models.prior.PRIORS``, or put together by hand.
-      splits: arrays uint8 (N, C, H, W) of images of one shape.
-      seed: of the dictionary.
-      shifts: one for each view, see :func:`trilemma.models.prior.view_shifts`.
-      folder: of the cache; the user's own if None.
-      progress: told what is being done.
+      blocks: a value of ``trilemma.models.prior.PRIORS``, or other blocks.
+      splits: arrays uint8 (N, C, H, W), all with images of one shape.
+      seed: the seed of the dictionary.
+      shifts: one shift for each view; see :func:`trilemma.models.prior.view_shifts`.
+      folder: the folder of the cache; None: the user's cache folder.
+      progress: called with (description, done, total).
+
+    Returns:
+      One :class:`Features` for each split.
 
     Raises:
-      InputError: images too small, no room to write, or not enough memory.
+      InputError: the images are too small, or there is not enough disk space or memory.
     """
     shape: tuple[int, int, int] = splits[0].shape[1:]
     working_shape(shape)
@@ -128,19 +131,19 @@ def _compute(
         lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts, cores()
     )
     rows: list[int] = []
-    found: list[NDArray[np.float16]] = []
+    computed_rows: list[NDArray[np.float16]] = []
     for number, (part, features) in enumerate(zip(parts, computed, strict=True), start=1):
         rows += part
-        found.append(features)
+        computed_rows.append(features)
         done = min(number * _PART, len(missing))
         progress("computing features", done, len(missing))
         if len(rows) >= _SEGMENT or done == len(missing):
-            _save(store, [names[row] for row in rows], np.concatenate(found))
-            rows, found = [], []
+            _save(store, [names[row] for row in rows], np.concatenate(computed_rows))
+            rows, computed_rows = [], []
 
 
 def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]) -> NDArray[np.float16]:
-    """float16 (n, V, d); computed with ``_PART`` images whatever n is."""
+    """float16 (n, V, d), computed in a batch of ``_PART`` images whatever n is."""
     padded = np.zeros((_PART, *images.shape[1:]), np.uint8)
     padded[: len(images)] = images
     with torch.inference_mode():
@@ -155,7 +158,7 @@ def _digest(image: NDArray[np.uint8]) -> bytes:
 
 
 def _missing(names: list[bytes], held: list[tuple[list[bytes], NDArray[np.float16]]]) -> list[int]:
-    """The first row of each image that no segment holds."""
+    """The first row of each distinct image that no segment contains."""
     known = {name for rows, _ in held for name in rows}
     missing = []
     for row, name in enumerate(names):
@@ -166,29 +169,29 @@ def _missing(names: list[bytes], held: list[tuple[list[bytes], NDArray[np.float1
 
 
 def _open(store: Path) -> list[tuple[list[bytes], NDArray[np.float16]]]:
-    """Whole segments: digests of their images, and rows."""
-    held = []
+    """The intact segments, each as the digests of its images and its rows."""
+    segments = []
     for index in sorted(store.glob("*.json")):
         values = index.with_suffix(".npy")
         try:
-            said = json.loads(index.read_text("utf-8"))
+            entry = json.loads(index.read_text("utf-8"))
             with values.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != said["sha256"]:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                     raise ValueError("damaged")
-            rows = np.load(values, mmap_mode="c", allow_pickle=False)  # a change would stay in memory
-            names = [bytes.fromhex(name) for name in said["images"]]
+            rows = np.load(values, mmap_mode="c", allow_pickle=False)  # copy on write: a change stays in memory
+            names = [bytes.fromhex(name) for name in entry["images"]]
             if rows.dtype != np.float16 or len(rows) != len(names):
-                raise ValueError("not ours")
+                raise ValueError("not a segment of features")
         except (OSError, ValueError, KeyError, TypeError):
             index.unlink(missing_ok=True)
             values.unlink(missing_ok=True)
             continue
-        held.append((names, rows))
-    return held
+        segments.append((names, rows))
+    return segments
 
 
 def _save(store: Path, names: list[bytes], rows: NDArray[np.float16]) -> None:
-    """The rows first and then, in one step, the index that makes them count."""
+    """Write the rows first and then, atomically, the index that makes them valid."""
     name = hashlib.sha256(b"".join(names)).hexdigest()[:32]
     values, index = store / f"{name}.npy", store / f"{name}.json"
     try:
@@ -202,8 +205,8 @@ def _save(store: Path, names: list[bytes], rows: NDArray[np.float16]) -> None:
     except OSError as error:
         values.unlink(missing_ok=True)
         raise InputError(
-            f"cannot keep features in {store}: {error.strerror or error}; make room or set TRILEMMA_CACHE, and start "
-            "again to go on"
+            f"cannot keep features in {store}: {error.strerror or error}; make room or set TRILEMMA_CACHE, and run the "
+            "same command again"
         ) from error
 
 
@@ -215,7 +218,7 @@ def _make(store: Path) -> None:
 
 
 def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
-    """Refuse now what would fail in ten minutes."""
+    """Refuse at once a computation that would run out of disk space or memory in ten minutes."""
     size = 1 + sum(block.keep for block in blocks)
     disk, free = 2 * size * images, shutil.disk_usage(store).free
     if disk > free:
@@ -232,7 +235,7 @@ def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
 
 
 def memory_needed(blocks: tuple[Settings, ...]) -> int:
-    """Bytes, about: the largest block's features of synthetic images and their copies, twice, and the products."""
+    """Approximate bytes: twice the largest block's features of synthetic images and their copies, and the products."""
     widest = max(block.width for block in blocks)
     kept = sum(block.width * block.keep for block in blocks)
     return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29

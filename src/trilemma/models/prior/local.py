@@ -1,8 +1,8 @@
-"""Local descriptors: a map of a few channels that says what is where in an image.
+"""Local descriptors: a feature map with few channels that describes each region of an image.
 
-The responses of a first layer of filters are averaged over cells of a few places and projected to their leading
-principal components over synthetic images.  Doing so from several starting points (``phases``) in place of one makes
-what is built on top less sensitive to where the grid of cells happens to lie (anti-aliasing).
+The responses of a first layer of filters are averaged over small cells and projected to their leading principal
+components over synthetic images.  Using several offsets of the grid of cells (``phases``) makes the features built on
+the descriptors less sensitive to the position of the grid (anti-aliasing).
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from torch import Tensor
 from trilemma.models.prior.patches import PatchFilters, two_sided
 from trilemma.models.prior.pooling import cells, halved
 
-THRESHOLD = 0.25  # of the filters, whose responses have a deviation near 1
+THRESHOLD = 0.25  # of the filters, whose responses have a standard deviation near 1
 _FIT_IMAGES = 3000
 
 
 @dataclass(frozen=True, eq=False)
 class LocalMaps:
-    """Attributes:
-    filters: of the first layer, F of them.
-    mean, channels: float32 (4 F,) and (4 F, c): principal components, scaled to the same size.
-    signs: float32 (c,), 1 or -1: the descriptors of a mirrored image are those of the image, mirrored and times this.
-      Statistics are taken over images and their mirror images alike, so that each component is even or odd.
-    cell: places of the first layer's map along each side of a cell.
-    phases: (row, column) where each grid of cells starts.
-    coarse: look at the image at half its size.
+    """A map from images to local descriptors with c channels.
+
+    Attributes:
+      filters: the F filters of the first layer.
+      mean, channels: float32 (4 F,) and (4 F, c), the mean and the principal components, scaled to equal variance.
+      signs: float32 (c,), 1 or -1.  The descriptors of a mirrored image are the mirrored descriptors of the image times
+        these signs: statistics are taken over images and their mirror images, so each component is even or odd.
+      cell: the side length of a cell, in positions of the first layer's map.
+      phases: the (row, column) at which each grid of cells starts.
+      coarse: whether images are reduced to half their size.
     """
 
     filters: PatchFilters
@@ -52,7 +54,7 @@ class LocalMaps:
         stride: int,
         generator: torch.Generator,
     ) -> LocalMaps:
-        """From synthetic images (N, C, H, W)."""
+        """Fit filters and principal components to synthetic images (N, C, H, W)."""
         images = halved(images) if coarse else images
         first = PatchFilters.fit(images, filters, stride=stride, generator=generator)
         grid, _ = cells(*first.map_size(*images.shape[-2:]), size=cell, start=(0, 0))
@@ -65,16 +67,16 @@ class LocalMaps:
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
         signs = (vectors * _exchanged(vectors.T, filters).T).sum(0).sign()
-        # Laid out as it will be read from a file: in another layout its products are rounded otherwise.
+        # The memory layout is that of a tensor read from a file, since another layout changes the rounding of products.
         components = (vectors * (values + 0.003 * values.mean()).rsqrt()).contiguous()
         return cls(first, mean, components, signs, cell, phases, coarse)
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Places of the first layer along each side of an image."""
+        """The number of positions of the first layer along each side of an image."""
         return self.filters.map_size(*((height // 2, width // 2) if self.coarse else (height, width)))
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """(rows, columns) of cells of each phase."""
+        """The number of (rows, columns) of cells of each phase."""
         h, w = self.map_size(height, width)
         return [((h - top) // self.cell, (w - left) // self.cell) for top, left in self.phases]
 
@@ -82,13 +84,13 @@ class LocalMaps:
         """Images (n, C, H, W), values 0 to 255 -> float32 (n, cells of all phases, c)."""
         h, w = self.map_size(*images.shape[-2:])
         grids = torch.cat([cells(h, w, size=self.cell, start=start)[0] for start in self.phases])
-        seen = halved(images) if self.coarse else images
-        pooled = two_sided(self.filters.responses(seen, threshold=THRESHOLD), THRESHOLD, grids)
+        images = halved(images) if self.coarse else images
+        pooled = two_sided(self.filters.responses(images, threshold=THRESHOLD), THRESHOLD, grids)
         return (pooled.flatten(2) - self.mean) @ self.channels
 
 
 def _exchanged(rows: Tensor, filters: int) -> Tensor:
-    """Responses (n, 4 F) with every filter's place taken by its mirror image's."""
+    """Responses (n, 4 F) with those of every filter and of its mirror image exchanged."""
     return rows.view(-1, 2, 2, filters).flip(2).reshape(rows.shape)
 
 

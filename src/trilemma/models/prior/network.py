@@ -12,13 +12,13 @@ from trilemma.models.prior.pooling import Shift
 
 
 class PriorNetwork(nn.Module):
-    """Normalised images float (n, C, H, W), as other networks take them -> logits (n, classes).
+    """A network that maps normalized images float (n, C, H, W), like other networks, to logits (n, classes).
 
     Args:
-      prior: fixed features.
-      head: the linear layer that was trained on them.
-      mean, deviation: what the images were normalised by, per channel, in units of pixel / 255.
-      shifts: views that an image's features are averaged over.
+      prior: the fixed features.
+      head: the linear layer that was trained on the features.
+      mean, deviation: the mean and std by which the images were normalized, per channel, in units of pixel / 255.
+      shifts: the views over which the features of an image are averaged.
     """
 
     mean: Tensor

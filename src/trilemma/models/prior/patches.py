@@ -1,9 +1,9 @@
-"""Filters made of whitened patches: how alike is each patch of an image to patches of synthetic ones?
+"""Filters made of whitened patches, which measure how similar the patches of an image are to synthetic ones.
 
-Coates and Ng 2011, with patches of synthetic images in place of the data's own: a patch is centred and scaled by its
-contrast, whitened (ZCA) by the covariance of synthetic patches, and compared with a dictionary of whitened synthetic
-patches and their mirror images.  Since every filter is there together with its mirror image, the responses to a
-mirrored image are those to the image in another order.
+The method is that of Coates and Ng 2011, with patches of synthetic images instead of the data's own: a patch is
+centered and scaled by its contrast, whitened (ZCA) by the covariance of synthetic patches, and compared with a
+dictionary of whitened synthetic patches and their mirror images.  Since the dictionary contains the mirror image of
+every filter, a mirrored image has the same responses as the image, in another order.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LEAST_DEVIATION = 10.0  # of a patch worth keeping in a dictionary, in values 0
 
 
 def compute_type() -> torch.dtype:
-    """bfloat16 where the CPU is faster in it, else float32.  Responses are sums of a hundred products that are averaged
-    afterwards; nothing private is summed in it."""
+    """bfloat16 where the CPU is faster in it, otherwise float32.  It is used for responses, which are sums of about a
+    hundred products and are averaged afterwards; sums over private examples never use it."""
     return torch.bfloat16 if faster_in_bfloat16() else torch.float32
 
 
@@ -35,7 +35,7 @@ class PatchFilters:
 
     Attributes:
       matrix: float32 (C * 36 + 1, 2 F); the last row is an offset.
-      stride: pixels from one patch to the next.
+      stride: the distance between neighboring patches, in pixels.
     """
 
     matrix: Tensor
@@ -47,7 +47,7 @@ class PatchFilters:
 
     @classmethod
     def fit(cls, images: Tensor, count: int, *, stride: int, generator: torch.Generator) -> PatchFilters:
-        """From synthetic images (N, C, H, W), values 0 to 255."""
+        """Fit whitening and filters to synthetic images (N, C, H, W), values 0 to 255."""
         patches = _by_contrast(_random_patches(images, _STATISTICS, generator))
         both = torch.cat([patches, _mirrored(patches, images.shape[1])])
         mean = both.mean(0)
@@ -65,11 +65,11 @@ class PatchFilters:
         return cls(torch.cat([matrix, -(mean @ matrix)[None]]), stride)
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Patches along each side of an image."""
+        """The number of patches along each side of an image."""
         return (height - PATCH) // self.stride + 1, (width - PATCH) // self.stride + 1
 
     def responses(self, images: Tensor, *, threshold: float) -> Tensor:
-        """How far each response exceeds ``threshold``.
+        """The response of each filter at each patch, minus ``threshold``.
 
         Args:
           images: (n, C, H, W), values 0 to 255.
@@ -95,10 +95,10 @@ class PatchFilters:
 
 
 def two_sided(responses: Tensor, threshold: float, means: Tensor) -> Tensor:
-    """Pooled parts above the threshold and below its negative.
+    """Pool the parts of responses above the threshold and below its negative.
 
     Args:
-      responses: (n, positions, F) of z - threshold; overwritten.
+      responses: (n, positions, F) of z - threshold; they are overwritten.
       means: (m, positions).
 
     Returns:
@@ -112,7 +112,7 @@ def two_sided(responses: Tensor, threshold: float, means: Tensor) -> Tensor:
 
 
 def _random_patches(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """float (count, 36 C) in the order (row, column, channel)."""
+    """float (count, 36 C), patches at random positions, in the order (row, column, channel)."""
     n, _, height, width = images.shape
     image = torch.randint(0, n, (count,), generator=generator)
     top = torch.randint(0, height - PATCH + 1, (count,), generator=generator)

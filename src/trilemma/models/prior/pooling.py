@@ -1,4 +1,4 @@
-"""Means over parts of a map, as matrices."""
+"""Pooling over parts of a map, as matrices of weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Shift = tuple[float, float]
-"""Down and to the right, as shares of a map."""
+"""A shift down and to the right, as shares of the size of a map."""
 
 
 def halves(places: Sequence[float] | Tensor, *, soft: bool) -> Tensor:
-    """How much each place belongs to the first and to the second half.
+    """The weight of each position in the first and in the second half.
 
     Args:
-      places: n coordinates in (0, 1), as a share of the map.
-      soft: the halves overlap in the middle third and fade linearly there; else a place in the very middle is shared
-        and every other one belongs to one half.
+      places: n coordinates in (0, 1), as shares of the map.
+      soft: the halves overlap in the middle third, where their weights change linearly.  Otherwise a position exactly
+        in the middle is shared equally, and every other position belongs to one half.
 
     Returns:
       float32 (2, n), each column adding up to 1.
@@ -33,17 +33,17 @@ def halves(places: Sequence[float] | Tensor, *, soft: bool) -> Tensor:
 
 
 def centres(count: int) -> Tensor:
-    """The coordinates of ``count`` equal cells."""
+    """The coordinates of the centers of ``count`` equal cells."""
     return (torch.arange(count) + 0.5) / count
 
 
 def quarters(down: Tensor, right: Tensor, *, soft: bool, shift: Shift = (0.0, 0.0)) -> Tensor:
-    """Weights (4, n) of places at coordinates ``down`` and ``right`` (n,), for means over the four quarters.
+    """Weights (4, n) of positions at coordinates ``down`` and ``right`` (n,), for means over the four quarters.
 
     Args:
       soft: see :func:`halves`.
-      shift: how far the quarters are moved down and to the right, as shares of the map; places that are then outside
-        of them have no weight.
+      shift: how far the quarters are shifted down and to the right, as shares of the map; positions outside the
+        shifted quarters have weight 0.
     """
     y, x = down - shift[0], right - shift[1]
     inside = (y > 0) & (y < 1) & (x > 0) & (x < 1)
@@ -51,20 +51,20 @@ def quarters(down: Tensor, right: Tensor, *, soft: bool, shift: Shift = (0.0, 0.
 
 
 def as_means(weights: Tensor) -> Tensor:
-    """Each row divided by its sum; a row without weight stays zero."""
+    """Each row divided by its sum; a row of zeros stays zero."""
     return weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
 
 
 def halved(images: Tensor) -> Tensor:
-    """float (n, C, H // 2, W // 2): means of 2 x 2 pixels."""
+    """float (n, C, H // 2, W // 2): images reduced to half their size, by means of 2 x 2 pixels."""
     return F.avg_pool2d(images.float(), 2)
 
 
 def cells(height: int, width: int, *, size: int, start: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """Means over size x size cells of a map, the first one at ``start``; what does not fill a cell is left out.
+    """Weights of means over size x size cells of a map, starting at ``start``; incomplete cells are left out.
 
     Returns:
-      float32 (cells, height * width), and (rows, columns) of cells.
+      float32 (cells, height * width), and the number of (rows, columns) of cells.
     """
     rows, columns = (height - start[0]) // size, (width - start[1]) // size
 

@@ -1,8 +1,9 @@
 """On-disk cache of fitted priors, keyed by blocks, image shape and seed.
 
-A file is keyed by everything that the fit is a function of (blocks, shape, seed) and by what rounds it (the version of
-torch, the number format), is written whole or not at all, and is checked by digest when it is read; a damaged one is
-fitted again.  It holds nothing of private images.  No pickle: tensors, and a tree of the classes named here.
+The key of a file includes everything that the fit depends on (blocks, shape, seed) and everything that affects its
+rounding (the version of torch, the number format).  Files are written whole or not at all and checked by digest when
+they are read; a damaged prior is fitted again.  The cache contains no information about private images.  It does not
+use pickle: a file holds tensors, and a JSON tree of the classes listed here.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _PARTS = {part.__name__: part for part in (Prior, OneLayer, SecondOrder, TwoLaye
 
 
 def key_of(kind: str, blocks: tuple[Settings, ...], shape: tuple[int, int, int], *rest: object) -> str:
-    """A name for what depends on these and on nothing else."""
-    said = json.dumps([asdict(block) for block in blocks], sort_keys=True)
-    text = ", ".join(map(str, [kind, f"torch {torch.__version__}", compute_type(), shape, *rest, said]))
+    """A file name for results that depend on these arguments alone."""
+    settings = json.dumps([asdict(block) for block in blocks], sort_keys=True)
+    text = ", ".join(map(str, [kind, f"torch {torch.__version__}", compute_type(), shape, *rest, settings]))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -46,17 +47,17 @@ def fitted(
     folder: Path | None = None,
     tell: Tell = lambda _: None,
 ) -> Prior:
-    """A prior from the cache, or fitted and then kept if there is room.
+    """A prior from the cache, or else a newly fitted one, which is cached if there is disk space.
 
     Args:
-      blocks: of ``trilemma.models.prior.PRIORS``, or put together by hand.
-      shape: (C, H, W) of the images.
-      seed: of the dictionary.
-      folder: of the cache; the user's own if None.
-      tell: told what is being done.
+      blocks: a value of ``trilemma.models.prior.PRIORS``, or other blocks.
+      shape: (C, H, W), the shape of the images.
+      seed: the seed of the dictionary.
+      folder: the folder of the cache; None: the user's cache folder.
+      tell: called with a description of each step.
 
     Raises:
-      InputError: images that are too small.
+      InputError: the images are too small.
     """
     key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
     path = (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
@@ -69,19 +70,20 @@ def fitted(
 
 def _read(path: Path) -> Prior | None:
     try:
-        said = path.with_suffix(".sha256").read_text("ascii")
+        expected = path.with_suffix(".sha256").read_text("ascii")
         with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != said:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
                 return None
-        with safe_open(path, framework="pt", device="cpu") as held:
-            found = _joined(json.loads((held.metadata() or {})["tree"]), held.get_tensor, {})
+        with safe_open(path, framework="pt", device="cpu") as stored:
+            prior = _joined(json.loads((stored.metadata() or {})["tree"]), stored.get_tensor, {})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, Prior) else None
+    return prior if isinstance(prior, Prior) else None
 
 
 def _write(path: Path, prior: Prior) -> None:
-    """The digest last: without it the file does not count.  No room is no error, only more work another time."""
+    """Write the file and then its digest, without which the file is ignored.  A full disk is not an error: the prior is
+    then fitted again next time."""
     digest = path.with_suffix(".sha256")
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_parted(prior, tensors, {}))
@@ -99,7 +101,7 @@ def _write(path: Path, prior: Prior) -> None:
 
 
 def _parted(value: Any, tensors: dict[str, Tensor], seen: dict[int, int]) -> Any:
-    """A value as JSON; its tensors are put aside under names.  What is shared is written once and then referred to."""
+    """A value as JSON.  Its tensors are added to ``tensors`` under names; shared parts are written once."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().contiguous().clone()
@@ -110,21 +112,21 @@ def _parted(value: Any, tensors: dict[str, Tensor], seen: dict[int, int]) -> Any
         if id(value) in seen:
             return {"again": seen[id(value)]}
         seen[id(value)] = number = len(seen)
-        said = {field.name: _parted(getattr(value, field.name), tensors, seen) for field in fields(value)}
-        return {"part": type(value).__name__, "number": number, "fields": said}
+        parts = {field.name: _parted(getattr(value, field.name), tensors, seen) for field in fields(value)}
+        return {"part": type(value).__name__, "number": number, "fields": parts}
     return value
 
 
-def _joined(said: Any, tensor: Callable[[str], Tensor], seen: dict[int, Any]) -> Any:
-    """Inverse of :func:`_parted`."""
-    if isinstance(said, list):
-        return tuple(_joined(item, tensor, seen) for item in said)
-    if not isinstance(said, dict):
-        return said
-    if "tensor" in said:
-        return tensor(said["tensor"])
-    if "again" in said:
-        return seen[said["again"]]
-    values = {name: _joined(value, tensor, seen) for name, value in said["fields"].items()}
-    seen[said["number"]] = part = _PARTS[said["part"]](**values)
+def _joined(tree: Any, tensor: Callable[[str], Tensor], seen: dict[int, Any]) -> Any:
+    """The inverse of :func:`_parted`."""
+    if isinstance(tree, list):
+        return tuple(_joined(item, tensor, seen) for item in tree)
+    if not isinstance(tree, dict):
+        return tree
+    if "tensor" in tree:
+        return tensor(tree["tensor"])
+    if "again" in tree:
+        return seen[tree["again"]]
+    values = {name: _joined(value, tensor, seen) for name, value in tree["fields"].items()}
+    seen[tree["number"]] = part = _PARTS[tree["part"]](**values)
     return part

@@ -1,0 +1,57 @@
+"""A network's outputs for the examples of a split, under the weights that are released."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trilemma.errors import InputError
+from trilemma.threads import in_threads
+from trilemma.training.inputs import Inputs, Part
+from trilemma.training.state import State
+
+
+@torch.no_grad()
+def logits_of(
+    state: State, inputs: Inputs, part: Part, rows: NDArray[np.int64], *, at_once: int, threads: int
+) -> Tensor:
+    """Logits of some rows of a split under the evaluation weights; the state is left as it was.
+
+    Args:
+      state: of the training.
+      inputs: of the network.
+      part: which split.
+      rows: int64 (n,).
+      at_once: examples that a thread computes at once.
+      threads: how many compute side by side.
+
+    Returns:
+      float32 (n, classes), on the CPU.
+
+    Raises:
+      InputError: the training diverged.
+    """
+    model = state.model
+    last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
+    model.load_state_dict(state.evaluation_weights())
+    model.eval()
+
+    def of_part(start: int) -> Tensor:
+        with torch.no_grad():  # which is each thread's own
+            outputs: Tensor = model(inputs.plain(part, rows[start : start + at_once]))
+        return outputs.float().cpu()
+
+    try:
+        logits = torch.cat([*in_threads(of_part, range(0, len(rows), at_once), threads)])
+    finally:
+        model.train()
+        if last is not None:
+            model.load_state_dict(last)
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError(
+            f"the training diverged by update {state.update} (the network's outputs are not finite): "
+            "use a smaller learning rate"
+        )
+    return logits

@@ -1,0 +1,72 @@
+"""Which network a recipe builds.
+
+Training, estimates, pre-training's cache and the loading of finished runs all ask here, and nobody else reads those
+fields of a recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from trilemma.data.dataset import Dataset
+from trilemma.models import build
+from trilemma.models.layers import Norm
+from trilemma.models.prior import PRIORS, features_in
+from trilemma.seeds import generator_for
+from trilemma.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that a recipe says of its network but the initial weights.
+
+    Attributes:
+      model: its name in the catalog, or a prior's.
+      norm: "group", "none", or "batch" (without a budget only).
+      norm_groups: groups of a group norm.
+      norm_first: whether norm comes before ReLU; None: the network's usual order.
+      standardized: whether weights of convolutions are standardized.
+    """
+
+    model: str
+    norm: Norm
+    norm_groups: int
+    norm_first: bool | None
+    standardized: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Architecture:
+        norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
+        return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"))
+
+    def build(self, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
+        """The network, with initial weights from ``generator``; of a prior, what is trained of it: the linear head,
+        which starts at zero."""
+        if self.model in PRIORS:
+            head = nn.Linear(features_in(self.model), classes, bias=False)
+            nn.init.zeros_(head.weight)
+            return head
+        return build(
+            self.model,
+            classes=classes,
+            image_shape=image_shape,
+            norm=self.norm,
+            groups=self.norm_groups,
+            norm_first=self.norm_first,
+            standardized=self.standardized,
+            generator=generator,
+        )
+
+
+def network_for(recipe: Recipe, data: Dataset) -> nn.Module:
+    """The recipe's network, on the CPU, with its initial weights."""
+    generator = generator_for(recipe.seed, "weights")
+    return Architecture.of(recipe).build(len(data.classes), data.image_shape, generator)
+
+
+def backbone_for(recipe: Recipe, data: Dataset) -> nn.Module:
+    """The network to pre-train: its initial weights depend on ``prior_seed`` and not on the training's own seed."""
+    return network_for(replace(recipe, seed=recipe.prior_seed), data)

@@ -1,0 +1,131 @@
+"""Which network a recipe builds, and that the names of what is kept of it see all that decides that."""
+
+from dataclasses import dataclass, fields, replace
+
+import pytest
+import torch
+from torch import nn
+
+from trilemma.study import estimate
+from trilemma.training import network as module
+from trilemma.training import pretraining
+from trilemma.training.network import Architecture, backbone_for, network_for
+from trilemma.training.recipe import Recipe
+
+OTHERS = {
+    "model": "wrn-10-1",
+    "techniques": ("gn", "ws"),
+    "epsilon": 8.0,
+    "norm_groups": 2,
+    "norm_first": True,
+    "pretrain": "synthetic",
+    "prior_seed": 3,
+    "pretrain_updates": 7,
+    "seed": 9,
+}
+BASE = Recipe(model="convnet-4", techniques=("gn",), norm_groups=4)
+CPU = torch.device("cpu")
+
+
+def key(recipe, data):
+    return pretraining.cache_key(recipe, data, CPU, None)
+
+
+def described(network):
+    """All that tells two networks apart but their weights: modules in their order, settings, shapes."""
+    return repr(network), [(name, tuple(t.shape)) for name, t in network.state_dict().items()]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_network_has_another_key(noise_images, name):
+    """Of the pre-trained cache: or one training would start from the backbone of another."""
+    other = replace(BASE, **{name: OTHERS[name]})
+    if described(network_for(other, noise_images)) != described(network_for(BASE, noise_images)):
+        assert key(other, noise_images) != key(BASE, noise_images)
+        assert Architecture.of(other) != Architecture.of(BASE)
+    ours, theirs = (backbone_for(recipe, noise_images).state_dict() for recipe in (BASE, other))
+    if key(other, noise_images) == key(BASE, noise_images):
+        assert all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+def fields_read(monkeypatch, recipe, use):
+    """Names of the fields of a recipe that ``use`` reads."""
+    read, names = set(), {f.name for f in fields(recipe)}
+
+    def get(self, name):
+        if name in names:
+            read.add(name)
+        return object.__getattribute__(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(recipe), "__getattribute__", get)
+        use(recipe)
+    return read
+
+
+def test_the_key_reads_every_field_that_the_network_does(monkeypatch, noise_images):
+    """Guards: a field that changes the architecture and is forgotten in the key."""
+    network = fields_read(monkeypatch, BASE, lambda recipe: backbone_for(recipe, noise_images))
+    named = fields_read(monkeypatch, BASE, lambda recipe: key(recipe, noise_images))
+    assert {"model", "techniques", "epsilon", "norm_groups", "norm_first"} <= network
+    # ``backbone_for`` copies the recipe, which reads all of it: what counts is what the copy is asked for.
+    direct = fields_read(monkeypatch, BASE, lambda recipe: network_for(recipe, noise_images))
+    assert direct - {"seed"} <= named
+
+
+@dataclass(frozen=True)
+class Wider(Recipe):
+    """A recipe with a field more, which its network follows."""
+
+    width: int = 1
+
+
+class Padded(nn.Sequential):
+    def __init__(self, network, width):
+        super().__init__(network, nn.ZeroPad1d((0, width)))
+
+
+def test_a_new_field_of_the_architecture_is_in_the_key(monkeypatch, noise_images):
+    @dataclass(frozen=True)
+    class WiderArchitecture(Architecture):
+        width: int = 1
+
+        @classmethod
+        def of(cls, recipe):
+            found = Architecture.of(recipe)
+            return cls(**vars(found), width=recipe.width)
+
+        def build(self, *given):
+            return Padded(super().build(*given), self.width)
+
+    one, two = (Wider(**vars(BASE), width=width) for width in (1, 2))
+    for place in (module, pretraining, estimate):
+        monkeypatch.setattr(place, "Architecture", WiderArchitecture)
+    assert described(network_for(one, noise_images)) != described(network_for(two, noise_images))
+    assert key(one, noise_images) != key(two, noise_images)
+
+
+def test_a_new_field_that_is_read_beside_the_architecture_is_noticed(monkeypatch, noise_images):
+    """The power of the test that compares what is read."""
+    real = module.network_for
+    monkeypatch.setattr(module, "network_for", lambda recipe, data: Padded(real(recipe, data), recipe.width))
+    wide = Wider(**vars(BASE), width=2)
+    network = fields_read(monkeypatch, wide, lambda recipe: module.network_for(recipe, noise_images))
+    assert not network - {"seed"} <= fields_read(monkeypatch, wide, lambda recipe: key(recipe, noise_images))
+
+
+def test_other_seeds_share_the_backbone_and_nothing_else(noise_images):
+    first, second = (replace(BASE, seed=seed) for seed in (1, 2))
+    assert key(first, noise_images) == key(second, noise_images)
+    for build, same in ((backbone_for, True), (network_for, False)):
+        a, b = (build(recipe, noise_images).state_dict() for recipe in (first, second))
+        assert torch.equal(a["head.weight"], b["head.weight"]) == same
+
+
+def test_an_estimate_is_measured_once_for_an_architecture():
+    """Not anew for each seed, budget or learning rate of a study."""
+    estimate._seconds_a_view.cache_clear()
+    private = replace(BASE, epsilon=8.0, techniques=("gn", "am"), views=2)
+    for recipe in (private, replace(private, epsilon=2.0, seed=4, learning_rate=9.0)):
+        estimate._seconds_an_example(recipe, 3, (3, 8, 8))
+    assert estimate._seconds_a_view.cache_info().misses == 1
