@@ -56,6 +56,7 @@ LAYERS = [
     "standardization",
     "techniques",
     "words",
+    "spreadsheet",
     "measures",
     # Packages (and two modules), from what knows least to what knows most.
     "statistics",

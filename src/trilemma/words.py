@@ -21,6 +21,20 @@ def clean(text: object) -> str:
     return "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in str(text))
 
 
+def encodable(text: str) -> str:
+    """With � for what UTF-8 cannot hold: bytes of a file's name that are no UTF-8.
+
+    >>> encodable("caf\\udce9")
+    'caf�'
+    """
+    return "".join("�" if unicodedata.category(c) == "Cs" else c for c in text)
+
+
+def clean_lines(text: str) -> str:
+    """As :func:`clean`, with line ends kept."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
 def shortened(text: str, longest: int = 40) -> str:
     """With the middle left out where it is too long.
 

@@ -375,24 +375,21 @@ def test_a_sum_beyond_its_bound_is_seen():
     assert failed(plan, evidence) == {"clip"}
 
 
-@pytest.mark.parametrize(
-    "kind", ["honest", "clip ignored", "bias left out", "norm of another", "mean of two", "random"]
-)
+@pytest.mark.parametrize("kind", ["honest", "clip ignored", "bias left out", "norm of another", "mean of two"])
 @pytest.mark.parametrize("views", [1, 3])
-def test_single_examples_are_computed_again(monkeypatch, kind, views):
+def test_single_examples_are_computed_again(kind, views):
     """PITFALLS: clipping norm ignored, bias norm left out; clipping each view."""
     torch.manual_seed(0)
-    random = [nn.Dropout(0.5)] if kind == "random" else []
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), *random, nn.Linear(36, 3))
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 3))
     images, labels = 3 * torch.randn(8, views, 1, 5, 5), torch.arange(8) % 3
     plan = plan_with(clipping_norm=0.3)
-    clipping, evidence = plan.clipping(model, method="loop" if kind == "random" else "layerwise"), noise_of(plan)
+    clipping, evidence = plan.clipping(model, method="layerwise"), noise_of(plan)
     made = clipping if kind != "clip ignored" else dataclasses.replace(clipping, clipping_norm=1e9)
 
     class Planted:
         clipping_norm, model, autocast = clipping.clipping_norm, clipping.model, None
         loss = staticmethod(clipping.loss)
-        parameters = staticmethod(clipping.parameters)
+        objective = clipping.objective
 
         def __call__(self, images, labels):
             total = made(images, labels)
@@ -406,14 +403,11 @@ def test_single_examples_are_computed_again(monkeypatch, kind, views):
             return total
 
     assert evidence.spot_due()
-    before = torch.get_rng_state()
     planted = Planted()
     evidence.spot(planted, images, labels, planted(images, labels))
-    if kind != "random":
-        assert torch.equal(before, torch.get_rng_state())
     found = failed(plan, evidence)
-    assert found == (set() if kind in ("honest", "random") else {"example_norm", "example_gradient"} & found)
-    assert bool(found) == (kind not in ("honest", "random"))
+    assert found <= {"example_norm", "example_gradient"}
+    assert bool(found) == (kind != "honest")
 
 
 def test_single_examples_are_looked_at_in_updates_1_2_4_8():

@@ -231,6 +231,12 @@ def picture():
 
 
 @pytest.fixture(scope="session")
+def made_up():
+    """The class that makes such studies."""
+    return MadeUp
+
+
+@pytest.fixture(scope="session")
 def small():
     """The quickstart's study."""
     return quickstart()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hostile_text import CHUNKS, FAMILIES, hostile_page
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
@@ -154,6 +156,29 @@ def test_nothing_is_complained_of_or_asked_for(browser, request, name, nasty):
     assert browser.run("return [...document.scripts].length") == 1
     if name == "large_page":
         assert nasty in browser.find("main").text
+
+
+@pytest.mark.parametrize("chunk", CHUNKS, ids=["1", "2", "3"])
+def test_text_from_outside_runs_nothing_and_asks_for_nothing(browser, made_up, tmp_path, chunk):
+    browser.open(hostile_page(made_up(), tmp_path, chunk))
+    assert browser.run("return window.owned ?? null") is None
+    assert browser.complaints() == [], "the policy had something to refuse"
+    assert all(url.startswith(("file:", "data:")) for url in browser.requests())
+    assert browser.run("return document.scripts.length") == 1
+    assert browser.run("return document.querySelectorAll('iframe,object,embed,form,base,img,script[src]').length") == 0
+    assert browser.run("return document.querySelectorAll('[srcdoc],[action],[onload],[onerror]').length") == 0
+
+
+def test_a_naive_page_would_run_them(browser, tmp_path):
+    """The payloads are live: without it, the test above would show nothing."""
+    for family in ("script", "event handlers", "SVG and MathML"):
+        page = tmp_path / f"{family}.html"
+        page.write_text(f"<!DOCTYPE html><meta charset=utf-8>{' '.join(FAMILIES[family])}", "utf-8")
+        browser.open(page)
+        assert browser.run("return window.owned ?? null") == 1, family
+    page.write_text(f"<!DOCTYPE html>{' '.join(FAMILIES['styles'])}", "utf-8")
+    browser.open(page)
+    assert any("evil.example" in url for url in browser.requests())
 
 
 def column(browser, title):

@@ -15,11 +15,13 @@ from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
 from trilemma.files import read_json, reading, written
 from trilemma.measures import UNMATCHED, described
+from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
 from trilemma.trial.evaluation import LOOK
 from trilemma.trial.run import CONFIG, HISTORY, RESULT, SIGNALS, Run
+from trilemma.words import encodable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,16 +84,16 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
             head = _head(folder, name, trial, named)
         with reading(folder.run(name) / RESULT):
             rows += [head | row for row in _rows(folder, name, trial, conditions)]
+    rows = [{key: encodable(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({name: kind for name, (kind, _) in COLUMNS.items()})
 
 
 def write_results(table: pd.DataFrame, folder: Path) -> None:
-    """Write ``results.csv`` and ``results.parquet``."""
+    """Write ``results.parquet``, which is exact, and ``results.csv``, whose texts are made safe for spreadsheets."""
     with written(folder / PARQUET) as part:
         table.to_parquet(part, index=False)
-    with written(folder / CSV) as part:
-        table.to_csv(part, index=False)
+    write_csv(table, folder / CSV)
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
 
 
@@ -53,7 +54,7 @@ LONGEST = 1200
 def fail(message: str) -> NoReturn:
     """Print one line to standard error, and exit with status 2."""
     text = " ".join(message.split())
-    print(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}", file=sys.stderr)
+    show_error(f"trilemma: {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}")
     raise SystemExit(2)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from trilemma.attacks import Predictions, audit
 from trilemma.cli.table import describe_attacks
+from trilemma.cli.terminal import show
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
@@ -58,9 +59,9 @@ def audit_command(options: argparse.Namespace) -> int:
         },
     )
     how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
-    print(f"{result.members} members, {result.nonmembers} non-members ({how}):")
-    print("\n".join(describe_attacks(result.attacks, unmatched)))
-    print(f"audit         {out}")
+    show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
+    show(*describe_attacks(result.attacks, unmatched))
+    show(f"audit         {out}")
     return 0
 
 

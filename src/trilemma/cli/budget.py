@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
+from trilemma.cli.terminal import show, show_error
 from trilemma.privacy import accounting, gaussian
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import ceiling
@@ -14,14 +14,14 @@ from trilemma.privacy.ceiling import ceiling
 def calibrate_command(arguments: argparse.Namespace) -> int:
     mechanism = _mechanism(arguments)
     sigma = accounting.noise_multiplier(epsilon=arguments.epsilon, **mechanism)
-    print(f"{sigma:.6g}", flush=True)
+    show(f"{sigma:.6g}")
     _explain(accounting.epsilon(noise_multiplier=sigma, **mechanism), sigma, arguments)
     return 0
 
 
 def epsilon_command(arguments: argparse.Namespace) -> int:
     spent = accounting.epsilon(noise_multiplier=arguments.noise_multiplier, **_mechanism(arguments))
-    print(f"{spent:.4f}", flush=True)
+    show(f"{spent:.4f}")
     _explain(spent, arguments.noise_multiplier, arguments)
     return 0
 
@@ -46,7 +46,7 @@ def _explain(spent: float, sigma: float, arguments: argparse.Namespace) -> None:
         f"μ {mu:.4g}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
         *describe_ceiling(bounds.to_dict()),
     ]
-    print("\n".join(lines), file=sys.stderr)
+    show_error(*lines)
 
 
 def describe_ceiling(bounds: dict[str, Any]) -> list[str]:

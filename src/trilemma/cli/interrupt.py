@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from trilemma.words import clean
+
 
 class Interruptible:
     """A display of a long operation, as a context manager; ``should_stop()`` is true after a request to stop."""
@@ -41,4 +43,5 @@ class Interruptible:
         return self._asked
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        # Names from outside may look like escape sequences, like markup ("[bold]") or like emoji codes (":boom:").
+        self._console.print(clean(text), highlight=False, markup=False, emoji=False, soft_wrap=True)

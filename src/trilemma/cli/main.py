@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import errno
 import warnings
 from collections.abc import Sequence
 
 from trilemma.cli.arguments import fail, parser
+from trilemma.cli.terminal import show, show_error
 from trilemma.errors import DataWarning, InputError
+from trilemma.words import shortened
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.version:
         from trilemma.version import __version__
 
-        print(f"trilemma {__version__}")
+        show(f"trilemma {__version__}")
         return 0
     if options.command is None:
         reader.print_help()
@@ -31,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print("trilemma: stopped", file=sys.stderr)
+        show_error("trilemma: stopped")
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        fail(f"the name {shortened(str(error.filename), 80)} is longer than file names can be: give a shorter one")
     except MemoryError:
         fail("not enough memory: use --limit, a smaller --physical-batch or a smaller model")
 
@@ -92,7 +98,7 @@ def _data(options: argparse.Namespace) -> int:
 
     for source in describe_sources(options.data_dir):
         state = {True: "found", False: "not found", None: "give it"}[source.found]
-        print(f"{source.name:<12} {state:<10} {source.what}" + (f"\n{'':<24}{source.where}" if source.where else ""))
+        show(f"{source.name:<12} {state:<10} {source.what}", *([f"{'':<24}{source.where}"] if source.where else []))
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from trilemma.cli.study import conduct, default_workers, plan
+from trilemma.cli.terminal import show
 from trilemma.study.pool import Pool
 from trilemma.study.runner import Settings
 from trilemma.training.execution import Execution
@@ -18,6 +19,6 @@ def quickstart_command(options: argparse.Namespace) -> int:
     studies = plan(
         "quickstart", scale="short" if options.short else "small", seeds=SHORT_SEEDS if options.short else None
     )
-    print(studies[0].about)
+    show(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
     return conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))

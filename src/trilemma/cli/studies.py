@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 from trilemma.cli.study_display import clock
+from trilemma.cli.terminal import show
 from trilemma.machine import cores
 from trilemma.study.estimate import estimate
 from trilemma.study.file import STUDIES, load_study, read_study
@@ -29,10 +30,12 @@ def studies_command(options: argparse.Namespace) -> int:
     heads = ("study", "scale", "trials", "time here", "")
     widths = [max(len(row[k]) for row in [heads, *rows]) for k in range(4)]
     for row in [heads, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
-    print(
-        f"\nTimes are estimates for {cores()} workers, from a few updates of each kind of trial, just measured on "
-        "one core; the time of attacks is a rule of thumb.\nRun one: trilemma study NAME --scale SCALE --out DIR"
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
+    show(
+        "",
+        f"Times are estimates for {cores()} workers, from a few updates of each kind of trial, just measured on "
+        "one core; the time of attacks is a rule of thumb.",
+        "Run one: trilemma study NAME --scale SCALE --out DIR",
     )
     return 0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from trilemma.cli.study_display import StudyDisplay
+from trilemma.cli.terminal import show, show_error
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
@@ -71,7 +71,7 @@ def conduct(studies: list[Study], out: Path, executor: Executor, settings: Setti
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)
         page = _report(folder)
     for note in folder.data_notes(sorted(progress.done)):
-        print(f"note: {note}")
+        show(f"note: {note}")
     return _ending(progress, whole, page)
 
 
@@ -82,13 +82,13 @@ def _report(folder: StudyFolder) -> Path:
 
 
 def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
-    print(f"{len(progress.done)} of {len(progress.trials)} trials are finished; the page is {page}")
+    show(f"{len(progress.done)} of {len(progress.trials)} trials are finished; the page is {page}")
     if progress.failed:
-        print(f"{len(progress.failed)} failed (--retry runs them again):")
+        show(f"{len(progress.failed)} failed (--retry runs them again):")
         for name, reason in progress.failed.items():
-            print(f"  {name}  {progress.trials[name].title}: {reason}")
+            show(f"  {name}  {progress.trials[name].title}: {reason}")
     if not whole:
-        print("trilemma: stopped; the same command resumes from there", file=sys.stderr)
+        show_error("trilemma: stopped; the same command resumes from there")
         return 130
     return 1 if progress.failed else 0
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from trilemma.cli.interrupt import Interruptible
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
+from trilemma.words import clean
 
 
 class StudyDisplay(Interruptible):
@@ -80,7 +81,7 @@ class StudyDisplay(Interruptible):
             message = event.message
             bar = "█" * round(20 * _share(event))
             made = f"{message['update']}/{message['updates']}" if message.get("updates") else str(message.get("what"))
-            table.add_row(name, Text(progress.trials[name].title), f"{bar:<20}", made)
+            table.add_row(*(Text(clean(cell)) for cell in (name, progress.trials[name].title, f"{bar:<20}", made)))
         spent = clock(time.monotonic() - self._began)
         failed = f", {len(progress.failed)} failed" if progress.failed else ""
         finished = f"{len(progress.done)} of {len(progress.trials)} finished"

@@ -6,6 +6,7 @@ from typing import Any
 
 from trilemma.cli.budget import describe_ceiling
 from trilemma.trial.run import Run
+from trilemma.words import clean
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -38,9 +39,9 @@ def describe_run(run: Run) -> str:
     """A description of one run, in several lines."""
     result = run.result
     privacy = result["privacy"]
-    lines = [*(f"note: {note}" for note in run.notes)]
+    lines = [*(f"note: {clean(note)}" for note in run.notes)]
     if run.not_private:
-        lines.append(f"privacy       {run.not_private}")
+        lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
         lines.append(
             f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
@@ -52,11 +53,11 @@ def describe_run(run: Run) -> str:
     else:
         lines.append("privacy       none: trained without a budget")
     if run.recipe.provenance:
-        lines.append(f"settings      {run.recipe.provenance}")
+        lines.append(f"settings      {clean(run.recipe.provenance)}")
     lines.append(f"accuracy      {interval(result['accuracy'], result['accuracy_interval'])} (test)")
     fairness = result["fairness"]
     if fairness:
-        groups = ", ".join(f"{name} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
+        groups = ", ".join(f"{clean(name)} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
         lines.append(
             f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
         )
@@ -72,7 +73,7 @@ def describe_run(run: Run) -> str:
             "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
             "so these AUCs do not measure leakage alone"
         )
-    lines.append(f"run           {run.folder}")
+    lines.append(f"run           {clean(run.folder)}")
     return "\n".join(lines)
 
 
@@ -94,7 +95,7 @@ def compare(rows: list[tuple[str, Run]]) -> str:
         fairness, score = result["fairness"], result["harmonic_score"]
         body.append(
             (
-                name,
+                clean(name),
                 _budget(run),
                 interval(result["accuracy"], result["accuracy_interval"]),
                 f"{interval(result['attacks'][best]['auc'], result['attacks'][best]['interval']['auc'])} {best}",

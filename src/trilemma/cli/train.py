@@ -12,6 +12,7 @@ import tomllib
 from typing import Any
 
 from trilemma.cli.table import describe_run
+from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import load_data
 from trilemma.errors import InputError
@@ -66,15 +67,15 @@ def train_command(options: argparse.Namespace) -> int:
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
     except Stopped as stopped:
-        print(f"trilemma: {stopped}", file=sys.stderr)
+        show_error(f"trilemma: {stopped}")
         return _end(ranks, 130)
     except RankLost as lost:
-        print(f"trilemma: {lost}", file=sys.stderr)
+        show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
     with reading(run.folder / RESULT):  # a finished run is read back
-        print(describe_run(run))
+        show(*describe_run(run).split("\n"))
     if run.not_private:
-        print(f"trilemma: {run.not_private}", file=sys.stderr)
+        show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)
     return _end(ranks, 0)
 
@@ -86,7 +87,7 @@ def _follow(options: argparse.Namespace, recipe: Recipe, execution: Execution, r
     try:
         follow(recipe, load_data(**data_of(options)), ranks, execution=execution)
     except RankLost as lost:
-        print(f"trilemma: {lost}", file=sys.stderr)
+        show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
     return _end(ranks, 0)
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilemma.cli.interrupt import Interruptible
 from trilemma.trial.train import Progress as Step
+from trilemma.words import clean
 
 
 class TrainingDisplay(Interruptible):
@@ -28,10 +29,10 @@ class TrainingDisplay(Interruptible):
     def __enter__(self) -> TrainingDisplay:
         if self._console.is_terminal:
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.completed}/{task.total} {task.fields[unit]}", markup=False),
+                TextColumn("{task.fields[detail]}", markup=False),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
@@ -51,7 +52,7 @@ class TrainingDisplay(Interruptible):
     def data(self, what: str, done: int, total: int) -> None:
         """Callback for :func:`trilemma.load_data`."""
         if self._live is not None:
-            self._live.update(self._task, description=what, completed=done, total=total)
+            self._live.update(self._task, description=clean(what), completed=done, total=total)
         elif done == total >= 1000:
             self.say(f"{what}: {total}")
 
@@ -60,7 +61,7 @@ class TrainingDisplay(Interruptible):
             if self._live is not None:
                 self._live.update(
                     self._task,
-                    description=step.what,
+                    description=clean(step.what),
                     completed=step.update,
                     total=step.updates or None,
                     unit="",
@@ -76,7 +77,7 @@ class TrainingDisplay(Interruptible):
         if self._live is not None:
             loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
             spent = "" if step.epsilon is None else f"ε {step.epsilon:.2f}  "
-            description = self._title if step.what == "training" else f"{self._title}: {step.what}"
+            description = self._title if step.what == "training" else f"{self._title}: {clean(step.what)}"
             self._live.update(
                 self._task,
                 description=description,

@@ -31,6 +31,7 @@ from trilemma.data.sets.skew import check_skew, skewed
 from trilemma.errors import DataWarning, InputError
 from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.progress import Progress
+from trilemma.words import clean
 
 _ELSEWHERE = ("data_dir", "columns", "size", "test_split")
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(:(?P<configuration>[\w.-]+))?\Z")
@@ -133,7 +134,7 @@ def load_data(
     data = limited(data, limit, test_limit, seed)
     data = replace(data, notes=(*data.notes, *duplicate_notes(data)))
     for note in data.notes:
-        warnings.warn(note, DataWarning, stacklevel=2)
+        warnings.warn(clean(note), DataWarning, stacklevel=2)
     if known and known.skew is not None:
         data = skewed(
             data,

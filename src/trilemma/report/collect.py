@@ -16,9 +16,10 @@ from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
 from trilemma.errors import InputError
-from trilemma.files import jsonable, make_folder, read_json, reading, write_json, written
+from trilemma.files import jsonable, make_folder, read_json, reading, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
+from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
 from trilemma.trial.run import RESULT
@@ -62,8 +63,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     # nothing is written before everything has been read
     make_folder(out)
     write_results(results, out)
-    with written(out / COMPARISONS) as part:
-        pd.DataFrame(compared).to_csv(part, index=False)
+    write_csv(pd.DataFrame(compared), out / COMPARISONS)
     write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     write_json(out / LEDGER, ledger)
     return write_report(

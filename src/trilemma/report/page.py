@@ -29,6 +29,7 @@ from trilemma.words import (
     budget_order,
     capital,
     clean,
+    clean_lines,
     counted,
     mix,
     number,
@@ -405,8 +406,3 @@ def _provenances(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(how settings were chosen, of how many trials), where a recipe says so."""
     texts = [clean(str(trial.get("recipe", {}).get("provenance", ""))) for trial in study.get("trials", {}).values()]
     return [(text, counted(texts.count(text), "trial", "trials")) for text in dict.fromkeys(texts) if text]
-
-
-def clean_lines(text: str) -> str:
-    """As :func:`clean`, with line ends kept."""
-    return "\n".join(clean(line) for line in text.split("\n"))

@@ -16,6 +16,7 @@ from trilemma.report.figure import Figure
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.spreadsheet import write_csv
 from trilemma.words import counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
@@ -145,8 +146,7 @@ def _figure(
         return show_figure(figure, stem, [] if notes else [f"No trial made its measure: {FIGURES[name].lack}."])
     folder = out / FIGURES_FOLDER
     save_figure(figure, folder, stem)
-    with written(folder / f"{stem}.csv", durable=False) as part:
-        figure.frame().to_csv(part, index=False, lineterminator="\n")
+    write_csv(figure.frame(), folder / f"{stem}.csv", durable=False)
     return show_figure(figure, stem, notes)
 
 
@@ -154,5 +154,4 @@ def _leave_results(out: Path, results: pd.DataFrame) -> None:
     """The page names results.csv as every number's source, so that it must be there."""
     path = out / "results.csv"
     if not path.exists():
-        with written(path) as part:
-            results.to_csv(part, index=False, lineterminator="\n")
+        write_csv(results, path)
