@@ -60,12 +60,12 @@ def test_never_below_the_bound_from_below_and_always_fast(log_sigma, log_q, log_
     assert epsilon_at_least(event, 10**log_delta) <= epsilon
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(
     direction=st.sampled_from(loss_distribution.DIRECTIONS),
     log_sigma=st.floats(math.log(0.2), math.log(50)),
-    log_q=st.floats(-6, -1e-6),
-    log_delta=st.floats(-12, -0.2),
+    log_q=st.floats(-6, -1e-6) | st.floats(-0.01, -1e-6),
+    log_delta=st.floats(-12, -0.2) | st.floats(-1, -0.2),
 )
 def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma, log_q, log_delta):
     """For every epsilon, not only where the bound is made to be precise: mass that is lost anywhere shows here."""
@@ -87,10 +87,11 @@ def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma,
 
 @settings(deadline=None, max_examples=12)
 @given(**SETTINGS)
-def test_ten_times_finer_cells_change_less_than_a_hundredth(log_sigma, log_q, log_updates, log_delta):
+def test_ten_times_finer_cells_save_less_than_a_hundredth(log_sigma, log_q, log_updates, log_delta):
     event, delta = event_of(log_sigma, log_q, min(log_updates, 5)), 10**log_delta
     parts = event.sampling_probability, event.noise_multiplier, event.updates, delta
-    assert event.epsilon(delta) == pytest.approx(loss_distribution.epsilon(*parts, finer=10), rel=0.01)
+    # Both are upper bounds, so that only a smaller one shows that the other is too large.
+    assert event.epsilon(delta) <= 1.01 * loss_distribution.epsilon(*parts, finer=10)
 
 
 @settings(deadline=None, max_examples=20)

@@ -53,6 +53,7 @@ _CUT = 1e-5
 _ROUNDING = 1e-6
 _TOLERANCE = 2e-5
 _SPACING = 0.01
+_FARTHEST = 1e10  # place of a loss, in cells
 _COARSEST = 0.2  # of cells, in shares of 1 / (1 + tilt)
 # Tilted probability that may lie below the window and above it.  It comes out at the other end: what was above weighs
 # more there, what was below less.
@@ -150,11 +151,14 @@ def _discretize(update: _Update, cell: float) -> _Discrete:
     """One update's loss on multiples of ``cell``, by connecting the dots."""
     low, high = update.ends
     least, largest = sorted(float(loss) for loss in update.loss(np.array([low, high])))
-    places = _places(math.floor(least / cell), math.ceil(largest / cell) + 1)
+    cell = max(cell, largest / _FARTHEST)  # places must be exact as floating-point numbers
+    places = _places(math.floor(max(least / cell, -_FARTHEST)), math.ceil(largest / cell) + 1)
     points = np.asarray(places * cell, dtype=np.float64)
     losses, weights = update.nodes(update.where(points), 20_000)
     left = np.clip(np.searchsorted(points, losses, side="right") - 1, 0, len(points) - 2)
-    share = np.clip(np.expm1(points[left] - losses) / np.expm1(points[left] - points[left + 1]), 0.0, 1.0)
+    share = np.clip(
+        np.expm1(np.minimum(points[left] - losses, 0.0)) / np.expm1(points[left] - points[left + 1]), 0.0, 1.0
+    )
     lower, upper = weights * (1 - share), weights * share
     masses: Array = np.bincount(np.append(left, left + 1), np.append(lower, upper), len(points)).astype(np.float64)
     tail, total = math.exp(update.log_tail), float(masses.sum())
@@ -217,13 +221,16 @@ class _Bulk:
         tilts = _TILTS[_TILTS > 0]
         factors = tilts * np.log(tilts) - (1 + tilts) * np.log1p(tilts)
         epsilons = (self.moments[_TILTS > 0] - log_delta + factors) / tilts
-        best = int(np.argmin(epsilons))
+        # The smallest tilt that does: where a loss is nearly certain, the best one has no end.
+        least = float(epsilons.min())
+        best = int(np.argmax(epsilons <= least + 1e-3 * abs(least)))
         return float(epsilons[best]), float(tilts[best])
 
     def saddle(self, epsilon: float) -> float:
         """The tilt that has the sum's bulk where delta of this epsilon is made up."""
-        tilts = _TILTS[_TILTS > 0]
-        return float(tilts[np.argmin(self.moments[_TILTS > 0] - tilts * epsilon - np.log(tilts) - np.log1p(tilts))])
+        tried = (_TILTS > 0) & (_TILTS * epsilon < 1e4)
+        tilts = _TILTS[tried]
+        return float(tilts[np.argmin(self.moments[tried] - tilts * epsilon - np.log(tilts) - np.log1p(tilts))])
 
     def cell(self, tilt: float, epsilon: float) -> float:
         """See the module's text."""
@@ -264,7 +271,7 @@ def _window(
         below = (math.log(_BELOW) + (moments[tried] - heights)[:, None] - moments) / gaps
         above = (math.log(_ABOVE) + (moments[tried] - heights)[:, None] - moments) / gaps
     lows = np.max(np.where(gaps > 0, below, -np.inf), axis=1)
-    highs = np.maximum(high, np.min(np.where(gaps < 0, above, np.inf), axis=1))
+    highs = np.maximum(np.min(np.where(gaps < 0, above, np.inf), axis=1), np.maximum(high, lows))
     precise = math.log(updates * 1e-15) + heights <= math.log(_ROUNDING)
     precise[-1] = True  # at least
     best = int(np.argmin(np.where(precise, highs - lows, np.inf)))
@@ -298,11 +305,13 @@ def compose(
     update = _Update(direction, q, sigma, log_delta + math.log(_CUT / updates))
     bulk = _Bulk(update, updates)
     scale, saddle = bulk.chernoff(log_delta - 3 * _CUT)
+    lowest = math.inf
     while scale > least:
         one = _discretize(update, bulk.cell(saddle, scale) / finer)
         while True:
             moments = updates * _log_moments(one.losses, one.masses, _TILTS)
             tilt, low, high, bound = _window(moments, updates, log_delta, scale, saddle)
+            low = min(low, lowest)
             if high - low <= one.cell * _MOST_CELLS * finer:
                 break
             one = _discretize(update, 1.1 * (high - low) / (_MOST_CELLS * finer))
@@ -310,9 +319,12 @@ def compose(
         epsilon = composition.epsilon(log_delta)
         if epsilon is not None and (epsilon >= scale / 2 or epsilon <= least):
             return composition
-        # A delta that is large for these losses: Chernoff's bound is far off, and asks for another saddle point.
-        scale = scale / 4 if epsilon is None else epsilon
-        saddle = bulk.saddle(scale)
+        if epsilon is None:  # it is below the window
+            lowest = 0.0
+        else:
+            # A delta that is large for these losses: Chernoff's bound is far off, and asks for another saddle point.
+            scale = epsilon
+            saddle = bulk.saddle(scale)
     return None
 
 

@@ -53,16 +53,15 @@ def epsilon_at_least(event: Event, delta: float) -> float:
     check_delta(delta)
     if event.updates == 0:
         return 0.0
-    with_example, without = _bins(event, delta)
-    ratio = with_example - without
+    ratio, without = _bins(event, delta)
     return max(
-        _one_direction(ratio, with_example, event.updates, delta),
+        _one_direction(ratio, without + ratio, event.updates, delta),
         _one_direction(-ratio, without, event.updates, delta),
     )
 
 
 def _bins(event: Event, delta: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Natural logarithms of the probability of each bin with the example and without it."""
+    """log P_i/Q_i and log Q_i of each bin; the former is far smaller than what log P_i is rounded to, if q is small."""
     q, sigma = event.sampling_probability, event.noise_multiplier
     reach = -sigma * float(ndtri_exp(math.log(delta) - math.log(event.updates) - 5))
     edges = np.concatenate([[-np.inf], np.linspace(-reach, reach + 1, _BINS - 1), [np.inf]])
@@ -78,13 +77,13 @@ def _bins(event: Event, delta: float) -> tuple[NDArray[Any], NDArray[Any]]:
 
     without, drawn = log_masses(0.0), log_masses(1.0)
     if q == 1:
-        return drawn, without
+        return drawn - without, without
     # log(1 - q + q exp(drawn - without)), precise where it is near zero.
     gap = drawn - without
     with np.errstate(over="ignore"):
         far = math.log(q) + gap + np.log1p((1 / q - 1) * np.exp(-gap))
         ratio = np.where(gap < 30, np.log1p(q * np.expm1(gap)), far)
-    return without + ratio, without
+    return ratio, without
 
 
 def _one_direction(losses: NDArray[Any], log_masses: NDArray[Any], updates: int, delta: float) -> float:
