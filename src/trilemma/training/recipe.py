@@ -66,11 +66,11 @@ class Recipe:
       average_decay: of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
       sharpness_radius: rho of ``sat``.
       evaluations: how many times the run is measured, the last one at its end.
-      seed: source of start values, sampling, views and noise.
+      seed: source of initial weights, views, order, and (unless ``secret_noise``) sampling and noise.
       secret_noise: draw sampling and noise from the operating system's randomness in place of ``seed``, and keep no
         record of it once the run has ended: nobody can repeat the noise, and neither can you.
       prior_seed: of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
-      pretrain: "synthetic" starts from a trunk that was trained on synthetic images (of ``prior_seed``) for
+      pretrain: "synthetic" starts from a backbone that was trained on synthetic images (of ``prior_seed``) for
         ``pretrain_updates``; "" from random values.  After it only the head is trained for the share ``head_first`` of
         the updates, at ``head_rate`` times the learning rate; then all layers are.
       provenance: how these values were chosen, and whether that was paid for; printed with every result.
