@@ -89,7 +89,7 @@ WORDS = {
     "labels": "label|class",
     "label": "label|class",
     "groups": "group",
-    "weights": "weights|count",
+    "weights": "weight|count",
     "logits": "logits|row of the outputs",
 }
 """What a refusal may call an array or a column."""

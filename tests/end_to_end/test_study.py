@@ -78,7 +78,7 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
 
     again = trilemma("study", "mine.toml", "--out", "out")
     assert again.returncode == 0
-    assert "4 of them are there already" in again.stderr
+    assert "4 of them finished already" in again.stderr
     more = trilemma("study", "mine.toml", "--seeds", "3", "--out", "out")
     assert more.returncode == 0
     assert "6 of 6 trials" in more.stdout

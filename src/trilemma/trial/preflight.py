@@ -31,6 +31,13 @@ def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> Non
       InputError: a class or a group of the training split is missing from the test split, the test split has fewer
         than two groups, or an attack would have too few members or non-members to compare.
     """
+    try:
+        _refuse(data, track, seed)
+    except InputError as error:
+        raise InputError(f"{data.source.split('; ')[0]}: {error}") from error
+
+
+def _refuse(data: Dataset, track: tuple[int, ...], seed: int) -> None:
     _refuse_missing("class", data.train.labels, data.test.labels, data.classes)
     if data.test.groups is not None:
         names = data.group_names or [str(group) for group in range(int(data.test.groups.max()) + 1)]
