@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 from scipy.special import ndtr
@@ -185,6 +185,7 @@ def test_calibration_never_overshoots_by_rdp(target, batch_size, updates, log_de
 
 
 @settings(deadline=None, max_examples=12)
+@example(log_target=0.0, log_batch_size=0.0, log_updates=0.0, log_delta=-20.0)
 @given(
     log_target=st.floats(-2, 2),
     log_batch_size=st.floats(0, 5),

@@ -8,6 +8,7 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as others
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from trilemma.errors import InputError
@@ -87,11 +88,10 @@ def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma,
 
 @settings(deadline=None, max_examples=12)
 @given(**SETTINGS)
-def test_ten_times_finer_cells_save_less_than_a_hundredth(log_sigma, log_q, log_updates, log_delta):
+def test_ten_times_finer_cells_change_less_than_a_hundredth(log_sigma, log_q, log_updates, log_delta):
     event, delta = event_of(log_sigma, log_q, min(log_updates, 5)), 10**log_delta
     parts = event.sampling_probability, event.noise_multiplier, event.updates, delta
-    # Both are upper bounds, so that only a smaller one shows that the other is too large.
-    assert event.epsilon(delta) <= 1.01 * loss_distribution.epsilon(*parts, finer=10)
+    assert event.epsilon(delta) == pytest.approx(loss_distribution.epsilon(*parts, finer=10), rel=0.01)
 
 
 @settings(deadline=None, max_examples=20)
@@ -125,6 +125,18 @@ def test_a_rarely_drawn_example_costs_what_it_costs(sigma, examples, updates, de
 def test_a_little_more_noise_changes_little():
     less, more = (Event(1 / 60_000, sigma, 600_000).epsilon(1e-5) for sigma in (1.49, 1.5))
     assert more < less < more * 1.02
+
+
+@pytest.mark.parametrize(("sigma", "q", "delta"), [(0.7122, 1e-5, 1e-20), (0.702, 1e-5, 1e-20), (0.8, 1e-3, 1e-14)])
+def test_one_rarely_drawn_update_at_a_tiny_delta_has_its_closed_form(sigma, q, delta):
+    """Errors of the Fourier transform were weighed at Chernoff's epsilon, and were a fifth of delta at the true one."""
+
+    def excess(epsilon):
+        x = 0.5 + sigma**2 * math.log1p(math.expm1(epsilon) / q)
+        without = ndtr(-x / sigma)
+        return (1 - q) * without + q * ndtr((1 - x) / sigma) - math.exp(epsilon) * without - delta
+
+    assert Event(q, sigma, 1).epsilon(delta) == pytest.approx(brentq(excess, 1e-6, 20), rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ the machine precision) are relative to delta.  The same is called saddle point b
 **What is cut counts against the guarantee.**  The largest losses, whose probability in all T updates is below `_CUT`
 times delta, count as infinite.  The smallest are rounded up to the grid's lowest point.  What lies above the Fourier
 transform's window is bounded by Chernoff's inequality, and counts as infinite too; what lies below it or above it also
-comes out at the other end, which only adds to delta.  `_ROUNDING` times delta is added for rounding errors.  Every
-delta and epsilon here is thus an upper bound.
+comes out at the other end, which only adds to delta.  The Fourier transform's rounding errors are added, and so is
+`_ROUNDING` times delta for those of all other sums.  Every delta and epsilon here is thus an upper bound.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ DIRECTIONS: tuple[Direction, ...] = ("remove", "add")
 
 _CUT = 1e-5
 _ROUNDING = 1e-6
+_PRECISION = 1e-15  # of one update's part in the Fourier transform, in shares of all tilted probability
 _TOLERANCE = 2e-5
 _SPACING = 0.01
 _FARTHEST = 1e10  # place of a loss, in cells
@@ -263,17 +264,17 @@ def _window(
     bound = positive[np.argmin((moments[positive] - log_cut) / tilts[positive])]
     high = (moments[bound] - log_cut) / tilts[bound]
     tried = np.flatnonzero((tilts >= 0) & (tilts <= saddle))
-    # Logarithm of how much more than at the saddle point an error of the tilted probabilities weighs.
-    heights = moments[tried] - tilts[tried] * epsilon
-    heights -= heights[-1]
+    # Logarithm of what an error of the tilted probabilities weighs, in units of delta.
+    heights = moments[tried] - tilts[tried] * epsilon - log_delta
     gaps = tilts[tried, None] - tilts
     with np.errstate(divide="ignore", invalid="ignore"):
         below = (math.log(_BELOW) + (moments[tried] - heights)[:, None] - moments) / gaps
         above = (math.log(_ABOVE) + (moments[tried] - heights)[:, None] - moments) / gaps
     lows = np.max(np.where(gaps > 0, below, -np.inf), axis=1)
     highs = np.maximum(np.min(np.where(gaps < 0, above, np.inf), axis=1), np.maximum(high, lows))
-    precise = math.log(updates * 1e-15) + heights <= math.log(_ROUNDING)
-    precise[-1] = True  # at least
+    precise = math.log(updates * _PRECISION) + heights <= math.log(_ROUNDING)
+    if not precise.any():
+        precise[np.argmin(heights)] = True
     best = int(np.argmin(np.where(precise, highs - lows, np.inf)))
     return float(tilts[tried[best]]), float(lows[best]), float(highs[best]), float(tilts[bound])
 
@@ -317,7 +318,8 @@ def compose(
             one = _discretize(update, 1.1 * (high - low) / (_MOST_CELLS * finer))
         composition = _compose(one, updates, tilt, low, high, bound)
         epsilon = composition.epsilon(log_delta)
-        if epsilon is not None and (epsilon >= scale / 2 or epsilon <= least):
+        # Errors were kept small for ``scale``; at a smaller epsilon they weigh more.
+        if epsilon is not None and (epsilon <= least or epsilon >= 0.99 * scale or tilt * (scale - epsilon) <= 3):
             return composition
         if epsilon is None:  # it is below the window
             lowest = 0.0
@@ -346,7 +348,8 @@ def _compose(one: _Discrete, updates: int, tilt: float, low: float, high: float,
     with np.errstate(divide="ignore"):
         log_deltas = updates * log_moment - tilt * losses + np.log(excess)
     cut = np.logaddexp(one.log_infinite + math.log(updates), updates * log_above - bound * losses[-1])
-    log_deltas = np.logaddexp(log_deltas + _ROUNDING, cut)
+    rounding = math.log(updates * _PRECISION) + updates * log_moment - tilt * losses
+    log_deltas = np.logaddexp(log_deltas + _ROUNDING, np.logaddexp(rounding, cut))
     return Composition(losses, np.minimum.accumulate(np.minimum(log_deltas, 0.0)))
 
 
