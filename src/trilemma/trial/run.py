@@ -116,7 +116,9 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     from safetensors.torch import load_file
     from torch import nn
 
-    from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+    from trilemma.models import network_inputs
+    from trilemma.models.mapnet import map_network_width
+    from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps
     from trilemma.training.inputs import shifts_of
     from trilemma.training.network import network_for
 
@@ -129,4 +131,8 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
         assert isinstance(network, nn.Linear)
         prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
         network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
+    elif map_network_width(run.recipe.model) is not None:
+        local = fitted_maps(data.image_shape, run.recipe.prior_seed)
+        channels, _, _ = network_inputs(run.recipe.model, data.image_shape)
+        network = OnMaps(local, network, channels, data.mean, data.deviation)
     return network.eval().to(torch.device("cpu"))

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ from trilemma.models.prior.patches import PatchFilters, compute_type
 from trilemma.models.prior.whitening import Whitening
 
 FORMAT = 1
+Fitted = TypeVar("Fitted", Prior, LocalMaps)
 _PARTS = {part.__name__: part for part in (Prior, OneLayer, SecondOrder, TwoLayer, LocalMaps, PatchFilters, Whitening)}
 
 
@@ -60,33 +61,45 @@ def fitted(
       InputError: the images are too small.
     """
     key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
+    return kept(key, Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
+
+
+def kept(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
+    """What ``fit`` returns, from the cache, or else newly fitted and cached if there is disk space.
+
+    Args:
+      key: from :func:`key_of`.
+      kind: the class of what is fitted, one of those that can be stored.
+      fit: fits it.
+      folder: the folder of the cache; None: the user's cache folder.
+    """
     path = (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
-    prior = _read(path)
-    if prior is None:
-        prior = Prior.of(blocks, shape, seed, tell)
-        _write(path, prior)
-    return prior
+    fitted = _read(path)
+    if not isinstance(fitted, kind):
+        fitted = fit()
+        _write(path, fitted)
+    return fitted
 
 
-def _read(path: Path) -> Prior | None:
+def _read(path: Path) -> object:
     try:
         expected = path.with_suffix(".sha256").read_text("ascii")
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != expected:
                 return None
         with safe_open(path, framework="pt", device="cpu") as stored:
-            prior = _joined(json.loads((stored.metadata() or {})["tree"]), stored.get_tensor, {})
+            part: object = _joined(json.loads((stored.metadata() or {})["tree"]), stored.get_tensor, {})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    return prior if isinstance(prior, Prior) else None
+    return part
 
 
-def _write(path: Path, prior: Prior) -> None:
-    """Write the file and then its digest, without which the file is ignored.  A full disk is not an error: the prior is
+def _write(path: Path, fitted: object) -> None:
+    """Write the file and then its digest, without which the file is ignored.  A full disk is not an error: it is
     then fitted again next time."""
     digest = path.with_suffix(".sha256")
     tensors: dict[str, Tensor] = {}
-    tree = json.dumps(_parted(prior, tensors, {}))
+    tree = json.dumps(_parted(fitted, tensors, {}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomically(path, shared=True, durable=False) as part:
