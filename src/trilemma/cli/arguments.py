@@ -217,10 +217,11 @@ def _train(commands: Any) -> None:
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
     group.add_argument("--seed", type=int, metavar="S")
     group.add_argument(
-        "--secret-noise",
-        action="store_true",
+        "--reproducible",
+        dest="secret_noise",
+        action="store_false",
         default=None,
-        help="draw the noise from the operating system's randomness, not from the seed",
+        help="draw sampling and noise from the seed, for research: the model is then not for release",
     )
     group.add_argument(
         "--set",

@@ -52,6 +52,7 @@ from trilemma.trial.run import (
     WEIGHTS,
     History,
     Run,
+    why_not_for_release,
     why_not_private,
     withdraw_epsilon,
 )
@@ -106,6 +107,10 @@ def train(
     A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
     and ``Run.not_private`` says why.
 
+    With a budget, sampling and noise are keyed by the operating system's randomness unless the recipe has
+    ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key lies in the
+    checkpoints in ``out``, which nobody but the owner can read (mode 0600) and which are deleted at the end.
+
     Args:
       recipe: all choices.
       data: what to learn from.
@@ -130,6 +135,7 @@ def train(
     ranks = ranks or Ranks()
     if holds_finished_run(folder, config, data.fingerprint):
         ranks.dismiss()
+        checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     refuse_unmeasurable(data, tracked, recipe.seed)
     clock = Clock()
@@ -393,7 +399,9 @@ class _Trial:
         write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
         self.clock.charge("files")
         seconds = self.clock.seconds
+        not_for_release = why_not_for_release({"privacy": privacy})
         result = {
+            **({"not_for_release": not_for_release} if not_for_release else {}),
             **measured,
             "privacy": privacy,
             "course": trained["course"],
