@@ -38,6 +38,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.clock import Clock
 from trilemma.trial.evaluation import Evaluation
+from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.measure import measure, predictions_of, write_signals
@@ -337,8 +338,9 @@ class _Trial:
             withdraw_epsilon(self.folder / HISTORY)
             self.notes.append(wrong)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
+        facts = metadata_of(training.recipe, training.data, privacy)
         with written(self.folder / WEIGHTS) as part:
-            save_file(weights, part)
+            save_file(weights, part, facts)
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
