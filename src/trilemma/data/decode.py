@@ -16,10 +16,12 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.limits import MAX_PIXELS, check_size
+from trilemma.data.limits import MAX_BYTES, MAX_PIXELS, check_size
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.progress import Progress
@@ -43,6 +45,9 @@ _CHUNK = 128
 _TIFF_BITS = 258
 """The tag BitsPerSample."""
 _EXIF_ORIENTATION = 0x0112
+_PHOTOGRAPH = 64
+"""Bytes in memory for one in a file up to which pictures are decoded by all threads at once: a photograph takes 20 to
+50, a decompression bomb a thousand."""
 
 
 Changes = Mapping[str, int]
@@ -205,24 +210,57 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
 
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
+            need = _memory_of(opened)
+            if opened.width * opened.height > MAX_PIXELS or need > MAX_BYTES:
                 raise _bomb(name)
             if _is_deep(opened, data):
                 raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
-            picture, changes = _plain(opened)
-            picture = _framed(picture, framing)
-            if min(picture.size) < SMALLEST_SIDE:
-                raise InputError(
-                    f"{name} is {picture.width}×{picture.height} pixels: the smallest that can be used is "
-                    f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
-                )
-            return np.asarray(picture), changes
+            with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
+                picture, changes = _plain(opened)
+                picture = _framed(picture, framing)
+                if min(picture.size) < SMALLEST_SIDE:
+                    raise InputError(
+                        f"{name} is {picture.width}×{picture.height} pixels: the smallest that can be used is "
+                        f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
+                    )
+                return np.asarray(picture), changes
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
         raise InputError(f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it") from None
+
+
+def _memory_of(opened: Image) -> int:
+    """Bytes that a picture takes while it is decoded: as it is stored, in its plain mode, and as an array."""
+    plain = 1 if opened.mode in ("1", "L", "LA", "La") else 3
+    copies = 1 if opened.mode in ("L", "RGB") else 2
+    return opened.width * opened.height * (len(opened.getbands()) + copies * plain)
+
+
+class _InFlight:
+    """Bytes that all threads together may be decoding beyond what is usual for the size of the files."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room_for(self, need: int) -> Iterator[None]:
+        need = max(0, need)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= need)
+            self._left -= need
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += need
+                self._changed.notify_all()
+
+
+_in_flight = _InFlight(MAX_BYTES)
 
 
 def _is_deep(opened: Image, data: bytes) -> bool:
@@ -300,4 +338,7 @@ def _framed(picture: Image, framing: Framing) -> Image:
 
 
 def _bomb(name: str) -> InputError:
-    return InputError(f"{name} declares more than {MAX_PIXELS:,} pixels, as a decompression bomb does: make it smaller")
+    return InputError(
+        f"{name} declares more pixels than are decoded ({MAX_PIXELS:,}, fewer in color), as a decompression bomb does: "
+        f"make it smaller"
+    )

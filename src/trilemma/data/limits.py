@@ -11,6 +11,8 @@ MEMORY_VARIABLE = "TRILEMMA_MEMORY_GIB"
 DEFAULT_GIB = 4.0
 MAX_PIXELS = 89_478_485
 """Most pixels in one encoded picture: Pillow's own limit, which it only warns about."""
+MAX_BYTES = 240 * 2**20
+"""Most memory that decoding one picture may take, copies included: 41 million pixels in RGB, 25 million in RGBA."""
 
 
 def memory_cap(gib: float | None = None) -> int:
