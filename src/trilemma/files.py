@@ -25,6 +25,8 @@ except ImportError:  # pragma: no cover (on Windows two runs on one folder are n
 
 MOST_TEXT, MOST_TOML = 10 * 2**20, 2**18
 """Most bytes of a file that is parsed whole: as objects of Python they take up to twenty times as much."""
+_MOST_DOTS = 200
+"""Most dots in a line of TOML: Python's parser takes memory by the square of the parts of a key."""
 
 
 @contextmanager
@@ -144,7 +146,10 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
       InputError: it cannot be read, is too long or nested too deep, or is not TOML.
     """
     try:
-        return tomllib.loads(read_text(path, MOST_TOML))
+        text = read_text(path, MOST_TOML)
+        if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+            raise ValueError(f"a line has more than {_MOST_DOTS} dots: break it up")
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"cannot read {what} ({one_line(error)})") from error
     except (ValueError, RecursionError) as error:

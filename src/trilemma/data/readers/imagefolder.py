@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trilemma.data.files import children, images_below
-from trilemma.data.limits import check_size
+from trilemma.data.limits import MAX_ENCODED
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
 from trilemma.data.readers.class_folders import FilePictures, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns
@@ -157,11 +157,8 @@ def _rows(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[list
     """The rows and the image of each, which is looked for at once: so there are never more rows than images."""
     image = (columns or {}).get("image", _FILE_COLUMN)
     try:
-        check_size(file.stat().st_size, cap, str(file))
-        text = read_text(file, cap).removeprefix("\ufeff")
+        text = read_text(file, min(cap, MAX_ENCODED)).removeprefix("\ufeff")
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{file} cannot be read ({one_line(error)}): save it as UTF-8 text") from None
     rows: list[_Row] = []
     paths: dict[Path, int] = {}
