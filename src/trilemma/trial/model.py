@@ -117,9 +117,7 @@ def load_model(
     if facts.recipe != recipe.fingerprint:
         raise InputError(f"{path / WEIGHTS} belongs to another run than {CONFIG} beside it: put the right one there")
     if own and network is None:
-        raise InputError(
-            f"{path} was trained with a network of your own ({config['network']}): give it as network=..."
-        )
+        raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
     shape = facts.image_shape
     loaded = network if network is not None else Architecture.of(recipe).build(len(facts.classes), shape, _unused())
     try:

@@ -36,6 +36,7 @@ from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
+from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
 from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
@@ -412,6 +413,7 @@ class _Trial:
             "notes": self.notes,
             "data": {"notes": list(data.notes)},
         }
+        write_card(self.folder, self.config, result)
         write_json(self.folder / RESULT, result)
         with suppress(OSError):  # it says nothing that is not in result.json
             (self.folder / TRAINED).unlink()
