@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +69,8 @@ def export(model: Model, out: Path) -> float:
     whole = _FromPixels(model).eval()
     with written(out) as part:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the exporter, about itself
+            with warnings.catch_warnings(), _quiet():
+                warnings.simplefilter("ignore")
                 program: Any = torch.onnx.export(
                     whole,
                     (images,),
@@ -88,6 +91,17 @@ def export(model: Model, out: Path) -> float:
                 f"onnxruntime differs from torch by {difference:.2g} of the largest logit: no file is written"
             )
     return difference
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter logs of packages that are not needed here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _difference(model: Model, whole: nn.Module, path: Path, images: Tensor) -> float:
