@@ -10,7 +10,7 @@ from trilemma.errors import InputError
 MEMORY_VARIABLE = "TRILEMMA_MEMORY_GIB"
 DEFAULT_GIB = 4.0
 MAX_PIXELS = 89_478_485
-"""Most pixels in one encoded picture: Pillow's own limit, which it only warns about."""
+"""Most pixels in one encoded image: Pillow's own limit, which it only warns about."""
 
 
 def memory_cap(gib: float | None = None) -> int:
@@ -24,13 +24,13 @@ def memory_cap(gib: float | None = None) -> int:
     Raises:
       InputError: the value is not a positive number.
     """
-    given: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
+    size: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
     try:
-        value = float(given)
+        value = float(size)
     except ValueError:
         value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"the memory limit must be a positive number of GiB, not {given!r}")
+        raise InputError(f"the memory limit must be a positive number of GiB, not {size!r}")
     return int(value * 2**30)
 
 

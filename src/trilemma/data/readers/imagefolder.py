@@ -13,7 +13,7 @@ from typing import Any
 from trilemma.data.files import children, images_below
 from trilemma.data.limits import check_size
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
-from trilemma.data.readers.class_folders import FilePictures, check_inside
+from trilemma.data.readers.class_folders import ImageFiles, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
@@ -50,7 +50,7 @@ def metadata_files(folder: Path) -> dict[str, Path]:
         listed_in = {listing[0].parent for listing in files.values()}
         for child in (child for folders in splits.values() for child in folders):
             if child not in listed_in and next(images_below(child), None) is not None:
-                raise InputError(f"{child} has pictures and no {FILES[0]}, which other splits have: add it")
+                raise InputError(f"{child} has images and no {FILES[0]}, which other splits have: add it")
     return {split: listing[0] for split, listing in files.items()}
 
 
@@ -90,7 +90,7 @@ def metadata_parts(
                 f"of one data set must agree"
             )
         roles = own
-        images, said = decoder(FilePictures(paths[split]), str(file))
+        images, said = decoder(ImageFiles(paths[split]), str(file))
         part = Part(
             images=images,
             labels=[row.get(own["label"]) for row in rows],
@@ -154,7 +154,7 @@ def _columns(rows: list[_Row], columns: Mapping[str, str] | None, file: Path) ->
     available = _available(rows)
     if roles["image"] not in available:
         raise InputError(
-            f"{file} has no column {roles['image']!r} with the pictures' paths; its columns are {listed(available)}"
+            f"{file} has no column {roles['image']!r} with the images' paths; its columns are {listed(available)}"
         )
     return choose_columns(available, roles, str(file))
 
@@ -167,7 +167,7 @@ def _rows(file: Path, cap: int) -> list[_Row]:
         raise InputError(f"{file} cannot be read ({one_line(error)}): save it as UTF-8 text") from None
     rows = _csv_rows(text, file) if file.suffix.lower() == ".csv" else _json_rows(text, file)
     if not rows:
-        raise InputError(f"{file} lists no pictures: give a line for each")
+        raise InputError(f"{file} lists no images: give a line for each")
     return rows
 
 
@@ -218,13 +218,13 @@ def _paths(rows: list[_Row], chosen: Mapping[str, str], file: Path) -> tuple[Pat
         name = str(values.get(chosen["image"]) or "")
         said = f"{file} row {row}: file_name {name[:200]!r}"
         if not name:
-            raise InputError(f"{file} row {row} has no file_name: give the picture's path")
+            raise InputError(f"{file} row {row} has no file_name: give the image's path")
         if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or "\0" in name:
             raise InputError(f"{said} must be a path relative to {folder}")
         path = folder / name
         check_inside(path, root, said)
         if not _exists(path):
-            raise InputError(f"{said} does not exist: add the picture or remove the row")
+            raise InputError(f"{said} does not exist: add the image or remove the row")
         earlier = places.setdefault(path.resolve(), row)
         if earlier != row:
             raise InputError(f"{said} stands in row {earlier} too: keep one, as an image is one example")
