@@ -16,10 +16,12 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.limits import MAX_PIXELS, check_size
+from trilemma.data.limits import MAX_BYTES, MAX_PIXELS, check_packing, check_size
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.progress import Progress
@@ -39,10 +41,16 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"RIFF", "WEBP"))
-_CHUNK = 128
+_CHUNK, _CHUNK_BYTES = 128, 16 * 2**20
+"""Most images, and most bytes of decoded images, that a thread decodes at a time."""
+_STRIP = 2**20
+"""Pixels that are copied at a time."""
 _TIFF_BITS = 258
 """The tag BitsPerSample."""
 _EXIF_ORIENTATION = 0x0112
+_PHOTOGRAPH = 64
+"""Bytes in memory for one in a file up to which images are decoded by all threads at once: a photograph takes 20 to
+50, a decompression bomb a thousand."""
 
 
 Changes = Mapping[str, int]
@@ -69,6 +77,24 @@ def change_notes(changes: Changes, what: str) -> tuple[str, ...]:
     ('images: 3 images stripped of transparency',)
     """
     return tuple(f"{what}: {counted(count, 'image')} {change}" for change, count in sorted(changes.items()))
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first image of a set: all others have its size."""
+
+    name: str
+    height: int
+    width: int
+
+    def check(self, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Refuse an image of another size, before more such images are held."""
+        height, width = pixels.shape[:2]
+        if (height, width) != (self.height, self.width):
+            raise InputError(
+                f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
+                f"bring all to one size, or load with size={min(self.height, self.width)}"
+            )
 
 
 class EncodedImages(Protocol):
@@ -105,7 +131,7 @@ class Framing:
 
 
 def decode(
-    encoded: EncodedImages,
+    images: EncodedImages,
     *,
     framing: Framing,
     cap: int,
@@ -115,7 +141,7 @@ def decode(
     """All images in one array, and what was changed on the way.
 
     Args:
-      encoded: what to decode; read once, in order, never all in memory.
+      images: what to decode; read once, in order, never all in memory.
       framing: crop and size.
       cap: most bytes the result may take.
       what: named in progress and in errors.
@@ -123,36 +149,32 @@ def decode(
 
     Raises:
       InputError: no images; one cannot be read, has another size than the first, is smaller than 8×8, has
-        more than 89 million pixels or more than 8 bits a channel (each named); the result exceeds ``cap``.
+        more than 89 million pixels or more than 8 bits a channel (each named); the result exceeds ``cap``, or is more
+        than 64 MiB and 100 times as large as what it was decoded from.
     """
-    total = len(encoded)
+    total = len(images)
     if total == 0:
         raise InputError(f"{what} holds no images: give at least one for each class")
     result: NDArray[np.uint8] | None = None
-    first = ""
-    gray = done = 0
+    gray = done = encoded = 0
     changes: Counter[str] = Counter()
     with warnings.catch_warnings():
         from PIL import Image
 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for name, pixels, changed in _decoded(iter(encoded), framing):
+        for pixels, changed, length in _decoded(iter(images), framing):
             height, width = pixels.shape[:2]
             channels = 1 if pixels.ndim == 2 else 3
             if result is None:
-                first = name
                 check_size(total * channels * height * width, cap, f"{what} ({total} × {height}×{width})")
                 result = np.empty((total, channels, height, width), dtype=np.uint8)
-            if (height, width) != result.shape[2:]:
-                raise InputError(
-                    f"images differ in size: {name} is {width}×{height}, {first} is {result.shape[3]}×"
-                    f"{result.shape[2]}; bring all to one size, or load with size={min(result.shape[2:])}"
-                )
             if done == total:
                 raise InputError(f"{what} announced {total} images but holds more: the source is damaged")
             if channels > result.shape[1]:
                 check_size(3 * result.nbytes, cap, f"{what} ({total} × {height}×{width})")
                 result = np.repeat(result, 3, axis=1)
+            encoded += length
+            check_packing((done + 1) * result[0].nbytes, encoded, what)
             result[done] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
             gray += pixels.ndim == 2
             changes.update(changed)
@@ -166,22 +188,41 @@ def decode(
     return Decoded(result, dict(changes))
 
 
-_Item = tuple[str, NDArray[np.uint8], tuple[str, ...]]
+_Item = tuple[NDArray[np.uint8], tuple[str, ...], int]
+"""Pixels, what was changed, and how many bytes they were decoded from."""
 
 
-def _decoded(encoded: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
-    """Images decoded in order by a few threads (Pillow lets go of the interpreter while it decodes); only
-    some chunks are in flight, so the encoded bytes of a large set are never all in memory."""
+def _decoded(images: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
+    """Images decoded in order by a few threads (Pillow lets go of the interpreter while it decodes).
+
+    Only some chunks are in flight, so neither the encoded nor the decoded bytes of a large set are ever all in memory.
+    The first image is decoded alone: the size that all must have follows from it, and how many make a chunk.
+    """
+    for name, data in islice(images, 1):
+        pixels, changed = _decode_one(name, data, framing)
+        first = _First(name, *pixels.shape[:2])
+        yield pixels, changed, len(data)
+        size = max(1, min(_CHUNK, _CHUNK_BYTES // pixels.nbytes))
+        del pixels
+        yield from _decoded_rest(images, framing, first, size)
+
+
+def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: _First, size: int) -> Iterator[_Item]:
+    """All images after the first one, ``size`` of them a chunk."""
 
     def work(chunk: list[tuple[str, bytes]]) -> list[_Item]:
-        return [(name, *_decode_one(name, data, framing)) for name, data in chunk]
+        items = []
+        for name, data in chunk:
+            items.append((*_decode_one(name, data, framing), len(data)))
+            first.check(name, items[-1][0])
+        return items
 
     workers = usable_cores()
     waiting: deque[Future[list[_Item]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
-            while len(waiting) < 2 * workers and (chunk := list(islice(encoded, _CHUNK))):
+            while len(waiting) < 2 * workers and (chunk := list(islice(images, size))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
@@ -205,24 +246,71 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
 
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
+            need = _memory_of(opened)
+            if opened.width * opened.height > MAX_PIXELS or need > MAX_BYTES:
                 raise _bomb(name)
             if _is_deep(opened, data):
                 raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
-            image, changes = _plain(opened)
-            image = _framed(image, framing)
-            if min(image.size) < SMALLEST_SIDE:
-                raise InputError(
-                    f"{name} is {image.width}×{image.height} pixels: the smallest that can be used is "
-                    f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
-                )
-            return np.asarray(image), changes
+            with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
+                image, changes = _plain(opened)
+                image = _framed(image, framing)
+                if min(image.size) < SMALLEST_SIDE:
+                    raise InputError(
+                        f"{name} is {image.width}×{image.height} pixels: the smallest that can be used is "
+                        f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
+                    )
+                return _pixels(image), changes
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
         raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
+
+
+def _memory_of(opened: Image) -> int:
+    """Bytes that an image takes while it is decoded: as Pillow stores it, in its plain mode, and as an array."""
+    gray = opened.mode in ("1", "L", "LA", "La")
+    stored = 1 if opened.mode in ("1", "L", "P") else 4  # Pillow keeps four bytes a pixel of whatever has more bands
+    converted = 0 if opened.mode in ("L", "RGB") else 1 if gray else 4
+    return opened.width * opened.height * (stored + converted + (1 if gray else 3))
+
+
+def _pixels(image: Image) -> NDArray[np.uint8]:
+    """As an array, made strip by strip: Pillow's own way holds the whole of it twice."""
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return np.asarray(image)
+    shape = (image.height, image.width) if image.mode == "L" else (image.height, image.width, 3)
+    pixels = np.empty(shape, dtype=np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+class _InFlight:
+    """Bytes that all threads together may be decoding beyond what is usual for the size of the files."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room_for(self, need: int) -> Iterator[None]:
+        need = max(0, need)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= need)
+            self._left -= need
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += need
+                self._changed.notify_all()
+
+
+_in_flight = _InFlight(MAX_BYTES)
 
 
 def _is_deep(opened: Image, data: bytes) -> bool:
@@ -300,4 +388,7 @@ def _framed(image: Image, framing: Framing) -> Image:
 
 
 def _bomb(name: str) -> InputError:
-    return InputError(f"{name} declares more than {MAX_PIXELS:,} pixels, as a decompression bomb does: make it smaller")
+    return InputError(
+        f"{name} declares more pixels than are decoded ({MAX_PIXELS:,}, fewer in color), as a decompression bomb does: "
+        f"make it smaller"
+    )

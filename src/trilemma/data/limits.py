@@ -11,6 +11,10 @@ MEMORY_VARIABLE = "TRILEMMA_MEMORY_GIB"
 DEFAULT_GIB = 4.0
 MAX_PIXELS = 89_478_485
 """Most pixels in one encoded image: Pillow's own limit, which it only warns about."""
+MAX_ENCODED = 128 * 2**20
+"""Most bytes of one encoded image, and of one list of images."""
+MAX_BYTES = 240 * 2**20
+"""Most memory that decoding one image may take, copies included: 36 million pixels in RGB, 23 million in RGBA."""
 
 
 def memory_cap(gib: float | None = None) -> int:
@@ -24,13 +28,13 @@ def memory_cap(gib: float | None = None) -> int:
     Raises:
       InputError: the value is not a positive number.
     """
-    size: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
+    given: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
     try:
-        value = float(size)
+        value = float(given)
     except ValueError:
         value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"the memory limit must be a positive number of GiB, not {size!r}")
+        raise InputError(f"the memory limit must be a positive number of GiB, not {given!r}")
     return int(value * 2**30)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, one_line
+from trilemma.files import read_toml
+from trilemma.hints import did_you_mean
 from trilemma.techniques import parse_techniques
 
 Schedule = Literal["constant", "cosine"]
@@ -229,6 +230,8 @@ def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
         return _load(source, overrides)
     except InputError as error:  # which of several recipes is wrong; a name that is none is in the message already
         raise InputError(str(error) if str(source) in str(error) else f"the recipe {source}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"the recipe {source} is nested too deep: its values are numbers, words and lists") from error
 
 
 def _load(source: str | Path, overrides: dict[str, Any]) -> Recipe:
@@ -268,21 +271,14 @@ def _read(source: str | Path) -> dict[str, Any]:
         file = folder.joinpath(f"{source}.toml")
         if not file.is_file():  # one of several in a file
             file, table = folder.joinpath("frontier.toml"), str(source)
-        text = file.read_text("utf-8")
+        values = tomllib.loads(file.read_text("utf-8"))
     elif Path(source).is_file():
-        try:
-            text = Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the recipe {source}: {error}") from error
+        values = read_toml(Path(source), f"the recipe {source}")
     else:
         raise InputError(
             f"no recipe {str(source)!r}{did_you_mean(str(source), NAMED)}: "
             f"give a TOML file or one of {', '.join(NAMED)}"
         )
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"the recipe {source} is not valid TOML ({one_line(error)})") from error
     return values | values.pop("of")[table] if table else values
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trilemma.data.files import IMAGE_ENDINGS, children, has_ending, images_below
+from trilemma.data.limits import MAX_ENCODED
 from trilemma.data.parts import Part, looks_like_split, split_name
 from trilemma.data.readers.rows import Decoder
 from trilemma.errors import InputError
@@ -272,6 +273,8 @@ def _children(folder: Path, root: Path) -> Sequence[Path]:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.stat().st_size > MAX_ENCODED:
+            raise InputError(f"{path} has more than {MAX_ENCODED >> 20} MiB, which no image has: replace or remove it")
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({one_line(error)}): replace or remove it") from None

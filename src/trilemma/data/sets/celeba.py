@@ -14,7 +14,7 @@ from trilemma.data.options import Options
 from trilemma.data.parts import Part, needed
 from trilemma.data.places import Place, search
 from trilemma.data.readers.hub import fetch
-from trilemma.data.readers.parquet import ParquetRows, parquet_splits
+from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
 from trilemma.data.readers.rows import Rows, same_columns
 from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.errors import InputError
@@ -66,9 +66,11 @@ def load_celeba(known: Named, options: Options) -> Dataset:
     if place is None:
         splits = fetch(known.repositories[0])
         where = source = f"{known.repositories[0]} (the hub)"
+        beside: tuple[str, ...] = ()
     else:
         where, source = str(place.folder), str(place)
         tables = parquet_splits(place.folder)
+        beside = left_beside(place.folder, tables)
         splits = {name: ParquetRows(files, options.cap) for name, files in tables.items()}
     splits, notes = needed(splits, options.test_split, where)
     columns = next(iter(splits.values())).column_names
@@ -77,7 +79,7 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         "label": _column(target, columns, where),
         "group": _column(protected, columns, where),
     }
-    chosen, beside = same_columns(splits, asked)
+    chosen, unused = same_columns(splits, asked)
     framing = _framing(next(iter(splits.values())).encoded_images(chosen["image"]), options.size)
     decoder = options.decoder(framing)
     parts = {}
@@ -97,7 +99,7 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         seed=options.seed,
         test_split=options.test_split,
         shift=4,
-        notes=(*notes, *beside),
+        notes=(*notes, *beside, *unused),
     )
 
 
