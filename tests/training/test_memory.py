@@ -102,7 +102,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "4 gallons", "1e9", "nan"])
 def test_no_sizes(text):
-    with pytest.raises(InputError, match="no amount of memory"):
+    with pytest.raises(InputError, match="not an amount of memory"):
         parse_memory(text)
 
 

@@ -1,9 +1,9 @@
-"""A training state on disk: everything needed to go on as if nothing had happened.
+"""Checkpoints: the state of a training on disk, complete enough to resume bit for bit.
 
 Safetensors files (no pickle: loading never runs code) of at most 16 MB each, so that a run can be carried to another
-machine: ``checkpoint.safetensors`` with a JSON header, and pieces that it names by its digest.  The digest is over all
-tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that one
-bad write loses one interval, not the run.
+machine: ``checkpoint.safetensors`` with a JSON header, and pieces whose names contain its digest.  The digest covers
+all tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that
+one bad write loses one interval, not the run.
 
 A checkpoint holds the key of the noise, and evidence computed from the training images.  Its files are therefore
 readable by their owner alone from their first byte on, and are deleted when the run ends.  (A file system may keep the
@@ -44,10 +44,10 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically: at any moment the folder holds at least one whole checkpoint once it has held one.
+    """Write a checkpoint atomically: once the folder has held a whole checkpoint, it holds one at every moment.
 
     Raises:
-      InputError: no space or no right to write.
+      InputError: the disk is full or the folder cannot be written.
     """
     target, fresh = folder / NAME, folder / "checkpoint.fresh.safetensors"
     tensors = {name: t.detach().contiguous().cpu() for name, t in checkpoint.tensors.items()}
@@ -66,9 +66,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
             os.replace(target, folder / PREVIOUS)
         os.replace(fresh, target)
         sync_folder(folder)  # before the pieces that the names on the disk refer to may go
-        kept = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
+        named = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
         for path in folder.glob("checkpoint.*-*.safetensors"):
-            if path.name not in kept:
+            if path.name not in named:
                 path.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         fresh.unlink(missing_ok=True)
@@ -80,24 +80,24 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 def load(folder: Path) -> tuple[Checkpoint | None, str | None]:
     """The newest whole checkpoint, and a sentence if a damaged one had to be passed over.
 
-    (None, sentence) if none is whole, (None, None) if there is none at all.
+    The result is (None, sentence) if no checkpoint is whole, and (None, None) if there is none.
     """
-    said = None
+    warning = None
     for name in (NAME, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
-        found = _read(path)
-        if found is not None:
-            return found, said
-        said = f"{path} is damaged (a write was cut short?)" + (
+        checkpoint = _read(path)
+        if checkpoint is not None:
+            return checkpoint, warning
+        warning = f"{path} is damaged (a write was cut short?)" + (
             "; using the one before it" if name == NAME and (folder / PREVIOUS).exists() else ""
         )
-    return None, said
+    return None, warning
 
 
 def remove(folder: Path) -> None:
-    """Once a run has ended its checkpoints are not needed, and what its noise was made from must not stay."""
+    """Remove the checkpoints of a run that has ended: what its noise was made from must not stay."""
     for path in [*folder.glob("checkpoint.safetensors*"), *folder.glob("checkpoint.*.safetensors*")]:
         path.unlink(missing_ok=True)
 
@@ -116,7 +116,7 @@ def _pieces(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _named_by(path: Path) -> list[str]:
-    """Names of the pieces that belong to a checkpoint, none if it is damaged or not there."""
+    """The names of the pieces of a checkpoint; empty if it is damaged or does not exist."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names: list[str] = json.loads((file.metadata() or {}).get("pieces", "[]"))

@@ -24,14 +24,14 @@ from trilemma.training.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Computation:
-    """How a run is computed; each of these changes how its sums are rounded.
+    """How a run is computed: each of these attributes changes how sums are rounded.
 
     Attributes:
-      compute: type that the network computes in.
-      physical_batch: examples computed at once.
-      method: of the clipped gradient.
+      compute: the type that the network computes in.
+      physical_batch: the number of examples computed at once.
+      method: how the clipped gradient is computed.
       device: "cpu" or "cuda".
-      processes: how many share the work.
+      processes: the number of processes that share the work.
     """
 
     compute: str

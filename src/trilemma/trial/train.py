@@ -241,7 +241,7 @@ class _Trial:
           InputError: a file cannot be read or written.
         """
         training = self.training
-        self.notes += training.said
+        self.notes += training.notes
         saved, damage = checkpoints.load(self.folder)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
