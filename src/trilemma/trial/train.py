@@ -38,6 +38,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
+from trilemma.trial.course_record import course_record
 from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
@@ -345,7 +346,7 @@ class _Trial:
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
-            "course": _course(training),
+            "course": course_record(training),
             "seconds": dict(self.clock.seconds),
             "notes": self.notes,
         }
@@ -418,18 +419,3 @@ class _Trial:
         with suppress(OSError):  # it says nothing that is not in result.json
             (self.folder / TRAINED).unlink()
         return Run(self.folder, recipe, result, (*data.notes, *self.notes))
-
-
-def _course(training: Training) -> dict[str, Any]:
-    """``course`` of ``result.json``: what the recipe came to on this data."""
-    recipe, course = training.recipe, training.course
-    choice = course.choice
-    return {
-        "batch_size": course.batch_size,
-        "physical_batch": training.physical_batch,
-        "updates": course.updates,
-        "learning_rate": course.learning_rate,
-        "views": recipe.multiplicity,
-        "optimal_batch_size": None if choice is None else {"rule": choice.rule, "weighed": choice.weighed},
-        "gradient_method": training.method if recipe.private else None,
-    }
