@@ -124,10 +124,11 @@ def _seconds_a_view(
     generator = torch.Generator().manual_seed(0)
     prior = architecture.model in PRIORS
     network = architecture.build(classes, shape, generator)
-    given: tuple[int, ...] = (features_in(architecture.model),) if prior else network_inputs(architecture.model, shape)
+    prior_shape = (features_in(architecture.model),) if prior else None
+    input_shape: tuple[int, ...] = prior_shape or network_inputs(architecture.model, shape)
 
     def update(count: int) -> float:
-        images = torch.randn((count, 1, *given), generator=generator)
+        images = torch.randn((count, 1, *input_shape), generator=generator)
         labels = torch.arange(count) % classes
         began = time.process_time()
         if private:
@@ -139,7 +140,7 @@ def _seconds_a_view(
 
     @torch.no_grad()
     def forward(count: int) -> float:
-        images = torch.randn((count, *given), generator=generator)
+        images = torch.randn((count, *input_shape), generator=generator)
         began = time.process_time()
         network(images)
         return (time.process_time() - began) / count

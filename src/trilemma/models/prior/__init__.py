@@ -11,7 +11,7 @@ from trilemma.models.prior.maps import fitted_maps, maps_from, maps_of
 from trilemma.models.prior.network import OnMaps, PriorNetwork
 from trilemma.models.prior.pooling import Shift
 from trilemma.models.prior.rows import Features
-from trilemma.models.prior.store import fitted
+from trilemma.models.prior.store import fitted, is_fitted
 
 __all__ = [
     "PRIORS",
@@ -24,6 +24,7 @@ __all__ = [
     "features_of",
     "fitted",
     "fitted_maps",
+    "is_fitted",
     "maps_from",
     "maps_of",
     "view_shifts",

@@ -69,16 +69,14 @@ class OnMaps(FromImages):
 
     Args:
       local: the fixed maps.
-      network: takes the leading ``channels`` of them.
-      channels: see ``network``.
+      network: a :class:`~trilemma.models.mapnet.MapNetwork`, which reads their leading channels.
       mean, deviation: see :class:`FromImages`.
     """
 
-    def __init__(
-        self, local: LocalMaps, network: nn.Module, channels: int, mean: Sequence[float], deviation: Sequence[float]
-    ) -> None:
+    def __init__(self, local: LocalMaps, network: nn.Module, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__(mean, deviation)
-        self.local, self.network, self.channels = local, network, channels
+        self.local, self.network = local, network
+        self.channels = int(network.conv1.in_channels)  # type: ignore[union-attr, arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         # Rounded to float16 as the maps that it was trained on are.

@@ -60,8 +60,12 @@ def fitted(
     Raises:
       InputError: the images are too small.
     """
-    key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
-    return kept(key, Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
+    return kept(_key(blocks, shape, seed), Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
+
+
+def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> bool:
+    """Whether :func:`fitted` would find this prior in the user's cache folder, which takes no time."""
+    return _path(_key(blocks, shape, seed)).exists()
 
 
 def kept(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
@@ -73,12 +77,20 @@ def kept(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path |
       fit: fits it.
       folder: the folder of the cache; None: the user's cache folder.
     """
-    path = (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
-    fitted = _read(path)
-    if not isinstance(fitted, kind):
-        fitted = fit()
-        _write(path, fitted)
-    return fitted
+    path = _path(key, folder)
+    part = _read(path)
+    if not isinstance(part, kind):
+        part = fit()
+        _write(path, part)
+    return part
+
+
+def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> str:
+    return key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
+
+
+def _path(key: str, folder: Path | None = None) -> Path:
+    return (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
 
 
 def _read(path: Path) -> object:

@@ -110,7 +110,8 @@ class MaterializedConvolution:
         layer = call.layer
         out, *rest = layer.weight.shape
         self.map: Standardization | None = None
-        self.used, squares = [], []
+        self.used: list[Tensor] = []
+        squares: list[Tensor] = []
         for gradients in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
             if not self.used:  # the first of several, all laid out alike
                 # They stay as they lie in memory: turning each example's would take as long as its norm.
