@@ -113,8 +113,12 @@ def _run(copy: Path, tests: tuple[str, ...], log: Path) -> None:
         sys.dont_write_bytecode = True
         sys.path.insert(0, str(copy))
         os.chdir(ROOT)
+        import hypothesis
         import pytest
 
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a failure needs no smallest example
+        hypothesis.settings.register_profile("planted", phases=phases, database=None)
+        hypothesis.settings.load_profile("planted")
         arguments = ["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=line"]
         code = int(pytest.main([*arguments, *(f"tests/{test}" for test in tests)]))
         if "trilemma" in sys.modules and not str(sys.modules["trilemma"].__file__).startswith(str(copy)):

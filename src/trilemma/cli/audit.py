@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Predictions, audit
+from trilemma.checksums import check, write_sealed
 from trilemma.cli.table import describe_attacks
 from trilemma.cli.terminal import show
 from trilemma.errors import InputError
-from trilemma.files import make_folder, read_json, reading, write_json
+from trilemma.files import make_folder, read_json, reading
 from trilemma.hints import one_line
-from trilemma.trial.measure import write_signals
-from trilemma.trial.run import CONFIG, SIGNALS
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.signals import read_signals, write_signals
 
 
 def audit_command(options: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def audit_command(options: argparse.Namespace) -> int:
         unmatched = audit(predictions, **settings).attacks
     make_folder(out)
     write_signals(out / SIGNALS, predictions, result)
-    write_json(
+    write_sealed(
         out / "audit.json",
         {
             "source": str(source),
@@ -57,6 +58,7 @@ def audit_command(options: argparse.Namespace) -> int:
             "seed": options.seed,
             "resamples": options.resamples,
         },
+        [SIGNALS],
     )
     how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
     show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
@@ -71,21 +73,20 @@ def run_predictions(folder: Path) -> Predictions:
     Raises:
       InputError: the folder is not a run, the run is not finished, or its files cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     read_json(folder / CONFIG)
     path = folder / SIGNALS
     if not path.exists():
         raise InputError(
             f"{folder} holds no {SIGNALS}: the run is not finished; run the same command again to resume it"
         )
+    if (folder / RESULT).exists():
+        check(folder / RESULT)
+    table = read_signals(path)
     try:
-        table = pq.read_table(path)
         logits = np.stack(table["logits"].to_numpy())
         columns = {name: table[name].to_numpy() for name in ("label", "member", "source")}
         groups = None if table["group"].null_count else table["group"].to_numpy()
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"cannot read {path} ({one_line(error)}): train again, or put the file back") from error
     with reading(folder / CONFIG):
         names = read_json(folder / CONFIG)["data"]["groups"]
