@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Predictions, audit
+from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import describe_attacks
 from trilemma.cli.terminal import show
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
 from trilemma.trial.measure import write_signals
-from trilemma.trial.run import CONFIG, SIGNALS
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    source, out = Path(options.source), Path(options.out)
+    source, out, required = Path(options.source), Path(options.out), required_by(options)
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
     if (out / CONFIG).exists():
@@ -62,7 +63,8 @@ def audit_command(options: argparse.Namespace) -> int:
     show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
     show(*describe_attacks(result.attacks, unmatched))
     show(f"audit         {out}")
-    return 0
+    run = read_json(source / RESULT) if required and source.is_dir() else {}
+    return status_of(required, {**run, "attacks": result.attacks})
 
 
 def run_predictions(folder: Path) -> Predictions:
