@@ -13,7 +13,7 @@ import numpy as np
 
 from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
-from trilemma.files import read_json, reading, written
+from trilemma.files import read_json, read_text, reading, written
 from trilemma.measures import UNMATCHED, described
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
@@ -197,7 +197,7 @@ def _rows(
         yield from _survivors(folder, name, trial, conditions)
     if trial.track is not None:
         with reading(run / HISTORY):
-            lines = [json.loads(line) for line in (run / HISTORY).read_text("utf-8").splitlines()]
+            lines = [json.loads(line) for line in read_text(run / HISTORY).splitlines()]
             yield from [row for line in lines for row in _on_the_way(line, train, test)]
 
 
