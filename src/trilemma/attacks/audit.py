@@ -143,16 +143,8 @@ def audit(
         predictions, matched = match_predictions(predictions, match, seed)
     report = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    scores: dict[str, NDArray[np.float64]] = {}
-    references: References | None = None
-    for done, name in enumerate(names):
-        report(name, done, len(names) + 1)
-        # Each attack has its own random stream, so that leaving one out does not change the others.
-        if name in SHADOW_SCORES:
-            references = References.of(predictions) if references is None else references
-            scores[name] = SHADOW_SCORES[name](predictions, signals, references)
-        else:
-            scores[name] = SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
+    references = References.of(predictions) if set(names) & set(SHADOW_SCORES) else None
+    scores = _scores(names, predictions, signals, references, seed, report)
     # All attacks share the same bootstrap samples, so that resampling noise does not add to their differences.
     rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
     report("classes and groups", len(names), len(names) + 1)
@@ -192,6 +184,25 @@ def audit(
         seed=seed,
         resamples=resamples,
     )
+
+
+def _scores(
+    names: Sequence[str],
+    predictions: Predictions,
+    signals: Signals,
+    references: References | None,
+    seed: int,
+    report: Progress,
+) -> dict[str, NDArray[np.float64]]:
+    scores: dict[str, NDArray[np.float64]] = {}
+    for done, name in enumerate(names):
+        report(name, done, len(names) + 1)
+        if name in SHADOW_SCORES:
+            assert references is not None
+            scores[name] = SHADOW_SCORES[name](predictions, signals, references)
+        else:  # each has its own random stream, so that leaving one out does not change the others
+            scores[name] = SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
+    return scores
 
 
 def match_predictions(
