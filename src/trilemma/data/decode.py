@@ -1,12 +1,12 @@
-"""Encoded pictures (PNG, JPEG, WebP, ...) into one uint8 array, by several threads.
+"""Encoded images (PNG, JPEG, WebP, ...) into one uint8 array, by several threads.
 
 Rules, the same for every source:
-  - Pictures stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit picture becomes RGB.  A
-    transparency channel is dropped.  Pictures with more than 8 bits a channel, and float ones, are refused, since
+  - Images stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit image becomes RGB.  A
+    transparency channel is dropped.  Images with more than 8 bits a channel, and float ones, are refused, since
     their top bytes alone would spoil them.
-  - If any picture of a set is colour, the set is colour, and its gray pictures are repeated in three
+  - If any image of a set is color, the set is color, and its gray images are repeated in three
     channels.
-  - All pictures of a set have one size, at least 8×8, unless a `Framing` brings them to one.
+  - All images of a set have one size, at least 8×8, unless a `Framing` brings them to one.
   - Of an animation the first frame is taken; a camera's rotation tag is obeyed.
   - What is dropped or converted is counted (:func:`change_notes`).
 """
@@ -49,17 +49,17 @@ _TIFF_BITS = 258
 """The tag BitsPerSample."""
 _EXIF_ORIENTATION = 0x0112
 _PHOTOGRAPH = 64
-"""Bytes in memory for one in a file up to which pictures are decoded by all threads at once: a photograph takes 20 to
+"""Bytes in memory for one in a file up to which images are decoded by all threads at once: a photograph takes 20 to
 50, a decompression bomb a thousand."""
 
 
 Changes = Mapping[str, int]
-"""How many pictures were changed in each way, by the words of :func:`change_notes`."""
+"""How many images were changed in each way, by the words of :func:`change_notes`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Decoded pictures.
+    """Decoded images.
 
     Attributes:
       images: uint8 (N, C, H, W), C = 1 or 3.
@@ -73,8 +73,8 @@ class Decoded:
 def change_notes(changes: Changes, what: str) -> tuple[str, ...]:
     """Sentences for what decoding dropped or converted.
 
-    >>> change_notes({"stripped of transparency": 3}, "pictures")
-    ('pictures: 3 images stripped of transparency',)
+    >>> change_notes({"stripped of transparency": 3}, "images")
+    ('images: 3 images stripped of transparency',)
     """
     return tuple(f"{what}: {counted(count, 'image')} {change}" for change, count in sorted(changes.items()))
 
@@ -92,34 +92,34 @@ class _First:
         height, width = pixels.shape[:2]
         if (height, width) != (self.height, self.width):
             raise InputError(
-                f"pictures differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
+                f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
                 f"bring all to one size, or load with size={min(self.height, self.width)}"
             )
 
 
-class Pictures(Protocol):
-    """Encoded pictures in a fixed order."""
+class EncodedImages(Protocol):
+    """Encoded images in a fixed order."""
 
     def __len__(self) -> int:
         """How many."""
         ...
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """For each picture what to call it in an error, and its bytes."""
+        """For each image what to call it in an error, and its bytes."""
         ...
 
     def digest(self) -> str:
-        """SHA-256 (hex) that changes whenever a picture's bytes or the order change."""
+        """SHA-256 (hex) that changes whenever an image's bytes or the order change."""
         ...
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture is cut and scaled.
+    """How an image is cut and scaled.
 
     Attributes:
-      size: side in pixels after a Lanczos resize; None leaves pictures as they are.
-      crop: side of the centre square that is cut out first, at most the shorter side; None: the shorter side.
+      size: side in pixels after a Lanczos resize; None leaves images as they are.
+      crop: side of the center square that is cut out first, at most the shorter side; None: the shorter side.
     """
 
     size: int | None = None
@@ -131,30 +131,30 @@ class Framing:
 
 
 def decode(
-    pictures: Pictures,
+    images: EncodedImages,
     *,
     framing: Framing,
     cap: int,
-    what: str = "pictures",
+    what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """All pictures in one array, and what was changed on the way.
+    """All images in one array, and what was changed on the way.
 
     Args:
-      pictures: what to decode; read once, in order, never all in memory.
+      images: what to decode; read once, in order, never all in memory.
       framing: crop and size.
       cap: most bytes the result may take.
       what: named in progress and in errors.
       progress: called after every chunk.
 
     Raises:
-      InputError: no pictures; one cannot be read, has another size than the first, is smaller than 8×8, has
+      InputError: no images; one cannot be read, has another size than the first, is smaller than 8×8, has
         more than 89 million pixels or more than 8 bits a channel (each named); the result exceeds ``cap``, or is more
         than 64 MiB and 100 times as large as what it was decoded from.
     """
-    total = len(pictures)
+    total = len(images)
     if total == 0:
-        raise InputError(f"{what} holds no pictures: give at least one for each class")
+        raise InputError(f"{what} holds no images: give at least one for each class")
     result: NDArray[np.uint8] | None = None
     gray = done = encoded = 0
     changes: Counter[str] = Counter()
@@ -162,14 +162,14 @@ def decode(
         from PIL import Image
 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for pixels, changed, length in _decoded(iter(pictures), framing):
+        for pixels, changed, length in _decoded(iter(images), framing):
             height, width = pixels.shape[:2]
             channels = 1 if pixels.ndim == 2 else 3
             if result is None:
                 check_size(total * channels * height * width, cap, f"{what} ({total} × {height}×{width})")
                 result = np.empty((total, channels, height, width), dtype=np.uint8)
             if done == total:
-                raise InputError(f"{what} announced {total} pictures but holds more: the source is damaged")
+                raise InputError(f"{what} announced {total} images but holds more: the source is damaged")
             if channels > result.shape[1]:
                 check_size(3 * result.nbytes, cap, f"{what} ({total} × {height}×{width})")
                 result = np.repeat(result, 3, axis=1)
@@ -182,7 +182,7 @@ def decode(
             if progress is not None and (done % _CHUNK == 0 or done == total):
                 progress(what, done, total)
     if result is None or done != total:
-        raise InputError(f"{what} announced {total} pictures but held {done}: the source is damaged")
+        raise InputError(f"{what} announced {total} images but held {done}: the source is damaged")
     if gray and result.shape[1] == 3:
         changes["made of gray into three channels, as others are in color"] = gray
     return Decoded(result, dict(changes))
@@ -192,22 +192,22 @@ _Item = tuple[NDArray[np.uint8], tuple[str, ...], int]
 """Pixels, what was changed, and how many bytes they were decoded from."""
 
 
-def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
+def _decoded(images: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
     """Images decoded in order by a few threads (Pillow lets go of the interpreter while it decodes).
 
     Only some chunks are in flight, so neither the encoded nor the decoded bytes of a large set are ever all in memory.
     The first image is decoded alone: the size that all must have follows from it, and how many make a chunk.
     """
-    for name, data in islice(pictures, 1):
+    for name, data in islice(images, 1):
         pixels, changed = _decode_one(name, data, framing)
         first = _First(name, *pixels.shape[:2])
         yield pixels, changed, len(data)
         size = max(1, min(_CHUNK, _CHUNK_BYTES // pixels.nbytes))
         del pixels
-        yield from _decoded_rest(pictures, framing, first, size)
+        yield from _decoded_rest(images, framing, first, size)
 
 
-def _decoded_rest(pictures: Iterator[tuple[str, bytes]], framing: Framing, first: _First, size: int) -> Iterator[_Item]:
+def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: _First, size: int) -> Iterator[_Item]:
     """All images after the first one, ``size`` of them a chunk."""
 
     def work(chunk: list[tuple[str, bytes]]) -> list[_Item]:
@@ -222,7 +222,7 @@ def _decoded_rest(pictures: Iterator[tuple[str, bytes]], framing: Framing, first
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
-            while len(waiting) < 2 * workers and (chunk := list(islice(pictures, size))):
+            while len(waiting) < 2 * workers and (chunk := list(islice(images, size))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
@@ -232,16 +232,16 @@ def _decoded_rest(pictures: Iterator[tuple[str, bytes]], framing: Framing, first
 
 
 def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
-    """One picture: uint8 (H, W) if it is gray, (H, W, 3) if it is colour.
+    """One image: uint8 (H, W) if it is gray, (H, W, 3) if it is color.
 
     Raises:
-      InputError: as for :func:`decode`; the message names the picture ``name``.
+      InputError: as for :func:`decode`; the message names the image ``name``.
     """
     return _decode_one(name, data, framing)[0]
 
 
 def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """A picture, and what was changed."""
+    """An image, and what was changed."""
     from PIL import Image
 
     try:
@@ -252,20 +252,20 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
             if _is_deep(opened, data):
                 raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
             with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
-                picture, changes = _plain(opened)
-                picture = _framed(picture, framing)
-                if min(picture.size) < SMALLEST_SIDE:
+                image, changes = _plain(opened)
+                image = _framed(image, framing)
+                if min(image.size) < SMALLEST_SIDE:
                     raise InputError(
-                        f"{name} is {picture.width}×{picture.height} pixels: the smallest that can be used is "
+                        f"{name} is {image.width}×{image.height} pixels: the smallest that can be used is "
                         f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
                     )
-                return _pixels(picture), changes
+                return _pixels(image), changes
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
-        raise InputError(f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it") from None
+        raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
 
 
 def _memory_of(opened: Image) -> int:
@@ -276,16 +276,16 @@ def _memory_of(opened: Image) -> int:
     return opened.width * opened.height * (stored + converted + (1 if gray else 3))
 
 
-def _pixels(picture: Image) -> NDArray[np.uint8]:
+def _pixels(image: Image) -> NDArray[np.uint8]:
     """As an array, made strip by strip: Pillow's own way holds the whole of it twice."""
-    rows = max(1, _STRIP // picture.width)
-    if rows >= picture.height:
-        return np.asarray(picture)
-    shape = (picture.height, picture.width) if picture.mode == "L" else (picture.height, picture.width, 3)
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return np.asarray(image)
+    shape = (image.height, image.width) if image.mode == "L" else (image.height, image.width, 3)
     pixels = np.empty(shape, dtype=np.uint8)
-    for top in range(0, picture.height, rows):
-        bottom = min(top + rows, picture.height)
-        pixels[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)))
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
     return pixels
 
 
@@ -330,7 +330,7 @@ def _is_deep(opened: Image, data: bytes) -> bool:
 
 
 def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
-    """The picture upright, as gray or RGB, and what that changed."""
+    """The image upright, as gray or RGB, and what that changed."""
     from PIL import ImageOps
 
     changes = []
@@ -340,17 +340,17 @@ def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
         changes.append("stripped of transparency")
     if opened.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         changes.append(f"converted from {opened.mode} to RGB")
-    picture: Image = opened
+    image: Image = opened
     if "exif" in opened.info:
         turned = opened.getexif().get(_EXIF_ORIENTATION, 1) != 1
-        picture = ImageOps.exif_transpose(opened)
+        image = ImageOps.exif_transpose(opened)
         if turned:
             changes.append("turned as the camera's tag says")
-    return _gray_or_colour(picture), tuple(changes)
+    return _gray_or_color(image), tuple(changes)
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """What a picture may be.  Trying the right format first halves the time of small pictures; formats beyond
+    """What an image may be.  Trying the right format first halves the time of small images; formats beyond
     the list are not tried at all, since some start other programs (EPS)."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
@@ -365,25 +365,25 @@ def usable_cores() -> int:
     return min(16, os.cpu_count() or 1)
 
 
-def _gray_or_colour(picture: Image) -> Image:
-    if picture.mode in ("L", "RGB"):
-        return picture
-    if picture.mode in ("1", "LA", "La"):
-        return picture.convert("L")
-    if picture.mode == "P" and "transparency" in picture.info:
+def _gray_or_color(image: Image) -> Image:
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    if image.mode == "P" and "transparency" in image.info:
         # by way of RGBA, because Pillow warns when it must drop a palette's transparency itself
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
-def _framed(picture: Image, framing: Framing) -> Image:
+def _framed(image: Image, framing: Framing) -> Image:
     if framing.size is None:
-        return picture
+        return image
     from PIL import Image
 
-    side = min(picture.size) if framing.crop is None else min(framing.crop, *picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+    side = min(image.size) if framing.crop is None else min(framing.crop, *image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
     return square.resize((framing.size, framing.size), Image.Resampling.LANCZOS)
 
 

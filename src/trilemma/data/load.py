@@ -68,10 +68,10 @@ def load_data(
       data_dir: first place to look for CIFAR and CelebA, before $TRILEMMA_DATA, ../shared/data, the Hugging
         Face cache and a download.
       skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
-      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in colour; None: the odd ones.
+      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in color; None: the odd ones.
       target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).
       columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
-      size: cut the centre square of every picture and resize it to this many pixels a side.
+      size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
         taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
@@ -222,7 +222,7 @@ def _folder(path: Path, options: Options) -> Dataset:
     return assemble(
         name,
         parts,
-        source=f"{path} (pictures)",
+        source=f"{path} (images)",
         where=str(path),
         seed=options.seed,
         test_split=options.test_split,
@@ -252,9 +252,9 @@ def _tables(
     names: dict[str, tuple[str, ...]] = {}
     for role in ("label", "group"):
         if role in chosen:
-            own, said = recorded(splits, chosen[role], role)
+            own, about_names = recorded(splits, chosen[role], role)
             names |= {} if own is None else {chosen[role]: own}
-            notes += said
+            notes += about_names
     return assemble(
         name,
         parts_of(splits, chosen, options.decoder(), names),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.cache import decoded
-from trilemma.data.decode import Framing, Pictures, change_notes
+from trilemma.data.decode import EncodedImages, Framing, change_notes
 from trilemma.data.readers.rows import Decoder
 from trilemma.progress import Progress
 
@@ -51,8 +51,8 @@ class Options:
         what was converted (see :func:`trilemma.data.decode.change_notes`)."""
         chosen = Framing(self.size) if framing is None else framing
 
-        def decoder(pictures: Pictures, what: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-            kept = decoded(pictures, framing=chosen, cap=self.cap, what=what, progress=self.progress)
-            return kept.images, change_notes(kept.changes, what)
+        def decoder(encoded: EncodedImages, what: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+            result = decoded(encoded, framing=chosen, cap=self.cap, what=what, progress=self.progress)
+            return result.images, change_notes(result.changes, what)
 
         return decoder

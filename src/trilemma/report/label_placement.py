@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """Where the label of point ``index`` has its centre; ``far``: a line should lead there."""
+    """Where the label of point ``index`` has its center; ``far``: a line should lead there."""
 
     index: int
     x: float
@@ -54,7 +54,7 @@ def place_labels(
     """Greedy, the most crowded point first: of many places round it, the one that hides least and lies nearest.
 
     Args:
-      points: centres of the markers.
+      points: centers of the markers.
       sizes: (width, height) of the labels.
       obstacles: what should not be hidden, but may be.
       bounds: where labels must lie.

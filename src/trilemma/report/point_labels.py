@@ -23,7 +23,7 @@ def label_points(axes: Axes, panel: Panel) -> list[Text]:
     scale = canvas.dpi / 72
     renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
     names, points, obstacles, ends = [], [], [], []
-    for series in [s for s in panel.series if s.labelled]:
+    for series in [s for s in panel.series if s.labeled]:
         places = [tuple(transform((p.x, p.y.value))) for p in series.points]
         for at, (point, place) in enumerate(zip(series.points, places, strict=True)):
             names.append(point.at)

@@ -13,7 +13,7 @@ from typing import Any
 from trilemma.data.files import children, images_below
 from trilemma.data.limits import MAX_ENCODED
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
-from trilemma.data.readers.class_folders import FilePictures, check_inside
+from trilemma.data.readers.class_folders import ImageFiles, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns
 from trilemma.errors import InputError
 from trilemma.files import MOST_TEXT, read_text
@@ -51,7 +51,7 @@ def metadata_files(folder: Path) -> dict[str, Path]:
         listed_in = {listing[0].parent for listing in files.values()}
         for child in (child for folders in splits.values() for child in folders):
             if child not in listed_in and next(images_below(child), None) is not None:
-                raise InputError(f"{child} has pictures and no {FILES[0]}, which other splits have: add it")
+                raise InputError(f"{child} has images and no {FILES[0]}, which other splits have: add it")
     return {split: listing[0] for split, listing in files.items()}
 
 
@@ -90,7 +90,7 @@ def metadata_parts(
                 f"of one data set must agree"
             )
         roles = own
-        images, said = decoder(FilePictures(paths[split]), str(file))
+        images, said = decoder(ImageFiles(paths[split]), str(file))
         part = Part(
             images=images,
             labels=[row.get(own["label"]) for row in rows],
@@ -166,7 +166,7 @@ def _rows(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[list
     for row in _csv_rows(text, file) if file.suffix.lower() == ".csv" else _json_rows(text, file):
         if image not in row:
             raise InputError(
-                f"{file} has no column {image!r} with the pictures' paths in row {len(rows)}; its columns are "
+                f"{file} has no column {image!r} with the images' paths in row {len(rows)}; its columns are "
                 f"{listed(row)}"
             )
         path = _path(str(row[image] or ""), len(rows), file)
@@ -179,7 +179,7 @@ def _rows(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[list
         rows.append(row)
         listing.append(path)
     if not rows:
-        raise InputError(f"{file} lists no pictures: give a line for each")
+        raise InputError(f"{file} lists no images: give a line for each")
     return rows, tuple(listing)
 
 
@@ -222,15 +222,15 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _path(name: str, row: int, file: Path) -> Path:
     """Where an image lies that a row names: below the folder of the file, and nowhere else."""
     folder = file.parent
-    said = f"{file} row {row}: file_name {name[:200]!r}"
+    entry = f"{file} row {row}: file_name {name[:200]!r}"
     if not name:
-        raise InputError(f"{file} row {row} has no file_name: give the picture's path")
+        raise InputError(f"{file} row {row} has no file_name: give the image's path")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or "\0" in name:
-        raise InputError(f"{said} must be a path relative to {folder}")
+        raise InputError(f"{entry} must be a path relative to {folder}")
     path = folder / name
-    check_inside(path, folder.resolve(), said)
+    check_inside(path, folder.resolve(), entry)
     if not _exists(path):
-        raise InputError(f"{said} does not exist: add the picture or remove the row")
+        raise InputError(f"{entry} does not exist: add the image or remove the row")
     return path
 
 

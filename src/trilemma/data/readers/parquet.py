@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilemma.data.decode import Pictures
+from trilemma.data.decode import EncodedImages
 from trilemma.data.files import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.limits import check_packing, check_size
 from trilemma.data.parts import split_name
@@ -198,13 +198,13 @@ class ParquetRows:
             sections.append((str(file), names, ParquetRows((file,), self.cap).values(column)))
         return sections
 
-    def pictures(self, column: str) -> Pictures:
+    def encoded_images(self, column: str) -> EncodedImages:
         """See :class:`trilemma.data.readers.rows.Rows`."""
-        return _ParquetPictures(self, column)
+        return _ParquetImages(self, column)
 
 
 @dataclass(frozen=True)
-class _ParquetPictures:
+class _ParquetImages:
     rows: ParquetRows
     column: str
 

@@ -37,7 +37,7 @@ def tradeoff_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures
                         if y is not None and across is not None:
                             points.append(Point(across.value, label, y, across))
                     seen = replace(looks[epsilon], joined=axis.path)
-                    series.append(Series(budget(epsilon), tuple(points), seen, labelled=True))
+                    series.append(Series(budget(epsilon), tuple(points), seen, labeled=True))
                 words = "accuracy and bias" if measure == "bias" else "accuracy and leakage"
                 panels.append(
                     Panel(
