@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trilemma.checksums import check
 from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, reading, written
 from trilemma.training.recipe import Recipe
@@ -24,6 +25,9 @@ SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
 TRAINED = "trained.json"
 """What is known once the training is over, the privacy record among it; it is there until all of it is in
 ``result.json``."""
+SEALED = (CONFIG, HISTORY, WEIGHTS, SIGNALS)
+"""Files whose SHA-256 is in ``result.json``: not the fingerprint's, which would confirm a guess of the data, nor the
+card's, to which people may add."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,14 @@ class Run:
         """Read a finished run.
 
         Raises:
-          InputError: the folder holds no finished run.
+          InputError: the folder holds no finished run, or a file of it is not what was written.
         """
         path = Path(folder)
+        result = check(path / RESULT)
         config = read_json(path / CONFIG)
         with reading(path / CONFIG):
             recipe = Recipe.from_dict(config["recipe"])
-        return cls(path, recipe, read_json(path / RESULT))
+        return cls(path, recipe, result)
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
