@@ -36,7 +36,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import Audited, audited_split, choose_audited, shadow_data
 
 CONVNET = Recipe(model="convnet-8", batch_size=32, epochs=30, learning_rate=0.1, momentum=0.9, norm_groups=4)
-HEAD = Recipe(model="prior-s", batch_size=0, epochs=30, learning_rate=100.0, momentum=0.8, clipping_norm=0.4)
+HEAD = "prior-study"  # a recipe of the package: a linear head, every example in each of 30 updates
 
 
 class Family:
@@ -119,13 +119,15 @@ def convnet(models: int) -> dict[str, Any]:
 
 
 def head(models: int, size: int) -> dict[str, Any]:
-    return attacked(Family(HEAD, cifar10(size), models))
+    return attacked(Family(tl.load_recipe(HEAD), cifar10(size), models))
 
 
 def ceilings(models: int, size: int) -> dict[str, Any]:
     data = cifar10(size)
     return {
-        f"epsilon {epsilon:g}": attacked(Family(replace(HEAD, epsilon=epsilon, delta=1e-5), data, models))
+        f"epsilon {epsilon:g}": attacked(
+            Family(tl.load_recipe(HEAD, epsilon=epsilon, secret_noise=False), data, models)
+        )
         for epsilon in (8.0, 1.0)
     }
 
@@ -151,7 +153,7 @@ def unseen(models: int, repeats: int) -> dict[str, Any]:
 def groups(models: int, size: int) -> dict[str, Any]:
     """Minority (the rarer group of each class) less majority, and the test on true and on shuffled groups."""
     data = tl.load_data("cifar10s", skew=0.95, limit=size, test_limit=size)
-    family = Family(HEAD, data, models, audited=None)
+    family = Family(tl.load_recipe(HEAD), data, models, audited=None)
     assert family.groups is not None
     minority = (family.labels % 2 == 0) != (family.groups == 1)
     differences, rejected, shuffled = [], 0, []
