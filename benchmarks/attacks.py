@@ -114,8 +114,8 @@ def cifar10(size: int, **options: Any) -> Dataset:
     return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
 
 
-def convnet(models: int) -> dict[str, Any]:
-    return attacked(Family(CONVNET, cifar10(600), models))
+def convnet(models: int, size: int) -> dict[str, Any]:
+    return attacked(Family(CONVNET, cifar10(size), models))
 
 
 def head(models: int, size: int) -> dict[str, Any]:
@@ -203,16 +203,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["intervals", "convnet", "head", "ceiling", "unseen", "groups"])
     parser.add_argument("--models", type=int, default=18, help="an even number of models (default: 18)")
-    parser.add_argument("--size", type=int, default=1800, help="members of the heads (default: 1800)")
+    parser.add_argument("--size", type=int, help="members (default: 600 of the convnet, 1800 of a head)")
     parser.add_argument("--repeats", type=int, default=400)
     options = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
-        "convnet": lambda: convnet(options.models),
-        "head": lambda: head(options.models, options.size),
-        "ceiling": lambda: ceilings(options.models, options.size),
+        "convnet": lambda: convnet(options.models, options.size or 600),
+        "head": lambda: head(options.models, options.size or 1800),
+        "ceiling": lambda: ceilings(options.models, options.size or 1800),
         "unseen": lambda: unseen(options.models, options.repeats),
-        "groups": lambda: groups(options.models, options.size),
+        "groups": lambda: groups(options.models, options.size or 1800),
     }
     began, cpu = time.monotonic(), time.process_time()
     said = parts[options.part]()

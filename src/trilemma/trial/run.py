@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
+SHADOWS = "shadows.private"
+"""The folder of a run's shadow models (:mod:`trilemma.trial.shadows`); like its signals, not for release."""
 TRAINED = "trained.json"
 """What is known once the training is over, the privacy record among it; it is there until all of it is in
 ``result.json``."""
