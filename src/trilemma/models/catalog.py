@@ -49,7 +49,7 @@ def build(
         raise InputError(
             f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
         )
-    order = {} if norm_first is None else {"norm_first": norm_first}
+    norm_order = {} if norm_first is None else {"norm_first": norm_first}
     if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
         return WideResNet(
             depth=int(match[1]),
@@ -60,7 +60,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
         return ConvNet(
@@ -71,6 +71,6 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     raise InputError(f"unknown model {name!r}: use {NAMES}")

@@ -1,4 +1,4 @@
-"""``privacy`` of ``result.json``: what a run guarantees, and whether it did what the guarantee is computed for."""
+"""``privacy`` of ``result.json``: what a run guarantees, and whether it did what the guarantee assumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_COVERED = (
 
 
 def privacy_record(training: Training) -> dict[str, Any] | None:
-    """Computed from the event that happened, once the last update was made; None without a budget.
+    """The record, computed after the last update from what was actually run; None without a budget.
 
     Where the truth check fails there is no epsilon, and nothing is covered.
     """
@@ -48,7 +48,7 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         else "a key made of the seed and all else that the run is: keep the seed secret if the weights are published, "
         "since whoever knows it and the run can subtract the noise",
         "noise_key_digest": digest,
-        # Only runs of one digest share their noise, and keys from the operating system never repeat.
+        # Only runs with the same digest share their noise, and keys from the operating system never repeat.
         "noise_shared": not (recipe.secret_noise or digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)

@@ -90,12 +90,12 @@ def metadata_parts(
                 f"of one data set must agree"
             )
         roles = own
-        images, said = decoder(ImageFiles(paths[split]), str(file))
+        images, image_notes = decoder(ImageFiles(paths[split]), str(file))
         part = Part(
             images=images,
             labels=[row.get(own["label"]) for row in rows],
             groups=[row.get(own["group"]) for row in rows] if "group" in own else None,
-            notes=(*said, *unused_columns(_available(rows), own, columns, str(file)), *notes, *extra),
+            notes=(*image_notes, *unused_columns(_available(rows), own, columns, str(file)), *notes, *extra),
         )
         parts.update(_split_up(part, rows, own, split, file))
     return parts
