@@ -177,7 +177,7 @@ def test_convolutions_are_biased_and_pad_at_stride_one_only():
             assert layer.stride == (stride, stride)
 
 
-# --- initial weights ----------------------------------------------------------------------------------------------------
+# --- initial weights --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("standardized", [False, True])
