@@ -328,14 +328,14 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
     repeated = [name for name, count in Counter(trial.id for trial in members).items() if count > 1]
     if repeated:
         raise InputError(f"trial {repeated[0]} is in the ledger twice: give each trial once")
-    sharers = Counter(trial.noise for trial in members if trial.noise is not None)
+    noise_uses = Counter(trial.noise for trial in members if trial.noise is not None)
     families: dict[str, list[PrivateTrial]] = {}
     for trial in members:
         families.setdefault(trial.family, []).append(trial)
-    return Ledger(tuple(_family(name, group, sharers) for name, group in families.items()))
+    return Ledger(tuple(_family(name, group, noise_uses) for name, group in families.items()))
 
 
-def _family(name: str, trials: Sequence[PrivateTrial], sharers: Mapping[str, int]) -> Family:
+def _family(name: str, trials: Sequence[PrivateTrial], noise_uses: Mapping[str, int]) -> Family:
     counted = [trial for trial in trials if trial.chosen_by is None]
     delta = min(trial.delta for trial in trials)
     composed = composed_rdp = None
@@ -348,7 +348,7 @@ def _family(name: str, trials: Sequence[PrivateTrial], sharers: Mapping[str, int
         if len(counted) > 1:
             random = tuple(cost.best_of_random(name, mean=len(counted)) for name in DISTRIBUTIONS)
     chosen = _chosen(trials)
-    why = chosen + _shared(trials, sharers)
+    why = chosen + _shared(trials, noise_uses)
     covered = None if why else composed
     every = AllReleased(_status(why), why, delta, covered, len(counted), composed, composed_rdp)
     if len(trials) == 1:  # nothing was chosen, and alone it shares its noise with nothing
@@ -378,8 +378,8 @@ def _chosen(trials: Iterable[PrivateTrial]) -> tuple[str, ...]:
     )
 
 
-def _shared(trials: Iterable[PrivateTrial], sharers: Mapping[str, int]) -> tuple[str, ...]:
-    sources = [trial.noise for trial in trials if trial.noise is not None and sharers[trial.noise] > 1]
+def _shared(trials: Iterable[PrivateTrial], noise_uses: Mapping[str, int]) -> tuple[str, ...]:
+    sources = [trial.noise for trial in trials if trial.noise is not None and noise_uses[trial.noise] > 1]
     if not sources:
         return ()
     shown = sorted({source[:16] for source in sources})  # "key" and twelve digits of its digest

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
 from trilemma.data.labels import Coded, code
-from trilemma.data.order import stratified_order
+from trilemma.data.orders import stratified_order
 from trilemma.data.parts import Part, needed
 from trilemma.errors import InputError
 from trilemma.hints import listed
@@ -120,7 +120,7 @@ def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str,
 def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int) -> Dataset:
     """The data set with only the first ``limit`` training (and ``test_limit`` test) examples.
 
-    "First" is in a seeded stratified order (:func:`trilemma.data.order.stratified_order`), so the subset
+    "First" is in a seeded stratified order (:func:`trilemma.data.orders.stratified_order`), so the subset
     keeps the mix of classes (and groups), and a smaller one lies within a larger one.  The subset keeps the
     order of the source.
 

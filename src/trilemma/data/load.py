@@ -14,8 +14,8 @@ from trilemma.data.assemble import assemble, limited
 from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing
 from trilemma.data.duplicates import duplicate_notes
-from trilemma.data.files import children, has_ending
 from trilemma.data.limits import memory_cap
+from trilemma.data.listing import children, has_ending
 from trilemma.data.named import NAMED, OF_FILES, OF_SETS, Named, takers
 from trilemma.data.options import Options
 from trilemma.data.parts import needed

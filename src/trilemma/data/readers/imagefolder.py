@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from trilemma.data.files import children, images_below
 from trilemma.data.limits import MAX_ENCODED
+from trilemma.data.listing import children, images_below
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
 from trilemma.data.readers.class_folders import ImageFiles, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.data.decode import EncodedImages
-from trilemma.data.files import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.limits import check_packing, check_size
+from trilemma.data.listing import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.parts import split_name
 from trilemma.data.readers.rows import encoded, recorded_names
 from trilemma.errors import InputError

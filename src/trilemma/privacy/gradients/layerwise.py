@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trilemma.privacy.gradients.calls import Calls
+from trilemma.privacy.gradients.hooks import LayerHooks
 from trilemma.privacy.gradients.rules import on_cpu, unsupported
 from trilemma.privacy.gradients.sums import ClippedSum, Objective, in_parts
 
@@ -51,11 +51,11 @@ def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum
     """The same by one forward and one backward pass in the calling thread."""
     examples = len(images)
     trainable = objective.parameters()
-    calls = Calls(objective.model, trainable, examples)
+    hooks = LayerHooks(objective.model, trainable, examples)
     images = images.detach().requires_grad_()
-    losses = objective.view_losses(calls.network, images, labels).mean(dim=1)
+    losses = objective.view_losses(hooks.network, images, labels).mean(dim=1)
     torch.autograd.grad(losses.sum(), images)
-    contributions = calls.contributions()
+    contributions = hooks.contributions()
     square = torch.zeros(examples, dtype=torch.float64, device=images.device)
     for _, contribution in contributions:
         square += contribution.squares
