@@ -73,6 +73,7 @@ LAYERS = [
     "analysis.claims",
     "report",
     "cli",
+    "__main__",
 ]
 """Everything in the package but its root, from the bottom up: nothing imports what stands above it."""
 GROUND_FLOOR = LAYERS[: LAYERS.index("statistics")]

@@ -89,6 +89,20 @@ def written(path: Path, *, durable: bool = True) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def owner_alone(path: Path) -> Iterator[None]:
+    """Whatever is written to ``path`` meanwhile can be read by its owner alone (mode 0600), from its first byte on.
+
+    Raises:
+      OSError: no right to write, or the file was replaced by one that others can read.
+    """
+    path.unlink(missing_ok=True)  # of a process that was killed
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    yield
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise PermissionError(f"{path} could be read by others")
+
+
 def append_line(path: Path, line: str) -> None:
     """Append ``line`` and a line break, and wait until they are on the disk.
 

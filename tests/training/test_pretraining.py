@@ -28,6 +28,7 @@ RECIPE = Recipe(
     pretrain="synthetic",
     pretrain_updates=12,
     head_first=0.5,
+    secret_noise=False,
 )
 
 

@@ -25,7 +25,9 @@ from trilemma.training.sharpness import perturbed
 
 
 def train(data, physical=None, updates=4, network=None, **values):
-    recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "norm_groups": 2} | values)
+    recipe = Recipe(
+        **{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "norm_groups": 2, "secret_noise": False} | values
+    )
     training = Training(recipe, data, Execution("cpu", physical, "float32"), network)
     list(training.run_updates(updates))
     return training
@@ -347,7 +349,8 @@ class TestStreamsOfASeed:
 
     @staticmethod
     def training(data, network=None, ranks=None, execution=None, **values):
-        recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "epsilon": 8.0, "seed": 5} | values)
+        base = {"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "epsilon": 8.0, "seed": 5, "secret_noise": False}
+        recipe = Recipe(**base | values)
         execution = Execution(**{"device": "cpu", "physical_batch": 16, "compute": "float32"} | (execution or {}))
         return Training(recipe, data, execution, network, ranks=ranks or Ranks())
 

@@ -74,6 +74,8 @@ def parser() -> Parser:
     _studies(commands)
     _report(commands)
     _audit(commands)
+    _predict(commands)
+    _export(commands)
     _calibrate(commands)
     _epsilon(commands)
     _data(commands)
@@ -217,10 +219,11 @@ def _train(commands: Any) -> None:
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
     group.add_argument("--seed", type=int, metavar="S")
     group.add_argument(
-        "--secret-noise",
-        action="store_true",
+        "--reproducible",
+        dest="secret_noise",
+        action="store_false",
         default=None,
-        help="draw the noise from the operating system's randomness, not from the seed",
+        help="draw sampling and noise from the seed, for research: the model is then not for release",
     )
     group.add_argument(
         "--set",
@@ -262,6 +265,36 @@ def _audit(commands: Any) -> None:
     command.add_argument(
         "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
     )
+
+
+def _predict(commands: Any) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="classify images with the model of a run",
+        description="Write a table with each image's predicted class, and the probability and logit of each class.\n"
+        "Needs config.json and model.safetensors of the run alone.",
+    )
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument(
+        "images",
+        metavar="IMAGES",
+        help="a folder, an image, or a .npz with images [, labels, member, groups, which are copied]",
+    )
+    command.add_argument("--out", required=True, metavar="FILE", help="ends in .csv, .parquet or .npz")
+    command.add_argument(
+        "--resize", action="store_true", help="crop images of another size to the center square, and resize them"
+    )
+
+
+def _export(commands: Any) -> None:
+    command = commands.add_parser(
+        "export",
+        help="write the model of a run as an ONNX file",
+        description="Write an ONNX file that takes uint8 images (n, C, H, W), normalizes them, and returns logits.\n"
+        "The file is checked with onnxruntime.  Needs the extra onnx.",
+    )
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument("--onnx", required=True, metavar="FILE", help="the file to write")
 
 
 def _mechanism(command: argparse.ArgumentParser) -> None:

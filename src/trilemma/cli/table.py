@@ -39,7 +39,8 @@ def describe_run(run: Run) -> str:
     """A description of one run, in several lines."""
     result = run.result
     privacy = result["privacy"]
-    lines = [*(f"note: {clean(note)}" for note in run.notes)]
+    lines = [run.not_for_release] if run.not_for_release else []
+    lines += [f"note: {clean(note)}" for note in run.notes]
     if run.not_private:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:

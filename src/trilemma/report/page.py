@@ -25,6 +25,7 @@ from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, st
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
+    SEEDED_NOISE,
     budget,
     budget_order,
     capital,
@@ -220,6 +221,7 @@ def render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
         standing=_standing(studies),
+        not_for_release=SEEDED_NOISE if _seeded(study) else "",
         budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
         naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
@@ -247,6 +249,12 @@ def render(
         # The script's own hash lets it run; nothing else in the page does.
         allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _seeded(study: Mapping[str, Any]) -> bool:
+    """Whether a private trial drew its noise from its seed."""
+    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
+    return any(recipe.get("epsilon") is not None and not recipe.get("secret_noise") for recipe in recipes)
 
 
 def _numbers_table(figure: Figure, name: str) -> Table:

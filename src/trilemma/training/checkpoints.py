@@ -4,6 +4,10 @@ Safetensors files (no pickle: loading never runs code) of at most 16 MB each, so
 machine: ``checkpoint.safetensors`` with a JSON header, and pieces whose names contain its digest.  The digest covers
 all tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that
 one bad write loses one interval, not the run.
+
+A checkpoint holds the key of the noise, and evidence computed from the training images.  Its files are therefore
+readable by their owner alone from their first byte on, and are deleted when the run ends.  (A file system may keep the
+blocks of a deleted file until it needs them: an encrypted disk helps, overwriting a file in place often does not.)
 """
 
 from __future__ import annotations
@@ -17,11 +21,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized  # save_file leaves files of random names where it is killed
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.files import atomically, sync_folder
+from trilemma.files import atomically, owner_alone, sync_folder
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 PIECE = 15 * 2**20
@@ -53,10 +57,11 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     names = [f"checkpoint.{digest[:16]}-{number}.safetensors" for number in range(1, len(rest) + 1)]
     try:
         for name, piece in zip(names, rest, strict=True):
-            with atomically(folder / name) as part:
-                save_file(piece, part)
-        with atomically(fresh) as part:
-            save_file(first, part, metadata={"header": header, "digest": digest, "pieces": json.dumps(names)})
+            with atomically(folder / name) as part, owner_alone(part):
+                part.write_bytes(serialized(piece))
+        with atomically(fresh) as part, owner_alone(part):
+            metadata = {"header": header, "digest": digest, "pieces": json.dumps(names)}
+            part.write_bytes(serialized(first, metadata))
         if target.exists():
             os.replace(target, folder / PREVIOUS)
         os.replace(fresh, target)
@@ -92,7 +97,7 @@ def load(folder: Path) -> tuple[Checkpoint | None, str | None]:
 
 
 def remove(folder: Path) -> None:
-    """Remove the checkpoints of a run that has ended: they are not needed, and with secret noise they must not stay."""
+    """Remove the checkpoints of a run that has ended: what its noise was made from must not stay."""
     for path in [*folder.glob("checkpoint.safetensors*"), *folder.glob("checkpoint.*.safetensors*")]:
         path.unlink(missing_ok=True)
 

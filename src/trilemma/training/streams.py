@@ -43,11 +43,11 @@ class Computation:
 
 def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, computation: Computation) -> RandomStream:
     """The stream of one purpose ("sampling" or "noise") for a run that starts with ``model`` as it is now."""
-    if recipe.secret_noise:
+    if recipe.keeps_noise_secret:
         return RandomStream.secret()
     run: dict[str, Any] = {
         "purpose": purpose,
-        "recipe": recipe.to_dict(),
+        "recipe": recipe.to_dict() | {"secret_noise": False},  # as a run without a budget may leave it open
         "data": [data.name, dict(data.request), data.mean, data.deviation, data.flips, data.shift, data.classes],
         "train": data.train.fingerprint,
         "examples": len(data.train),
