@@ -209,8 +209,9 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
     yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
     yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)
     for rate in ("0.01", "0.001"):
-        interval = best["interval"]["tpr_at_fpr"][rate]
-        yield _row(f"tpr_at_{rate}_strongest{suffix}", best["tpr_at_fpr"][rate], interval, n)
+        value, interval = best["tpr_at_fpr"][rate], best["interval"]["tpr_at_fpr"][rate]
+        if value is not None:  # there are non-members enough for this rate
+            yield _row(f"tpr_at_{rate}_strongest{suffix}", value, interval, n)
 
 
 def _survivors(

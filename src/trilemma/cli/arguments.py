@@ -251,10 +251,29 @@ def _audit(commands: Any) -> None:
         "audit",
         help="attack a run, or a file of predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Writes audit.json and signals.parquet to --out.",
+        "[, group, reference_logits, reference_member].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
+    shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
+    shadows.add_argument(
+        "--shadows",
+        type=int,
+        nargs="?",
+        const=4,
+        metavar="K",
+        help="train K shadow models by the run's recipe, or reuse those that lie beside it (even; 4 without a number)",
+    )
+    shadows.add_argument(
+        "--audited",
+        type=int,
+        metavar="A",
+        help="members and non-members that are compared (even; default: 2000, or as many as there are)",
+    )
+    shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
+    shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
+    shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
+    _add_execution_options(command)
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",

@@ -84,6 +84,7 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
     entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
+        "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,
         "nonmembers": {
@@ -150,7 +151,8 @@ def write_signals(path: Path, predictions: Predictions, audited: Audit, index: N
       index: int64 (N,), each example's place in its split; None counts the rows.
 
     ``weight`` is the weight of the row in the attacks (0: not compared), and ``score_NAME`` is an attack's score, which
-    is higher for likely members.
+    is higher for likely members.  ``membership_probability`` is that of the histogram (METHODS 5.2), and
+    ``membership_probability_NAME`` is that of a shadow attack.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -169,6 +171,7 @@ def write_signals(path: Path, predictions: Predictions, audited: Audit, index: N
         "entropy": signals.entropy,
         "modified_entropy": signals.modified_entropy,
         "membership_probability": audited.membership_probability,
+        **{f"membership_probability_{name}": values for name, values in audited.probabilities.items()},
         **{f"score_{name}": scores for name, scores in audited.scores.items()},
     }
     if predictions.logits is not None:
