@@ -64,7 +64,7 @@ def parser() -> Parser:
         description="Train image classifiers with differential privacy, "
         "measure what they leak and which groups they fail.",
         epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
-        "130 stopped (Ctrl-C, --minutes)",
+        "3 a condition of --require is not met, 130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -180,11 +180,22 @@ def _studies(commands: Any) -> None:
 def _report(commands: Any) -> None:
     command = commands.add_parser(
         "report",
-        help="draw the page of one or more studies again",
-        description="Collect the results and draw figures and page again, without training.",
+        help="draw the page of one model, or of studies",
+        description="Of a run or an audit: one page on one model, with a verdict, and statement.json beside it.\n"
+        "Of studies: collect the results and draw figures and page again, without training.",
     )
-    command.add_argument("folders", nargs="+", metavar="DIR", help="folders of studies, also unfinished ones")
-    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder of a single study)")
+    command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
+    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder that is given)")
+    command.add_argument("--pdf", action="store_true", help="one model: the page also as statement.pdf (extra pdf)")
+    _add_require(command)
+
+
+def _add_require(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--require",
+        metavar="CONDITIONS",
+        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_group_accuracy>=0.7"',
+    )
 
 
 def _train(commands: Any) -> None:
@@ -233,6 +244,7 @@ def _train(commands: Any) -> None:
         help="any other key of a recipe; may be repeated",
     )
     _add_execution_options(command)
+    _add_require(command)
     command.add_argument(
         "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )
@@ -281,6 +293,7 @@ def _audit(commands: Any) -> None:
         help="from threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
     )
     command.add_argument("--seed", type=int, default=0)
+    _add_require(command)
     command.add_argument(
         "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
     )

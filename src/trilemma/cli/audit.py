@@ -12,6 +12,7 @@ import numpy as np
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
 from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_alarms, describe_attacks
 from trilemma.cli.terminal import show, show_alarm, show_error
@@ -48,7 +49,7 @@ class Subject:
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    out = Path(options.out)
+    out, required = Path(options.out), required_by(options)
     names = _checked(options, out)
     try:
         subject = _subject(options)
@@ -68,7 +69,9 @@ def audit_command(options: argparse.Namespace) -> int:
     write_json(out / AUDIT, document)
     _show(subject, result, document)
     show(f"audit         {out}")
-    return 0
+    source = Path(options.source)
+    run = read_json(source / RESULT) if required and source.is_dir() else {}
+    return status_of(required, {**run, "attacks": result.attacks})
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
