@@ -37,12 +37,13 @@ class Interruptible(Generic[L]):
         self._asked = False
         self._handlers: dict[int, Any] = {}
 
-    def _new_live(self) -> L:
-        raise NotImplementedError
+    def _new_live(self) -> L | None:
+        return None
 
     def __enter__(self) -> Any:
         if self._console.is_terminal:
             self._live = self._new_live()
+        if self._live is not None:
             self._live.start()
         for number in self.signals:
             self._handlers[number] = signal.signal(number, self._interrupt)
