@@ -214,7 +214,9 @@ def _train(commands: Any) -> None:
         help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data",
     )
     group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
-    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
+    group.add_argument(
+        "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
+    )
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
