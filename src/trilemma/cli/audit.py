@@ -13,6 +13,7 @@ from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
 from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_alarms, describe_attacks
@@ -84,7 +85,7 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     if (out / AUDIT).exists():
         raise InputError(f"{out} already holds an audit: choose another --out")
     if not Path(options.source).exists():
-        raise InputError(f"there is no {options.source}: give the folder of a run, or a .npz file of predictions")
+        raise InputError(f"there is no {options.source}: give the folder of a run, or a file of predictions")
     names = None if options.attacks is None else [name.strip() for name in options.attacks.split(",") if name.strip()]
     unknown = [name for name in names or () if name not in ALL_ATTACKS]
     if unknown:
@@ -102,7 +103,7 @@ def _subject(options: argparse.Namespace) -> Subject:
     source = Path(options.source)
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
-        return Subject(Predictions.load(source), options.match, how)
+        return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)
     result = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
         ceiling = (result.get("privacy") or {}).get("ceiling")
