@@ -64,7 +64,7 @@ def parser() -> Parser:
         description="Train image classifiers with differential privacy, "
         "measure what they leak and which groups they fail.",
         epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
-        "130 stopped (Ctrl-C, --minutes)",
+        "3 a condition of --require is not met, 130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -180,11 +180,22 @@ def _studies(commands: Any) -> None:
 def _report(commands: Any) -> None:
     command = commands.add_parser(
         "report",
-        help="draw the page of one or more studies again",
-        description="Collect the results and draw figures and page again, without training.",
+        help="draw the page of one model, or of studies",
+        description="Of a run or an audit: one page on one model, with a verdict, and statement.json beside it.\n"
+        "Of studies: collect the results and draw figures and page again, without training.",
     )
-    command.add_argument("folders", nargs="+", metavar="DIR", help="folders of studies, also unfinished ones")
-    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder of a single study)")
+    command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
+    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder that is given)")
+    command.add_argument("--pdf", action="store_true", help="one model: the page also as statement.pdf (extra pdf)")
+    _add_require(command)
+
+
+def _add_require(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--require",
+        metavar="CONDITIONS",
+        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_group_accuracy>=0.7"',
+    )
 
 
 def _train(commands: Any) -> None:
@@ -203,7 +214,9 @@ def _train(commands: Any) -> None:
         help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data",
     )
     group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
-    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
+    group.add_argument(
+        "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
+    )
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
@@ -233,6 +246,7 @@ def _train(commands: Any) -> None:
         help="any other key of a recipe; may be repeated",
     )
     _add_execution_options(command)
+    _add_require(command)
     command.add_argument(
         "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )
@@ -250,10 +264,11 @@ def _audit(commands: Any) -> None:
     command = commands.add_parser(
         "audit",
         help="attack a run, or a file of predictions",
-        description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Writes audit.json, attacks.csv and signals.parquet to --out.",
+        description="Membership inference on the folder of a run, on a .npz with logits (or probs), labels, member\n"
+        "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
+        "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
-    command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
+    command.add_argument("source", metavar="RUN|PREDICTIONS")
     command.add_argument("--out", required=True, metavar="DIR")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
@@ -274,6 +289,11 @@ def _audit(commands: Any) -> None:
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     _add_execution_options(command)
+    command.add_argument(
+        "--columns",
+        metavar="label=X,member=Y,...",
+        help="columns that are not recognized; prob=p_: beginnings",
+    )
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",
@@ -281,6 +301,7 @@ def _audit(commands: Any) -> None:
         help="from threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
     )
     command.add_argument("--seed", type=int, default=0)
+    _add_require(command)
     command.add_argument(
         "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
     )

@@ -12,6 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from trilemma.cli.columns import columns_of
+from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import describe_run
 from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
@@ -45,7 +47,7 @@ _OVERRIDES = (
 
 
 def train_command(options: argparse.Namespace) -> int:
-    recipe = recipe_of(options)
+    recipe, required = recipe_of(options), required_by(options)
     if options.minutes is not None and not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0, not {options.minutes}")
     end = time.monotonic() + 60 * (math.inf if options.minutes is None else options.minutes)
@@ -81,7 +83,7 @@ def train_command(options: argparse.Namespace) -> int:
     if run.not_private:
         show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)
-    return _end(ranks, 0)
+    return _end(ranks, status_of(required, run.result))
 
 
 def _where_the_noise_is(recipe: Recipe, out: str) -> str:
@@ -118,18 +120,12 @@ def _end(ranks: Ranks, status: int) -> int:
 
 def data_options(options: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of ``load_data`` that options set."""
-    columns = None
-    if options.columns is not None:
-        pairs = [pair.split("=", 1) for pair in options.columns.split(",")]
-        if any(len(pair) != 2 or not all(pair) for pair in pairs):
-            raise InputError(f"--columns must be like image=picture,label=species, not {options.columns!r}")
-        columns = {kind.strip(): name.strip() for kind, name in pairs}
     return {
         "data_dir": options.data_dir,
         "skew": options.skew,
         "target": options.target,
         "protected": options.protected,
-        "columns": columns,
+        "columns": columns_of(options),
         "size": options.size,
         "limit": options.limit,
         "test_limit": options.test_limit,

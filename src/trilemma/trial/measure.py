@@ -1,9 +1,8 @@
-"""From a trained network's outputs to what a trial reports: accuracy, attacks, fairness, score, signals."""
+"""What a trial reports, computed from the outputs of its network: accuracy, attacks, fairness, score, signals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from trilemma.attacks import Audit, Predictions, audit, match_predictions
 from trilemma.data.dataset import Dataset
 from trilemma.fairness import TestDraws, bootstrap_test, fairness_report
-from trilemma.files import written
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.trial.null import never_saw
@@ -22,7 +20,7 @@ Tell = Callable[[str], None]
 
 
 def predictions_of(data: Dataset, train: Logits, test: Logits) -> Predictions:
-    """Members first (the training split), then the whole test split as non-members."""
+    """Predictions of members (the training split), followed by those of non-members (the whole test split)."""
     grouped = data.train.groups is not None and data.test.groups is not None
     return Predictions(
         logits=np.concatenate([train, test]),
@@ -42,10 +40,10 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
     """All measurements of one trained network.
 
     Args:
-      data: what it was trained and is tested on.
+      data: the data that it was trained on and is tested on.
       train, test: logits float32 of the two splits.
-      seed: of attackers, matching and bootstraps.
-      tell: called with what comes next.
+      seed: of attacks, matching and bootstraps.
+      tell: called with the name of each measurement before it begins.
 
     Returns:
       (the part of ``result.json`` that is measured, the matched audit).
@@ -67,7 +65,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
 
 
 def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> tuple[dict[str, Any], Audit]:
-    """Attacks on matched and on all non-members, with the negative control of each; and the matched audit."""
+    """Attacks against matched and against all non-members, each with its negative control; and the matched audit."""
     by: Literal["class", "class,group"] = "class" if predictions.groups is None else "class,group"
     weighted, match = match_predictions(predictions, by, seed)
     matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
@@ -81,7 +79,7 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
     def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
         return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)
 
-    found = {
+    entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
         "strongest_interval": list(matched.strongest_interval),
@@ -102,11 +100,11 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
             "naive": None if unmatched is None else control(np.ones(len(counts))),
         },
     }
-    return found, matched
+    return entries, matched
 
 
 def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:
-    """The fairness report, None without groups; and what accuracy and bias would be on other test examples."""
+    """The fairness report, None without groups; and bootstrap draws of accuracy and bias over test examples."""
     test, classes = data.test, len(data.classes)
     draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)
     if test.groups is None:
@@ -140,43 +138,3 @@ def _score(
         "interval": [interval.low, interval.high],
         "interval_over": interval.kind,
     }
-
-
-def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDArray[np.int64] | None = None) -> None:
-    """``signals.parquet``: a row per audited example, in the predictions' order.
-
-    Args:
-      path: the file.
-      predictions: what was audited.
-      found: the audit.
-      index: int64 (N,), each example's place in its split; None counts the rows.
-
-    ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
-    meaning member.  ``membership_probability`` is the histogram's (METHODS 5.2), ``membership_probability_NAME`` that
-    of a shadow attack.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    total, signals = len(predictions), found.signals
-    columns = {
-        "index": np.arange(total) if index is None else index,
-        "source": np.arange(total) if predictions.sources is None else predictions.sources,
-        "member": predictions.member,
-        "label": predictions.labels,
-        "group": pa.nulls(total, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
-        "weight": np.ones(total) if found.weights is None else found.weights,
-        "predicted": signals.predicted,
-        "loss": signals.loss,
-        "confidence": signals.confidence,
-        "entropy": signals.entropy,
-        "modified_entropy": signals.modified_entropy,
-        "membership_probability": found.membership_probability,
-        **{f"membership_probability_{name}": values for name, values in found.probabilities.items()},
-        **{f"score_{name}": scores for name, scores in found.scores.items()},
-    }
-    if predictions.logits is not None:
-        flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))
-        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, predictions.classes)
-    with written(path) as part:
-        pq.write_table(pa.table(columns), part)

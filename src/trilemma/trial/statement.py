@@ -41,7 +41,7 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None) -> str:
     epsilon, delta = privacy["epsilon"], privacy["delta"]
     words = (
         f"The weights are differentially private with ε = {_up(epsilon)} and δ = {delta:g}: whether any one training "
-        f"example was used changes the probability of any outcome by a factor of at most {math.exp(epsilon):,.3g}, "
+        f"example was used changes the probability of any outcome by a factor of at most {_factor(epsilon)}, "
         f"apart from a probability of {delta:g}."
     )
     return words if privacy.get("noise_source") != "seeded" else f"{words} {SEEDED_NOISE}"
@@ -53,6 +53,28 @@ def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
         return None
     members = 100 * ceiling["tpr_at_fpr"]["0.01"]
     return f"An attacker who accuses 1 in 100 non-members finds at most {members:.3g} of 100 members."
+
+
+def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
+    """As :func:`guarantee_in_words`, for a verdict."""
+    if not privacy or privacy["epsilon"] is None:
+        return guarantee_in_words(privacy)
+    short = f"The model has a privacy guarantee of ε = {_up(privacy['epsilon'])} at δ = {privacy['delta']:g}"
+    if privacy.get("noise_source") == "seeded":
+        return f"{short} against those who do not know its seed, and is not for release."
+    return f"{short}."
+
+
+def _factor(epsilon: float) -> str:
+    """exp(epsilon), rounded up.
+
+    >>> _factor(8.0), _factor(0.1), _factor(50.0)
+    ('2,981', '1.11', '5.2e+21')
+    """
+    if epsilon > 30:
+        return f"{math.exp(min(epsilon, 700.0)):.2g}"
+    factor = math.exp(epsilon)
+    return f"{math.ceil(factor):,}" if factor > 10 else f"{math.ceil(factor * 100) / 100:g}"
 
 
 def _up(epsilon: float) -> str:

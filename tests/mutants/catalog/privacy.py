@@ -234,7 +234,7 @@ ERRORS = [
     ),
     Planted(
         "the norm of a weight used twice is that of its parts",
-        "privacy/gradients/calls.py",
+        "privacy/gradients/hooks.py",
         "alone = all(self._uses[name] == 1 for name in owned.values())\n            unchanged",
         "alone = True\n            unchanged",
         (
@@ -384,10 +384,10 @@ ERRORS = [
         "underestimate",
     ),
     Planted(
-        "only the removal of an example is looked at",
+        "only the addition of an example is looked at",
         "privacy/loss_distribution.py",
-        'return ratio if self.direction == "remove" else -ratio',
-        "return ratio",
+        "    for direction in DIRECTIONS:",
+        "    for direction in DIRECTIONS[1:]:",
         (f"{_LOSSES}::test_adding_an_example_is_looked_at_too", f"{_LOSSES}::test_dp_accounting_agrees"),
         "adjacency",
     ),
