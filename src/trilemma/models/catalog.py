@@ -88,7 +88,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     raise InputError(f"unknown model {name!r}: use {NAMES}")
 
