@@ -266,10 +266,11 @@ def _audit(commands: Any) -> None:
     command = commands.add_parser(
         "audit",
         help="attack a run, or a file of predictions",
-        description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Writes audit.json, attacks.csv and signals.parquet to --out.",
+        description="Membership inference on the folder of a run, on a .npz with logits (or probs), labels, member\n"
+        "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
+        "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
-    command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
+    command.add_argument("source", metavar="RUN|PREDICTIONS")
     command.add_argument("--out", required=True, metavar="DIR")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
@@ -290,6 +291,11 @@ def _audit(commands: Any) -> None:
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     _add_execution_options(command)
+    command.add_argument(
+        "--columns",
+        metavar="label=X,member=Y,...",
+        help="columns that are not recognized; prob=p_: beginnings",
+    )
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",

@@ -55,7 +55,7 @@ def build(
         raise InputError(
             f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
         )
-    order = {} if norm_first is None else {"norm_first": norm_first}
+    norm_order = {} if norm_first is None else {"norm_first": norm_first}
     if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
         return WideResNet(
             depth=int(match[1]),
@@ -66,7 +66,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
         return ConvNet(
@@ -77,7 +77,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if (map_width := map_network_width(name)) is not None:
         return MapNetwork(
@@ -88,7 +88,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     raise InputError(f"unknown model {name!r}: use {NAMES}")
 
