@@ -20,7 +20,7 @@ from trilemma.attacks import (
 )
 from trilemma.attacks.exposure import binomial_interval
 from trilemma.attacks.references import References
-from trilemma.attacks.reliability import reliability_of
+from trilemma.attacks.reliability import _attacked, reliability_of
 
 
 def shadowed(leak: float = 1.5, shadows: int = 8, each: int = 1000, seed: int = 0, uneven: float = 0.0) -> Predictions:
@@ -186,6 +186,19 @@ def test_probabilities_of_shadow_attacks_hold() -> None:
         assert np.abs(curve.predicted - curve.observed).mean() < 0.06
     assert found.reliability["rmia"].error < 0.02  # 16,000 attacked examples
     assert found.reliability["rmia"].counts.sum() == 4 * 4000
+
+
+def test_a_shadow_is_attacked_without_its_complement() -> None:
+    """A target has none: whoever is in it is not out of another model for that reason."""
+    references = References.of(shadowed(each=50, shadows=6))
+    used = {}
+
+    def score(_: References, shadow: int, others: np.ndarray) -> np.ndarray:
+        used[shadow] = set(np.flatnonzero(others))
+        return np.zeros(100)
+
+    _attacked(references, 2, score)
+    assert used == {shadow: set(range(6)) - {shadow, shadow ^ 1} for shadow in range(6)}
 
 
 def test_two_shadows_cannot_be_calibrated() -> None:
