@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trilemma.data import describe_sources, load_data
 from trilemma.data.limits import memory_cap
-from trilemma.data.order import raw_draws, seeded_order, stratified_order
+from trilemma.data.orders import raw_draws, seeded_order, stratified_order
 from trilemma.errors import InputError
 
 

@@ -60,7 +60,7 @@ def build(
         raise InputError(
             f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
         )
-    order = {} if norm_first is None else {"norm_first": norm_first}
+    norm_order = {} if norm_first is None else {"norm_first": norm_first}
     if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
         return WideResNet(
             depth=int(match[1]),
@@ -71,7 +71,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
         return ConvNet(
@@ -82,7 +82,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if (map_width := map_network_width(name)) is not None:
         return MapNetwork(
@@ -93,7 +93,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     raise InputError(f"unknown model {name!r}: use {NAMES}")
 
