@@ -97,7 +97,9 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
     )
-    group.add_argument("--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling)")
+    group.add_argument(
+        "--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling); CIFAR-100: coarse"
+    )
     group.add_argument("--protected", metavar="ATTRIBUTE", help="CelebA: the protected attribute (default: Male)")
     group.add_argument(
         "--columns",
