@@ -69,7 +69,8 @@ def load_data(
         Face cache and a download.
       skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
       classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in color; None: the odd ones.
-      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).
+      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).  For ``cifar100`` and
+        ``cifar100s``, target "coarse" gives the 20 coarse classes.
       columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
       size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.

@@ -122,7 +122,7 @@ _CIFAR100 = Named(
     classes=CIFAR100_CLASSES,
     mean=CIFAR_MEAN,
     std=CIFAR_DEVIATION,
-    takes=OF_FILES,
+    takes=("target", *OF_FILES),
     folders=("cifar100", "cifar-100", "CIFAR100", "CIFAR-100", "cifar-100-binary", "cifar100/cifar-100-binary"),
     pickled=("cifar-100-python",),
     repositories=("uoft-cs/cifar100", "cifar100"),
@@ -139,7 +139,7 @@ _CIFAR100S = replace(
     groups=SKEW_GROUPS,
     skew=0.95,
     made_from="cifar100",
-    takes=("skew", "classes_seed", *OF_FILES),
+    takes=("skew", "classes_seed", "target", *OF_FILES),
 )
 
 _CELEBA = Named(

@@ -82,6 +82,7 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
     entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
+        "strongest_interval": list(matched.strongest_interval),
         "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,

@@ -46,9 +46,7 @@ def never_saw(
     """
     rng = rng_for(seed, "negative control")
     sources = np.arange(len(others)) if others.sources is None else others.sources
-    # Both copies of an image stay together, or the classifier would have seen its non-members.
-    shuffled = rng.permutation(np.unique(sources))
-    first = np.isin(sources, shuffled[: len(shuffled) // 2])
+    first = _half(others.labels, _groups(others), sources, rng)
     train = np.flatnonzero(first & (matched > 0))[:_TRAINED_ON]
     rest = np.flatnonzero(~first & (weights > 0))
     if min(len(train), len(rest)) < 50 or len(members) < 50:
@@ -72,6 +70,28 @@ def never_saw(
         "auc": {name: roc.auc for name, roc in audited.rocs.items()},
         "interval": {name: list(ends) for name, ends in check.intervals.items()},
     }
+
+
+def _half(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], sources: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which rows lie in the first half: half the images of each class and group, all copies of an image together (or
+    the classifier would have seen its non-members).
+
+    Halves drawn without regard to the class are not alike: the classes of which the classifier saw more are those that
+    are left less often among its non-members.  It trusts these classes more, and so tells members, which have all
+    classes as often as ever, from non-members: with 100 classes of 100 test images at an AUC of 0.517.
+    """
+    images, row = np.unique(sources, return_index=True)
+    kinds = labels[row] * (int(groups.max()) + 1) + groups[row]
+    order = rng.permutation(len(images))
+    order = order[np.argsort(kinds[order], kind="stable")]
+    # Every second image within a kind; which kinds of an odd number get the larger half is left to chance.
+    starts = np.flatnonzero(np.diff(kinds[order], prepend=-1))
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    offset = np.repeat(rng.integers(0, 2, len(starts)), np.diff(starts, append=len(order)))
+    chosen = images[order[(place + offset) % 2 == 0]]
+    return np.isin(sources, chosen)
 
 
 def _groups(split: Split) -> NDArray[np.int64]:

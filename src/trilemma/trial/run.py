@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
+SHADOWS = "shadows.private"
+"""The folder of a run's shadow models (:mod:`trilemma.trial.shadows`); like its signals, not for release."""
 TRAINED = "trained.json"
 """What is known once the training is over, including the privacy record; it exists until ``result.json`` holds all of
 it."""
