@@ -60,7 +60,9 @@ def test_the_commands_of_the_page_run(folder, capsys):
     found = roc_curve(predictions.logits.max(axis=1), predictions.member)
     assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(found.tpr, found.fpr), abs=0.02)
     assert main(["report", "audits/stripes", "--require", "auc<=1"]) == 0
-    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["audit", "runs/stripes", "--shadows", "4", "--out", "audits/shadows"])
+    assert "not imported because a folder names it" in capsys.readouterr().err
 
 
 def test_a_name_in_a_folder_alone_is_not_imported(folder):
