@@ -42,6 +42,15 @@ def valid(tmp_path_factory, finished):
         yield Valid(make_valid(place / "valid").root, place / "study")
 
 
+@pytest.mark.parametrize("name", ["arrays.npz", "classes", "listed", "lines", "tables", "table.parquet"])
+def test_what_is_damaged_was_valid(valid, tmp_path, name):
+    """Otherwise every damage would be refused for another reason than itself."""
+    ending = run(
+        tuple(map(str, train(valid.root / name, "--recipe", valid.recipe, "--device", "cpu"))), tmp_path / "out"
+    )
+    assert ending.status == 130, ending.said
+
+
 def test_generated_inputs(valid, tmp_path):
     wrong, refused, began = [], 0, time.process_time()
     for case in cases(valid, GENERATED, seed=1):
