@@ -156,10 +156,10 @@ class OrdinaryGradient:
         if large <= small:
             return float(small)
         before = {n: v.clone() for n, v in model.state_dict().items()}
-        order, measured = generator_for(self.recipe.seed, "noise scale"), itertools.count(1)
+        shuffle, measured = generator_for(self.recipe.seed, "noise scale"), itertools.count(1)
 
         def squared_norm(size: int) -> tuple[float, Gradient]:
-            rows = torch.randperm(examples, generator=order)[:size]
+            rows = torch.randperm(examples, generator=shuffle)[:size]
             gradient, _ = self.mean(model, rows, -next(measured), physical_batch)  # no update's views
             return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
 
@@ -207,7 +207,7 @@ def physical_batch_for(
     if clipping is not None:
         compute = clipping
         if labels.device.type == "cpu":  # the linear method computes a core's share in one piece
-            at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity)
+            at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity, inputs.shape)
     else:
         twin = copy.deepcopy(model)  # whose statistics of batch norm may change
         compute = functools.partial(ordinary.of_batch, twin, [p for p in twin.parameters() if p.requires_grad])
