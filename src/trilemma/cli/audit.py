@@ -18,6 +18,7 @@ from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_alarms, describe_attacks
 from trilemma.cli.terminal import show, show_alarm, show_error
+from trilemma.cli.weights import check_weights_options, predictions_of_weights
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading
 from trilemma.hints import one_line
@@ -98,6 +99,8 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     """The names of the attacks that are asked for; what can be refused at once is."""
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
+    check_weights_options(options)
+    options.source = options.source or options.weights
     if (out / CONFIG).exists():
         raise InputError(f"{out} is the folder of a run: choose another --out")
     if (out / AUDIT).exists():
@@ -119,6 +122,10 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
 
 def _subject(options: argparse.Namespace) -> Subject:
     source = Path(options.source)
+    if options.weights is not None:
+        predictions = predictions_of_weights(options)
+        match = options.match or ("class" if predictions.groups is None else "class,group")
+        return Subject(predictions, match, f"non-members matched by {match}")
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
         return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)

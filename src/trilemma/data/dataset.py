@@ -50,6 +50,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        grouped = "without groups" if self.groups is None else "with groups"
+        return f"<Split of {len(self):,} images, {' x '.join(map(str, self.images.shape[1:]))}, {grouped}>"
+
     def take(self, indices: NDArray[np.int64]) -> Split:
         """The rows at ``indices`` (int64), in that order."""
         return Split(
@@ -106,6 +110,16 @@ class Dataset:
     source: str = ""
     notes: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """A few lines, of names and sizes alone."""
+        channels, height, width = self.image_shape
+        names = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
+        groups = "none" if self.group_names is None else ", ".join(self.group_names)
+        return (
+            f"<Dataset {self.name}: {len(self.train):,} training and {len(self.test):,} test images, "
+            f"{channels} x {height} x {width}\n  {len(self.classes)} classes: {names}\n  groups: {groups}>"
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
