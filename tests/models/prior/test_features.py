@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trilemma.errors import InputError
-from trilemma.models.prior import family, features
+from trilemma.models.prior import family, features, rows
 from trilemma.models.prior.family import Prior, Settings
 
 SMALL = (
@@ -238,7 +238,7 @@ def test_an_unknown_prior():
 
 
 def test_no_memory_says_how_much_is_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "available_memory", lambda: 2**28)
+    monkeypatch.setattr(rows, "available_memory", lambda: 2**28)
     with pytest.raises(InputError, match=r"takes 0\.\d GiB of memory, and 0.2 GiB are free"):
         compute([images(2)], tmp_path)
 
