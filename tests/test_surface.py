@@ -55,6 +55,7 @@ LAYERS = [
     "seeds",
     "standardization",
     "techniques",
+    "paper",
     "words",
     "spreadsheet",
     "measures",

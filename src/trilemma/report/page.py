@@ -15,15 +15,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from trilemma import paper
 from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, measure_of
-from trilemma.report.drawing import FORMATS, panel_svg, y_limits
-from trilemma.report.figure import Figure
+from trilemma.report.drawing import FORMATS, cut_short, panel_svg, y_limits
+from trilemma.report.figure import Figure, Panel
+from trilemma.report.figures.catalog import figure_of
+from trilemma.report.glossary import GLOSSARY, explained
+from trilemma.report.headlines import headlines, main_setting, studied
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
+from trilemma.techniques import TECHNIQUES
 from trilemma.words import (
     budget,
     budget_order,
@@ -99,6 +104,9 @@ class ShownStudy:
         return any(figure.panels for figure in self.figures)
 
 
+_CUT = " An interval that reaches the edge of its panel goes on beyond it; the numbers below have its ends."
+
+
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
     """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
@@ -112,7 +120,7 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
         stem,
         figure.title,
         figure.about,
-        figure.intervals,
+        figure.intervals + (_CUT if any(cut_short(panel) for panel in figure.panels) else ""),
         (*figure.notes, *notes),
         tuple(panels),
         tuple((swatch(look), text) for text, look in figure.legend),
@@ -212,6 +220,7 @@ def render(
         lstrip_blocks=True,
     )
     page.filters["clean"] = clean
+    page.filters["explained"] = lambda text: explained(clean(text))
     script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
     style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
     shown = [_claim(claim) for claim in claims]
@@ -219,6 +228,11 @@ def render(
     return page.get_template("page.html").render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
+        studied=studied(conditions),
+        headlines=[] if numbers is None else headlines(numbers, claims, named=_several_settings(conditions)),
+        glance=_glance(numbers, conditions),
+        paper=paper,
+        glossary=list(GLOSSARY.values()),
         standing=_standing(studies),
         budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
@@ -249,13 +263,34 @@ def render(
     )
 
 
+def _several_settings(conditions: Sequence[PlacedCondition]) -> bool:
+    return len({condition.setting for condition in conditions}) > 1
+
+
+def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> dict[str, Any] | None:
+    """The trade-off of the main setting: its first panel, with the full names of the techniques on it."""
+    chosen = main_setting(conditions)
+    if numbers is None or not chosen:
+        return None
+    figure = figure_of("tradeoff", numbers, chosen)
+    if not figure.panels:
+        return None
+    figure = dataclasses.replace(figure, panels=figure.panels[:1])
+    panel: Panel = figure.panels[0]
+    svg = inline_svg(panel_svg(panel, y_limits(figure)[0], taller=0), "glance", f"At a glance, {panel.alt}")
+    points = " ".join(point.at for series in panel.series for point in series.points).replace("+", " ").split()
+    names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
+    names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
+    codes = [words for code, words in names.items() if code in points]
+    return {"svg": Markup(svg), "legend": [(swatch(look), text) for text, look in figure.legend], "codes": codes}
+
+
 def _numbers_table(figure: Figure, name: str) -> Table:
     titled = len({panel.title for panel in figure.panels}) > 1
     scatter = any(n.across is not None for panel in figure.panels for s in panel.series for n in s.points)
-    columns = [*([Column("panel")] if titled else []), Column("series"), Column("at")]
-    columns += [Column("measure"), Column("value", numeric=True)]
+    columns = [Column("series"), Column("at"), Column("value", numeric=True)]
     columns += [Column("against", numeric=True)] if scatter else []
-    columns += [Column("seeds", numeric=True)]
+    columns += [Column("measure"), *([Column("panel")] if titled else []), Column("seeds", numeric=True)]
     rows = []
     for panel in figure.panels:
         for series in panel.series:
@@ -265,16 +300,14 @@ def _numbers_table(figure: Figure, name: str) -> Table:
                 if at % step and at != len(series.points) - 1:
                     continue
                 digits = measure_of(point.y.measure).digits
-                row = [*([Entry(panel.title)] if titled else []), Entry(series.name), Entry(point.at)]
-                row += [
-                    Entry(measure_of(point.y.measure).title),
-                    Entry(number(point.y.value, digits), repr(point.y.value)),
-                ]
-                row[-1] = Entry(row[-1].text, row[-1].sort, _interval(point.y.low, point.y.high, digits))
+                value = number(point.y.value, digits)
+                interval = _interval(point.y.low, point.y.high, digits)
+                row = [Entry(series.name), Entry(point.at), Entry(value, repr(point.y.value), interval)]
                 if scatter and point.across is not None:
                     title = measure_of(point.across.measure).title
                     text = f"{title} {number(point.across.value)}"
                     row.append(Entry(text, repr(point.across.value), _interval(point.across.low, point.across.high, 3)))
+                row += [Entry(measure_of(point.y.measure).title), *([Entry(panel.title)] if titled else [])]
                 rows.append((*row, Entry(str(point.y.seeds), str(point.y.seeds))))
     caption = f"The numbers of “{figure.title}”, as drawn; 95 % intervals in brackets."
     return Table(f"{name}-numbers", caption, tuple(columns), tuple(rows))
@@ -329,6 +362,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
         verdict = "mixed"
     icon, kind = _VERDICTS.get(verdict, ("•", "open"))
     return {
+        "id": slugs([claim.name])[0],
         "name": clean(claim.name),
         "source": clean(claim.source),
         "statement": capital(clean(claim.statement)),
@@ -361,9 +395,9 @@ def _accounts(ledger: Mapping[str, Any]) -> Table | None:
     rows = [
         {
             "trial": trial["id"],
+            "ε alone": trial["epsilon"],
             "what": trial["label"],
             "same images as": f"{len(family['trials']) - 1} other private trials on {family['family']}",
-            "ε alone": trial["epsilon"],
             "δ": trial["delta"],
             "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
         }
