@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def wide_resnet(model: Any) -> Callable[[dict[str, Any], Any], Any]:
-    """(values by torch's names, images (N, H, W, C)) -> logits (N, classes); ReLU before group norm, standardised
+    """(values by torch's names, images (N, H, W, C)) -> logits (N, classes); ReLU before group norm, standardized
     convolutions."""
     groups = {name: module.num_groups for name, module in model.named_modules() if hasattr(module, "num_groups")}
     strides = [block.stride for block in model.blocks]

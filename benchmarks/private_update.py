@@ -398,7 +398,7 @@ def compare(arguments: argparse.Namespace, shape: tuple[int, int], folder: Path)
     memory = {side: process.ask("memory") for side, process in processes.items()}
     if shape == arguments.shapes[0]:
         versions = processes["plain"].ask("versions")
-        print(f"{arguments.model}, group norm, weight standardisation, 32x32, {os.cpu_count()} cores, {versions}")
+        print(f"{arguments.model}, group norm, weight standardization, 32x32, {os.cpu_count()} cores, {versions}")
         print(f"{platform.machine()}, Python {platform.python_version()}, {arguments.rounds} rounds;", end=" ")
         print("medians with quartiles; ratios round by round")
     print(f"\nK={shape[0]}, B={shape[1]}" + (", bfloat16" if arguments.bfloat16 else ""))

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 BIN = Path(sys.executable).parent
 DIGITS = ["--data", "digits-s", "--limit", "400", "--test-limit", "200", "--model", "convnet-8", "--epochs", "2"]
 CIFAR = ["--data", "cifar10", "--limit", "600", "--test-limit", "200", "--model", "convnet-8", "--epochs", "2"]
-BUDGET = ["--epsilon", "8", "--batch-size", "100"]
+BUDGET = ["--epsilon", "8", "--batch-size", "100", "--reproducible"]
 ALL = ["--techniques", "all", "--views", "3"]
 TRAININGS: dict[str, list[str]] = {
     "digits-s baseline": DIGITS,
@@ -36,7 +36,7 @@ TRAININGS: dict[str, list[str]] = {
     "digits-s private baseline": [*DIGITS, *BUDGET],
     "digits-s private all": [*DIGITS, *BUDGET, *ALL],
     "digits-s private all, loop": [*DIGITS, *BUDGET, *ALL],
-    "digits-s private, full batch": [*DIGITS, "--epsilon", "8", "--batch-size", "0", "--epochs", "5"],
+    "digits-s private, full batch": [*DIGITS, *BUDGET, "--batch-size", "0", "--epochs", "5"],
     "digits-s private all, two processes": [*DIGITS, *BUDGET, *ALL],
     "digits-s private, pre-trained": [
         *DIGITS, *BUDGET, "--techniques", "gn", "--pretrain", "synthetic", "--set", "pretrain_updates=20"
@@ -45,7 +45,7 @@ TRAININGS: dict[str, list[str]] = {
         *CIFAR, *BUDGET, "--techniques", "gn,ws,am,pa,sat", "--views", "2", "--model", "wrn-10-1", "--epochs", "0.5"
     ],
     "cifar10 all": [*CIFAR, "--techniques", "gn,ws,am,pa,sat", "--views", "2"],
-    "cifar10 prior, private": [*CIFAR, "--epsilon", "8", "--batch-size", "0", "--model", "prior-s", "--epochs", "5"],
+    "cifar10 prior, private": [*CIFAR, *BUDGET, "--batch-size", "0", "--model", "prior-s", "--epochs", "5"],
 }  # fmt: skip
 PROCESSES = {"digits-s private all, two processes": 2}
 BY_THE_LOOP = """

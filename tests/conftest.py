@@ -65,6 +65,24 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def shadowed(tmp_path_factory):
+    """A small run with a budget and four shadows of it (see ``trilemma.trial.shadows``); not to be written to."""
+    import trilemma as tl
+    from trilemma.trial.audited import choose_audited
+    from trilemma.trial.shadows import Target, train_shadow
+
+    data = tl.load_data("digits-s", skew=0.8, limit=200, test_limit=200)
+    recipe = tl.Recipe(
+        model="convnet-4", techniques="gn", norm_groups=2, epsilon=8, batch_size=50, epochs=3, evaluations=1
+    )
+    run = tl.train(recipe, data, tmp_path_factory.mktemp("shadowed") / "run")
+    target = Target(run, data, choose_audited(data, 120, 0))
+    for shadow in range(4):
+        train_shadow(target, shadow)
+    return target
+
+
 @pytest.fixture
 def command():
     """Run ``trilemma``; returns the finished process."""

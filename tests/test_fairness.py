@@ -20,8 +20,8 @@ def wang(predicted: np.ndarray, groups: np.ndarray, classes: int) -> float:
     """The notebook's formula, counts and all, for groups 0 and 1."""
     total = 0.0
     for c in range(classes):
-        gray, colour = (int(((predicted == c) & (groups == g)).sum()) for g in (0, 1))
-        total += abs(gray / max(gray + colour, 1) - 0.5)
+        gray, color = (int(((predicted == c) & (groups == g)).sum()) for g in (0, 1))
+        total += abs(gray / max(gray + color, 1) - 0.5)
     return total / classes
 
 
@@ -39,7 +39,7 @@ def test_on_a_balanced_test_set_it_is_wang_et_al(pairs: list[tuple[int, int]]) -
 
 
 def test_by_hand() -> None:
-    # Class 0: 3 gray, 1 colour, so 1/4; class 1: 1 and 2, so 1/6; class 2: 0 and 1, so 1/2; class 3: never, 1/2.
+    # Class 0: 3 gray, 1 color, so 1/4; class 1: 1 and 2, so 1/6; class 2: 0 and 1, so 1/2; class 3: never, 1/2.
     predicted = np.array([0, 0, 0, 1, 0, 1, 1, 2])
     groups = np.repeat([0, 1], 4)
     found = bias_amplification(predicted, groups, 4)

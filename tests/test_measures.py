@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilemma.attacks.audit import ALL_ATTACKS, ATTACKS
+from trilemma.attacks.named import ALL_ATTACKS, ATTACKS
 from trilemma.measures import (
     ATTACK_WORDS,
     COMPARED,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trilemma.harmonic import harmonic_score
     from trilemma.training.execution import Execution
     from trilemma.training.recipe import Recipe, load_recipe
+    from trilemma.trial.model import Model, load_model
     from trilemma.trial.run import Run
     from trilemma.trial.train import train
 
@@ -42,7 +43,9 @@ _HOME = {
     "Execution": "training.execution",
     "Recipe": "training.recipe",
     "load_recipe": "training.recipe",
+    "Model": "trial.model",
     "Run": "trial.run",
+    "load_model": "trial.model",
     "train": "trial.train",
 }
 
@@ -51,6 +54,7 @@ __all__ = [
     "Dataset",
     "Execution",
     "InputError",
+    "Model",
     "Predictions",
     "PrivacyError",
     "Recipe",
@@ -65,6 +69,7 @@ __all__ = [
     "harmonic",
     "harmonic_score",
     "load_data",
+    "load_model",
     "load_recipe",
     "models",
     "privacy",

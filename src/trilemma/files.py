@@ -6,6 +6,8 @@ import json
 import math
 import os
 import secrets
+import stat
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time
@@ -19,6 +21,12 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover (on Windows two runs on one folder are not kept apart)
     fcntl = None  # type: ignore[assignment]
+
+
+MOST_TEXT, MOST_TOML = 10 * 2**20, 2**18
+"""Most bytes of a file that is parsed whole: as objects of Python they take up to twenty times as much."""
+_MOST_DOTS = 200
+"""Most dots in a line of TOML: Python's parser takes memory by the square of the parts of a key."""
 
 
 @contextmanager
@@ -80,6 +88,20 @@ def written(path: Path, *, durable: bool = True) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def owner_alone(path: Path) -> Iterator[None]:
+    """Whatever is written to ``path`` meanwhile can be read by its owner alone (mode 0600), from its first byte on.
+
+    Raises:
+      OSError: no right to write, or the file was replaced by one that others can read.
+    """
+    path.unlink(missing_ok=True)  # of a process that was killed
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    yield
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise PermissionError(f"{path} could be read by others")
+
+
 def append_line(path: Path, line: str) -> None:
     """Append ``line`` and a line break, and wait until they are on the disk.
 
@@ -106,6 +128,48 @@ def write_json(path: Path, values: Any) -> None:
         part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """The text of an ordinary file.
+
+    Raises:
+      OSError: it cannot be read, or is no file but a device or a pipe, which might never end.
+      ValueError: it is not UTF-8, or longer than ``most`` bytes.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError("it is not an ordinary file")
+        if about.st_size > most:
+            raise ValueError(f"it has {about.st_size} bytes, more than the {most} that are read")
+        return file.read(most + 1).decode("utf-8")
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Open a pipe too without waiting for somebody to write to it."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """A TOML file.
+
+    Args:
+      path: of the file.
+      what: the file in errors, such as "the recipe mine.toml".
+
+    Raises:
+      InputError: it cannot be read, is too long or nested too deep, or is not TOML.
+    """
+    try:
+        text = read_text(path, MOST_TOML)
+        if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+            raise ValueError(f"a line has more than {_MOST_DOTS} dots: break it up")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read {what} ({one_line(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} is not valid TOML ({one_line(error)})") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -113,7 +177,7 @@ def read_json(path: Path) -> dict[str, Any]:
       InputError: there is no such file, or no object can be read from it.
     """
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cifar10'?)"`` when a known name is near, otherwise the empty string.
 
     >>> did_you_mean("cifr10", ["cifar10", "celeba"])
@@ -15,7 +15,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     ''
     """
     plain = {_plain(name): name for name in known}
-    near = difflib.get_close_matches(_plain(given), plain, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
     return f" (did you mean '{plain[near[0]]}'?)" if near else ""
 
 

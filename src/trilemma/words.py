@@ -9,6 +9,11 @@ from typing import Any
 
 from trilemma.techniques import PAPER_TECHNIQUES
 
+SEEDED_NOISE = (
+    "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
+)
+"""What a run with seeded noise, its page and the page of a study say in their first lines."""
+
 
 def clean(text: object) -> str:
     """Text from outside, fit to be shown: what has no picture of its own, or turns the writing round, becomes �.

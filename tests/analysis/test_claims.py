@@ -276,7 +276,7 @@ def test_a_matched_auc_that_is_noisy_but_climbs_less_confirms_with_weaker_words(
     assert "though not shown to be at most 0.02" in found.sentence
 
 
-def test_a_planted_error_undoes_the_artefact() -> None:
+def test_a_planted_error_undoes_the_artifact() -> None:
     """If the matched values were those against the whole test set, the claim would fall."""
     results = budgets(naive=0.1)
     skewed = results["skew"] == 0.95

@@ -284,10 +284,10 @@ def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
     slope = slope_of(found.shape, found.stop, mean)
     y, step = np.linspace(-25, 26, 100_001, retstep=True)
     densities = []
-    for centre in (0.0, 1.0):
-        below = [ndtr((y - centre) / sigma) for sigma in sigmas]
+    for center in (0.0, 1.0):
+        below = [ndtr((y - center) / sigma) for sigma in sigmas]
         at_most = [sum(below) / 2] * 2 if by_score else [below[0] / 2, (1 + below[1]) / 2]
-        density = [norm.pdf(y, centre, sigma) / 2 for sigma in sigmas]
+        density = [norm.pdf(y, center, sigma) / 2 for sigma in sigmas]
         densities.append(np.concatenate([slope(a) * d for a, d in zip(at_most, density, strict=True)]))
     for here, there in (densities, densities[::-1]):
         for bound in (found.epsilon_pld, found.epsilon_rdp):
@@ -366,7 +366,7 @@ def test_data_made_from_the_same_images_are_one_family():
     for name, known in NAMED.items():
         family = data_family(name)
         assert family in NAMED
-        assert NAMED[family].skew is None, "a coloured set belongs to the one it was made from"
+        assert NAMED[family].skew is None, "a colored set belongs to the one it was made from"
         assert (family == name) == (known.skew is None)
     assert data_family("owner/birds:small") == data_family("owner/birds:large") == "owner/birds"
     assert data_family("./mine/") == data_family("mine")

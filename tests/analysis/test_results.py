@@ -48,7 +48,8 @@ def test_the_values_are_those_of_the_runs(finished, table):
         assert rows.loc["auc_mlp_naive", "value"] == result["attacks_naive"]["mlp"]["auc"]
         strongest = result["attacks"][result["strongest_attack"]]
         assert rows.loc["auc_strongest", "value"] == strongest["auc"]
-        assert rows.loc["tpr_at_0.01_strongest", "value"] == strongest["tpr_at_fpr"]["0.01"]
+        assert strongest["tpr_at_fpr"]["0.01"] is None  # 150 test images are too few for that
+        assert "tpr_at_0.01_strongest" not in rows.index
         assert rows.loc["harmonic_score", "value"] == result["harmonic_score"]["value"]
         assert ("epsilon_spent" in rows.index) == (result["privacy"] is not None)
         for kind, suffix in (("matched", ""), ("naive", "_naive")):

@@ -107,7 +107,7 @@ def test_training_rows_come_as_often_as_their_weights_ask(made: list[Recorder]) 
 
 
 class Nearest:
-    """Remembers its training set: a copy in it is recognised at once."""
+    """Remembers its training set: a copy in it is recognized at once."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -68,7 +68,7 @@ def test_each_picture_is_used_once(inside: np.ndarray, pictures: list[tuple[int,
 
 
 def skewed(per_class: int = 400, skew: float = 0.95, seed: int = 0) -> dict[str, np.ndarray]:
-    """CIFAR-10S in small: members skewed by class, 100 pictures a class tested once in either colour."""
+    """CIFAR-10S in small: members skewed by class, 100 pictures a class tested once in either color."""
     rng = np.random.default_rng(seed)
     member_labels = np.repeat(np.arange(10), per_class)
     minority = np.tile(np.arange(per_class) >= skew * per_class, 10)
@@ -89,7 +89,7 @@ def test_skewed_training_draws_skewed_pictures() -> None:
     labels, groups = data["labels"][match.indices], data["groups"][match.indices]
     assert len(match.indices) == 1000
     for label in range(10):
-        # 95 of 100 pictures in the class's own colour: drawn so, not only weighted so.
+        # 95 of 100 pictures in the class's own color: drawn so, not only weighted so.
         assert (groups[labels == label] == label % 2).sum() == 95
     np.testing.assert_allclose(match.weights, 1)
     assert not match.trivial
@@ -100,8 +100,8 @@ def test_skewed_training_draws_skewed_pictures() -> None:
 
 
 def test_the_choice_of_pictures_is_fair() -> None:
-    # 60 draws: a picture is in the rare colour with probability 0.05, so 3 times on average.  Over 1,000
-    # pictures the mean is fixed, so what is checked is that no picture is favoured: more than 14 of 60 has
+    # 60 draws: a picture is in the rare color with probability 0.05, so 3 times on average.  Over 1,000
+    # pictures the mean is fixed, so what is checked is that no picture is favored: more than 14 of 60 has
     # probability 4e-7 each, 4e-4 in all.
     data = skewed()
     rare = np.zeros(1000)
@@ -115,7 +115,7 @@ def test_the_choice_of_pictures_is_fair() -> None:
     assert rare.std() == pytest.approx(np.sqrt(60 * 0.05 * 0.95), rel=0.15)
 
 
-def test_an_attack_that_sees_only_colour_is_no_leak_when_matched() -> None:
+def test_an_attack_that_sees_only_color_is_no_leak_when_matched() -> None:
     data = skewed()
     scores_in = (data["member_groups"] == data["member_labels"] % 2).astype(float)
     scores_out = (data["groups"] == data["labels"] % 2).astype(float)

@@ -14,7 +14,8 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from trilemma.attacks import Metrics, bootstrap_roc, measure, roc_curve
 from trilemma.attacks import roc as roc_module
-from trilemma.attacks.roc import _metrics, _Ranked
+from trilemma.attacks.rates import rate_at
+from trilemma.attacks.roc import FPRS, _metrics, _Ranked
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 
@@ -136,13 +137,28 @@ def test_the_bootstrap_is_the_seeds() -> None:
 
 def test_as_dict_is_the_contract() -> None:
     rng = np.random.default_rng(0)
-    found = bootstrap_roc(rng.normal(size=300), np.arange(300) < 100, resamples=50).as_dict()
-    assert set(found) == {"auc", "advantage", "tpr_at_fpr", "interval"}
+    scores, member = rng.normal(size=1200), np.arange(1200) < 200
+    rates = {fpr: rate_at(scores, member, fpr) for fpr in FPRS}
+    found = bootstrap_roc(scores, member, resamples=50).as_dict(rates)
+    assert set(found) == {"auc", "advantage", "tpr_at_fpr", "tpr_reason", "interval"}
+    assert found["tpr_reason"] == {"0.001": "needs 10,000 non-members, has 1,000"}
+    assert found["tpr_at_fpr"]["0.001"] is found["interval"]["tpr_at_fpr"]["0.001"] is None
+    assert found["tpr_at_fpr"]["0.01"] == rates[0.01].value
     assert set(found["interval"]) == {"auc", "advantage", "tpr_at_fpr"}
     assert set(found["tpr_at_fpr"]) == set(found["interval"]["tpr_at_fpr"]) == {"0.001", "0.01"}
     for name in ("auc", "advantage"):
         low, high = found["interval"][name]
         assert 0 <= low <= found[name] <= high <= 1
+
+
+def test_widened_intervals_are_wider_about_the_same_values() -> None:
+    rng = np.random.default_rng(0)
+    narrow = bootstrap_roc(rng.normal(size=300), np.arange(300) < 100, resamples=200)
+    wide = narrow.widened(2.0)
+    assert wide.auc == narrow.auc
+    for end, wider in zip(narrow.auc_interval(), wide.auc_interval(), strict=True):
+        assert wider - wide.auc == pytest.approx(2 * (end - narrow.auc))
+    np.testing.assert_array_equal(wide.deviation, 2 * narrow.deviation)
 
 
 def draws(shift: float, seed: int, copies: int = 1, keep_sources: bool = True, size: int = 150) -> Any:

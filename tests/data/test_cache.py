@@ -12,7 +12,7 @@ from PIL import Image
 
 from trilemma.data import cache, load_data
 from trilemma.data.decode import Decoded, Framing
-from trilemma.data.readers.class_folders import FilePictures
+from trilemma.data.readers.class_folders import ImageFiles
 
 
 def kept() -> list[Path]:
@@ -20,7 +20,7 @@ def kept() -> list[Path]:
 
 
 def load(paths: list[Path], size: int | None = None) -> np.ndarray:
-    return cache.decoded(FilePictures(tuple(paths)), framing=Framing(size), cap=2**30).images
+    return cache.decoded(ImageFiles(tuple(paths)), framing=Framing(size), cap=2**30).images
 
 
 @pytest.fixture
@@ -152,8 +152,8 @@ def test_what_was_changed_is_kept_with_the_pixels(paths: list[Path]) -> None:
     content = io.BytesIO()
     Image.new("LA", (8, 8)).save(content, "PNG")
     paths[3].write_bytes(content.getvalue())
-    first = cache.decoded(FilePictures(tuple(paths)), framing=Framing(), cap=2**30)
-    second = cache.decoded(FilePictures(tuple(paths)), framing=Framing(), cap=2**30)
+    first = cache.decoded(ImageFiles(tuple(paths)), framing=Framing(), cap=2**30)
+    second = cache.decoded(ImageFiles(tuple(paths)), framing=Framing(), cap=2**30)
     assert isinstance(second.images, np.memmap)
     assert first.changes == second.changes == {"stripped of transparency": 1}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trilemma.data import Dataset, Split, load_data, skewed_groups
 from trilemma.data.assemble import limited, limited_rows
 from trilemma.data.sets.digits import inked_digits
-from trilemma.data.sets.skew import colour_classes, shown_in, skewed
+from trilemma.data.sets.skew import color_classes, shown_in, skewed
 from trilemma.errors import InputError
 
 LIMIT, SKEW = 400, 0.9
@@ -37,7 +37,7 @@ def loaded(seed: int) -> Dataset:
 def assignment(seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What is public: the places that the limit keeps, and the group of each of them."""
     rows = limited_rows(SOURCE, LIMIT, seed)
-    return rows, skewed_groups(SOURCE.labels[rows], SKEW, colour_classes(10), seed)
+    return rows, skewed_groups(SOURCE.labels[rows], SKEW, color_classes(10), seed)
 
 
 def replayed(seed: int, place: int) -> Split:

@@ -249,12 +249,12 @@ def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_p
     )
     assert counts(data)[0] == {"a": 3, "b": 3}
     put("train/c", 2, ".heic", b"x")
-    refused(tmp_path / "d", r"train/c holds no picture that can be read, only 2 other files such as 0.heic")
+    refused(tmp_path / "d", r"train/c holds no image that can be read, only 2 other files such as 0.heic")
 
 
 def test_a_class_whose_images_lie_too_deep(put: Callable[..., Path]) -> None:
     put("train/a", 3), put("train/b", 3), put("test/a", 2), put("test/b", 2)
-    refused(put("train/c/x/y", 3), "train/c holds pictures too deep")
+    refused(put("train/c/x/y", 3), "train/c holds images too deep")
 
 
 @pytest.mark.parametrize("ending", [".jfif", ".JPG", ".jpe"])
@@ -322,7 +322,7 @@ def test_metadata_that_is_there_twice_or_not_everywhere(
         (root / "metadata.csv").write_text("file_name,label\ntrain/0.png,a\n")
         refused(root, "has metadata.csv and train/metadata.csv: keep one")
     elif layout == "missing":
-        refused(root, "test has pictures and no metadata.csv, which other splits have")
+        refused(root, "test has images and no metadata.csv, which other splits have")
     elif layout == "two folders":
         put("training", 2)
         (root / "training/metadata.csv").write_text(text)

@@ -195,7 +195,7 @@ def test_a_full_disk_ends_with_one_line(tmp_path, refused, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoints, "serialized", full)
     refused("train", *SMALL, "--out", tmp_path / "run", says="No space left.*start again to go on")
     assert not (tmp_path / "run" / "result.json").exists()
 

@@ -95,7 +95,13 @@ def test_live_displays_are_literal(payload):
 
 
 def test_a_run_is_described_by_one_line_for_each_fact():
-    attack = {"auc": 0.5, "interval": {"auc": [0.4, 0.6]}, "advantage": 0.0, "tpr_at_fpr": {"0.001": 0.0, "0.01": 0.0}}
+    attack = {
+        "auc": 0.5,
+        "interval": {"auc": [0.4, 0.6], "tpr_at_fpr": {"0.001": None, "0.01": [0.0, 0.1]}},
+        "advantage": 0.0,
+        "tpr_at_fpr": {"0.001": None, "0.01": 0.0},
+        "tpr_reason": {"0.001": "needs 10,000 non-members, has 5,000"},
+    }
 
     def described(text):
         result = {

@@ -146,8 +146,8 @@ def test_columns_of_tables(tmp_path, number):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "lists no pictures"),
-        ("file_name,label\n", "lists no pictures"),
+        ("", "lists no images"),
+        ("file_name,label\n", "lists no images"),
         ("label\na\n", "has no column 'file_name'"),
         ("file_name\n0.png\n", "no label column"),
         ("file_name,label\n0.png,a\n1.png\n", "no label in row 1"),

@@ -213,7 +213,9 @@ def test_a_secret_training_killed_and_resumed(digits, tmp_path):
 
 def tiny(data, **choices):
     """A training of a linear model, whose updates are quick; all updates are of one plan."""
-    recipe = tl.Recipe(**{"epsilon": 8.0, "batch_size": 15, "epochs": 40.0, "views": 2} | choices)
+    recipe = tl.Recipe(
+        **{"epsilon": 8.0, "batch_size": 15, "epochs": 40.0, "views": 2, "secret_noise": False} | choices
+    )
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     return Training(recipe, data, Execution("cpu", None, "float32"), network)
 

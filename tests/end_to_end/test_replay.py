@@ -44,6 +44,7 @@ BASE = {
     "learning_rate": 0.5,
     "sharpness_radius": 0.5,
     "fewest_updates": 4,
+    "secret_noise": False,
 }
 EVERYTHING = "gn,ws,am,pa,sat"
 CASES = {

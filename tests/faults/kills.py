@@ -26,7 +26,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TRAIN = ["train", "--data", "digits", "--limit", "200", "--test-limit", "100", "--model", "convnet-4", "--epsilon", "8",
-         "--techniques", "gn,ws,am,pa,sat", "--views", "2", "--batch-size", "40", "--epochs", "12",
+         "--reproducible", "--techniques", "gn,ws,am,pa,sat", "--views", "2", "--batch-size", "40", "--epochs", "12",
          "--set", "evaluations=30"]  # fmt: skip
 STUDY = """
 title = "Tiny"

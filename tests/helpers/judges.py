@@ -69,7 +69,7 @@ def judge_noise(values, deviation):
         "mean": 2 * stats.norm.sf(abs(z.mean()) * math.sqrt(n)),
         "shape": stats.kstest(z, "norm").pvalue,
         "fourth moment": 2 * stats.norm.sf(abs((z**4).mean() - 3) / math.sqrt(96 / n)),
-        "neighbours": 2 * stats.norm.sf(abs(float((z[1:] * z[:-1]).sum())) / math.sqrt(n - 1)),
+        "neighbors": 2 * stats.norm.sf(abs(float((z[1:] * z[:-1]).sum())) / math.sqrt(n - 1)),
     }
     return {name: p for name, p in p_values.items() if p < ALARM / len(p_values)}
 

@@ -1,4 +1,4 @@
-"""The layers that no library has in this form: scaled weight standardisation, SAME padding, start values."""
+"""The layers that no library has in this form: scaled weight standardization, SAME padding, start values."""
 
 import math
 
@@ -36,7 +36,7 @@ def layer_with(scale, seed=0, in_channels=3, out_channels=6, kernel_size=3):
 
 @pytest.mark.parametrize("scale", [10.0, 0.3, 3e-3, 1e-3, 1e-5])
 @pytest.mark.parametrize(("in_channels", "kernel_size"), [(3, 3), (16, 1), (8, 3), (1, 3)])
-def test_standardisation_is_the_formula(scale, in_channels, kernel_size):
+def test_standardization_is_the_formula(scale, in_channels, kernel_size):
     """METHODS 2.3: the scaled kind, by fan-in, with a floor under var * fan_in; not (w - mean) / std."""
     layer = layer_with(scale, in_channels=in_channels, kernel_size=kernel_size)
     expected = numpy_standardized(layer.weight.detach().numpy(), layer.gain.detach().numpy())
@@ -62,7 +62,7 @@ def test_the_floor_is_on_the_square_at_one_in_ten_thousand():
 
 
 @pytest.mark.parametrize("scale", [1.0, 2e-3, 1e-3])
-def test_the_gradient_of_the_standardisation(scale):
+def test_the_gradient_of_the_standardization(scale):
     """Against finite differences of the numpy formula in float64, above and under the floor."""
     layer = layer_with(scale, in_channels=2, out_channels=3, kernel_size=2).double()
     torch.manual_seed(1)
@@ -85,7 +85,7 @@ def test_the_gradient_of_the_standardisation(scale):
             assert float(gradient[index]) == pytest.approx(slope, rel=1e-5, abs=1e-5 * float(gradient.abs().max()))
 
 
-def test_the_standardised_gradient_ignores_a_common_shift_of_a_filter():
+def test_the_standardized_gradient_ignores_a_common_shift_of_a_filter():
     """The mean is taken out, so nothing depends on it."""
     layer = layer_with(1.0)
     images = torch.randn(2, 3, 8, 8)
@@ -97,7 +97,7 @@ def test_the_standardised_gradient_ignores_a_common_shift_of_a_filter():
     torch.testing.assert_close(layer(images), before, rtol=1e-4, atol=1e-4)
 
 
-def test_a_standardised_convolution_uses_bias_and_stride_once():
+def test_a_standardized_convolution_uses_bias_and_stride_once():
     layer = StandardizedConv2d(3, 4, 3, stride=2)
     with torch.no_grad():
         layer.bias.copy_(torch.arange(4.0))

@@ -156,7 +156,7 @@ def test_group_norm_has_sixteen_groups_everywhere():
     assert all(m.affine for m in norms)
 
 
-def test_standardisation_is_on_every_convolution_or_on_none():
+def test_standardization_is_on_every_convolution_or_on_none():
     for name in ("wrn-16-4", "convnet"):
         for standardized in (False, True):
             model = made(name, standardized=standardized)

@@ -160,7 +160,7 @@ def test_the_numbers_of_the_linear_head():
 def test_shuffled_batches_would_cost_more_than_is_said():
     """PITFALLS: shuffled batches accounted as Poisson; replace-one counted as add-or-remove.
 
-    The bound printed is for add-or-remove-one neighbours: replacing one example costs more, as the Gaussian with
+    The bound printed is for add-or-remove-one neighbors: replacing one example costs more, as the Gaussian with
     twice the sensitivity shows, and is nowhere claimed.
     """
     assert Event(1.0, 2.0, 1).epsilon(1e-5) < gaussian_epsilon(2 / 2.0, 1e-5) * 0.6

@@ -81,7 +81,7 @@ class Tripled(nn.Module):
 
 
 def test_an_output_changed_in_place_has_no_ghost(monkeypatch):
-    """<v, G> is read off the outputs of a standardised convolution: they must still be there."""
+    """<v, G> is read off the outputs of a standardized convolution: they must still be there."""
     force(monkeypatch, "ghost")
     torch.manual_seed(5)
     model = scramble(convolutional(StandardizedConv2d(3, 6, 3), Tripled(), nn.Tanh(), channels=6))

@@ -103,7 +103,7 @@ def test_a_head_of_zeros_does_not_blind_the_check(make):
 
 
 def test_a_gate_of_zero_does_not_blind_the_check():
-    """The same with a branch that is switched off at the start (SkipInit, zero-initialised norm)."""
+    """The same with a branch that is switched off at the start (SkipInit, zero-initialized norm)."""
 
     def forward(self, x):
         tokens = x.flatten(2).transpose(1, 2)

@@ -68,7 +68,7 @@ def as_one(gradient):
     ],
 )
 def test_noise_has_the_deviation_of_the_plan(changes):
-    """PITFALLS: noise scale and normaliser don't fit (variance after division).  False-alarm rate 1e-6."""
+    """PITFALLS: noise scale and normalizer don't fit (variance after division).  False-alarm rate 1e-6."""
     plan = plan_with(**changes)
     noise = as_one(release(plan, stream_of(1)))
     deviation = plan.noise_multiplier * plan.clipping_norm / plan.batch_size

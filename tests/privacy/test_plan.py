@@ -1,4 +1,4 @@
-"""The plan: mismatched parts are refused, and a replay on neighbouring data moves the total by at most C."""
+"""The plan: mismatched parts are refused, and a replay on neighboring data moves the total by at most C."""
 
 import ast
 import dataclasses
@@ -53,7 +53,7 @@ def total_over(clipping, images, labels, indices, size):
 
 
 def test_a_sum_of_another_clipping_norm_is_refused():
-    """PITFALLS: noise scale and normaliser don't fit; clipping norm ignored."""
+    """PITFALLS: noise scale and normalizer don't fit; clipping norm ignored."""
     plan, model, (images, labels) = plan_with(), network(), data()
     draw = plan.draw(stream_of(1))
     foreign = plan_with(clipping_norm=1.2).clipping(model)(images[draw.indices], labels[draw.indices])
@@ -168,10 +168,10 @@ def test_batch_norm_of_its_own_would_break_the_bound():
     assert float((with_it[0] - without[0]).norm()) > 0.1 * float(with_it[0].norm())
 
 
-# --- replay on neighbouring data sets ---------------------------------------------------------------------------------
+# --- replay on neighboring data sets ---------------------------------------------------------------------------------
 
 
-def neighbours_apart(oracle, plan, model, images, labels, draw, gone, size, method="auto", total_of=total_over):
+def neighbors_apart(oracle, plan, model, images, labels, draw, gone, size, method="auto", total_of=total_over):
     """Distance between the totals on two data sets that differ in example ``gone``, the same draw otherwise."""
     clipping = plan.clipping(model, method=method)
     kept = draw[draw != gone]
@@ -182,12 +182,12 @@ def neighbours_apart(oracle, plan, model, images, labels, draw, gone, size, meth
 
 @pytest.mark.parametrize("method", ["layerwise", "loop"])
 @pytest.mark.parametrize("views", [1, 2, 3, 8, 16])
-def test_replay_on_a_neighbour_moves_the_total_by_at_most_the_clipping_norm(oracle, views, method):
+def test_replay_on_a_neighbor_moves_the_total_by_at_most_the_clipping_norm(oracle, views, method):
     """PITFALLS: sensitivity wrong by a factor of the batch size; clipping per micro-batch; clipping each view."""
     plan, model, (images, labels) = plan_with(), network(), data(views=views)
     draw = plan.draw(stream_of(1)).indices
     found = [
-        neighbours_apart(oracle, plan, model, images, labels, draw, gone, size, method)
+        neighbors_apart(oracle, plan, model, images, labels, draw, gone, size, method)
         for gone in draw.tolist()
         for size in (3, len(draw))
     ]
@@ -212,7 +212,7 @@ def test_replay_for_any_cut_scale_and_number_of_views(oracle, views, seed, size,
     draw = torch.arange(count)
     gone = seed % count
     images[gone] *= 10**log_scale
-    apart = neighbours_apart(oracle, plan, model, images, labels, draw, gone, size)
+    apart = neighbors_apart(oracle, plan, model, images, labels, draw, gone, size)
     # Float32 sums of `count` gradients, each of norm at most C, add up to one rounding of the total each.
     assert apart <= plan.clipping_norm * (1 + 1e-6 + count * 1e-6)
 
@@ -235,7 +235,7 @@ def test_replay_with_the_catalog_s_networks(oracle, name, norm):
     images[3] *= 1000
     for gone in (3, 0):
         for size in (2, 6):
-            apart = neighbours_apart(oracle, plan, model, images, labels, torch.arange(6), gone, size)
+            apart = neighbors_apart(oracle, plan, model, images, labels, torch.arange(6), gone, size)
             assert apart <= 0.6 * (1 + 1e-6)
 
 
@@ -278,7 +278,7 @@ def test_replay_rejects_wrong_sums(oracle, mutant):
     images[:4] *= 30
     draw = torch.arange(8)
     found = [
-        neighbours_apart(oracle, plan, model, images, labels, draw, gone, 4, total_of=mutant) for gone in draw.tolist()
+        neighbors_apart(oracle, plan, model, images, labels, draw, gone, 4, total_of=mutant) for gone in draw.tolist()
     ]
     assert max(found) > 0.6 * 1.05
 
@@ -306,7 +306,7 @@ def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views)
         assert oracle.relative_error({n: g * 10 / wrong for n, g in gradient.items()}, expected) > 1e-2
 
 
-def test_the_normaliser_is_equal_on_neighbours(oracle):
+def test_the_normalizer_is_equal_on_neighbors(oracle):
     """PITFALLS: division by the drawn batch.  The same noise on both, so that the difference is the example's alone."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-6), network(), data()
     draw = plan.draw(stream_of(1))

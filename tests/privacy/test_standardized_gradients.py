@@ -9,7 +9,7 @@ from trilemma.privacy.gradients import rules
 from trilemma.standardization import StandardizedConv2d
 
 
-def test_norms_through_the_standardisation_survive_cancellation():
+def test_norms_through_the_standardization_survive_cancellation():
     """Small weights make what is left of a nearly constant gradient large, and the float32 sums over it worthless."""
     generator = torch.Generator().manual_seed(0)
     layer = StandardizedConv2d(8, 4, 3)
@@ -26,7 +26,7 @@ def test_norms_through_the_standardisation_survive_cancellation():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("along", [True, False], ids=["along-the-weight", "constant"])
-def test_what_standardisation_takes_away_leaves_no_rounding_behind(monkeypatch, form, along):
+def test_what_standardization_takes_away_leaves_no_rounding_behind(monkeypatch, form, along):
     """Where nearly all of the used weight's gradient is taken away, what is left still has its exact norm."""
     force(monkeypatch, form)
     torch.manual_seed(5)

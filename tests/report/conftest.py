@@ -155,10 +155,10 @@ class MadeUp:
         private = not math.isinf(epsilon)
         for k in range(1, 26):
             share = k / 25
-            learnt = (0.68 - 0.2 * private) * (1 - math.exp(-5 * share)) + 0.1
+            learned = (0.68 - 0.2 * private) * (1 - math.exp(-5 * share)) + 0.1
             memory = 0.0 if private else 0.09 * max(0.0, share - 0.25) * (1 - 0.09 * step)
-            self.add("accuracy", learnt - 0.05 * max(0.0, share - 0.6) + self._noise(0.006), update=40.0 * k, n=2000)
-            self.add("train_accuracy", min(1.0, learnt + 3.4 * memory), update=40.0 * k, n=2000)
+            self.add("accuracy", learned - 0.05 * max(0.0, share - 0.6) + self._noise(0.006), update=40.0 * k, n=2000)
+            self.add("train_accuracy", min(1.0, learned + 3.4 * memory), update=40.0 * k, n=2000)
             self.add("auc_threshold", 0.5 + memory + self._noise(0.002), update=40.0 * k, n=4000)
             for at, index in enumerate(track):
                 probability = 0.5 + memory * (4.5 - at) + self._noise(0.008)
@@ -174,7 +174,7 @@ def quickstart():
     made = MadeUp()
     figures = ["tradeoff", "accuracy", "bias", "leakage", "score"]
     made.new_study(
-        "quickstart", "Quickstart: colour-skewed digits", figures, "A small Fig. 1 on real handwritten digits."
+        "quickstart", "Quickstart: color-skewed digits", figures, "A small Fig. 1 on real handwritten digits."
     )
     for seed in made.seeds:
         for epsilon in (math.inf, 8.0):
@@ -194,7 +194,7 @@ def everything():
         for epsilon in (math.inf, 8.0):
             for techniques in CUMULATIVE:
                 made.trial(skewed[1], seed, techniques, epsilon, groups=groups)
-    made.new_study("memorization", "Memorisation over time", ["memorization"])
+    made.new_study("memorization", "Memorization over time", ["memorization"])
     for seed in made.seeds:
         for epsilon in (math.inf, 8.0):
             made.trial(plain, seed, ORDER, epsilon, track=(29, 30, 35), evaluations=25)

@@ -318,19 +318,19 @@ def test_the_keyboard_is_enough(browser, small_page):
 
 
 def test_light_and_dark(browser, small_page):
-    colour = "return getComputedStyle(document.body).backgroundColor"
+    color = "return getComputedStyle(document.body).backgroundColor"
     ink = "return getComputedStyle(document.querySelector('svg.chart text')).fill"
     browser.open(small_page)
-    light = browser.run(colour), browser.run(ink)
+    light = browser.run(color), browser.run(ink)
     browser.open(small_page, dark=True)
-    dark = browser.run(colour), browser.run(ink)
+    dark = browser.run(color), browser.run(ink)
     assert light[0] != dark[0]
     assert light[1] != dark[1]
     browser.click("#theme")
-    assert browser.run(colour) == light[0]
+    assert browser.run(color) == light[0]
     assert browser.find("#theme").text == "Dark colors"
     browser.driver.refresh()
-    assert browser.run(colour) == light[0], "the choice is kept"
+    assert browser.run(color) == light[0], "the choice is kept"
     browser.run("localStorage.clear()")
 
 

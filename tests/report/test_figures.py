@@ -124,7 +124,7 @@ def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
     assert len(figure.panels[2].series) == 2  # plain images have no unmatched non-members
 
 
-def test_skew_shows_the_artefact_beside_a_classifier_that_never_saw_the_members(large):
+def test_skew_shows_the_artifact_beside_a_classifier_that_never_saw_the_members(large):
     figure = drawn(large, "budget", "skew")
     panel = figure.panels[0]
     assert [series.name.split(",")[0] for series in panel.series[:2]] == [
@@ -187,7 +187,7 @@ def test_alternative_texts_state_the_finding_in_numbers(small):
     assert "overlap" in panel.alt
 
 
-def test_no_two_series_of_a_panel_look_alike_without_their_colour(large, small):
+def test_no_two_series_of_a_panel_look_alike_without_their_color(large, small):
     for made in (small, large):
         for study, entry in made.study["studies"].items():
             numbers = Numbers(of_study(made.results, study), made.study)

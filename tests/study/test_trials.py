@@ -99,7 +99,7 @@ OTHER = {
     "clipping_norm": 0.5, "batch_size": 32, "epochs": 3.0, "fewest_updates": 7, "learning_rate": 0.1,
     "schedule": "cosine", "warmup": 0.1, "momentum": 0.5, "weight_decay": 0.1, "label_smoothing": 0.1,
     "norm_groups": 2, "norm_first": True, "views": 3, "shift": 1, "flips": False, "average_decay": 0.5,
-    "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": True, "prior_seed": 1,
+    "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": False, "prior_seed": 1,
     "pretrain": "synthetic", "pretrain_updates": 7, "head_first": 0.5, "head_rate": 2.0, "provenance": "guessed",
 }  # fmt: skip
 

@@ -46,7 +46,7 @@ def test_no_space_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoints, "serialized", full)
     with pytest.raises(InputError, match="No space left"):
         checkpoints.save(tmp_path, some(2.0))
     assert checkpoints.load(tmp_path)[0].header == {"update": 1}

@@ -28,6 +28,7 @@ RECIPE = Recipe(
     pretrain="synthetic",
     pretrain_updates=12,
     head_first=0.5,
+    secret_noise=False,
 )
 
 
@@ -55,7 +56,7 @@ def same(one, other):
 
 
 def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
-    """Guards: pre-training that sees, or is normalised by, the images that are learnt from.  Bit for bit."""
+    """Guards: pre-training that sees, or is normalized by, the images that are learned from.  Bit for bit."""
     starts = []
     for index, (images, recipe) in enumerate([(data(0), RECIPE), (data(1, 30), replace(RECIPE, seed=5))]):
         monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / str(index)))

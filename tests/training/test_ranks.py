@@ -21,7 +21,7 @@ from trilemma.trial.run import Run
 
 BIN = Path(sys.executable).parent
 RECIPE = ["--data", "digits", "--limit", "300", "--test-limit", "100", "--model", "convnet-4",
-          "--set", "evaluations=12"]  # fmt: skip
+          "--set", "evaluations=12", "--reproducible"]  # fmt: skip
 HARD = ["--epsilon", "8", "--techniques", "gn,ws,am,pa,sat", "--views", "3", "--batch-size", "48", "--epochs", "2"]
 
 TINY = ["--epsilon", "8", "--batch-size", "1", "--epochs", "0.1"]

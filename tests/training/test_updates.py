@@ -25,7 +25,9 @@ from trilemma.training.sharpness import perturbed
 
 
 def train(data, physical=None, updates=4, network=None, **values):
-    recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "norm_groups": 2} | values)
+    recipe = Recipe(
+        **{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "norm_groups": 2, "secret_noise": False} | values
+    )
     training = Training(recipe, data, Execution("cpu", physical, "float32"), network)
     list(training.run_updates(updates))
     return training
@@ -107,7 +109,7 @@ def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads)
 
 @pytest.mark.parametrize("techniques", [(), ("pa",), ("pa", "gn", "ws", "sat", "am")])
 def test_huge_noise_ruins_everything_that_is_released(digits, monkeypatch, techniques):
-    """Guards: a private wrapper built and then not used; averages that include an unprivatised step."""
+    """Guards: a private wrapper built and then not used; averages that include an unprivatized step."""
     real = Plan.calibrated.__func__
 
     def calibrated(cls, **values):
@@ -324,7 +326,7 @@ def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Scale())
     training = train(digits, network=network, epsilon=8.0, updates=2)
     assert training.method == "loop"
-    assert training.said == ["per-example gradients one at a time: Scale has no fast rule"]
+    assert training.notes == ["per-example gradients one at a time: Scale has no fast rule"]
 
 
 def test_secret_noise_does_not_come_from_the_seed(digits):
@@ -347,7 +349,8 @@ class TestStreamsOfASeed:
 
     @staticmethod
     def training(data, network=None, ranks=None, execution=None, **values):
-        recipe = Recipe(**{"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "epsilon": 8.0, "seed": 5} | values)
+        base = {"model": "convnet-4", "batch_size": 24, "epochs": 4.0, "epsilon": 8.0, "seed": 5, "secret_noise": False}
+        recipe = Recipe(**base | values)
         execution = Execution(**{"device": "cpu", "physical_batch": 16, "compute": "float32"} | (execution or {}))
         return Training(recipe, data, execution, network, ranks=ranks or Ranks())
 

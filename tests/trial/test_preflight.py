@@ -135,7 +135,7 @@ def digits():
 def recipe(**values):
     return tl.Recipe(
         **{"model": "convnet-4", "batch_size": 20, "epochs": 2.0, "norm_groups": 2, "evaluations": 2, "epsilon": 8.0,
-           "techniques": ("gn", "pa", "sat", "am"), "views": 2} | values
+           "techniques": ("gn", "pa", "sat", "am"), "views": 2, "secret_noise": False} | values
     )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def data():
 
 
 def recipe(**changes):
-    values = {"batch_size": 0, "epochs": 20, "learning_rate": 20.0, "momentum": 0.8, "clipping_norm": 0.4}
+    values = {"batch_size": 0, "epochs": 20, "learning_rate": 20.0, "momentum": 0.8, "clipping_norm": 0.4,
+              "secret_noise": False}  # fmt: skip
     return tl.Recipe(model="prior-tiny", evaluations=2, **(values | changes))
 
 

@@ -42,6 +42,7 @@ def test_the_contract_of_files(run):
         "history.jsonl",
         "signals.parquet",
         "model.safetensors",
+        "README.md",
     }
     config = json.loads((run.folder / "config.json").read_text())
     assert tl.Recipe.from_dict(config["recipe"]) == run.recipe

@@ -37,6 +37,7 @@ def recipe(**values):
             "epsilon": 8.0,
             "techniques": ("gn", "ws", "am", "pa", "sat"),
             "views": 2,
+            "secret_noise": False,
         }
         | values
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from trilemma.analysis.conditions import epsilon_column
 from trilemma.errors import InputError
-from trilemma.files import read_json, reading, written
+from trilemma.files import read_json, read_text, reading, written
 from trilemma.measures import UNMATCHED, described
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
@@ -197,7 +197,7 @@ def _rows(
         yield from _survivors(folder, name, trial, conditions)
     if trial.track is not None:
         with reading(run / HISTORY):
-            lines = [json.loads(line) for line in (run / HISTORY).read_text("utf-8").splitlines()]
+            lines = [json.loads(line) for line in read_text(run / HISTORY).splitlines()]
             yield from [row for line in lines for row in _on_the_way(line, train, test)]
 
 
@@ -209,8 +209,9 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
     yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
     yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)
     for rate in ("0.01", "0.001"):
-        interval = best["interval"]["tpr_at_fpr"][rate]
-        yield _row(f"tpr_at_{rate}_strongest{suffix}", best["tpr_at_fpr"][rate], interval, n)
+        value, interval = best["tpr_at_fpr"][rate], best["interval"]["tpr_at_fpr"][rate]
+        if value is not None:  # there are non-members enough for this rate
+            yield _row(f"tpr_at_{rate}_strongest{suffix}", value, interval, n)
 
 
 def _survivors(

@@ -10,12 +10,14 @@
 """
 
 from trilemma.attacks.audit import ATTACKS, Audit, NullCheck, audit, match_predictions, null_check
+from trilemma.attacks.exposure import ceiling_alarms, exposure
 from trilemma.attacks.learned import cross_fitted_scores, mlp_scores, rf_scores
 from trilemma.attacks.lira import lira_offline_scores, lira_scores, membership_posterior
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability, membership_probability_by_class
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate, rate_at
+from trilemma.attacks.reliability import Reliability
 from trilemma.attacks.rmia import rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.attacks.roc import Curve, Metrics, Roc, bootstrap_roc, measure, roc_curve
 from trilemma.attacks.signals import Signals, read_signals, signals_from_logits, signals_from_probs
@@ -31,11 +33,14 @@ __all__ = [
     "NullCheck",
     "Predictions",
     "Rate",
+    "Reliability",
     "Roc",
     "Signals",
     "audit",
     "bootstrap_roc",
+    "ceiling_alarms",
     "cross_fitted_scores",
+    "exposure",
     "lira_offline_scores",
     "lira_scores",
     "match_predictions",

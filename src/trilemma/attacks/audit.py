@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.learned import mlp_scores, rf_scores
-from trilemma.attacks.lira import lira_offline_scores, lira_scores
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
+from trilemma.attacks.named import ATTACKS as ATTACKS
+from trilemma.attacks.named import LEARNED, SCORES, SHADOW_SCORES, chosen_attacks
 from trilemma.attacks.predictions import Predictions
+from trilemma.attacks.rates import Rate, effective_count, rate_at
 from trilemma.attacks.references import References
-from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
-from trilemma.attacks.roc import Roc, bootstrap_rocs
+from trilemma.attacks.reliability import Reliability, lira_probability, rmia_probability
+from trilemma.attacks.roc import FPRS, Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
-from trilemma.attacks.threshold import threshold_scores
-from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
-from trilemma.measures import RUN_ATTACKS
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
+from trilemma.statistics.bootstrap import RESAMPLES
 from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
 """A class or group with fewer members or non-members than this is reported as "too few", without numbers."""
-
-ATTACKS = RUN_ATTACKS
-"""The attacks of an audit by default; with reference models, the shadow attacks they allow are added."""
-
-_SCORES: dict[str, Callable[[Predictions, Signals, np.random.Generator], NDArray[np.float64]]] = {
-    "threshold": lambda predictions, signals, rng: threshold_scores(signals),
-    "threshold-entropy": lambda predictions, signals, rng: threshold_entropy_scores(signals),
-    "mlp": mlp_scores,
-    "rf": rf_scores,
-}
-
-_SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[np.float64]]] = {
-    "rmia": lambda predictions, signals, references: rmia_scores(
-        signals.confidence,
-        references.confidence,
-        references.online_member("rmia"),
-        ~predictions.member & predictions.counted,
-        weights=predictions.weights,
-    ),
-    "rmia-offline": lambda predictions, signals, references: rmia_offline_scores(
-        signals.confidence,
-        references.confidence,
-        references.member,
-        ~predictions.member & predictions.counted,
-        a=_offline_a(references),
-        weights=predictions.weights,
-    ),
-    "lira": lambda predictions, signals, references: lira_scores(
-        signals.scaled_logit, references.scaled_logit, references.online_member("lira")
-    ),
-    "lira-offline": lambda predictions, signals, references: lira_offline_scores(
-        signals.scaled_logit, references.scaled_logit, references.member
-    ),
-}
-
-ALL_ATTACKS = (*_SCORES, *_SHADOW_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +35,20 @@ class Audit:
 
     Attributes:
       attacks: as in ``result.json``: ``{name: {"auc", "advantage", "tpr_at_fpr": {"0.001", "0.01"},
-        "interval": {the same three keys}}}``, each interval [low, high] at 95 %.
+        "interval": {the same three keys}}}``, each interval [low, high] at 95 %.  A rate for which there are too few
+        non-members is None, and ``tpr_reason`` says what is missing.
+      rates: the true-positive rates of each attack, by false-positive rate.
       members, nonmembers: the number of members and non-members with a weight above 0.
+      effective_nonmembers: how many equally weighted, independent non-members tell as much.
       by_class: ``{"3": {"members", "nonmembers", "attacks": {name: {"auc", "interval": {"auc"}}}}}``; where
         either side has fewer than ``TOO_FEW``, ``{"members", "nonmembers", "too_few": True}``.  One in twenty
         such intervals is expected to miss the true value, so one class that stands out is not a finding.
       by_group: the same, by group name; None without groups.
       signals: the signals of every row of the predictions.
       membership_probability: float64 (N,), computed from the loss (METHODS 5.2), also for rows of weight 0.
+      probabilities: ``{"rmia": (N,), "lira": (N,)}``, the probability of membership at prior 1/2 that the shadow
+        attacks give, for those that were made with enough shadows.
+      reliability: whether those hold, on shadows in place of the target; a curve for each that could be checked.
       scores: each attack's score (N,) of every row; a higher score means "member".
       rocs: each attack's metrics with their bootstrap draws.
       match: how the non-members were matched; None if they were used as they are.
@@ -89,12 +57,16 @@ class Audit:
     """
 
     attacks: dict[str, dict[str, Any]]
+    rates: dict[str, dict[float, Rate]]
     members: int
     nonmembers: int
+    effective_nonmembers: float
     by_class: dict[str, dict[str, Any]]
     by_group: dict[str, dict[str, Any]] | None
     signals: Signals
     membership_probability: NDArray[np.float64]
+    probabilities: dict[str, NDArray[np.float64]]
+    reliability: dict[str, Reliability]
     scores: dict[str, NDArray[np.float64]]
     rocs: dict[str, Roc]
     match: Match | None
@@ -163,24 +135,16 @@ def audit(
     >>> predictions = Predictions(logits=logits, labels=np.zeros(400, int), member=member)
     >>> result = audit(predictions, attacks=["threshold"], resamples=50)
     >>> result.strongest, result.auc > 0.9, sorted(result.attacks["threshold"])
-    ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr'])
+    ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr', 'tpr_reason'])
     """
-    names = _names(attacks, predictions)
+    names = chosen_attacks(attacks, predictions)
     matched = None
     if match is not None:
         predictions, matched = match_predictions(predictions, match, seed)
     report = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    scores: dict[str, NDArray[np.float64]] = {}
-    references: References | None = None
-    for done, name in enumerate(names):
-        report(name, done, len(names) + 1)
-        # Each attack has its own random stream, so that leaving one out does not change the others.
-        if name in _SHADOW_SCORES:
-            references = References.of(predictions) if references is None else references
-            scores[name] = _SHADOW_SCORES[name](predictions, signals, references)
-        else:
-            scores[name] = _SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
+    references = References.of(predictions) if set(names) & set(SHADOW_SCORES) else None
+    scores = _scores(names, predictions, signals, references, seed, report)
     # All attacks share the same bootstrap samples, so that resampling noise does not add to their differences.
     rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
     report("classes and groups", len(names), len(names) + 1)
@@ -199,14 +163,20 @@ def audit(
             for group in np.unique(predictions.groups)
         }
     report("done", len(names) + 1, len(names) + 1)
+    probabilities, reliability = _probabilities(scores, references)
+    rates = {name: _rates(name, values, predictions) for name, values in scores.items()}
     return Audit(
-        attacks={name: roc.as_dict() for name, roc in rocs.items()},
+        attacks={name: roc.as_dict(rates[name]) for name, roc in rocs.items()},
+        rates=rates,
         members=predictions.members,
         nonmembers=predictions.nonmembers,
+        effective_nonmembers=_effective_nonmembers(predictions),
         by_class=by_class,
         by_group=by_group,
         signals=signals,
         membership_probability=membership_probability(signals.loss, predictions.member, weights=predictions.weights),
+        probabilities=probabilities,
+        reliability=reliability,
         scores=scores,
         rocs=rocs,
         match=matched,
@@ -214,6 +184,25 @@ def audit(
         seed=seed,
         resamples=resamples,
     )
+
+
+def _scores(
+    names: Sequence[str],
+    predictions: Predictions,
+    signals: Signals,
+    references: References | None,
+    seed: int,
+    report: Progress,
+) -> dict[str, NDArray[np.float64]]:
+    scores: dict[str, NDArray[np.float64]] = {}
+    for done, name in enumerate(names):
+        report(name, done, len(names) + 1)
+        if name in SHADOW_SCORES:
+            assert references is not None
+            scores[name] = SHADOW_SCORES[name](predictions, signals, references)
+        else:  # each has its own random stream, so that leaving one out does not change the others
+            scores[name] = SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
+    return scores
 
 
 def match_predictions(
@@ -278,38 +267,42 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
             f"{found.resamples} resamples are too few for an interval at level {level:.4f}: audit with at least "
             f"{int(np.ceil(2 / (1 - level)))}"
         )
-    intervals = {name: percentile_interval(roc.draws.auc, level) for name, roc in found.rocs.items()}
+    intervals = {name: roc.auc_interval(level) for name, roc in found.rocs.items()}
     return NullCheck(all(low <= 0.5 <= high for low, high in intervals.values()), level, intervals)
 
 
-def _offline_a(references: References) -> float:
-    """Tuned if there are two reference models with known training examples; otherwise the published constant."""
-    if references.member is None or len(references.member) < 2:
-        return OFFLINE_A
-    return tuned_a(references.confidence, references.member)
+def _probabilities(
+    scores: dict[str, NDArray[np.float64]], references: References | None
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, Reliability]]:
+    probabilities: dict[str, NDArray[np.float64]] = {}
+    curves: dict[str, Reliability] = {}
+    if references is None or references.member is None:
+        return probabilities, curves
+    if "rmia" in scores and (calibrated := rmia_probability(scores["rmia"], references)) is not None:
+        probabilities["rmia"], curves["rmia"] = calibrated
+    if "lira" in scores:
+        probabilities["lira"], curve = lira_probability(scores["lira"], references)
+        if curve is not None:
+            curves["lira"] = curve
+    return probabilities, curves
 
 
-def _names(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
-    if attacks is None:
-        return (*ATTACKS, *_shadow_attacks(predictions))
-    unknown = [name for name in attacks if name not in ALL_ATTACKS]
-    if unknown or not attacks:
-        raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(ALL_ATTACKS)}")
-    return tuple(dict.fromkeys(attacks))
+def _rates(name: str, scores: NDArray[np.float64], predictions: Predictions) -> dict[float, Rate]:
+    return {
+        fpr: rate_at(
+            scores, predictions.member, fpr, weights=predictions.weights, clusters=predictions.sources
+        ).widened(LEARNED.get(name, 1.0))
+        for fpr in FPRS
+    }
 
 
-def _shadow_attacks(predictions: Predictions) -> tuple[str, ...]:
-    """Those that the number of reference models and what is known of them allow."""
-    if predictions.reference_logits is None:
-        return ()
-    count = len(predictions.reference_logits)
-    if predictions.reference_member is None:
-        return ("rmia-offline", "lira-offline") if count > 1 else ("rmia-offline",)
-    inside = int(predictions.reference_member.sum(axis=0).min())
-    outside = count - int(predictions.reference_member.sum(axis=0).max())
-    names = [("rmia", min(inside, outside) >= 1), ("rmia-offline", outside >= 1)]
-    names += [("lira", min(inside, outside) >= 2), ("lira-offline", outside >= 2)]
-    return tuple(name for name, possible in names if possible)
+def _effective_nonmembers(predictions: Predictions) -> float:
+    rows = np.flatnonzero(~predictions.member & predictions.counted)
+    return effective_count(
+        None if predictions.weights is None else predictions.weights[rows],
+        len(rows),
+        None if predictions.sources is None else predictions.sources[rows],
+    )
 
 
 def _rocs(
@@ -319,7 +312,7 @@ def _rocs(
     rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Roc]:
-    return bootstrap_rocs(
+    rocs = bootstrap_rocs(
         {name: values[rows] for name, values in scores.items()},
         predictions.member[rows],
         weights=None if predictions.weights is None else predictions.weights[rows],
@@ -327,6 +320,7 @@ def _rocs(
         seed=rng,
         resamples=resamples,
     )
+    return {name: roc.widened(LEARNED[name]) if name in LEARNED else roc for name, roc in rocs.items()}
 
 
 def _slice(

@@ -22,7 +22,7 @@ is defined for real parameters.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -53,6 +53,13 @@ class Rate:
     value: float | None
     interval: tuple[float, float] | None
     reason: str | None = None
+
+    def widened(self, factor: float) -> Rate:
+        """The same with an interval whose ends are ``factor`` times as far from the value, within [0, 1]."""
+        if self.value is None or self.interval is None:
+            return self
+        low, high = (self.value + factor * (end - self.value) for end in self.interval)
+        return replace(self, interval=(max(0.0, low), min(1.0, high)))
 
 
 def effective_count(weights: Array | None, rows: int, clusters: NDArray[np.int64] | None = None) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
@@ -84,21 +85,49 @@ class Roc:
         advantage, width = float(self.metrics.advantage), float(np.quantile(self.deviation, level))
         return max(0.0, advantage - width), min(1.0, advantage + width)
 
-    def as_dict(self) -> dict[str, Any]:
+    def widened(self, factor: float) -> Roc:
+        """The same with intervals that are ``factor`` times as wide: draws are moved away from the data's values."""
+        draws = self.draws
+        return replace(
+            self,
+            draws=Metrics(
+                auc=_spread(draws.auc, self.metrics.auc, factor),
+                advantage=_spread(draws.advantage, self.metrics.advantage, factor),
+                tpr_at_fpr={
+                    rate: _spread(draws.tpr_at_fpr[rate], self.metrics.tpr_at_fpr[rate], factor) for rate in FPRS
+                },
+            ),
+            deviation=self.deviation * factor,
+        )
+
+    def as_dict(self, rates: Mapping[float, Rate]) -> dict[str, Any]:
         """The entry of ``result.json``: ``auc``, ``advantage``, ``tpr_at_fpr`` and a 95 % ``interval`` of each.
 
-        These are percentile intervals, except for the advantage (:meth:`advantage_interval`).
+        Args:
+          rates: by false-positive rate (:func:`trilemma.attacks.rates.rate_at`).  A rate for which there are too few
+            non-members is null, and ``tpr_reason`` says what is missing.
+
+        The AUC's interval is the bootstrap's; the advantage's is :meth:`advantage_interval`.
         """
+        reasons = {f"{fpr:g}": rate.reason for fpr, rate in rates.items() if rate.reason is not None}
         return {
             "auc": self.auc,
             "advantage": float(self.metrics.advantage),
-            "tpr_at_fpr": {f"{rate:g}": float(self.metrics.tpr_at_fpr[rate]) for rate in FPRS},
+            "tpr_at_fpr": {f"{fpr:g}": rate.value for fpr, rate in rates.items()},
+            **({"tpr_reason": reasons} if reasons else {}),
             "interval": {
                 "auc": list(self.auc_interval()),
                 "advantage": list(self.advantage_interval()),
-                "tpr_at_fpr": {f"{r:g}": list(percentile_interval(self.draws.tpr_at_fpr[r])) for r in FPRS},
+                "tpr_at_fpr": {
+                    f"{fpr:g}": None if rate.interval is None else list(rate.interval) for fpr, rate in rates.items()
+                },
             },
         }
+
+
+def _spread(draws: Array, value: Array, factor: float) -> Array:
+    """Draws of a value in [0, 1], moved ``factor`` times as far away from it."""
+    return np.clip(value + factor * (draws - value), 0.0, 1.0)
 
 
 def roc_curve(scores: Array, member: NDArray[np.bool_], weights: Array | None = None) -> Curve:

@@ -64,7 +64,7 @@ def parser() -> Parser:
         description="Train image classifiers with differential privacy, "
         "measure what they leak and which groups they fail.",
         epilog="exit status: 0 done, 1 an internal error or a run that failed, 2 unusable arguments or input, "
-        "130 stopped (Ctrl-C, --minutes)",
+        "3 a condition of --require is not met, 130 stopped (Ctrl-C, --minutes)",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -74,6 +74,8 @@ def parser() -> Parser:
     _studies(commands)
     _report(commands)
     _audit(commands)
+    _predict(commands)
+    _export(commands)
     _calibrate(commands)
     _epsilon(commands)
     _data(commands)
@@ -178,11 +180,22 @@ def _studies(commands: Any) -> None:
 def _report(commands: Any) -> None:
     command = commands.add_parser(
         "report",
-        help="draw the page of one or more studies again",
-        description="Collect the results and draw figures and page again, without training.",
+        help="draw the page of one model, or of studies",
+        description="Of a run or an audit: one page on one model, with a verdict, and statement.json beside it.\n"
+        "Of studies: collect the results and draw figures and page again, without training.",
     )
-    command.add_argument("folders", nargs="+", metavar="DIR", help="folders of studies, also unfinished ones")
-    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder of a single study)")
+    command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
+    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder that is given)")
+    command.add_argument("--pdf", action="store_true", help="one model: the page also as statement.pdf (extra pdf)")
+    _add_require(command)
+
+
+def _add_require(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--require",
+        metavar="CONDITIONS",
+        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_group_accuracy>=0.7"',
+    )
 
 
 def _train(commands: Any) -> None:
@@ -217,10 +230,11 @@ def _train(commands: Any) -> None:
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
     group.add_argument("--seed", type=int, metavar="S")
     group.add_argument(
-        "--secret-noise",
-        action="store_true",
+        "--reproducible",
+        dest="secret_noise",
+        action="store_false",
         default=None,
-        help="draw the noise from the operating system's randomness, not from the seed",
+        help="draw sampling and noise from the seed, for research: the model is then not for release",
     )
     group.add_argument(
         "--set",
@@ -230,6 +244,7 @@ def _train(commands: Any) -> None:
         help="any other key of a recipe; may be repeated",
     )
     _add_execution_options(command)
+    _add_require(command)
     command.add_argument(
         "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )
@@ -248,10 +263,29 @@ def _audit(commands: Any) -> None:
         "audit",
         help="attack a run, or a file of predictions",
         description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Writes audit.json and signals.parquet to --out.",
+        "[, group, reference_logits, reference_member].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
     command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
     command.add_argument("--out", required=True, metavar="DIR")
+    shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
+    shadows.add_argument(
+        "--shadows",
+        type=int,
+        nargs="?",
+        const=4,
+        metavar="K",
+        help="train K shadow models by the run's recipe, or reuse those that lie beside it (even; 4 without a number)",
+    )
+    shadows.add_argument(
+        "--audited",
+        type=int,
+        metavar="A",
+        help="members and non-members that are compared (even; default: 2000, or as many as there are)",
+    )
+    shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
+    shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
+    shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
+    _add_execution_options(command)
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",
@@ -259,9 +293,40 @@ def _audit(commands: Any) -> None:
         help="from threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
     )
     command.add_argument("--seed", type=int, default=0)
+    _add_require(command)
     command.add_argument(
         "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
     )
+
+
+def _predict(commands: Any) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="classify images with the model of a run",
+        description="Write a table with each image's predicted class, and the probability and logit of each class.\n"
+        "Needs config.json and model.safetensors of the run alone.",
+    )
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument(
+        "images",
+        metavar="IMAGES",
+        help="a folder, an image, or a .npz with images [, labels, member, groups, which are copied]",
+    )
+    command.add_argument("--out", required=True, metavar="FILE", help="ends in .csv, .parquet or .npz")
+    command.add_argument(
+        "--resize", action="store_true", help="crop images of another size to the center square, and resize them"
+    )
+
+
+def _export(commands: Any) -> None:
+    command = commands.add_parser(
+        "export",
+        help="write the model of a run as an ONNX file",
+        description="Write an ONNX file that takes uint8 images (n, C, H, W), normalizes them, and returns logits.\n"
+        "The file is checked with onnxruntime.  Needs the extra onnx.",
+    )
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument("--onnx", required=True, metavar="FILE", help="the file to write")
 
 
 def _mechanism(command: argparse.ArgumentParser) -> None:

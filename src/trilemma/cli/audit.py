@@ -3,66 +3,165 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trilemma.attacks import Predictions, audit
-from trilemma.cli.table import describe_attacks
-from trilemma.cli.terminal import show
+from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
+from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
+from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.required import required_by, status_of
+from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
+from trilemma.cli.table import describe_alarms, describe_attacks
+from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
+from trilemma.spreadsheet import write_csv
 from trilemma.trial.measure import write_signals
-from trilemma.trial.run import CONFIG, SIGNALS
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.train import Stopped
+
+AUDIT, CSV = "audit.json", "attacks.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is audited.
+
+    Attributes:
+      predictions: its outputs, and those of shadows.
+      matched_by: how non-members are reweighted, or None.
+      how: the same in words.
+      ceiling: what the run's budget allows any attack, or None.
+      shadows: of ``audit.json``, or None.
+      index: int64 (N,), each example's place in its split; None counts the rows.
+    """
+
+    predictions: Predictions
+    matched_by: Any
+    how: str
+    ceiling: dict[str, Any] | None = None
+    shadows: dict[str, Any] | None = None
+    index: Any = None
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    source, out = Path(options.source), Path(options.out)
+    out, required = Path(options.out), required_by(options)
+    names = _checked(options, out)
+    try:
+        subject = _subject(options)
+    except Stopped as stopped:
+        show_error(f"trilemma: {stopped}")
+        return 130
+    predictions = subject.predictions
+    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
+    result = audit(predictions, match=subject.matched_by, **settings)
+    unmatched = None
+    if result.match is not None and not result.match.trivial and Path(options.source).is_dir():
+        unmatched = audit(predictions, **settings).attacks
+    document = _document(options, subject, result, unmatched)
+    make_folder(out)
+    write_signals(out / SIGNALS, predictions, result, subject.index)
+    write_csv(attack_rows(document), out / CSV)
+    write_json(out / AUDIT, document)
+    _show(subject, result, document)
+    show(f"audit         {out}")
+    source = Path(options.source)
+    run = read_json(source / RESULT) if required and source.is_dir() else {}
+    return status_of(required, {**run, "attacks": result.attacks})
+
+
+def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
+    """The names of the attacks that are asked for; what can be refused at once is."""
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
     if (out / CONFIG).exists():
         raise InputError(f"{out} is the folder of a run: choose another --out")
-    if (out / "audit.json").exists():
+    if (out / AUDIT).exists():
         raise InputError(f"{out} already holds an audit: choose another --out")
-    matched_by: Any
-    if source.is_dir():
-        predictions = run_predictions(source)
-        matched_by = options.match or ("class" if predictions.groups is None else "class,group")
-    elif source.exists():
-        predictions, matched_by = Predictions.load(source), options.match
-    else:
-        raise InputError(f"there is no {source}: give the folder of a run, or a .npz file of predictions")
+    if not Path(options.source).exists():
+        raise InputError(f"there is no {options.source}: give the folder of a run, or a .npz file of predictions")
     names = None if options.attacks is None else [name.strip() for name in options.attacks.split(",") if name.strip()]
-    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
-    result = audit(predictions, match=matched_by, **settings)
-    unmatched = None
-    if result.match is not None and not result.match.trivial and source.is_dir():
-        unmatched = audit(predictions, **settings).attacks
-    make_folder(out)
-    write_signals(out / SIGNALS, predictions, result)
-    write_json(
-        out / "audit.json",
-        {
-            "source": str(source),
-            "members": result.members,
-            "nonmembers": result.nonmembers,
-            "matched_by": matched_by,
-            "strongest_attack": result.strongest,
-            "attacks": result.attacks,
-            "attacks_naive": unmatched,
-            "attacks_by_class": result.by_class,
-            "attacks_by_group": result.by_group,
-            "seed": options.seed,
-            "resamples": options.resamples,
-        },
-    )
-    how = f"non-members matched by {matched_by}" if matched_by else "non-members as given"
+    unknown = [name for name in names or () if name not in ALL_ATTACKS]
+    if unknown:
+        raise InputError(f"unknown attack {', '.join(unknown)}: choose from {', '.join(ALL_ATTACKS)}")
+    check_shadow_options(options)
+    for name in names or ():
+        if options.shadows is not None and options.shadows < FEWEST_SHADOWS.get(name, 0):
+            raise InputError(f"{name} needs at least {FEWEST_SHADOWS[name]} shadows, not {options.shadows}")
+        if options.shadows is None and name in FEWEST_SHADOWS and Path(options.source).is_dir():
+            raise InputError(f"{name} needs shadows: add --shadows {max(4, FEWEST_SHADOWS[name])}")
+    return names
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    source = Path(options.source)
+    if not source.is_dir():
+        how = f"non-members matched by {options.match}" if options.match else "non-members as given"
+        return Subject(Predictions.load(source), options.match, how)
+    result = read_json(source / RESULT) if (source / RESULT).exists() else {}
+    with reading(source / RESULT):
+        ceiling = (result.get("privacy") or {}).get("ceiling")
+    if options.shadows is not None:
+        found = audit_with_shadows(options)
+        audited = found.target.audited
+        how = "as many of each class" + ("" if found.predictions.groups is None else " and group")
+        index = np.concatenate([audited.members, audited.nonmembers])
+        return Subject(found.predictions, None, how, ceiling, found.about, index)
+    predictions = run_predictions(source)
+    by = options.match or ("class" if predictions.groups is None else "class,group")
+    return Subject(predictions, by, f"non-members matched by {by}", ceiling)
+
+
+def _document(
+    options: argparse.Namespace, subject: Subject, result: Audit, unmatched: dict[str, Any] | None
+) -> dict[str, Any]:
+    """``audit.json``."""
+    given = subject.predictions
+    references = None
+    if given.reference_logits is not None:
+        references = {"models": len(given.reference_logits), "members_known": given.reference_member is not None}
+    return {
+        "source": options.source,
+        "members": result.members,
+        "nonmembers": result.nonmembers,
+        "effective_nonmembers": result.effective_nonmembers,
+        "matched_by": subject.matched_by,
+        "shadows": subject.shadows,
+        "reference_models": references,
+        "headline_attack": result.headline,
+        "strongest_attack": result.strongest,
+        "attacks": result.attacks,
+        "attacks_naive": unmatched,
+        "attacks_by_class": result.by_class,
+        "attacks_by_group": result.by_group,
+        "cells": exposure(given, result),
+        "ceiling": subject.ceiling,
+        "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),
+        "reliability": {name: curve.as_dict() for name, curve in result.reliability.items()},
+        "seed": options.seed,
+        "resamples": options.resamples,
+    }
+
+
+def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
+    how, effective = subject.how, result.effective_nonmembers
+    if effective < 0.995 * result.nonmembers:
+        how += f", worth {effective:,.0f} equally weighted ones"
     show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
-    show(*describe_attacks(result.attacks, unmatched))
-    show(f"audit         {out}")
-    return 0
+    references = document["reference_models"]
+    if references is not None and not references["members_known"]:
+        show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "
+             "been trained on any of these examples")  # fmt: skip
+    show(f"headline      {result.headline}, chosen before its numbers were seen")
+    show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))
+    show(*describe_cells(document))
+    alarms = describe_alarms(document["ceiling_alarms"])
+    if alarms:
+        show_alarm(*alarms)
 
 
 def run_predictions(folder: Path) -> Predictions:

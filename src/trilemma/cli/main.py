@@ -81,6 +81,18 @@ def _audit(options: argparse.Namespace) -> int:
     return audit_command(options)
 
 
+def _predict(options: argparse.Namespace) -> int:
+    from trilemma.cli.predict import predict_command
+
+    return predict_command(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from trilemma.cli.export import export_command
+
+    return export_command(options)
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     from trilemma.cli.budget import calibrate_command
 
@@ -109,6 +121,8 @@ COMMANDS = {
     "studies": _studies,
     "report": _report,
     "audit": _audit,
+    "predict": _predict,
+    "export": _export,
     "calibrate": _calibrate,
     "epsilon": _epsilon,
     "data": _data,

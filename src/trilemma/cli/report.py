@@ -1,17 +1,34 @@
-"""``trilemma report``: draw the page of studies again, without training."""
+"""``trilemma report``: the page of one model, or that of studies again, without training."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from trilemma.cli.required import required_by, status_of
 from trilemma.cli.terminal import show
+from trilemma.errors import InputError
 from trilemma.report.collect import report_of
+from trilemma.report.evidence import AUDIT, OneModel
+from trilemma.report.model_page import write_model_page
 from trilemma.study.folder import StudyFolder
+from trilemma.trial.gate import judge
+from trilemma.trial.run import CONFIG
 
 
 def report_command(options: argparse.Namespace) -> int:
-    folders = [StudyFolder(Path(name)) for name in dict.fromkeys(options.folders)]
-    page = report_of(folders, None if options.out is None else Path(options.out))
+    required = required_by(options)
+    folders = [Path(name) for name in dict.fromkeys(options.folders)]
+    out = None if options.out is None else Path(options.out)
+    models = [folder for folder in folders if (folder / CONFIG).exists() or (folder / AUDIT).exists()]
+    if not models:
+        if required or options.pdf:
+            raise InputError("--require and --pdf are for one model: give the folder of a run or an audit")
+        show(str(report_of([StudyFolder(folder) for folder in folders], out)))
+        return 0
+    if len(folders) > 1:
+        raise InputError("the page of one model is about one run or one audit: give one folder")
+    model = OneModel.read(models[0])
+    page = write_model_page(model, out or models[0], judge(required, model.result), pdf=options.pdf)
     show(str(page))
-    return 0
+    return status_of(required, model.result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trilemma.attacks import ceiling_alarms
 from trilemma.cli.budget import describe_ceiling
 from trilemma.trial.run import Run
 from trilemma.words import clean
@@ -23,23 +24,46 @@ def describe_score(score: dict[str, Any]) -> str:
     return f"{interval(score['value'], score['interval'])} ({score['definition']}, {count}: {terms})"
 
 
-def describe_attacks(attacks: dict[str, Any], unmatched: dict[str, Any] | None) -> list[str]:
+def describe_attacks(
+    attacks: dict[str, Any], unmatched: dict[str, Any] | None, ceiling: dict[str, Any] | None = None
+) -> list[str]:
+    """A line for each attack; with a budget, beside its AUC the largest that any attack can have."""
+    bound = "" if ceiling is None else f" of at most {ceiling['auc']:.3f}"
     lines = []
     for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
         lines.append(
-            f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}"
-            f"   advantage {attack['advantage']:.3f}   TPR at 0.1 % FPR {attack['tpr_at_fpr']['0.001']:.4f},"
-            f" at 1 % {attack['tpr_at_fpr']['0.01']:.4f}{tail}"
+            f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}{bound}"
+            f"   advantage {attack['advantage']:.3f}   TPR at 1 % FPR {_rate(attack, '0.01')},"
+            f" at 0.1 % {_rate(attack, '0.001')}{tail}"
         )
     return lines
+
+
+def _rate(attack: dict[str, Any], fpr: str) -> str:
+    """A true-positive rate with its interval, or what it lacks."""
+    value = attack["tpr_at_fpr"][fpr]
+    if value is None:
+        return f"({attack['tpr_reason'][fpr]})"
+    return interval(value, attack["interval"]["tpr_at_fpr"][fpr], 4)
+
+
+def describe_alarms(alarms: list[dict[str, Any]]) -> list[str]:
+    """One line for each measure that lies above what the budget allows."""
+    return [
+        f"  ALARM: {alarm['measure']} of {alarm['attack']} is at least {alarm['low']:.4f}, and no attack on this "
+        f"budget can exceed {alarm['ceiling']:.4f}: accounting, sampling or noise is wrong, or members differ from "
+        "non-members in more than membership"
+        for alarm in alarms
+    ]
 
 
 def describe_run(run: Run) -> str:
     """A description of one run, in several lines."""
     result = run.result
     privacy = result["privacy"]
-    lines = [*(f"note: {clean(note)}" for note in run.notes)]
+    lines = [run.not_for_release] if run.not_for_release else []
+    lines += [f"note: {clean(note)}" for note in run.notes]
     if run.not_private:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
@@ -66,7 +90,9 @@ def describe_run(run: Run) -> str:
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  train accuracy     {result['train_accuracy']:.3f}")
-    lines += describe_attacks(result["attacks"], result["attacks_naive"])
+    ceiling = privacy.get("ceiling") if privacy else None
+    lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
+    lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
     check = result["null_check"]["matched"]
     if check and not check["passed"]:
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
@@ -21,3 +22,10 @@ def show(*lines: str, file: TextIO | None = None) -> None:
 def show_error(*lines: str) -> None:
     """:func:`show` on standard error."""
     show(*lines, file=sys.stderr)
+
+
+def show_alarm(*lines: str) -> None:
+    """:func:`show` in red, where a terminal shows it."""
+    red = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for line in lines:
+        print(f"\x1b[31m{clean(line)}\x1b[0m" if red else clean(line), flush=True)

@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
+from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import describe_run
 from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
@@ -23,6 +25,7 @@ from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import Stopped, follow, train
+from trilemma.words import SEEDED_NOISE
 
 _OVERRIDES = (
     "techniques",
@@ -43,7 +46,7 @@ _OVERRIDES = (
 
 
 def train_command(options: argparse.Namespace) -> int:
-    recipe = recipe_of(options)
+    recipe, required = recipe_of(options), required_by(options)
     if options.minutes is not None and not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0, not {options.minutes}")
     end = time.monotonic() + 60 * (math.inf if options.minutes is None else options.minutes)
@@ -56,6 +59,8 @@ def train_command(options: argparse.Namespace) -> int:
             data = load_data(**data_of(options), progress=display.data)
             for note in data.notes:
                 display.say(f"note: {note}")
+            if recipe.private and not (Path(options.out) / RESULT).exists():
+                display.say(_where_the_noise_is(recipe, options.out))
             run = train(
                 recipe,
                 data,
@@ -77,7 +82,16 @@ def train_command(options: argparse.Namespace) -> int:
     if run.not_private:
         show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)
-    return _end(ranks, 0)
+    return _end(ranks, status_of(required, run.result))
+
+
+def _where_the_noise_is(recipe: Recipe, out: str) -> str:
+    if not recipe.keeps_noise_secret:
+        return f"caution: {SEEDED_NOISE}"
+    return (
+        f"secret: until the run is done, the checkpoints ({Path(out) / 'checkpoint*.safetensors'}) hold the key of the "
+        "noise: let nobody else read them, and make no copies; they are deleted at the end"
+    )
 
 
 def _follow(options: argparse.Namespace, recipe: Recipe, execution: Execution, ranks: Ranks) -> int:

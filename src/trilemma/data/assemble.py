@@ -37,7 +37,7 @@ def assemble(
 
     Tests with ``test_split`` if it is given, else with "test", else with "valid"; where there is none of
     these, a fifth of the examples, stratified by class (and group) and drawn from ``seed``, is set aside, and
-    ``source`` says so.  Normalisation is mean ½ and deviation ½, which looks at no image.
+    ``source`` says so.  Normalization is mean ½ and deviation ½, which looks at no image.
 
     Args:
       name, source: as in :class:`Dataset`.
@@ -55,7 +55,7 @@ def assemble(
         only the test split has; groups in one split only; images that differ in size or are too small.
     """
     parts, unused = needed(parts, test_split, where)
-    train, test, drawn = _train_and_test(parts, where=where, names=class_names, seed=seed, test_split=test_split)
+    train, test, was_drawn = _train_and_test(parts, where=where, names=class_names, seed=seed, test_split=test_split)
     for part in (train, test):
         for what, values in (("labels", part.labels), ("groups", part.groups)):
             if values is not None and len(values) != len(part.images):
@@ -76,7 +76,7 @@ def assemble(
                 f"leave the group out otherwise"
             )
     channels, height, width = images[0].shape[1:]
-    said = (*notes, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
+    all_notes = (*notes, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
     return Dataset(
         name=name,
         train=Split(images[0], labels.codes[0], None if groups is None else groups.codes[0]),
@@ -88,8 +88,8 @@ def assemble(
         flips=flips,
         shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
         source=source
-        + (f"; {TEST_SHARE:.0%} set aside for testing, stratified by class, seed {seed}" if drawn else ""),
-        notes=tuple(dict.fromkeys(said if groups is None else (*said, *groups.notes))),
+        + (f"; {TEST_SHARE:.0%} set aside for testing, stratified by class, seed {seed}" if was_drawn else ""),
+        notes=tuple(dict.fromkeys(all_notes if groups is None else (*all_notes, *groups.notes))),
     )
 
 

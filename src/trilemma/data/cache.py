@@ -1,7 +1,7 @@
-"""Decoded pictures kept in the user's cache folder, by content.
+"""Decoded images kept in the user's cache folder, by content.
 
 The name of a cache file is a SHA-256 of the encoded bytes, how they are decoded, and the version of this
-format and of Pillow: a picture that changes has another name, so nothing stale can be served.  A cache file
+format and of Pillow: an image that changes has another name, so nothing stale can be served.  A cache file
 is an ordinary ``.npy`` array, what decoding changed as JSON, the length of that (8 bytes, little-endian), and the
 SHA-256 (32 bytes) of everything before it; one that is truncated, altered or not ours is built again.  Files are
 written beside their final place and moved there in one step, so two processes may load the same data at once.
@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.decode import Changes, Decoded, Framing, Pictures, decode
+from trilemma.data.decode import Changes, Decoded, EncodedImages, Framing, decode
 from trilemma.data.limits import check_size
 from trilemma.files import atomically
 from trilemma.progress import Progress
@@ -42,11 +42,11 @@ def cache_folder() -> Path:
 
 
 def decoded(
-    pictures: Pictures,
+    encoded: EncodedImages,
     *,
     framing: Framing,
     cap: int,
-    what: str = "pictures",
+    what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
     """What :func:`trilemma.data.decode.decode` returns, from the cache where it is there.
@@ -57,18 +57,18 @@ def decoded(
     Raises:
       InputError: see :func:`trilemma.data.decode.decode`.
     """
-    key = _key(pictures, framing)
+    key = _key(encoded, framing)
     file = cache_folder() / "images" / f"{key}.npy"
-    kept = load(file, rows=len(pictures))
-    if kept is not None:
-        check_size(kept.images.nbytes, cap, what)
-        return kept
-    result = decode(pictures, framing=framing, cap=cap, what=what, progress=progress)
-    if _key(pictures, framing) != key:
+    cached = load(file, rows=len(encoded))
+    if cached is not None:
+        check_size(cached.images.nbytes, cap, what)
+        return cached
+    result = decode(encoded, framing=framing, cap=cap, what=what, progress=progress)
+    if _key(encoded, framing) != key:
         return result  # the source changed while it was read, so the key does not describe these pixels
     if store(file, result.images, result.changes):
-        kept = load(file, rows=len(result.images))
-    return result if kept is None else kept
+        cached = load(file, rows=len(result.images))
+    return result if cached is None else cached
 
 
 def load(file: Path, rows: int) -> Decoded | None:
@@ -134,8 +134,8 @@ def _intact(stream: BinaryIO, length: int) -> bool:
     return stream.read() == digest.digest()
 
 
-def _key(pictures: Pictures, framing: Framing) -> str:
+def _key(encoded: EncodedImages, framing: Framing) -> str:
     import PIL
 
-    text = f"trilemma images {FORMAT}, Pillow {PIL.__version__}, {framing}, {pictures.digest()}"
+    text = f"trilemma images {FORMAT}, Pillow {PIL.__version__}, {framing}, {encoded.digest()}"
     return hashlib.sha256(text.encode()).hexdigest()

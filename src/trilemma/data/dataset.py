@@ -22,8 +22,8 @@ class Split:
       images: uint8 (N, C, H, W) with C in {1, 3}, values 0 to 255.  May be a read-only memory map.
       labels: int64 (N,), each in [0, number of classes).
       groups: int64 (N,), the value of the protected attribute, or None where the data has none.
-      sources: int64 (N,), the picture that each row was made from; two rows share a source when they are the
-        same picture in two groups (the colour and the gray copy of a test image).  None: every row its own.
+      sources: int64 (N,), the image that each row was made from; two rows share a source when they are the
+        same image in two groups (the color and the gray copy of a test image).  None: every row its own.
     """
 
     images: NDArray[np.uint8]
@@ -82,7 +82,7 @@ class Dataset:
       group_names: names of the protected attribute's values; ``group_names[group]``; None without groups.
       mean, deviation: per channel, in units of pixel / 255.  Public constants, never measured on the images
         (statistics of private images would have to be paid for).
-      flips: whether a mirrored picture is still a picture of its class (not so for digits).
+      flips: whether a mirrored image is still an image of its class (not so for digits).
       shift: largest shift of a view in pixels.
       skew: share of a class's training examples that lie in its dominant group, where it was set.
       source: where the images came from, in words.

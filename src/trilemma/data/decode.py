@@ -1,12 +1,12 @@
-"""Encoded pictures (PNG, JPEG, WebP, ...) into one uint8 array, by several threads.
+"""Encoded images (PNG, JPEG, WebP, ...) into one uint8 array, by several threads.
 
 Rules, the same for every source:
-  - Pictures stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit picture becomes RGB.  A
-    transparency channel is dropped.  Pictures with more than 8 bits a channel, and float ones, are refused, since
+  - Images stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit image becomes RGB.  A
+    transparency channel is dropped.  Images with more than 8 bits a channel, and float ones, are refused, since
     their top bytes alone would spoil them.
-  - If any picture of a set is colour, the set is colour, and its gray pictures are repeated in three
+  - If any image of a set is color, the set is color, and its gray images are repeated in three
     channels.
-  - All pictures of a set have one size, at least 8×8, unless a `Framing` brings them to one.
+  - All images of a set have one size, at least 8×8, unless a `Framing` brings them to one.
   - Of an animation the first frame is taken; a camera's rotation tag is obeyed.
   - What is dropped or converted is counted (:func:`change_notes`).
 """
@@ -16,10 +16,12 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.limits import MAX_PIXELS, check_size
+from trilemma.data.limits import MAX_BYTES, MAX_PIXELS, check_packing, check_size
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.progress import Progress
@@ -39,19 +41,25 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"RIFF", "WEBP"))
-_CHUNK = 128
+_CHUNK, _CHUNK_BYTES = 128, 16 * 2**20
+"""Most images, and most bytes of decoded images, that a thread decodes at a time."""
+_STRIP = 2**20
+"""Pixels that are copied at a time."""
 _TIFF_BITS = 258
 """The tag BitsPerSample."""
 _EXIF_ORIENTATION = 0x0112
+_PHOTOGRAPH = 64
+"""Bytes in memory for one in a file up to which images are decoded by all threads at once: a photograph takes 20 to
+50, a decompression bomb a thousand."""
 
 
 Changes = Mapping[str, int]
-"""How many pictures were changed in each way, by the words of :func:`change_notes`."""
+"""How many images were changed in each way, by the words of :func:`change_notes`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Decoded pictures.
+    """Decoded images.
 
     Attributes:
       images: uint8 (N, C, H, W), C = 1 or 3.
@@ -65,35 +73,53 @@ class Decoded:
 def change_notes(changes: Changes, what: str) -> tuple[str, ...]:
     """Sentences for what decoding dropped or converted.
 
-    >>> change_notes({"stripped of transparency": 3}, "pictures")
-    ('pictures: 3 images stripped of transparency',)
+    >>> change_notes({"stripped of transparency": 3}, "images")
+    ('images: 3 images stripped of transparency',)
     """
     return tuple(f"{what}: {counted(count, 'image')} {change}" for change, count in sorted(changes.items()))
 
 
-class Pictures(Protocol):
-    """Encoded pictures in a fixed order."""
+@dataclass(frozen=True)
+class _First:
+    """The first image of a set: all others have its size."""
+
+    name: str
+    height: int
+    width: int
+
+    def check(self, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Refuse an image of another size, before more such images are held."""
+        height, width = pixels.shape[:2]
+        if (height, width) != (self.height, self.width):
+            raise InputError(
+                f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
+                f"bring all to one size, or load with size={min(self.height, self.width)}"
+            )
+
+
+class EncodedImages(Protocol):
+    """Encoded images in a fixed order."""
 
     def __len__(self) -> int:
         """How many."""
         ...
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """For each picture what to call it in an error, and its bytes."""
+        """For each image what to call it in an error, and its bytes."""
         ...
 
     def digest(self) -> str:
-        """SHA-256 (hex) that changes whenever a picture's bytes or the order change."""
+        """SHA-256 (hex) that changes whenever an image's bytes or the order change."""
         ...
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture is cut and scaled.
+    """How an image is cut and scaled.
 
     Attributes:
-      size: side in pixels after a Lanczos resize; None leaves pictures as they are.
-      crop: side of the centre square that is cut out first, at most the shorter side; None: the shorter side.
+      size: side in pixels after a Lanczos resize; None leaves images as they are.
+      crop: side of the center square that is cut out first, at most the shorter side; None: the shorter side.
     """
 
     size: int | None = None
@@ -105,54 +131,50 @@ class Framing:
 
 
 def decode(
-    pictures: Pictures,
+    images: EncodedImages,
     *,
     framing: Framing,
     cap: int,
-    what: str = "pictures",
+    what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """All pictures in one array, and what was changed on the way.
+    """All images in one array, and what was changed on the way.
 
     Args:
-      pictures: what to decode; read once, in order, never all in memory.
+      images: what to decode; read once, in order, never all in memory.
       framing: crop and size.
       cap: most bytes the result may take.
       what: named in progress and in errors.
       progress: called after every chunk.
 
     Raises:
-      InputError: no pictures; one cannot be read, has another size than the first, is smaller than 8×8, has
-        more than 89 million pixels or more than 8 bits a channel (each named); the result exceeds ``cap``.
+      InputError: no images; one cannot be read, has another size than the first, is smaller than 8×8, has
+        more than 89 million pixels or more than 8 bits a channel (each named); the result exceeds ``cap``, or is more
+        than 64 MiB and 100 times as large as what it was decoded from.
     """
-    total = len(pictures)
+    total = len(images)
     if total == 0:
-        raise InputError(f"{what} holds no pictures: give at least one for each class")
+        raise InputError(f"{what} holds no images: give at least one for each class")
     result: NDArray[np.uint8] | None = None
-    first = ""
-    gray = done = 0
+    gray = done = encoded = 0
     changes: Counter[str] = Counter()
     with warnings.catch_warnings():
         from PIL import Image
 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for name, pixels, changed in _decoded(iter(pictures), framing):
+        for pixels, changed, length in _decoded(iter(images), framing):
             height, width = pixels.shape[:2]
             channels = 1 if pixels.ndim == 2 else 3
             if result is None:
-                first = name
                 check_size(total * channels * height * width, cap, f"{what} ({total} × {height}×{width})")
                 result = np.empty((total, channels, height, width), dtype=np.uint8)
-            if (height, width) != result.shape[2:]:
-                raise InputError(
-                    f"pictures differ in size: {name} is {width}×{height}, {first} is {result.shape[3]}×"
-                    f"{result.shape[2]}; bring all to one size, or load with size={min(result.shape[2:])}"
-                )
             if done == total:
-                raise InputError(f"{what} announced {total} pictures but holds more: the source is damaged")
+                raise InputError(f"{what} announced {total} images but holds more: the source is damaged")
             if channels > result.shape[1]:
                 check_size(3 * result.nbytes, cap, f"{what} ({total} × {height}×{width})")
                 result = np.repeat(result, 3, axis=1)
+            encoded += length
+            check_packing((done + 1) * result[0].nbytes, encoded, what)
             result[done] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
             gray += pixels.ndim == 2
             changes.update(changed)
@@ -160,28 +182,47 @@ def decode(
             if progress is not None and (done % _CHUNK == 0 or done == total):
                 progress(what, done, total)
     if result is None or done != total:
-        raise InputError(f"{what} announced {total} pictures but held {done}: the source is damaged")
+        raise InputError(f"{what} announced {total} images but held {done}: the source is damaged")
     if gray and result.shape[1] == 3:
         changes["made of gray into three channels, as others are in color"] = gray
     return Decoded(result, dict(changes))
 
 
-_Item = tuple[str, NDArray[np.uint8], tuple[str, ...]]
+_Item = tuple[NDArray[np.uint8], tuple[str, ...], int]
+"""Pixels, what was changed, and how many bytes they were decoded from."""
 
 
-def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
-    """Pictures decoded in order by a few threads (Pillow lets go of the interpreter while it decodes); only
-    some chunks are in flight, so the encoded bytes of a large set are never all in memory."""
+def _decoded(images: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[_Item]:
+    """Images decoded in order by a few threads (Pillow lets go of the interpreter while it decodes).
+
+    Only some chunks are in flight, so neither the encoded nor the decoded bytes of a large set are ever all in memory.
+    The first image is decoded alone: the size that all must have follows from it, and how many make a chunk.
+    """
+    for name, data in islice(images, 1):
+        pixels, changed = _decode_one(name, data, framing)
+        first = _First(name, *pixels.shape[:2])
+        yield pixels, changed, len(data)
+        size = max(1, min(_CHUNK, _CHUNK_BYTES // pixels.nbytes))
+        del pixels
+        yield from _decoded_rest(images, framing, first, size)
+
+
+def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: _First, size: int) -> Iterator[_Item]:
+    """All images after the first one, ``size`` of them a chunk."""
 
     def work(chunk: list[tuple[str, bytes]]) -> list[_Item]:
-        return [(name, *_decode_one(name, data, framing)) for name, data in chunk]
+        items = []
+        for name, data in chunk:
+            items.append((*_decode_one(name, data, framing), len(data)))
+            first.check(name, items[-1][0])
+        return items
 
     workers = usable_cores()
     waiting: deque[Future[list[_Item]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
-            while len(waiting) < 2 * workers and (chunk := list(islice(pictures, _CHUNK))):
+            while len(waiting) < 2 * workers and (chunk := list(islice(images, size))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
@@ -191,38 +232,85 @@ def _decoded(pictures: Iterator[tuple[str, bytes]], framing: Framing) -> Iterato
 
 
 def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
-    """One picture: uint8 (H, W) if it is gray, (H, W, 3) if it is colour.
+    """One image: uint8 (H, W) if it is gray, (H, W, 3) if it is color.
 
     Raises:
-      InputError: as for :func:`decode`; the message names the picture ``name``.
+      InputError: as for :func:`decode`; the message names the image ``name``.
     """
     return _decode_one(name, data, framing)[0]
 
 
 def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """A picture, and what was changed."""
+    """An image, and what was changed."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
+            need = _memory_of(opened)
+            if opened.width * opened.height > MAX_PIXELS or need > MAX_BYTES:
                 raise _bomb(name)
             if _is_deep(opened, data):
                 raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
-            picture, changes = _plain(opened)
-            picture = _framed(picture, framing)
-            if min(picture.size) < SMALLEST_SIDE:
-                raise InputError(
-                    f"{name} is {picture.width}×{picture.height} pixels: the smallest that can be used is "
-                    f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
-                )
-            return np.asarray(picture), changes
+            with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
+                image, changes = _plain(opened)
+                image = _framed(image, framing)
+                if min(image.size) < SMALLEST_SIDE:
+                    raise InputError(
+                        f"{name} is {image.width}×{image.height} pixels: the smallest that can be used is "
+                        f"{SMALLEST_SIDE}×{SMALLEST_SIDE}"
+                    )
+                return _pixels(image), changes
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
-        raise InputError(f"{name} cannot be read as a picture ({one_line(error)}): replace or remove it") from None
+        raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
+
+
+def _memory_of(opened: Image) -> int:
+    """Bytes that an image takes while it is decoded: as Pillow stores it, in its plain mode, and as an array."""
+    gray = opened.mode in ("1", "L", "LA", "La")
+    stored = 1 if opened.mode in ("1", "L", "P") else 4  # Pillow keeps four bytes a pixel of whatever has more bands
+    converted = 0 if opened.mode in ("L", "RGB") else 1 if gray else 4
+    return opened.width * opened.height * (stored + converted + (1 if gray else 3))
+
+
+def _pixels(image: Image) -> NDArray[np.uint8]:
+    """As an array, made strip by strip: Pillow's own way holds the whole of it twice."""
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return np.asarray(image)
+    shape = (image.height, image.width) if image.mode == "L" else (image.height, image.width, 3)
+    pixels = np.empty(shape, dtype=np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+class _InFlight:
+    """Bytes that all threads together may be decoding beyond what is usual for the size of the files."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room_for(self, need: int) -> Iterator[None]:
+        need = max(0, need)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= need)
+            self._left -= need
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += need
+                self._changed.notify_all()
+
+
+_in_flight = _InFlight(MAX_BYTES)
 
 
 def _is_deep(opened: Image, data: bytes) -> bool:
@@ -242,7 +330,7 @@ def _is_deep(opened: Image, data: bytes) -> bool:
 
 
 def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
-    """The picture upright, as gray or RGB, and what that changed."""
+    """The image upright, as gray or RGB, and what that changed."""
     from PIL import ImageOps
 
     changes = []
@@ -252,17 +340,17 @@ def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
         changes.append("stripped of transparency")
     if opened.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         changes.append(f"converted from {opened.mode} to RGB")
-    picture: Image = opened
+    image: Image = opened
     if "exif" in opened.info:
         turned = opened.getexif().get(_EXIF_ORIENTATION, 1) != 1
-        picture = ImageOps.exif_transpose(opened)
+        image = ImageOps.exif_transpose(opened)
         if turned:
             changes.append("turned as the camera's tag says")
-    return _gray_or_colour(picture), tuple(changes)
+    return _gray_or_color(image), tuple(changes)
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """What a picture may be.  Trying the right format first halves the time of small pictures; formats beyond
+    """What an image may be.  Trying the right format first halves the time of small images; formats beyond
     the list are not tried at all, since some start other programs (EPS)."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
@@ -277,27 +365,30 @@ def usable_cores() -> int:
     return min(16, os.cpu_count() or 1)
 
 
-def _gray_or_colour(picture: Image) -> Image:
-    if picture.mode in ("L", "RGB"):
-        return picture
-    if picture.mode in ("1", "LA", "La"):
-        return picture.convert("L")
-    if picture.mode == "P" and "transparency" in picture.info:
+def _gray_or_color(image: Image) -> Image:
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    if image.mode == "P" and "transparency" in image.info:
         # by way of RGBA, because Pillow warns when it must drop a palette's transparency itself
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
-def _framed(picture: Image, framing: Framing) -> Image:
+def _framed(image: Image, framing: Framing) -> Image:
     if framing.size is None:
-        return picture
+        return image
     from PIL import Image
 
-    side = min(picture.size) if framing.crop is None else min(framing.crop, *picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+    side = min(image.size) if framing.crop is None else min(framing.crop, *image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
     return square.resize((framing.size, framing.size), Image.Resampling.LANCZOS)
 
 
 def _bomb(name: str) -> InputError:
-    return InputError(f"{name} declares more than {MAX_PIXELS:,} pixels, as a decompression bomb does: make it smaller")
+    return InputError(
+        f"{name} declares more pixels than are decoded ({MAX_PIXELS:,}, fewer in color), as a decompression bomb does: "
+        f"make it smaller"
+    )

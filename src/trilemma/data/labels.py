@@ -178,18 +178,18 @@ def _clean(value: object, row: int, what: str, where: str) -> int | str:
     )
 
 
-def _text(value: object, said: str) -> str:
+def _text(value: object, value_words: str) -> str:
     """Text in NFC; bytes are UTF-8 and nothing else, since replacing what is not would merge names."""
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError:
-            raise InputError(f"{said} {_short(value)}, which is not UTF-8: write it as text") from None
+            raise InputError(f"{value_words} {_short(value)}, which is not UTF-8: write it as text") from None
     text = str(value)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{said} {_short(text)}, which is not Unicode text: rename it") from None
+        raise InputError(f"{value_words} {_short(text)}, which is not Unicode text: rename it") from None
     return unicodedata.normalize("NFC", text)
 
 

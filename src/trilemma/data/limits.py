@@ -10,7 +10,11 @@ from trilemma.errors import InputError
 MEMORY_VARIABLE = "TRILEMMA_MEMORY_GIB"
 DEFAULT_GIB = 4.0
 MAX_PIXELS = 89_478_485
-"""Most pixels in one encoded picture: Pillow's own limit, which it only warns about."""
+"""Most pixels in one encoded image: Pillow's own limit, which it only warns about."""
+MAX_ENCODED = 128 * 2**20
+"""Most bytes of one encoded image, and of one list of images."""
+MAX_BYTES = 240 * 2**20
+"""Most memory that decoding one image may take, copies included: 36 million pixels in RGB, 23 million in RGBA."""
 
 
 def memory_cap(gib: float | None = None) -> int:

@@ -1,4 +1,4 @@
-"""One way in: a name or a path to a `Dataset`."""
+"""`load_data`: a `Dataset` from a name, a path, or the name of a hub data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trilemma.data.decode import Framing
 from trilemma.data.duplicates import duplicate_notes
 from trilemma.data.files import children, has_ending
 from trilemma.data.limits import memory_cap
-from trilemma.data.named import NAMED, takers
+from trilemma.data.named import NAMED, OF_FILES, OF_SETS, Named, takers
 from trilemma.data.options import Options
 from trilemma.data.parts import needed
 from trilemma.data.places import hub_snapshot
@@ -33,7 +33,6 @@ from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.progress import Progress
 from trilemma.words import clean
 
-_ELSEWHERE = ("data_dir", "columns", "size", "test_split")
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(:(?P<configuration>[\w.-]+))?\Z")
 
 
@@ -69,10 +68,10 @@ def load_data(
       data_dir: first place to look for CIFAR and CelebA, before $TRILEMMA_DATA, ../shared/data, the Hugging
         Face cache and a download.
       skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
-      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in colour; None: the odd ones.
+      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in color; None: the odd ones.
       target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).
       columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
-      size: cut the centre square of every picture and resize it to this many pixels a side.
+      size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
         taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
@@ -91,69 +90,55 @@ def load_data(
     """
     text = os.fspath(name)
     known = NAMED.get(text)
-    takes = known.takes if known else _ELSEWHERE
-    skew = None if skew is None else check_skew(skew)
-    limit, test_limit = _whole("limit", limit, 1), _whole("test_limit", test_limit, 1)
-    size, shift = _whole("size", size, 1), _whole("shift", shift, 0)
-    classes_seed, seed = _whole("classes_seed", classes_seed, 0), _whole("the seed", seed, 0) or 0
-    flips = None if flips is None else bool(flips)
-    given = {
-        "data_dir": data_dir,
-        "skew": skew,
-        "classes_seed": classes_seed,
-        "target": target,
-        "protected": protected,
-        "columns": columns,
-        "size": size,
-        "test_split": test_split,
-    }
-    drawn = {"limit": limit, "test_limit": test_limit, "seed": seed, "flips": flips, "shift": shift}
-    for option, value in given.items():
-        if value is not None and option not in takes:
-            needs = None if option in _ELSEWHERE else listed(takers(option))
-            raise InputError(
-                f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
-            )
-    if test_split not in (None, "test", "valid"):
-        raise InputError(f"test_split must be test or valid, not {test_split!r}")
-    Framing(size)
     options = Options(
         cap=memory_cap(memory_gib),
         data_dir=None if data_dir is None else Path(data_dir),
+        skew=None if skew is None else check_skew(skew),
+        classes_seed=_whole("classes_seed", classes_seed, 0),
         target=target,
         protected=protected,
         columns=columns,
-        size=size,
+        size=_whole("size", size, 1),
         test_split=test_split,
-        seed=seed,
-        flips=flips,
-        shift=shift,
+        limit=_whole("limit", limit, 1),
+        test_limit=_whole("test_limit", test_limit, 1),
+        seed=_whole("the seed", seed, 0) or 0,
+        flips=None if flips is None else bool(flips),
+        shift=_whole("shift", shift, 0),
         progress=progress,
     )
+    _refuse_meaningless(text, known, options)
     data = READERS[known.reader].load(known, options) if known else _elsewhere(text, options)
-    data = limited(data, limit, test_limit, seed)
+    data = limited(data, options.limit, options.test_limit, options.seed)
     data = replace(data, notes=(*data.notes, *duplicate_notes(data)))
     for note in data.notes:
         warnings.warn(clean(note), DataWarning, stacklevel=2)
     if known and known.skew is not None:
-        data = skewed(
-            data,
-            name=text,
-            skew=known.skew if skew is None else skew,
-            classes_seed=classes_seed,
-            seed=seed,
-        )
+        share = known.skew if options.skew is None else options.skew
+        data = skewed(data, name=text, skew=share, classes_seed=options.classes_seed, seed=options.seed)
+    return replace(_with_views(data, options.flips, options.shift), request={"name": text} | options.chosen())
+
+
+def _refuse_meaningless(text: str, known: Named | None, options: Options) -> None:
+    """Refuse options that mean nothing for this data set, and values that no data set accepts."""
+    takes = known.takes if known else OF_FILES
+    for option in (*OF_SETS, *OF_FILES):
+        if getattr(options, option) is not None and option not in takes:
+            needs = None if option in OF_FILES else listed(takers(option))
+            raise InputError(
+                f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
+            )
+    if options.test_split not in (None, "test", "valid"):
+        raise InputError(f"test_split must be test or valid, not {options.test_split!r}")
+    Framing(options.size)
+
+
+def _with_views(data: Dataset, flips: bool | None, shift: int | None) -> Dataset:
+    """The data with views as the caller wants them, where the data's own defaults are wrong."""
     side = min(data.image_shape[1:])
     if shift is not None and shift > side:
         raise InputError(f"shift must be at most the image's side of {side} pixels, not {shift}")
-    return replace(
-        data,
-        flips=data.flips if flips is None else flips,
-        shift=data.shift if shift is None else shift,
-        request={"name": text}
-        | {key: value for key, value in given.items() if value is not None and key != "data_dir"}
-        | {key: value for key, value in drawn.items() if value is not None},
-    )
+    return replace(data, flips=data.flips if flips is None else flips, shift=data.shift if shift is None else shift)
 
 
 def _elsewhere(text: str, options: Options) -> Dataset:
@@ -237,7 +222,7 @@ def _folder(path: Path, options: Options) -> Dataset:
     return assemble(
         name,
         parts,
-        source=f"{path} (pictures)",
+        source=f"{path} (images)",
         where=str(path),
         seed=options.seed,
         test_split=options.test_split,
@@ -267,9 +252,9 @@ def _tables(
     names: dict[str, tuple[str, ...]] = {}
     for role in ("label", "group"):
         if role in chosen:
-            own, said = recorded(splits, chosen[role], role)
+            own, about_names = recorded(splits, chosen[role], role)
             names |= {} if own is None else {chosen[role]: own}
-            notes += said
+            notes += about_names
     return assemble(
         name,
         parts_of(splits, chosen, options.decoder(), names),

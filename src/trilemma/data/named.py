@@ -19,7 +19,10 @@ SKEW_GROUPS = "colour or gray"
 OTHERS_RECIPE = "cifar-small"
 """The recipe of a training on data without an entry here."""
 
-_FILES = ("data_dir", "columns", "size", "test_split")
+OF_SETS = ("skew", "classes_seed", "target", "protected")
+OF_FILES = ("data_dir", "columns", "size", "test_split")
+"""The options of :func:`trilemma.data.load_data` that mean something for some named sets only, and for data read from
+files only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ _CIFAR10 = Named(
     classes=CIFAR10_CLASSES,
     mean=CIFAR_MEAN,
     std=CIFAR_DEVIATION,
-    takes=_FILES,
+    takes=OF_FILES,
     folders=("cifar10", "cifar-10", "CIFAR10", "CIFAR-10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
     pickled=("cifar-10-batches-py",),
     repositories=("uoft-cs/cifar10", "cifar10"),
@@ -118,7 +121,7 @@ _CIFAR100 = Named(
     classes=CIFAR100_CLASSES,
     mean=CIFAR_MEAN,
     std=CIFAR_DEVIATION,
-    takes=_FILES,
+    takes=OF_FILES,
     folders=("cifar100", "cifar-100", "CIFAR100", "CIFAR-100", "cifar-100-binary", "cifar100/cifar-100-binary"),
     pickled=("cifar-100-python",),
     repositories=("uoft-cs/cifar100", "cifar100"),
@@ -126,7 +129,7 @@ _CIFAR100 = Named(
 
 
 _CIFAR10S = replace(
-    _CIFAR10, name="cifar10s", groups=SKEW_GROUPS, skew=0.95, made_from="cifar10", takes=("skew", *_FILES)
+    _CIFAR10, name="cifar10s", groups=SKEW_GROUPS, skew=0.95, made_from="cifar10", takes=("skew", *OF_FILES)
 )
 
 _CIFAR100S = replace(
@@ -135,7 +138,7 @@ _CIFAR100S = replace(
     groups=SKEW_GROUPS,
     skew=0.95,
     made_from="cifar100",
-    takes=("skew", "classes_seed", *_FILES),
+    takes=("skew", "classes_seed", *OF_FILES),
 )
 
 _CELEBA = Named(
@@ -149,7 +152,7 @@ _CELEBA = Named(
     groups="the protected attribute",
     mean=(0.5,) * 3,
     std=(0.5,) * 3,
-    takes=("target", "protected", *_FILES),
+    takes=("target", "protected", *OF_FILES),
     folders=("celeba", "celeba-64", "CelebA", "celeba64", "celeba-128", "celeba-32"),
     repositories=("flwrlabs/celeba",),
     recipe="faces-small",

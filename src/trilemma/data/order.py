@@ -65,5 +65,5 @@ def stratified_order(
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     first_of_class = np.unique(labels[shuffled], return_index=True)[1]
     position[shuffled[first_of_class]] = -1.0
-    # ties (equal cells) follow the drawn order, so no class is favoured by its number
+    # ties (equal cells) follow the drawn order, so no class is favored by its number
     return shuffled[np.argsort(position[shuffled], kind="stable")]

@@ -44,13 +44,13 @@ def roots(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 def search(
     names: Sequence[str],
-    recognise: Callable[[Path, bool], str | None],
+    recognize: Callable[[Path, bool], str | None],
     *,
     repositories: Sequence[str],
     pickled: Sequence[str] = (),
     data_dir: str | os.PathLike[str] | None,
 ) -> Place | None:
-    """The first place where ``recognise(folder, named)`` tells a layout.
+    """The first place where ``recognize(folder, named)`` tells a layout.
 
     In each root the folders ``names`` are tried, then the root itself (``named`` is False there: more than
     the folder's name must then speak for it); after the roots, the hub's cache of ``repositories``.
@@ -61,9 +61,9 @@ def search(
     refused: Path | None = None
     for root in roots(data_dir):
         for folder in [root / name for name in names]:
-            if folder.is_dir() and (layout := recognise(folder, True)):
+            if folder.is_dir() and (layout := recognize(folder, True)):
                 return Place(folder, layout)
-        if layout := recognise(root, False):
+        if layout := recognize(root, False):
             return Place(root, layout)
         for folder in (*(root / name for name in (*pickled, *names)), root):
             if is_pickled(folder) and refused is None:
@@ -75,7 +75,7 @@ def search(
             snapshot = hub_snapshot(repository)
             if snapshot is not None:
                 try:
-                    layout = recognise(snapshot, True)
+                    layout = recognize(snapshot, True)
                 except InputError:
                     continue  # a download that was cut short
                 if layout:

@@ -36,7 +36,7 @@ class Source:
 
 
 def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Source]:
-    """Every kind of data with whether and where it was found and how large it is; decodes no picture.
+    """Every kind of data with whether and where it was found and how large it is; decodes no image.
 
     >>> [source.name for source in describe_sources()][:3]
     ['digits', 'digits-s', 'cifar10']
@@ -50,13 +50,13 @@ def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Sou
         *(_named(known, folder) for known in NAMED.values()),
         Source(
             "FOLDER",
-            "your pictures: train/CLASS/*.png, or metadata.csv",
+            "your images: train/CLASS/*.png, or metadata.csv",
             None,
             "any folder",
             groups="optional",
         ),
         Source("FILE.npz", "arrays images, labels [, groups, split]", None, "any file", groups="optional"),
-        Source("FILE.parquet", "a picture column and a label column", None, "any file", groups="optional"),
+        Source("FILE.parquet", "an image column and a label column", None, "any file", groups="optional"),
         Source("OWNER/NAME", "a data set on the Hugging Face hub", None, _hub_use(), groups="optional"),
     ]
 

@@ -1,6 +1,6 @@
 """What an update costs: from noise to epsilon and back.
 
-**Unit of privacy**: one training example with its label.  **Neighbouring data sets** differ by adding or
+**Unit of privacy**: one training example with its label.  **Neighboring data sets** differ by adding or
 removing one example.  **Mechanism**: every update draws each of the N examples independently with probability
 q = B / N (Poisson sampling), sums the drawn examples' gradients, each clipped to L2 norm C, and adds Gaussian
 noise of standard deviation sigma * C; T such updates are composed adaptively.  N and B are public.
@@ -110,7 +110,7 @@ def epsilon(
       accountant: "pld" (default, tight) or "rdp".
 
     Returns:
-      An upper bound on epsilon under add-or-remove-one neighbours.
+      An upper bound on epsilon under add-or-remove-one neighbors.
 
     Raises:
       InputError: an argument out of its range.

@@ -318,9 +318,11 @@ def compose(
             one = _discretize(update, 1.1 * (high - low) / (_MOST_CELLS * finer))
         composition = _compose(one, updates, tilt, low, high, bound)
         epsilon = composition.epsilon(log_delta)
-        # Errors were kept small for ``scale``; at a smaller epsilon they weigh more.
-        if epsilon is not None and (epsilon <= least or epsilon >= 0.99 * scale or tilt * (scale - epsilon) <= 3):
-            return composition
+        # Cell and tilt keep errors small at ``scale``; at a smaller epsilon they weigh more.
+        if epsilon is not None:
+            near = epsilon >= 0.8 * scale and tilt * (scale - epsilon) <= 3
+            if near or epsilon >= 0.99 * scale or epsilon <= least:
+                return composition
         if epsilon is None:  # it is below the window
             lowest = 0.0
         else:

@@ -14,7 +14,7 @@ that depends neither on the draw nor on the examples.  So each call is one Poiss
 ``plan.event(updates)`` is exactly the composition of that many.  Everything computed from the gradient (momentum,
 averages, the next ascent direction) is post-processing.
 
-N is public under add-or-remove-one neighbours, as in all of this field's accounting: q is computed from it.
+N is public under add-or-remove-one neighbors, as in all of this field's accounting: q is computed from it.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def _ends(series: Series, point: Point) -> tuple[float, float]:
 
 
 def _is_scatter(panel: Panel) -> bool:
-    return any(series.labelled for series in panel.series)
+    return any(series.labeled for series in panel.series)
 
 
 def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: bool, place: int = 0) -> None:
@@ -281,7 +281,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
     color = COLORS[look.ink]
     x = [point.x + shift for point in series.points]
     y = [point.y.value for point in series.points]
-    over_time = not panel.ticks and not series.labelled
+    over_time = not panel.ticks and not series.labeled
     axes.plot(
         *_broken(panel, series, x, y),
         **_stroke(look),
@@ -299,7 +299,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
             axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0, zorder=1.2)
         return
     bars: dict[str, Any] = {"yerr": _lengths(y, low, high)}
-    if series.labelled:
+    if series.labeled:
         across = [p.across for p in series.points if p.across is not None]
         bars["xerr"] = _lengths([a.value for a in across], [a.low for a in across], [a.high for a in across])
     axes.errorbar(
@@ -310,9 +310,9 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
         color=color,
         ecolor=color,
         elinewidth=1.0,
-        capsize=0 if series.labelled else 2,
+        capsize=0 if series.labeled else 2,
         capthick=1.0,
-        alpha=0.6 if series.labelled or look.hollow else 0.9,
+        alpha=0.6 if series.labeled or look.hollow else 0.9,
         zorder=2.5,
     )
 

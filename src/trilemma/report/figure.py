@@ -67,12 +67,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points under one name.  ``labelled``: their places are written next to them, since no axis can show them."""
+    """Points under one name.  ``labeled``: their places are written next to them, since no axis can show them."""
 
     name: str
     points: tuple[Point, ...]
     look: Look
-    labelled: bool = False
+    labeled: bool = False
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,11 @@ def _of_claim(claim: Claim) -> Headline | None:
     if largest.change.endswith("techniques"):
         words = words.replace(" changes ", " change ", 1)
     setting = f" ({claim.findings[0].setting})" if count == 1 else of
-    verdict = "noise may explain it" if claim.verdict == "cannot tell" else claim.verdict
+    verdict = str(claim.verdict)
+    if verdict == "cannot tell":
+        verdict = (
+            "cannot tell, for without one of the seeds noise could explain it" if largest.fragile else "cannot tell"
+        )
     return Headline(_LEADS[claim.name], f"{words}{setting}: {verdict}.", href)
 
 

@@ -38,7 +38,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """Where the label of point ``index`` has its centre; ``far``: a line should lead there."""
+    """Where the label of point ``index`` has its center; ``far``: a line should lead there."""
 
     index: int
     x: float
@@ -68,7 +68,7 @@ def place_labels(
     label; where no place is so, it is left out.
 
     Args:
-      points: centres of the markers.
+      points: centers of the markers.
       sizes: (width, height) of the labels.
       obstacles: what should not be hidden, but may be.
       bounds: where labels must lie.

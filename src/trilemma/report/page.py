@@ -30,6 +30,7 @@ from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.techniques import TECHNIQUES
 from trilemma.words import (
+    SEEDED_NOISE,
     budget,
     budget_order,
     capital,
@@ -234,6 +235,7 @@ def render(
         paper=paper,
         glossary=list(GLOSSARY.values()),
         standing=_standing(studies),
+        not_for_release=SEEDED_NOISE if _seeded(study) else "",
         budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
         naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
@@ -283,6 +285,12 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
     names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
     codes = [words for code, words in names.items() if code in points]
     return {"svg": Markup(svg), "legend": [(swatch(look), text) for text, look in figure.legend], "codes": codes}
+
+
+def _seeded(study: Mapping[str, Any]) -> bool:
+    """Whether a private trial drew its noise from its seed."""
+    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
+    return any(recipe.get("epsilon") is not None and not recipe.get("secret_noise") for recipe in recipes)
 
 
 def _numbers_table(figure: Figure, name: str) -> Table:

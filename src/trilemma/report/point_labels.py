@@ -31,7 +31,7 @@ def label_points(axes: Axes, panel: Panel, *, place: int = 0) -> list[Text]:
     scale = canvas.dpi / 72
     renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
     names, points, obstacles, ends, ids = [], [], [], [], []
-    for index, series in [(at, s) for at, s in enumerate(panel.series) if s.labelled]:
+    for index, series in [(at, s) for at, s in enumerate(panel.series) if s.labeled]:
         places = [tuple(transform((p.x, p.y.value))) for p in series.points]
         for at, (point, middle) in enumerate(zip(series.points, places, strict=True)):
             names.append(point.at)

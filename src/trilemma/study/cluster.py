@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.study.job import Job
-from trilemma.study.pool import Event, thread_limits
+from trilemma.study.pool import Event, Work, thread_limits
 
 CONNECT_SECONDS = 8.0
 
@@ -52,8 +51,8 @@ class Cluster:
         environment = {"env_vars": _environment()}
         self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
 
-    def submit(self, job: Job) -> None:
-        self._running[self._task.remote(job.to_json())] = job.trial.id
+    def submit(self, job: Work) -> None:
+        self._running[self._task.remote(job.to_json())] = job.id
 
     def events(self, seconds: float) -> Iterator[Event]:
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
@@ -84,13 +83,14 @@ def _environment() -> dict[str, str]:
 
 
 def _task(job: str) -> dict[str, Any]:
-    from trilemma.study.job import Job, failure_of, run_trial
+    from trilemma.study.job import failure_of
+    from trilemma.study.work import read_work
 
     try:
-        run = run_trial(Job.from_json(job))
+        seconds = read_work(job).perform(lambda *_: None, lambda: False)
     except Exception as error:
         return {"kind": "failed", **failure_of(error)}
-    return {"kind": "done", "seconds": run.result["seconds"]["total"]}
+    return {"kind": "done", "seconds": seconds}
 
 
 def _within(seconds: float, do: Callable[[], None], otherwise: str) -> None:

@@ -111,10 +111,10 @@ def _seconds_a_view(
     generator = torch.Generator().manual_seed(0)
     prior = architecture.model in PRIORS
     network = architecture.build(classes, shape, generator)
-    given: tuple[int, ...] = (features_in(architecture.model),) if prior else shape
+    input_shape: tuple[int, ...] = (features_in(architecture.model),) if prior else shape
 
     def update(count: int) -> float:
-        images = torch.randn((count, 1, *given), generator=generator)
+        images = torch.randn((count, 1, *input_shape), generator=generator)
         labels = torch.arange(count) % classes
         began = time.perf_counter()
         if private:
@@ -126,7 +126,7 @@ def _seconds_a_view(
 
     @torch.no_grad()
     def forward(count: int) -> float:
-        images = torch.randn((count, *given), generator=generator)
+        images = torch.randn((count, *input_shape), generator=generator)
         began = time.perf_counter()
         network(images)
         return (time.perf_counter() - began) / count

@@ -13,7 +13,8 @@ from typing import Any
 
 from trilemma.data.load import load_data
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, one_line
+from trilemma.files import read_toml
+from trilemma.hints import did_you_mean
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
 
@@ -140,25 +141,20 @@ def read_study(source: str | Path) -> StudyFile:
     name = str(source)
     folder: Path | None = None
     if name in STUDIES:
-        text = resources.files("trilemma.study").joinpath(f"studies/{name}.toml").read_text("utf-8")
+        values = tomllib.loads(resources.files("trilemma.study").joinpath(f"studies/{name}.toml").read_text("utf-8"))
     elif Path(name).is_file():
-        try:
-            text = Path(name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the study {name}: {error}") from error
+        values = read_toml(Path(name), f"the study {source}")
         folder, name = Path(name).resolve().parent, Path(name).stem
     else:
         raise InputError(
             f"no study {name!r}{did_you_mean(name, STUDIES)}: give a TOML file or one of {', '.join(STUDIES)}"
         )
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"the study {source} is not valid TOML ({one_line(error)})") from error
-    try:
         return _Reader(name, folder).study(values)
     except InputError as error:  # some are of a recipe, which does not know who asks
         raise type(error)(str(error) if name in str(error) else f"the study {name}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"the study {source} is nested too deep") from error
 
 
 class _Reader:

@@ -19,6 +19,7 @@ from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
 from trilemma.errors import DataWarning, InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.progress import Progress as Tell
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
 from trilemma.study.trials import Trial
@@ -46,6 +47,11 @@ class Job:
     data_dir: str | None = None
     execution: Execution = field(default_factory=Execution)
 
+    @property
+    def id(self) -> str:
+        """The trial's."""
+        return self.trial.id
+
     def to_json(self) -> str:
         return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
 
@@ -54,6 +60,15 @@ class Job:
         values = json.loads(text)
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})
+
+    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> float:
+        """Run the trial; returns the seconds that it took in all.
+
+        Raises:
+          InputError, PrivacyError, Stopped: as :func:`run_trial`.
+        """
+        run = run_trial(self, progress=lambda step: tell(step.what, step.update, step.updates), should_stop=should_stop)
+        return float(run.result["seconds"]["total"])
 
 
 def run_trial(
@@ -69,7 +84,7 @@ def run_trial(
       PrivacyError: the trial has a budget and failed its truth check, so it counts as failed.
     """
     trial, folder = job.trial, StudyFolder(Path(job.folder))
-    data = _load(json.dumps(dict(trial.data), sort_keys=True), job.data_dir)
+    data = load_for(json.dumps(dict(trial.data), sort_keys=True), job.data_dir)
     track: list[int] = []
     if trial.track is not None:
         of_class = np.flatnonzero(data.train.labels == trial.track.label)
@@ -90,7 +105,12 @@ def run_trial(
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a study take the same few data sets in turn
-def _load(options: str, data_dir: str | None) -> Dataset:
+def load_for(options: str, data_dir: str | None) -> Dataset:
+    """The data of a request in JSON; the last two are kept.
+
+    Raises:
+      InputError: as :func:`trilemma.load_data`.
+    """
     arguments: dict[str, Any] = json.loads(options)
     known = NAMED.get(arguments["name"])
     if known is not None and "data_dir" in known.takes:

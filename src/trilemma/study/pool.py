@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trilemma.machine import cores
-from trilemma.study.job import Job
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Event:
     """News of a running trial.
 
     Attributes:
-      trial: its id.
+      trial: its id, or that of a shadow.
       kind: "progress", "done", "failed" or "stopped".
       message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds``; ``reason`` and ``trace``.
     """
@@ -32,12 +31,23 @@ class Event:
     message: dict[str, Any]
 
 
+class Work(Protocol):
+    """What a worker can do: a trial of a study, or a shadow of a run."""
+
+    @property
+    def id(self) -> str:
+        """Names it among all that an executor is given."""
+
+    def to_json(self) -> str:
+        """For the worker, which reads it back."""
+
+
 class Executor(Protocol):
     """What runs jobs: the processes of this machine (:class:`Pool`) or a cluster."""
 
     size: int
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Work) -> None:
         """Start a job; call this only while fewer than ``size`` are running."""
 
     def events(self, seconds: float) -> Iterator[Event]:
@@ -70,9 +80,9 @@ class Pool:
         self._busy: dict[str, _Process] = {}
         self._messages: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Work) -> None:
         process = self._idle.pop() if self._idle else _Process(self._environment, self._messages)
-        self._busy[job.trial.id] = process
+        self._busy[job.id] = process
         process.send(job)
 
     def events(self, seconds: float) -> Iterator[Event]:
@@ -133,7 +143,7 @@ class _Process:
                 messages.put((self, json.loads(line)))
         messages.put((self, None))
 
-    def send(self, job: Job) -> None:
+    def send(self, job: Work) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the process has died, which the listener reports
             self._process.stdin.write(job.to_json() + "\n")

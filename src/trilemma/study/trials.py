@@ -28,6 +28,9 @@ ARMS: tuple[Arm, ...] = ("exposed", "random")
 MOST_TRIALS = 500
 """A study with more trials must be confirmed (``--yes``)."""
 
+SEEDED: dict[str, Any] = {"secret_noise": False}
+"""Trials are research, which others repeat: their noise follows from the seed unless the study says otherwise."""
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -229,6 +232,7 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
         overrides = {**base, **settings}
         made = load_recipe(
             study.beside(recipe),
+            defaults=SEEDED,
             **{**overrides, "techniques": techniques, "epsilon": epsilon, "seed": seed},
             **({"delta": grid.delta} if epsilon is not None else {}),
         )
@@ -242,7 +246,9 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
         # examples, and trials with and without a budget then leave out the same ones.
         scorer = whole
         if made.private:
-            unbounded = load_recipe(study.beside(recipe), **{**overrides, "techniques": techniques, "seed": seed})
+            unbounded = load_recipe(
+                study.beside(recipe), defaults=SEEDED, **{**overrides, "techniques": techniques, "seed": seed}
+            )
             scorer = Trial(unbounded, where, track)
             trials.append(scorer)
         for share in grid.removal.shares:

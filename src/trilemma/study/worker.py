@@ -36,29 +36,29 @@ def main() -> int:
     def should_stop() -> bool:
         return bool(stop_requests) or os.getppid() != parent
 
-    from trilemma.study.job import Job, failure_of, run_trial
-    from trilemma.trial.train import Progress, Stopped
+    from trilemma.study.job import failure_of
+    from trilemma.study.work import read_work
+    from trilemma.trial.train import Stopped
 
     send(kind="ready")
     for line in sys.stdin:
-        job = Job.from_json(line)
+        work = read_work(line)
         last = 0.0
 
-        def progress(step: Progress, name: str = job.trial.id) -> None:
+        def progress(what: str, update: int, updates: int, name: str = work.id) -> None:
             nonlocal last
             now = time.monotonic()
-            if step.what != "training" or now - last > PROGRESS_SECONDS:
+            if what != "training" or now - last > PROGRESS_SECONDS:
                 last = now
-                send(kind="progress", trial=name, what=step.what, update=step.update, updates=step.updates)
+                send(kind="progress", trial=name, what=what, update=update, updates=updates)
 
         try:
-            run = run_trial(job, progress=progress, should_stop=should_stop)
-            send(kind="done", trial=job.trial.id, seconds=run.result["seconds"]["total"])
+            send(kind="done", trial=work.id, seconds=work.perform(progress, should_stop))
         except Stopped:
-            send(kind="stopped", trial=job.trial.id)
+            send(kind="stopped", trial=work.id)
             return 0
         except Exception as error:
-            send(kind="failed", trial=job.trial.id, **failure_of(error))
+            send(kind="failed", trial=work.id, **failure_of(error))
         if should_stop():
             return 0
     return 0

@@ -1,1 +1,1 @@
-"""How it learns: the recipe, the update loop, averaging, sharpness, checkpoints."""
+"""Training: the recipe, the update loop, averaging, sharpness, checkpoints."""

@@ -1,15 +1,16 @@
 """Optimal batch size (OBS): the rule, for trainings with and without a budget.
 
-A trial may spend ``epochs * N`` examples.  A batch of B leaves T = epochs * N / B updates of them.
+A trial may spend ``epochs * N`` examples.  With batches of B examples this makes T = epochs * N / B updates.
 
 **With a budget**: among the powers of two from the baseline's batch up to N, and N itself, that leave at least
 ``fewest_updates`` updates, the one with the least noise per update, sigma(B, T) / B, where sigma is calibrated for the
-budget; of batches within 1 % of the least the smallest, since it leaves the most updates.  For a fixed number of
-examples this noise falls as B grows (De et al. 2022, TAN: Sander et al. 2023), at first fast and then hardly.
+budget; among batches within 1 % of the least noise, the smallest, since it leaves the most updates.  For a fixed number
+of examples this noise falls as B grows (De et al. 2022, TAN: Sander et al. 2023), at first quickly and then hardly at
+all.
 
-**Without a budget**: the simple noise scale tr(Sigma) / |G|^2 of McCandlish et al. 2018, above which more examples buy
-little: measured from the squared norms of gradients of two batch sizes (their appendix A.1) after a short warm-up on a
-copy, rounded to a power of two, and kept between the baseline's batch and the one that leaves
+**Without a budget**: the simple noise scale tr(Sigma) / |G|^2 of McCandlish et al. 2018, above which more examples gain
+little.  It is estimated from the squared norms of gradients of two batch sizes (their appendix A.1) after a short
+warm-up on a copy, rounded to a power of two, and kept between the baseline's batch and the one that leaves
 ``fewest_updates``.
 
 The learning rate is scaled by B / baseline's B in both cases (Goyal et al. 2017): the distance that T updates can go
@@ -29,11 +30,11 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Choice:
-    """A batch size and what it was weighed against.
+    """The chosen batch size and the candidates that it was compared with.
 
     Attributes:
       batch_size: B.
-      rule: in words.
+      rule: how it was chosen, in words.
       weighed: noise per update (in units of the clipping norm) of each candidate with a budget, or the measured noise
         scale without one.
     """
@@ -44,7 +45,7 @@ class Choice:
 
 
 def updates_for(batch_size: int, *, epochs: float, examples: int) -> int:
-    """T: how many batches ``epochs`` passes over ``examples`` make, at least 1."""
+    """T: the number of batches in ``epochs`` passes over ``examples``, at least 1."""
     return max(1, math.floor(epochs * examples / batch_size + 1e-9))
 
 
@@ -58,7 +59,7 @@ def candidates(batch_size: int, *, epochs: float, examples: int, fewest_updates:
 def with_budget(
     *, epsilon: float, delta: float, batch_size: int, epochs: float, examples: int, fewest_updates: int
 ) -> Choice:
-    """The rule for trainings with a budget (see the module's text)."""
+    """The rule for trainings with a budget (see the module's docstring)."""
     noise = {}
     for size in candidates(batch_size, epochs=epochs, examples=examples, fewest_updates=fewest_updates):
         sigma = accounting.noise_multiplier(
@@ -82,7 +83,7 @@ def noise_scale(small: Sequence[float], large: Sequence[float], small_batch: int
       small, large: squared norms of gradients over ``small_batch`` and ``large_batch`` examples.
 
     Returns:
-      The scale in examples; infinity when no signal is left of |G|^2.
+      The scale in examples; infinity where the estimate of |G|^2 is not positive.
     """
     a, b = sum(small) / len(small), sum(large) / len(large)
     signal = (large_batch * b - small_batch * a) / (large_batch - small_batch)

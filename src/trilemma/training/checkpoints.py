@@ -1,9 +1,13 @@
-"""A training state on disk: everything needed to go on as if nothing had happened.
+"""Checkpoints: the state of a training on disk, complete enough to resume bit for bit.
 
 Safetensors files (no pickle: loading never runs code) of at most 16 MB each, so that a run can be carried to another
-machine: ``checkpoint.safetensors`` with a JSON header, and pieces that it names by its digest.  The digest is over all
-tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that one
-bad write loses one interval, not the run.
+machine: ``checkpoint.safetensors`` with a JSON header, and pieces whose names contain its digest.  The digest covers
+all tensors and the header, and tells a whole checkpoint from a damaged one.  The checkpoint before it is kept, so that
+one bad write loses one interval, not the run.
+
+A checkpoint holds the key of the noise, and evidence computed from the training images.  Its files are therefore
+readable by their owner alone from their first byte on, and are deleted when the run ends.  (A file system may keep the
+blocks of a deleted file until it needs them: an encrypted disk helps, overwriting a file in place often does not.)
 """
 
 from __future__ import annotations
@@ -17,11 +21,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized  # save_file leaves files of random names where it is killed
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.files import atomically, sync_folder
+from trilemma.files import atomically, owner_alone, sync_folder
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 PIECE = 15 * 2**20
@@ -40,10 +44,10 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically: at any moment the folder holds at least one whole checkpoint once it has held one.
+    """Write a checkpoint atomically: once the folder has held a whole checkpoint, it holds one at every moment.
 
     Raises:
-      InputError: no space or no right to write.
+      InputError: the disk is full or the folder cannot be written.
     """
     target, fresh = folder / NAME, folder / "checkpoint.fresh.safetensors"
     tensors = {name: t.detach().contiguous().cpu() for name, t in checkpoint.tensors.items()}
@@ -53,17 +57,18 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     names = [f"checkpoint.{digest[:16]}-{number}.safetensors" for number in range(1, len(rest) + 1)]
     try:
         for name, piece in zip(names, rest, strict=True):
-            with atomically(folder / name) as part:
-                save_file(piece, part)
-        with atomically(fresh) as part:
-            save_file(first, part, metadata={"header": header, "digest": digest, "pieces": json.dumps(names)})
+            with atomically(folder / name) as part, owner_alone(part):
+                part.write_bytes(serialized(piece))
+        with atomically(fresh) as part, owner_alone(part):
+            metadata = {"header": header, "digest": digest, "pieces": json.dumps(names)}
+            part.write_bytes(serialized(first, metadata))
         if target.exists():
             os.replace(target, folder / PREVIOUS)
         os.replace(fresh, target)
         sync_folder(folder)  # before the pieces that the names on the disk refer to may go
-        kept = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
+        named = {name for path in (target, folder / PREVIOUS) for name in _named_by(path)}
         for path in folder.glob("checkpoint.*-*.safetensors"):
-            if path.name not in kept:
+            if path.name not in named:
                 path.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         fresh.unlink(missing_ok=True)
@@ -75,24 +80,24 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 def load(folder: Path) -> tuple[Checkpoint | None, str | None]:
     """The newest whole checkpoint, and a sentence if a damaged one had to be passed over.
 
-    (None, sentence) if none is whole, (None, None) if there is none at all.
+    The result is (None, sentence) if no checkpoint is whole, and (None, None) if there is none.
     """
-    said = None
+    warning = None
     for name in (NAME, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
-        found = _read(path)
-        if found is not None:
-            return found, said
-        said = f"{path} is damaged (a write was cut short?)" + (
+        checkpoint = _read(path)
+        if checkpoint is not None:
+            return checkpoint, warning
+        warning = f"{path} is damaged (a write was cut short?)" + (
             "; using the one before it" if name == NAME and (folder / PREVIOUS).exists() else ""
         )
-    return None, said
+    return None, warning
 
 
 def remove(folder: Path) -> None:
-    """Once a run has ended its checkpoints are not needed (and with secret noise must not stay)."""
+    """Remove the checkpoints of a run that has ended: what its noise was made from must not stay."""
     for path in [*folder.glob("checkpoint.safetensors*"), *folder.glob("checkpoint.*.safetensors*")]:
         path.unlink(missing_ok=True)
 
@@ -111,7 +116,7 @@ def _pieces(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _named_by(path: Path) -> list[str]:
-    """Names of the pieces that belong to a checkpoint, none if it is damaged or not there."""
+    """The names of the pieces of a checkpoint; empty if it is damaged or does not exist."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names: list[str] = json.loads((file.metadata() or {}).get("pieces", "[]"))

@@ -1,4 +1,4 @@
-"""What a recipe comes to on a data set: batch size, number of updates, peak learning rate, private plan."""
+"""The course of a training: batch size, number of updates, peak learning rate and private plan for N examples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trilemma.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Course:
-    """What a recipe comes to on N examples.
+    """What a recipe amounts to on N examples.
 
     Attributes:
       batch_size: of the logical batch, after OBS.
       updates: T.
       learning_rate: at its peak, after OBS.
       plan: the private plan, or None without a budget.
-      choice: what OBS weighed, or None.
+      choice: the candidates that OBS compared, or None without OBS.
     """
 
     batch_size: int
@@ -40,8 +40,8 @@ def course_for(recipe: Recipe, examples: int, noise_scale: Callable[[], float]) 
     Args:
       recipe: all choices.
       examples: N.
-      noise_scale: measures the gradient noise scale; asked by OBS without a budget only, since with one it would look
-        at private gradients.
+      noise_scale: measures the gradient noise scale.  Called only by OBS without a budget: with a budget, the
+        measurement would look at private gradients.
 
     Raises:
       InputError: a batch larger than the data, or a budget out of reach.

@@ -15,7 +15,7 @@ from trilemma.training.state import State
 
 
 def learning_rate(recipe: Recipe, course: Course, update: int) -> float:
-    """The rate of an update (from 0): a function of the recipe, the course and the update alone."""
+    """The learning rate of an update (counted from 0), a function of the recipe, the course and the update alone."""
     rate = course.learning_rate
     if recipe.warmup > 0:
         rate *= min(1.0, (update + 1) / (recipe.warmup * course.updates))
@@ -25,12 +25,13 @@ def learning_rate(recipe: Recipe, course: Course, update: int) -> float:
 
 
 def head_alone(recipe: Recipe, course: Course, update: int) -> bool:
-    """Whether an update trains the head alone, as the first of a pre-trained network do."""
+    """Whether an update trains the head alone, as the first updates of a pre-trained network do."""
     return bool(recipe.pretrain) and update < round(recipe.head_first * course.updates)
 
 
 def set_trained(recipe: Recipe, course: Course, model: nn.Module, update: int) -> None:
-    """What is frozen in this update takes no part: it is neither clipped with the rest nor given noise."""
+    """Freeze the parameters that this update does not train: they are neither clipped with the others nor given
+    noise."""
     if recipe.pretrain:
         alone = head_alone(recipe, course, update)
         for name, p in model.named_parameters():

@@ -1,4 +1,4 @@
-"""A network's outputs for the examples of a split, under the weights that are released."""
+"""Logits of the examples of a split, computed with the weights that are released."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from trilemma.training.state import State
 def logits_of(
     state: State, inputs: Inputs, part: Part, rows: NDArray[np.int64], *, at_once: int, threads: int
 ) -> Tensor:
-    """Logits of some rows of a split under the evaluation weights; the state is left as it was.
+    """Logits of some rows of a split, computed with the evaluation weights; the state is left unchanged.
 
     Args:
       state: of the training.
       inputs: of the network.
       part: which split.
       rows: int64 (n,).
-      at_once: examples that a thread computes at once.
-      threads: how many compute side by side.
+      at_once: the number of examples that a thread computes at once.
+      threads: the number of threads that compute side by side.
 
     Returns:
       float32 (n, classes), on the CPU.

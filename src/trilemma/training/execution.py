@@ -1,4 +1,4 @@
-"""How a training is computed, which is nobody's business but the machine's."""
+"""How a training is computed: device, precision, batch size; they affect speed and rounding only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trilemma.privacy.clipping import Method
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is computed.  Nothing here can change what is private, or what an update is beyond rounding.
+    """How a training is computed.  Nothing here changes the guarantee, or an update by more than rounding.
 
     Attributes:
       device: "auto" takes CUDA, then the CPU.  Apple's MPS is refused: norms and noise are float64, which it lacks.
-      physical_batch: examples computed at once; None finds as many as help and fit the memory.
+      physical_batch: the number of examples computed at once; None finds the largest that helps and fits in memory.
       compute: "auto" is bfloat16 where the device is faster in it, else float32.
-      method: of the clipped gradient.
+      method: how the clipped gradient is computed.
       memory: bytes that a physical batch may take; None is 80 % of what a GPU has free, half of what a machine has.
     """
 

@@ -1,4 +1,4 @@
-"""The gradients that an update descends along: a clipped sum over a Poisson draw, or the mean over a shuffled batch."""
+"""The gradients of an update: the clipped sum over a Poisson draw, or the mean over a shuffled batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trilemma.training.state import State
 Gradient = dict[str, Tensor]
 
 LEAST = 64
-"""Examples, at least, of which an ordinary gradient is computed at once: batch norm needs some."""
+"""The smallest physical batch of an ordinary gradient: batch norm needs several examples."""
 
 _WARM_UP, _PAIRS = 30, 10  # updates before the gradient noise scale is measured, and measurements
 
@@ -40,7 +40,7 @@ class Examples:
     """The training examples as a network sees them.
 
     Attributes:
-      inputs: what is fed to the network.
+      inputs: of the network.
       labels: int64 (N,), on the device.
     """
 
@@ -66,11 +66,11 @@ def losses_of(recipe: Recipe) -> Loss:
 
 @dataclass(eq=False)
 class PrivateGradient:
-    """Clipped sums over draws, a physical batch at a time.
+    """Computes clipped sums over draws, one physical batch at a time.
 
     Attributes:
       recipe: for the radius of DP-SAT.
-      examples: that are drawn from.
+      examples: the training examples.
       plan: draws and adds the noise.
       clipping: of each example's gradient, to the plan's clipping norm.
     """
@@ -81,8 +81,8 @@ class PrivateGradient:
     clipping: Clipping
 
     def clipped_sum(self, draw: Draw, state: State, ranks: Ranks, physical_batch: int) -> ClippedSum:
-        """The sum over ``draw`` of each example's clipped gradient, at the weights or, with SAT, a step uphill of them
-        along the previous privatized gradient; the same in every process."""
+        """The sum of the clipped gradients of the examples in ``draw``, the same in every process.  Gradients are taken
+        at the weights or, with SAT, a step uphill from them along the previous privatized gradient."""
         mine = ranks.share(len(draw))
         total = self.clipping.zero()
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
@@ -98,11 +98,11 @@ class PrivateGradient:
 
 @dataclass(eq=False)
 class OrdinaryGradient:
-    """Mean gradients of batches, without a budget.
+    """Computes mean gradients of batches, without a budget.
 
     Attributes:
       recipe: for the seed, the loss and SAT.
-      examples: that batches are taken from.
+      examples: the training examples.
       autocast: compute type, or None for float32.
     """
 
@@ -111,8 +111,8 @@ class OrdinaryGradient:
     autocast: torch.dtype | None
 
     def __call__(self, state: State, batch_size: int, physical_batch: int) -> tuple[Gradient, float]:
-        """The mean gradient of the next batch of a shuffled pass, and its loss; with SAT, the gradient is taken where
-        that one leads uphill."""
+        """The mean gradient of the next batch of a shuffled pass, and its loss.  With SAT, the gradient is taken a step
+        uphill along the batch's own gradient."""
         rows = self._shuffled_batch(state.update, batch_size)
         gradient, loss = self.mean(state.model, rows, state.update, physical_batch)
         if self.recipe.has("sat"):
@@ -175,7 +175,8 @@ class OrdinaryGradient:
         return min(scale, float(examples))
 
     def _shuffled_batch(self, update: int, size: int) -> Tensor:
-        """The rows of the next batch: pass after pass over a new order, computed from the seed and the update."""
+        """The rows of the next batch.  Each pass has a new order, which follows from the seed and the number of the
+        pass."""
         examples = len(self.examples.labels)
         number, position = divmod(update, max(1, examples // size))
         order = torch.randperm(examples, generator=generator_for(self.recipe.seed, f"order {number}"))
@@ -189,13 +190,13 @@ def physical_batch_for(
     ordinary: OrdinaryGradient,
     clipping: Clipping | None,
 ) -> int:
-    """Examples computed at once: as many as help, fewer where those take more memory than they may.
+    """The number of examples to compute at once: as many as help, or fewer where memory does not allow that many.
 
     Args:
       recipe, execution: the choices.
       model: on the device.
       ordinary: computes gradients without a budget.
-      clipping: computes them with one; None without.
+      clipping: computes clipped gradients; None without a budget.
     """
     if execution.physical_batch is not None:
         return execution.physical_batch

@@ -1,4 +1,4 @@
-"""What a network is given for an example: views of its image, or fixed features of it."""
+"""The inputs of a network: views of each image, or fixed features of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Part = Literal["train", "test"]
 
 
 class Inputs(Protocol):
-    """What is fed to a network."""
+    """The inputs of a network, for training and for evaluation."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -28,11 +28,11 @@ class Inputs(Protocol):
 
     @property
     def batch(self) -> int:
-        """Views that are best computed at once."""
+        """The number of views that are best computed at once."""
 
     def views(self, rows: Tensor, update: int) -> Tensor:
         """float32 or float16 (n, K, *shape): the K views that an update sees of each of the training examples ``rows``,
-        on the device.  An example's are its own: they do not depend on the others in ``rows``."""
+        on the device.  An example's views do not depend on the other examples in ``rows``."""
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         """float32 (n, *shape): examples of a split as they are, on the device."""
@@ -40,7 +40,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
-    """Images, moved and mirrored at random under AM.  The training images and their keys stay on the device."""
+    """Images, shifted and mirrored at random under AM.  The training images and their keys stay on the device."""
 
     recipe: Recipe
     data: Dataset
@@ -60,7 +60,8 @@ class ImageInputs:
 
     @property
     def batch(self) -> int:
-        """Images of 32 x 32 pixels: 128 on a CPU, where more saves no time; on a GPU so many that memory decides."""
+        """In images of 32 x 32 pixels: 128 on a CPU, where more saves no time; on a GPU, so many that memory
+        decides."""
         pixels = self.data.image_shape[1] * self.data.image_shape[2]
         return (4096 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
 

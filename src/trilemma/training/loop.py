@@ -1,6 +1,6 @@
 """The update loop: from a recipe and images to weights, with or without a budget.
 
-``Training.step`` is the whole of an update.  With a budget, the images reach the weights through one line only,
+``Training.step`` is a whole update.  With a budget, the images reach the weights through one line only,
 ``plan.privatize``; ``trilemma.privacy.plan`` says why that is private.
 """
 
@@ -52,7 +52,7 @@ class Training:
     ranks: Ranks = field(default_factory=Ranks)
 
     def step(self) -> float:
-        """One update; returns its mean training loss (private: for the screen, not for release)."""
+        """Make one update; return its mean training loss (which is private: for the screen, not for release)."""
         recipe, course, state, ranks, private = self.recipe, self.course, self.state, self.ranks, self.private
         set_trained(recipe, course, state.model, state.update)
         if private is None:
@@ -71,28 +71,29 @@ class Training:
         return loss
 
     def run_updates(self, until: int) -> Iterator[float]:
-        """Updates until ``until`` have been made; yields the loss of each."""
+        """Make updates until ``until`` have been made in all, and yield the loss of each."""
         while self.state.update < min(until, self.course.updates):
             self.ranks.tell(True)
             yield self.step()
 
     def epsilon_spent(self, accountant: str = "pld") -> float | None:
-        """Epsilon of the updates made so far, from the event that happened."""
+        """Epsilon of the updates made so far, computed from what was actually run."""
         plan, delta = self.course.plan, self.recipe.delta
         if plan is None or delta is None:
             return None
         return plan.event(self.state.update).epsilon(delta, accountant=accountant)  # type: ignore[arg-type]
 
     def logits(self, part: Part, rows: NDArray[np.int64] | None = None) -> Tensor:
-        """Logits float32 (n, classes), on the CPU, of a split (or some rows of it) under the evaluation weights.
+        """Logits float32 (n, classes), on the CPU, of a split (or some rows of it), computed with the evaluation
+        weights.
 
         Raises:
           InputError: the training diverged.
         """
         if rows is None:
             rows = np.arange(len(self.data.train if part == "train" else self.data.test))
-        # On a CPU few examples on each core: they stay in its cache, and no layer waits for another core.  A network of
-        # the user's own may not bear two threads.
+        # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.  A
+        # user's own network may not be safe in two threads.
         by_core = self.device.type == "cpu" and self.network is None
         at_once = self.examples.inputs.batch // 4 if by_core else max(256, self.physical_batch)
         return logits_of(
@@ -102,12 +103,12 @@ class Training:
     # ---- several processes -------------------------------------------------------------------------------------------
 
     def lead(self) -> None:
-        """Give the others the state that the training starts from: called by the first process."""
+        """Send the state that the training starts from to the other processes; called by the first process."""
         if self.ranks.size > 1:
             self.ranks.tell((self._identity(), self.state.to_checkpoint({})))
 
     def follow(self) -> None:
-        """What the processes but the first do: their share of every update, until the first says that it is over.
+        """Compute a share of every update until the first process ends the training; called by all other processes.
 
         Raises:
           InputError: this process has other images or another recipe.
@@ -129,10 +130,10 @@ class Training:
     # ---- construction ------------------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        """Each part rests on those before it."""
+        """Build the parts in order: each needs those before it."""
         recipe = self.recipe
         self.prior = recipe.model in PRIORS and self.network is None
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.device = ranked_device(self.execution.resolved_device())
         self._refuse_what_does_not_apply()
         self.autocast = None if self.prior else self.execution.autocast(self.device)
@@ -154,7 +155,7 @@ class Training:
         self.state = self._start(model)
 
     def _refuse_what_does_not_apply(self) -> None:
-        """Refused, and not silently left out."""
+        """Refuse options that do not apply, rather than ignore them."""
         recipe = self.recipe
         if self.ranks.size > 1 and (self.prior or not recipe.private):
             what = f"{recipe.model} is trained by one process" if self.prior else "several processes are for a budget"
@@ -182,7 +183,7 @@ class Training:
         return ImageInputs.of(self.recipe, self.data, self.device)
 
     def _load_pretrained(self, model: nn.Module) -> None:
-        if self.recipe.pretrain and self.ranks.first:  # the others get the weights of the first
+        if self.recipe.pretrain and self.ranks.first:  # the other processes receive the weights of the first
             backbone = backbone_for(self.recipe, self.data).to(self.device)
             weights = pretrained(
                 self.recipe, self.data, backbone, self.device, autocast=self.autocast, progress=self.progress
@@ -190,13 +191,13 @@ class Training:
             model.load_state_dict(weights, strict=False)
 
     def _method(self, model: nn.Module) -> Method:
-        """Of the clipped gradient.  A network that the guarantee does not cover is refused here."""
+        """The method of the clipped gradient.  A network that the guarantee does not cover is refused here."""
         method = self.execution.method
         if self.recipe.private:
             check = check_network(model, self.examples.inputs.shape, device=self.device)
             if check.reason and method != "loop":
                 method = "loop"
-                self.said.append(f"per-example gradients one at a time: {check.reason}")
+                self.notes.append(f"per-example gradients one at a time: {check.reason}")
         return method
 
     def _start(self, model: nn.Module) -> State:

@@ -1,9 +1,9 @@
-"""How many examples fit a given memory, found by watching some of them.
+"""How many examples fit into memory, found by counting what a few of them take.
 
-What a clipped sum needs at its peak grows with the examples that are computed at once: activations, gradients of
-outputs, the examples' own gradients.  Every tensor that comes up while examples are computed is counted from its first
-use to its end, so that the answer holds for any network, number of views and compute type, on any device.  Scratch
-space inside a device's kernels is not seen: :data:`MARGIN` is for that.
+The peak memory of a clipped sum grows with the examples that are computed at once: activations, gradients of outputs,
+per-example gradients.  Every tensor that is created while examples are computed is counted from its first use to its
+end, so that the answer holds for any network, number of views and compute type, on any device.  Scratch
+space inside a device's kernels is not seen; :data:`MARGIN` allows for it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from trilemma.errors import InputError
 from trilemma.machine import available_memory
 
 MARGIN = 1.3
-"""By what the memory that was seen is multiplied."""
+"""The factor by which the counted memory is multiplied."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 class _Watch(TorchDispatchMode):
-    """Counts the bytes of tensors that come up while it is active; ``peak`` is the most at once."""
+    """Counts the bytes of the tensors that are created while it is active; ``peak`` is the largest sum at any
+    moment."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -37,24 +38,24 @@ class _Watch(TorchDispatchMode):
         self._known = weakref.WeakSet[Any]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        found = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(found):
+        inputs = {leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 storage = leaf.untyped_storage()
-                if storage not in self._known and storage not in given:
+                if storage not in self._known and storage not in inputs:
                     self._known.add(storage)
                     self.now += storage.nbytes()
                     self.peak = max(self.peak, self.now)
                     weakref.finalize(storage, self._ended, storage.nbytes())
-        return found
+        return result
 
     def _ended(self, size: int) -> None:
         self.now -= size
 
 
 def peak_of(function: Callable[[], object]) -> int:
-    """Bytes of tensors that are there at once, at most, while ``function`` runs, beyond those that were there before.
+    """The peak of the bytes of tensors that exist while ``function`` runs, beyond those that existed before.
 
     >>> peak_of(lambda: torch.zeros(1000).add(1).mul(2))  # two float32 tensors at a time
     8000
@@ -74,22 +75,22 @@ def physical_batch(
     device: torch.device,
     memory: int | None = None,
 ) -> int:
-    """How many examples to compute at once.
+    """The number of examples to compute at once.
 
     Args:
-      compute: computes so many examples on the device.
-      wanted: as many as are best where there is memory enough.
-      least: as many as there must be.
-      at_once: each of torch's threads computes a part of the batch by itself, of so many examples at most; None: the
-        whole is computed at once.
-      device: where.
-      memory: bytes that may be taken; None: 80 % of what a GPU has free, half of what a machine has.
+      compute: computes a number of examples on the device.
+      wanted: the best number where there is enough memory.
+      least: the smallest number that is acceptable.
+      at_once: each of torch's threads computes parts of the batch by itself, of at most this many examples; None: the
+        whole batch is computed at once.
+      device: where examples are computed.
+      memory: bytes that may be used; None: 80 % of what a GPU has free, half of what a machine has.
 
     Returns:
       From ``least`` to ``wanted``.
 
     Raises:
-      InputError: there is not enough memory for ``least``.
+      InputError: ``least`` examples do not fit into memory.
     """
     if memory is None:
         free = _free_memory(device)
@@ -135,9 +136,9 @@ def parse_memory(text: str) -> int:
     (1500000000, 536870912)
 
     Raises:
-      InputError: no size.
+      InputError: the text is not a size.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([kmgt]i?)?b?", text.strip().lower())
-    if not found or float(found[1]) == 0:
-        raise InputError(f"{text!r} is no amount of memory: use for example 4GB or 512MB")
-    return int(float(found[1]) * _UNITS[found[2] or ""])
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([kmgt]i?)?b?", text.strip().lower())
+    if not match or float(match[1]) == 0:
+        raise InputError(f"{text!r} is not an amount of memory: use for example 4GB or 512MB")
+    return int(float(match[1]) * _UNITS[match[2] or ""])

@@ -1,6 +1,6 @@
 """Which network a recipe builds.
 
-Training, estimates, pre-training's cache and the loading of finished runs all ask here, and nobody else reads those
+Training, estimates, the cache of pre-training and the loading of finished runs all ask here; no other code reads those
 fields of a recipe.
 """
 
@@ -21,7 +21,7 @@ from trilemma.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that a recipe says of its network but the initial weights.
+    """Everything that a recipe says about its network, except the initial weights.
 
     Attributes:
       model: its name in the catalog, or a prior's.
@@ -43,8 +43,8 @@ class Architecture:
         return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"))
 
     def build(self, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
-        """The network, with initial weights from ``generator``; of a prior, what is trained of it: the linear head,
-        which starts at zero."""
+        """The network, with initial weights from ``generator``; for a prior, the part that is trained, which is a
+        linear head that starts at zero."""
         if self.model in PRIORS:
             head = nn.Linear(features_in(self.model), classes, bias=False)
             nn.init.zeros_(head.weight)

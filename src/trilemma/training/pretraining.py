@@ -1,9 +1,10 @@
-"""Initial weights from synthetic images: contrastive pre-training that no private image takes part in.
+"""Initial weights from synthetic images: contrastive pre-training that uses no private image.
 
 Two altered copies of one synthetic image should look alike to the network, and copies of others should not: SimCLR's
-loss (Chen et al. 2020) on dead leaves, in the place of photographs.  (That private training does well from such initial
-weights: Tang et al. 2023, DP-RandP.)  Only the backbone is kept.  It is a function of the recipe's architecture,
-``prior_seed`` and ``pretrain_updates`` alone, so it costs no budget, and trials of other seeds and budgets share it.
+loss (Chen et al. 2020), on dead-leaves images in place of photographs.  (That private training does well from such
+initial weights: Tang et al. 2023, DP-RandP.)  Only the backbone is kept.  It is a function of the recipe's
+architecture, ``prior_seed`` and ``pretrain_updates`` alone, so it costs no budget, and trials with other seeds and
+budgets share it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from trilemma.training.recipe import Recipe
 
 FORMAT = 2
 HEAD = "head."
-"""Names of parameters that are not pre-trained begin with this."""
+"""The prefix of the names of parameters that are not pre-trained."""
 
 _IMAGES = 20_000
 _BATCH = 256
@@ -51,21 +52,22 @@ def pretrained(
     progress: Progress = lambda *_: None,
     folder: Path | None = None,
 ) -> dict[str, Tensor]:
-    """The backbone's pre-trained state, from the cache or computed now; goes on where an earlier call was interrupted.
+    """The pre-trained state of the backbone, from the cache or computed now, resuming a call that was interrupted.
 
     Args:
-      recipe: ``prior_seed`` and ``pretrain_updates`` count, and what names the network.
-      data: for the shape of its images and what they are normalized by; no image is looked at.
-      network: the recipe's network; its backbone's weights are taken as the start and its ``head`` is not changed.
-      device, autocast: to compute on, in what type.
-      progress: told how far it is; what it raises interrupts.
-      folder: of the cache; the user's own if None.
+      recipe: its ``prior_seed``, ``pretrain_updates`` and architecture are used.
+      data: for the shape of the images and their normalization; no image is looked at.
+      network: the recipe's network; the weights of its backbone are the initial weights, and its ``head`` is not
+        changed.
+      device, autocast: where to compute, and in which type.
+      progress: called with the progress; an exception that it raises interrupts.
+      folder: of the cache; None: the user's cache folder.
 
     Returns:
-      Tensors by name, without the head's.
+      Tensors by name, without those of the head.
 
     Raises:
-      InputError: no room to keep it.
+      InputError: the cache cannot be written.
     """
     store = (folder or cache_folder() / "pretrained") / cache_key(recipe, data, device, autocast)
     saved, _ = checkpoints.load(store)
@@ -75,7 +77,7 @@ def pretrained(
 
 
 def cache_key(recipe: Recipe, data: Dataset, device: torch.device, autocast: torch.dtype | None) -> str:
-    """Names what pre-training makes of a recipe: trainings whose key is equal start from the same backbone."""
+    """Names the result of pre-training for a recipe: trainings with equal keys start from the same backbone."""
     settings = [*astuple(Architecture.of(recipe)), recipe.pretrain, recipe.pretrain_updates, _IMAGES, _BATCH]
     settings += [autocast, device.type, data.mean, data.deviation]
     return key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
@@ -92,7 +94,7 @@ def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
 
 
 class _PreTraining:
-    """A network in pre-training, its head replaced by a projection; ``update`` counts what has been made."""
+    """A network in pre-training, its head replaced by a projection; ``update`` counts the updates made."""
 
     def __init__(self, recipe: Recipe, network: nn.Module, head: nn.Linear, device: torch.device) -> None:
         self.network, self.device, self.updates, self.update = network, device, recipe.pretrain_updates, 0
@@ -107,7 +109,7 @@ class _PreTraining:
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=_RATE, foreach=False)
 
     def to_checkpoint(self) -> Checkpoint:
-        """At the end the backbone alone; before it, all that is needed to go on."""
+        """At the end, the backbone alone; before that, everything needed to resume."""
         tensors = {f"backbone/{n}": v for n, v in self.network.state_dict().items() if not n.startswith(HEAD)}
         if self.update < self.updates:
             tensors |= {f"projection/{n}": v for n, v in self.projection.state_dict().items()}

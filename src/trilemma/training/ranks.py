@@ -1,11 +1,11 @@
-"""One private training by several processes, which share the work of each update (torchrun).
+"""One private training in several processes, which share the work of each update (torchrun).
 
-The first process decides everything that is secret: it draws the logical batch and tells the others, who compute
+The first process decides everything that is secret: it draws the logical batch and tells the others, which compute
 clipped sums over their share of it (an example's views follow from the example and the update, so each process knows
 them).  The sums are added up once for each logical batch, the first process adds the noise once, and sends the
 privatized gradient, which is all that reaches anyone's weights.  So the mechanism is that of one process, whatever the
-number of processes, and given the same streams it releases the same to rounding; how the work was shared is
-post-processing of the draw and changes no one's sensitivity.
+number of processes, and with the same streams it releases the same values up to rounding; how the work is shared is
+post-processing of the draw and does not change the sensitivity to any example.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
 
 _PATIENCE = datetime.timedelta(hours=12)
-"""What the others wait for the first while it evaluates; one that dies is noticed at once."""
+"""How long the others wait for the first process while it evaluates; a process that dies is noticed at once."""
 
 
 class RankLost(Exception):
@@ -32,11 +32,11 @@ class RankLost(Exception):
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one training; by default this one alone.
+    """The processes of one training; by default, this process alone.
 
     Attributes:
       rank: of this process, from 0.
-      size: how many there are.
+      size: the number of processes.
       device: of tensors that are exchanged.
     """
 
@@ -46,7 +46,7 @@ class Ranks:
 
     @classmethod
     def joined(cls, device: torch.device) -> Ranks:
-        """Of the processes that torchrun has started, once all have arrived; this one alone without torchrun."""
+        """The processes that torchrun has started, once all have arrived; without torchrun, this process alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         if device.type == "cuda":
@@ -59,7 +59,7 @@ class Ranks:
         return self.rank == 0
 
     def tell(self, value: Any) -> Any:
-        """``value`` of the first process, on all."""
+        """The first process's ``value``, in every process."""
         if self.size == 1:
             return value
         box = [value if self.first else None]
@@ -67,12 +67,12 @@ class Ranks:
         return box[0]
 
     def dismiss(self) -> None:
-        """The first process tells the others that nothing is left to do."""
+        """Tell the other processes that nothing is left to do; called by the first process."""
         self.tell(None)
 
     def share(self, count: int) -> Tensor:
         """The places, int64 and ascending, of a logical batch of ``count`` examples that are this process's to compute;
-        every place is somebody's."""
+        every place belongs to exactly one process."""
         return torch.arange(count)[self.rank :: self.size]
 
     def add_up(self, total: ClippedSum, places: Tensor, count: int) -> ClippedSum:
@@ -83,7 +83,8 @@ class Ranks:
         """
         if self.size == 1:
             return total
-        # All in one exchange, with norms, losses and who was computed at the examples' places.
+        # Everything in one exchange: the sum, and at each example's place its norm, its loss and whether it was
+        # computed.
         by_place = torch.zeros(3, count, device=self.device)
         by_place[:, places.to(self.device)] = torch.stack([total.norms, total.losses, torch.ones_like(total.norms)])
         both = torch.cat([*(s.flatten() for s in total.sums.values()), by_place.flatten()])
@@ -95,7 +96,7 @@ class Ranks:
         return ClippedSum(sums, norms, losses, total.clipping_norm)
 
     def gradient_of_first(self, gradient: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first process's gradient, on all; the others give one of the same shapes."""
+        """The first process's gradient, in every process; the others pass one of the same shapes."""
         if self.size == 1:
             return gradient
         together = torch.cat([g.flatten() for g in gradient.values()])

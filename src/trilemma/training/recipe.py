@@ -7,6 +7,7 @@ import json
 import math
 import numbers
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, one_line
+from trilemma.files import read_toml
+from trilemma.hints import did_you_mean
 from trilemma.techniques import parse_techniques
 
 Schedule = Literal["constant", "cosine"]
@@ -66,9 +68,10 @@ class Recipe:
       average_decay: of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
       sharpness_radius: rho of ``sat``.
       evaluations: how many times the run is measured, the last one at its end.
-      seed: source of initial weights, views, order, and (unless ``secret_noise``) sampling and noise.
-      secret_noise: draw sampling and noise from the operating system's randomness in place of ``seed``, and keep no
-        record of it once the run has ended: nobody can repeat the noise, and neither can you.
+      seed: source of initial weights, views, order, and, if the noise is not secret, of sampling and noise.
+      secret_noise: with a budget, key sampling and noise by the operating system's randomness in place of ``seed``, and
+        keep no record of the key once the run has ended: nobody can repeat the noise, and neither can you.  False makes
+        the run reproducible and its model unfit for release, since whoever knows the seed can subtract the noise.
       prior_seed: of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
       pretrain: "synthetic" starts from a backbone that was trained on synthetic images (of ``prior_seed``) for
         ``pretrain_updates``; "" from random values.  After it only the head is trained for the share ``head_first`` of
@@ -106,7 +109,7 @@ class Recipe:
     sharpness_radius: float = 0.05
     evaluations: int = 10
     seed: int = 0
-    secret_noise: bool = False
+    secret_noise: bool = True
     prior_seed: int = 0
     pretrain: str = ""
     pretrain_updates: int = 2000
@@ -148,6 +151,11 @@ class Recipe:
     @property
     def private(self) -> bool:
         return self.epsilon is not None
+
+    @property
+    def keeps_noise_secret(self) -> bool:
+        """Whether sampling and noise come from a key that nobody keeps; without a budget nothing has to be secret."""
+        return self.private and self.secret_noise
 
     @property
     def multiplicity(self) -> int:
@@ -216,23 +224,26 @@ def default_recipe_name(data: str) -> str:
     return NAMED_DATA[data].recipe if data in NAMED_DATA else OTHERS_RECIPE
 
 
-def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
+def load_recipe(source: str | Path, *, defaults: Mapping[str, Any] | None = None, **overrides: Any) -> Recipe:
     """A recipe by name, or from a TOML file.
 
     A file holds the recipe's keys; keys in a table ``[with_budget]`` or ``[without_budget]`` count only when a budget
-    is (not) given, which is how one name serves both.  ``overrides`` (those not None) win over everything.
+    is (not) given, which is how one name serves both.  ``overrides`` (those not None) win over everything, and the
+    file wins over ``defaults``.
 
     Raises:
       InputError: no such name or file, no TOML, unknown keys, or values out of range.
     """
     try:
-        return _load(source, overrides)
+        return _load(source, defaults or {}, overrides)
     except InputError as error:  # which of several recipes is wrong; a name that is none is in the message already
         raise InputError(str(error) if str(source) in str(error) else f"the recipe {source}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"the recipe {source} is nested too deep: its values are numbers, words and lists") from error
 
 
-def _load(source: str | Path, overrides: dict[str, Any]) -> Recipe:
-    values = _read(source)
+def _load(source: str | Path, defaults: Mapping[str, Any], overrides: dict[str, Any]) -> Recipe:
+    values = {**defaults, **_read(source)}
     values.pop("data", None)
     with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
     chosen = {key: value for key, value in overrides.items() if value is not None}
@@ -268,21 +279,14 @@ def _read(source: str | Path) -> dict[str, Any]:
         file = folder.joinpath(f"{source}.toml")
         if not file.is_file():  # one of several in a file
             file, table = folder.joinpath("frontier.toml"), str(source)
-        text = file.read_text("utf-8")
+        values = tomllib.loads(file.read_text("utf-8"))
     elif Path(source).is_file():
-        try:
-            text = Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the recipe {source}: {error}") from error
+        values = read_toml(Path(source), f"the recipe {source}")
     else:
         raise InputError(
             f"no recipe {str(source)!r}{did_you_mean(str(source), NAMED)}: "
             f"give a TOML file or one of {', '.join(NAMED)}"
         )
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"the recipe {source} is not valid TOML ({one_line(error)})") from error
     return values | values.pop("of")[table] if table else values
 
 

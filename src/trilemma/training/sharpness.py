@@ -1,8 +1,8 @@
-"""Sharpness-aware training (SAT): take the gradient where the loss is higher, apply it where one stands.
+"""Sharpness-aware training (SAT): take the gradient where the loss is higher, and apply it to the weights as they are.
 
 Without a budget this is SAM (Foret et al. 2021): the ascent direction is the gradient of the same batch, two gradients
-an update.  With a budget it is DP-SAT (Park et al. 2023): the direction is the *previous privatised* gradient, which is
-known already, so that an update still costs one gradient and no extra budget.
+an update.  With a budget it is DP-SAT (Park et al. 2023): the direction is the *previous privatized* gradient, which is
+already released, so that an update still costs one gradient and no extra budget.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def perturbed(model: nn.Module, direction: Mapping[str, Tensor] | None, radius: float) -> Iterator[None]:
-    """Inside, the weights are w + radius * direction / |direction|; after it, exactly w again.
+    """Inside the block the weights are w + radius * direction / |direction|; after it they are exactly w again.
 
     The norm is over all parameters.  Opened once per logical batch, around all of its physical batches; the saved
     weights are put back (not the perturbation subtracted), so nothing drifts.  A direction that is None or zero

@@ -1,4 +1,4 @@
-"""The state of a training between two updates, as one value."""
+"""The state of a training between two updates, as one value that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class State:
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatized gradient under DP-SAT, else empty.
       sampling, noise: the streams of what must stay secret.
-      evidence: of what the updates did, for the truth check of a private run; None without a budget.
+      evidence: records of what the updates did, for the truth check of a private run; None without a budget.
     """
 
     update: int
@@ -46,7 +46,7 @@ class State:
         return Checkpoint(tensors, header | {"update": self.update})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Become the state that was saved.
+        """Take on the state of a checkpoint.
 
         Raises:
           InputError: it was saved by version 0.1.0, which drew its random numbers in another way, or it holds no
@@ -84,7 +84,7 @@ class State:
 
 
 def _tensors_of(name: str) -> tuple[Callable[[State], Tensors], Callable[[State, Tensors], None]]:
-    """Of an attribute that is a dictionary of tensors on the model's device."""
+    """How to take and put back an attribute that is a dictionary of tensors on the model's device."""
 
     def put(state: State, tensors: Tensors) -> None:
         setattr(state, name, {key: value.to(state._device) for key, value in tensors.items()})

@@ -24,14 +24,14 @@ from trilemma.training.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Computation:
-    """How a run is computed; each of these changes how its sums are rounded.
+    """How a run is computed: each of these attributes changes how sums are rounded.
 
     Attributes:
-      compute: type that the network computes in.
-      physical_batch: examples computed at once.
-      method: of the clipped gradient.
+      compute: the type that the network computes in.
+      physical_batch: the number of examples computed at once.
+      method: how the clipped gradient is computed.
       device: "cpu" or "cuda".
-      processes: how many share the work.
+      processes: the number of processes that share the work.
     """
 
     compute: str
@@ -43,11 +43,11 @@ class Computation:
 
 def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, computation: Computation) -> RandomStream:
     """The stream of one purpose ("sampling" or "noise") for a run that starts with ``model`` as it is now."""
-    if recipe.secret_noise:
+    if recipe.keeps_noise_secret:
         return RandomStream.secret()
     run: dict[str, Any] = {
         "purpose": purpose,
-        "recipe": recipe.to_dict(),
+        "recipe": recipe.to_dict() | {"secret_noise": False},  # as a run without a budget may leave it open
         "data": [data.name, dict(data.request), data.mean, data.deviation, data.flips, data.shift, data.classes],
         "train": data.train.fingerprint,
         "examples": len(data.train),

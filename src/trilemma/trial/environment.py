@@ -37,7 +37,7 @@ def _commit() -> str | None:
     """The checkout's commit, where this is one."""
     here = Path(__file__).resolve().parent
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -46,4 +46,4 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return described.stdout.strip() or None

@@ -9,13 +9,12 @@ run: one on other data is refused.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import read_json, written
+from trilemma.files import owner_alone, read_json, written
 from trilemma.trial.run import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
@@ -28,11 +27,8 @@ def write_fingerprint(folder: Path, fingerprint: str) -> None:
     Raises:
       InputError: no space or no right to write.
     """
-    with written(folder / FINGERPRINT) as part:
-        part.unlink(missing_ok=True)  # of a process that was killed
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"fingerprint": fingerprint, "note": _NOTE}, indent=2) + "\n")
+    with written(folder / FINGERPRINT) as part, owner_alone(part):
+        part.write_text(json.dumps({"fingerprint": fingerprint, "note": _NOTE}, indent=2) + "\n", "utf-8")
 
 
 def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
     found = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
+        "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,
         "nonmembers": {
@@ -150,7 +151,8 @@ def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDA
       index: int64 (N,), each example's place in its split; None counts the rows.
 
     ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
-    meaning member.
+    meaning member.  ``membership_probability`` is the histogram's (METHODS 5.2), ``membership_probability_NAME`` that
+    of a shadow attack.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -169,6 +171,7 @@ def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDA
         "entropy": signals.entropy,
         "modified_entropy": signals.modified_entropy,
         "membership_probability": found.membership_probability,
+        **{f"membership_probability_{name}": values for name, values in found.probabilities.items()},
         **{f"score_{name}": scores for name, scores in found.scores.items()},
     }
     if predictions.logits is not None:

@@ -25,7 +25,8 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         return None
     evidence, event = training.state.evidence, plan.event(training.state.update)
     assert evidence is not None
-    digest = None if recipe.secret_noise else training.state.noise.key_digest
+    secret = recipe.keeps_noise_secret
+    digest = None if secret else training.state.noise.key_digest
     record = {
         "epsilon": training.epsilon_spent(),
         "delta": recipe.delta,
@@ -43,13 +44,10 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         "event": event.to_dict(),
         "covered": "the weights in model.safetensors and what is computed from them alone",
         "not_covered": NOT_COVERED,
-        "noise_source": "operating system, not recorded"
-        if recipe.secret_noise
-        else "a key made of the seed and all else that the run is: keep the seed secret if the weights are published, "
-        "since whoever knows it and the run can subtract the noise",
+        "noise_source": "secret" if secret else "seeded",
         "noise_key_digest": digest,
         # Only runs of one digest share their noise, and keys from the operating system never repeat.
-        "noise_shared": not (recipe.secret_noise or digest),
+        "noise_shared": not (secret or digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
     bounds: dict[str, Any] | None = ceiling(event).to_dict()

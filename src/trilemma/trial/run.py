@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, reading, written
 from trilemma.training.recipe import Recipe
+from trilemma.words import SEEDED_NOISE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +47,11 @@ class Run:
         """Why a run with a budget has no epsilon: which check of what it did failed, in one line; else None."""
         return why_not_private(self.result)
 
+    @property
+    def not_for_release(self) -> str | None:
+        """Why the model of a run with a budget must not be released although its epsilon is right; else None."""
+        return why_not_for_release(self.result)
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Run:
         """Read a finished run.
@@ -74,6 +80,14 @@ def why_not_private(result: Mapping[str, Any]) -> str | None:
         f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
         f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
     )
+
+
+def why_not_for_release(result: Mapping[str, Any]) -> str | None:
+    """A sentence where the noise of a private run can be drawn again, from its ``result.json``; else None."""
+    privacy = result.get("privacy")
+    if not privacy or privacy.get("noise_source") in ("secret", "operating system, not recorded"):  # now; version 0.1
+        return None
+    return SEEDED_NOISE
 
 
 def _number(value: float | None) -> str:

@@ -36,8 +36,11 @@ from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment
+from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
+from trilemma.trial.course_record import course_record
 from trilemma.trial.evaluation import Evaluation
+from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.measure import measure, predictions_of, write_signals
@@ -52,6 +55,7 @@ from trilemma.trial.run import (
     WEIGHTS,
     History,
     Run,
+    why_not_for_release,
     why_not_private,
     withdraw_epsilon,
 )
@@ -106,6 +110,10 @@ def train(
     A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
     and ``Run.not_private`` says why.
 
+    With a budget, sampling and noise are keyed by the operating system's randomness unless the recipe has
+    ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key lies in the
+    checkpoints in ``out``, which nobody but the owner can read (mode 0600) and which are deleted at the end.
+
     Args:
       recipe: all choices.
       data: what to learn from.
@@ -130,6 +138,7 @@ def train(
     ranks = ranks or Ranks()
     if holds_finished_run(folder, config, data.fingerprint):
         ranks.dismiss()
+        checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     refuse_unmeasurable(data, tracked, recipe.seed)
     clock = Clock()
@@ -233,7 +242,7 @@ class _Trial:
           InputError: a file cannot be read or written.
         """
         training = self.training
-        self.notes += training.said
+        self.notes += training.notes
         saved, damage = checkpoints.load(self.folder)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
@@ -331,12 +340,13 @@ class _Trial:
             withdraw_epsilon(self.folder / HISTORY)
             self.notes.append(wrong)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
+        facts = metadata_of(training.recipe, training.data, privacy)
         with written(self.folder / WEIGHTS) as part:
-            save_file(weights, part)
+            save_file(weights, part, facts)
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
-            "course": _course(training),
+            "course": course_record(training),
             "seconds": dict(self.clock.seconds),
             "notes": self.notes,
         }
@@ -393,7 +403,9 @@ class _Trial:
         write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
         self.clock.charge("files")
         seconds = self.clock.seconds
+        not_for_release = why_not_for_release({"privacy": privacy})
         result = {
+            **({"not_for_release": not_for_release} if not_for_release else {}),
             **measured,
             "privacy": privacy,
             "course": trained["course"],
@@ -402,22 +414,8 @@ class _Trial:
             "notes": self.notes,
             "data": {"notes": list(data.notes)},
         }
+        write_card(self.folder, self.config, result)
         write_json(self.folder / RESULT, result)
         with suppress(OSError):  # it says nothing that is not in result.json
             (self.folder / TRAINED).unlink()
         return Run(self.folder, recipe, result, (*data.notes, *self.notes))
-
-
-def _course(training: Training) -> dict[str, Any]:
-    """``course`` of ``result.json``: what the recipe came to on this data."""
-    recipe, course = training.recipe, training.course
-    choice = course.choice
-    return {
-        "batch_size": course.batch_size,
-        "physical_batch": training.physical_batch,
-        "updates": course.updates,
-        "learning_rate": course.learning_rate,
-        "views": recipe.multiplicity,
-        "optimal_batch_size": None if choice is None else {"rule": choice.rule, "weighed": choice.weighed},
-        "gradient_method": training.method if recipe.private else None,
-    }

@@ -55,7 +55,7 @@ def test_group_folders(tmp_path: Path, picture: Callable[..., bytes]) -> None:
     put(tmp_path / "g" / "training" / "cow" / "9.png", picture(0, channels=3))
     refused(tmp_path / "g", "group folders in some classes, but none in cow")
     put(tmp_path / "g" / "training" / "cat" / "9.png", picture(0, channels=3))
-    refused(tmp_path / "g", "holds pictures and group folders")
+    refused(tmp_path / "g", "holds images and group folders")
 
 
 def test_without_a_split_a_stratified_fifth_is_set_aside(tmp_path: Path, picture: Callable[..., bytes]) -> None:
@@ -96,7 +96,7 @@ def test_other_files_are_passed_over(class_folders: Path) -> None:
 
 def test_what_a_folder_may_not_be(tmp_path: Path, class_folders: Path, picture: Callable[..., bytes]) -> None:
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "holds no pictures: expected CLASS")
+    refused(tmp_path / "empty", "holds no images: expected CLASS")
     for number in range(3):
         put(tmp_path / "one" / "cat" / f"{number}.png", picture(number))
     refused(tmp_path / "one", r"has only one class \(cat\)")
@@ -116,7 +116,7 @@ def test_unreadable_and_odd_pictures_are_named(class_folders: Path, picture: Cal
     file = class_folders / "train" / "dog" / "3.png"
     good = file.read_bytes()
     file.write_bytes(good[:40])
-    refused(class_folders, r"dog/3\.png cannot be read as a picture")
+    refused(class_folders, r"dog/3\.png cannot be read as an image")
     file.write_bytes(picture(0, 9, 10))
     refused(class_folders, r"dog/3\.png is 10×9, .*cat/0\.png is 8×8")
     assert load_data(class_folders, size=8).train.images.shape == (12, 1, 8, 8)
@@ -126,7 +126,7 @@ def test_unreadable_and_odd_pictures_are_named(class_folders: Path, picture: Cal
     refused(class_folders, "training images of 8×8 and test images of 16×16")
 
 
-def test_colour_in_one_split_makes_both_colour(class_folders: Path, picture: Callable[..., bytes]) -> None:
+def test_color_in_one_split_makes_both_color(class_folders: Path, picture: Callable[..., bytes]) -> None:
     (class_folders / "test" / "cat" / "0.png").write_bytes(picture(0, channels=3))
     data = load_data(class_folders)
     assert data.train.images.shape[1] == data.test.images.shape[1] == 3
@@ -213,8 +213,8 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
         ("file_name,label\n0.png,\n", "no label in row 0"),
         ("file_name,label\n0.png,a,b,c\n", "more fields than the heading"),
         ('file_name,label\n"0.png,a\n', "is not CSV"),
-        ("file_name,label\n", "lists no pictures"),
-        ("", "lists no pictures"),
+        ("file_name,label\n", "lists no images"),
+        ("", "lists no images"),
     ],
 )
 def test_bad_metadata(tmp_path: Path, picture: Callable[..., bytes], text: str, message: str) -> None:

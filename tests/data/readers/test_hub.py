@@ -117,7 +117,7 @@ def test_paths_are_followed_only_into_the_hubs_folders(
     install(monkeypatch, "5.0", train=paths(tmp_path / "hub" / "hub" / "files"))
     assert len(load_data("someone/pets").train) == 10
     install(monkeypatch, "5.0", train=paths(tmp_path / "private"))
-    with pytest.raises(InputError, match="holds no picture"):
+    with pytest.raises(InputError, match="holds no image"):
         load_data("someone/pets")
 
 

@@ -110,17 +110,17 @@ def test_pictures_must_be_in_the_table(tmp_path: Path, contents: list[bytes]) ->
     secret.write_bytes(contents[0])
     labels = [0, 1] * 10
     only_paths = [{"bytes": None, "path": str(secret)}] * 20
-    refused(write(tmp_path / "a.parquet", image=only_paths, label=labels), "row 0 .* holds no picture")
+    refused(write(tmp_path / "a.parquet", image=only_paths, label=labels), "row 0 .* holds no image")
     refused(
         write(tmp_path / "b.parquet", image=labels, label=labels),
-        "has no pictures in column 'image' but int64",
+        "has no images in column 'image' but int64",
     )
     refused(
         write(tmp_path / "c.parquet", image=[*contents[:-1], b"broken"], label=labels),
-        r"c\.parquet row 19 cannot be read as a picture",
+        r"c\.parquet row 19 cannot be read as an image",
     )
     refused(write(tmp_path / "d.parquet", image=contents, label=[None, *labels[1:]]), "no label in row 0")
-    refused(write(tmp_path / "e.parquet", image=contents[:0], label=[]), "holds no pictures")
+    refused(write(tmp_path / "e.parquet", image=contents[:0], label=[]), "holds no images")
 
 
 def test_declared_sizes_are_limited(tmp_path: Path, contents: list[bytes]) -> None:

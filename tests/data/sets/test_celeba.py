@@ -19,7 +19,7 @@ TRUTHS = np.random.default_rng(5).random((60, 40)) < 0.5
 
 @pytest.fixture
 def root(tmp_path: Path, picture: Picture) -> Path:
-    """A small set in the hub's layout, with pictures of the original size."""
+    """A small set in the hub's layout, with images of the original size."""
     folder = tmp_path / "data" / "celeba" / "img_align+identity+attr"
     folder.mkdir(parents=True)
     for split, start, stop in (("train", 0, 40), ("valid", 40, 50), ("test", 50, 60)):
@@ -42,7 +42,7 @@ def test_the_original_size_is_cropped_and_reduced(root: Path, picture: Picture) 
     (root / "p.png").write_bytes(picture(3, height=218, width=178, channels=3))
     face = Image.open(root / "p.png").crop((15, 35, 163, 183)).resize((64, 64), Image.Resampling.LANCZOS)
     assert (data.train.images[3] == np.asarray(face).transpose(2, 0, 1)).all()
-    assert "centre 148 pixels reduced to 64×64" in data.source
+    assert "center 148 pixels reduced to 64×64" in data.source
     assert load_data("celeba", data_dir=root, size=32).image_shape == (3, 32, 32)
 
 

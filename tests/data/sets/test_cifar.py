@@ -133,9 +133,9 @@ def test_cifar100s(tmp_path: Path, classes_seed: int | None) -> None:
     assert [(data.train.groups[data.train.labels == label] == 0).sum() for label in range(100)] == [1] * 100
     full = load_data("cifar100s", data_dir=tmp_path, skew=1, classes_seed=classes_seed)
     assert full.train.groups is not None
-    colour = np.unique(full.train.labels[full.train.groups == 0])
-    assert len(colour) == 50
-    assert (colour.tolist() == list(range(1, 100, 2))) is (classes_seed is None)
+    color = np.unique(full.train.labels[full.train.groups == 0])
+    assert len(color) == 50
+    assert (color.tolist() == list(range(1, 100, 2))) is (classes_seed is None)
     assert len(full.test) == 200
     assert (full.skew, full.mean) == (1, CIFAR_MEAN)
 

@@ -30,15 +30,15 @@ def test_inked_digits_are_the_digits_in_one_hue_each() -> None:
     plain = load_data("digits")
     inked = load_data("digits-s", skew=0.9, seed=1)
     count = len(plain.test)
-    colour, gray = inked.test.images[:count], inked.test.images[count:]
-    assert (colour.max(axis=1) == plain.test.images[:, 0]).all()
-    assert (gray == luma(colour)).all()
+    color, gray = inked.test.images[:count], inked.test.images[count:]
+    assert (color.max(axis=1) == plain.test.images[:, 0]).all()
+    assert (gray == luma(color)).all()
     assert (inked.test.labels == np.tile(plain.test.labels, 2)).all()
     assert (inked.test.sources == np.tile(np.arange(count), 2)).all()
     assert (inked.test.groups == np.repeat([0, 1], count)).all()
     assert (inked.train.labels == plain.train.labels).all()
     # all strokes of one picture share the ink: channel ratios are constant up to rounding
-    strong = colour.astype(float) / np.maximum(plain.test.images, 1)
+    strong = color.astype(float) / np.maximum(plain.test.images, 1)
     full = plain.test.images[:, 0] == 255
     spread = [np.ptp(strong[row][:, full[row]], axis=1).max() for row in range(count) if full[row].sum() > 1]
     assert max(spread) < 1e-9

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trilemma.data import Dataset, Split, luma, skewed_groups
-from trilemma.data.sets.skew import colour_classes, skewed
+from trilemma.data.sets.skew import color_classes, skewed
 from trilemma.errors import InputError
 
 PUBLISHED = {  # METHODS 4.1
@@ -16,7 +16,7 @@ PUBLISHED = {  # METHODS 4.1
 }  # fmt: skip
 
 
-def test_luma_equals_pillow_in_every_colour() -> None:
+def test_luma_equals_pillow_in_every_color() -> None:
     blue = np.arange(256, dtype=np.uint8)
     for red in range(0, 256, 8):
         block = np.empty((8, 3, 256, 256), dtype=np.uint8)
@@ -36,12 +36,12 @@ def test_luma_equals_pillow_in_every_colour() -> None:
 )
 def test_counts_are_exact_for_any_skew(counts: list[int], skew: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
-    colour = colour_classes(len(counts))
-    groups = skewed_groups(labels, skew, colour, seed)
+    color = color_classes(len(counts))
+    groups = skewed_groups(labels, skew, color, seed)
     for label, count in enumerate(counts):
-        dominant = 0 if label in colour else 1
+        dominant = 0 if label in color else 1
         assert (groups[labels == label] == dominant).sum() == int(count * skew)
-    assert (groups == skewed_groups(labels, skew, colour, seed)).all()
+    assert (groups == skewed_groups(labels, skew, color, seed)).all()
 
 
 @given(low=st.floats(0.5, 1), high=st.floats(0.5, 1), seed=st.integers(0, 99))
@@ -49,15 +49,15 @@ def test_more_skew_only_adds_to_the_dominant(low: float, high: float, seed: int)
     low, high = sorted((low, high))
     labels = np.repeat(np.arange(2), 50).astype(np.int64)
     dominant = np.where(labels == 1, 0, 1)
-    less = skewed_groups(labels, low, colour_classes(2), seed) == dominant
-    more = skewed_groups(labels, high, colour_classes(2), seed) == dominant
+    less = skewed_groups(labels, low, color_classes(2), seed) == dominant
+    more = skewed_groups(labels, high, color_classes(2), seed) == dominant
     assert (more | ~less).all()
 
 
 @pytest.mark.parametrize("skew", [0.49, 1.01, float("nan"), -1, "much"])
 def test_a_skew_outside_is_refused(skew: float) -> None:
     with pytest.raises(InputError, match=r"skew must lie in \[0\.5, 1\]"):
-        skewed_groups(np.zeros(3, dtype=np.int64), skew, colour_classes(2), 0)
+        skewed_groups(np.zeros(3, dtype=np.int64), skew, color_classes(2), 0)
 
 
 @pytest.mark.parametrize("skew", [0.5, 0.75, 0.95, 1.0])
@@ -70,9 +70,9 @@ def test_cifar10s_is_the_published_one(cifar10: Dataset, skew: float) -> None:
         groups = data.train.groups[data.train.labels == label]
         assert (groups == PUBLISHED[name]).sum() == int(100 * skew)
     assert (data.train.groups == 0).sum() == 500
-    colour = data.train.groups == 0
-    assert (data.train.images[colour] == small.train.images[colour]).all()
-    for row in np.flatnonzero(~colour)[:50]:
+    color = data.train.groups == 0
+    assert (data.train.images[color] == small.train.images[color]).all()
+    for row in np.flatnonzero(~color)[:50]:
         pillow = Image.fromarray(small.train.images[row].transpose(1, 2, 0)).convert("L")
         assert (data.train.images[row] == np.asarray(pillow)).all()
     assert (data.test.images[:300] == small.test.images).all()
@@ -82,11 +82,11 @@ def test_cifar10s_is_the_published_one(cifar10: Dataset, skew: float) -> None:
 
 
 def test_classes_can_be_drawn() -> None:
-    assert colour_classes(100).tolist() == list(range(1, 100, 2))
-    drawn = colour_classes(100, 5)
+    assert color_classes(100).tolist() == list(range(1, 100, 2))
+    drawn = color_classes(100, 5)
     assert len(set(drawn.tolist())) == 50
-    assert (drawn == colour_classes(100, 5)).all()
-    assert (drawn != colour_classes(100, 6)).any()
+    assert (drawn == color_classes(100, 5)).all()
+    assert (drawn != color_classes(100, 6)).any()
 
 
 def test_the_images_given_are_not_changed() -> None:

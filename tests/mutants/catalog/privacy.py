@@ -51,7 +51,7 @@ ERRORS = [
         "privacy/plan.py",
         "released = {name: value / self.batch_size for name, value in noisy.items()}",
         "released = {name: value / max(1, len(draw)) for name, value in noisy.items()}",
-        (f"{_PLAN}::test_the_normaliser_is_equal_on_neighbours", f"{_RUNS}::test_an_honest_run_says_so"),
+        (f"{_PLAN}::test_the_normalizer_is_equal_on_neighbors", f"{_RUNS}::test_an_honest_run_says_so"),
         "drawn-batch",
     ),
     Planted(

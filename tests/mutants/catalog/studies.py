@@ -90,13 +90,13 @@ ERRORS = [
         "data/sets/skew.py",
         "red *= 19595",
         "red *= 21845",
-        (f"{_SKEW}::test_luma_equals_pillow_in_every_colour",),
+        (f"{_SKEW}::test_luma_equals_pillow_in_every_color",),
     ),
     Planted(
         "the dominant group is the other one",
         "data/sets/skew.py",
-        "dominant = COLOUR if label in colour else GRAY",
-        "dominant = GRAY if label in colour else COLOUR",
+        "dominant = COLOR if label in color else GRAY",
+        "dominant = GRAY if label in color else COLOR",
         (f"{_SKEW}::test_counts_are_exact_for_any_skew",),
     ),
     Planted(

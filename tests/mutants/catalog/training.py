@@ -67,7 +67,7 @@ ERRORS = [
     Planted(
         "secret noise comes from the seed",
         "training/streams.py",
-        "    if recipe.secret_noise:\n        return RandomStream.secret()\n",
+        "    if recipe.keeps_noise_secret:\n        return RandomStream.secret()\n",
         "",
         (
             f"{_UPDATES}::test_secret_noise_does_not_come_from_the_seed",

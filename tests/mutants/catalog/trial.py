@@ -53,10 +53,10 @@ ERRORS = [
     Planted(
         "losses of training images are released beside the weights",
         "trial/train.py",
-        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part)\n",
+        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part, facts)\n",
         '        weights["losses"] = training.state.evidence.rows.float() if training.state.evidence else weights[next('
         "iter(weights))].clone()\n"
-        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part)\n",
+        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part, facts)\n",
         (f"{_RECOMPUTED}::test_logits_are_those_of_the_released_weights",),
         "losses-released",
     ),
@@ -95,7 +95,10 @@ ERRORS = [
         "trial/train.py",
         "        checkpoints.remove(self.folder)\n        return trained\n",
         "        return trained\n",
-        ("trial/test_resume.py::test_secret_noise_leaves_no_state_of_a_stream",),
+        (
+            "trial/test_resume.py::test_secret_noise_leaves_no_state_of_a_stream",
+            "trial/test_secrecy.py::test_nothing_that_is_left_of_a_finished_run_draws_its_noise_again",
+        ),
     ),
 ]
 

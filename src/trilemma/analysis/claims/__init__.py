@@ -32,7 +32,7 @@ from trilemma.analysis.claims.evidence import Table
 from trilemma.analysis.claims.headline import HEADLINE, headline_accuracy
 from trilemma.analysis.claims.memorization import memorization_claim
 from trilemma.analysis.claims.removal import onion_claim, removal_claims
-from trilemma.analysis.claims.skew import artefact_claim, skew_claims
+from trilemma.analysis.claims.skew import artifact_claim, skew_claims
 from trilemma.analysis.claims.techniques import technique_claims
 
 __all__ = ["HEADLINE", "Claim", "Finding", "claims"]
@@ -57,7 +57,7 @@ def claims(results: pd.DataFrame, study: Mapping[str, Any] | None = None) -> tup
         *removal_claims(table),
         onion_claim(table),
         memorization_claim(table),
-        artefact_claim(table),
+        artifact_claim(table),
         budget_claim(table),
         budget_trend_claim(table),
     )

@@ -1,4 +1,4 @@
-"""What the paper claims of bias in the data, and our claim that the climb of the AUC is an artefact."""
+"""What the paper claims of bias in the data, and our claim that the climb of the AUC is an artifact."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _other_test_set(table: Table, comparison: Comparison) -> tuple[str, list[dic
     )
 
 
-def artefact_claim(table: Table) -> Claim:
+def artifact_claim(table: Table) -> Claim:
     """Ours: the unmatched AUC rises with skew and the matched one does not, so that the rise is not memorization.
 
     For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the unmatched
@@ -120,7 +120,7 @@ def artefact_claim(table: Table) -> Claim:
     findings = []
     for key in (key for key in sides[0] if all(key in side for side in sides)):
         climb, flat, less = (side[key] for side in sides)
-        verdict, words = _artefact_verdict(climb, flat, less, 0.05 / len(pairs))
+        verdict, words = _artifact_verdict(climb, flat, less, 0.05 / len(pairs))
         evidence = distinct([*evidence_of_both(unmatched, climb), *evidence_of_both(matched, flat)])
         changes = (change_of(climb), change_of(flat))
         findings.append(Finding(climb.pair.setting, verdict, words, evidence, changes))
@@ -134,7 +134,7 @@ def artefact_claim(table: Table) -> Claim:
     )
 
 
-def _artefact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alpha: float) -> tuple[Verdict, str]:
+def _artifact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alpha: float) -> tuple[Verdict, str]:
     def signed(value: float) -> str:
         return number_words(value, ATTACK, signed=True)
 

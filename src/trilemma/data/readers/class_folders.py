@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trilemma.data.files import IMAGE_ENDINGS, children, has_ending, images_below
+from trilemma.data.limits import MAX_ENCODED
 from trilemma.data.parts import Part, looks_like_split, split_name
 from trilemma.data.readers.rows import Decoder
 from trilemma.errors import InputError
@@ -24,8 +25,8 @@ _PICKLE_ENDINGS = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib"})
 
 
 @dataclass(frozen=True)
-class FilePictures:
-    """Picture files in a given order (see :class:`trilemma.data.decode.Pictures`)."""
+class ImageFiles:
+    """Image files in a given order (see :class:`trilemma.data.decode.EncodedImages`)."""
 
     paths: tuple[Path, ...]
 
@@ -100,7 +101,7 @@ def folder_parts(listings: dict[str, Listed], folder: Path, decoder: Decoder) ->
     parts = {}
     for name, listing in listings.items():
         where = f"{folder}" if name == "all" else f"{folder}/{name}"
-        images, notes = decoder(FilePictures(listing.paths), where)
+        images, notes = decoder(ImageFiles(listing.paths), where)
         parts[name] = Part(images=images, labels=listing.labels, groups=listing.groups, notes=(*listing.notes, *notes))
     return parts
 
@@ -126,7 +127,7 @@ def check_inside(path: Path, root: Path, named_by: str) -> None:
     except (OSError, RuntimeError, ValueError):
         inside = False
     if not inside:
-        raise InputError(f"{named_by} leads out of {root}: put the pictures themselves into the folder")
+        raise InputError(f"{named_by} leads out of {root}: put the images themselves into the folder")
 
 
 def _all_classes(folder: Path, root: Path) -> Listed:
@@ -181,7 +182,7 @@ def _classes(folder: Path, root: Path) -> Listed:
     loose = _images(folder, root)
     if loose:
         raise InputError(
-            f"{loose[0]} lies beside the class folders: put each picture into a folder named after its class"
+            f"{loose[0]} lies beside the class folders: put each image into a folder named after its class"
         )
     for class_folder in _folders(folder, root):
         by_group = _by_group(class_folder, root, left_out)
@@ -191,7 +192,7 @@ def _classes(folder: Path, root: Path) -> Listed:
             groups += [group] * len(images)
     if not paths:
         raise InputError(
-            f"{folder} holds no pictures: expected CLASS/*.png or CLASS/GROUP/*.png ({', '.join(IMAGE_ENDINGS)})"
+            f"{folder} holds no images: expected CLASS/*.png or CLASS/GROUP/*.png ({', '.join(IMAGE_ENDINGS)})"
         )
     if any(groups) and not all(groups):
         bare = sorted({label for label, group in zip(labels, groups, strict=True) if not group})
@@ -218,10 +219,10 @@ def _by_group(class_folder: Path, root: Path, left_out: _LeftOut) -> dict[str, l
             left_out.empty.append(child)
     if direct and by_group:
         raise InputError(
-            f"{class_folder} holds pictures and group folders with pictures: put all into group folders, or none"
+            f"{class_folder} holds images and group folders with images: put all into group folders, or none"
         )
     if deeper and not direct and not by_group:
-        raise InputError(f"{class_folder} holds pictures too deep ({deeper[0]}): put them into CLASS or CLASS/GROUP")
+        raise InputError(f"{class_folder} holds images too deep ({deeper[0]}): put them into CLASS or CLASS/GROUP")
     left_out.deeper.extend(deeper)
     if not direct and not by_group:
         left_out.empty.append(class_folder)
@@ -243,7 +244,7 @@ def _files(folder: Path, root: Path, left_out: _LeftOut) -> list[Path]:
             others.append(child)
     if others and not images and not _folders(folder, root):
         raise InputError(
-            f"{folder} holds no picture that can be read, only {len(others)} other files such as {others[0].name}: "
+            f"{folder} holds no image that can be read, only {len(others)} other files such as {others[0].name}: "
             f"save them as PNG, or remove the folder"
         )
     left_out.others.extend(others)
@@ -272,6 +273,8 @@ def _children(folder: Path, root: Path) -> Sequence[Path]:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.stat().st_size > MAX_ENCODED:
+            raise InputError(f"{path} has more than {MAX_ENCODED >> 20} MiB, which no image has: replace or remove it")
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({one_line(error)}): replace or remove it") from None

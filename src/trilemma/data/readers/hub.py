@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilemma.data.decode import Pictures
+from trilemma.data.decode import EncodedImages
 from trilemma.data.parts import split_name
 from trilemma.data.places import hub_folders
 from trilemma.data.readers.rows import Rows, encoded, recorded_names
@@ -80,7 +80,7 @@ class ArrowRows:
 
     Attributes:
       recorded: the schema's metadata, where `datasets` keeps class names.
-      inside: folders into which paths of pictures may lead.
+      inside: folders into which paths of images may lead.
     """
 
     table: pa.Table
@@ -104,13 +104,13 @@ class ArrowRows:
         """See :class:`trilemma.data.readers.rows.Rows`."""
         return [(self.where, recorded_names(self.recorded, column), self.values(column))]
 
-    def pictures(self, column: str) -> Pictures:
+    def encoded_images(self, column: str) -> EncodedImages:
         """See :class:`trilemma.data.readers.rows.Rows`."""
-        return _ArrowPictures(self, column)
+        return _ArrowImages(self, column)
 
 
 @dataclass(frozen=True, eq=False)
-class _ArrowPictures:
+class _ArrowImages:
     rows: ArrowRows
     column: str
 

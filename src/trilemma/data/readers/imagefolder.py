@@ -6,16 +6,17 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trilemma.data.files import children, images_below
-from trilemma.data.limits import check_size
+from trilemma.data.limits import MAX_ENCODED
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
-from trilemma.data.readers.class_folders import FilePictures, check_inside
+from trilemma.data.readers.class_folders import ImageFiles, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns
 from trilemma.errors import InputError
+from trilemma.files import MOST_TEXT, read_text
 from trilemma.hints import listed, one_line
 from trilemma.words import counted
 
@@ -50,7 +51,7 @@ def metadata_files(folder: Path) -> dict[str, Path]:
         listed_in = {listing[0].parent for listing in files.values()}
         for child in (child for folders in splits.values() for child in folders):
             if child not in listed_in and next(images_below(child), None) is not None:
-                raise InputError(f"{child} has pictures and no {FILES[0]}, which other splits have: add it")
+                raise InputError(f"{child} has images and no {FILES[0]}, which other splits have: add it")
     return {split: listing[0] for split, listing in files.items()}
 
 
@@ -73,10 +74,9 @@ def metadata_parts(
       InputError: not readable, or larger than ``cap``; a column is missing (those there are listed), or not the same
         in all files; an image is missing, listed twice, or leads out of the folder.
     """
-    tables = {split: _rows(file, cap) for split, file in files.items()}
-    paths = {
-        split: _paths(tables[split], _columns(tables[split], columns, files[split]), files[split]) for split in files
-    }
+    listings = {split: _rows(file, columns, cap) for split, file in files.items()}
+    tables = {split: rows for split, (rows, _) in listings.items()}
+    paths = {split: images for split, (_, images) in listings.items()}
     notes = _not_listed(folder, paths)
     chosen, extra = needed(tables, test_split, where=str(folder))
     parts: dict[str, Part] = {}
@@ -90,7 +90,7 @@ def metadata_parts(
                 f"of one data set must agree"
             )
         roles = own
-        images, said = decoder(FilePictures(paths[split]), str(file))
+        images, said = decoder(ImageFiles(paths[split]), str(file))
         part = Part(
             images=images,
             labels=[row.get(own["label"]) for row in rows],
@@ -150,56 +150,66 @@ def _available(rows: list[_Row]) -> tuple[str, ...]:
 
 
 def _columns(rows: list[_Row], columns: Mapping[str, str] | None, file: Path) -> dict[str, str]:
-    roles = {"image": _FILE_COLUMN, **(columns or {})}
-    available = _available(rows)
-    if roles["image"] not in available:
-        raise InputError(
-            f"{file} has no column {roles['image']!r} with the pictures' paths; its columns are {listed(available)}"
-        )
-    return choose_columns(available, roles, str(file))
+    return choose_columns(_available(rows), {"image": _FILE_COLUMN, **(columns or {})}, str(file))
 
 
-def _rows(file: Path, cap: int) -> list[_Row]:
+def _rows(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[list[_Row], tuple[Path, ...]]:
+    """The rows and the image of each, which is looked for at once: so there are never more rows than images."""
+    image = (columns or {}).get("image", _FILE_COLUMN)
     try:
-        check_size(file.stat().st_size, cap, str(file))
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file, min(cap, MAX_ENCODED)).removeprefix("\ufeff")
+    except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({one_line(error)}): save it as UTF-8 text") from None
-    rows = _csv_rows(text, file) if file.suffix.lower() == ".csv" else _json_rows(text, file)
+    rows: list[_Row] = []
+    paths: dict[Path, int] = {}
+    listing: list[Path] = []
+    for row in _csv_rows(text, file) if file.suffix.lower() == ".csv" else _json_rows(text, file):
+        if image not in row:
+            raise InputError(
+                f"{file} has no column {image!r} with the images' paths in row {len(rows)}; its columns are "
+                f"{listed(row)}"
+            )
+        path = _path(str(row[image] or ""), len(rows), file)
+        earlier = paths.setdefault(path.resolve(), len(rows))
+        if earlier != len(rows):
+            raise InputError(
+                f"{file} row {len(rows)}: file_name {str(row[image])[:200]!r} stands in row {earlier} too: keep one, "
+                f"as an image is one example"
+            )
+        rows.append(row)
+        listing.append(path)
     if not rows:
-        raise InputError(f"{file} lists no pictures: give a line for each")
-    return rows
+        raise InputError(f"{file} lists no images: give a line for each")
+    return rows, tuple(listing)
 
 
-def _csv_rows(text: str, file: Path) -> list[_Row]:
+def _csv_rows(text: str, file: Path) -> Iterator[_Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
         if twice:
             raise InputError(f"{file} has more than one column {twice[0]!r}: rename all but one")
-        rows: list[_Row] = []
         for row in reader:
             if None in row:
                 raise InputError(f"{file} line {reader.line_num} has more fields than the heading: quote commas")
-            rows.append(dict(row))
-        return rows
+            yield dict(row)
     except csv.Error as error:
         raise InputError(f"{file} line {reader.line_num} is not CSV ({one_line(error)})") from None
 
 
-def _json_rows(text: str, file: Path) -> list[_Row]:
-    rows: list[_Row] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_rows(text: str, file: Path) -> Iterator[_Row]:
+    for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         try:
+            if len(line) > MOST_TEXT:
+                raise ValueError(f"it has {len(line)} characters")
             row = json.loads(line, object_pairs_hook=_no_key_twice)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{file} line {number} is not JSON ({one_line(error)})") from None
         if not isinstance(row, dict):
             raise InputError(f'{file} line {number} is not a JSON object: write {{"file_name": ..., ...}}')
-        rows.append(row)
-    return rows
+        yield row
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -209,27 +219,19 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _paths(rows: list[_Row], chosen: Mapping[str, str], file: Path) -> tuple[Path, ...]:
+def _path(name: str, row: int, file: Path) -> Path:
+    """Where an image lies that a row names: below the folder of the file, and nowhere else."""
     folder = file.parent
-    root = folder.resolve()
-    paths: list[Path] = []
-    places: dict[Path, int] = {}
-    for row, values in enumerate(rows):
-        name = str(values.get(chosen["image"]) or "")
-        said = f"{file} row {row}: file_name {name[:200]!r}"
-        if not name:
-            raise InputError(f"{file} row {row} has no file_name: give the picture's path")
-        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or "\0" in name:
-            raise InputError(f"{said} must be a path relative to {folder}")
-        path = folder / name
-        check_inside(path, root, said)
-        if not _exists(path):
-            raise InputError(f"{said} does not exist: add the picture or remove the row")
-        earlier = places.setdefault(path.resolve(), row)
-        if earlier != row:
-            raise InputError(f"{said} stands in row {earlier} too: keep one, as an image is one example")
-        paths.append(path)
-    return tuple(paths)
+    entry = f"{file} row {row}: file_name {name[:200]!r}"
+    if not name:
+        raise InputError(f"{file} row {row} has no file_name: give the image's path")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or "\0" in name:
+        raise InputError(f"{entry} must be a path relative to {folder}")
+    path = folder / name
+    check_inside(path, folder.resolve(), entry)
+    if not _exists(path):
+        raise InputError(f"{entry} does not exist: add the image or remove the row")
+    return path
 
 
 def _exists(path: Path) -> bool:

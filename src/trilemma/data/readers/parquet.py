@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilemma.data.decode import Pictures
+from trilemma.data.decode import EncodedImages
 from trilemma.data.files import IMAGE_ENDINGS, below, children, has_ending
-from trilemma.data.limits import check_size
+from trilemma.data.limits import check_packing, check_size
 from trilemma.data.parts import split_name
 from trilemma.data.readers.rows import encoded, recorded_names
 from trilemma.errors import InputError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ENDING = ".parquet"
 _BATCH = 256
+_VALUE = 64
+"""Bytes that a label takes as an object of Python."""
 _SHARD = re.compile(r"(?P<series>.*?)-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})(?P<rest>.*)")
 
 
@@ -177,7 +179,10 @@ class ParquetRows:
 
     def values(self, column: str) -> list[object]:
         """See :class:`trilemma.data.readers.rows.Rows`."""
-        check_size(64 * len(self), self.cap, self.where)
+        check_size(_VALUE * len(self), self.cap, self.where)
+        check_packing(
+            _VALUE * len(self), sum(file.stat().st_size for file in self.files), f"column {column!r} of {self.where}"
+        )
         values: list[object] = []
         for file in self.files:
             for batch in _batches(file, column, self.cap):
@@ -193,13 +198,13 @@ class ParquetRows:
             sections.append((str(file), names, ParquetRows((file,), self.cap).values(column)))
         return sections
 
-    def pictures(self, column: str) -> Pictures:
+    def encoded_images(self, column: str) -> EncodedImages:
         """See :class:`trilemma.data.readers.rows.Rows`."""
-        return _ParquetPictures(self, column)
+        return _ParquetImages(self, column)
 
 
 @dataclass(frozen=True)
-class _ParquetPictures:
+class _ParquetImages:
     rows: ParquetRows
     column: str
 
@@ -241,7 +246,10 @@ def _batches(file: Path, column: str, cap: int) -> Iterator[pa.Array]:
         for group in range(opened.metadata.num_row_groups):
             # Groups are read one at a time.  All columns are counted, because asking Arrow about one column
             # of a damaged file can end the process.
-            check_size(int(opened.metadata.row_group(group).total_byte_size), cap, f"row group {group} of {file}")
+            rows = opened.metadata.row_group(group)
+            packed = sum(int(rows.column(number).total_compressed_size) for number in range(rows.num_columns))
+            check_size(int(rows.total_byte_size), cap, f"row group {group} of {file}")
+            check_packing(int(rows.total_byte_size), packed, f"row group {group} of {file}")
         try:
             for batch in opened.iter_batches(batch_size=_BATCH, columns=[column]):
                 if batch.num_columns != 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.data.decode import Pictures
+from trilemma.data.decode import EncodedImages
 from trilemma.data.labels import by_name, check_names
 from trilemma.data.parts import Part, check_split_column, parts_by_split
 from trilemma.errors import InputError
@@ -19,8 +19,8 @@ from trilemma.hints import did_you_mean, listed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Decoder = Callable[[Pictures, str], tuple[NDArray[np.uint8], tuple[str, ...]]]
-"""``decoder(pictures, what)``: images to uint8 (N, C, H, W) and what was converted, with the caller's cache, framing
+Decoder = Callable[[EncodedImages, str], tuple[NDArray[np.uint8], tuple[str, ...]]]
+"""``decoder(encoded, what)``: images to uint8 (N, C, H, W) and what was converted, with the caller's cache, framing
 and cap."""
 
 _USUAL = {
@@ -57,7 +57,7 @@ class Rows(Protocol):
         """Pieces of a column, each with where it comes from and the names that are recorded there for its numbers."""
         ...
 
-    def pictures(self, column: str) -> Pictures:
+    def encoded_images(self, column: str) -> EncodedImages:
         """The encoded images of a column."""
         ...
 
@@ -165,7 +165,7 @@ def parts_of(
     """
     parts: dict[str, Part] = {}
     for split, rows in splits.items():
-        images, notes = decoder(rows.pictures(chosen["image"]), f"{rows.where}")
+        images, notes = decoder(rows.encoded_images(chosen["image"]), f"{rows.where}")
         part = Part(
             images=images,
             labels=_named(rows, chosen["label"], "label", names),
@@ -245,14 +245,14 @@ def encoded(
         contents, paths = batch, [None] * len(batch)
     else:
         raise InputError(
-            f"{where} has no pictures in column {column!r} but {kind}: name the image column with "
-            f"columns={{'image': NAME}}; it must hold encoded pictures (bytes, or bytes and path)"
+            f"{where} has no images in column {column!r} but {kind}: name the image column with "
+            f"columns={{'image': NAME}}; it must hold encoded images (bytes, or bytes and path)"
         )
     for offset, (data, path) in enumerate(zip(contents, paths, strict=True)):
         name = f"{where} row {first_row + offset}" + (f" ({path})" if path else "")
         content = data.as_py() or (_inside(path, inside) if path else None)
         if not content:
-            raise InputError(f"{name} holds no picture in column {column!r}: store the encoded bytes")
+            raise InputError(f"{name} holds no image in column {column!r}: store the encoded bytes")
         yield name, content
 
 

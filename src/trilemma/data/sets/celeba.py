@@ -8,24 +8,24 @@ from pathlib import Path
 
 from trilemma.data.assemble import assemble
 from trilemma.data.dataset import Dataset
-from trilemma.data.decode import Framing, Pictures
+from trilemma.data.decode import EncodedImages, Framing
 from trilemma.data.named import Named
 from trilemma.data.options import Options
 from trilemma.data.parts import Part, needed
 from trilemma.data.places import Place, search
 from trilemma.data.readers.hub import fetch
-from trilemma.data.readers.parquet import ParquetRows, parquet_splits
+from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
 from trilemma.data.readers.rows import Rows, same_columns
 from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean, listed
 
 FACE_CROP = 148
-"""Side of the centre square, in pixels of the 178×218 aligned picture, that holds the face."""
+"""Side of the center square, in pixels of the 178×218 aligned image, that holds the face."""
 DEFAULT_SIZE = 64
 
 
-def attribute(given: str) -> str:
+def attribute(name: str) -> str:
     """The official spelling of an attribute; case, hyphens, blanks and underscores do not matter.
 
     >>> attribute("blond-hair")
@@ -35,12 +35,12 @@ def attribute(given: str) -> str:
       InputError: CelebA has no such attribute.
     """
     plain = {_plain(name): name for name in CELEBA_ATTRIBUTES}
-    if _plain(given) not in plain:
+    if _plain(name) not in plain:
         raise InputError(
-            f"CelebA has no attribute {given!r}{did_you_mean(given, CELEBA_ATTRIBUTES)}; "
+            f"CelebA has no attribute {name!r}{did_you_mean(name, CELEBA_ATTRIBUTES)}; "
             f"it has {', '.join(CELEBA_ATTRIBUTES)}"
         )
-    return plain[_plain(given)]
+    return plain[_plain(name)]
 
 
 def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
@@ -51,7 +51,7 @@ def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
 def load_celeba(known: Named, options: Options) -> Dataset:
     """Images with a target attribute as label and a protected attribute as group.
 
-    Files that hold square pictures are taken as they are.  From the 178×218 originals the centre square of
+    Files that hold square images are taken as they are.  From the 178×218 originals the center square of
     148 pixels is cut and reduced to 64×64 (or ``options.size``) by Lanczos.  Official partition: train, and
     test (or valid).
 
@@ -66,9 +66,11 @@ def load_celeba(known: Named, options: Options) -> Dataset:
     if place is None:
         splits = fetch(known.repositories[0])
         where = source = f"{known.repositories[0]} (the hub)"
+        beside: tuple[str, ...] = ()
     else:
         where, source = str(place.folder), str(place)
         tables = parquet_splits(place.folder)
+        beside = left_beside(place.folder, tables)
         splits = {name: ParquetRows(files, options.cap) for name, files in tables.items()}
     splits, notes = needed(splits, options.test_split, where)
     columns = next(iter(splits.values())).column_names
@@ -77,16 +79,16 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         "label": _column(target, columns, where),
         "group": _column(protected, columns, where),
     }
-    chosen, beside = same_columns(splits, asked)
-    framing = _framing(next(iter(splits.values())).pictures(chosen["image"]), options.size)
+    chosen, unused = same_columns(splits, asked)
+    framing = _framing(next(iter(splits.values())).encoded_images(chosen["image"]), options.size)
     decoder = options.decoder(framing)
     parts = {}
     for name, rows in splits.items():
-        images, changed = decoder(rows.pictures(chosen["image"]), rows.where)
+        images, changed = decoder(rows.encoded_images(chosen["image"]), rows.where)
         labels, groups = _truths(rows, chosen["label"]), _truths(rows, chosen["group"])
         parts[name] = Part(images=images, labels=labels, groups=groups, notes=changed)
     if framing.size is not None:
-        source += f"; centre {framing.crop} pixels reduced to {framing.size}×{framing.size}"
+        source += f"; center {framing.crop} pixels reduced to {framing.size}×{framing.size}"
     return assemble(
         known.name,
         parts,
@@ -97,7 +99,7 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         seed=options.seed,
         test_split=options.test_split,
         shift=4,
-        notes=(*notes, *beside),
+        notes=(*notes, *beside, *unused),
     )
 
 
@@ -116,17 +118,17 @@ def _layout(folder: Path, named: bool) -> str | None:
     return "Parquet" if named or CELEBA_TARGET in ParquetRows((first,), cap=2**62).column_names else None
 
 
-def _framing(pictures: Pictures, size: int | None) -> Framing:
+def _framing(encoded: EncodedImages, size: int | None) -> Framing:
     if size is None:
         from PIL import Image
 
-        name, content = next(iter(pictures))
+        name, content = next(iter(encoded))
         try:
-            with Image.open(io.BytesIO(content)) as picture:
-                if picture.width == picture.height:
+            with Image.open(io.BytesIO(content)) as image:
+                if image.width == image.height:
                     return Framing()
         except Exception:
-            raise InputError(f"{name} cannot be read as a picture: replace or remove it") from None
+            raise InputError(f"{name} cannot be read as an image: replace or remove it") from None
     return Framing(size or DEFAULT_SIZE, FACE_CROP)
 
 

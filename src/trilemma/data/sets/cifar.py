@@ -118,7 +118,7 @@ def load_cifar(known: Named, options: Options) -> Dataset:
         notes=notes,
     )
     if data.image_shape[0] != 3:
-        raise InputError(f"{where} holds gray images, and {known.name} is in colour: name the folder by its path")
+        raise InputError(f"{where} holds gray images, and {known.name} is in color: name the folder by its path")
     return replace(data, mean=known.mean, deviation=known.std)
 
 

@@ -48,8 +48,8 @@ def digits() -> Dataset:
 def inked_digits() -> Dataset:
     """The digits, each written in an ink of its own on black: uint8 (N, 3, 8, 8), no groups yet.
 
-    The ink has a hue drawn uniformly for each picture, saturation ¾ and value 1 (HSV), always the same for
-    the same picture; a stroke of strength v / 255 shows v times the ink.  So the gray version of an inked
+    The ink has a hue drawn uniformly for each image, saturation ¾ and value 1 (HSV), always the same for
+    the same image; a stroke of strength v / 255 shows v times the ink.  So the gray version of an inked
     digit (:func:`trilemma.data.sets.skew.luma`) is darker or lighter with its hue, as a gray photograph would be.
     """
     plain = digits()

@@ -1,4 +1,4 @@
-"""Skew: each class mostly in colour or mostly gray (CIFAR-10S and its kin), so that colour predicts the
+"""Skew: each class mostly in color or mostly gray (CIFAR-10S and its kin), so that color predicts the
 class.
 
 Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHODS 4.1 and 4.4 of this
@@ -22,17 +22,17 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.data.order import seeded_order
 from trilemma.errors import InputError
 
-COLOUR, GRAY = 0, 1
+COLOR, GRAY = 0, 1
 GROUP_NAMES = ("colour", "gray")
 
 _BLOCK = 2048
 
 
 def luma(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Gray versions of colour images: uint8 (N, 3, H, W) to uint8 (N, 3, H, W) with three equal channels.
+    """Gray versions of color images: uint8 (N, 3, H, W) to uint8 (N, 3, H, W) with three equal channels.
 
     ITU-R 601 luma in 16-bit fixed point, rounded: equal to Pillow's ``convert("L")`` in every pixel (a test
-    goes through all 2²⁴ colours), but one pass over the whole array.
+    goes through all 2²⁴ colors), but one pass over the whole array.
     """
     gray = np.empty_like(images)
     for start in range(0, len(images), _BLOCK):
@@ -60,19 +60,19 @@ def check_skew(skew: float) -> float:
         value = float("nan")
     if not 0.5 <= value <= 1:
         raise InputError(
-            f"skew must lie in [0.5, 1], not {skew!r}: 0.5 is half colour and half gray in every class, "
+            f"skew must lie in [0.5, 1], not {skew!r}: 0.5 is half color and half gray in every class, "
             f"1 is every class in one of them only"
         )
     return value
 
 
-def colour_classes(count: int, classes_seed: int | None = None) -> NDArray[np.int64]:
-    """The classes that are mostly in colour, int64 (count // 2,), sorted.
+def color_classes(count: int, classes_seed: int | None = None) -> NDArray[np.int64]:
+    """The classes that are mostly in color, int64 (count // 2,), sorted.
 
     Without a seed the odd ones: for CIFAR-10 that is automobile, cat, dog, horse and truck, as published.
     With a seed, half of the classes drawn from it (for CIFAR-100S, where no choice is standard).
 
-    >>> colour_classes(10).tolist()
+    >>> color_classes(10).tolist()
     [1, 3, 5, 7, 9]
     """
     if classes_seed is None:
@@ -80,8 +80,8 @@ def colour_classes(count: int, classes_seed: int | None = None) -> NDArray[np.in
     return np.sort(seeded_order(count, classes_seed, "colour classes")[: count // 2])
 
 
-def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For each example whether it is shown in colour (0) or gray (1), int64 (N,).
+def skewed_groups(labels: NDArray[np.int64], skew: float, color: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """For each example whether it is shown in color (0) or gray (1), int64 (N,).
 
     Of a class with n examples, exactly ``int(n * skew)``, drawn at random, go to the class's dominant group
     and the rest to the other.  With the same seed, what is dominant at a smaller skew is so at a larger one.
@@ -90,7 +90,7 @@ def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int
     Args:
       labels: int64 (N,).
       skew: in [0.5, 1].
-      colour: classes whose dominant group is colour.
+      color: classes whose dominant group is color.
       seed: what the examples are drawn from.
 
     Raises:
@@ -101,7 +101,7 @@ def skewed_groups(labels: NDArray[np.int64], skew: float, colour: NDArray[np.int
     groups = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = order[labels[order] == label]
-        dominant = COLOUR if label in colour else GRAY
+        dominant = COLOR if label in color else GRAY
         cut = int(len(members) * skew)
         groups[members[:cut]] = dominant
         groups[members[cut:]] = 1 - dominant
@@ -124,24 +124,24 @@ def shown_in(images: NDArray[np.uint8], groups: NDArray[np.int64]) -> NDArray[np
 
 
 def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, seed: int) -> Dataset:
-    """A colour data set with a skewed training split and a balanced test split.
+    """A color data set with a skewed training split and a balanced test split.
 
-    Every training image is kept, in colour or gray.  The test split holds each test image twice, first all in
-    colour, then all gray; the two copies share their ``sources`` entry.
+    Every training image is kept, in color or gray.  The test split holds each test image twice, first all in
+    color, then all gray; the two copies share their ``sources`` entry.
 
     Args:
       data: images with 3 channels and no groups.
       name: of the result.
       skew: share of a class's training examples in its dominant group, in [0.5, 1].
-      classes_seed: see :func:`colour_classes`.
+      classes_seed: see :func:`color_classes`.
       seed: which examples are dominant.
 
     Raises:
       InputError: the skew is outside [0.5, 1].
     """
     skew = check_skew(skew)
-    colour = colour_classes(len(data.classes), classes_seed)
-    groups = skewed_groups(data.train.labels, skew, colour, seed)
+    color = color_classes(len(data.classes), classes_seed)
+    groups = skewed_groups(data.train.labels, skew, color, seed)
     count = len(data.test)
     which = "odd classes" if classes_seed is None else f"classes drawn by seed {classes_seed}"
     return replace(
@@ -151,10 +151,10 @@ def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, s
         test=Split(
             images=np.concatenate([data.test.images, luma(data.test.images)]),
             labels=np.tile(data.test.labels, 2),
-            groups=np.repeat(np.array([COLOUR, GRAY], dtype=np.int64), count),
+            groups=np.repeat(np.array([COLOR, GRAY], dtype=np.int64), count),
             sources=np.tile(np.arange(count, dtype=np.int64), 2),
         ),
         group_names=GROUP_NAMES,
         skew=skew,
-        source=f"{data.source}; skew {skew:g}, {which} mostly in colour, seed {seed}",
+        source=f"{data.source}; skew {skew:g}, {which} mostly in color, seed {seed}",
     )

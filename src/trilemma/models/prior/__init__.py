@@ -9,7 +9,7 @@ from trilemma.models.prior.family import PRIORS, Prior, features_in, view_shifts
 from trilemma.models.prior.features import Features, features_of
 from trilemma.models.prior.network import PriorNetwork
 from trilemma.models.prior.pooling import Shift
-from trilemma.models.prior.store import fitted
+from trilemma.models.prior.store import fitted, is_fitted
 
 __all__ = [
     "PRIORS",
@@ -20,5 +20,6 @@ __all__ = [
     "features_in",
     "features_of",
     "fitted",
+    "is_fitted",
     "view_shifts",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trilemma.models.prior.local import THRESHOLD, LocalMaps, by_size
 from trilemma.models.prior.patches import PatchFilters, compute_type, two_sided
-from trilemma.models.prior.pooling import Shift, as_means, centres, halved, quarters
+from trilemma.models.prior.pooling import Shift, as_means, centers, halved, quarters
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ class OneLayer:
     def __call__(self, seen: Seen, shifts: Sequence[Shift]) -> Tensor:
         images = halved(seen.images) if self.coarse else seen.images
         rows, columns = self.filters.map_size(*images.shape[-2:])
-        down, right = centres(rows).repeat_interleave(columns), centres(columns).repeat(rows)
+        down, right = centers(rows).repeat_interleave(columns), centers(columns).repeat(rows)
         responses = self.filters.responses(images, threshold=THRESHOLD)
         both = torch.zeros(())
         # The response of a filter to the mirrored image is the response of the mirrored filter to the image.

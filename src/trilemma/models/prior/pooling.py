@@ -32,7 +32,7 @@ def halves(places: Sequence[float] | Tensor, *, soft: bool) -> Tensor:
     return torch.stack([first, 1 - first])
 
 
-def centres(count: int) -> Tensor:
+def centers(count: int) -> Tensor:
     """The coordinates of the centers of ``count`` equal cells."""
     return (torch.arange(count) + 0.5) / count
 

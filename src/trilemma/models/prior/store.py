@@ -59,13 +59,22 @@ def fitted(
     Raises:
       InputError: the images are too small.
     """
-    key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
-    path = (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
+    path = _path(blocks, shape, seed, folder)
     prior = _read(path)
     if prior is None:
         prior = Prior.of(blocks, shape, seed, tell)
         _write(path, prior)
     return prior
+
+
+def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> bool:
+    """Whether :func:`fitted` would find this prior in the user's cache folder, which takes no time."""
+    return _path(blocks, shape, seed).exists()
+
+
+def _path(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, folder: Path | None = None) -> Path:
+    key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
+    return (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
 
 
 def _read(path: Path) -> Prior | None:

@@ -42,7 +42,7 @@ def tradeoff_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures
                         if y is not None and across is not None:
                             points.append(Point(across.value, label, y, across))
                     seen = replace(looks[epsilon], joined=axis.path)
-                    series.append(Series(budget(epsilon), tuple(points), seen, labelled=True))
+                    series.append(Series(budget(epsilon), tuple(points), seen, labeled=True))
                 panels.append(_panel(joined(title, *([] if axis.path else [axis.title])), measure, x_title, series))
     return panels
 
@@ -59,7 +59,7 @@ def _over_budgets(numbers: Numbers, title: str, conditions: Conditions) -> list[
             y, across = numbers.get(condition, "accuracy"), numbers.get(condition, measure)
             if y is not None and across is not None:
                 points.append(Point(across.value, label, y, across))
-        series = Series(mix(next(iter(conditions)).codes), tuple(points), look(0), labelled=True)
+        series = Series(mix(next(iter(conditions)).codes), tuple(points), look(0), labeled=True)
         panels.append(_panel(title, measure, x_title, [series]))
     return panels
 

@@ -1,0 +1,226 @@
+"""How much shadow attacks find that one model's loss does not, on real CIFAR-10, and whether their intervals hold.
+
+    python benchmarks/attacks.py intervals           # two Gaussians: coverage of every printed interval
+    python benchmarks/attacks.py convnet             # convnet-8, 600 members: RMIA, LiRA and the loss, pooled
+    python benchmarks/attacks.py head                # the same for a linear head on fixed features
+    python benchmarks/attacks.py ceiling             # the head with budgets: found, and at most
+    python benchmarks/attacks.py unseen              # models that never saw the examples: intervals cover 1/2
+    python benchmarks/attacks.py groups              # CIFAR-10S: who is exposed, and does the test hold its level
+
+Models come in pairs that are trained on the two halves of the audited examples (``trilemma.trial.audited``), by the
+same ``Training`` as any run.  Each is attacked with all others but its complement, as a target is with its shadows.
+``--models`` sets how many; results are printed as JSON, one line a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+import trilemma as tl
+from trilemma.attacks import Predictions, bootstrap_roc, measure, rate_at
+from trilemma.attacks.cells import equal_vulnerability
+from trilemma.data.dataset import Dataset
+from trilemma.privacy.ceiling import ceiling
+from trilemma.training.loop import Training
+from trilemma.training.recipe import Recipe
+from trilemma.trial.audited import Audited, audited_split, choose_audited, shadow_data
+
+CONVNET = Recipe(model="convnet-8", batch_size=32, epochs=30, learning_rate=0.1, momentum=0.9, norm_groups=4)
+HEAD = Recipe(model="prior-s", batch_size=0, epochs=30, learning_rate=100.0, momentum=0.8, clipping_norm=0.4)
+
+
+class Family:
+    """Models of one recipe on halves of the same audited examples, and their outputs on all of them.
+
+    Attributes:
+      audited: the examples.
+      logits: float32 (K, 2a, C).
+      matrix: bool (K, 2a), which examples each model was trained on.
+      event: of one training with a budget, else None.
+    """
+
+    def __init__(self, recipe: Recipe, data: Dataset, models: int, audited: int | None = 0) -> None:
+        """``audited`` as for ``choose_audited``; 0: every training example, and as many test images."""
+        self.audited: Audited = choose_audited(data, 2 * len(data.train) if audited == 0 else audited, 0)
+        split = audited_split(data, self.audited)
+        self.labels, self.groups, self.event = split.labels, split.groups, None
+        outputs = []
+        for number in range(models):
+            training = Training(replace(recipe, seed=1000 + number), shadow_data(data, self.audited, number))
+            for _ in training.run_updates(training.course.updates):
+                pass
+            outputs.append(training.logits("test").numpy())
+            plan = training.course.plan
+            self.event = None if plan is None else plan.event(training.course.updates)
+            print(f"  model {number + 1} of {models}", file=sys.stderr, flush=True)
+        self.logits = np.stack(outputs)
+        self.matrix = np.stack([self.audited.half(number) for number in range(models)])
+
+    def target(self, number: int, member: NDArray[np.bool_] | None = None, rows: Any = slice(None)) -> Predictions:
+        """One model as the target of all others but its complement."""
+        others = np.flatnonzero(np.arange(len(self.matrix)) // 2 != number // 2)
+        return Predictions(
+            logits=self.logits[number][rows],
+            labels=self.labels[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            member=(self.matrix[number] if member is None else member)[rows],
+            reference_logits=self.logits[others][:, rows],
+            reference_member=self.matrix[others][:, rows],
+        )
+
+
+def pooled(values: list[float]) -> dict[str, float]:
+    """Mean over targets with the half-width of its 95 % Student's t interval."""
+    array = np.array(values)
+    half = t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    return {"mean": round(float(array.mean()), 4), "half_width": round(float(half), 4)}
+
+
+def attacked(family: Family, resamples: int = 100) -> dict[str, Any]:
+    """AUC and TPR at 1 % of each attack, pooled over targets; and how often a lower end exceeds the ceiling."""
+    names = ["threshold", "rmia", "lira", "rmia-offline", "lira-offline"]
+    aucs: dict[str, list[float]] = {name: [] for name in names}
+    tprs: dict[str, list[float]] = {name: [] for name in names}
+    bounds = None if family.event is None else ceiling(family.event).to_dict()
+    alarms = 0
+    for number in range(len(family.matrix)):
+        predictions = family.target(number)
+        found = tl.audit(predictions, attacks=names, resamples=resamples)
+        alarms += bool(tl.attacks.ceiling_alarms({found.headline: found.attacks[found.headline]}, bounds))
+        for name in names:
+            metrics = measure(found.scores[name], predictions.member)
+            aucs[name].append(float(metrics.auc))
+            tprs[name].append(float(metrics.tpr_at_fpr[0.01]))
+    return {
+        "auc": {name: pooled(values) for name, values in aucs.items()},
+        "tpr_at_1_percent": {name: pooled(values) for name, values in tprs.items()},
+        "ceiling": bounds,
+        "targets_above_the_ceiling": alarms,
+    }
+
+
+def cifar10(size: int, **options: Any) -> Dataset:
+    """As many training as test images, drawn by class."""
+    return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
+
+
+def convnet(models: int) -> dict[str, Any]:
+    return attacked(Family(CONVNET, cifar10(600), models))
+
+
+def head(models: int, size: int) -> dict[str, Any]:
+    return attacked(Family(HEAD, cifar10(size), models))
+
+
+def ceilings(models: int, size: int) -> dict[str, Any]:
+    data = cifar10(size)
+    return {
+        f"epsilon {epsilon:g}": attacked(Family(replace(HEAD, epsilon=epsilon, delta=1e-5), data, models))
+        for epsilon in (8.0, 1.0)
+    }
+
+
+def unseen(models: int, repeats: int) -> dict[str, Any]:
+    """Each repeat calls half of the examples that a model never saw its members, at random."""
+    family = Family(CONVNET, cifar10(600), models)
+    rng = np.random.default_rng(0)
+    names = ["threshold", "rmia", "mlp", "rf"]
+    covered = dict.fromkeys(names, 0)
+    for repeat in range(repeats):
+        number = repeat % models
+        rows = np.flatnonzero(~family.matrix[number])
+        member = np.zeros(len(family.labels), dtype=bool)
+        member[rng.permutation(rows)[: len(rows) // 2]] = True
+        found = tl.audit(family.target(number, member, rows), attacks=names, resamples=400, seed=repeat)
+        for name in names:
+            low, high = found.rocs[name].auc_interval()
+            covered[name] += low <= 0.5 <= high
+    return {"repeats": repeats, "covered": {name: count / repeats for name, count in covered.items()}}
+
+
+def groups(models: int, size: int) -> dict[str, Any]:
+    """Minority (the rarer group of each class) less majority, and the test on true and on shuffled groups."""
+    data = tl.load_data("cifar10s", skew=0.95, limit=size, test_limit=size)
+    family = Family(HEAD, data, models, audited=None)
+    assert family.groups is not None
+    minority = (family.labels % 2 == 0) != (family.groups == 1)
+    differences, rejected, shuffled = [], 0, []
+    rng = np.random.default_rng(0)
+    for number in range(models):
+        predictions = family.target(number)
+        scores = tl.audit(predictions, attacks=["rmia"], resamples=20).scores["rmia"]
+        aucs = [float(measure(scores[rows], predictions.member[rows]).auc) for rows in (minority, ~minority)]
+        differences.append(aucs[0] - aucs[1])
+        cells = minority.astype(np.int64)
+        rejected += equal_vulnerability(scores, predictions.member, cells, permutations=199, seed=number).rejected()
+        for repeat in range(-(-100 // models)):
+            dealt = rng.permutation(cells)
+            test = equal_vulnerability(scores, predictions.member, dealt, permutations=199, seed=repeat)
+            shuffled.append(test.rejected())
+    return {
+        "minority_less_majority_auc": pooled(differences),
+        "equal_vulnerability_rejected": f"{rejected} of {models} targets",
+        "rejected_on_shuffled_groups": f"{sum(shuffled)} of {len(shuffled)}",
+    }
+
+
+def intervals(repeats: int, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Two Gaussians of equal variance: how often each interval covers the truth."""
+    said = {}
+    for auc in (0.5, 0.55, 0.9):
+        shift = float(np.sqrt(2) * norm.ppf(auc))
+        truth = {"auc": auc, "advantage": float(2 * norm.cdf(shift / 2) - 1)}
+        truth |= {f"tpr_{fpr:g}": float(norm.sf(norm.isf(fpr) - shift)) for fpr in (0.01, 0.001)}
+        for size in sizes:
+            hits: dict[str, list[bool]] = {name: [] for name in truth}
+            for repeat in range(repeats):
+                rng = np.random.default_rng([repeat, size])
+                scores, member = rng.normal(size=2 * size), np.arange(2 * size) < size
+                scores[member] += shift
+                roc = bootstrap_roc(scores, member, seed=repeat, resamples=300)
+                ends: dict[str, Any] = {"auc": roc.auc_interval(), "advantage": roc.advantage_interval()}
+                ends |= {f"tpr_{fpr:g}": rate_at(scores, member, fpr).interval for fpr in (0.01, 0.001)}
+                for name, interval in ends.items():
+                    if interval is not None:
+                        hits[name].append(interval[0] <= truth[name] <= interval[1])
+            said[f"AUC {auc}, {size} a side"] = {name: np.mean(seen) for name, seen in hits.items() if seen}
+    return said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["intervals", "convnet", "head", "ceiling", "unseen", "groups"])
+    parser.add_argument("--models", type=int, default=18, help="an even number of models (default: 18)")
+    parser.add_argument("--size", type=int, default=1800, help="members of the heads (default: 1800)")
+    parser.add_argument("--repeats", type=int, default=400)
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
+        "convnet": lambda: convnet(options.models),
+        "head": lambda: head(options.models, options.size),
+        "ceiling": lambda: ceilings(options.models, options.size),
+        "unseen": lambda: unseen(options.models, options.repeats),
+        "groups": lambda: groups(options.models, options.size),
+    }
+    began, cpu = time.monotonic(), time.process_time()
+    said = parts[options.part]()
+    said |= {
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
+    }
+    print(json.dumps({options.part: said}, default=float), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,186 @@
+"""Whom an audit's attacks find, and whether they find more than a budget allows: what ``audit.json`` says of both.
+
+See :mod:`trilemma.attacks.cells` for the two thresholds and the test of equal vulnerability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.attacks.audit import Audit
+from trilemma.attacks.cells import Cell, by_cell, equal_vulnerability
+from trilemma.attacks.named import LEARNED
+from trilemma.attacks.predictions import Predictions
+from trilemma.errors import InputError
+from trilemma.seeds import rng_for
+from trilemma.statistics.intervals import LEVEL
+
+FPR = 0.01
+"""The false-positive rate at which cells are compared."""
+
+Ints = NDArray[np.int64]
+
+
+def exposure(predictions: Predictions, found: Audit, *, permutations: int = 999) -> dict[str, Any]:
+    """Each attack's success by class, by group, and by class and group.
+
+    Args:
+      predictions: what was audited.
+      found: the audit of them.
+      permutations: of the test of equal vulnerability.
+
+    Returns:
+      ``{"fpr", "by_class", "by_group", "by_class_and_group", "equal_vulnerability"}``: cells by the class's number, the
+      group's name, or "class/group"; without groups, two of them are None.  A cell is ``{"members", "nonmembers",
+      "attacks": {name: {"auc", "tpr_own", "tpr_global", "fpr_global", "interval": {"auc", "tpr_own", "tpr_global"}[,
+      "reason"]}}}``, or ``{"members", "nonmembers", "too_few": True}``.  The test is made of the headline attack alone,
+      which is named before its numbers are seen, on the finest cells of which two are large enough; ``{"reason"}`` says
+      why there is none.
+    """
+    labels, groups = predictions.labels, predictions.groups
+    partitions: dict[str, tuple[Ints, dict[int, str]] | None] = {
+        "by_class": (labels, {int(label): str(label) for label in np.unique(labels)}),
+        "by_group": None,
+        "by_class_and_group": None,
+    }
+    if groups is not None:
+        count = int(groups.max()) + 1
+        names = {int(group): predictions.name_of_group(int(group)) for group in np.unique(groups)}
+        both = labels * count + groups
+        partitions["by_group"] = groups, names
+        partitions["by_class_and_group"] = (
+            both,
+            {int(cell): f"{cell // count}/{names[int(cell % count)]}" for cell in np.unique(both)},
+        )
+    cells = {
+        kind: None if part is None else _cells(predictions, found, *part, kind) for kind, part in partitions.items()
+    }
+    finest = next((kind for kind in _FINEST_FIRST if _comparable(cells[kind]) > 1), "by_class")
+    part = partitions[finest]
+    assert part is not None
+    return {"fpr": FPR, **cells, "equal_vulnerability": _test(predictions, found, *part, finest, permutations)}
+
+
+_FINEST_FIRST = ("by_class_and_group", "by_class", "by_group")
+
+
+def _comparable(cells: dict[str, Any] | None) -> int:
+    """How many cells have examples enough."""
+    return sum("attacks" in entry for entry in (cells or {}).values())
+
+
+def _cells(predictions: Predictions, found: Audit, cells: Ints, names: dict[int, str], kind: str) -> dict[str, Any]:
+    table: dict[str, dict[str, Any]] = {}
+    for attack, scores in found.scores.items():
+        parts = by_cell(
+            scores,
+            predictions.member,
+            cells,
+            fpr=FPR,
+            weights=found.weights,
+            sources=predictions.sources,
+            seed=rng_for(found.seed, f"bootstrap/{kind}"),
+            resamples=found.resamples,
+        )
+        for number, cell in parts.items():
+            entry = table.setdefault(names[number], {"members": cell.members, "nonmembers": cell.nonmembers})
+            if cell.roc is None:
+                entry["too_few"] = True
+            else:
+                entry.setdefault("attacks", {})[attack] = _entry(cell, LEARNED.get(attack, 1.0))
+    return table
+
+
+def _entry(cell: Cell, factor: float) -> dict[str, Any]:
+    assert cell.roc is not None
+    assert cell.own is not None
+    roc, own = cell.roc.widened(factor), cell.own.widened(factor)
+    by_all = cell.global_true
+    return {
+        "auc": roc.auc,
+        "tpr_own": own.value,
+        "tpr_global": by_all,
+        "fpr_global": cell.global_false,
+        **({} if own.reason is None else {"reason": own.reason}),
+        "interval": {
+            "auc": list(roc.auc_interval()),
+            "tpr_own": None if own.interval is None else list(own.interval),
+            "tpr_global": None if by_all is None else list(binomial_interval(by_all, cell.members)),
+        },
+    }
+
+
+def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper-Pearson limits for a share of ``count``: here of the members at a threshold that is taken as given.
+
+    >>> low, high = binomial_interval(0.0, 100)
+    >>> low, round(high, 4)
+    (0.0, 0.0362)
+    """
+    from scipy.stats import beta
+
+    hits, tail = share * count, (1 - level) / 2
+    low = 0.0 if hits <= 1e-9 else float(beta.ppf(tail, hits, count - hits + 1))
+    high = 1.0 if hits >= count - 1e-9 else float(beta.ppf(1 - tail, hits + 1, count - hits))
+    return low, high
+
+
+def _test(
+    predictions: Predictions, found: Audit, cells: Ints, names: dict[int, str], kind: str, permutations: int
+) -> dict[str, Any]:
+    kept = predictions.counted if found.weights is None else found.weights > 0
+    try:
+        test = equal_vulnerability(
+            found.scores[found.headline][kept],
+            predictions.member[kept],
+            cells[kept],
+            permutations=permutations,
+            seed=rng_for(found.seed, "equal vulnerability"),
+        )
+    except InputError as error:
+        return {"reason": str(error)}
+    return {
+        "attack": found.headline,
+        "cells": kind.removeprefix("by_"),
+        "p_value": test.p_value,
+        "statistic": test.statistic,
+        "most_unequal": names[test.cell],
+        "rejected": test.rejected(),
+        "permutations": permutations,
+    }
+
+
+def ceiling_alarms(attacks: Mapping[str, Mapping[str, Any]], ceiling: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every measure of an attack whose interval lies above what the budget allows any attack.
+
+    Where there is one, accounting, sampling or noise is wrong, or members differ from non-members in more than
+    membership.  Intervals are at 95 %, so that an attack that reaches its ceiling is above it in one case of forty.
+
+    Args:
+      attacks: as in ``result.json``.
+      ceiling: ``privacy.ceiling`` of ``result.json``, or None without a budget.
+
+    >>> entry = {"auc": 0.9, "advantage": 0.5, "tpr_at_fpr": {"0.01": None},
+    ...     "interval": {"auc": [0.88, 0.92], "advantage": [0.4, 0.6], "tpr_at_fpr": {"0.01": None}}}
+    >>> ceiling_alarms({"rmia": entry}, {"auc": 0.7, "advantage": 0.45, "tpr_at_fpr": {"0.01": 0.1}})
+    [{'attack': 'rmia', 'measure': 'auc', 'low': 0.88, 'ceiling': 0.7}]
+    """
+    if ceiling is None:
+        return []
+    alarms = []
+    for name, attack in attacks.items():
+        ends = attack["interval"]
+        measured = [("auc", ends["auc"], ceiling["auc"]), ("advantage", ends["advantage"], ceiling["advantage"])]
+        measured += [
+            (f"tpr_at_fpr {rate}", ends["tpr_at_fpr"].get(rate), bound) for rate, bound in ceiling["tpr_at_fpr"].items()
+        ]
+        alarms += [
+            {"attack": name, "measure": measure, "low": interval[0], "ceiling": bound}
+            for measure, interval, bound in measured
+            if interval is not None and interval[0] > bound
+        ]
+    return alarms

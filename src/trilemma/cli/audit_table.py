@@ -1,0 +1,117 @@
+"""The numbers of ``audit.json`` as a table for spreadsheets, and its cells as lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from trilemma.cli.table import interval
+from trilemma.words import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KINDS = {"by_class": "class", "by_group": "group", "by_class_and_group": "class and group"}
+
+
+def attack_rows(document: dict[str, Any]) -> pd.DataFrame:
+    """One row for each attack, part of the examples and measure.
+
+    Columns: ``attack``, ``scope`` ("all", "class", "group" or "class and group"), ``cell``, ``members``,
+    ``nonmembers``, ``measure``, ``value``, ``low``, ``high`` (95 %), ``ceiling`` (what the budget allows) and
+    ``reason`` (why there is no value).
+    """
+    import pandas as pd
+
+    rows = [*_overall(document), *_in_cells(document["cells"])]
+    columns = ["attack", "scope", "cell", "members", "nonmembers", "measure", "value", "low", "high", "ceiling"]
+    return pd.DataFrame(rows, columns=[*columns, "reason"])
+
+
+def _overall(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    ceiling = document["ceiling"] or {"tpr_at_fpr": {}}
+    for name, attack in document["attacks"].items():
+        head = {
+            "attack": name,
+            "scope": "all",
+            "cell": "",
+            "members": document["members"],
+            "nonmembers": document["nonmembers"],
+            "reason": "",
+        }
+        ends = attack["interval"]
+        for measure in ("auc", "advantage"):
+            yield head | _value(measure, attack[measure], ends[measure]) | {"ceiling": ceiling.get(measure)}
+        for fpr, value in attack["tpr_at_fpr"].items():
+            yield (
+                head
+                | _value(f"tpr_at_{fpr}", value, ends["tpr_at_fpr"][fpr])
+                | {
+                    "ceiling": ceiling["tpr_at_fpr"].get(fpr),
+                    "reason": attack.get("tpr_reason", {}).get(fpr, ""),
+                }
+            )
+
+
+def _in_cells(cells: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for kind, scope in _KINDS.items():
+        for cell, entry in (cells[kind] or {}).items():
+            head = {"scope": scope, "cell": cell, "members": entry["members"], "nonmembers": entry["nonmembers"]}
+            if entry.get("too_few"):
+                yield head | {"attack": "", "measure": "auc", "reason": "too few"}
+                continue
+            for attack, found in entry["attacks"].items():
+                ends = found["interval"]
+                yield head | {"attack": attack, "reason": ""} | _value("auc", found["auc"], ends["auc"])
+                for threshold in ("own", "global"):
+                    measure = f"tpr_at_{cells['fpr']:g}_{threshold}_threshold"
+                    value = found[f"tpr_{threshold}"]
+                    yield (
+                        head
+                        | _value(measure, value, ends[f"tpr_{threshold}"])
+                        | {
+                            "attack": attack,
+                            "reason": found.get("reason", "too few non-members") if value is None else "",
+                        }
+                    )
+
+
+def _value(measure: str, value: float | None, ends: list[float] | None) -> dict[str, Any]:
+    low, high = ends or (None, None)
+    return {"measure": measure, "value": value, "low": low, "high": high}
+
+
+def describe_cells(document: dict[str, Any]) -> list[str]:
+    """The headline attack by group and by class and group (or by class), and the test of equal vulnerability."""
+    cells, headline = document["cells"], document["headline_attack"]
+    lines: list[str] = []
+    for kind in ("by_group", "by_class_and_group") if cells["by_group"] else ("by_class",):
+        lines.append(f"{headline} by {_KINDS[kind]} (TPR at 1 % FPR at the cell's own threshold, at that of all):")
+        few = [clean(cell) for cell, entry in cells[kind].items() if entry.get("too_few")]
+        lines += [_cell(cell, entry, headline) for cell, entry in cells[kind].items() if not entry.get("too_few")]
+        if few:
+            lines.append(f"  too few examples in {len(few)} of {len(cells[kind])} cells: {', '.join(few)}")
+    test = cells["equal_vulnerability"]
+    if "reason" in test:
+        lines.append(f"equal vulnerability is not tested: {test['reason']}")
+    else:
+        verdict = "rejected" if test["rejected"] else "not rejected"
+        lines.append(
+            f"equal vulnerability of all cells is {verdict} (p = {test['p_value']:.3f}; "
+            f"{clean(test['most_unequal'])} is farthest from the rest)"
+        )
+    return lines
+
+
+def _cell(cell: str, entry: dict[str, Any], attack: str) -> str:
+    found = entry["attacks"][attack]
+    ends = found["interval"]
+    own = by_all = "-"
+    if found["tpr_own"] is not None:
+        own = interval(found["tpr_own"], ends["tpr_own"])
+    elif "reason" in found:
+        own = f"({found['reason']})"
+    if found["tpr_global"] is not None:
+        by_all = interval(found["tpr_global"], ends["tpr_global"])
+    sizes = f"{entry['members']} members, {entry['nonmembers']} non-members"
+    return f"  {clean(cell):<18} AUC {interval(found['auc'], ends['auc'])}   {own}, {by_all}   {sizes}"

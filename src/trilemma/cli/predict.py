@@ -1,0 +1,90 @@
+"""``trilemma predict``: classify images with the model of a run, and write a table."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trilemma.attacks.npz import read_arrays
+from trilemma.cli.terminal import show, show_error
+from trilemma.errors import InputError
+from trilemma.files import make_folder, written
+from trilemma.hints import did_you_mean
+from trilemma.spreadsheet import csv_text, write_csv
+from trilemma.trial.model import Model, load_model
+from trilemma.words import counted
+
+FORMATS = (".csv", ".parquet", ".npz")
+_CARRIED = {"labels": "label", "member": "member", "groups": "group"}
+"""Arrays of a file of images that are copied to the output, and what they are called there."""
+
+
+def predict_command(options: argparse.Namespace) -> int:
+    out = Path(options.out)
+    if out.suffix not in FORMATS:
+        raise InputError(f"--out must end in {', '.join(FORMATS)}, not {out.name}{did_you_mean(out.suffix, FORMATS)}")
+    if out.exists():
+        raise InputError(f"{out} is already there: choose another --out, or delete it")
+    model = load_model(options.run, tell=show_error)
+    images, carried = _images(options.images)
+    given = model.read(images, resize=options.resize)
+    columns = predictions_of(model, model.logits(given), given.names) | carried
+    make_folder(out.parent)
+    _write(out, columns, model)
+    show(f"{counted(len(given.names), 'image')} classified: {out}")
+    return 0
+
+
+def _images(source: str) -> tuple[Any, dict[str, Any]]:
+    """The images, and what a ``.npz`` tells of them besides."""
+    path = Path(source)
+    if path.suffix != ".npz":
+        if not path.exists():
+            raise InputError(f"there is no {path}: give a folder of images, an image, or a .npz with the array images")
+        return source, {}
+    arrays, available = read_arrays(path, ("images", "group", *_CARRIED))
+    if "images" not in arrays:
+        raise InputError(f"{path} has no array images (it contains {', '.join(available) or 'none'}): name it so")
+    images = arrays.pop("images")
+    carried = {_CARRIED.get(name, name): values for name, values in arrays.items()}
+    for name, values in carried.items():
+        if values.shape != images.shape[:1]:
+            raise InputError(f"{path}: {name} has shape {values.shape}, not ({len(images)},), one for each image")
+    return images, carried
+
+
+def predictions_of(model: Model, logits: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Columns of a table of predictions: image, predicted class, and the probability and logit of each class.
+
+    Probabilities and logits are float64, which a CSV file gives back exactly.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    return {
+        "image": np.array(names),
+        "predicted": np.array([model.classes[at] for at in scores.argmax(axis=1)]),
+        **{f"prob_{name}": probabilities[:, at] for at, name in enumerate(model.classes)},
+        **{f"logit_{name}": scores[:, at] for at, name in enumerate(model.classes)},
+    }
+
+
+def _write(out: Path, columns: dict[str, Any], model: Model) -> None:
+    if out.suffix == ".npz":
+        named = {name: columns[name] for name in columns if not name.startswith(("prob_", "logit_"))}
+        logits = np.stack([columns[f"logit_{name}"] for name in model.classes], axis=1)
+        arrays = {"labels" if name == "label" else name: values for name, values in named.items()}
+        with written(out) as part, open(part, "wb") as file:
+            np.savez(file, logits=logits, classes=np.array(model.classes), **arrays)
+        return
+    import pandas as pd
+
+    table = pd.DataFrame(columns)
+    if out.suffix == ".csv":
+        write_csv(table.rename(columns=csv_text), out)
+    else:
+        with written(out) as part:
+            table.to_parquet(part, index=False)

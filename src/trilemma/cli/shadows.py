@@ -1,0 +1,142 @@
+"""The shadows of ``trilemma audit RUN --shadows K``: train those that are missing, and read what they say."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trilemma.attacks import Predictions
+from trilemma.cli.interrupt import Interruptible
+from trilemma.cli.study import default_workers
+from trilemma.cli.train import execution_of
+from trilemma.errors import InputError
+from trilemma.study.pool import Event, Executor, Pool
+from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
+from trilemma.training.execution import Execution
+from trilemma.trial.audited import choose_audited
+from trilemma.trial.run import Run
+from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions, target_outputs
+from trilemma.trial.train import Stopped
+
+
+@dataclass(frozen=True, eq=False)
+class ShadowAudit:
+    """What an audit with shadows is made of.
+
+    Attributes:
+      target: the run, its data and the audited examples.
+      predictions: the target's outputs on them, and the shadows'.
+      about: for ``audit.json``.
+    """
+
+    target: Target
+    predictions: Predictions
+    about: dict[str, Any]
+
+
+def check_shadow_options(options: argparse.Namespace) -> None:
+    """Refuse what can be refused without a look at the run.
+
+    Raises:
+      InputError: an odd or too small number, or options that do not go together.
+    """
+    if options.shadows is None:
+        given = [name for name in ("audited", "workers", "ray") if getattr(options, name) is not None]
+        if given:
+            raise InputError(f"--{given[0]} is for an audit with shadows: add --shadows 4, or leave it out")
+        return
+    if options.shadows < 2 or options.shadows % 2:
+        raise InputError(
+            f"--shadows must be an even number, at least 2, not {options.shadows}: shadows come in pairs, so that each "
+            "audited example is in half of them"
+        )
+    if options.match:
+        raise InputError("--match does not go with --shadows, whose members and non-members are matched already")
+    if not Path(options.source).is_dir():
+        raise InputError(
+            "--shadows needs the folder of a run, by whose recipe they are trained: for a file of predictions, save "
+            "reference_logits and reference_member of models that you trained"
+        )
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}")
+    if options.workers is not None and options.ray is not None:
+        raise InputError("--workers and --ray exclude each other: the cluster determines the number of workers")
+
+
+def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
+    """Choose the audited examples, train the missing shadows, and read their outputs.
+
+    Raises:
+      InputError: the run, its data or the shadows cannot be used.
+      Stopped: Ctrl-C; the shadows that were being trained are saved.
+    """
+    execution = execution_of(options)
+    run = Run.load(options.source)
+    data = data_of_run(run, options.data_dir)
+    target = Target(run, data, choose_audited(data, options.audited, options.seed))
+    with ShadowDisplay(options.shadows) as display:
+        outputs = target_outputs(target, execution=execution, progress=display.preparing)
+        there = finished_shadows(target, options.shadows)
+        missing = [shadow for shadow in range(options.shadows) if shadow not in there]
+        if missing:
+            _train_missing(options, target, missing, execution, display)
+    about = {
+        "count": options.shadows,
+        "reused": len(there),
+        "audited": len(target.audited),
+        "examples_each": len(data.train),
+        "views": 2 if target.mirrored else 1,
+        "folder": str(target.store),
+    }
+    return ShadowAudit(target, shadow_predictions(target, outputs, options.shadows), about)
+
+
+def _train_missing(
+    options: argparse.Namespace, target: Target, missing: list[int], execution: Execution, display: ShadowDisplay
+) -> None:
+    executor = _executor(options, len(missing))
+    seconds = estimated_seconds(target, missing, executor.size, execution, display.preparing)
+    display.say(
+        f"{len(missing)} of {options.shadows} shadows to train on {len(target.data.train):,} examples each, "
+        f"{executor.size} at once: about {seconds / 60:.1f} minutes"
+    )
+    settings = (len(target.audited), options.seed, options.data_dir, execution)
+    jobs = [ShadowJob(str(target.run.folder), shadow, *settings) for shadow in range(options.shadows)]
+    if not train_shadows(target, jobs, executor, watch=display, should_stop=display.should_stop):
+        raise Stopped("stopped; the same command resumes from there")
+
+
+def _executor(options: argparse.Namespace, jobs: int) -> Executor:
+    if options.ray is not None:
+        from trilemma.study.cluster import Cluster
+
+        return Cluster(options.ray, options.device)
+    return Pool(options.workers or default_workers(options.device, jobs))
+
+
+class ShadowDisplay(Interruptible):
+    """One line for each shadow that is done."""
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    stopping = "stopping: the shadows that are being trained are saved"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(None)
+        self._count, self._began, self._done = count, time.monotonic(), 0
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Callback of what is computed once for all shadows."""
+        if self.should_stop():
+            raise Stopped("stopped before the first shadow")
+        if total and done == total:
+            self.say(f"{what}: {total}")
+
+    def __call__(self, event: Event | None) -> None:
+        if event is not None and event.kind == "done":
+            self._done += 1
+            minutes = (time.monotonic() - self._began) / 60
+            self.say(f"{event.trial} is trained ({self._done} now, {self._count} in all; {minutes:.1f} minutes)")

@@ -1,0 +1,239 @@
+"""The page of one model: a verdict, the guarantee, the evidence, and whom the model serves; and ``statement.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from trilemma.errors import InputError
+from trilemma.files import make_folder, write_json, written
+from trilemma.hints import one_line
+from trilemma.measures import ATTACK_WORDS
+from trilemma.report.evidence import OneModel
+from trilemma.report.roc_picture import roc_picture
+from trilemma.trial.gate import Judgment, Measured, measured
+from trilemma.trial.run import why_not_for_release
+from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_short, guarantee_in_words
+from trilemma.version import __version__
+from trilemma.words import clean, percent
+
+PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
+_LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
+
+
+def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False) -> Path:
+    """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
+
+    Args:
+      model: what was read of a run or an audit.
+      out: the folder, created if need be.
+      judgments: of required conditions, shown below the verdict.
+      pdf: also print the page (WeasyPrint, extra ``pdf``).
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      InputError: a file cannot be written, or WeasyPrint is not installed.
+    """
+    statement = statement_of(model, judgments)
+    text = page_of(model, statement)
+    make_folder(out)
+    write_json(out / STATEMENT, statement)
+    with written(out / PAGE) as part:
+        part.write_text(text, "utf-8")
+    if pdf:
+        _print(text, out / PDF)
+    return out / PAGE
+
+
+def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[str, Any]:
+    """What ``statement.json`` holds: verdict, guarantee, evidence and what is not covered, for programs and people."""
+    result = model.result
+    privacy = result.get("privacy") or {}
+    private = privacy.get("epsilon") is not None
+    if model.kind == "audit":
+        guarantee = short = "No guarantee is known: this audit saw predictions, and not how the model was trained."
+    else:
+        guarantee, short = guarantee_in_words(privacy), guarantee_in_short(privacy)
+    ceiling = privacy.get("ceiling") if private else None
+    kept = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
+    return {
+        "format": 1,
+        "version": __version__,
+        "kind": model.kind,
+        "not_for_release": why_not_for_release(result),
+        "verdict": _verdict(model, short),
+        "numbers": _numbers(model),
+        "required": [judgment.to_dict() for judgment in judgments],
+        "guarantee": {
+            "statement": guarantee,
+            **({name: privacy.get(name) for name in kept} if private else {}),
+            "attackers": ceiling_in_words(ceiling),
+            "ceiling": ceiling,
+            "conditions": list(CONDITIONS) if private else [],
+            "not_covered": list(NOT_COVERED) if private else [],
+        },
+        "evidence": {"strength": model.strength(), "attacks": result["attacks"]},
+        "measured": {
+            name: {"value": one.value, "interval": [one.low, one.high]}
+            for name in ("accuracy", "worst_group_accuracy", "bias", "harmonic_score")
+            for one in measured(name, result)
+        },
+    }
+
+
+def _verdict(model: OneModel, guarantee: str) -> list[str]:
+    """Three sentences: what is guaranteed, what leaks, whom it serves."""
+    name, auc = model.strongest
+    attack = ATTACK_WORDS.get(name, name)
+    if auc.low > 0.5:
+        leak = f"Attacks tell training examples from others: the AUC of the {attack} attack is {_shown(auc)}."
+    else:
+        leak = f"No attack told training examples from others: the highest AUC ({attack}) is {_shown(auc)}."
+    accuracy, worst = measured("accuracy", model.result), measured("worst_group_accuracy", model.result)
+    serves = "How accurate it is was not measured."
+    if accuracy:
+        serves = f"It classifies {percent(accuracy[0].value)} of the test images correctly"
+        serves += f", {percent(worst[0].value)} in the group that it serves worst." if worst else "."
+    return [guarantee, leak, serves]
+
+
+def _numbers(model: OneModel) -> list[dict[str, str]]:
+    privacy = model.result.get("privacy")
+    name, auc = model.strongest
+    if model.kind == "audit":
+        budget = ("ε", "unknown", "an audit does not see the training")
+    elif not privacy or privacy["epsilon"] is None:
+        budget = ("ε", "none", "no privacy guarantee")
+    else:
+        bound = f"at δ = {privacy['delta']:g}; an upper bound, computed and not measured"
+        budget = ("ε", f"{privacy['epsilon']:.3f}", bound)
+    numbers = [budget, ("AUC of attacks", _shown(auc), f"{ATTACK_WORDS.get(name, name)}; ½ is chance")]
+    for quantity, title in (("worst_group_accuracy", "accuracy, worst group"), ("accuracy", "accuracy")):
+        found = measured(quantity, model.result)
+        if found:
+            numbers.append((title, _shown(found[0]), "on test images"))
+            break
+    return [{"name": title, "shown": shown, "about": about} for title, shown, about in numbers]
+
+
+def _shown(one: Measured, digits: int = 3) -> str:
+    return f"{one.value:.{digits}f} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
+
+
+def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
+    """The page, from first tag to last."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("trilemma.report", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = environment.loader.get_source(environment, "page.css")[0] if environment.loader else ""
+    heads, rows, names = _cells(model)
+    fairness = model.result.get("fairness")
+    bias = measured("bias", model.result)
+    sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
+    alt = f"ROC curve of the strongest attack. {statement['guarantee']['attackers'] or ''}".strip()
+    return environment.get_template("model.html").render(
+        title=_title(model),
+        version=__version__,
+        style=Markup(style),
+        statement=statement,
+        looks=_LOOKS,
+        measured=_measured_words,
+        attacks=[_attack(name, values) for name, values in model.result["attacks"].items()],
+        picture=roc_picture(model.curve, model.ceiling, alt),
+        fairness=sentence if fairness else "",
+        by_class=bool(model.result.get("attacks_by_class")),
+        cell_heads=heads,
+        cells=rows,
+        names=names,
+        facts=_facts(model),
+    )
+
+
+def _title(model: OneModel) -> str:
+    if model.kind == "audit":
+        return clean(f"Audit of {Path(str(model.result['source'])).name}")
+    data = model.config["data"]["request"].get("name") or "own images"
+    return clean(f"{model.config['recipe']['model']} on {data}")
+
+
+def _measured_words(judgment: Mapping[str, Any]) -> str:
+    words = []
+    if judgment["value"] is not None:
+        words.append(f"measured {judgment['value']:.4g}")
+        if judgment["low"] != judgment["high"]:
+            words[0] += f" [{judgment['low']:.4g}, {judgment['high']:.4g}]"
+    return ", ".join([*words, *([judgment["why"]] if judgment["why"] else [])])
+
+
+def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+    auc, tpr = values["interval"]["auc"], values["interval"]["tpr_at_fpr"]["0.01"]
+    return {
+        "name": clean(ATTACK_WORDS.get(name, name)),
+        "auc": f"{values['auc']:.3f}",
+        "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
+        "tpr": percent(values["tpr_at_fpr"]["0.01"]),
+        "tpr_ends": f"{percent(tpr[0])} to {percent(tpr[1])}",
+    }
+
+
+def _cells(model: OneModel) -> tuple[list[str], list[list[str]], int]:
+    """Heads, rows, and how many columns are names: accuracy by class and group, and leakage by class."""
+    cells = model.cells()
+    keys = [key for key in ("class", "group") if key in cells[0]]
+    by_class: Mapping[str, Any] = model.result.get("attacks_by_class") or {}
+    rows = []
+    for cell in cells:
+        row = [clean(cell[key]) for key in keys] + [percent(cell["accuracy"]), f"{cell['examples']:,}"]
+        if by_class:
+            part = by_class.get(cell["class"], {})
+            auc = part.get("auc")
+            row.append("–" if part.get("too_few") or auc is None else f"{auc:.3f}")
+        rows.append(row)
+    return [*keys, "accuracy", "examples", *(["AUC of its class"] if by_class else [])], rows, len(keys)
+
+
+def _facts(model: OneModel) -> list[tuple[str, str]]:
+    result = model.result
+    if model.kind == "audit":
+        matched = result.get("matched_by")
+        return [
+            ("predictions", clean(result["source"])),
+            ("members", f"{result['members']:,}"),
+            ("non-members", f"{result['nonmembers']:,}, {f'matched by {matched}' if matched else 'as given'}"),
+        ]
+    recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
+    facts = [
+        ("data", clean(data["source"].split("; ")[0])),
+        ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
+        ("techniques", ", ".join(recipe["techniques"]) or "none"),
+        ("updates", f"{course['updates']:,} with batches of {course['batch_size']:,}"),
+    ]
+    privacy = result["privacy"]
+    if privacy:
+        noise = f"multiplier {privacy['noise_multiplier']:g}, clipping norm {privacy['clipping_norm']:g}"
+        facts.append(("noise", noise))
+        facts.append(("noise source", clean(privacy["noise_source"])))
+    if recipe.get("provenance"):
+        facts.append(("settings", clean(recipe["provenance"])))
+    environment = result["environment"]
+    facts.append(("software", clean(f"Trilemma {environment['trilemma']}, torch {environment['torch']}")))
+    return facts
+
+
+def _print(text: str, out: Path) -> None:
+    try:
+        import weasyprint
+    except (ImportError, OSError) as error:  # OSError: a library of the system is missing
+        raise InputError(f"a PDF needs WeasyPrint ({one_line(error)}): pip install 'trilemma[pdf]'") from error
+    with written(out) as part:
+        part.write_bytes(weasyprint.HTML(string=text).write_pdf())

@@ -1,0 +1,173 @@
+"""Train the shadows of a run in worker processes, as the trials of a study are."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trilemma.data.dataset import Dataset
+from trilemma.errors import InputError
+from trilemma.files import alone_in, make_folder, read_json, reading
+from trilemma.machine import cores
+from trilemma.progress import Progress
+from trilemma.study.job import load_for
+from trilemma.study.pool import Event, Executor
+from trilemma.study.runner import POLL_SECONDS
+from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
+from trilemma.trial.audited import choose_audited, shadow_data
+from trilemma.trial.run import CONFIG, Run
+from trilemma.trial.shadows import FOLDER, Target, finished_shadows, make_private_folder, train_shadow
+
+PROCESS_SECONDS = 4.0
+"""For a worker process to start and to import what it needs, measured on one core."""
+
+
+@dataclass(frozen=True)
+class ShadowJob:
+    """A shadow to train, and where and how.
+
+    Attributes:
+      run: path of the target's folder.
+      shadow: its number.
+      audited: how many examples are audited, members and non-members together.
+      seed: of the draw of these examples.
+      data_dir: where to look for data first, or None.
+      execution: device, precision and batch size.
+    """
+
+    run: str
+    shadow: int
+    audited: int
+    seed: int
+    data_dir: str | None = None
+    execution: Execution = field(default_factory=Execution)
+
+    @property
+    def id(self) -> str:
+        """Names it among the jobs of an audit."""
+        return f"shadow {self.shadow}"
+
+    def to_json(self) -> str:
+        return json.dumps({"shadow job": vars(self) | {"execution": vars(self.execution)}})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ShadowJob:
+        return cls(**values | {"execution": Execution(**values["execution"])})
+
+    def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> float:
+        """Train the shadow; returns the seconds that took.
+
+        Raises:
+          InputError, PrivacyError, Stopped: as :func:`trilemma.trial.shadows.train_shadow`.
+        """
+        run = Run.load(self.run)
+        data = data_of_run(run, self.data_dir)
+        target = Target(run, data, choose_audited(data, self.audited, self.seed))
+        return train_shadow(target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop)
+
+
+def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
+    """The data that a run was trained and tested on, loaded again by its ``config.json``.
+
+    Raises:
+      InputError: the run's data were put together by hand or are those of a removal, or they cannot be loaded.
+    """
+    config = read_json(run.folder / CONFIG)
+    with reading(run.folder / CONFIG):
+        request = dict(config["data"]["request"])
+        if "name" not in request:
+            raise InputError(
+                "the run's data were put together by hand and cannot be loaded by a name: train its shadows from "
+                "Python (trilemma.trial.shadows)"
+            )
+        if "removal" in request:
+            raise InputError(
+                "this run of a study left examples out: audit the run on all examples, which decided which they are"
+            )
+    return load_for(json.dumps(request, sort_keys=True, default=str), data_dir or request.get("data_dir"))
+
+
+def seconds_a_shadow(target: Target, shadow: int, threads: int, execution: Execution, progress: Progress) -> float:
+    """An estimate of how long a worker takes for a shadow that is not there yet, from a few of its updates.
+
+    What all shadows share (features, pre-trained weights) is computed and kept on the way.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        data = shadow_data(target.data, target.audited, shadow)
+        training = Training(target.shadow_recipe(shadow), data, execution, progress=progress)
+        made, updates = 0, training.course.updates
+        next(training.run_updates(updates))  # warms up
+        began = time.perf_counter()
+        for _ in training.run_updates(updates):
+            made += 1
+            if time.perf_counter() - began > 1.0 or made == 30:
+                break
+        return updates * (time.perf_counter() - began) / max(made, 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def estimated_seconds(target: Target, missing: list[int], workers: int, execution: Execution, tell: Progress) -> float:
+    """How long ``workers`` processes take for the shadows that are missing."""
+    began = time.monotonic()
+    updates = seconds_a_shadow(target, missing[0], max(1, cores() // workers), execution, tell)
+    preparing = PROCESS_SECONDS + min(time.monotonic() - began, 2 * updates)
+    return -(-len(missing) // workers) * updates + preparing
+
+
+def train_shadows(
+    target: Target,
+    jobs: list[ShadowJob],
+    executor: Executor,
+    *,
+    watch: Callable[[Event | None], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train those of the shadows that are not there yet.
+
+    Args:
+      target: whose shadows they are.
+      jobs: one for each shadow.
+      executor: runs the jobs.
+      watch: called with every event, and at least twice a second with None.
+      should_stop: called as often; where it returns True, every running shadow saves itself and this ends.
+
+    Returns:
+      Whether all of them are there.
+
+    Raises:
+      InputError: one of them failed; the others that were running are saved.
+    """
+    make_private_folder(target.run.folder / FOLDER)
+    make_folder(target.store)
+    there = finished_shadows(target, len(jobs))
+    waiting, running = [job for job in jobs if job.shadow not in there], set[str]()
+    with alone_in(Path(target.store)):
+        try:
+            while waiting or running:
+                if should_stop():
+                    return False
+                while waiting and len(running) < executor.size:
+                    job = waiting.pop(0)
+                    executor.submit(job)
+                    running.add(job.id)
+                for event in executor.events(POLL_SECONDS):
+                    watch(event)
+                    if event.kind == "progress":
+                        continue
+                    running.discard(event.trial)
+                    if event.kind == "failed":
+                        raise InputError(f"{event.trial} of {target.run.folder} failed: {event.message['reason']}")
+                watch(None)
+            return len(finished_shadows(target, len(jobs))) == len(jobs)
+        finally:
+            executor.stop()

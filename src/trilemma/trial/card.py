@@ -1,0 +1,154 @@
+"""``README.md`` of a run: the card of its model, which makes the folder a model repository of Hugging Face's kind.
+
+The card is made to be released with the weights, so it holds what is computed from weights and test images alone, and
+not what was measured with the training images.  ``.gitignore`` beside it names the files that are not for release.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trilemma.files import written
+from trilemma.trial.run import why_not_for_release
+from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_words
+from trilemma.version import __version__
+from trilemma.words import clean
+
+CARD, NOT_RELEASED = "README.md", ".gitignore"
+_PRIVATE = ("result.json", "history.jsonl", "signals.parquet", "trained.json", "checkpoint*", "*.private.json", ".lock")
+
+
+def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Write the card, and the list of what is not for release.
+
+    Args:
+      folder: of the run.
+      config, result: its ``config.json`` and ``result.json``.
+
+    Raises:
+      InputError: no space or no right to write.
+    """
+    with written(folder / CARD) as part:
+        part.write_text(card(config, result), "utf-8")
+    with written(folder / NOT_RELEASED) as part:
+        part.write_text("# Measured with the training images, or secret.\n" + "\n".join(_PRIVATE) + "\n", "utf-8")
+
+
+def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The text of the card; see :func:`write_card`."""
+    data, privacy, recipe = config["data"], result["privacy"], config["recipe"]
+    caution = why_not_for_release(result)
+    name = str(data["request"].get("name") or "own images")
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in _metadata(name, recipe, result).items()),
+        "---",
+        "",
+        f"# An image classifier trained on {plain(name)}",
+        "",
+        *([f"**{caution}**", ""] if caution else []),
+        f"{guarantee_in_words(privacy)} {(privacy and ceiling_in_words(privacy.get('ceiling'))) or ''}".strip(),
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import trilemma as tl",
+        "",
+        'model = tl.load_model("this folder")  # reads config.json and model.safetensors',
+        "model.predict(images)  # uint8 arrays, PIL images, file names or a folder",
+        "```",
+        "",
+        f"It tells {len(data['classes'])} classes apart: {', '.join(plain(c) for c in data['classes'][:50])}"
+        f"{', …' if len(data['classes']) > 50 else ''}. It is meant for images like those that it was trained on. "
+        "Nothing is known of how it does on others, and it always names one of its classes.",
+        "",
+        "## Data and training",
+        "",
+        f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}; model "
+        f"{plain(recipe['model'])}, techniques {', '.join(recipe['techniques']) or 'none'}, "
+        f"{result['course']['updates']:,} updates. `config.json` has the whole recipe.",
+        "",
+        "## Test results",
+        "",
+        "| measure | value | 95 % interval |",
+        "|---|---|---|",
+        *(f"| {name} | {value:.3f} | {_ends(ends)} |" for name, value, ends in _measured(result)),
+        "",
+        "## Privacy",
+        "",
+        guarantee_in_words(privacy),
+        *(_covered(privacy) if privacy and privacy["epsilon"] is not None else []),
+        "",
+        f"Made by Trilemma {__version__}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def plain(text: object) -> str:
+    """Text from outside for Markdown, where it stays text.
+
+    >>> plain("<b>*[x](y)")
+    '\\\\<b\\\\>\\\\*\\\\[x\\\\]\\\\(y\\\\)'
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", clean(text))
+
+
+def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's YAML, each value as JSON, which YAML contains."""
+    private = bool(result["privacy"]) and result["privacy"]["epsilon"] is not None
+    results = [{"type": "accuracy", "name": "test accuracy", "value": round(result["accuracy"], 4)}]
+    fairness = result.get("fairness")
+    if fairness:
+        results.append({"type": "bias", "name": "bias amplification", "value": round(fairness["bias"], 4)})
+    return {
+        "library_name": "trilemma",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", *(["differential-privacy"] if private else [])],
+        "metrics": ["accuracy"],
+        "model-index": [
+            {
+                "name": clean(f"{recipe['model']} on {name}"),
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": clean(name), "type": "image"},
+                        "metrics": results,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _measured(result: Mapping[str, Any]) -> list[tuple[str, float, Sequence[float] | None]]:
+    rows = [("test accuracy", result["accuracy"], result["accuracy_interval"])]
+    fairness = result.get("fairness")
+    if fairness:
+        intervals = fairness["interval"]
+        rows.append(("bias amplification", fairness["bias"], intervals.get("bias")))
+        rows.append(("worst group accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy")))
+    return rows
+
+
+def _covered(privacy: Mapping[str, Any]) -> list[str]:
+    return [
+        "",
+        f"{privacy['updates']:,} updates of DP-SGD with noise multiplier {privacy['noise_multiplier']:g}, clipping "
+        f"norm {privacy['clipping_norm']:g} and batches of {privacy['batch_size']:,} of {privacy['examples']:,} "
+        "examples, accounted by privacy loss distributions. The guarantee rests on this:",
+        "",
+        *(f"- {condition}" for condition in CONDITIONS),
+        "",
+        "Not covered:",
+        "",
+        *(f"- {limit}" for limit in NOT_COVERED),
+    ]
+
+
+def _ends(ends: Sequence[float] | None) -> str:
+    return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"

@@ -1,0 +1,114 @@
+"""What ``model.safetensors`` says of itself, so that it can be used and judged without the data it was trained on.
+
+One entry of the file's metadata holds it as JSON (several would be written in an order of their own each time).  All of
+it may be released with the weights: names and sizes are public, and the privacy statement speaks of the mechanism.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trilemma.data.dataset import Dataset
+from trilemma.errors import InputError
+from trilemma.files import reading
+from trilemma.training.recipe import Recipe
+from trilemma.trial.statement import guarantee_in_words
+from trilemma.version import __version__
+
+FACTS = "trilemma"
+"""The name of the entry."""
+
+_STATED = (
+    "epsilon",
+    "delta",
+    "unit",
+    "neighbouring",
+    "sampling",
+    "noise_multiplier",
+    "clipping_norm",
+    "updates",
+    "accountant",
+    "noise_source",
+    "covered",
+)
+"""What is taken from the privacy record."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What using a model needs.
+
+    Attributes:
+      recipe: fingerprint of the recipe that the weights were trained by.
+      model: its name there.
+      classes: names, by index.
+      image_shape: (C, H, W).
+      mean, deviation: per channel, by which images are normalized, in units of pixel / 255.
+      privacy: what is guaranteed, with ``statement`` in words.
+    """
+
+    recipe: str
+    model: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    privacy: Mapping[str, Any]
+
+
+def metadata_of(recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None) -> dict[str, str]:
+    """The metadata of ``model.safetensors``.
+
+    Args:
+      recipe, data: of the run.
+      privacy: its privacy record, or None.
+    """
+    stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
+    values = {
+        "version": __version__,
+        "recipe": recipe.fingerprint,
+        "model": recipe.model,
+        "classes": list(data.classes),
+        "image_shape": list(data.image_shape),
+        "mean": list(data.mean),
+        "deviation": list(data.deviation),
+        "privacy": stated | {"statement": guarantee_in_words(privacy)},
+    }
+    return {FACTS: json.dumps(values)}
+
+
+def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
+    """Inverse of :func:`metadata_of`.
+
+    Args:
+      metadata: of the file.
+      path: of the file, for errors.
+
+    Raises:
+      InputError: the file does not say what is needed, as those of version 0.1 and of other programs.
+    """
+    if FACTS not in metadata:
+        raise InputError(
+            f"{path} does not say which images and classes it is for, as files of this version do: train again, or "
+            "use the network by itself (trilemma audit takes its predictions)"
+        )
+    with reading(path):
+        values = json.loads(metadata[FACTS])
+        channels, height, width = (int(side) for side in values["image_shape"])
+        classes = tuple(values["classes"])
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError("classes must be text")
+        mean, deviation = (tuple(float(v) for v in values[name]) for name in ("mean", "deviation"))
+        return Facts(
+            str(values["recipe"]),
+            str(values["model"]),
+            classes,
+            (channels, height, width),
+            mean,
+            deviation,
+            dict(values["privacy"]),
+        )

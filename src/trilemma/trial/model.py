@@ -1,0 +1,148 @@
+"""A trained model to use: from ``config.json`` and ``model.safetensors`` of a run, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trilemma.data.given import GivenImages, given_images
+from trilemma.data.views import normalize
+from trilemma.errors import InputError
+from trilemma.files import read_json, reading
+from trilemma.hints import one_line
+from trilemma.models.prior import PRIORS, PriorNetwork, fitted, is_fitted, view_shifts
+from trilemma.training.network import Architecture
+from trilemma.training.recipe import Recipe
+from trilemma.trial.facts import Facts, stored_facts
+from trilemma.trial.run import CONFIG, WEIGHTS
+
+AT_ONCE = 256
+"""Images that a network computes at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A classifier with its preprocessing.
+
+    Attributes:
+      network: maps normalized images float32 (n, C, H, W) to logits (n, classes); in evaluation mode, on the CPU.
+      facts: classes, form of the images, and the privacy statement.
+      recipe: how it was trained.
+    """
+
+    network: nn.Module
+    facts: Facts
+    recipe: Recipe
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by index."""
+        return self.facts.classes
+
+    def prepared(self, images: Any, *, resize: bool = False) -> Tensor:
+        """What the network takes: float32 (n, C, H, W), scaled and normalized; see :meth:`logits`."""
+        pixels = self.read(images, resize=resize).images
+        return normalize(torch.from_numpy(np.ascontiguousarray(pixels)), self.facts.mean, self.facts.deviation)
+
+    def read(self, images: Any, *, resize: bool = False) -> GivenImages:
+        """The images as uint8 (n, C, H, W), with their names; see :meth:`logits`."""
+        if isinstance(images, GivenImages):
+            return images
+        return given_images(images, self.facts.image_shape, resize=resize)
+
+    def logits(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
+        """Logits float32 (n, classes).
+
+        Args:
+          images: uint8 (n, C, H, W) or (n, H, W, C) as an array or a tensor, PIL images, names of files, a folder, or a
+            sequence of these.
+          resize: crop images of another size to the center square, and resize them.
+
+        Raises:
+          InputError: images that cannot be read, or of another size or number of channels.
+        """
+        given = self.read(images, resize=resize)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(given.images), AT_ONCE):
+                part = GivenImages(given.images[start : start + AT_ONCE], given.names[start : start + AT_ONCE])
+                parts.append(self.network(self.prepared(part)).float().cpu())
+        return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+    def predict_proba(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
+        """Probabilities float32 (n, classes); see :meth:`logits`."""
+        return np.asarray(torch.from_numpy(self.logits(images, resize=resize)).softmax(dim=1).numpy())
+
+    def predict(self, images: Any, *, resize: bool = False) -> NDArray[np.int64]:
+        """Indices of the predicted classes, int64 (n,); see :meth:`logits`."""
+        return np.asarray(self.logits(images, resize=resize).argmax(axis=1), dtype=np.int64)
+
+
+def load_model(
+    folder: str | os.PathLike[str], *, network: nn.Module | None = None, tell: Callable[[str], None] = print
+) -> Model:
+    """The released model of a run.
+
+    Args:
+      folder: with ``config.json`` and ``model.safetensors``; nothing else is read.
+      network: a module of your own, where the run was trained with one that has no name (``train(network=...)``).
+      tell: called with what takes long: fitting the dictionary of a prior that is not in the cache.
+
+    Raises:
+      InputError: a file is missing or damaged, the weights are another run's, or the network does not fit them.
+    """
+    path = Path(folder)
+    config = read_json(path / CONFIG)
+    if not (path / WEIGHTS).exists():
+        raise InputError(f"{path} holds no {WEIGHTS}: the run is not finished; run the same command again to resume it")
+    with reading(path / CONFIG):
+        recipe = Recipe.from_dict(config["recipe"])
+        own = config["network"] != "recipe"
+    try:
+        with safe_open(path / WEIGHTS, framework="pt", device="cpu") as file:
+            facts = stored_facts(file.metadata() or {}, path / WEIGHTS)
+        weights = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {path / WEIGHTS} ({one_line(error)}): put the file back") from error
+    if facts.recipe != recipe.fingerprint:
+        raise InputError(f"{path / WEIGHTS} belongs to another run than {CONFIG} beside it: put the right one there")
+    if own and network is None:
+        raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
+    shape = facts.image_shape
+    loaded = network if network is not None else Architecture.of(recipe).build(len(facts.classes), shape, _unused())
+    try:
+        loaded.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"the network does not fit {path / WEIGHTS} ({one_line(error)})") from error
+    if recipe.model in PRIORS and network is None:
+        loaded = _with_prior(recipe, loaded, facts, tell)
+    return Model(loaded.eval().to(torch.device("cpu")), facts, recipe)
+
+
+def _unused() -> torch.Generator:
+    """Of initial weights that are replaced at once."""
+    return torch.Generator().manual_seed(0)
+
+
+def _with_prior(recipe: Recipe, head: nn.Module, facts: Facts, tell: Callable[[str], None]) -> nn.Module:
+    """The head on its features, whose dictionary is fitted again from name, shape and seed if it is not stored."""
+    assert isinstance(head, nn.Linear)
+    blocks, shape = PRIORS[recipe.model], facts.image_shape
+    if not is_fitted(blocks, shape, recipe.prior_seed):
+        tell(
+            f"the dictionary of {recipe.model} is not in the cache: fitting it again takes minutes, once (prior-l for "
+            "CIFAR-10: about 200 seconds of one core)"
+        )
+    prior = fitted(blocks, shape, recipe.prior_seed, tell=tell)
+    shifts = view_shifts(recipe.multiplicity, 1 if recipe.shift is None else recipe.shift, shape)
+    return PriorNetwork(prior, head, facts.mean, facts.deviation, shifts)

@@ -1,0 +1,127 @@
+"""Whom attacks find, whether they exceed a ceiling, and probabilities of membership that hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trilemma.attacks import Predictions, audit, ceiling_alarms, exposure
+from trilemma.attacks.exposure import binomial_interval
+from trilemma.attacks.reliability import reliability_of
+
+
+def shadowed(leak: float = 1.5, shadows: int = 8, each: int = 1000, seed: int = 0, uneven: float = 0.0) -> Predictions:
+    """Target and shadows whose members' logit of the true class is raised; group 1 by ``uneven`` more."""
+    rng = np.random.default_rng(seed)
+    rows = 2 * each
+    member, groups = np.arange(rows) < each, np.arange(rows) % 2
+    labels = np.zeros(rows, dtype=np.int64)
+    hard = rng.normal(size=rows)
+    halves = [rng.permutation(rows) < each for _ in range(shadows // 2)]
+    matrix = np.array([half ^ flip for half in halves for flip in (False, True)])
+
+    def outputs(inside: np.ndarray) -> np.ndarray:
+        logits = np.zeros((rows, 2))
+        logits[:, 0] = hard + rng.normal(size=rows) + (leak + uneven * groups) * inside
+        return logits
+
+    return Predictions(
+        logits=outputs(member),
+        labels=labels,
+        member=member,
+        groups=groups,
+        group_names=("gray", "colour"),
+        reference_logits=np.stack([outputs(half) for half in matrix]),
+        reference_member=matrix,
+    )
+
+
+@pytest.fixture(scope="module")
+def uneven() -> tuple[Predictions, Any]:
+    given = shadowed(leak=0.5, uneven=1.5)
+    return given, audit(given, attacks=["threshold", "rmia", "lira"], resamples=200)
+
+
+def test_the_more_exposed_group_is_found_and_equal_vulnerability_rejected(uneven: Any) -> None:
+    given, found = uneven
+    said = exposure(given, found, permutations=199)
+    gray, colour = said["by_group"]["gray"]["attacks"]["rmia"], said["by_group"]["colour"]["attacks"]["rmia"]
+    assert colour["auc"] > gray["auc"] + 0.1
+    assert gray["interval"]["auc"][1] < colour["interval"]["auc"][0]
+    assert said["by_class_and_group"]["0/colour"]["members"] == 500
+    test = said["equal_vulnerability"]
+    assert (test["attack"], test["cells"], test["rejected"]) == ("rmia", "class_and_group", True)
+    # 1 % of all 1,000 non-members can be told, 1 % of the 500 in a cell cannot.
+    assert colour["tpr_own"] is None
+    assert colour["reason"] == "needs 1,000 non-members, has 500"
+    low, high = colour["interval"]["tpr_global"]
+    assert 0 <= low < colour["tpr_global"] < high <= 1
+
+
+def test_members_and_non_members_of_cells_add_up(uneven: Any) -> None:
+    given, found = uneven
+    said = exposure(given, found, permutations=19)
+    for kind in ("by_class", "by_group", "by_class_and_group"):
+        assert sum(entry["members"] for entry in said[kind].values()) == found.members
+        assert sum(entry["nonmembers"] for entry in said[kind].values()) == found.nonmembers
+
+
+def test_shadow_attacks_beat_the_loss_and_the_headline_is_named_first() -> None:
+    found = audit(shadowed(), resamples=50)
+    assert found.headline == "rmia"
+    assert found.attacks["rmia"]["auc"] > found.attacks["threshold"]["auc"] + 0.05
+    assert audit(shadowed(), attacks=["threshold", "lira"], resamples=50).headline == "threshold"
+
+
+def test_learned_attacks_have_intervals_root_two_wider() -> None:
+    rng = np.random.default_rng(0)
+    given = Predictions(logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200)
+    found = audit(given, attacks=["threshold", "rf"], resamples=1000)
+    widths = {name: np.subtract(*entry["interval"]["auc"][::-1]) for name, entry in found.attacks.items()}
+    # Both are AUCs of 200 + 200 rows near 1/2, so that the bootstrap's own widths are alike.
+    assert widths["rf"] / widths["threshold"] == pytest.approx(np.sqrt(2), rel=0.12)
+
+
+def test_probabilities_of_shadow_attacks_hold() -> None:
+    given = shadowed(each=2000)
+    found = audit(given, attacks=["rmia", "lira"], resamples=20)
+    assert set(found.probabilities) == set(found.reliability) == {"rmia", "lira"}
+    for values in found.probabilities.values():
+        assert ((values > 0) & (values < 1)).all()
+        assert values[given.member].mean() > values[~given.member].mean() + 0.1
+        # The target was used neither for the fit nor for the curve; 0.035 is four standard errors of a bin's share.
+        curve = reliability_of(values, given.member, 1)
+        assert np.abs(curve.predicted - curve.observed).mean() < 0.06
+    assert found.reliability["rmia"].error < 0.02  # 16,000 attacked examples
+    assert found.reliability["rmia"].counts.sum() == 4 * 4000
+
+
+def test_two_shadows_cannot_be_calibrated() -> None:
+    found = audit(shadowed(shadows=2), attacks=["rmia"], resamples=20)
+    assert found.probabilities == {}
+
+
+def test_reliability_is_in_bins_of_equal_size() -> None:
+    curve = reliability_of(np.r_[np.full(50, 0.2), np.full(50, 0.8)], np.arange(100) % 50 < 10, 1)
+    assert curve.counts.tolist() == [10] * 10
+    assert curve.error == pytest.approx(np.average(np.abs(curve.predicted - curve.observed)))
+
+
+def test_an_alarm_is_an_interval_above_the_ceiling() -> None:
+    found = audit(shadowed(), attacks=["threshold", "rmia"], resamples=100)
+    low = found.attacks["rmia"]["interval"]["auc"][0]
+    bounds = {"auc": low - 0.01, "advantage": 1.0, "tpr_at_fpr": {"0.01": 1.0, "0.001": 0.0}}
+    alarms = ceiling_alarms(found.attacks, bounds)
+    assert {(alarm["attack"], alarm["measure"]) for alarm in alarms} == {("rmia", "auc")}
+    assert ceiling_alarms(found.attacks, bounds | {"auc": low}) == []
+    assert ceiling_alarms(found.attacks, None) == []
+
+
+@pytest.mark.parametrize("hits", [0, 1, 20, 99, 100])
+def test_binomial_intervals_are_those_of_scipy(hits: int) -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(hits, 100).proportion_ci(0.95, "exact")
+    assert binomial_interval(hits / 100, 100) == pytest.approx((expected.low, expected.high))

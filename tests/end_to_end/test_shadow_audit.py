@@ -1,0 +1,97 @@
+"""``trilemma audit RUN --shadows K`` as a user runs it."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from trilemma.cli.main import main
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must end with one line and exit status 2."""
+
+    def check(*arguments, says):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        assert caught.value.code == 2
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith("trilemma: "), last
+        assert re.search(says, last), last
+
+    return check
+
+
+def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(shadowed.run.folder, run, ignore=shutil.ignore_patterns("001"))
+    arguments = ["audit", str(run), "--shadows", "4", "--audited", "120", "--workers", "1", "--resamples", "100"]
+    assert main([*arguments, "--out", str(tmp_path / "first")]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"1 of 4 shadows to train on 200 examples each, 1 at once: about [\d.]+ minutes", said.err)
+    first = json.loads((tmp_path / "first" / "audit.json").read_text())
+    assert first["shadows"]["reused"] == 3
+    assert first["headline_attack"] == "rmia"
+    assert "headline      rmia, chosen before its numbers were seen" in said.out
+    assert re.search(r"rmia +AUC [\d.]+ \[[\d., ]+\] of at most 0\.\d+ .*needs 1,000 non-members, has 60", said.out)
+    assert first["ceiling"] == json.loads((run / "result.json").read_text())["privacy"]["ceiling"]
+    assert first["ceiling_alarms"] == []
+    assert set(first["cells"]["by_group"]) == {"colour", "gray"}
+    # One worker or another, trained now or before: the same shadow, and the same audit.
+    shutil.copytree(shadowed.run.folder, tmp_path / "whole")
+    arguments[1] = str(tmp_path / "whole")
+    assert main([*arguments, "--out", str(tmp_path / "second")]) == 0
+    second = json.loads((tmp_path / "second" / "audit.json").read_text())
+    assert second["shadows"]["reused"] == 4
+    if not shadowed.run.recipe.secret_noise:
+        for name, attack in first["attacks"].items():
+            assert attack["auc"] == pytest.approx(second["attacks"][name]["auc"], abs=1e-6)
+    with open(tmp_path / "first" / "attacks.csv", newline="") as file:
+        rows = {(row["attack"], row["scope"], row["measure"]): row for row in csv.DictReader(file)}
+    row = rows["rmia", "all", "tpr_at_0.01"]
+    assert (row["value"], row["reason"]) == ("", "needs 1,000 non-members, has 60")
+    assert float(rows["rmia", "all", "auc"]["ceiling"]) == pytest.approx(first["ceiling"]["auc"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--shadows", 3], "even number"),
+        (["--shadows", 0], "at least 2"),
+        (["--shadows", 2, "--attacks", "lira"], "lira needs at least 4 shadows, not 2"),
+        (["--attacks", "rmia"], "rmia needs shadows: add --shadows 4"),
+        (["--shadows", 4, "--match", "class"], "matched already"),
+        (["--shadows", 4, "--audited", 33], "even number"),
+        (["--shadows", 4, "--audited", 2000], "have only [0-9]+ of each"),
+        (["--audited", 100], "is for an audit with shadows"),
+        (["--shadows", 4, "--workers", 0], "at least 1"),
+        (["--shadows", 4, "--workers", 1, "--ray", "auto"], "exclude each other"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_shadow_is_trained(shadowed, tmp_path, refused, arguments, says):
+    refused("audit", shadowed.run.folder, *arguments, "--out", tmp_path / "audit", says=says)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_shadows_of_a_strangers_predictions_are_refused(tmp_path, refused):
+    np.savez(tmp_path / "p.npz", logits=np.zeros((40, 2)), labels=np.zeros(40, int), member=np.arange(40) < 20)
+    says = "needs the folder of a run"
+    refused("audit", tmp_path / "p.npz", "--shadows", 4, "--out", tmp_path / "audit", says=says)
+
+
+def test_a_strangers_references_of_unknown_members_are_taken_as_out_and_it_is_said(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    member, labels = np.arange(400) < 200, rng.integers(0, 3, 400)
+    logits = rng.normal(size=(3, 400, 3)) + np.eye(3)[labels]
+    logits[0] += 2 * member[:, None] * np.eye(3)[labels]
+    np.savez(tmp_path / "p.npz", logits=logits[0], labels=labels, member=member, reference_logits=logits[1:])
+    assert main(["audit", str(tmp_path / "p.npz"), "--out", str(tmp_path / "a"), "--resamples", "100"]) == 0
+    assert "none of the 2 reference models is taken to have been trained on any" in capsys.readouterr().out
+    found = json.loads((tmp_path / "a" / "audit.json").read_text())
+    assert set(found["attacks"]) >= {"rmia-offline", "lira-offline"}
+    assert not {"rmia", "lira"} & set(found["attacks"])
+    assert found["reference_models"] == {"models": 2, "members_known": False}

@@ -1,0 +1,120 @@
+"""The page of one model and ``statement.json``, and the gate in the commands that have it."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import trilemma as tl
+from trilemma.cli.main import main
+from trilemma.data.dataset import Dataset, Split
+from trilemma.privacy.accounting import Event
+from trilemma.privacy.ceiling import largest_tpr
+from trilemma.report.evidence import OneModel
+from trilemma.report.model_page import page_of, statement_of
+from trilemma.training.execution import Execution
+from trilemma.words import SEEDED_NOISE
+
+NAMES = ("=cmd|'/c calc'!A1", "<script>alert(1)</script>", "plain")
+RECIPE = {"model": "convnet-4", "epsilon": 8.0, "batch_size": 40, "epochs": 0.5, "norm_groups": 2, "evaluations": 1}
+
+
+def of(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+    return Split(images, np.arange(count) % 3, np.arange(count) // 3 % 2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = Dataset("mine", of(120, 0), of(120, 1), NAMES, ("<b>one</b>", "two"))
+    out = tmp_path_factory.mktemp("runs") / "one"
+    return tl.train(tl.Recipe(**RECIPE), data, out, execution=Execution("cpu", 40, "float32"))
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, capsys):
+    assert main(["report", str(run.folder), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "model.html")
+    page = Tags((tmp_path / "model.html").read_text())
+    text = " ".join(" ".join(page.text).split())
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert NAMES[1] in text
+    statement = json.loads((tmp_path / "statement.json").read_text())
+    privacy = run.result["privacy"]
+    assert statement["guarantee"]["epsilon"] == privacy["epsilon"]
+    assert len(statement["verdict"]) == 3
+    assert len(statement["numbers"]) == 3
+    assert all(sentence in text for sentence in statement["verdict"])
+    found = 100 * privacy["ceiling"]["tpr_at_fpr"]["0.01"]
+    assert f"finds at most {found:.3g} of 100 members" in text
+    assert "weak evidence" in text or "Stronger attacks" in text
+    assert f"{run.result['fairness']['worst_group_accuracy']:.3f}" in text
+    assert SEEDED_NOISE not in text
+
+
+def test_the_drawn_ceiling_is_that_of_the_event_that_happened(run):
+    model = OneModel.read(run.folder)
+    event = run.result["privacy"]["event"]
+    rates, most = model.ceiling
+    event = Event(event["sampling_probability"], event["noise_multiplier"], event["updates"])
+    np.testing.assert_array_equal(most, largest_tpr(event, rates))
+    assert (most >= rates).all()
+    name, auc = model.strongest
+    area = np.trapezoid(model.curve.tpr, model.curve.fpr)
+    assert area == pytest.approx(auc.value, abs=1e-9) == run.result["attacks"][name]["auc"]
+
+
+def test_first_lines_of_a_reproducible_model(run):
+    model = OneModel.read(run.folder)
+    privacy = model.result["privacy"] | {"noise_source": "seeded"}
+    model = OneModel(model.folder, "run", model.config, dict(model.result) | {"privacy": privacy}, model.signals)
+    page = Tags(page_of(model, statement_of(model)))
+    text = " ".join(" ".join(page.text).split())
+    assert text.index(SEEDED_NOISE) < text.index("Verdict")
+
+
+def test_the_gate_of_report_and_audit(run, tmp_path, capsys):
+    command = ["report", str(run.folder), "--out", str(tmp_path / "page"), "--require"]
+    assert main([*command, "epsilon<=8, accuracy>=0"]) == 0
+    assert len(re.findall(r"^  holds ", capsys.readouterr().out, re.M)) == 2
+    assert main([*command, "epsilon<=8, accuracy>=1"]) == 3
+    out = capsys.readouterr().out
+    assert re.search(r"^  fails +accuracy >= 1: 0\.\d+ \[", out, re.M)
+    required = json.loads((tmp_path / "page" / "statement.json").read_text())["required"]
+    assert [judgment["verdict"] for judgment in required] == ["holds", "fails"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "accurcy>=1"])
+    assert ended.value.code == 2
+    assert "did you mean 'accuracy'" in capsys.readouterr().err
+    audit = ["audit", str(run.folder), "--resamples", "100", "--attacks", "threshold", "--require"]
+    assert main([*audit, "epsilon<=8, auc<=1", "--out", str(tmp_path / "audit")]) == 0
+    assert main([*audit, "auc<=0.2", "--out", str(tmp_path / "second")]) == 3
+    assert "required:" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "audit"), "--require", "epsilon<=8"]) == 3
+    assert "cannot tell  epsilon <= 8 (these are predictions alone" in capsys.readouterr().out
+    assert "No guarantee is known" in (tmp_path / "audit" / "model.html").read_text()
+
+
+def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(run.folder), "--out", str(tmp_path), "--pdf"])
+    assert ended.value.code == 2
+    assert "pip install 'trilemma[pdf]'" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""Which examples an audit with shadows compares: equal counts in every cell, each image once, halves that fit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trilemma.data.dataset import Dataset, Split
+from trilemma.errors import InputError
+from trilemma.trial.audited import audited_split, choose_audited, shadow_data
+
+
+def dataset(seed, train=300, images=120, classes=3, skew=0.8, copies=2):
+    """Skewed training examples; test images once in each of two groups. An image's pixels are its number."""
+    rng = np.random.default_rng(seed)
+
+    def split(numbers, labels, groups, sources):
+        pixels = np.zeros((len(numbers), 1, 4, 4), dtype=np.uint8)
+        pixels[:, 0, 0, :2] = np.stack(np.divmod(numbers, 256), axis=1)
+        return Split(pixels, labels, groups, sources)
+
+    labels = rng.integers(0, classes, train)
+    groups = np.where(rng.random(train) < skew, labels % 2, 1 - labels % 2)
+    test_labels = np.repeat(rng.integers(0, classes, images), copies)
+    sources = np.repeat(np.arange(images), copies)
+    test_groups = np.tile(np.arange(copies), images) if copies == 2 else rng.integers(0, 2, images)
+    return Dataset(
+        "made up",
+        split(np.arange(train), labels, groups, None),
+        split(10_000 + np.arange(images * copies), test_labels, test_groups, sources),
+        tuple("abc"[:classes]),
+        group_names=("gray", "colour"),
+    )
+
+
+def counts(split):
+    return np.bincount(split.labels * 2 + split.groups, minlength=6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), each=st.integers(10, 60), copies=st.sampled_from([1, 2]))
+def test_members_and_non_members_have_equal_cells_and_each_image_is_used_once(seed, each, copies):
+    data = dataset(seed, copies=copies)
+    try:
+        audited = choose_audited(data, 2 * each, seed)
+    except InputError:
+        assert each > 20  # 120 images and six cells: small sets always fit
+        return
+    assert len(audited.members) == len(audited.nonmembers) == each
+    assert len(set(audited.members)) == len(set(data.test.sources[audited.nonmembers])) == each
+    np.testing.assert_array_equal(counts(data.train.take(audited.members)), counts(data.test.take(audited.nonmembers)))
+    share = counts(data.train) / len(data.train)
+    assert np.abs(counts(data.train.take(audited.members)) - each * share).max() <= 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), shadows=st.integers(1, 4).map(lambda pairs: 2 * pairs))
+def test_each_audited_example_is_in_exactly_half_of_the_shadows(seed, shadows):
+    data = dataset(seed)
+    audited = choose_audited(data, 60, seed)
+    matrix = np.stack([audited.half(shadow) for shadow in range(shadows)])
+    np.testing.assert_array_equal(matrix.sum(axis=0), shadows // 2)
+    everyone = audited_split(data, audited)
+    for half in matrix:
+        rows = np.flatnonzero(half)
+        np.testing.assert_array_equal(2 * counts(everyone.take(rows)), counts(everyone))
+    if shadows > 2:
+        assert not np.array_equal(matrix[0], matrix[2])
+        assert len({audited.member_digest(shadow) for shadow in range(shadows)}) == shadows
+
+
+def test_a_shadow_has_the_targets_size_and_the_members_it_says():
+    data = dataset(0)
+    audited = choose_audited(data, 60, 0)
+    shadow = shadow_data(data, audited, 1)
+    assert len(shadow.train) == len(data.train)
+    numbers = {tuple(image[0, 0, :2]) for image in shadow.train.images}
+    assert len(numbers) == len(data.train)  # no example twice
+    inside = [tuple(image[0, 0, :2]) in numbers for image in shadow.test.images]
+    np.testing.assert_array_equal(inside, audited.half(1))
+    rest = np.setdiff1d(np.arange(len(data.train)), audited.members)
+    assert {tuple(image[0, 0, :2]) for image in data.train.images[rest]} <= numbers
+
+
+def test_the_digest_tells_examples_and_halves_apart():
+    data = dataset(0)
+    one, again, other = (choose_audited(data, 60, seed) for seed in (0, 0, 1))
+    assert one.digest == again.digest != other.digest
+    np.testing.assert_array_equal(one.half(3), again.half(3))
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(61, "even number"), (10, "at least 20"), (10_000, "only [0-9]+ of each: use --audited [0-9]+ or less")],
+)
+def test_sizes_that_do_not_fit_are_refused(size, says):
+    with pytest.raises(InputError, match=says):
+        choose_audited(dataset(0), size, 0)
+
+
+def test_the_largest_size_that_is_named_is_accepted():
+    data = dataset(3)
+    with pytest.raises(InputError) as refused:
+        choose_audited(data, 10_000, 0)
+    largest = int(str(refused.value).split("--audited ")[-1].split()[0])
+    assert len(choose_audited(data, largest, 0)) == largest
+    assert len(choose_audited(data, None, 0)) == largest
+    with pytest.raises(InputError):
+        choose_audited(data, largest + 2, 0)

@@ -1,0 +1,101 @@
+"""Conditions that a model must meet, judged by the worse end of their intervals."""
+
+import operator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilemma.errors import InputError
+from trilemma.trial.gate import Condition, conditions, judge
+from trilemma.words import SEEDED_NOISE
+
+SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+
+
+def attack(auc, low, high, tpr=0.01):
+    ends = {"auc": [low, high], "advantage": [0.0, 0.1], "tpr_at_fpr": {"0.01": [tpr / 2, 2 * tpr]}}
+    return {"auc": auc, "advantage": 0.05, "tpr_at_fpr": {"0.01": tpr}, "interval": ends}
+
+
+RESULT = {
+    "accuracy": 0.8,
+    "accuracy_interval": [0.75, 0.85],
+    "attacks": {"threshold": attack(0.52, 0.50, 0.54), "rf": attack(0.51, 0.47, 0.56)},
+    "fairness": {
+        "bias": 0.1,
+        "worst_group_accuracy": 0.7,
+        "interval": {"bias": [0.05, 0.2], "worst_group_accuracy": [0.65, 0.75]},
+    },
+    "privacy": {"epsilon": 7.9, "delta": 1e-5, "noise_source": "secret"},
+}
+
+
+def verdict(text, result=RESULT):
+    (judgment,) = judge(conditions(text), result)
+    return judgment.verdict
+
+
+@given(st.sampled_from(list(SIGNS)), st.tuples(*[st.floats(0, 1)] * 3), st.floats(0, 1))
+def test_it_holds_where_the_whole_interval_does_and_fails_where_none_does(sign, values, bound):
+    low, value, high = sorted(values)
+    result = {"accuracy": value, "accuracy_interval": [low, high]}
+    (judgment,) = judge([Condition("accuracy", sign, bound)], result)
+    ends = {SIGNS[sign](low, bound), SIGNS[sign](high, bound)}
+    assert judgment.verdict == {(True,): "holds", (False,): "fails"}.get(tuple(ends), "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("epsilon<=8", "holds"),
+        ("epsilon<=7.8", "fails"),
+        ("auc<=0.57", "holds"),
+        ("auc<=0.55", "cannot tell"),  # the random forest's interval ends at 0.56, though its AUC is the lower one
+        ("auc_threshold<=0.55", "holds"),
+        ("tpr_at_fpr_0.01<=0.03", "holds"),
+        ("tpr_at_fpr_0.001<=0.03", "cannot tell"),  # not measured
+        ("worst_group_accuracy>=0.6", "holds"),
+        ("worst_group_accuracy>=0.8", "fails"),
+        ("bias<=0.1", "cannot tell"),
+        ("harmonic_score>=0.1", "cannot tell"),
+    ],
+)
+def test_examples(text, expected):
+    assert verdict(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("privacy", "expected", "why"),
+    [
+        (None, "fails", "without a budget"),
+        ({"epsilon": None, "truth": None}, "fails", "truth check"),
+        (RESULT["privacy"] | {"noise_source": "seeded"}, "fails", SEEDED_NOISE),
+        ("left out", "cannot tell", "predictions alone"),
+    ],
+    ids=str,
+)
+def test_a_budget_that_guarantees_nothing_opens_no_gate(privacy, expected, why):
+    result = {name: value for name, value in RESULT.items() if name != "privacy"}
+    result |= {} if privacy == "left out" else {"privacy": privacy}
+    (judgment,) = judge(conditions("epsilon<=100"), result)
+    assert judgment.verdict == expected
+    assert why in judgment.line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("acu<=0.5", "did you mean 'auc'"),
+        ("auc=0.5", "must be like auc<=0.55"),
+        ("auc<=half", "must be like auc<=0.55"),
+        ("auc<=nan", "must be like auc<=0.55"),
+        ("", "must be like auc<=0.55"),
+        ("auc<=0.5,", "must be like auc<=0.55"),
+        ("auc_nobody<=0.5", "no measure is called"),
+    ],
+)
+def test_what_is_no_condition_is_refused_in_one_line(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        conditions(text)
+    assert "\n" not in str(caught.value)
