@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from trilemma import files
 from trilemma.errors import InputError
-from trilemma.files import alone_in, append_line, atomically, jsonable, make_folder, read_json, write_json, written
+from trilemma.files import (
+    alone_in,
+    append_line,
+    atomically,
+    jsonable,
+    make_folder,
+    read_json,
+    read_toml,
+    write_json,
+    written,
+)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -157,3 +167,18 @@ def test_folders_that_cannot_sync_are_no_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", unsupported)
     files.sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["a" + ".a" * 999 + " = 1", "x = {" + "a." * 1000 + "a = 1}", '"a b".' * 900 + "a = 1"]
+)
+def test_a_long_key_of_toml_is_refused(tmp_path, line):
+    """Python's parser takes memory by the square of a key's parts: 120 kB of them took 17 GB."""
+    (tmp_path / "x.toml").write_text(f"a = 1\n{line}\n")
+    with pytest.raises(InputError, match="more than 200 dots"):
+        read_toml(tmp_path / "x.toml", "the recipe")
+
+
+def test_ordinary_toml_is_read(tmp_path):
+    (tmp_path / "x.toml").write_text("a.b.c = [" + ", ".join(["0.5"] * 150) + "]\n")
+    assert read_toml(tmp_path / "x.toml", "the recipe")["a"]["b"]["c"] == [0.5] * 150

@@ -49,6 +49,7 @@ LAYERS = [
     "version",
     "hints",
     "files",
+    "checksums",
     "machine",
     "threads",
     "progress",

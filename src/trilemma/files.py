@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -135,13 +136,24 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
       OSError: it cannot be read, or is no file but a device or a pipe, which might never end.
       ValueError: it is not UTF-8, or longer than ``most`` bytes.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError("it is not an ordinary file")
-        if about.st_size > most:
-            raise ValueError(f"it has {about.st_size} bytes, more than the {most} that are read")
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"it has {size} bytes, more than the {most} that are read")
         return file.read(most + 1).decode("utf-8")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """An ordinary file, for reading.
+
+    Raises:
+      OSError: it cannot be read, or is no file but a device or a pipe, which might never end.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is not an ordinary file")
+        yield file
 
 
 def _without_waiting(name: str, flags: int) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -227,3 +228,21 @@ def test_no_pictures(picture: Callable[..., bytes]) -> None:
 
 def test_cores_are_counted() -> None:
     assert 1 <= module.usable_cores() <= 16
+
+
+def test_few_large_images_are_held_at_a_time(picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of 128 is for small images; of large ones, each thread holds a few, however many there are."""
+    held, taken, most, lock = 0, 0, 0, threading.Lock()
+
+    def counted(name: str, data: bytes, framing: Framing) -> tuple[np.ndarray, tuple[str, ...]]:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held - taken)
+        return np.zeros((2000, 2000), dtype=np.uint8), ()
+
+    monkeypatch.setattr(module, "_decode_one", counted)
+    for _ in module._decoded(iter([("x", b"")] * 100), Framing()):
+        taken += 1
+    assert taken == 100
+    assert most <= 1 + 2 * module.usable_cores() * (module._CHUNK_BYTES // 4_000_000)

@@ -79,7 +79,7 @@ def small(tmp_path_factory):
     """A small prior, and little pre-training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRIORS, "prior-tiny", PRIOR)
-        patch.setattr(family, "_DICTIONARY_IMAGES", 200)
+        patch.setattr(family, "DICTIONARY_IMAGES", 200)
         patch.setattr(family, "_WHITENING_IMAGES", 60)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 1000)
         patch.setattr(pretraining, "_IMAGES", 64)

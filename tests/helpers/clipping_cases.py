@@ -84,9 +84,10 @@ def force(monkeypatch, form, way=None):
         monkeypatch.setattr(contributions, "_FEW", math.inf if form == "ghost" else -1)
     if way is not None:
         limits = {"_SMALL": "patches", "_POSITIONS": "patches", "_FEW_WEIGHTS": "groups"}
+        limits |= {"MAP": "channels last", "_VIEWS_ON_MAP": "channels last"}
         for limit, allows in limits.items():
             monkeypatch.setattr(rules, limit, math.inf if way == allows else -1)
-        monkeypatch.setattr(rules, "_CHANNELS", 1)
+        monkeypatch.setattr(rules, "CHANNELS", 1)
 
 
 FORMS = ("chosen", "ghost", "formed", "rules", "gpu")

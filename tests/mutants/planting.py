@@ -100,6 +100,17 @@ class Attempt:
         return outcome, seconds, output
 
 
+class _WithoutShrinking:
+    """A plugin of pytest: an error that was found needs no smallest example, the search for which takes minutes."""
+
+    def pytest_configure(self) -> None:
+        import hypothesis
+
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+        hypothesis.settings.register_profile("planted", phases=phases, database=None)
+        hypothesis.settings.load_profile("planted")
+
+
 def _run(copy: Path, tests: tuple[str, ...], log: Path) -> None:
     """In the fork: never returns."""
     code = 70
@@ -116,7 +127,7 @@ def _run(copy: Path, tests: tuple[str, ...], log: Path) -> None:
         import pytest
 
         arguments = ["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=line"]
-        code = int(pytest.main([*arguments, *(f"tests/{test}" for test in tests)]))
+        code = int(pytest.main([*arguments, *(f"tests/{test}" for test in tests)], [_WithoutShrinking()]))
         if "trilemma" in sys.modules and not str(sys.modules["trilemma"].__file__).startswith(str(copy)):
             code = 71  # another copy was tested
     except BaseException:

@@ -28,7 +28,7 @@ def test_fast_rules_against_the_oracle(oracle, monkeypatch, name, views, form):
 
 
 @pytest.mark.parametrize("form", ["formed", "rules"])
-@pytest.mark.parametrize("way", ["convolutions", "patches", "groups"])
+@pytest.mark.parametrize("way", ["convolutions", "patches", "channels last", "groups"])
 @pytest.mark.parametrize("name", [n for n in FAST if "linear" not in n and "vectors" not in n and n != "unused"])
 def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, way, form):
     """The rule chooses by size; whatever it chooses is exact for every kind of convolution."""

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from clipping_cases import CLASSES, METHODS, SHAPE, batch, by_method, force, judge, scramble
-from trilemma.models import build
+from trilemma.models import build, network_inputs
 from trilemma.privacy import Clipping
 from trilemma.privacy.gradients.layerwise import why_not_layerwise
 
 CASES = [
     pytest.param(name, norm, norm_first, standardized, views, id=f"{name}-{order}-{weights}-{views}")
-    for name in ("wrn-10-1", "wrn-16-4", "convnet")
+    for name in ("wrn-10-1", "wrn-16-4", "convnet", "prior-conv-16")
     for norm, norm_first, order in (("none", None, "none"), ("group", False, "relu-gn"), ("group", True, "gn-relu"))
     for standardized, weights in ((False, "plain"), (True, "ws"))
     for views in (1, 2, 16)
@@ -22,10 +22,12 @@ CASES = [
 @pytest.mark.parametrize(("name", "norm", "norm_first", "standardized", "views"), CASES)
 def test_models_against_the_oracle(oracle, name, norm, norm_first, standardized, views):
     """PITFALLS: clipping norm ignored, bias left out, clipping each view; METHODS 2.4 (mean over views, then clip)."""
+    image_shape = (3, 32, 32) if name == "prior-conv-16" else SHAPE
+    shape = network_inputs(name, image_shape)
     model = build(
         name,
         classes=CLASSES,
-        image_shape=SHAPE,
+        image_shape=image_shape,
         norm=norm,
         norm_first=norm_first,
         standardized=standardized,
@@ -34,7 +36,7 @@ def test_models_against_the_oracle(oracle, name, norm, norm_first, standardized,
     scramble(model)
     assert why_not_layerwise(model) is None  # every layer of the catalog has its rule
     examples = 2 if name == "wrn-16-4" else 3
-    images, labels = oracle.off_the_kinks(model, lambda seed: batch(examples, views, seed=seed))
+    images, labels = oracle.off_the_kinks(model, lambda seed: batch(examples, views, shape, seed=seed))
     runs = [by_method(model, images, labels, method) for method in METHODS]
     judge(model, images, labels, *runs, half_only=name == "wrn-16-4")
 

@@ -83,6 +83,43 @@ def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, te
             assert torch.allclose(first[name], value, atol=1e-5), name
 
 
+def test_a_process_that_is_not_the_first_adds_no_noise(digits):
+    """Guards: noise by every process.  Here the second of two, whose first process says what was drawn and released."""
+    training = train(digits, updates=0, epsilon=8.0)
+    released = {name: torch.randn_like(p) for name, p in training.state.model.named_parameters()}
+    draw = training.course.plan.draw(RandomStream.secret())
+
+    class Second(Ranks):
+        def tell(self, value):
+            assert value in (None, True)
+            return draw
+
+        def share(self, count):
+            return torch.arange(count)
+
+        def add_up(self, total, places, count):
+            return total
+
+        def gradient_of_first(self, gradient):
+            return released
+
+    training.ranks = Second(1, 2)
+    streams = [copy.deepcopy(stream.get_state()) for stream in (training.state.noise, training.state.sampling)]
+    before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
+    training.step()
+    after = [stream.get_state() for stream in (training.state.noise, training.state.sampling)]
+    assert all(torch.equal(one, other) for one, other in zip(streams, after, strict=True))
+    for name, p in training.state.model.named_parameters():
+        assert torch.allclose(p, before[name] - training.recipe.learning_rate * released[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "updates"), [(0.001, 1), (0.25, 1), (0.99, 3), (1.0, 4), (1.26, 5)])
+def test_as_many_updates_are_made_as_are_planned(digits, epochs, updates):
+    """Guards: the number of updates wrong by one.  Of 96 examples, 24 make an update."""
+    training = train(digits, updates=100, epochs=epochs, epsilon=8.0)
+    assert training.course.updates == training.course.plan.updates == training.state.update == updates
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads):
     """Whatever core computes it: a row's logits are those of its image under the averaged weights, without a graph."""

@@ -3,7 +3,7 @@
 import operator
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trilemma.errors import InputError
@@ -36,6 +36,7 @@ def verdict(text, result=RESULT):
     return judgment.verdict
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(list(SIGNS)), st.tuples(*[st.floats(0, 1)] * 3), st.floats(0, 1))
 def test_it_holds_where_the_whole_interval_does_and_fails_where_none_does(sign, values, bound):
     low, value, high = sorted(values)

@@ -30,7 +30,7 @@ TINY = (
 def tiny(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRIORS, "prior-tiny", TINY)
-        patch.setattr(family, "_DICTIONARY_IMAGES", 300)
+        patch.setattr(family, "DICTIONARY_IMAGES", 300)
         patch.setattr(family, "_WHITENING_IMAGES", 60)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
         patch.setenv("TRILEMMA_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trilemma.attacks.npz import MAX_BYTES, read_arrays
+from trilemma.attacks.outputs import fields_from_estimator, fields_from_model
+from trilemma.attacks.table import ENDINGS, fields_of, read_table
 from trilemma.errors import InputError
 
 MINIMUM_SIDE = 10
@@ -131,19 +133,27 @@ class Predictions:
         return str(group) if self.group_names is None else self.group_names[group]
 
     @classmethod
-    def load(cls, path: str | Path, *, max_bytes: int = MAX_BYTES) -> Predictions:
-        """Read predictions from an ``.npz`` file; pickled objects are refused and never unpickled.
+    def load(
+        cls, path: str | Path, *, columns: Mapping[str, str] | None = None, max_bytes: int = MAX_BYTES
+    ) -> Predictions:
+        """Read predictions from a file; pickled objects are refused and never unpickled.
 
         Args:
-          path: a file with the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group``
-            (or ``groups``), ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays
-            are not read.  If the file contains both logits and probs, the logits are used.
+          path: a table (``.csv``, ``.parquet``, ``.arrow``, ``.feather``), see :meth:`from_table`; or an ``.npz`` with
+            the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group`` (or ``groups``),
+            ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are not read.  If the
+            file contains both logits and probs, the logits are used.
+          columns: of a table.
           max_bytes: the maximum total size of the arrays in memory.
 
         Raises:
           InputError: the file cannot be read, lacks an array, contains objects, is a decompression bomb, or its
             arrays are not valid predictions.
         """
+        if Path(path).suffix in ENDINGS:
+            return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
+        if columns:
+            raise InputError(f"{Path(path).name} is no table, so it has no columns to name")
         wanted = (
             "logits",
             "probs",
@@ -157,9 +167,41 @@ class Predictions:
             "reference_member",
         )
         arrays, available = read_arrays(path, wanted, max_bytes=max_bytes)
-        name = Path(path).name
+        return cls._named(_fields(arrays, available, Path(path).name), Path(path).name)
+
+    @classmethod
+    def from_table(
+        cls, table: Any, *, columns: Mapping[str, str] | None = None, where: str = "the table"
+    ) -> Predictions:
+        """Read predictions from a data frame (pandas, polars, Arrow), a row for each example.
+
+        Args:
+          table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; logits are used where there are
+            both), or one such column alone, a sigmoid's; ``label`` (a number, or the name of a class), ``member`` (true
+            or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``, ``source`` and ``weight``.
+            Other usual names are found too.
+          columns: names that are not usual, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
+          where: the table in errors.
+
+        Raises:
+          InputError: a column is missing, or the values are not valid predictions.
+        """
+        return cls._named(fields_of(table, columns, where), where)
+
+    @classmethod
+    def from_model(cls, model: Any, train: Any, test: Any) -> Predictions:
+        """Ask a model about its training examples and about others; see :func:`fields_from_model`."""
+        return cls(**fields_from_model(model, train, test))
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, y: Any, member: Any, *, groups: Any = None) -> Predictions:
+        """Ask a fitted classifier of scikit-learn's kind; see :func:`fields_from_estimator`."""
+        return cls(**fields_from_estimator(estimator, X, y, member, groups))
+
+    @classmethod
+    def _named(cls, fields: dict[str, Any], name: str) -> Predictions:
         try:
-            return cls(**_fields(arrays, available, name))
+            return cls(**fields)
         except InputError as error:
             raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 

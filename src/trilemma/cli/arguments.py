@@ -214,7 +214,9 @@ def _train(commands: Any) -> None:
         help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data",
     )
     group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
-    group.add_argument("--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet, convnet-WIDTH, prior-s, -m or -l")
+    group.add_argument(
+        "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
+    )
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
@@ -262,10 +264,11 @@ def _audit(commands: Any) -> None:
     command = commands.add_parser(
         "audit",
         help="attack a run, or a file of predictions",
-        description="Membership inference on the folder of a run, or on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member].  Writes audit.json, attacks.csv and signals.parquet to --out.",
+        description="Membership inference on the folder of a run, on a .npz with logits (or probs), labels, member\n"
+        "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
+        "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
-    command.add_argument("source", metavar="RUN|PREDICTIONS.npz")
+    command.add_argument("source", metavar="RUN|PREDICTIONS")
     command.add_argument("--out", required=True, metavar="DIR")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
@@ -286,6 +289,11 @@ def _audit(commands: Any) -> None:
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     _add_execution_options(command)
+    command.add_argument(
+        "--columns",
+        metavar="label=X,member=Y,...",
+        help="columns that are not recognized; prob=p_: beginnings",
+    )
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",

@@ -11,17 +11,19 @@ import numpy as np
 
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
+from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_alarms, describe_attacks
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.errors import InputError
-from trilemma.files import make_folder, read_json, reading, write_json
+from trilemma.files import make_folder, read_json, reading
 from trilemma.hints import one_line
 from trilemma.spreadsheet import write_csv
-from trilemma.trial.measure import write_signals
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.signals import read_signals, write_signals
 from trilemma.trial.train import Stopped
 
 AUDIT, CSV = "audit.json", "attacks.csv"
@@ -66,7 +68,7 @@ def audit_command(options: argparse.Namespace) -> int:
     make_folder(out)
     write_signals(out / SIGNALS, predictions, result, subject.index)
     write_csv(attack_rows(document), out / CSV)
-    write_json(out / AUDIT, document)
+    write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
     show(f"audit         {out}")
     source = Path(options.source)
@@ -83,7 +85,7 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     if (out / AUDIT).exists():
         raise InputError(f"{out} already holds an audit: choose another --out")
     if not Path(options.source).exists():
-        raise InputError(f"there is no {options.source}: give the folder of a run, or a .npz file of predictions")
+        raise InputError(f"there is no {options.source}: give the folder of a run, or a file of predictions")
     names = None if options.attacks is None else [name.strip() for name in options.attacks.split(",") if name.strip()]
     unknown = [name for name in names or () if name not in ALL_ATTACKS]
     if unknown:
@@ -101,7 +103,7 @@ def _subject(options: argparse.Namespace) -> Subject:
     source = Path(options.source)
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
-        return Subject(Predictions.load(source), options.match, how)
+        return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)
     result = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
         ceiling = (result.get("privacy") or {}).get("ceiling")
@@ -170,21 +172,20 @@ def run_predictions(folder: Path) -> Predictions:
     Raises:
       InputError: the folder is not a run, the run is not finished, or its files cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     read_json(folder / CONFIG)
     path = folder / SIGNALS
     if not path.exists():
         raise InputError(
             f"{folder} holds no {SIGNALS}: the run is not finished; run the same command again to resume it"
         )
+    if (folder / RESULT).exists():
+        check(folder / RESULT)
+    table = read_signals(path)
     try:
-        table = pq.read_table(path)
         logits = np.stack(table["logits"].to_numpy())
         columns = {name: table[name].to_numpy() for name in ("label", "member", "source")}
         groups = None if table["group"].null_count else table["group"].to_numpy()
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"cannot read {path} ({one_line(error)}): train again, or put the file back") from error
     with reading(folder / CONFIG):
         names = read_json(folder / CONFIG)["data"]["groups"]

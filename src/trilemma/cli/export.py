@@ -21,7 +21,7 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.files import make_folder, written
 from trilemma.hints import one_line
-from trilemma.models.prior import PriorNetwork
+from trilemma.models.prior import OnMaps, PriorNetwork
 from trilemma.trial.model import Model, load_model
 
 TOLERANCE = 1e-4
@@ -62,7 +62,7 @@ def export(model: Model, out: Path) -> float:
     Raises:
       InputError: the network cannot be exported, or onnxruntime computes something else.
     """
-    if isinstance(model.network, PriorNetwork):
+    if isinstance(model.network, PriorNetwork | OnMaps):
         raise InputError("a prior is more than a network of layers and has no ONNX file: use load_model, or predict")
     shape = model.facts.image_shape
     images = torch.randint(0, 256, (_CHECKED, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

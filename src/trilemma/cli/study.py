@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,27 @@ def study_command(options: argparse.Namespace) -> int:
         raise InputError(
             f"{len(trials)} trials are more than {MOST_TRIALS}: narrow the study (--seeds, --data), or add --yes"
         )
+    if any(study.scale in LONG for study in studies):
+        _announce(studies, trials, options)
     settings = Settings(options.data_dir, execution_of(options))
     executor = _executor(options, len(trials))
     return conduct(studies, Path(options.out), executor, settings, retry=options.retry)
+
+
+LONG = ("medium",)
+"""Scales whose studies take a night: what they need is checked, and their time estimated, before the first trial."""
+
+
+def _announce(studies: list[Study], trials: dict[str, Trial], options: argparse.Namespace) -> None:
+    """Refuse what cannot be finished here, and say how long the rest will take."""
+    from trilemma.study.estimate import estimate
+    from trilemma.study.needs import refuse_what_is_missing
+
+    refuse_what_is_missing(trials.values(), options.data_dir)
+    whole = estimate(replace(studies[0], trials=tuple(trials.values())), options.data_dir)
+    if whole.seconds is not None:
+        hours = f"{whole.seconds / 3600:.3g} core-hours"
+        show(f"the whole study takes about {hours} on this machine ({whole.trials} trials)")
 
 
 def plan(

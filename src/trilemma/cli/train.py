@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import describe_run
 from trilemma.cli.terminal import show, show_error
@@ -119,18 +120,12 @@ def _end(ranks: Ranks, status: int) -> int:
 
 def data_options(options: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of ``load_data`` that options set."""
-    columns = None
-    if options.columns is not None:
-        pairs = [pair.split("=", 1) for pair in options.columns.split(",")]
-        if any(len(pair) != 2 or not all(pair) for pair in pairs):
-            raise InputError(f"--columns must be like image=picture,label=species, not {options.columns!r}")
-        columns = {kind.strip(): name.strip() for kind, name in pairs}
     return {
         "data_dir": options.data_dir,
         "skew": options.skew,
         "target": options.target,
         "protected": options.protected,
-        "columns": columns,
+        "columns": columns_of(options),
         "size": options.size,
         "limit": options.limit,
         "test_limit": options.test_limit,

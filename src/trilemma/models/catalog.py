@@ -10,9 +10,14 @@ from torch import nn
 from trilemma.errors import InputError
 from trilemma.models.convnet import ConvNet
 from trilemma.models.layers import Norm
+from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
+from trilemma.models.prior.maps import map_shape
 from trilemma.models.wide_resnet import WideResNet
 
-NAMES = "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-s, prior-m or prior-l"
+NAMES = (
+    "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-conv or prior-conv-WIDTH, prior-s, "
+    "prior-m or prior-l"
+)
 
 
 def build(
@@ -29,7 +34,8 @@ def build(
     """Build a freshly initialized network.
 
     Args:
-      name: ``wrn-D-K`` with any allowed depth and width, ``convnet`` (width 32) or ``convnet-W``.
+      name: ``wrn-D-K`` with any allowed depth and width, ``convnet`` (width 32) or ``convnet-W``, ``prior-conv``
+        (width 64) or ``prior-conv-W``, whose inputs are maps of images (:func:`network_inputs`).
       classes: the number of outputs.
       image_shape: (C, H, W), at least 8x8 with 1 or 3 channels.
       norm, groups: the kind of normalization layers, and the number of groups of a group norm.
@@ -73,4 +79,29 @@ def build(
             generator=generator,
             **order,
         )
+    if (map_width := map_network_width(name)) is not None:
+        return MapNetwork(
+            width=map_width,
+            classes=classes,
+            in_channels=network_inputs(name, image_shape)[0],
+            norm=norm,
+            groups=groups,
+            standardized=standardized,
+            generator=generator,
+            **order,
+        )
     raise InputError(f"unknown model {name!r}: use {NAMES}")
+
+
+def network_inputs(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of what the network of this name is given for an image of ``image_shape``: the image, or of
+    ``prior-conv`` its map.
+
+    >>> network_inputs("convnet", (3, 32, 32)), network_inputs("prior-conv-32", (3, 32, 32))
+    ((3, 32, 32), (48, 9, 9))
+    """
+    width = map_network_width(name)
+    if width is None:
+        return image_shape
+    _, rows, columns = map_shape(image_shape)
+    return channels_read(width), rows, columns

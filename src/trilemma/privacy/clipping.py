@@ -40,6 +40,7 @@ covered by the sensitivity.  What the caller has set around the call changes not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -121,9 +122,10 @@ class Clipping:
             return "linear"
         return "loop" if known_check(self.model, tuple(images.shape[2:]), images.device).reason else "layerwise"
 
-    def at_once(self, views: int) -> int:
-        """The most examples that the layerwise method computes together on one core of a CPU."""
-        return layerwise.at_once(views)
+    def at_once(self, views: int, shape: Sequence[int]) -> int:
+        """The most examples, of so many views of ``shape``, that the layerwise method computes together on one core of
+        a CPU."""
+        return layerwise.at_once(views, shape)
 
 
 def clipped_gradient_sum(

@@ -15,8 +15,9 @@ from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import PrivateTrial, ledger_of
 from trilemma.analysis.results import collect, write_results
+from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
-from trilemma.files import jsonable, make_folder, read_json, reading, write_json
+from trilemma.files import jsonable, make_folder, reading, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.spreadsheet import write_csv
@@ -139,7 +140,7 @@ def _finished(folders: Sequence[StudyFolder]) -> dict[str, _Finished]:
         for name, trial in folder.trials().items():
             if name not in results and folder.finished(name):
                 path = folder.run(name) / RESULT
-                results[name] = trial, path, read_json(path)
+                results[name] = trial, path, read_sealed(path)
     return results
 
 

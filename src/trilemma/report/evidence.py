@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trilemma.attacks.roc import Curve, roc_curve
-from trilemma.errors import InputError
+from trilemma.checksums import check
 from trilemma.files import read_json, reading
-from trilemma.hints import one_line
 from trilemma.measures import ATTACK_WORDS
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.trial.gate import Measured, measured
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.signals import read_signals
 
 AUDIT = "audit.json"
 WITH_REFERENCES = ("rmia", "rmia-offline", "lira", "lira-offline")
@@ -51,15 +51,12 @@ class OneModel:
         """Read the folder of a finished run, or of an audit.
 
         Raises:
-          InputError: it is neither, or a file cannot be read.
+          InputError: it is neither, or a file cannot be read or is not what was written.
         """
         kind = "audit" if (folder / AUDIT).exists() else "run"
         config = {} if kind == "audit" else read_json(folder / CONFIG)
-        result = read_json(folder / (AUDIT if kind == "audit" else RESULT))
-        try:
-            signals = pd.read_parquet(folder / SIGNALS)
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {folder / SIGNALS} ({one_line(error)}): make it again") from error
+        result = check(folder / (AUDIT if kind == "audit" else RESULT))
+        signals = read_signals(folder / SIGNALS).to_pandas()
         model = cls(folder, kind, config, result, signals)
         with reading(folder):
             model.strongest  # noqa: B018 (asks for what the page rests on)

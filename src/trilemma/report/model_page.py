@@ -177,12 +177,13 @@ def _measured_words(judgment: Mapping[str, Any]) -> str:
 
 def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     auc, tpr = values["interval"]["auc"], values["interval"]["tpr_at_fpr"]["0.01"]
+    found = values["tpr_at_fpr"]["0.01"]
     return {
         "name": clean(ATTACK_WORDS.get(name, name)),
         "auc": f"{values['auc']:.3f}",
         "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
-        "tpr": percent(values["tpr_at_fpr"]["0.01"]),
-        "tpr_ends": f"{percent(tpr[0])} to {percent(tpr[1])}",
+        "tpr": "–" if found is None else percent(found),
+        "tpr_ends": "too few examples" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
 
 

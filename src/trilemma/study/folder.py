@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
@@ -55,11 +56,11 @@ class StudyFolder:
     def _not_private(self, trial_id: str) -> str | None:
         path = self.run(trial_id) / RESULT
         with reading(path):
-            return why_not_private(read_json(path)) if path.is_file() else None
+            return why_not_private(read_sealed(path)) if path.is_file() else None
 
     def data_notes(self, trial_ids: Iterable[str]) -> list[str]:
         """What finished trials say of their data, each sentence once."""
-        results = (read_json(self.run(name) / RESULT) for name in trial_ids if self.finished(name))
+        results = (read_sealed(self.run(name) / RESULT) for name in trial_ids if self.finished(name))
         return list(dict.fromkeys(note for result in results for note in result.get("data", {}).get("notes", ())))
 
     def reason(self, trial_id: str) -> str | None:

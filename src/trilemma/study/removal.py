@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.seeds import rng_for
+from trilemma.trial.signals import read_signals
 
 Indices = NDArray[np.int64]
 
@@ -47,13 +48,8 @@ class Exposure:
         Raises:
           InputError: the file cannot be read.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        table = read_signals(signals, ["index", "member", "label", "group", "loss", "membership_probability"])
         try:
-            table = pq.read_table(
-                signals, columns=["index", "member", "label", "group", "loss", "membership_probability"]
-            )
             rows = table.filter(table["member"])
             order = np.argsort(rows["index"].to_numpy())
             grouped = rows["group"].null_count == 0
@@ -63,7 +59,7 @@ class Exposure:
                 rows["label"].to_numpy()[order].astype(np.int64),
                 rows["group"].to_numpy()[order].astype(np.int64) if grouped else None,
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"cannot read the signals {signals} ({one_line(error)}): put the file back") from error
 
     def __len__(self) -> int:

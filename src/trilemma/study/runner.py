@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from trilemma.checksums import check
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json
 from trilemma.study.folder import StudyFolder
@@ -16,6 +17,7 @@ from trilemma.study.job import Job
 from trilemma.study.pool import Event, Executor
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
+from trilemma.trial.run import RESULT
 
 POLL_SECONDS = 0.5
 
@@ -63,10 +65,15 @@ class StudyProgress:
 
 
 def progress_of(folder: StudyFolder, trials: Iterable[Trial]) -> StudyProgress:
-    """How far the trials are, as read from the folder."""
+    """How far the trials are, as read from the folder.
+
+    Raises:
+      InputError: a finished run is not what was written.
+    """
     progress = StudyProgress({trial.id: trial for trial in trials})
     for name in progress.trials:
         if folder.finished(name):
+            check(folder.run(name) / RESULT)
             progress.done.add(name)
         elif (reason := folder.reason(name)) is not None:
             progress.failed[name] = reason

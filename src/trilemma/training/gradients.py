@@ -207,7 +207,7 @@ def physical_batch_for(
     if clipping is not None:
         compute = clipping
         if labels.device.type == "cpu":  # the linear method computes a core's share in one piece
-            at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity)
+            at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity, inputs.shape)
     else:
         twin = copy.deepcopy(model)  # whose statistics of batch norm may change
         compute = functools.partial(ordinary.of_batch, twin, [p for p in twin.parameters() if p.requires_grad])

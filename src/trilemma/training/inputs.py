@@ -1,4 +1,4 @@
-"""The inputs of a network: views of each image, or fixed features of it."""
+"""The inputs of a network: views of each image, or fixed features or maps of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import example_keys, moved, moves_of, normalize
-from trilemma.models.prior import PRIORS, Features, Shift, features_of, view_shifts
+from trilemma.models import network_inputs
+from trilemma.models.mapnet import map_network_width
+from trilemma.models.prior import PRIORS, Features, Shift, features_of, fitted_maps, maps_of, view_shifts
 from trilemma.progress import Progress
 from trilemma.training.recipe import Recipe
 
@@ -121,3 +123,73 @@ class PriorInputs:
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         views = (self.train if part == "train" else self.test).take(rows).to(self.device)
         return views[:, 0].float() if views.shape[1] == 1 else views.float().mean(1)
+
+
+_CELLS = 1
+"""How far a view of a map is shifted at most, in cells, unless the recipe says otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapInputs:
+    """Fixed maps of images, computed once and read from disk; under AM, moved and mirrored at random.
+
+    A view of an example is a function of the example, the seed and the update alone, as one of an image is
+    (:mod:`trilemma.data.views`).  The map of a mirrored image is the mirrored map, with ``signs``; a map that is moved
+    by a cell is not quite that of a moved image, whose cells at the border see other pixels.
+
+    Attributes:
+      recipe: for the views.
+      train, test: maps of the splits.
+      shape: (c, h, w): the leading c channels of a map are what the network reads.
+      signs: float32 (c, 1, 1).
+      keys: int64 (N,) of the training examples under AM, else None.
+      flips: whether views are mirrored.
+    """
+
+    recipe: Recipe
+    train: Features
+    test: Features
+    shape: tuple[int, int, int]
+    signs: Tensor
+    keys: Tensor | None
+    flips: bool
+    device: torch.device
+    batch: int = 512
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> MapInputs:
+        shape = network_inputs(recipe.model, data.image_shape)
+        train, test = maps_of([data.train.images, data.test.images], recipe.prior_seed, progress=progress)
+        signs = fitted_maps(data.image_shape, recipe.prior_seed).signs[: shape[0], None, None].to(device)
+        keys = None
+        if recipe.has("am"):
+            keys = example_keys(data.train.images, data.train.labels, recipe.seed).to(device)
+        flips = data.flips if recipe.flips is None else recipe.flips
+        return cls(recipe, train, test, shape, signs, keys, flips, device)
+
+    def views(self, rows: Tensor, update: int) -> Tensor:
+        maps = self._leading(self.train, rows)
+        if self.keys is None:
+            return maps[:, None]
+        shift = _CELLS if self.recipe.shift is None else self.recipe.shift
+        keys = self.keys[rows.to(self.device)]
+        moves = moves_of(keys, update, self.recipe.views, size=self.shape[1:], shift=shift, flips=self.flips)
+        mirrored = moves[:, :, 2, None, None, None] == 1
+        views = moved(maps, moves)
+        return torch.where(mirrored, views * self.signs, views)
+
+    def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        return self._leading(self.train if part == "train" else self.test, rows)
+
+    def _leading(self, features: Features, rows: Tensor | NDArray[np.int64]) -> Tensor:
+        """float32 (n, c, h, w)."""
+        return features.take(rows)[:, 0, : self.shape[0]].to(self.device, torch.float32)
+
+
+def inputs_for(recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> Inputs:
+    """What the recipe's own network is given."""
+    if recipe.model in PRIORS:
+        return PriorInputs.of(recipe, data, device, progress)
+    if map_network_width(recipe.model) is not None:
+        return MapInputs.of(recipe, data, device, progress)
+    return ImageInputs.of(recipe, data, device)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.machine import keep_freed_memory
+from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
@@ -31,7 +32,7 @@ from trilemma.training.descent import descend, learning_rate, set_trained
 from trilemma.training.evaluation import logits_of
 from trilemma.training.execution import Execution
 from trilemma.training.gradients import Examples, OrdinaryGradient, PrivateGradient, losses_of, physical_batch_for
-from trilemma.training.inputs import ImageInputs, Inputs, Part, PriorInputs
+from trilemma.training.inputs import ImageInputs, Inputs, Part, inputs_for
 from trilemma.training.network import backbone_for, network_for
 from trilemma.training.pretraining import pretrained
 from trilemma.training.ranks import Ranks, ranked_device
@@ -160,8 +161,9 @@ class Training:
         if self.ranks.size > 1 and (self.prior or not recipe.private):
             what = f"{recipe.model} is trained by one process" if self.prior else "several processes are for a budget"
             raise InputError(f"{what}: run the same command without torchrun")
-        if recipe.pretrain and (self.prior or self.network is not None):
-            whose = f"{recipe.model} is fitted to them already" if self.prior else "it is for networks by name"
+        fitted = self.network is None and (self.prior or map_network_width(recipe.model) is not None)
+        if recipe.pretrain and (fitted or self.network is not None):
+            whose = f"{recipe.model} is fitted to them already" if fitted else "it is for networks by name"
             raise InputError(f"pre-training on synthetic images does not apply here ({whose}): leave --pretrain out")
         if not self.prior:
             return
@@ -178,9 +180,9 @@ class Training:
             )
 
     def _inputs(self) -> Inputs:
-        if self.prior:
-            return PriorInputs.of(self.recipe, self.data, self.device, self.progress)
-        return ImageInputs.of(self.recipe, self.data, self.device)
+        if self.network is not None:
+            return ImageInputs.of(self.recipe, self.data, self.device)
+        return inputs_for(self.recipe, self.data, self.device, self.progress)
 
     def _load_pretrained(self, model: nn.Module) -> None:
         if self.recipe.pretrain and self.ranks.first:  # the other processes receive the weights of the first

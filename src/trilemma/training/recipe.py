@@ -206,6 +206,7 @@ NAMED = {
     "cifar10-wrn-16-4-eps8": "WRN-16-4 at epsilon 8 with batches of 4,096 and 16 views, all techniques but obs: a GPU",
     "cifar10-wrn-40-4-eps8": "the same with WRN-40-4",
     "cifar-study": "a smaller one for studies of many trainings on 1,500 images, a minute each",
+    "conv-study": "a small convnet on fixed maps of all images, for studies on two CPU cores",
     "prior-study": "a linear model on small fixed features of all images, for studies on two CPU cores",
     "faces-small": "a convnet for 64x64 faces on two CPU cores, minutes",
     "faces-paper": "WRN-16-4 for 64x64 faces, a GPU and hours",

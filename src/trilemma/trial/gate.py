@@ -129,10 +129,16 @@ def _judge(condition: Condition, result: Mapping[str, Any]) -> Judgment:
         return Judgment(str(condition), verdict, None, None, None, reason)
     worst = _worst(condition, result)
     if worst is None:
-        return Judgment(str(condition), "cannot tell", None, None, None, "not measured")
+        return Judgment(str(condition), "cannot tell", None, None, None, _why_not_measured(condition, result))
     ends = [condition.met_by(worst.low), condition.met_by(worst.high)]
     verdict = "holds" if all(ends) else "cannot tell" if any(ends) else "fails"
     return Judgment(str(condition), verdict, worst.value, worst.low, worst.high, worst.what)
+
+
+def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
+    rate = condition.quantity.rpartition("fpr_")[2].partition("_")[0]
+    reasons = [attack.get("tpr_reason", {}).get(rate) for attack in (result.get("attacks") or {}).values()]
+    return next((reason for reason in reasons if reason), "not measured")
 
 
 def _no_guarantee(result: Mapping[str, Any]) -> str:
@@ -178,7 +184,8 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         ends = values["interval"]
         if kind.startswith("tpr_at_fpr_"):
             rate = kind.removeprefix("tpr_at_fpr_")
-            found += _with(values["tpr_at_fpr"].get(rate), ends["tpr_at_fpr"].get(rate), name)
+            interval = ends["tpr_at_fpr"].get(rate)  # null where there are too few non-members
+            found += [] if interval is None else _with(values["tpr_at_fpr"].get(rate), interval, name)
         else:
             found += _with(values[kind], ends[kind], name)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from trilemma.attacks import Audit, Predictions, audit, match_predictions
 from trilemma.data.dataset import Dataset
 from trilemma.fairness import TestDraws, bootstrap_test, fairness_report
-from trilemma.files import written
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.trial.null import never_saw
@@ -139,43 +137,3 @@ def _score(
         "interval": [interval.low, interval.high],
         "interval_over": interval.kind,
     }
-
-
-def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDArray[np.int64] | None = None) -> None:
-    """``signals.parquet``: a row per audited example, in the predictions' order.
-
-    Args:
-      path: the file.
-      predictions: what was audited.
-      found: the audit.
-      index: int64 (N,), each example's place in its split; None counts the rows.
-
-    ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
-    meaning member.  ``membership_probability`` is the histogram's (METHODS 5.2), ``membership_probability_NAME`` that
-    of a shadow attack.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    total, signals = len(predictions), found.signals
-    columns = {
-        "index": np.arange(total) if index is None else index,
-        "source": np.arange(total) if predictions.sources is None else predictions.sources,
-        "member": predictions.member,
-        "label": predictions.labels,
-        "group": pa.nulls(total, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
-        "weight": np.ones(total) if found.weights is None else found.weights,
-        "predicted": signals.predicted,
-        "loss": signals.loss,
-        "confidence": signals.confidence,
-        "entropy": signals.entropy,
-        "modified_entropy": signals.modified_entropy,
-        "membership_probability": found.membership_probability,
-        **{f"membership_probability_{name}": values for name, values in found.probabilities.items()},
-        **{f"score_{name}": scores for name, scores in found.scores.items()},
-    }
-    if predictions.logits is not None:
-        flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))
-        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, predictions.classes)
-    with written(path) as part:
-        pq.write_table(pa.table(columns), part)

@@ -20,7 +20,8 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.files import read_json, reading
 from trilemma.hints import one_line
-from trilemma.models.prior import PRIORS, PriorNetwork, fitted, is_fitted, view_shifts
+from trilemma.models.mapnet import map_network_width
+from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
@@ -126,6 +127,9 @@ def load_model(
         raise InputError(f"the network does not fit {path / WEIGHTS} ({one_line(error)})") from error
     if recipe.model in PRIORS and network is None:
         loaded = _with_prior(recipe, loaded, facts, tell)
+    elif map_network_width(recipe.model) is not None and network is None:
+        local = fitted_maps(shape, recipe.prior_seed, tell=tell)
+        loaded = OnMaps(local, loaded, facts.mean, facts.deviation)
     return Model(loaded.eval().to(torch.device("cpu")), facts, recipe)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from trilemma.files import read_text
 from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
+from trilemma.trial.run import RESULT, TRAINED
 
 NOT_COVERED = (
     "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
@@ -15,10 +19,14 @@ NOT_COVERED = (
 )
 
 
-def privacy_record(training: Training) -> dict[str, Any] | None:
+def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
     """Computed from the event that happened, once the last update was made; None without a budget.
 
     Where the truth check fails there is no epsilon, and nothing is covered.
+
+    Args:
+      training: whose updates have all been made.
+      folder: of the run; those beside it are asked whether they had the same noise.
     """
     plan, recipe = training.course.plan, training.recipe
     if plan is None:
@@ -46,8 +54,7 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         "not_covered": NOT_COVERED,
         "noise_source": "secret" if secret else "seeded",
         "noise_key_digest": digest,
-        # Only runs of one digest share their noise, and keys from the operating system never repeat.
-        "noise_shared": not (secret or digest),
+        "noise_shared": _same_noise_beside(folder, digest),
     }
     truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
     bounds: dict[str, Any] | None = ceiling(event).to_dict()
@@ -55,3 +62,19 @@ def privacy_record(training: Training) -> dict[str, Any] | None:
         record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
         bounds = None
     return record | {"truth": truth.to_dict(), "ceiling": bounds}
+
+
+def _same_noise_beside(folder: Path, digest: str | None) -> bool:
+    """Whether another run in the same parent folder recorded this digest of the key of its noise.
+
+    Keys from the operating system have no digest and never repeat.  Runs elsewhere are not seen: the ledger of a study
+    compares the digests of all its trials.
+    """
+    if digest is None:
+        return False
+    for name in (RESULT, TRAINED):
+        for path in folder.parent.glob(f"*/{name}"):
+            with suppress(OSError, ValueError):
+                if path.parent.name != folder.name and f'"noise_key_digest": "{digest}"' in read_text(path):
+                    return True
+    return False

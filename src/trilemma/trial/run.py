@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trilemma.checksums import check
 from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, reading, written
 from trilemma.training.recipe import Recipe
@@ -24,6 +25,9 @@ SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
 TRAINED = "trained.json"
 """What is known once the training is over, the privacy record among it; it is there until all of it is in
 ``result.json``."""
+SEALED = (CONFIG, HISTORY, WEIGHTS, SIGNALS)
+"""Files whose SHA-256 is in ``result.json``: not the fingerprint's, which would confirm a guess of the data, nor the
+card's, to which people may add."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,14 @@ class Run:
         """Read a finished run.
 
         Raises:
-          InputError: the folder holds no finished run.
+          InputError: the folder holds no finished run, or a file of it is not what was written.
         """
         path = Path(folder)
+        result = check(path / RESULT)
         config = read_json(path / CONFIG)
         with reading(path / CONFIG):
             recipe = Recipe.from_dict(config["recipe"])
-        return cls(path, recipe, read_json(path / RESULT))
+        return cls(path, recipe, result)
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
@@ -130,7 +135,8 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     from safetensors.torch import load_file
     from torch import nn
 
-    from trilemma.models.prior import PRIORS, PriorNetwork, fitted
+    from trilemma.models.mapnet import map_network_width
+    from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps
     from trilemma.training.inputs import shifts_of
     from trilemma.training.network import network_for
 
@@ -143,4 +149,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
         assert isinstance(network, nn.Linear)
         prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
         network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
+    elif map_network_width(run.recipe.model) is not None:
+        local = fitted_maps(data.image_shape, run.recipe.prior_seed)
+        network = OnMaps(local, network, data.mean, data.deviation)
     return network.eval().to(torch.device("cpu"))

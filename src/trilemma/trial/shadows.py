@@ -166,7 +166,7 @@ def train_shadow(
             target.shadow_recipe(shadow), data, execution or Execution(), progress=_stopping(progress, should_stop)
         )
         _make_updates(training, folder, progress, should_stop)
-        record = privacy_record(training)
+        record = privacy_record(training, folder)
         if wrong := why_not_private({"privacy": record}):
             raise PrivacyError(f"shadow {shadow}: {wrong}")
         with written(folder / OUTPUTS) as part, open(part, "wb") as file:

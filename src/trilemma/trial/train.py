@@ -26,9 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from trilemma.checksums import check, write_sealed
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
-from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.execution import Execution
@@ -43,13 +44,14 @@ from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
-from trilemma.trial.measure import measure, predictions_of, write_signals
+from trilemma.trial.measure import measure, predictions_of
 from trilemma.trial.preflight import refuse_unmeasurable
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
     RESULT,
+    SEALED,
     SIGNALS,
     TRAINED,
     WEIGHTS,
@@ -59,6 +61,7 @@ from trilemma.trial.run import (
     why_not_private,
     withdraw_epsilon,
 )
+from trilemma.trial.signals import write_signals
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -334,7 +337,7 @@ class _Trial:
           What ``trained.json`` holds: all of ``result.json`` that does not have to be measured.
         """
         training = self.training
-        privacy = privacy_record(training)
+        privacy = privacy_record(training, self.folder)
         wrong = why_not_private({"privacy": privacy})
         if wrong:
             withdraw_epsilon(self.folder / HISTORY)
@@ -350,7 +353,7 @@ class _Trial:
             "seconds": dict(self.clock.seconds),
             "notes": self.notes,
         }
-        write_json(self.folder / TRAINED, trained)
+        trained = write_sealed(self.folder / TRAINED, trained, SEALED[:-1])
         checkpoints.remove(self.folder)
         return trained
 
@@ -360,7 +363,7 @@ class _Trial:
         Raises:
           InputError: a file cannot be read.
         """
-        training, trained = self.training, read_json(self.folder / TRAINED)
+        training, trained = self.training, check(self.folder / TRAINED)
         if not {"privacy", "course", "seconds", "notes"} <= set(trained):
             raise InputError(f"{self.folder / TRAINED} is not whole: delete it to train again")
         try:
@@ -415,7 +418,7 @@ class _Trial:
             "data": {"notes": list(data.notes)},
         }
         write_card(self.folder, self.config, result)
-        write_json(self.folder / RESULT, result)
+        result = write_sealed(self.folder / RESULT, result, SEALED)
         with suppress(OSError):  # it says nothing that is not in result.json
             (self.folder / TRAINED).unlink()
         return Run(self.folder, recipe, result, (*data.notes, *self.notes))

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from trilemma.models.prior import family, features
+from trilemma.models.prior import family, rows
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Few synthetic images."""
-    monkeypatch.setattr(family, "_DICTIONARY_IMAGES", 300)
+    monkeypatch.setattr(family, "DICTIONARY_IMAGES", 300)
     monkeypatch.setattr(family, "_WHITENING_IMAGES", 60)
     monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
-    monkeypatch.setattr(features, "_SEGMENT", 16)
-    monkeypatch.setattr(features, "_PART", 8)
+    monkeypatch.setattr(rows, "_SEGMENT", 16)
+    monkeypatch.setattr(rows, "_PART", 8)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

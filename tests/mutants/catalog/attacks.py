@@ -124,7 +124,7 @@ ERRORS = [
     ),
     Planted(
         "RMIA compares with members too",
-        "attacks/audit.py",
+        "attacks/named.py",
         'references.online_member("rmia"),\n        ~predictions.member & predictions.counted,',
         'references.online_member("rmia"),\n        predictions.counted,',
         (f"{_RMIA}::test_an_audit_compares_with_nonmembers_alone",),

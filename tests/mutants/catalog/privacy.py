@@ -384,10 +384,10 @@ ERRORS = [
         "underestimate",
     ),
     Planted(
-        "only the removal of an example is looked at",
+        "only the addition of an example is looked at",
         "privacy/loss_distribution.py",
-        'return ratio if self.direction == "remove" else -ratio',
-        "return ratio",
+        "    for direction in DIRECTIONS:",
+        "    for direction in DIRECTIONS[1:]:",
         (f"{_LOSSES}::test_adding_an_example_is_looked_at_too", f"{_LOSSES}::test_dp_accounting_agrees"),
         "adjacency",
     ),

@@ -17,7 +17,10 @@ ERRORS = [
         "analysis/ledger.py",
         "composed = min(cost.all_released(), composed_rdp)",
         "composed = min(max(cost.one_released(t.event, t.delta) for t in counted), composed_rdp)",
-        (f"{_LEDGER}::test_the_ledger_charges_at_least_the_composed_trials",),
+        (
+            f"{_LEDGER}::test_the_strictest_delta_counts",
+            f"{_LEDGER}::test_the_ledger_charges_at_least_the_composed_trials",
+        ),
         "tuning",
     ),
     Planted(
@@ -76,7 +79,7 @@ ERRORS = [
         "statistics/additive.py",
         "pooled = math.sqrt(2 * variance / n)",
         "pooled = math.sqrt(variance / n)",
-        (f"{_COMPARISONS}::test_two_conditions_are_the_paired_t_test",),
+        (f"{_COMPARISONS}::test_blocks_are_the_least_squares_fit_of_condition_and_seed",),
     ),
     Planted(
         "the interval of a mean is a normal one",
@@ -130,6 +133,36 @@ ERRORS = [
         "fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n            except",
         (f"{_FILES}::test_one_process_holds_a_folder",),
         "stale-locks",
+    ),
+    Planted(
+        "a flipped bit of a run passes",
+        "checksums.py",
+        "if name != path.name and file.exists() and _sha256(file) != expected:",
+        "if name != path.name and file.exists() and not expected:",
+        ("trial/test_checksums.py::test_what_is_sealed_is_what_was_given",),
+    ),
+    Planted(
+        "a flipped bit of a result passes",
+        "checksums.py",
+        "if not own or hashlib.sha256(sealed).hexdigest() != own[-1].decode():",
+        "if not own or len(own[-1]) != 64:",
+        ("trial/test_checksums.py::test_what_is_sealed_is_what_was_given",),
+    ),
+    Planted(
+        "keys of TOML may be of any length",
+        "files.py",
+        "_MOST_DOTS = 200",
+        "_MOST_DOTS = 20_000",
+        ("test_files.py::test_a_long_key_of_toml_is_refused",),
+        "bombs",
+    ),
+    Planted(
+        "images are decoded in chunks of any size",
+        "data/decode.py",
+        "size = max(1, min(_CHUNK, _CHUNK_BYTES // pixels.nbytes))",
+        "size = _CHUNK",
+        ("data/test_decode.py::test_few_large_images_are_held_at_a_time",),
+        "bombs",
     ),
     Planted(
         "a file is read by a loader that can run code",

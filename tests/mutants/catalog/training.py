@@ -115,8 +115,13 @@ ERRORS = [
         "every process adds noise of its own",
         "training/loop.py",
         "noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums",
-        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence)\n            ranks = Ranks()",
-        (f"{_RANKS}::test_two_processes_are_one_to_rounding", f"{_RANKS}::test_empty_shares"),
+        "noisy = private.plan.privatize(draw, total, state.noise, state.evidence)\n"
+        "            for name, g in noisy.items():\n"
+        "                g.mul_(ranks.size).sub_(total.sums[name], alpha=(ranks.size - 1) / course.batch_size)",
+        (
+            f"{_UPDATES}::test_a_process_that_is_not_the_first_adds_no_noise",
+            f"{_RANKS}::test_two_processes_are_one_to_rounding",
+        ),
         "every-rank",
     ),
     Planted(
@@ -142,8 +147,11 @@ ERRORS = [
         "the perturbation is added for each physical batch",
         "training/gradients.py",
         "                part = self.clipping(images, labels)\n",
-        "                part = self.clipping(images, labels)\n"
-        "                perturbed(state.model, state.previous or None, self.recipe.sharpness_radius).__enter__()\n",
+        "                with torch.no_grad():\n"
+        "                    for name, p in state.model.named_parameters():\n"
+        "                        if name in state.previous:\n"
+        "                            p.add_(state.previous[name], alpha=self.recipe.sharpness_radius)\n"
+        "                part = self.clipping(images, labels)\n",
         (_CUT, _TOLD),
         "dpsat-perturbation",
     ),
@@ -215,10 +223,13 @@ ERRORS = [
     ),
     Planted(
         "one more update is made than is charged",
-        "training/batch_size.py",
-        "return max(1, math.floor(epochs * examples / batch_size + 1e-9))",
-        "return max(1, math.ceil(epochs * examples / batch_size + 1))",
-        ("training/test_techniques.py", "training/test_recipe.py"),
+        "training/loop.py",
+        "while self.state.update < min(until, self.course.updates):",
+        "while self.state.update < min(until, self.course.updates + 1):",
+        (
+            f"{_UPDATES}::test_as_many_updates_are_made_as_are_planned",
+            "trial/test_train.py::test_epsilon_is_recomputed_from_the_event_that_happened",
+        ),
         "update-count",
     ),
     Planted(

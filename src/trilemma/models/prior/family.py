@@ -31,7 +31,10 @@ SMALLEST = 16
 LARGEST = 64
 """The maximum length of the shorter side, in pixels; larger images are reduced to it."""
 
-_DICTIONARY_IMAGES, _WHITENING_IMAGES = 20_000, 6_000
+DICTIONARY_IMAGES = 20_000
+"""Synthetic images that patches are taken from."""
+
+_WHITENING_IMAGES = 6_000
 _PHASES = ((0, 0), (1, 2), (2, 1))
 _CONSTANT = 0.3
 """A feature that is the same for every image: it acts as the linear head's bias, at a scale suited to clipping."""
@@ -126,7 +129,7 @@ class Prior:
         """Fit a prior of the given blocks; see :meth:`fit`."""
         working = working_shape(shape)
         tell("drawing synthetic images")
-        images = synthetic_images(_DICTIONARY_IMAGES, working, seed)
+        images = synthetic_images(DICTIONARY_IMAGES, working, seed)
         plain = images[:_WHITENING_IMAGES]
         changed = altered(plain, seed)
         fitted = []
@@ -228,6 +231,12 @@ def working_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return channels, round(height * scale), round(width * scale)
 
 
+def stride_for(working: tuple[int, int, int]) -> int:
+    """The distance between patches in images of a working shape: with 48 pixels or more they start at every second
+    pixel, which gives about as many positions as in a small image."""
+    return 2 if min(working[1:]) >= 48 else 1
+
+
 def reduced(images: Tensor) -> Tensor:
     """Images at their working size; each one depends on its own pixels alone."""
     _, *size = working_shape(tuple(images.shape[1:]))  # type: ignore[arg-type]
@@ -245,11 +254,9 @@ def in_parts(block: Block, images: Tensor) -> Tensor:
 
 
 def _fit(block: Settings, images: Tensor, seed: int, maps: dict[tuple[Any, ...], LocalMaps]) -> Block:
-    # In images of 48 pixels or more, patches start at every second pixel: about as many positions as in a small image.
-    large = min(images.shape[-2:]) >= 48
     generator = generator_for(seed, f"dictionary {block.kind}")
     coarse = block.kind.startswith("coarse")
-    stride = 2 if large and not coarse else 1
+    stride = 1 if coarse else stride_for(tuple(images.shape[1:]))  # type: ignore[arg-type]
     if block.kind in ("patches", "coarse patches"):
         return OneLayer.fit(
             images,

@@ -1,68 +1,22 @@
-"""On-disk cache of the features of images.
-
-The cache is keyed by content: by the digest of an image, and by the prior (its blocks, seed, shape and number format).
-Rows are therefore never used for other images or settings, and a data set that shares images with an earlier one (a
-subset of it, or one with examples removed) reuses their rows.  Rows are stored in segments of up to 1,000 images, which
-are written whole or not at all and checked by digest when they are opened; a damaged segment is deleted and computed
-again.  An interrupted computation resumes after its last segment.
-
-The folder contains features of training images, so it is as sensitive as the images themselves.
-"""
+"""The features of images under a prior, computed once and kept on disk."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.data.cache import cache_folder
-from trilemma.errors import InputError
-from trilemma.files import alone_in, atomically
-from trilemma.machine import available_memory, cores
-from trilemma.models.prior.family import UNMOVED, Prior, Settings, working_shape
+from trilemma.models.prior.family import UNMOVED, Settings, working_shape
 from trilemma.models.prior.pooling import Shift
+from trilemma.models.prior.rows import Features, Rows, rows_of
 from trilemma.models.prior.store import fitted, key_of
 from trilemma.progress import Progress
-from trilemma.threads import in_threads
 
 FORMAT = 1
-_SEGMENT = 1000
-_PART = 128  # images per call in one thread: a fixed number, so that a row does not depend on its batch
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Rows of features on disk.
-
-    Attributes:
-      segments: memory maps, float16 (n, V, d), with V views of each image, the first one without a shift.
-      where: int64 (N, 2), the segment and the row of each image.
-      shape: (V, d), the shape of one image's features.
-    """
-
-    segments: tuple[Tensor, ...]
-    where: NDArray[np.int64]
-    shape: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.where)
-
-    def take(self, rows: Tensor | NDArray[np.int64]) -> Tensor:
-        """float16 (n, V, d), the features of the images at ``rows``: a view where they are contiguous, else a copy."""
-        places = self.where[np.asarray(rows)]
-        segment, line = places[0] if len(places) else (0, 0)
-        if np.array_equal(places, np.column_stack([np.full(len(places), segment), line + np.arange(len(places))])):
-            contiguous: Tensor = self.segments[segment][line : line + len(places)]
-            return contiguous
-        return torch.stack([self.segments[segment][line] for segment, line in places.tolist()])
 
 
 def features_of(
@@ -92,146 +46,21 @@ def features_of(
     """
     shape: tuple[int, int, int] = splits[0].shape[1:]
     working_shape(shape)
-    store = (folder or cache_folder() / "features") / key_of(f"trilemma features {FORMAT}", blocks, shape, seed, shifts)
-    images = [image for split in splits for image in split]
-    names = [_digest(image) for image in images]
-    held = _open(store)
-    if _missing(names, held):
-        _make(store)
-        with alone_in(
-            store, waiting=lambda: progress("waiting for another process that computes these features", 0, 0)
-        ):
-            missing = _missing(names, _open(store))
-            if missing:
-                _compute(blocks, images, names, missing, seed, shifts, store, progress)
-        held = _open(store)
-    segments = tuple(torch.from_numpy(segment) for _, segment in held)
-    places = {name: (s, r) for s, (rows, _) in enumerate(held) for r, name in enumerate(rows)}
-    where = np.array([places[name] for name in names], np.int64).reshape(-1, 2)
-    size = 1 + sum(block.keep for block in blocks)
-    starts = np.cumsum([len(split) for split in splits])[:-1]
-    return [Features(segments, part, (len(shifts), size)) for part in np.split(where, starts)]
+    home = folder or cache_folder() / "features"
 
+    def prepare() -> Callable[[Tensor], Tensor]:
+        prior = fitted(blocks, shape, seed, folder=home / "priors", tell=lambda what: progress(what, 0, 0))
+        return lambda images: prior(images, shifts)
 
-def _compute(
-    blocks: tuple[Settings, ...],
-    images: list[NDArray[np.uint8]],
-    names: list[bytes],
-    missing: list[int],
-    seed: int,
-    shifts: tuple[Shift, ...],
-    store: Path,
-    progress: Progress,
-) -> None:
-    shape: tuple[int, int, int] = images[0].shape
-    _check_room(store, blocks, len(missing) * len(shifts))
-    prior = fitted(blocks, shape, seed, folder=store.parent / "priors", tell=lambda what: progress(what, 0, 0))
-    parts = [missing[start : start + _PART] for start in range(0, len(missing), _PART)]
-    computed = in_threads(
-        lambda part: _features(prior, np.stack([images[row] for row in part]), shifts), parts, cores()
+    rows = Rows(
+        "features",
+        (len(shifts), 1 + sum(block.keep for block in blocks)),
+        memory_needed(blocks),
+        "use prior-s, or a machine with more",
+        prepare,
     )
-    rows: list[int] = []
-    computed_rows: list[NDArray[np.float16]] = []
-    for number, (part, features) in enumerate(zip(parts, computed, strict=True), start=1):
-        rows += part
-        computed_rows.append(features)
-        done = min(number * _PART, len(missing))
-        progress("computing features", done, len(missing))
-        if len(rows) >= _SEGMENT or done == len(missing):
-            _save(store, [names[row] for row in rows], np.concatenate(computed_rows))
-            rows, computed_rows = [], []
-
-
-def _features(prior: Prior, images: NDArray[np.uint8], shifts: tuple[Shift, ...]) -> NDArray[np.float16]:
-    """float16 (n, V, d), computed in a batch of ``_PART`` images whatever n is."""
-    padded = np.zeros((_PART, *images.shape[1:]), np.uint8)
-    padded[: len(images)] = images
-    with torch.inference_mode():
-        return prior(torch.from_numpy(padded), shifts)[: len(images)].half().numpy()
-
-
-# ---- the folder -----------------------------------------------------------------------------------------------------
-
-
-def _digest(image: NDArray[np.uint8]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-
-
-def _missing(names: list[bytes], held: list[tuple[list[bytes], NDArray[np.float16]]]) -> list[int]:
-    """The first row of each distinct image that no segment contains."""
-    known = {name for rows, _ in held for name in rows}
-    missing = []
-    for row, name in enumerate(names):
-        if name not in known:
-            known.add(name)
-            missing.append(row)
-    return missing
-
-
-def _open(store: Path) -> list[tuple[list[bytes], NDArray[np.float16]]]:
-    """The intact segments, each as the digests of its images and its rows."""
-    segments = []
-    for index in sorted(store.glob("*.json")):
-        values = index.with_suffix(".npy")
-        try:
-            entry = json.loads(index.read_text("utf-8"))
-            with values.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
-                    raise ValueError("damaged")
-            rows = np.load(values, mmap_mode="c", allow_pickle=False)  # copy on write: a change stays in memory
-            names = [bytes.fromhex(name) for name in entry["images"]]
-            if rows.dtype != np.float16 or len(rows) != len(names):
-                raise ValueError("not a segment of features")
-        except (OSError, ValueError, KeyError, TypeError):
-            index.unlink(missing_ok=True)
-            values.unlink(missing_ok=True)
-            continue
-        segments.append((names, rows))
-    return segments
-
-
-def _save(store: Path, names: list[bytes], rows: NDArray[np.float16]) -> None:
-    """Write the rows first and then, atomically, the index that makes them valid."""
-    name = hashlib.sha256(b"".join(names)).hexdigest()[:32]
-    values, index = store / f"{name}.npy", store / f"{name}.json"
-    try:
-        with atomically(values) as part:
-            with part.open("wb") as file:
-                np.save(file, rows)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with atomically(index) as part:
-            part.write_text(json.dumps({"sha256": digest, "images": [name.hex() for name in names]}), "utf-8")
-    except OSError as error:
-        values.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot keep features in {store}: {error.strerror or error}; make room or set TRILEMMA_CACHE, and run the "
-            "same command again"
-        ) from error
-
-
-def _make(store: Path) -> None:
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot keep features in {store}: {error.strerror or error}; set TRILEMMA_CACHE") from error
-
-
-def _check_room(store: Path, blocks: tuple[Settings, ...], images: int) -> None:
-    """Refuse at once a computation that would run out of disk space or memory in ten minutes."""
-    size = 1 + sum(block.keep for block in blocks)
-    disk, free = 2 * size * images, shutil.disk_usage(store).free
-    if disk > free:
-        raise InputError(
-            f"features of {images} views take {disk / 2**30:.1f} GiB, and {store} has {free / 2**30:.1f} GiB left: "
-            "make room or set TRILEMMA_CACHE to another folder"
-        )
-    memory, available = memory_needed(blocks), available_memory()
-    if available is not None and memory > available:
-        raise InputError(
-            f"fitting this prior takes {memory / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free: "
-            "use prior-s, or a machine with more"
-        )
+    key = key_of(f"trilemma features {FORMAT}", blocks, shape, seed, shifts)
+    return rows_of(rows, splits, home / key, progress)
 
 
 def memory_needed(blocks: tuple[Settings, ...]) -> int:

@@ -61,12 +61,12 @@ class LocalMaps:
         parts = images[:_FIT_IMAGES].split(50)
         flat = torch.cat([two_sided(first.responses(part, threshold=THRESHOLD), THRESHOLD, grid) for part in parts])
         flat = flat.flatten(0, 1).flatten(1)
-        exchanged = _exchanged(flat, filters)
-        mean = (flat.mean(0) + exchanged.mean(0)) / 2
-        covariance = (flat.T @ flat + exchanged.T @ exchanged) / (2 * len(flat)) - mean[:, None] * mean
+        mirrored = exchanged(flat, filters)
+        mean = (flat.mean(0) + mirrored.mean(0)) / 2
+        covariance = (flat.T @ flat + mirrored.T @ mirrored) / (2 * len(flat)) - mean[:, None] * mean
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
-        signs = (vectors * _exchanged(vectors.T, filters).T).sum(0).sign()
+        signs = (vectors * exchanged(vectors.T, filters).T).sum(0).sign()
         # The memory layout is that of a tensor read from a file, since another layout changes the rounding of products.
         components = (vectors * (values + 0.003 * values.mean()).rsqrt()).contiguous()
         return cls(first, mean, components, signs, cell, phases, coarse)
@@ -89,7 +89,7 @@ class LocalMaps:
         return (pooled.flatten(2) - self.mean) @ self.channels
 
 
-def _exchanged(rows: Tensor, filters: int) -> Tensor:
+def exchanged(rows: Tensor, filters: int) -> Tensor:
     """Responses (n, 4 F) with those of every filter and of its mirror image exchanged."""
     return rows.view(-1, 2, 2, filters).flip(2).reshape(rows.shape)
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ from trilemma.models.prior.patches import PatchFilters, compute_type
 from trilemma.models.prior.whitening import Whitening
 
 FORMAT = 1
+Fitted = TypeVar("Fitted", Prior, LocalMaps)
 _PARTS = {part.__name__: part for part in (Prior, OneLayer, SecondOrder, TwoLayer, LocalMaps, PatchFilters, Whitening)}
 
 
@@ -59,43 +60,58 @@ def fitted(
     Raises:
       InputError: the images are too small.
     """
-    path = _path(blocks, shape, seed, folder)
-    prior = _read(path)
-    if prior is None:
-        prior = Prior.of(blocks, shape, seed, tell)
-        _write(path, prior)
-    return prior
+    return kept(_key(blocks, shape, seed), Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
 
 
 def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> bool:
     """Whether :func:`fitted` would find this prior in the user's cache folder, which takes no time."""
-    return _path(blocks, shape, seed).exists()
+    return _path(_key(blocks, shape, seed)).exists()
 
 
-def _path(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int, folder: Path | None = None) -> Path:
-    key = key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
+def kept(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
+    """What ``fit`` returns, from the cache, or else newly fitted and cached if there is disk space.
+
+    Args:
+      key: from :func:`key_of`.
+      kind: the class of what is fitted, one of those that can be stored.
+      fit: fits it.
+      folder: the folder of the cache; None: the user's cache folder.
+    """
+    path = _path(key, folder)
+    part = _read(path)
+    if not isinstance(part, kind):
+        part = fit()
+        _write(path, part)
+    return part
+
+
+def _key(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> str:
+    return key_of(f"trilemma prior {FORMAT}", blocks, shape, seed)
+
+
+def _path(key: str, folder: Path | None = None) -> Path:
     return (folder or cache_folder() / "features" / "priors") / f"{key}.safetensors"
 
 
-def _read(path: Path) -> Prior | None:
+def _read(path: Path) -> object:
     try:
         expected = path.with_suffix(".sha256").read_text("ascii")
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != expected:
                 return None
         with safe_open(path, framework="pt", device="cpu") as stored:
-            prior = _joined(json.loads((stored.metadata() or {})["tree"]), stored.get_tensor, {})
+            part: object = _joined(json.loads((stored.metadata() or {})["tree"]), stored.get_tensor, {})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    return prior if isinstance(prior, Prior) else None
+    return part
 
 
-def _write(path: Path, prior: Prior) -> None:
-    """Write the file and then its digest, without which the file is ignored.  A full disk is not an error: the prior is
+def _write(path: Path, fitted: object) -> None:
+    """Write the file and then its digest, without which the file is ignored.  A full disk is not an error: it is
     then fitted again next time."""
     digest = path.with_suffix(".sha256")
     tensors: dict[str, Tensor] = {}
-    tree = json.dumps(_parted(prior, tensors, {}))
+    tree = json.dumps(_parted(fitted, tensors, {}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomically(path, shared=True, durable=False) as part:

@@ -25,6 +25,9 @@ class Calls:
         self.examples = examples
         self._uses: dict[str, int] = dict.fromkeys(trainable, 0)
         self._recorded: list[tuple[dict[str, str], Contribution]] = []
+        self.starts: list[Tensor] = []
+        """Zeros, one added to the output of each layer before which nothing is trained: the backward pass ends there,
+        and the gradient of the images, which nobody needs, is never computed."""
         copies: dict[int, nn.Module] = {}
         self.network = _shallow_copy(model, copies)
         for module in model.modules():
@@ -34,9 +37,12 @@ class Calls:
 
     def _after_forward(
         self, owned: dict[str, str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
-    ) -> None:
+    ) -> Tensor:
         for name in owned.values():
             self._uses[name] += 1
+        if not output.requires_grad:
+            self.starts.append(output.new_zeros((), requires_grad=True))
+            output = output + self.starts[-1]
         # It is in a list so that it can be released: the hooks themselves live as long as the losses.
         waiting, version = [inputs[0].detach()], inputs[0]._version
         kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
@@ -57,6 +63,7 @@ class Calls:
                 self._recorded.append((owned, contribution(call, owned, alone=alone)))
 
         output.register_hook(after_backward)
+        return output
 
     def contributions(self) -> list[tuple[dict[str, str], Contribution]]:
         """Each layer's contribution, with the names of its parameters by their names in the layer.

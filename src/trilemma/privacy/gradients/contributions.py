@@ -108,11 +108,18 @@ class MaterializedConvolution:
 
     def __init__(self, call: Call) -> None:
         layer = call.layer
-        self.shape = layer.weight.shape
-        self.map = Standardization.of(layer) if type(layer) is StandardizedConv2d else None
-        self.used, squares = [], []
+        out, *rest = layer.weight.shape
+        self.map: Standardization | None = None
+        self.used: list[Tensor] = []
+        squares: list[Tensor] = []
         for gradients in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
-            used = gradients.float().flatten(2)
+            if not self.used:  # the first of several, all laid out alike
+                # They stay as they lie in memory: turning each example's would take as long as its norm.
+                self.last = not gradients.is_contiguous()
+                self.shape = (out, *rest[1:], rest[0]) if self.last else (out, *rest)
+                if type(layer) is StandardizedConv2d:
+                    self.map = Standardization.of(layer, channels_last=self.last)
+            used = (gradients.permute(0, 1, 3, 4, 2) if self.last else gradients).float().flatten(2)
             squares.append(self.map.squares(used) if self.map else row_squares(used).sum(1))
             self.used.append(used)
         self.squares = torch.cat(squares)
@@ -122,11 +129,12 @@ class MaterializedConvolution:
             self.squares += row_squares(self.bias)
 
     def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-        total = _weighted(factors, self.used, kept)
-        sums = {"weight": total.reshape(self.shape)}
+        weight = _weighted(factors, self.used, kept)
+        sums = {}
         if self.map is not None:
-            weight, sums["gain"] = self.map.pull_back(total)
-            sums["weight"] = weight.reshape(self.shape)
+            weight, sums["gain"] = self.map.pull_back(weight)
+        weight = weight.reshape(self.shape)
+        sums["weight"] = weight.permute(0, 3, 1, 2).contiguous() if self.last else weight
         if self.bias is not None:
             sums["bias"] = _weighted(factors, [self.bias], kept)
         return sums

@@ -6,19 +6,23 @@ gradients (``calls``, ``contributions``, ``rules``); once all norms are known, s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from trilemma.privacy.gradients.calls import Calls
-from trilemma.privacy.gradients.rules import on_cpu, unsupported
+from trilemma.privacy.gradients.rules import CHANNELS, MAP, on_cpu, unsupported
 from trilemma.privacy.gradients.sums import ClippedSum, Objective, in_parts
 
 _VIEWS_AT_ONCE = 32  # by one core, where an example has no more of them: with fewer, layers are slower
+_MAPS_AT_ONCE = 128  # of many channels and few positions, whose layers take less time than their calls
 
 
-def at_once(views: int) -> int:
-    """The most examples, of so many views each, that one core of a CPU computes together."""
-    return max(1, _VIEWS_AT_ONCE // views)
+def at_once(views: int, shape: Sequence[int]) -> int:
+    """The most examples, of so many views of ``shape`` each, that one core of a CPU computes together."""
+    small = len(shape) == 3 and shape[0] >= CHANNELS and shape[1] * shape[2] <= MAP
+    return max(1, (_MAPS_AT_ONCE if small else _VIEWS_AT_ONCE) // views)
 
 
 def why_not_layerwise(model: nn.Module) -> str | None:
@@ -44,7 +48,7 @@ def layerwise(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSu
         return one_pass(objective, images, labels)
     # A part for each core, and more where that saves memory: within a layer nothing waits for another core, and all
     # that is not a large product (norms, activations, one example's convolution) is done by all of them, too.
-    return in_parts(one_pass, objective, images, labels, at_once(images.shape[1]))
+    return in_parts(one_pass, objective, images, labels, at_once(images.shape[1], images.shape[2:]))
 
 
 def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum:
@@ -52,9 +56,9 @@ def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum
     examples = len(images)
     trainable = objective.parameters()
     calls = Calls(objective.model, trainable, examples)
-    images = images.detach().requires_grad_()
-    losses = objective.view_losses(calls.network, images, labels).mean(dim=1)
-    torch.autograd.grad(losses.sum(), images)
+    losses = objective.view_losses(calls.network, images.detach(), labels).mean(dim=1)
+    if losses.requires_grad:  # else no trained layer takes part in it
+        torch.autograd.grad(losses.sum(), calls.starts, allow_unused=True)
     contributions = calls.contributions()
     square = torch.zeros(examples, dtype=torch.float64, device=images.device)
     for _, contribution in contributions:

@@ -62,7 +62,11 @@ _SMALL = 20_000
 _POSITIONS = 64
 """Positions of an example's views up to which it is, too."""
 
-_FEW_WEIGHTS, _CHANNELS = 40_000, 16
+MAP, _VIEWS_ON_MAP = 128, 512
+"""Positions of a view, and of all views of an example, up to which patches with channels last are faster still, for
+layers with :data:`CHANNELS` inputs: a place in the kernel is then copied as a run of neighboring numbers."""
+
+_FEW_WEIGHTS, CHANNELS = 40_000, 16
 """Weights up to which, and input channels from which, a convolution with a group an example is faster."""
 
 _CACHED = 2**19
@@ -110,6 +114,29 @@ def _patches(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: 
     return seen.reshape(examples, -1, x.shape[1] * positions.numel())
 
 
+def _patches_channels_last(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: int) -> Tensor:
+    """The same as rows, (B, K * H' * W', kH * kW * I)."""
+    vertical, horizontal = (int(side) for side in layer.padding)
+    x = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, horizontal, horizontal, vertical, vertical)).contiguous()
+    view, row, column, channel = x.stride()
+    (down, across), (below, beside) = layer.stride, layer.dilation
+    shape = (len(x), *positions, *layer.kernel_size, x.shape[3])
+    seen: Tensor = x.as_strided(shape, (view, down * row, across * column, below * row, beside * column, channel))
+    return seen.reshape(examples, -1, x.shape[3] * layer.kernel_size[0] * layer.kernel_size[1])
+
+
+def _on_small_maps(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
+    """Gradients (n, O, I, kH, kW) of a convolution without groups, channels last in memory."""
+    views, (height, width) = len(inputs) // examples, layer.kernel_size
+    several = max(1, _CACHED // (output_gradients[0, 0].numel() * views * layer.weight[0].numel()))
+    parts = (x.split(several * views) for x in (inputs, output_gradients))
+    for x, g in zip(*parts, strict=True):
+        count = len(x) // views
+        patches = _patches_channels_last(layer, x, g.shape[2:], count)
+        gradients = torch.bmm(g.unflatten(0, (count, views)).transpose(1, 2).flatten(2), patches)
+        yield gradients.view(count, layer.out_channels, height, width, layer.in_channels).permute(0, 1, 4, 2, 3)
+
+
 def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
     """The gradients of the weight that the convolution used, as many examples at a time as a processor's cache holds.
 
@@ -117,8 +144,9 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
 
     One weight-gradient convolution an example, with its views as the batch: on a CPU this moves far less memory
     than unfolding the input into patches.  Only where patches or positions are few (8x8 images) are they unfolded, for
-    one batched matrix product; and on a GPU, which small calls would leave idle (this was reasoned, not measured).  Few
-    weights, with one view an example, are one convolution with a group for each example, which saves the calls.
+    one batched matrix product (with channels last on maps of many channels); and on a GPU, which small calls would
+    leave idle (this was reasoned, not measured).  Few weights, with one view an example, are one convolution with a
+    group for each example, which saves the calls.
 
     On a CPU they are computed in float32 whatever the layer computed in: faster there than in bfloat16, and exact.
     """
@@ -128,12 +156,16 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
     weight = layer.weight.detach().to(inputs.dtype)
     views = len(inputs) // examples
     positions = output_gradients[0, 0].numel() * views
+    in_view = output_gradients[0, 0].numel()
+    if cpu and layer.groups == 1 and layer.in_channels >= CHANNELS and in_view <= MAP and positions <= _VIEWS_ON_MAP:
+        yield from _on_small_maps(layer, inputs, output_gradients, examples)
+        return
     few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not cpu
     if few and layer.groups == 1:
         patches = _patches(layer, inputs, output_gradients.shape[2:], examples)
         gradients = output_gradients.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
         yield torch.bmm(gradients, patches.mT).reshape(examples, *weight.shape)
-    elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= _CHANNELS:
+    elif views == 1 and weight.numel() <= _FEW_WEIGHTS and weight.shape[1] >= CHANNELS:
         joined = (x.reshape(1, -1, *x.shape[2:]) for x in (inputs, output_gradients))
         together = convolution_backward(
             layer, weight.repeat(examples, 1, 1, 1), *joined, groups=layer.groups * examples
@@ -178,8 +210,10 @@ class Standardization:
     free: Tensor
 
     @classmethod
-    def of(cls, layer: StandardizedConv2d) -> Standardization:
+    def of(cls, layer: StandardizedConv2d, *, channels_last: bool = False) -> Standardization:
+        """With ``channels_last``, n counts places in the kernel first."""
         weight = layer.weight.detach()
+        weight = weight.permute(0, 2, 3, 1) if channels_last else weight
         u = (weight - weight.mean(dim=(1, 2, 3), keepdim=True)).flatten(1)
         square = u.square().sum(dim=1)
         inverse = torch.rsqrt(square.clamp_min(1e-4))

@@ -1,0 +1,168 @@
+"""Predictions in tables of every kind, and asked of models at hand."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import trilemma as tl
+from trilemma.attacks import Predictions
+from trilemma.data.dataset import Split
+from trilemma.errors import InputError
+
+N, CLASSES = 60, ("cat", "dog", "NA")
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "logits": rng.normal(size=(N, 3)).astype(np.float32).astype(np.float64),
+        "labels": rng.integers(0, 3, N),
+        "member": np.arange(N) % 2 == 0,
+        "groups": rng.integers(0, 2, N),
+    }
+
+
+def table_of(arrays, names=CLASSES):
+    outputs = {f"logit_{name}": arrays["logits"][:, at] for at, name in enumerate(names)}
+    return pd.DataFrame(
+        {"image": "x.png", "label": arrays["labels"], "member": arrays["member"], "group": arrays["groups"], **outputs}
+    )
+
+
+def same(predictions, arrays):
+    np.testing.assert_array_equal(predictions.outputs, arrays["logits"])
+    for name in ("labels", "member", "groups"):
+        np.testing.assert_array_equal(getattr(predictions, name), arrays[name])
+
+
+def test_every_kind_of_file_gives_the_same_predictions_to_the_last_bit(arrays, tmp_path):
+    table = table_of(arrays)
+    table.to_csv(tmp_path / "p.csv", index=False)
+    table.to_parquet(tmp_path / "p.parquet")
+    table.to_feather(tmp_path / "p.feather")
+    with pa.OSFile(str(tmp_path / "p.arrow"), "wb") as file, pa.ipc.new_file(file, pa.Schema.from_pandas(table)) as out:
+        out.write_table(pa.Table.from_pandas(table))
+    np.savez(tmp_path / "p.npz", **arrays)
+    for ending in ("csv", "parquet", "feather", "arrow", "npz"):
+        same(Predictions.load(tmp_path / f"p.{ending}"), arrays)
+    same(Predictions.from_table(table), arrays)
+    same(Predictions.from_table(pa.Table.from_pandas(table)), arrays)
+    one, two = (tl.audit(Predictions.load(tmp_path / f"p.{ending}"), resamples=100) for ending in ("csv", "npz"))
+    assert one.attacks == two.attacks
+
+
+WORDS = {
+    "member": [(True, False), (1, 0), ("yes", "no"), ("Member", "nonmember"), ("train", "test"), (1.0, 0.0)],
+    "member name": ["member", "Is_Member", "in_train", "split"],
+    "label name": ["label", "Target", "y", "y_true"],
+}
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    member=st.sampled_from(WORDS["member"]),
+    member_name=st.sampled_from(WORDS["member name"]),
+    label_name=st.sampled_from(WORDS["label name"]),
+    named=st.booleans(),
+    numbered=st.booleans(),
+    shuffled=st.permutations(range(3)),
+)
+def test_usual_names_and_words_are_understood(arrays, member, member_name, label_name, named, numbered, shuffled):
+    names = ("0", "1", "2") if numbered else CLASSES
+    table = table_of(arrays, names)
+    order = list(table.columns[:4]) + [f"logit_{names[at]}" for at in (shuffled if numbered else range(3))]
+    table = table[order].rename(columns={"label": label_name, "member": member_name})
+    table[member_name] = [member[0] if value else member[1] for value in arrays["member"]]
+    if named:
+        table[label_name] = [names[label] for label in arrays["labels"]]
+    same(Predictions.from_table(table), arrays)
+
+
+def test_columns_can_be_given_and_probabilities_and_a_sigmoid_are_read(arrays):
+    powers = np.exp(arrays["logits"])
+    probs = powers / powers.sum(1, keepdims=True)
+    table = pd.DataFrame({f"p.{at}": probs[:, at] for at in range(3)} | {"species": arrays["labels"], "known": "no"})
+    table.loc[arrays["member"], "known"] = "yes"
+    given_columns = {"prob": "p.", "label": "species", "member": "known"}
+    np.testing.assert_array_equal(Predictions.from_table(table, columns=given_columns).probs, probs)
+    score = arrays["logits"][:, 0]
+    binary = pd.DataFrame({"logit": score, "label": score > 0, "member": arrays["member"]})
+    binary["label"] = binary["label"].astype(int)
+    np.testing.assert_array_equal(Predictions.from_table(binary).logits, np.stack([np.zeros(N), score], axis=1))
+    sigmoid = 1 / (1 + np.exp(-score))
+    alone = binary.rename(columns={"logit": "prob"}).assign(prob=sigmoid)
+    np.testing.assert_array_equal(Predictions.from_table(alone).probs, np.stack([1 - sigmoid, sigmoid], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="label"), "no column 'label'"),
+        (lambda t: t.rename(columns={"label": "lable"}), "did you mean 'lable'"),
+        (lambda t: t.drop(columns="member"), "no column 'member'"),
+        (lambda t: t.assign(member="perhaps"), "holds 'perhaps'"),
+        (lambda t: t.assign(label="cow"), "the label 'cow', which no column"),
+        (lambda t: t.assign(logit_dog="=1+1"), "'logit_dog' of the table holds no numbers"),
+        (lambda t: t.drop(columns=[f"logit_{name}" for name in CLASSES]), "no columns of outputs"),
+        (lambda t: t.assign(label=7), "labels must lie in 0 to 2"),
+        (lambda t: t.assign(logit_dog=np.nan), "NaN or infinite"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named_in_one_line(arrays, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Predictions.from_table(change(table_of(arrays)))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="columns are for label"):
+        Predictions.from_table(table_of(arrays), columns={"lable": "x"})
+    with pytest.raises(InputError, match="no column 'lab'"):
+        Predictions.from_table(table_of(arrays), columns={"label": "lab"})
+
+
+def test_a_file_that_is_no_table_or_too_large_is_refused(arrays, tmp_path):
+    for ending in ("parquet", "arrow", "csv"):
+        (tmp_path / f"p.{ending}").write_bytes(b"\x00\xff" * 40)
+        with pytest.raises(InputError, match=f"p.{ending}"):
+            Predictions.load(tmp_path / f"p.{ending}")
+    table_of(arrays).to_parquet(tmp_path / "large.parquet")
+    with pytest.raises(InputError, match="over the limit"):
+        Predictions.load(tmp_path / "large.parquet", max_bytes=1000)
+
+
+def test_a_module_and_a_classifier_are_asked(arrays):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)).train()
+    inputs = torch.randn(N, 4)
+    labels = torch.from_numpy(arrays["labels"])
+    sides = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
+    expected = module.eval()(inputs).detach().numpy()
+    module.train()
+    loaders = [DataLoader(TensorDataset(*side), batch_size=7) for side in sides]
+    for train, test in (sides, loaders):
+        predictions = Predictions.from_model(module, train, test)
+        np.testing.assert_allclose(predictions.logits, expected, atol=1e-6)
+        np.testing.assert_array_equal(predictions.labels, arrays["labels"])
+        assert (predictions.member == (np.arange(N) < 40)).all()
+        assert module.training
+    with pytest.raises(InputError, match="does not take the inputs of train"):
+        Predictions.from_model(module, (inputs[:, :2], labels), sides[1])
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    images = np.zeros((20, 1, 8, 8), dtype=np.uint8)
+    with pytest.raises(InputError, match="float32, normalized"):
+        Predictions.from_model(flat, Split(images, np.zeros(20, dtype=np.int64)), sides[1])
+    names = np.array(CLASSES)[arrays["labels"]]
+    classifier = LogisticRegression().fit(inputs[:40], names[:40])
+    predictions = Predictions.from_estimator(classifier, inputs, names, np.arange(N) < 40)
+    np.testing.assert_array_equal(predictions.probs, classifier.predict_proba(inputs))
+    assert [classifier.classes_[label] for label in predictions.labels] == list(names)
+    with pytest.raises(InputError, match="none of the classes"):
+        Predictions.from_estimator(classifier, inputs, ["cow"] * N, np.arange(N) < 40)
+    with pytest.raises(InputError, match="has no predict_proba"):
+        Predictions.from_estimator(object(), inputs, names, np.arange(N) < 40)

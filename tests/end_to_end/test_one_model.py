@@ -1,0 +1,78 @@
+"""The whole road of one model: trained privately, used, exported, described, and let through a gate or not."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import trilemma as tl
+from trilemma.cli.main import main
+
+
+def command(*arguments):
+    """A real process; returns its exit status and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trilemma", *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_from_training_to_a_decision(tmp_path, capsys):
+    run, data = tmp_path / "run", ["--data", "digits-s", "--limit", "150", "--test-limit", "100"]
+    recipe = ["--model", "convnet-4", "--techniques", "gn", "--set", "norm_groups=2", "--batch-size", "50"]
+    budget = ["--epsilon", 8, "--epochs", 2, "--require", "epsilon<=8"]
+    status, said = command("train", *data, *recipe, *budget, "--out", run)
+    assert status == 0, said
+    assert "holds        epsilon <= 8" in said
+
+    # Predictions of new images, from the two released files alone, in three kinds of file.
+    fresh = tl.load_data("digits-s", seed=1, limit=150, test_limit=100)
+    both = np.concatenate([fresh.train.images, fresh.test.images])
+    labels = np.concatenate([fresh.train.labels, fresh.test.labels])
+    member = np.arange(len(both)) < len(fresh.train)
+    np.savez(tmp_path / "images.npz", images=both, labels=labels, member=member)
+    for ending in ("csv", "npz"):
+        assert main(["predict", str(run), str(tmp_path / "images.npz"), "--out", str(tmp_path / f"p.{ending}")]) == 0
+    table = pd.read_csv(tmp_path / "p.csv")
+    classes = tl.load_model(run).classes
+    expected = tl.load_model(run).logits(both)
+    found = table[[f"logit_{name}" for name in classes]].to_numpy()
+    np.testing.assert_array_equal(found.astype(np.float32), expected)
+
+    # An audit of the table says what one of the arrays says.
+    for ending in ("csv", "npz"):
+        out = str(tmp_path / f"audit-{ending}")
+        options = ["--attacks", "threshold", "--resamples", "100", "--out", out]
+        assert main(["audit", str(tmp_path / f"p.{ending}"), *options]) == 0
+    one, two = (json.loads((tmp_path / f"audit-{e}" / "audit.json").read_text())["attacks"] for e in ("csv", "npz"))
+    assert one["threshold"]["auc"] == pytest.approx(two["threshold"]["auc"], abs=1e-12)
+
+    if all(importlib.util.find_spec(name) for name in ("onnxscript", "onnxruntime")):  # the extra onnx
+        import onnxruntime
+
+        assert main(["export", str(run), "--onnx", str(tmp_path / "model.onnx")]) == 0
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+        (logits,) = session.run(None, {"images": both})
+        np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
+
+    # Card, statement, and a gate that passes and then fails.
+    privacy = json.loads((run / "result.json").read_text())["privacy"]
+    card = (run / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert f"noise multiplier {privacy['noise_multiplier']:g}" in card
+    status, said = command("report", run, "--require", "epsilon<=8, accuracy>=0")
+    assert status == 0, said
+    statement = json.loads((run / "statement.json").read_text())
+    assert statement["guarantee"]["epsilon"] == privacy["epsilon"]
+    capsys.readouterr()
+    assert main(["report", str(run), "--require", "epsilon<=1"]) == 3
+    assert "fails        epsilon <= 1" in capsys.readouterr().out

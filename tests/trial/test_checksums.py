@@ -1,0 +1,128 @@
+"""A flipped bit in any file of a run or an audit is found when it is read, and said in one line."""
+
+import json
+import random
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trilemma.checksums import KEY, check, read_sealed, write_sealed
+from trilemma.cli.main import main
+from trilemma.errors import InputError
+from trilemma.study.folder import StudyFolder
+from trilemma.study.runner import progress_of
+from trilemma.trial.run import SEALED, Run
+
+FILES = ("config.json", "history.jsonl", "model.safetensors", "signals.parquet", "result.json")
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory):
+    """A copy of a finished run, to be damaged."""
+    source = next(path for path in sorted((finished.path / "runs").iterdir()) if (path / "result.json").is_file())
+    return shutil.copytree(source, tmp_path_factory.mktemp("checksums") / "run")
+
+
+class Flipped:
+    """A file in which one bit is flipped."""
+
+    def __init__(self, path, place):
+        self.path, self.valid = path, path.read_bytes()
+        self.damaged = bytearray(self.valid)
+        place %= 8 * len(self.valid)
+        self.damaged[place // 8] ^= 1 << place % 8
+
+    def __enter__(self):
+        self.path.write_bytes(self.damaged)
+
+    def __exit__(self, *_):
+        self.path.write_bytes(self.valid)
+
+
+def test_every_file_but_the_fingerprint_is_sealed(run):
+    written = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    sealed = set(json.loads((run / "result.json").read_text())[KEY])
+    assert sealed == written - {"fingerprint.private.json"} == set(FILES)
+    assert set(FILES) == {*SEALED, "result.json"}
+    assert Run.load(run).result[KEY]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FILES), st.integers(0, 2**40))
+def test_a_flipped_bit_anywhere_is_found(run, name, place):
+    with Flipped(run / name, place), pytest.raises(InputError, match=name) as caught:
+        Run.load(run)
+    assert "\n" not in str(caught.value)
+    Run.load(run)
+
+
+def test_bits_of_the_seal_itself(run):
+    """The checksums' own key, names, and digests, of which a damaged one could pass for a run of an earlier version."""
+    path = run / "result.json"
+    start = path.read_bytes().index(b'"checksums"')
+    for place in random.Random(0).sample(range(8 * start, 8 * path.stat().st_size), 300):
+        with Flipped(path, place), pytest.raises(InputError):
+            read_sealed(path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_commands_end_with_one_line(run, tmp_path, capsys, name):
+    """Of an audit; the same check stands before a report and a study that goes on."""
+    with Flipped(run / name, random.Random(name).randrange(2**40)), pytest.raises(SystemExit, match="2"):
+        main(["audit", str(run), "--resamples", "100", "--attacks", "threshold", "--out", str(tmp_path / "out")])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert name in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_study_goes_on_and_reports_only_from_what_was_written(finished, tmp_path, capsys, name):
+    study = StudyFolder(shutil.copytree(finished.path, tmp_path / "study"))
+    trials = study.trials()
+    damaged = study.run(next(iter(trials))) / name
+    with Flipped(damaged, random.Random(name).randrange(2**40)):
+        with pytest.raises(InputError, match=name):
+            progress_of(study, trials.values())
+        with pytest.raises(SystemExit, match="2"):
+            main(["report", str(study.path), "--out", str(tmp_path / "page")])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert name in line
+
+
+def test_an_audit_is_sealed(run, tmp_path):
+    out = tmp_path / "audit"
+    assert main(["audit", str(run), "--resamples", "100", "--attacks", "threshold", "--out", str(out)]) == 0
+    assert set(check(out / "audit.json")[KEY]) == {"audit.json", "signals.parquet"}
+    for name in ("audit.json", "signals.parquet"):
+        with Flipped(out / name, 5_000), pytest.raises(InputError, match=name):
+            check(out / "audit.json")
+
+
+def test_runs_of_earlier_versions_have_no_checksums_and_are_read(run, tmp_path):
+    old = shutil.copytree(run, tmp_path / "old")
+    values = json.loads((old / "result.json").read_text())
+    del values[KEY]
+    (old / "result.json").write_text(json.dumps(values, indent=2))
+    assert Run.load(old).result == values
+
+
+def test_a_file_that_was_taken_away_is_no_damage(run, tmp_path):
+    """Weights are large, and a report does not read them."""
+    lean = shutil.copytree(run, tmp_path / "lean")
+    (lean / "model.safetensors").unlink()
+    assert Run.load(lean).result == Run.load(run).result
+
+
+def test_what_is_sealed_is_what_was_given(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    written = write_sealed(tmp_path / "x.json", {"a": 1}, ["a", "b"])
+    assert read_sealed(tmp_path / "x.json") == check(tmp_path / "x.json") == written
+    assert written[KEY]["a"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # NIST's example
+    assert set(written) == {"a", KEY}
+    assert set(written[KEY]) == {"a", "x.json"}
+    for name in ("a", "x.json"):
+        for place in range(0, 8 * (tmp_path / name).stat().st_size, 5):
+            with Flipped(tmp_path / name, place), pytest.raises(InputError, match=name):
+                check(tmp_path / "x.json")
