@@ -15,22 +15,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from trilemma import paper
 from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.drawing import FORMATS, cut_short, panel_svg, y_limits
-from trilemma.report.figure import Figure, Panel
-from trilemma.report.figures.catalog import figure_of
-from trilemma.report.glossary import GLOSSARY, explained
-from trilemma.report.headlines import headlines, main_setting, studied
+from trilemma.report.figure import Figure
+from trilemma.report.first_screen import first_screen
+from trilemma.report.glossary import explained
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
-from trilemma.techniques import TECHNIQUES
 from trilemma.words import (
-    SEEDED_NOISE,
     budget,
     budget_order,
     capital,
@@ -222,27 +218,21 @@ def render(
     )
     page.filters["clean"] = clean
     page.filters["explained"] = lambda text: explained(clean(text))
-    script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
-    style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
+    script, style = (page.loader.get_source(page, f"page.{kind}")[0] if page.loader else "" for kind in ("js", "css"))
     shown = [_claim(claim) for claim in claims]
     conditions = [] if numbers is None else list(numbers.conditions.values())
     return page.get_template("page.html").render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
-        studied=studied(conditions),
-        headlines=[] if numbers is None else headlines(numbers, claims, named=_several_settings(conditions)),
-        glance=_glance(numbers, conditions),
-        paper=paper,
-        glossary=list(GLOSSARY.values()),
+        **first_screen(numbers, claims, study),
         standing=_standing(studies),
-        not_for_release=SEEDED_NOISE if _seeded(study) else "",
         budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
         naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(condition.removal for condition in conditions),
         definition=clean(definition),
-        claims=[claim for claim in shown if claim["verdict"] != "not measured"],
-        unmeasured=[claim for claim in shown if claim["verdict"] == "not measured"],
+        claims=[claim for claim in shown if claim["measured"]],
+        unmeasured=[claim for claim in shown if not claim["measured"]],
         comparisons=comparisons_table(comparisons) if comparisons else None,
         comparison_notes=[clean(note) for note in comparison_notes],
         bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
@@ -263,34 +253,6 @@ def render(
         # The script's own hash lets it run; nothing else in the page does.
         allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _several_settings(conditions: Sequence[PlacedCondition]) -> bool:
-    return len({condition.setting for condition in conditions}) > 1
-
-
-def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> dict[str, Any] | None:
-    """The trade-off of the main setting: its first panel, with the full names of the techniques on it."""
-    chosen = main_setting(conditions)
-    if numbers is None or not chosen:
-        return None
-    figure = figure_of("tradeoff", numbers, chosen)
-    if not figure.panels:
-        return None
-    figure = dataclasses.replace(figure, panels=figure.panels[:1])
-    panel: Panel = figure.panels[0]
-    svg = inline_svg(panel_svg(panel, y_limits(figure)[0], taller=0), "glance", f"At a glance, {panel.alt}")
-    points = " ".join(point.at for series in panel.series for point in series.points).replace("+", " ").split()
-    names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
-    names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
-    codes = [words for code, words in names.items() if code in points]
-    return {"svg": Markup(svg), "legend": [(swatch(look), text) for text, look in figure.legend], "codes": codes}
-
-
-def _seeded(study: Mapping[str, Any]) -> bool:
-    """Whether a private trial drew its noise from its seed."""
-    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
-    return any(recipe.get("epsilon") is not None and not recipe.get("secret_noise") for recipe in recipes)
 
 
 def _numbers_table(figure: Figure, name: str) -> Table:
@@ -372,6 +334,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
     return {
         "id": slugs([claim.name])[0],
         "name": clean(claim.name),
+        "measured": verdict != "not measured",
         "source": clean(claim.source),
         "statement": capital(clean(claim.statement)),
         "verdict": clean(verdict),
