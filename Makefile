@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEVELOP := .venv/.develop
 
 .PHONY: quickstart test lint mutants bench format clean
 
@@ -9,28 +10,28 @@ quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
 
 # A process for each core with one thread each: threads that wait for each other's cores are far slower.
-test: $(READY)
+test: $(DEVELOP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
-lint: $(READY)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # Errors planted one at a time in a copy of the package, each of which a named test must see; MUTANTS=--fast runs the
 # fastest test of each.
-mutants: $(READY)
+mutants: $(DEVELOP)
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 # Nine minutes: what a private update costs, here and in Opacus, side by side; evaluation; an audit; a GPU, by counting.
-bench: $(READY)
+bench: $(DEVELOP)
 	$(BIN)/python benchmarks/private_update.py --rounds 5 --shapes 1x32,4x16
 	$(BIN)/python benchmarks/private_update.py --rounds 3 --shapes 16x8 --sides trilemma,opacus-hooks
 	$(BIN)/python benchmarks/evaluation.py --models convnet
 	$(BIN)/python benchmarks/whole_audit.py --rounds 3
 	$(BIN)/python benchmarks/gpu_operations.py
 
-format: $(READY)
+format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -38,6 +39,12 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up .venv (once; a minute or two) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+# Tests and checks need more than the quickstart: linters, browsers' drivers, Ray, and the libraries that are compared with.
+$(DEVELOP): $(READY)
+	@echo "Adding what tests need (once) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -36,7 +36,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import Audited, audited_split, choose_audited, shadow_data
 
 CONVNET = Recipe(model="convnet-8", batch_size=32, epochs=30, learning_rate=0.1, momentum=0.9, norm_groups=4)
-HEAD = Recipe(model="prior-s", batch_size=0, epochs=30, learning_rate=100.0, momentum=0.8, clipping_norm=0.4)
+HEAD = "prior-study"  # a recipe of the package: a linear head, every example in each of 30 updates
 
 
 class Family:
@@ -114,18 +114,20 @@ def cifar10(size: int, **options: Any) -> Dataset:
     return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
 
 
-def convnet(models: int) -> dict[str, Any]:
-    return attacked(Family(CONVNET, cifar10(600), models))
+def convnet(models: int, size: int) -> dict[str, Any]:
+    return attacked(Family(CONVNET, cifar10(size), models))
 
 
 def head(models: int, size: int) -> dict[str, Any]:
-    return attacked(Family(HEAD, cifar10(size), models))
+    return attacked(Family(tl.load_recipe(HEAD), cifar10(size), models))
 
 
 def ceilings(models: int, size: int) -> dict[str, Any]:
     data = cifar10(size)
     return {
-        f"epsilon {epsilon:g}": attacked(Family(replace(HEAD, epsilon=epsilon, delta=1e-5), data, models))
+        f"epsilon {epsilon:g}": attacked(
+            Family(tl.load_recipe(HEAD, epsilon=epsilon, secret_noise=False), data, models)
+        )
         for epsilon in (8.0, 1.0)
     }
 
@@ -151,7 +153,7 @@ def unseen(models: int, repeats: int) -> dict[str, Any]:
 def groups(models: int, size: int) -> dict[str, Any]:
     """Minority (the rarer group of each class) less majority, and the test on true and on shuffled groups."""
     data = tl.load_data("cifar10s", skew=0.95, limit=size, test_limit=size)
-    family = Family(HEAD, data, models, audited=None)
+    family = Family(tl.load_recipe(HEAD), data, models, audited=None)
     assert family.groups is not None
     minority = (family.labels % 2 == 0) != (family.groups == 1)
     differences, rejected, shuffled = [], 0, []
@@ -201,16 +203,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["intervals", "convnet", "head", "ceiling", "unseen", "groups"])
     parser.add_argument("--models", type=int, default=18, help="an even number of models (default: 18)")
-    parser.add_argument("--size", type=int, default=1800, help="members of the heads (default: 1800)")
+    parser.add_argument("--size", type=int, help="members (default: 600 of the convnet, 1800 of a head)")
     parser.add_argument("--repeats", type=int, default=400)
     options = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
-        "convnet": lambda: convnet(options.models),
-        "head": lambda: head(options.models, options.size),
-        "ceiling": lambda: ceilings(options.models, options.size),
+        "convnet": lambda: convnet(options.models, options.size or 600),
+        "head": lambda: head(options.models, options.size or 1800),
+        "ceiling": lambda: ceilings(options.models, options.size or 1800),
         "unseen": lambda: unseen(options.models, options.repeats),
-        "groups": lambda: groups(options.models, options.size),
+        "groups": lambda: groups(options.models, options.size or 1800),
     }
     began, cpu = time.monotonic(), time.process_time()
     said = parts[options.part]()

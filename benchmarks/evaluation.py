@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py [--models convnet,wrn-16-4] [--images 2048] [--rounds 6]
 
-Networks with group norm and weight standardization at their start values, on random images of 32 x 32 pixels; both
+Networks with group norm and weight standardization at their initial weights, on random images of 32 x 32 pixels; both
 sides must give the same outputs.  Interleaved; medians with quartiles, ratios within a round.
 """
 

@@ -100,7 +100,7 @@ def table(cells: dict[tuple[str, str, float], list[Run]]) -> None:
         print("| " + " | ".join(row) + " |")
     everything = [run for runs in cells.values() for run in runs]
     checks = [check["passed"] for run in everything if (check := run["null_check"]["matched"])]
-    print(f"\n{len(everything)} runs; {sum(checks)} of {len(checks)} null checks passed")
+    print(f"\n{len(everything)} runs; {sum(checks)} of {len(checks)} negative controls passed")
     first = sorted(round(run["seconds"]["total"]) for run in everything if run["seconds"]["start"] > 120)
     later = sorted(round(run["seconds"]["total"]) for run in everything if run["seconds"]["start"] <= 120)
     print(f"seconds from images to result, features computed on the way: {first}")

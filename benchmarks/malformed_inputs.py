@@ -23,19 +23,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
 CHUNK = 250
-STUDY = """
-title = "Tiny"
-about = "To be damaged."
-figures = ["accuracy", "leakage"]
-seeds = 2
-
-[[grid]]
-data = {name = "digits-s", skew = 0.9, limit = 150, test_limit = 150}
-techniques = "none"
-epsilon = ["none", 8.0]
-recipe = "recipe.toml"
-removal = {shares = [0.2], control = "class"}
-"""
 
 
 def main() -> int:
@@ -56,10 +43,10 @@ def main() -> int:
 
 def prepare(root: Path) -> None:
     from malformed import make_valid, run
+    from tiny_study import write_tiny
 
     valid = make_valid(root / "valid")
-    (valid.root / "trained.toml").write_text(STUDY)
-    ending = run(("study", str(valid.root / "trained.toml"), "--workers", "1"), root / "study", limit=600)
+    ending = run(("study", str(write_tiny(valid.root)), "--workers", "1"), root / "study", limit=600)
     assert ending.status == 0, ending.said
 
 

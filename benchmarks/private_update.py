@@ -40,7 +40,7 @@ LOOSE = dict.fromkeys(("opake", "jax-plain", "jax-privacy"), 1e-2)
 
 
 def network(model: str, *, standardized: bool = True) -> Any:
-    """At its start values, with group norm, for ten classes of 32 x 32 pixels."""
+    """At its initial weights, with group norm, for ten classes of 32 x 32 pixels."""
     import torch
 
     from trilemma.models import build
@@ -222,7 +222,7 @@ class Jax(Side):
 
         self.jax = jax
         self.values = {n: jax.numpy.asarray(p.detach().numpy()) for n, p in self.model.named_parameters()}
-        self.pictures = jax.numpy.asarray(self.images.permute(0, 1, 3, 4, 2).numpy())
+        self.views = jax.numpy.asarray(self.images.permute(0, 1, 3, 4, 2).numpy())
         self.classes = jax.numpy.asarray(self.labels.numpy())
         apply = wide_resnet(self.model)
 
@@ -242,7 +242,7 @@ class Jax(Side):
 
                 function = clipped_grad(self.loss, l2_clip_norm=clip, batch_argnums=(1, 2))
             self.functions[clip] = self.jax.jit(function)
-        return self.jax.block_until_ready(self.functions[clip](self.values, self.pictures, self.classes))
+        return self.jax.block_until_ready(self.functions[clip](self.values, self.views, self.classes))
 
     def gradient(self, clip: float) -> dict[str, Any]:
         import numpy as np

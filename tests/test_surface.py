@@ -48,6 +48,7 @@ LAYERS = [
     "errors",
     "version",
     "hints",
+    "outside",
     "files",
     "checksums",
     "machine",

@@ -1,4 +1,4 @@
-"""Errors that the user can act on, and what is said of data that are used all the same."""
+"""Errors that the user can act on, and the warning about data that are used nonetheless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 class PrivacyError(InputError):
-    """What was asked for cannot be covered by the guarantee, so it is refused (never run with a warning)."""
+    """The guarantee cannot cover what was asked for, so it is refused (never run with a warning)."""
 
 
 class DataWarning(UserWarning):

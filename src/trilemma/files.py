@@ -32,19 +32,20 @@ _MOST_DOTS = 200
 
 @contextmanager
 def atomically(path: Path, *, shared: bool = False, durable: bool = True) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file there becomes ``path`` in one step if nothing goes wrong.
+    """Yield a name beside ``path`` to write to; the file written there becomes ``path`` in one step if nothing fails.
 
-    Whatever happens meanwhile, ``path`` holds what it held before or the whole of the new content.  If anything is
-    raised, the unfinished file is removed.
+    At every moment ``path`` holds either its earlier content or all of the new content.  If anything is raised, the
+    unfinished file is removed.
 
     Args:
       path: of the file; its folder exists.
-      shared: whether other processes may be writing the same file now; each then writes under a name of its own.
-      durable: whether the content must be on the disk before it is called ``path``, and the name before this returns,
-        so that a power cut is survived too.  Unneeded for what is checked when it is read or can be made again.
+      shared: whether other processes may write the same file at this time; each then writes under a name of its own.
+      durable: whether the content must be on the disk before the file is renamed to ``path``, and the new name before
+        the context ends, so that it survives a power cut.  Not needed for files that are checked when they are read
+        or that can be made again.
 
     Raises:
-      OSError: no space or no right to write.
+      OSError: the disk is full or the folder cannot be written.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part" if shared else f"{path.name}.part")
     try:
@@ -62,12 +63,12 @@ def atomically(path: Path, *, shared: bool = False, durable: bool = True) -> Ite
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on the disk (a file's own content is synced apart from its name)."""
-    if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover (Windows, which does this by itself)
+    """Wait until the names in ``folder`` are on the disk (a file's content is synced separately from its name)."""
+    if not hasattr(os, "O_DIRECTORY"):  # pragma: no cover (Windows, which does this on its own)
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # some network file systems cannot; the file is complete all the same
+        with suppress(OSError):  # some network file systems cannot; the file is complete nonetheless
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -133,7 +134,7 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """The text of an ordinary file.
 
     Raises:
-      OSError: it cannot be read, or is no file but a device or a pipe, which might never end.
+      OSError: it cannot be read, or it is a device or a pipe, which might never end.
       ValueError: it is not UTF-8, or longer than ``most`` bytes.
     """
     with opened(path) as file:
@@ -157,7 +158,7 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """Open a pipe too without waiting for somebody to write to it."""
+    """Open a file, even a pipe, without waiting for another process to write to it."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -201,13 +202,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Name ``path`` in every error that comes of what it holds.
+    """Name ``path`` in every error that its content causes.
 
-    For files that were written here and read back whole: code that uses their values may stumble over anything that
-    damage, another version or a stranger put there.
+    This is for files that this package wrote and reads back whole: code that uses their values may fail on anything
+    that damage, another version or another person put there.
 
     Raises:
-      InputError: in place of an error about a key, a type or a value.
+      InputError: instead of an error about a key, a type or a value.
     """
     try:
         yield
@@ -217,8 +218,8 @@ def reading(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         raise InputError(
-            f"{path} holds something else than this version writes ({type(error).__name__}: {one_line(error)}): put "
-            f"the file back, or delete its folder"
+            f"{path} holds something other than what this version writes ({type(error).__name__}: {one_line(error)}): "
+            f"put the file back, or delete its folder"
         ) from error
 
 
@@ -227,7 +228,7 @@ def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:
 
     Args:
       value: of dicts, lists, tuples, text, numbers and dates.
-      infinity: how to write infinity, with "-" before it where it is negative; None: as null.
+      infinity: how to write infinity, preceded by "-" where it is negative; None: as null.
 
     >>> jsonable({"a": (1, float("nan")), 2: float("-inf")})
     {'a': [1, None], '2': '-inf'}
@@ -246,10 +247,10 @@ def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:
 
 
 def make_folder(path: Path) -> None:
-    """Create ``path`` if need be, and find out now whether it can be written to.
+    """Create ``path`` if necessary, and check that it can be written to.
 
     Raises:
-      InputError: it cannot.
+      InputError: it cannot be written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -262,11 +263,12 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the folder ``path``: the lock is the system's and goes with the process, so none is ever stale.
+    """Hold the folder ``path``.  The operating system releases the lock when the process ends, so no lock is ever
+    stale.
 
     Args:
       path: of the folder.
-      waiting: called once where another process holds the folder, which is then waited for.  None: refuse at once.
+      waiting: called once if another process holds the folder, before waiting for it.  None: refuse at once.
 
     Raises:
       InputError: another process holds the folder and ``waiting`` is None, or the folder cannot be written to.

@@ -35,13 +35,13 @@ ATTACK_WORDS = {
     "lira": "LiRA",
     "lira-offline": "LiRA, offline",
 }
-"""All attacks in words: first those of every run, in the paper's order, then those that need reference models."""
+"""The names of all attacks: first those of every run, in the paper's order, then those that need reference models."""
 
 RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
-"""Those that every run makes: the first two look at one number, the other two learn."""
+"""The attacks of every run: the first two threshold one number, the other two are learned."""
 
 UNMATCHED = "_naive"
-"""Ends the name of an attack's measure that was taken against the whole test set, not against matched non-members."""
+"""The ending of the names of measures that were taken against the whole test set, not against matched non-members."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Measure:
     Attributes:
       name: as in the results; a word in capitals stands for a group, an attack, an index or another measure.
       title: head of its column.
-      meaning: in words.
+      meaning: in one phrase.
       unit: "fraction" (0 to 1), "epsilon", "count", "seconds" or "" (a number without a unit).
       better: "higher", "lower" or "" (neither).
       covered: whether it is computed from the released weights and test or public data alone, so that the guarantee of
@@ -185,7 +185,7 @@ def described(name: str) -> Measure:
 
 
 def measure_of(name: str) -> Measure:
-    """As :func:`described`; a measure that is not in the table keeps its own name, and nothing is claimed of it.
+    """As :func:`described`; a measure that is not in the table keeps its own name, and nothing is claimed about it.
 
     >>> measure_of("lira").title, measure_of("lira").covered
     ('lira', False)
@@ -254,11 +254,11 @@ def number_words(value: float, name: str, *, signed: bool = False) -> str:
 
 
 def planned_measures(*, groups: bool, tracks: bool, removes: bool, private: bool = True) -> set[str]:
-    """Names of the measures that a trial will make; of those with a word in capitals, how their names start.
+    """Names of the measures that a trial will have; for those with a word in capitals, the beginnings of their names.
 
     Args:
       groups: whether its data has groups, or may have.
-      tracks: whether it records examples on the way.
+      tracks: whether it records examples during training.
       removes: whether it leaves out examples.
       private: whether it has a budget, or may have.
     """

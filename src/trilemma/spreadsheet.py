@@ -12,14 +12,14 @@ from trilemma.words import clean
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # some spreadsheets take the wide forms for the same
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # some spreadsheets treat the wide forms alike
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def csv_text(text: str) -> str:
-    """Text from outside as a CSV file may hold it: a spreadsheet that opens the file computes nothing.
+    """Text from outside in the form that a CSV file may hold: a spreadsheet that opens the file computes nothing.
 
-    What would begin a formula gets an apostrophe before it, which spreadsheets take for "this is text"; control
+    Text that would begin a formula is preceded by an apostrophe, which spreadsheets read as "this is text"; control
     characters, which might begin a new row or cell, become � (see :func:`trilemma.words.clean`).
 
     >>> csv_text("=1+1"), csv_text("-0.5"), csv_text("a=b"), csv_text("\\r@x")
@@ -34,7 +34,7 @@ def write_csv(table: pd.DataFrame, path: Path, *, durable: bool = True) -> None:
     """Write a table for spreadsheets, every text as :func:`csv_text` makes it; the index is left out.
 
     Raises:
-      InputError: no space or no right to write.
+      InputError: the disk is full or the file cannot be written.
     """
     import pandas as pd
     from pandas.api.types import is_numeric_dtype

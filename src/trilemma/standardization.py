@@ -30,6 +30,6 @@ class StandardizedConv2d(nn.Conv2d):
 
 
 def standardize(weight: Tensor) -> Tensor:
-    """Each output channel of ``weight`` (O, I, H, W), less its mean, at unit norm (floor 1e-4 on its square)."""
+    """Each output channel of ``weight`` (O, I, H, W) minus its mean, scaled to unit norm (its square at least 1e-4)."""
     centered = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
     return centered * torch.rsqrt(centered.square().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-4))

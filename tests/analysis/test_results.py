@@ -123,7 +123,9 @@ def test_a_run_of_another_version_is_named(finished, tmp_path):
     values = json.loads(path.read_text())
     del values["harmonic_score"], values["checksums"]
     path.write_text(json.dumps(values))
-    with pytest.raises(InputError, match=f"{name}/result.json holds something else than this version writes") as caught:
+    with pytest.raises(
+        InputError, match=f"{name}/result.json holds something other than what this version writes"
+    ) as caught:
         collect(copy)
     assert "\n" not in str(caught.value)
     path.unlink()

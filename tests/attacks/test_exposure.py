@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilemma.attacks import Predictions, audit, ceiling_alarms, exposure
+from trilemma.attacks import Predictions, audit, ceiling_alarms, exposure, rate_at, roc_bands
 from trilemma.attacks.exposure import binomial_interval
 from trilemma.attacks.reliability import reliability_of
 
@@ -73,6 +73,54 @@ def test_shadow_attacks_beat_the_loss_and_the_headline_is_named_first() -> None:
     assert found.headline == "rmia"
     assert found.attacks["rmia"]["auc"] > found.attacks["threshold"]["auc"] + 0.05
     assert audit(shadowed(), attacks=["threshold", "lira"], resamples=50).headline == "threshold"
+
+
+def test_a_model_that_stores_its_members_is_found_out_wholly() -> None:
+    """Every model is certain of its own members and of nothing else, so that an attack has all there is to know."""
+    rng = np.random.default_rng(0)
+    member = np.arange(2400) < 1200
+    halves = [rng.permutation(member) for _ in range(2)]
+    matrix = np.array([half ^ flip for half in halves for flip in (False, True)])
+    inside = np.concatenate([member[None], matrix])
+    logits = np.stack([30.0 * inside, rng.normal(scale=0.3, size=inside.shape)], axis=-1)
+    given = Predictions(
+        logits=logits[0],
+        labels=np.zeros(2400, int),
+        member=member,
+        reference_logits=logits[1:],
+        reference_member=matrix,
+    )
+    found = audit(given, attacks=["threshold", "rmia", "lira", "lira-offline"], resamples=50)
+    for name, entry in found.attacks.items():
+        assert entry["auc"] >= 0.99, name
+        assert entry["tpr_at_fpr"]["0.01"] >= 0.99, name
+
+
+def test_the_strongest_attacks_interval_is_over_the_choice() -> None:
+    """Five attacks on noise: the one with the largest |AUC - 1/2| looks away from 1/2, and so does its own interval;
+    the interval over the choice covers every attack's range of draws that was chosen."""
+    rng = np.random.default_rng(1)
+    given = Predictions(logits=rng.normal(size=(300, 3)), labels=np.zeros(300, int), member=np.arange(300) < 150)
+    found = audit(given, resamples=400)
+    low, high = found.strongest_interval
+    chosen = [max((float(roc.draws.auc[at]) for roc in found.rocs.values()), key=lambda auc: abs(auc - 0.5))
+              for at in range(400)]  # fmt: skip
+    assert (low, high) == pytest.approx(tuple(np.quantile(chosen, [0.025, 0.975])))
+    one = audit(given, attacks=["threshold"], resamples=400)
+    assert one.strongest_interval == pytest.approx(one.rocs["threshold"].auc_interval())
+
+
+def test_bands_are_the_rates_at_each_point() -> None:
+    given = shadowed()
+    found = audit(given, attacks=["threshold", "rmia", "rf"], resamples=20)
+    bands = roc_bands(given, found)
+    assert list(bands["attacks"]) == ["rmia", "threshold"]
+    assert bands["fpr"][0] == pytest.approx(0.01)  # 10 of 1,000
+    rate = rate_at(found.scores["rmia"], given.member, bands["fpr"][5])
+    curve = bands["attacks"]["rmia"]
+    assert (curve["tpr"][5], curve["low"][5], curve["high"][5]) == (rate.value, *rate.interval)  # type: ignore[misc]
+    assert all(low <= value <= high for low, value, high in zip(*(curve[end] for end in ("low", "tpr", "high")),
+                                                                strict=True))  # fmt: skip
 
 
 def test_learned_attacks_have_intervals_root_two_wider() -> None:

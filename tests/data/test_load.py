@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trilemma.data import describe_sources, load_data
 from trilemma.data.limits import memory_cap
-from trilemma.data.order import raw_draws, seeded_order, stratified_order
+from trilemma.data.orders import raw_draws, seeded_order, stratified_order
 from trilemma.errors import InputError
 
 
@@ -34,7 +34,7 @@ def test_nothing_slow_is_imported() -> None:
         ("faces.npz", {}, "no file or folder faces.npz"),
         ("a/b/c.parquet", {}, "no file or folder"),
         ("digits", {"skew": 0.9}, "skew means nothing for digits: it is for digits-s, cifar10s and cifar100s"),
-        ("digits", {"target": "Male"}, "target means nothing for digits: it is for celeba"),
+        ("digits", {"target": "Male"}, "target means nothing for digits: it is for cifar100, cifar100s and celeba"),
         ("digits", {"size": 16}, "size means nothing for digits: leave it out"),
         ("cifar10s", {"classes_seed": 1}, "classes_seed means nothing for cifar10s"),
         ("digits-s", {"skew": 0.4}, r"skew must lie in \[0.5, 1\], not 0.4"),

@@ -228,3 +228,16 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert "note: went on from update" in done.stdout
+
+
+def test_a_named_recipe_fits_few_images_and_a_batch_that_is_asked_for_does_not(tmp_path, refused, capsys):
+    few = ["train", "--data", "digits", "--limit", "40", "--test-limit", "40", "--model", "convnet-4"]
+    few += ["--epsilon", "8", "--epochs", "1", "--set", "evaluations=1"]
+    assert main([*few, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"note: the recipe's batch of \d+ is larger than the data \(40 examples\): batches of 16", said)
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert recipe["batch_size"] == 16
+    assert main([*few, "--out", str(tmp_path / "run")]) == 0  # the same command finds its run
+    refused(*few, "--batch-size", "64", "--out", tmp_path / "other", says="larger than the data")
+    refused(*few, "--set", "batch_size=64", "--out", tmp_path / "other", says="larger than the data")

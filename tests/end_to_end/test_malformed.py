@@ -250,7 +250,7 @@ def test_an_audit_of_a_damaged_run(valid, tmp_path, content):
     ("change", "expected"),
     [
         ({"format": 99}, "format 99"),
-        ({"studies": []}, "something else than this version writes"),
+        ({"studies": []}, "something other than what this version writes"),
         ({"trials": {"x": {}}}, "trial"),
         ({"trials": 3}, "something else"),
         ({"version": None}, ""),

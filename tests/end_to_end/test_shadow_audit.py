@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -50,6 +51,10 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     if not shadowed.run.recipe.secret_noise:
         for name, attack in first["attacks"].items():
             assert attack["auc"] == pytest.approx(second["attacks"][name]["auc"], abs=1e-6)
+    for name, words in (("roc", "ruled out by the budget"), ("cells", "RMIA: AUC")):
+        drawing = ElementTree.parse(tmp_path / "first" / f"{name}.svg").getroot()
+        assert words in {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert len(first["roc"]["ceiling"]) == len(first["roc"]["fpr"])
     with open(tmp_path / "first" / "attacks.csv", newline="") as file:
         rows = {(row["attack"], row["scope"], row["measure"]): row for row in csv.DictReader(file)}
     row = rows["rmia", "all", "tpr_at_0.01"]

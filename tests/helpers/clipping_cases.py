@@ -7,7 +7,7 @@ import torch
 import clipping_oracle as oracle
 from fast_networks import CLASSES
 from trilemma.privacy import Clipping, clipped_gradient_sum
-from trilemma.privacy.gradients import calls, contributions, layerwise, linear, rules, sums
+from trilemma.privacy.gradients import contributions, hooks, layerwise, linear, rules, sums
 
 SHAPE = (3, 8, 8)
 METHODS = ("layerwise", "loop")
@@ -79,7 +79,7 @@ def force(monkeypatch, form, way=None):
         return
     if form == "rules":
         chosen = contributions.contribution
-        monkeypatch.setattr(calls, "contribution", lambda call, names, alone: chosen(call, names, alone=False))
+        monkeypatch.setattr(hooks, "contribution", lambda call, names, alone: chosen(call, names, alone=False))
     if form != "chosen":
         monkeypatch.setattr(contributions, "_FEW", math.inf if form == "ghost" else -1)
     if way is not None:

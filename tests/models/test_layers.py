@@ -1,4 +1,4 @@
-"""The layers that no library has in this form: scaled weight standardization, SAME padding, start values."""
+"""The layers that no library has in this form: scaled weight standardization, SAME padding, initial weights."""
 
 import math
 
@@ -177,7 +177,7 @@ def test_convolutions_are_biased_and_pad_at_stride_one_only():
             assert layer.stride == (stride, stride)
 
 
-# --- start values -----------------------------------------------------------------------------------------------------
+# --- initial weights --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("standardized", [False, True])

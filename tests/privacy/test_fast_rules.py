@@ -7,7 +7,7 @@ from torch import nn
 from clipping_cases import CLASSES, FORMS, METHODS, SHAPE, batch, by_function, by_method, force, judge, scramble, zoo
 from fast_networks import FAST, convolutional, under_the_floor
 from trilemma.privacy import Clipping, check_network
-from trilemma.privacy.gradients import calls, contributions, rules
+from trilemma.privacy.gradients import contributions, hooks, rules
 from trilemma.privacy.gradients.layerwise import why_not_layerwise
 from trilemma.standardization import StandardizedConv2d
 
@@ -60,14 +60,14 @@ def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, w
 def test_the_forms_are_those_that_are_meant(monkeypatch, name, form, expected):
     """Otherwise the comparisons above would compare one form with itself."""
     force(monkeypatch, form)
-    seen, chosen = [], calls.contribution
+    seen, chosen = [], hooks.contribution
 
     def noting(call, names, alone):
         found = chosen(call, names, alone=alone)
         seen.append((type(call.layer), type(found)))
         return found
 
-    monkeypatch.setattr(calls, "contribution", noting)
+    monkeypatch.setattr(hooks, "contribution", noting)
     model = zoo(FAST[name], name)
     Clipping(model, 1.0, "layerwise")(*batch(2, 1))
     assert expected in {found for kind, found in seen if kind in (nn.Conv2d, StandardizedConv2d)}

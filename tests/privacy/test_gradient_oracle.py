@@ -17,7 +17,7 @@ from torch import nn
 from clipping_cases import batch, scramble
 from fast_networks import CLASSES, Net, convolutional, freeze
 from trilemma.models.layers import StandardizedConv2d
-from trilemma.privacy.gradients import calls, contributions, layerwise, linear, loop, rules, sums
+from trilemma.privacy.gradients import contributions, hooks, layerwise, linear, loop, rules, sums
 from trilemma.privacy.gradients.sums import Objective
 from trilemma.training.sharpness import perturbed
 
@@ -168,8 +168,8 @@ def test_sums_norms_and_clip_to_nine_digits(oracle, monkeypatch, name, views, ex
 
 def test_ghosts_are_among_what_is_compared(monkeypatch):
     """Or the comparison would be of one form with itself."""
-    made, chosen = set(), calls.contribution
-    monkeypatch.setattr(calls, "contribution", lambda *a, **k: made.add(type(found := chosen(*a, **k))) or found)
+    made, chosen = set(), hooks.contribution
+    monkeypatch.setattr(hooks, "contribution", lambda *a, **k: made.add(type(found := chosen(*a, **k))) or found)
     images, labels = batch(2, 1)
     for way in ("ghosts", "materialized"):
         with monkeypatch.context() as patch, float64_for_float32():

@@ -90,7 +90,7 @@ def test_layerwise_by_name_is_refused_or_exact(name):
 
 @pytest.mark.parametrize("make", [lambda: position_first(zero_head=True)], ids=["position-first"])
 def test_a_head_of_zeros_does_not_blind_the_check(make):
-    """A head that starts at zero sends no gradient back, so a check at the start values sees nothing behind it.
+    """A head that starts at zero sends no gradient back, so a check at the initial weights sees nothing behind it.
 
     Trained on, the fast method would mix examples: their clipped gradients would no longer be bounded by C each.
     """

@@ -9,7 +9,7 @@ from torch import nn
 from clipping_cases import METHODS, SHAPE, batch, by_method, force, judge, prepared, zoo
 from fast_networks import FAST
 from trilemma.privacy import check_network
-from trilemma.privacy.gradients import calls, contributions, rules
+from trilemma.privacy.gradients import contributions, hooks, rules
 from trilemma.privacy.gradients.sums import Objective
 
 
@@ -47,7 +47,7 @@ MUTANTS = {
     "group-norm-by-the-moments-of-another-view": (
         "chosen",
         "group-norm",
-        _replaced(calls, "_moments", lambda f: lambda output: tuple(part.roll(1, 0) for part in f(output))),
+        _replaced(hooks, "_moments", lambda f: lambda output: tuple(part.roll(1, 0) for part in f(output))),
     ),
     "first-view-only": ("rules", "group-norm", _rule(nn.Conv2d, _first_view_only)),
     "bias-left-out-beside-formed-weights": (

@@ -25,7 +25,9 @@ def study(tiny):
     return expand(load_study(tiny)[0], seeds=1)
 
 
-def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path):
+def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path, monkeypatch):
+    """And every worker has the threads that it was given, whatever the environment says."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores() + 1))
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
     trials = [trial for trial in study.trials if trial.removal is None]
@@ -42,6 +44,9 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path):
     assert list(progress.failed) == victims
     assert "was killed by signal 9" in progress.failed[victims[0]]
     assert progress.done == {trial.id for trial in trials} - set(victims)
+    for name in progress.done:
+        result = json.loads((folder.run(name) / "result.json").read_text())
+        assert result["environment"]["threads"] == max(1, cores() // 2)
     # Again: it goes on and succeeds.
     folder.forget_failures(victims)
     again = progress_of(folder, trials)
@@ -81,18 +86,6 @@ def test_a_job_survives_the_pipe(study):
     job = Job(study.trials[-1], "/some/where", data_dir="/data", execution=Execution("cpu", memory=10**9))
     assert Job.from_json(job.to_json()) == job
     assert "\n" not in job.to_json()
-
-
-def test_a_worker_has_the_threads_it_was_given_whatever_the_environment_says(study, tmp_path, monkeypatch):
-    if cores() == 1:
-        pytest.skip("one core: there is nothing to share")
-    monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))
-    folder = StudyFolder(tmp_path / "out")
-    folder.path.mkdir()
-    progress = progress_of(folder, study.trials[:1])
-    assert run_study(folder, progress, Pool(cores()))
-    result = json.loads((folder.run(study.trials[0].id) / "result.json").read_text())
-    assert result["environment"]["threads"] == 1
 
 
 def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path, monkeypatch):

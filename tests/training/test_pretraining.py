@@ -47,7 +47,7 @@ def data(seed=0, count=40):
     return Dataset("noise", *splits, ("a", "b"))
 
 
-def trunk(model):
+def backbone(model):
     return {name: p.detach().clone() for name, p in model.named_parameters() if not name.startswith(HEAD)}
 
 
@@ -61,9 +61,9 @@ def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_pat
     for index, (images, recipe) in enumerate([(data(0), RECIPE), (data(1, 30), replace(RECIPE, seed=5))]):
         monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / str(index)))
         starts.append(Training(recipe, images))
-    assert same(*(trunk(t.state.model) for t in starts))
+    assert same(*(backbone(t.state.model) for t in starts))
     fresh = Training(replace(RECIPE, pretrain=""), data())
-    assert not same(trunk(fresh.state.model), trunk(starts[0].state.model))
+    assert not same(backbone(fresh.state.model), backbone(starts[0].state.model))
     assert torch.equal(fresh.state.model.head.weight, starts[0].state.model.head.weight)
     # Everything that it does depend on keeps its own place in the cache (that of the last start, here).
     for recipe, images in (
@@ -71,7 +71,7 @@ def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_pat
         (RECIPE, replace(data(), deviation=(0.1, 0.2, 0.3))),
     ):
         other = Training(recipe, images)
-        assert not same(trunk(other.state.model), trunk(starts[0].state.model))
+        assert not same(backbone(other.state.model), backbone(starts[0].state.model))
 
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
@@ -136,16 +136,16 @@ def test_at_first_the_head_alone_is_clipped_noised_and_trained():
     training = Training(RECIPE, data())
     half = training.course.updates // 2
     assert half == 5
-    start = trunk(training.state.model)
+    start = backbone(training.state.model)
     for update in range(training.course.updates):
         head = training.state.model.head.weight.detach().clone()
         training.step()
         assert not torch.equal(head, training.state.model.head.weight)
         if update < half:
-            assert same(start, trunk(training.state.model))
+            assert same(start, backbone(training.state.model))
             assert set(training.state.previous) == {"head.weight", "head.bias"}
         else:
-            assert not any(torch.equal(p, start[name]) for name, p in trunk(training.state.model).items())
+            assert not any(torch.equal(p, start[name]) for name, p in backbone(training.state.model).items())
             assert set(training.state.previous) == {name for name, _ in training.state.model.named_parameters()}
 
 

@@ -37,7 +37,7 @@ def tiny(tmp_path_factory):
         yield
 
 
-def pictures(count, seed):
+def split_of(count, seed):
     """Stripes across and stripes down, on noise: two classes that patches tell apart."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
@@ -49,7 +49,7 @@ def pictures(count, seed):
 
 @pytest.fixture(scope="module")
 def data():
-    return Dataset("stripes", pictures(300, 0), pictures(100, 1), ("across", "down"))
+    return Dataset("stripes", split_of(300, 0), split_of(100, 1), ("across", "down"))
 
 
 def recipe(**changes):

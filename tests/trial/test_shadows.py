@@ -12,9 +12,8 @@ import pytest
 import trilemma as tl
 from trilemma.errors import InputError
 from trilemma.trial.audited import choose_audited
-from trilemma.trial.run import Run
+from trilemma.trial.run import SHADOWS, Run
 from trilemma.trial.shadows import (
-    FOLDER,
     OUTPUTS,
     SHADOW,
     Target,
@@ -92,8 +91,9 @@ def test_an_audit_reads_target_and_shadows(shadowed):
 
 
 def test_nothing_lies_where_others_can_read_it_and_no_checkpoint_stays(shadowed):
-    mode = (shadowed.run.folder / FOLDER).stat().st_mode
+    mode = (shadowed.run.folder / SHADOWS).stat().st_mode
     assert not mode & (stat.S_IRWXG | stat.S_IRWXO)
+    assert f"{SHADOWS}/" in (shadowed.run.folder / ".gitignore").read_text().splitlines()
     assert {path.name for path in shadowed.shadow_folder(0).iterdir()} == {SHADOW, OUTPUTS, ".lock"}
 
 

@@ -127,8 +127,8 @@ class Measured:
 
     def among(self, trials: Container[str]) -> Measured:
         """Only the values of these trials."""
-        kept = {c: {seed: trial for seed, trial in by.items() if trial in trials} for c, by in self.trials.items()}
-        return self._kept({condition: by for condition, by in kept.items() if by})
+        remaining = {c: {seed: trial for seed, trial in by.items() if trial in trials} for c, by in self.trials.items()}
+        return self._kept({condition: by for condition, by in remaining.items() if by})
 
     def told_apart(self, study: Mapping[str, Any]) -> Measured:
         """The same, with a ``variant`` for conditions of equal description, from their recipes in ``study.json``."""

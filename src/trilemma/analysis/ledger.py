@@ -1,18 +1,18 @@
-"""A ledger of a study: beside what each private trial costs, what its trials cost together.
+"""The privacy ledger of a study: what each private trial costs, and what its trials cost together.
 
-A trial's (epsilon, delta) speaks of that one model.  A study trains many on the same examples, and whoever publishes
+The (epsilon, delta) of a trial covers one model.  A study trains many on the same examples, and whoever publishes
 several of them, or looks at all and publishes the best, spends more.  The ledger says how much, or that nothing is
 proven.  Unit and neighbors are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
 
 **Same examples.**  Trials belong to one family when they learned from the same images (:func:`data_family`).  Limits,
 skews, targets and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
 
-**All released** costs what composition says, if
+**Releasing all** costs what composition says, if
 
 - every trial drew its own sampling and noise.  Two trials drew the same if their runs recorded the same key digest, or
-  are of version 0.1.0, which recorded none, and of one seed; what one model tells of its noise is then told of the
-  other's, so nothing is proven for such trials, of one family or of two;
-- nobody can draw the noise again, which whoever knows the seed can;
+  are of version 0.1.0, which recorded none, and have the same seed.  One model then reveals the other's noise, so
+  nothing is proven for such trials, whether of one family or of two;
+- nobody can draw the noise again, as anyone who knows the seed can;
 - an image's absence takes at most one example from each training set and changes no other.  That fails where a training
   set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
   It also fails if limits, skews and drawn test splits are dealt anew without the image: they have exact counts per
@@ -24,7 +24,7 @@ skews, targets and seeds are ignored: a trial that saw only some of the images i
 - no trial measured what it releases on images that another trial learned from, as it could where two trials drew their
   test splits from different seeds.
 
-**The best released**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
+**Releasing the best**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
 need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
 covered selection would have cost is computed beside it (see :mod:`trilemma.analysis.selection`).
 """
@@ -92,13 +92,13 @@ def data_family(name: str) -> str:
 
 @dataclass(frozen=True)
 class PrivateTrial:
-    """What the ledger needs to know of a private trial.
+    """What the ledger needs to know about a private trial.
 
     Attributes:
       id: of the trial.
-      label: for people.
+      label: its title.
       family: see :func:`data_family`.
-      event: what happened.
+      event: what was run.
       delta: in (0, 1).
       epsilon: as reported beside the trial.
       chosen_by: id of the trial by whose outcome its training set was chosen; None: by none.
@@ -127,7 +127,7 @@ class PrivateTrial:
         """From a trial of ``study.json`` and ``privacy`` of its run's ``result.json``.
 
         Raises:
-          InputError: they lack something.
+          InputError: they lack an entry.
           PrivacyError: an event that cannot be accounted for, or a run that failed its truth check.
         """
         if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
@@ -224,21 +224,23 @@ class Family:
         n, every, best = len(self.trials), self.all_released, self.best_released
         costs, deltas = {t.epsilon for t in self.trials}, {t.delta for t in self.trials}
         alone = f"{'' if len(costs) == 1 else 'at most '}epsilon {_shown(max(costs))}"
-        at = f"at delta {every.delta:g}"
-        own = at if len(deltas) == 1 else "at its own delta"
+        delta_words = f"at delta {every.delta:g}"
+        own = delta_words if len(deltas) == 1 else "at its own delta"
         if n == 1:
-            text = [f"One private trial looked at the training examples of {self.name}; it costs {alone} {at}."]
+            text = [
+                f"One private trial looked at the training examples of {self.name}; it costs {alone} {delta_words}."
+            ]
             if every.why:
                 text.append(f"That is not covered beside the rest of the study: {'; '.join(every.why)}.")
             return text
         text = [f"{n} private trials looked at the training examples of {self.name}; alone, each costs {alone} {own}."]
         if every.epsilon is not None:
-            text.append(f"Releasing all {n} costs epsilon {_shown(every.epsilon)} {at}.")
+            text.append(f"Releasing all {n} costs epsilon {_shown(every.epsilon)} {delta_words}.")
         else:
             text.append(f"No epsilon is proven for releasing all {n}: {'; '.join(every.why)}.")
         if every.epsilon is None and every.composed is not None:
             rest = f"all {n}" if every.counted == n else f"the {every.counted} whose training set no model chose"
-            price = f"epsilon {_shown(every.composed)} {at}"
+            price = f"epsilon {_shown(every.composed)} {delta_words}"
             text.append(f"If each had noise of its own, releasing {rest} would cost {price}.")
         holds = "no epsilon is proven for it either"
         if best.epsilon is not None:
@@ -248,7 +250,7 @@ class Family:
             prices = [f"{_shown(row.epsilon)} ({row.distribution})" for row in best.if_random]
             text.append(
                 f"Had the number of trials been drawn at random with mean {best.if_random[0].mean:g}, and each trial "
-                f"at random from these, releasing the best would have cost epsilon {', '.join(prices)} {at}."
+                f"at random from these, releasing the best would have cost epsilon {', '.join(prices)} {delta_words}."
             )
         return text
 
@@ -330,14 +332,14 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
     repeated = [name for name, count in Counter(trial.id for trial in members).items() if count > 1]
     if repeated:
         raise InputError(f"trial {repeated[0]} is in the ledger twice: give each trial once")
-    drawn = Counter(trial.noise for trial in members if trial.noise is not None)
+    noise_uses = Counter(trial.noise for trial in members if trial.noise is not None)
     families: dict[str, list[PrivateTrial]] = {}
     for trial in members:
         families.setdefault(trial.family, []).append(trial)
-    return Ledger(tuple(_family(name, group, drawn) for name, group in families.items()))
+    return Ledger(tuple(_family(name, group, noise_uses) for name, group in families.items()))
 
 
-def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int]) -> Family:
+def _family(name: str, trials: Sequence[PrivateTrial], noise_uses: Mapping[str, int]) -> Family:
     counted = [trial for trial in trials if trial.chosen_by is None]
     delta = min(trial.delta for trial in trials)
     composed = composed_rdp = None
@@ -350,7 +352,7 @@ def _family(name: str, trials: Sequence[PrivateTrial], drawn: Mapping[str, int])
         if len(counted) > 1:
             random = tuple(cost.best_of_random(name, mean=len(counted)) for name in DISTRIBUTIONS)
     chosen = _chosen(trials)
-    why = chosen + _shared(trials, drawn)
+    why = chosen + _shared(trials, noise_uses)
     covered = None if why else composed
     every = AllReleased(_status(why), why, delta, covered, len(counted), composed, composed_rdp)
     if len(trials) == 1:  # nothing was chosen, and alone it shares its noise with nothing
@@ -380,8 +382,8 @@ def _chosen(trials: Iterable[PrivateTrial]) -> tuple[str, ...]:
     )
 
 
-def _shared(trials: Iterable[PrivateTrial], drawn: Mapping[str, int]) -> tuple[str, ...]:
-    sources = [trial.noise for trial in trials if trial.noise is not None and drawn[trial.noise] > 1]
+def _shared(trials: Iterable[PrivateTrial], noise_uses: Mapping[str, int]) -> tuple[str, ...]:
+    sources = [trial.noise for trial in trials if trial.noise is not None and noise_uses[trial.noise] > 1]
     if not sources:
         return ()
     shown = sorted({source[:16] for source in sources})  # "key" and twelve digits of its digest

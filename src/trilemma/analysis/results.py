@@ -79,7 +79,7 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
     for name, trial in trials.items():
         if not folder.finished(name):
             continue
-        named = [study for study, one in studies.items() if name in one["trials"]]
+        named = [study for study, record in studies.items() if name in record["trials"]]
         with reading(folder.run(name) / CONFIG):
             head = _head(folder, name, trial, named)
         with reading(folder.run(name) / RESULT):

@@ -67,7 +67,7 @@ class BestOfRandom:
       mean: of the number of runs.
       stop: the distribution's gamma (geometric: the chance to stop after each run); None for Poisson.
       delta: of the bounds.
-      epsilon_pld, epsilon_rdp: see the module's text.
+      epsilon_pld, epsilon_rdp: see the module's docstring.
     """
 
     distribution: str
@@ -88,14 +88,14 @@ class BestOfRandom:
 
 
 class GridCost:
-    """What a grid of private trainings costs: see the module's text.
+    """What a grid of private trainings costs: see the module's docstring.
 
     Args:
       events: one for each grid point; equal ones are computed once.
       delta: in (0, 1), of every epsilon here.
 
     Raises:
-      InputError: no events, or delta out of its range.
+      InputError: there are no events, or delta is out of range.
 
     >>> grid = GridCost([Event(sampling_probability=1.0, noise_multiplier=8.0, updates=4)] * 4, delta=1e-5)
     >>> round(grid.all_released(), 2)  # as much as Event(1.0, 8.0, 16)
@@ -123,7 +123,7 @@ class GridCost:
         """Epsilon of one grid point alone, at ``delta``.
 
         Raises:
-          KeyError: the event is not of the grid.
+          KeyError: the grid does not contain the event.
         """
         return self._profile.epsilon_of(event, delta)
 
@@ -136,7 +136,7 @@ class GridCost:
           mean: of the number of runs, at least 1.
 
         Raises:
-          InputError: an argument out of its range.
+          InputError: an argument is out of range.
         """
         if isinstance(distribution, str) and distribution not in DISTRIBUTIONS:
             raise InputError(f"unknown distribution {distribution!r}: use {', '.join(DISTRIBUTIONS)}, or a shape")
@@ -300,16 +300,16 @@ def _theorems(curves: _Curves, mean: float, shape: float, stop: float | None) ->
     if stop is None:
         with quiet():
             deltas = [compute_delta(orders, rdp, math.log1p(1 / (order - 1)))[0] for order in orders]
-        found = rdp + mean * np.array(deltas) + math.log(mean) / (orders - 1)
+        bounds = rdp + mean * np.array(deltas) + math.log(mean) / (orders - 1)
     else:
         constant = (1 + shape) * np.min((1 - 1 / orders) * rdp - math.log(stop) / orders)
-        found = rdp + math.log(mean) / (orders - 1) + constant
+        bounds = rdp + math.log(mean) / (orders - 1) + constant
     # Renyi divergences grow with their order, so that a bound at a higher order holds at the lower ones too.
-    return np.minimum.accumulate(found[::-1])[::-1]
+    return np.minimum.accumulate(bounds[::-1])[::-1]
 
 
 def _penalty(hats: Array, deltas: Array, mean: float, shape: float, stop: float | None) -> float:
-    """c of the module's text at the best h."""
+    """c of the module's docstring at the best h."""
     if stop is None:
         return mean * float(np.min(np.expm1(hats) + deltas))
     with np.errstate(divide="ignore"):

@@ -10,6 +10,7 @@
 """
 
 from trilemma.attacks.audit import ATTACKS, Audit, NullCheck, audit, match_predictions, null_check
+from trilemma.attacks.bands import roc_bands
 from trilemma.attacks.exposure import ceiling_alarms, exposure
 from trilemma.attacks.learned import cross_fitted_scores, mlp_scores, rf_scores
 from trilemma.attacks.lira import lira_offline_scores, lira_scores, membership_posterior
@@ -56,6 +57,7 @@ __all__ = [
     "rf_scores",
     "rmia_offline_scores",
     "rmia_scores",
+    "roc_bands",
     "roc_curve",
     "signals_from_logits",
     "signals_from_probs",

@@ -22,7 +22,7 @@ from trilemma.attacks.signals import Signals, read_signals
 from trilemma.errors import InputError
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES
+from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
 from trilemma.statistics.intervals import LEVEL
 
 TOO_FEW = 50
@@ -78,6 +78,13 @@ class Audit:
     def strongest(self) -> str:
         """The attack with the largest |AUC - 1/2| (the first of several equal ones)."""
         return max(self.rocs, key=lambda name: abs(self.rocs[name].auc - 0.5))
+
+    @property
+    def strongest_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the strongest attack's AUC, with the choice: each bootstrap sample chooses anew."""
+        draws = np.stack([roc.draws.auc for roc in self.rocs.values()])
+        chosen = np.abs(draws - 0.5).argmax(axis=0)
+        return percentile_interval(draws[chosen, np.arange(draws.shape[1])], LEVEL)
 
     @property
     def headline(self) -> str:

@@ -101,6 +101,14 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        kind = "probabilities" if self.logits is None else "logits"
+        references = 0 if self.reference_logits is None else len(self.reference_logits)
+        return (
+            f"<Predictions: {kind} of {self.classes} classes for {self.members:,} members and {self.nonmembers:,} "
+            f"non-members, {'without' if self.groups is None else 'with'} groups, {references} reference models>"
+        )
+
     @property
     def outputs(self) -> NDArray[np.floating[Any]]:
         """Whichever of ``logits`` and ``probs`` was given, (N, C)."""

@@ -97,10 +97,14 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
     )
-    group.add_argument("--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling)")
+    group.add_argument(
+        "--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling); CIFAR-100: coarse"
+    )
     group.add_argument("--protected", metavar="ATTRIBUTE", help="CelebA: the protected attribute (default: Male)")
     group.add_argument(
-        "--columns", metavar="image=X,label=Y,...", help="names of columns or arrays that are not recognized"
+        "--columns",
+        metavar="label=X,...",
+        help="names of columns or arrays that are not recognized; prob=p_: how outputs begin",
     )
     group.add_argument("--size", type=int, metavar="PIXELS", help="crop to the center square and resize it")
     group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class")
@@ -268,7 +272,10 @@ def _audit(commands: Any) -> None:
         "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
         "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
-    command.add_argument("source", metavar="RUN|PREDICTIONS")
+    command.add_argument("source", nargs="?", metavar="RUN|PREDICTIONS")
+    stranger = command.add_argument_group("in place of a run: a model that was trained elsewhere, on --data")
+    stranger.add_argument("--weights", metavar="FILE", help="its weights, a .safetensors file")
+    stranger.add_argument("--model", metavar="MODULE:NAME", help="a function of classes and image_shape that makes it")
     command.add_argument("--out", required=True, metavar="DIR")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
@@ -287,13 +294,8 @@ def _audit(commands: Any) -> None:
     )
     shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
-    shadows.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
+    add_data_options(command)
     _add_execution_options(command)
-    command.add_argument(
-        "--columns",
-        metavar="label=X,member=Y,...",
-        help="columns that are not recognized; prob=p_: beginnings",
-    )
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",
@@ -324,6 +326,7 @@ def _predict(commands: Any) -> None:
     command.add_argument(
         "--resize", action="store_true", help="crop images of another size to the center square, and resize them"
     )
+    _add_network(command)
 
 
 def _export(commands: Any) -> None:
@@ -335,6 +338,13 @@ def _export(commands: Any) -> None:
     )
     command.add_argument("run", metavar="RUN", help="folder of a run")
     command.add_argument("--onnx", required=True, metavar="FILE", help="the file to write")
+    _add_network(command)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--network", metavar="MODULE:NAME", help="import this network, where the run was trained with one of your own"
+    )
 
 
 def _mechanism(command: argparse.ArgumentParser) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
+from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure, roc_bands
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
 from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
@@ -18,15 +18,20 @@ from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_alarms, describe_attacks
 from trilemma.cli.terminal import show, show_alarm, show_error
+from trilemma.cli.weights import check_weights_options, predictions_of_weights
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading
 from trilemma.hints import one_line
+from trilemma.privacy.accounting import Event
+from trilemma.privacy.ceiling import largest_tpr
+from trilemma.report.figures.audit_cells import draw_cells
+from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
 from trilemma.trial.signals import read_signals, write_signals
 from trilemma.trial.train import Stopped
 
-AUDIT, CSV = "audit.json", "attacks.csv"
+AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,7 @@ class Subject:
       predictions: its outputs, and those of shadows.
       matched_by: how non-members are reweighted, or None.
       how: the same in words.
-      ceiling: what the run's budget allows any attack, or None.
+      privacy: ``privacy`` of the run's ``result.json``, or empty.
       shadows: of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
     """
@@ -45,9 +50,21 @@ class Subject:
     predictions: Predictions
     matched_by: Any
     how: str
-    ceiling: dict[str, Any] | None = None
+    privacy: dict[str, Any] = field(default_factory=dict)
     shadows: dict[str, Any] | None = None
     index: Any = None
+
+    @property
+    def ceiling(self) -> dict[str, Any] | None:
+        """What the run's budget allows any attack, or None."""
+        return self.privacy.get("ceiling")
+
+    def largest_tpr(self, fpr: list[float]) -> list[float] | None:
+        """The same, at false-positive rates."""
+        if self.ceiling is None:
+            return None
+        event = Event.from_dict(self.privacy["event"])
+        return [float(value) for value in largest_tpr(event, fpr)]
 
 
 def audit_command(options: argparse.Namespace) -> int:
@@ -68,6 +85,8 @@ def audit_command(options: argparse.Namespace) -> int:
     make_folder(out)
     write_signals(out / SIGNALS, predictions, result, subject.index)
     write_csv(attack_rows(document), out / CSV)
+    draw_roc(document, out / ROC)
+    draw_cells(document, out / CELLS)
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
     show(f"audit         {out}")
@@ -80,6 +99,8 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     """The names of the attacks that are asked for; what can be refused at once is."""
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
+    check_weights_options(options)
+    options.source = options.source or options.weights
     if (out / CONFIG).exists():
         raise InputError(f"{out} is the folder of a run: choose another --out")
     if (out / AUDIT).exists():
@@ -101,21 +122,25 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
 
 def _subject(options: argparse.Namespace) -> Subject:
     source = Path(options.source)
+    if options.weights is not None:
+        predictions = predictions_of_weights(options)
+        match = options.match or ("class" if predictions.groups is None else "class,group")
+        return Subject(predictions, match, f"non-members matched by {match}")
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
         return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)
     result = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
-        ceiling = (result.get("privacy") or {}).get("ceiling")
+        privacy = dict(result.get("privacy") or {})
     if options.shadows is not None:
         found = audit_with_shadows(options)
         audited = found.target.audited
         how = "as many of each class" + ("" if found.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])
-        return Subject(found.predictions, None, how, ceiling, found.about, index)
+        return Subject(found.predictions, None, how, privacy, found.about, index)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
-    return Subject(predictions, by, f"non-members matched by {by}", ceiling)
+    return Subject(predictions, by, f"non-members matched by {by}", privacy)
 
 
 def _document(
@@ -126,6 +151,7 @@ def _document(
     references = None
     if given.reference_logits is not None:
         references = {"models": len(given.reference_logits), "members_known": given.reference_member is not None}
+    roc = roc_bands(given, result)
     return {
         "source": options.source,
         "members": result.members,
@@ -136,10 +162,12 @@ def _document(
         "reference_models": references,
         "headline_attack": result.headline,
         "strongest_attack": result.strongest,
+        "strongest_interval": list(result.strongest_interval),
         "attacks": result.attacks,
         "attacks_naive": unmatched,
         "attacks_by_class": result.by_class,
         "attacks_by_group": result.by_group,
+        "roc": roc | {"ceiling": subject.largest_tpr(roc["fpr"])},
         "cells": exposure(given, result),
         "ceiling": subject.ceiling,
         "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),

@@ -48,7 +48,7 @@ def export_command(options: argparse.Namespace) -> int:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"an ONNX file needs {' and '.join(missing)}: pip install 'trilemma[onnx]'")
-    model = load_model(options.run, tell=show_error)
+    model = load_model(options.run, network=options.network, tell=show_error)
     make_folder(out.parent)
     difference = export(model, out)
     show(f"{out}: uint8 (n, {', '.join(map(str, model.facts.image_shape))}) to logits")

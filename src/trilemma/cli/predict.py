@@ -28,7 +28,7 @@ def predict_command(options: argparse.Namespace) -> int:
         raise InputError(f"--out must end in {', '.join(FORMATS)}, not {out.name}{did_you_mean(out.suffix, FORMATS)}")
     if out.exists():
         raise InputError(f"{out} is already there: choose another --out, or delete it")
-    model = load_model(options.run, tell=show_error)
+    model = load_model(options.run, network=options.network, tell=show_error)
     images, carried = _images(options.images)
     given = model.read(images, resize=options.resize)
     columns = predictions_of(model, model.logits(given), given.names) | carried

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.attacks import Predictions
-from trilemma.cli.interrupt import Interruptible
+from trilemma.cli.interrupt import Interruptible, Live
 from trilemma.cli.study import default_workers
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
@@ -118,7 +118,7 @@ def _executor(options: argparse.Namespace, jobs: int) -> Executor:
     return Pool(options.workers or default_workers(options.device, jobs))
 
 
-class ShadowDisplay(Interruptible):
+class ShadowDisplay(Interruptible[Live]):
     """One line for each shadow that is done."""
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +16,7 @@ from trilemma.study.runner import StudyProgress
 from trilemma.words import clean
 
 
-class StudyDisplay(Interruptible):
+class StudyDisplay(Interruptible[Live]):
     """A context manager; the display is the ``watch`` callback of :func:`~trilemma.study.runner.run_study`, and
     ``display.should_stop`` is its ``should_stop``."""
 
@@ -27,7 +26,6 @@ class StudyDisplay(Interruptible):
     def __init__(self, progress: StudyProgress, workers: int, console: Console | None = None) -> None:
         self._progress, self._workers = progress, workers
         super().__init__(console)
-        self._live: Live | None = None
         self._began = time.monotonic()
 
     def __enter__(self) -> StudyDisplay:
@@ -35,18 +33,11 @@ class StudyDisplay(Interruptible):
         ready = f", {progress.done_before} of them finished already" if progress.done_before else ""
         failed = f", {len(progress.failed)} failed before (--retry runs them again)" if progress.failed else ""
         self.say(f"{len(progress.trials)} trials{ready}{failed}; {self._workers} at once")
-        if self._console.is_terminal:
-            self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
         super().__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if self._live is not None:
-            self._live.stop()
+    def _new_live(self) -> Live:
+        return Live(self._table(), console=self._console, auto_refresh=False, transient=True)
 
     def __call__(self, progress: StudyProgress, event: Event | None) -> None:
         if event is not None:

@@ -17,13 +17,14 @@ from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import describe_run
 from trilemma.cli.terminal import show, show_error
 from trilemma.cli.training_display import TrainingDisplay
-from trilemma.data import load_data
+from trilemma.data import Dataset, load_data
 from trilemma.errors import InputError
 from trilemma.files import reading
 from trilemma.training.execution import Execution
+from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
-from trilemma.training.recipe import Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import Stopped, follow, train
 from trilemma.words import SEEDED_NOISE
@@ -60,6 +61,9 @@ def train_command(options: argparse.Namespace) -> int:
             data = load_data(**data_of(options), progress=display.data)
             for note in data.notes:
                 display.say(f"note: {note}")
+            recipe, fitted = _fitted(options, recipe, data)
+            if fitted:
+                display.say(f"note: {fitted}")
             if recipe.private and not (Path(options.out) / RESULT).exists():
                 display.say(_where_the_noise_is(recipe, options.out))
             run = train(
@@ -86,6 +90,13 @@ def train_command(options: argparse.Namespace) -> int:
     return _end(ranks, status_of(required, run.result))
 
 
+def _fitted(options: argparse.Namespace, recipe: Recipe, data: Dataset) -> tuple[Recipe, str | None]:
+    """The recipe, fitted to few examples unless somebody asked for its batch: on the command line, or in a file."""
+    named = options.recipe is None or options.recipe in NAMED
+    asked = options.batch_size is not None or any(pair.split("=")[0].strip() == "batch_size" for pair in options.set)
+    return fit_to(recipe, len(data.train)) if named and not asked else (recipe, None)
+
+
 def _where_the_noise_is(recipe: Recipe, out: str) -> str:
     if not recipe.keeps_noise_secret:
         return f"caution: {SEEDED_NOISE}"
@@ -100,7 +111,8 @@ def _follow(options: argparse.Namespace, recipe: Recipe, execution: Execution, r
     first process saves the training and then tells the others to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        follow(recipe, load_data(**data_of(options)), ranks, execution=execution)
+        data = load_data(**data_of(options))
+        follow(_fitted(options, recipe, data)[0], data, ranks, execution=execution)
     except RankLost as lost:
         show_error(f"trilemma: {lost}")
         return _end(ranks, 1)

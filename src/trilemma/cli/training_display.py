@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +13,7 @@ from trilemma.trial.train import Progress as Step
 from trilemma.words import clean
 
 
-class TrainingDisplay(Interruptible):
+class TrainingDisplay(Interruptible[Progress]):
     """A context manager; the display is the ``progress`` callback of :func:`trilemma.train`, and
     ``display.should_stop`` is its ``should_stop``."""
 
@@ -23,31 +22,24 @@ class TrainingDisplay(Interruptible):
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
         super().__init__(console)
-        self._live: Progress | None = None
         self._began = (0.0, 0)
 
     def __enter__(self) -> TrainingDisplay:
-        if self._console.is_terminal:
-            self._live = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total} {task.fields[unit]}", markup=False),
-                TextColumn("{task.fields[detail]}", markup=False),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._live.start()
-            self._task = self._live.add_task(self._title, total=None, detail="", unit="")
         super().__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        if self._live is not None:
-            self._live.stop()
+    def _new_live(self) -> Progress:
+        live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} {task.fields[unit]}", markup=False),
+            TextColumn("{task.fields[detail]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = live.add_task(self._title, total=None, detail="", unit="")
+        return live
 
     def data(self, what: str, done: int, total: int) -> None:
         """Callback for :func:`trilemma.load_data`."""

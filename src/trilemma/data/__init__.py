@@ -1,7 +1,7 @@
-"""What is learned from: images with labels and, where there are any, groups.
+"""Data sets: images with labels and, where there are any, groups.
 
-:func:`load_data` turns a name or a path into a :class:`Dataset`; :func:`describe_sources` lists what there
-is. Views are drawn by `trilemma.data.views`, which needs torch and is imported on its own.
+:func:`load_data` turns a name or a path into a :class:`Dataset`; :func:`describe_sources` lists the sources that are
+available.  Views are drawn by `trilemma.data.views`, which needs torch and is imported on its own.
 """
 
 from trilemma.data.dataset import Dataset, Split

@@ -1,4 +1,5 @@
-"""From the parts that a source holds to a `Dataset`: which trains, which tests, and what fits together."""
+"""Turns the parts that a source holds into a `Dataset`: which is for training, which for testing, and whether they
+fit."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
 from trilemma.data.labels import Coded, code
-from trilemma.data.order import stratified_order
+from trilemma.data.orders import stratified_order
 from trilemma.data.parts import Part, needed
 from trilemma.errors import InputError
 from trilemma.hints import listed
@@ -37,22 +38,22 @@ def assemble(
 
     Tests with ``test_split`` if it is given, else with "test", else with "valid"; where there is none of
     these, a fifth of the examples, stratified by class (and group) and drawn from ``seed``, is set aside, and
-    ``source`` says so.  Normalization is mean ½ and deviation ½, which looks at no image.
+    ``source`` says so.  Normalization uses mean ½ and std ½, which depend on no image.
 
     Args:
       name, source: as in :class:`Dataset`.
       parts: at least "train" or "all".
       where: the source in error messages.
       class_names, group_names: known names; None: the values that occur.
-      seed: of the split, where one is drawn.
+      seed: of the test split, where one is drawn.
       test_split: "test" or "valid".
       flips: as in :class:`Dataset`.
       shift: as in :class:`Dataset`; None: an eighth of the shorter side, from 1 to 4 pixels.
-      notes: on the source, beside those of its parts.
+      notes: about the source, in addition to those of its parts.
 
     Raises:
-      InputError: nothing to train on; lengths that differ; fewer than two classes or groups; a class that
-        only the test split has; groups in one split only; images that differ in size or are too small.
+      InputError: there is no training example; lengths differ; there are fewer than two classes or groups; only the
+        test split has some class; only one split has groups; images differ in size or are too small.
     """
     parts, unused = needed(parts, test_split, where)
     train, test, was_drawn = _train_and_test(parts, where=where, names=class_names, seed=seed, test_split=test_split)
@@ -94,7 +95,7 @@ def assemble(
 
 
 def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str, ...]:
-    """A note on classes that only have a name, or are only tested on; refused where the names were not known."""
+    """A note on classes without training examples; such classes are refused where their names were not known."""
     if len(labels.names) < 2:
         raise InputError(f"{where} has only one class ({listed(labels.names)}): at least two are needed to classify")
     train, test = labels.codes
@@ -119,13 +120,13 @@ def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str,
 def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int) -> Dataset:
     """The data set with only the first ``limit`` training (and ``test_limit`` test) examples.
 
-    "First" is in a seeded stratified order (:func:`trilemma.data.order.stratified_order`), so the subset
+    "First" is in a seeded stratified order (:func:`trilemma.data.orders.stratified_order`), so the subset
     keeps the mix of classes (and groups), and a smaller one lies within a larger one.  The subset keeps the
     order of the source.
 
-    Which places of the source the subset is of (:func:`limited_rows`) is public: the order is dealt to places with
-    exact counts per class, so that drawing it anew without one example exchanges others.  A neighbor is the subset less
-    one example, and not the subset that would be drawn from a source less one.
+    Which positions of the source the subset consists of (:func:`limited_rows`) is public.  The order assigns positions
+    with exact counts per class, so drawing it anew without one example would exchange other examples.  A neighbor is
+    therefore the subset without one example, not the subset that would be drawn from a source without it.
 
     Raises:
       InputError: a limit is smaller than the number of classes that the split has.

@@ -1,11 +1,11 @@
-"""Decoded images kept in the user's cache folder, by content.
+"""On-disk cache of decoded images, keyed by content.
 
 The name of a cache file is a SHA-256 of the encoded bytes, how they are decoded, and the version of this
 format and of Pillow: an image that changes has another name, so nothing stale can be served.  A cache file
 is an ordinary ``.npy`` array, what decoding changed as JSON, the length of that (8 bytes, little-endian), and the
-SHA-256 (32 bytes) of everything before it; one that is truncated, altered or not ours is built again.  Files are
-written beside their final place and moved there in one step, so two processes may load the same data at once.
-Every file may be deleted at any time; a folder that cannot be written only means that nothing is kept.
+SHA-256 (32 bytes) of everything before it; a file that is truncated, altered or foreign is built again.  Files are
+written whole or not at all, so two processes may load the same data at once.  Every file may be deleted at any time; if
+the folder cannot be written, nothing is cached.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from trilemma.progress import Progress
 FORMAT = 2
 _DIGEST_BYTES, _LENGTH_BYTES = 32, 8
 _LONGEST = 2**16
-"""Most bytes of JSON."""
+"""The largest number of bytes of the JSON."""
 
 
 def cache_folder() -> Path:
-    """$TRILEMMA_CACHE, else $XDG_CACHE_HOME/trilemma, else ~/.cache/trilemma.  Need not exist."""
+    """$TRILEMMA_CACHE, else $XDG_CACHE_HOME/trilemma, else ~/.cache/trilemma.  It need not exist."""
     if own := os.environ.get("TRILEMMA_CACHE"):
         return Path(own)
     if shared := os.environ.get("XDG_CACHE_HOME"):
@@ -49,7 +49,7 @@ def decoded(
     what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """What :func:`trilemma.data.decode.decode` returns, from the cache where it is there.
+    """What :func:`trilemma.data.decode.decode` returns, from the cache if it holds that.
 
     Returns:
       Images as a read-only memory map of the cache file, or as an array where nothing can be cached.

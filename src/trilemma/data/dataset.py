@@ -1,4 +1,4 @@
-"""What is learned from: images with labels and, where there are any, groups."""
+"""The data of a training: images with labels and, where there are any, groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Split:
       labels: int64 (N,), each in [0, number of classes).
       groups: int64 (N,), the value of the protected attribute, or None where the data has none.
       sources: int64 (N,), the image that each row was made from; two rows share a source when they are the
-        same image in two groups (the color and the gray copy of a test image).  None: every row its own.
+        same image in two groups (the color and the gray copy of a test image).  None: every row has a source of its
+        own.
     """
 
     images: NDArray[np.uint8]
@@ -48,6 +49,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        grouped = "without groups" if self.groups is None else "with groups"
+        return f"<Split of {len(self):,} images, {' x '.join(map(str, self.images.shape[1:]))}, {grouped}>"
 
     def take(self, indices: NDArray[np.int64]) -> Split:
         """The rows at ``indices`` (int64), in that order."""
@@ -76,7 +81,7 @@ class Dataset:
     """A training and a test split with the names that people use for them.
 
     Attributes:
-      name: how it was asked for ("cifar10s", or the folder's name).
+      name: under which it was loaded ("cifar10s", or the folder's name).
       train, test: the splits.  The training split is what the guarantee protects.
       classes: class names; ``classes[label]``.
       group_names: names of the protected attribute's values; ``group_names[group]``; None without groups.
@@ -86,8 +91,8 @@ class Dataset:
       shift: largest shift of a view in pixels.
       skew: share of a class's training examples that lie in its dominant group, where it was set.
       source: where the images came from, in words.
-      notes: what was left out, merged, renamed, converted or found twice on the way, in sentences with counts.  They
-        describe private images, so they are kept with what is measured on a run and not with what is released.
+      notes: what was left out, merged, renamed, converted or found twice during loading, in sentences with counts.
+        They describe private images, so they are kept with what is measured on a run and not with what is released.
       request: the arguments of :func:`trilemma.data.load_data` that made it (those not None), so that a run can name
         its data; empty for arrays put together by hand.
     """
@@ -106,6 +111,16 @@ class Dataset:
     notes: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """A few lines, of names and sizes alone."""
+        channels, height, width = self.image_shape
+        names = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
+        groups = "none" if self.group_names is None else ", ".join(self.group_names)
+        return (
+            f"<Dataset {self.name}: {len(self.train):,} training and {len(self.test):,} test images, "
+            f"{channels} x {height} x {width}\n  {len(self.classes)} classes: {names}\n  groups: {groups}>"
+        )
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
@@ -113,13 +128,13 @@ class Dataset:
         return channels, height, width
 
     def without(self, rows: NDArray[np.int64]) -> Dataset:
-        """The data set less the training examples at ``rows`` (int64); every other example stays as it is.
+        """The data set without the training examples at ``rows`` (int64); every other example stays as it is.
 
-        Less one example, it is what the guarantee calls a neighbor.  Loading the data again without that example is
+        Without one example, it is what the guarantee calls a neighbor.  Loading the data again without that example is
         something else: a limit, a skew or a test split would be dealt anew (see the guarantee's limits).
 
         Raises:
-          InputError: a row that the training split does not have.
+          InputError: the training split has no such row.
         """
         missing = np.setdiff1d(rows, np.arange(len(self.train)))
         if missing.size:

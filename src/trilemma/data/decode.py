@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG, WebP, ...) into one uint8 array, by several threads.
+"""Decodes images (PNG, JPEG, WebP, ...) into one uint8 array, in several threads.
 
 Rules, the same for every source:
   - Images stored as gray (Pillow modes 1, L, LA) stay gray; every other 8-bit image becomes RGB.  A
@@ -7,7 +7,7 @@ Rules, the same for every source:
   - If any image of a set is color, the set is color, and its gray images are repeated in three
     channels.
   - All images of a set have one size, at least 8×8, unless a `Framing` brings them to one.
-  - Of an animation the first frame is taken; a camera's rotation tag is obeyed.
+  - The first frame of an animation is used; a camera's rotation tag is obeyed.
   - What is dropped or converted is counted (:func:`change_notes`).
 """
 
@@ -63,7 +63,7 @@ class Decoded:
 
     Attributes:
       images: uint8 (N, C, H, W), C = 1 or 3.
-      changes: what was done to how many of them.
+      changes: how many of them were changed, by the kind of change.
     """
 
     images: NDArray[np.uint8]
@@ -143,8 +143,8 @@ def decode(
     Args:
       images: what to decode; read once, in order, never all in memory.
       framing: crop and size.
-      cap: most bytes the result may take.
-      what: named in progress and in errors.
+      cap: the largest number of bytes that the result may take.
+      what: the name of the source in progress and in errors.
       progress: called after every chunk.
 
     Raises:
@@ -241,7 +241,7 @@ def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
 
 
 def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """An image, and what was changed."""
+    """A decoded image, and how it was changed."""
     from PIL import Image
 
     try:
@@ -264,7 +264,7 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
-    except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
+    except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
 
 
@@ -324,13 +324,13 @@ def _is_deep(opened: Image, data: bytes) -> bool:
         return any(depth > 8 for depth in bits)
     if opened.format == "PPM":
         header = re.sub(rb"#[^\n\r]*", b"", data[:4096]).split(maxsplit=4)
-        plain_bits = header[0] in (b"P1", b"P4")  # no maximum stands in these
+        plain_bits = header[0] in (b"P1", b"P4")  # these have no maximum in the header
         return not plain_bits and (len(header) < 4 or not header[3].isdigit() or int(header[3][:9]) > 255)
     return False
 
 
 def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
-    """The image upright, as gray or RGB, and what that changed."""
+    """The image upright, as gray or RGB, and the changes that this took."""
     from PIL import ImageOps
 
     changes = []
@@ -350,8 +350,8 @@ def _plain(opened: Image) -> tuple[Image, tuple[str, ...]]:
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """What an image may be.  Trying the right format first halves the time of small images; formats beyond
-    the list are not tried at all, since some start other programs (EPS)."""
+    """The formats that an image may have.  Trying the right format first halves the time of small images; formats
+    beyond the list are not tried at all, since some start other programs (EPS)."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return (name,)
@@ -359,7 +359,7 @@ def _formats(data: bytes) -> tuple[str, ...]:
 
 
 def usable_cores() -> int:
-    """Cores this process may use, at most 16."""
+    """The number of cores that this process may use, at most 16."""
     if hasattr(os, "sched_getaffinity"):
         return min(16, len(os.sched_getaffinity(0)))
     return min(16, os.cpu_count() or 1)

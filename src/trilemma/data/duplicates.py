@@ -13,11 +13,11 @@ from trilemma.seeds import rng_for
 from trilemma.words import counted
 
 _BLOCK = 2**24
-"""Bytes that are summed up at once."""
+"""The number of bytes that are added up at once."""
 
 
 def duplicate_notes(data: Dataset) -> tuple[str, ...]:
-    """What is to be known of images that are there twice: within training, and in both splits.
+    """Notes on images that occur twice: within the training split, and in both splits.
 
     Two images are the same if all their pixels are, whatever their labels.
     """

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.decode import Framing, decode_one
-from trilemma.data.files import images_below
+from trilemma.data.listing import images_below
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 

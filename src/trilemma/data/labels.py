@@ -1,4 +1,4 @@
-"""Labels and groups as people write them (words, sparse numbers) mapped to 0 .. C - 1, names kept."""
+"""Maps labels and groups as people write them (words, sparse numbers) to 0 .. C - 1, and keeps their names."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """Values as codes.
+    """Values coded as numbers, and the names of the codes.
 
     Attributes:
       codes: int64 (N,) in [0, C), one array for each part.
       names: of the C codes.
-      notes: what was changed on the way, in sentences.
+      notes: what was changed, in sentences.
     """
 
     codes: list[NDArray[np.int64]]
@@ -105,7 +105,7 @@ def by_name(values: Sequence[object], names: Sequence[str], what: str, where: st
     ['dog', 'cat', None]
 
     Raises:
-      InputError: a number without a name.
+      InputError: a number has no name.
     """
     named: list[object] = []
     for row, value in enumerate(values):
@@ -201,7 +201,7 @@ def _short(value: object) -> str:
 def _composed(
     parts: Sequence[Sequence[object]], cleaned: Sequence[Sequence[int | str]], what: str, where: str
 ) -> tuple[str, ...]:
-    """How many words changed their Unicode form."""
+    """A note on words whose Unicode form was changed."""
     changed = [
         text
         for part, texts in zip(parts, cleaned, strict=True)
@@ -215,7 +215,7 @@ def _composed(
 
 
 def _alike(values: set[int | str], what: str, where: str) -> tuple[str, ...]:
-    """Words that differ only in what is easily mistyped: they are kept apart, and named."""
+    """A note on words that differ only in what is easily mistyped; they stay different."""
     near: dict[str, list[str]] = {}
     for value in sorted(str(value) for value in values):
         plain = " ".join(unicodedata.normalize("NFKC", value).casefold().split())

@@ -1,4 +1,4 @@
-"""How large a thing may be before it is taken for a bomb and not for data."""
+"""Size limits, which guard against decompression bombs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from trilemma.errors import InputError
 MEMORY_VARIABLE = "TRILEMMA_MEMORY_GIB"
 DEFAULT_GIB = 4.0
 MAX_PIXELS = 89_478_485
-"""Most pixels in one encoded image: Pillow's own limit, which it only warns about."""
+"""The largest number of pixels of an encoded image: Pillow's own limit, which it only warns about."""
 MAX_ENCODED = 128 * 2**20
-"""Most bytes of one encoded image, and of one list of images."""
+"""The largest number of bytes of an encoded image, and of a list of images."""
 MAX_BYTES = 240 * 2**20
-"""Most memory that decoding one image may take, copies included: 36 million pixels in RGB, 23 million in RGBA."""
+"""The largest memory, in bytes, that decoding one image may take, copies included: 36 million pixels in RGB, 23 million
+in RGBA."""
 
 
 def memory_cap(gib: float | None = None) -> int:
-    """Most bytes that one data set's decoded arrays may take.
+    """The largest number of bytes that the decoded arrays of a data set may take.
 
-    ``gib`` if given, else the environment variable TRILEMMA_MEMORY_GIB, else 4 GiB.
+    This is ``gib`` if given, else the environment variable TRILEMMA_MEMORY_GIB, else 4 GiB.
 
     >>> memory_cap(0.5)
     536870912
@@ -39,10 +40,10 @@ def memory_cap(gib: float | None = None) -> int:
 
 
 def check_size(declared: int, cap: int, what: str) -> None:
-    """Refuse ``what`` when it declares more bytes than ``cap``, before any of them is read.
+    """Refuse a source that declares more bytes than ``cap``, before any of them is read.
 
     Raises:
-      InputError: it does.
+      InputError: it declares more.
     """
     if declared > cap:
         raise InputError(
@@ -59,10 +60,10 @@ RATIO_FROM = 64 * 2**20
 
 
 def check_packing(declared: int, packed: int, what: str) -> None:
-    """Refuse ``what`` when it unpacks to far more than it is packed in, as only a bomb does.
+    """Refuse a source whose unpacked size is so many times its packed size as only a bomb's is.
 
     Raises:
-      InputError: it does.
+      InputError: it is.
     """
     if declared > RATIO_FROM and declared > MAX_RATIO * max(packed, 1):
         raise InputError(

@@ -14,8 +14,8 @@ from trilemma.data.assemble import assemble, limited
 from trilemma.data.dataset import Dataset
 from trilemma.data.decode import Framing
 from trilemma.data.duplicates import duplicate_notes
-from trilemma.data.files import children, has_ending
 from trilemma.data.limits import memory_cap
+from trilemma.data.listing import children, has_ending
 from trilemma.data.named import NAMED, OF_FILES, OF_SETS, Named, takers
 from trilemma.data.options import Options
 from trilemma.data.parts import needed
@@ -55,7 +55,7 @@ def load_data(
     memory_gib: float | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Images with labels and, where there are any, groups, in memory and ready to train on.
+    """Load images with labels and, where there are any, groups, ready to train on.
 
     >>> data = load_data("digits-s", skew=0.9)
     >>> data.train.images.shape, data.test.images.shape, data.group_names
@@ -69,7 +69,8 @@ def load_data(
         Face cache and a download.
       skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
       classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in color; None: the odd ones.
-      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).
+      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).  For ``cifar100`` and
+        ``cifar100s``, target "coarse" gives the 20 coarse classes.
       columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
       size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
@@ -86,7 +87,7 @@ def load_data(
       A :class:`Dataset`; images may be read-only memory maps of the cache.
 
     Raises:
-      InputError: whatever is wrong with the name, the options or the data, with how to mend it, in one line.
+      InputError: the name, an option or the data cannot be used; the message says why, and how to mend it.
     """
     text = os.fspath(name)
     known = NAMED.get(text)
@@ -269,7 +270,7 @@ def _tables(
 
 
 def _whole(option: str, value: int | None, least: int) -> int | None:
-    """A count as Python's own int, so that it can be written down.
+    """A count as Python's own int, so that it can be written as JSON.
 
     Raises:
       InputError: it is not a whole number of at least ``least``.

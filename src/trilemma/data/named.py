@@ -1,6 +1,6 @@
-"""The data sets that have a name: every fact about them, once.
+"""The table of named data sets, which holds every fact about them.
 
-A new one is an entry here and, if its files are laid out like no other set's, a reader in `trilemma.data.sets`.
+A new data set is an entry here and, if its files have a new layout, a reader in `trilemma.data.sets`.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Named:
     """A data set with a name of its own.
 
     Attributes:
-      name: what :func:`trilemma.data.load_data` is asked for.
-      what: its images in a few words.
+      name: under which :func:`trilemma.data.load_data` loads it.
+      what: its images, in a few words.
       reader: the module of `trilemma.data.sets` that reads it.
       shape: (C, H, W) of an image as it is stored.
       train, test: images of the official splits.
       classes: class names in the order of the labels; for CelebA those of its default target.
-      groups: the protected attribute in words; "" where there is none.
+      groups: the protected attribute, in words; "" where there is none.
       skew: the default share of a class in its dominant group; None where nothing is skewed.  A skewed set is tested
         on each test image twice, in color and in gray.
-      made_from: the set whose images it shows, "" where they are its own.
+      made_from: the set whose images it shows, or "" if it has its own.
       mean, std: public constants of normalization for each channel, in units of pixel / 255.
-      takes: the options of :func:`trilemma.data.load_data` that mean something here, beside those that always do.
+      takes: the options of :func:`trilemma.data.load_data` that apply to it, beside those that always do.
       folders: names of folders in which it may lie.
       pickled: names of folders that hold it as pickles, which are refused.
-      repositories: names on the Hugging Face hub; the first is where it is fetched from.
-      recipe: the recipe of a training on it that names none.
+      repositories: names on the Hugging Face hub; it is fetched from the first one.
+      recipe: the default recipe of a training on it.
     """
 
     name: str
@@ -68,7 +68,8 @@ class Named:
 
     @property
     def test_copies(self) -> int:
-        """How often each test image is tested on: in color and in gray where the set is skewed."""
+        """How many times each test image occurs in the test split: twice, in color and in gray, where the set is
+        skewed."""
         return 1 if self.skew is None else 2
 
 
@@ -121,7 +122,7 @@ _CIFAR100 = Named(
     classes=CIFAR100_CLASSES,
     mean=CIFAR_MEAN,
     std=CIFAR_DEVIATION,
-    takes=OF_FILES,
+    takes=("target", *OF_FILES),
     folders=("cifar100", "cifar-100", "CIFAR100", "CIFAR-100", "cifar-100-binary", "cifar100/cifar-100-binary"),
     pickled=("cifar-100-python",),
     repositories=("uoft-cs/cifar100", "cifar100"),
@@ -138,7 +139,7 @@ _CIFAR100S = replace(
     groups=SKEW_GROUPS,
     skew=0.95,
     made_from="cifar100",
-    takes=("skew", "classes_seed", *OF_FILES),
+    takes=("skew", "classes_seed", "target", *OF_FILES),
 )
 
 _CELEBA = Named(
@@ -175,7 +176,7 @@ def same_images(name: str) -> str:
 
 
 def may_have_groups(name: str) -> bool:
-    """Whether data of this name can have groups: what has no entry here is not known before it is read.
+    """Whether data of this name can have groups, which is unknown (True) for data without an entry here.
 
     >>> may_have_groups("cifar10"), may_have_groups("cifar10s"), may_have_groups("my-folder")
     (False, True, True)
@@ -185,7 +186,7 @@ def may_have_groups(name: str) -> bool:
 
 
 def takers(option: str) -> tuple[str, ...]:
-    """The names of the sets for which an option of :func:`trilemma.data.load_data` means something.
+    """The names of the sets to which an option of :func:`trilemma.data.load_data` applies.
 
     >>> takers("classes_seed")
     ('cifar100s',)

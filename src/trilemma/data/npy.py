@@ -18,7 +18,7 @@ LONGEST = 10_000
 
 @dataclass(frozen=True)
 class Header:
-    """What an array says of itself.
+    """The header of an array.
 
     Attributes:
       shape: no number is negative.
@@ -32,7 +32,7 @@ class Header:
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
+        """The number of bytes of all values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -40,11 +40,11 @@ def read_header(stream: IO[bytes]) -> Header:
     """The header at the beginning of ``stream``, which is read as far as that goes.
 
     Raises:
-      ValueError: there is none that numpy wrote.  (Numpy itself raises a syntax error over some, and others.)
+      ValueError: it is not a header that numpy wrote.  (For some, numpy itself raises a syntax error, among others.)
     """
     start = stream.read(8)
     if len(start) < 8 or start[:6] != np.lib.format.MAGIC_PREFIX:
-        raise ValueError("it does not begin as an array of numpy")
+        raise ValueError("it does not begin like an array of numpy")
     version = (start[6], start[7])
     if version not in ((1, 0), (2, 0)):
         # version 3 exists for the field names of records
@@ -62,5 +62,5 @@ def read_header(stream: IO[bytes]) -> Header:
     except Exception as error:  # numpy parses the header as Python, and raises what Python's parser does
         raise ValueError(f"its header cannot be read: {one_line(error, 80)}") from None
     if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in shape):
-        raise ValueError(f"its shape {str(shape)[:80]} cannot be")
+        raise ValueError(f"its shape {str(shape)[:80]} is impossible")
     return Header(shape, dtype, 8 + len(length_bytes) + length)

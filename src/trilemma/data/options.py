@@ -1,4 +1,4 @@
-"""What a caller may choose when data are loaded, checked once and handed to every source."""
+"""The options of loading, checked once and passed to every source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trilemma.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """See :func:`trilemma.data.load_data`; ``cap`` is the memory limit in bytes."""
+    """The options of :func:`trilemma.data.load_data`; ``cap`` is the memory limit in bytes."""
 
     cap: int
     data_dir: Path | None = None
@@ -37,8 +37,8 @@ class Options:
     progress: Progress | None = None
 
     def chosen(self) -> dict[str, Any]:
-        """What was chosen, by option: what has no value is left out, and so is what does not change the data (where
-        they lie, memory and progress)."""
+        """The options that have a value, except those that do not change the data (their place, memory and
+        progress)."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: value
@@ -47,8 +47,8 @@ class Options:
         }
 
     def decoder(self, framing: Framing | None = None) -> Decoder:
-        """Decodes, or takes from the cache, with these options; ``framing`` None: the given size, if any.  Says too
-        what was converted (see :func:`trilemma.data.decode.change_notes`)."""
+        """A function that decodes images with these options or reads them from the cache, and says what was converted
+        (see :func:`trilemma.data.decode.change_notes`).  ``framing`` None: these options' ``size``, if any."""
         chosen = Framing(self.size) if framing is None else framing
 
         def decoder(encoded: EncodedImages, what: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -32,9 +32,9 @@ def roots(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
       InputError: ``data_dir`` or $TRILEMMA_DATA is given but is not a folder.
     """
     named = (("data_dir", data_dir), (f"${DATA_VARIABLE}", os.environ.get(DATA_VARIABLE) or None))
-    for what, given in named:
-        if given is not None:
-            folder = Path(given).expanduser()
+    for what, folder_name in named:
+        if folder_name is not None:
+            folder = Path(folder_name).expanduser()
             if not folder.is_dir():
                 raise InputError(f"{what} names {folder}, which is not a folder: correct it or leave it out")
             yield folder

@@ -13,10 +13,11 @@ from trilemma.models.layers import Norm
 from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
 from trilemma.models.prior.maps import map_shape
 from trilemma.models.wide_resnet import WideResNet
+from trilemma.outside import called, is_outside, resolve
 
 NAMES = (
     "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-conv or prior-conv-WIDTH, prior-s, "
-    "prior-m or prior-l"
+    "prior-m or prior-l, or module:name for a network of your own"
 )
 
 
@@ -35,7 +36,9 @@ def build(
 
     Args:
       name: ``wrn-D-K`` with any allowed depth and width, ``convnet`` (width 32) or ``convnet-W``, ``prior-conv``
-        (width 64) or ``prior-conv-W``, whose inputs are maps of images (:func:`network_inputs`).
+        (width 64) or ``prior-conv-W``, whose inputs are maps of images (:func:`network_inputs`).  Or
+        ``module:name`` of a function from ``classes`` and ``image_shape`` to a module, whose layers are its own (for
+        it, ``norm`` to ``standardized`` have no effect).
       classes: the number of outputs.
       image_shape: (C, H, W), at least 8x8 with 1 or 3 channels.
       norm, groups: the kind of normalization layers, and the number of groups of a group norm.
@@ -50,12 +53,14 @@ def build(
     >>> sum(p.numel() for p in network.parameters())
     103786
     """
+    if is_outside(name, "models"):
+        return _from_outside(name, classes, image_shape, generator)
     channels, height, width = image_shape
     if min(height, width) < 8 or channels not in (1, 3):
         raise InputError(
             f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
         )
-    order = {} if norm_first is None else {"norm_first": norm_first}
+    norm_order = {} if norm_first is None else {"norm_first": norm_first}
     if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
         return WideResNet(
             depth=int(match[1]),
@@ -66,7 +71,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
         return ConvNet(
@@ -77,7 +82,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     if (map_width := map_network_width(name)) is not None:
         return MapNetwork(
@@ -88,7 +93,7 @@ def build(
             groups=groups,
             standardized=standardized,
             generator=generator,
-            **order,
+            **norm_order,
         )
     raise InputError(f"unknown model {name!r}: use {NAMES}")
 
@@ -105,3 +110,19 @@ def network_inputs(name: str, image_shape: tuple[int, int, int]) -> tuple[int, i
         return image_shape
     _, rows, columns = map_shape(image_shape)
     return channels_read(width), rows, columns
+
+
+def _from_outside(name: str, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
+    """A network of the user's own.  Its initial weights come from torch's generator, which is seeded for it alone."""
+    function = resolve(name, "models")
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = called(name, function, classes=classes, image_shape=image_shape)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{name!r} returned a {type(network).__name__}: return a torch.nn.Module")
+    with torch.no_grad():
+        outputs = called(name, network.eval(), torch.zeros(2, *image_shape))
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, classes):
+        raise InputError(f"{name!r} makes no logits (n, {classes}) of images (n, {', '.join(map(str, image_shape))})")
+    return network.train()

@@ -208,8 +208,8 @@ class Evidence:
         distance = float((added - expected).norm()) / limit
         reported = float(clipped.norms[0])
         error = abs(reported - exact) / max(exact, limit * 1e-3) if math.isfinite(exact) else 0.0
-        found = torch.tensor([0.0, distance, float(added.norm()) / limit, error], dtype=torch.float64)
-        self.spots = torch.maximum(self.spots, found)  # which keeps a NaN, so that it fails the check
+        measured = torch.tensor([0.0, distance, float(added.norm()) / limit, error], dtype=torch.float64)
+        self.spots = torch.maximum(self.spots, measured)  # which keeps a NaN, so that it fails the check
         self.spots[0] += 1
 
     # ---- in the training's state ------------------------------------------------------------------------------------
@@ -297,6 +297,6 @@ def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[
     ):
         logits = clipping.model(images.flatten(0, 1).float())
     loss = clipping.loss(logits, labels.repeat_interleave(views)).mean()
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    pairs = zip(parameters.items(), found, strict=True)
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters.items(), gradients, strict=True)
     return {name: (torch.zeros_like(p) if g is None else g).double() for (name, p), g in pairs}

@@ -308,15 +308,15 @@ def compose(
     scale, saddle = bulk.chernoff(log_delta - 3 * _CUT)
     lowest = math.inf
     while scale > least:
-        one = _discretize(update, bulk.cell(saddle, scale) / finer)
+        single = _discretize(update, bulk.cell(saddle, scale) / finer)
         while True:
-            moments = updates * _log_moments(one.losses, one.masses, _TILTS)
+            moments = updates * _log_moments(single.losses, single.masses, _TILTS)
             tilt, low, high, bound = _window(moments, updates, log_delta, scale, saddle)
             low = min(low, lowest)
-            if high - low <= one.cell * _MOST_CELLS * finer:
+            if high - low <= single.cell * _MOST_CELLS * finer:
                 break
-            one = _discretize(update, 1.1 * (high - low) / (_MOST_CELLS * finer))
-        composition = _compose(one, updates, tilt, low, high, bound)
+            single = _discretize(update, 1.1 * (high - low) / (_MOST_CELLS * finer))
+        composition = _compose(single, updates, tilt, low, high, bound)
         epsilon = composition.epsilon(log_delta)
         # Cell and tilt keep errors small at ``scale``; at a smaller epsilon they weigh more.
         if epsilon is not None:
@@ -332,15 +332,15 @@ def compose(
     return None
 
 
-def _compose(one: _Discrete, updates: int, tilt: float, low: float, high: float, bound: float) -> Composition:
+def _compose(single: _Discrete, updates: int, tilt: float, low: float, high: float, bound: float) -> Composition:
     """T updates in a window of losses.  Losses above it count as infinite, with Chernoff's bound at ``bound``."""
-    cell = one.cell
+    cell = single.cell
     first = math.floor(low / cell)
     size = int(next_fast_len(math.ceil(high / cell) - first + 2, real=True))
-    log_moment, log_above = _log_moments(one.losses, one.masses, np.array([tilt, bound]))
+    log_moment, log_above = _log_moments(single.losses, single.masses, np.array([tilt, bound]))
     with np.errstate(divide="ignore"):
-        tilted = np.exp(tilt * one.losses + np.log(one.masses) - log_moment)
-    folded = np.bincount(one.places % size, tilted / tilted.sum(), size)
+        tilted = np.exp(tilt * single.losses + np.log(single.masses) - log_moment)
+    folded = np.bincount(single.places % size, tilted / tilted.sum(), size)
     composed = np.roll(np.clip(irfft(rfft(folded) ** updates, size), 0.0, None), -(first % size))
     losses: Array = np.asarray((first + np.arange(size)) * cell, dtype=np.float64)
     # From the top: sums over losses l >= epsilon of p(l) r^(l - epsilon), then of that times 1 - exp(epsilon - l).
@@ -349,7 +349,7 @@ def _compose(one: _Discrete, updates: int, tilt: float, low: float, high: float,
     excess = lfilter([0.0, ratio * step], [1.0, -ratio * (1 - step)], above)[::-1]
     with np.errstate(divide="ignore"):
         log_deltas = updates * log_moment - tilt * losses + np.log(excess)
-    cut = np.logaddexp(one.log_infinite + math.log(updates), updates * log_above - bound * losses[-1])
+    cut = np.logaddexp(single.log_infinite + math.log(updates), updates * log_above - bound * losses[-1])
     rounding = math.log(updates * _PRECISION) + updates * log_moment - tilt * losses
     log_deltas = np.logaddexp(log_deltas + _ROUNDING, np.logaddexp(rounding, cut))
     return Composition(losses, np.minimum.accumulate(np.minimum(log_deltas, 0.0)))

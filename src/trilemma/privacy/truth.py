@@ -232,12 +232,12 @@ def _chernoff(log_mgf: Callable[[float], float], count: float) -> tuple[float, f
     spare = math.log(2 / ALPHA) / count
 
     def least(sign: float) -> float:
-        found = minimize_scalar(
+        minimum = minimize_scalar(
             lambda log_rate: (log_mgf(sign * math.exp(log_rate)) + spare) * math.exp(-log_rate),
             bounds=(-25.0, 8.0),
             method="bounded",
         )
-        return float(found.fun)
+        return float(minimum.fun)
 
     return -least(-1.0), least(1.0)
 

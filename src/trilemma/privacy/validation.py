@@ -172,7 +172,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
     """What the network returns, and a refusal if it changes buffers on the way (all are put back first)."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with _own_randomness(), torch.no_grad(), refuse_random_layers(images.device):
-        found = model(images)
+        outputs = model(images)
     changed = []
     for name, buffer in list(model.named_buffers()):
         if name not in buffers:
@@ -187,7 +187,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
             f"the forward pass changes the buffer {changed[0]}, which would carry statistics of private images: "
             "remove it or keep it fixed"
         )
-    return found
+    return outputs
 
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -70,7 +70,10 @@ class Table:
 
 
 def results_table(numbers: Numbers) -> Table:
-    """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead."""
+    """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
+
+    The first columns and a number fit on a telephone; what else sets rows apart stands at the end.
+    """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []
     shown_columns: list[tuple[Column, list[Entry]]] = [
@@ -111,7 +114,6 @@ def results_table(numbers: Numbers) -> Table:
         covered = bool(numbers.flags[name]["covered"])
         entries = [_entry(numbers.get(c, name), shown.digits) for c in conditions]
         shown_columns.append((Column(shown.title, True, shown.column, covered), entries))
-    # The first columns and a number fit on a telephone; what else sets rows apart stands at the end.
     seeds = [Entry(str(len(c.trials)), str(len(c.trials))) for c in conditions]
     shown_columns += [*described, (Column("seeds", numeric=True), seeds)]
     groups = {measure_of(name).column for name in measures}

@@ -191,16 +191,16 @@ class _Reader:
         self._known(values, names, "[[grid]]")
         if "data" not in values:
             raise InputError(f'a grid of the study {self._name} has no data: write data = ["cifar10"]')
-        data = tuple(self._data(one) for one in _listed(values["data"]))
+        data = tuple(self._data(value) for value in _listed(values["data"]))
         if not data:
             raise InputError(f"a grid of the study {self._name} is empty: its data is an empty list")
-        epsilon = tuple(self._epsilon(one) for one in _listed(values.get("epsilon", "none")))
+        epsilon = tuple(self._epsilon(value) for value in _listed(values.get("epsilon", "none")))
         techniques = values.get("techniques", "none")
         if not isinstance(techniques, str):
             techniques = tuple(_listed(techniques))
-            if not all(isinstance(one, str) for one in techniques):
+            if not all(isinstance(value, str) for value in techniques):
                 raise self._wrong("techniques", 'a word or a list of codes such as "gn,ws"')
-        settings = tuple(self._settings(one) for one in _listed(values.get("set", {})))
+        settings = tuple(self._settings(value) for value in _listed(values.get("set", {})))
         if not epsilon or not techniques or not settings:
             raise InputError(f"a grid of the study {self._name} is empty: an axis is an empty list")
         delta = values.get("delta", 1e-5)
@@ -291,7 +291,7 @@ class _Reader:
 
     def _words(self, values: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
         value = _listed(values.get(key, []))
-        if not all(isinstance(one, str) for one in value):
+        if not all(isinstance(word, str) for word in value):
             raise self._wrong(f"{key} in {where}", "a name or a list of names")
         return tuple(value)
 

@@ -20,8 +20,8 @@ from trilemma.study.runner import POLL_SECONDS
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.trial.audited import choose_audited, shadow_data
-from trilemma.trial.run import CONFIG, Run
-from trilemma.trial.shadows import FOLDER, Target, finished_shadows, make_private_folder, train_shadow
+from trilemma.trial.run import CONFIG, SHADOWS, Run
+from trilemma.trial.shadows import Target, finished_shadows, make_private_folder, train_shadow
 
 PROCESS_SECONDS = 4.0
 """For a worker process to start and to import what it needs, measured on one core."""
@@ -147,7 +147,7 @@ def train_shadows(
     Raises:
       InputError: one of them failed; the others that were running are saved.
     """
-    make_private_folder(target.run.folder / FOLDER)
+    make_private_folder(target.run.folder / SHADOWS)
     make_folder(target.store)
     there = finished_shadows(target, len(jobs))
     waiting, running = [job for job in jobs if job.shadow not in there], set[str]()

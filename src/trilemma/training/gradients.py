@@ -156,10 +156,10 @@ class OrdinaryGradient:
         if large <= small:
             return float(small)
         before = {n: v.clone() for n, v in model.state_dict().items()}
-        order, measured = generator_for(self.recipe.seed, "noise scale"), itertools.count(1)
+        shuffle, measured = generator_for(self.recipe.seed, "noise scale"), itertools.count(1)
 
         def squared_norm(size: int) -> tuple[float, Gradient]:
-            rows = torch.randperm(examples, generator=order)[:size]
+            rows = torch.randperm(examples, generator=shuffle)[:size]
             gradient, _ = self.mean(model, rows, -next(measured), physical_batch)  # no update's views
             return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
 

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from trilemma.data.dataset import Dataset
+from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
+from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
 from trilemma.training.recipe import Recipe
 
@@ -39,6 +41,11 @@ class Architecture:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Architecture:
+        if is_outside(recipe.model, "models"):
+            codes = [code for code in ("gn", "ws") if recipe.has(code)]
+            if codes:
+                raise InputError(f"{codes[0]} does not apply to {recipe.model}, whose layers are its own: leave it out")
+            return cls(recipe.model, "none", recipe.norm_groups, recipe.norm_first, standardized=False)
         norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
         return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"))
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.files import written
-from trilemma.trial.run import why_not_for_release
+from trilemma.trial.run import SHADOWS, why_not_for_release
 from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_words
 from trilemma.version import __version__
 from trilemma.words import clean
 
 CARD, NOT_RELEASED = "README.md", ".gitignore"
-_PRIVATE = ("result.json", "history.jsonl", "signals.parquet", "trained.json", "checkpoint*", "*.private.json", ".lock")
+_PRIVATE = (
+    *("result.json", "history.jsonl", "signals.parquet", "trained.json", "checkpoint*", "*.private.json"),
+    *(f"{SHADOWS}/", ".lock"),
+)
 
 
 def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where the time of a trial went."""
+"""The time that each phase of a trial took."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Clock:
         self._last = time.monotonic()
 
     def charge(self, phase: str) -> None:
-        """The time since the last charge belongs to ``phase``."""
+        """Charge the time since the last charge to ``phase``."""
         now = time.monotonic()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """The phases of an earlier piece of the trial."""
+        """Add the times of an earlier part of the trial."""
         for phase, value in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + float(value)

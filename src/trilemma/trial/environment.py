@@ -1,4 +1,4 @@
-"""What a result was computed with."""
+"""The software and hardware that a result was computed with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def describe(device: torch.device, autocast: torch.dtype | None, seed: int) -> d
 
 @functools.cache
 def _commit() -> str | None:
-    """The checkout's commit, where this is one."""
+    """The commit of the checkout that the package runs from, or None."""
     here = Path(__file__).resolve().parent
     try:
         described = subprocess.run(

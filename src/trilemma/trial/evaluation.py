@@ -1,4 +1,4 @@
-"""Evaluations on the way: one line of the history each, on a part of the data that is the same every time."""
+"""Evaluations during training: each writes one line of the history, always on the same part of the data."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from trilemma.training.loop import Training
 
 LOOK = 2000
-"""Examples of each split that an evaluation on the way looks at, at most."""
+"""The largest number of examples of each split that an evaluation during training uses."""
 
 
 class Evaluation:
-    """Call it to evaluate a training as it is now: see :func:`quick_look`."""
+    """Evaluates a training in its present state when it is called: see :func:`quick_look`."""
 
     def __init__(self, training: Training, track: tuple[int, ...]) -> None:
         data = training.data
@@ -41,7 +41,7 @@ class Evaluation:
 
 
 def evaluation_rows(data: Dataset, track: tuple[int, ...], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which examples of the training and of the test split are looked at, int64, ascending; the tracked ones are."""
+    """Indices, int64 and ascending, of the training and test examples that are evaluated; tracked ones are included."""
     rng = rng_for(seed, "evaluation rows")
     rows = rng.permutation(len(data.train))[:LOOK]
     test_rows = np.sort(rng.permutation(len(data.test))[:LOOK])
@@ -59,7 +59,7 @@ def quick_look(
     """One line of the history: accuracies, AUC of the loss threshold, and tracked examples, on parts of the data.
 
     Args:
-      rows, test_rows: int64, which examples ``train`` and ``test`` are logits of.
+      rows, test_rows: int64, the examples that ``train`` and ``test`` are the logits of.
       track: training examples (among ``rows``) whose membership probability is recorded.
     """
     part = Dataset(

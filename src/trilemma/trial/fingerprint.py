@@ -1,9 +1,9 @@
-"""The fingerprint of a run's data, which stays with whoever holds the data.
+"""The fingerprint of a run's data, which must stay with whoever holds the data.
 
-A SHA-256 of the training data confirms a guess: somebody who knows all examples but one and guesses that one computes
-the same digest, or another.  No noise stands in the way, so nothing that is released may carry it.  It is therefore
-left out of ``config.json`` and kept beside it in a file that its owner alone can read.  It is needed to go on with a
-run: one on other data is refused.
+A SHA-256 of the training data confirms a guess: somebody who knows all examples but one can guess that one and compare
+digests.  No noise prevents that, so nothing that is released may contain the digest.  It is therefore left out of
+``config.json`` and kept beside it, in a file that only its owner can read.  Resuming a run needs it: a run on other
+data is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_fingerprint(folder: Path, fingerprint: str) -> None:
     """Write ``fingerprint.private.json`` in ``folder``, with mode 0600 from its first byte on.
 
     Raises:
-      InputError: no space or no right to write.
+      InputError: the disk is full or the folder cannot be written.
     """
     with written(folder / FINGERPRINT) as part, owner_alone(part):
         part.write_text(json.dumps({"fingerprint": fingerprint, "note": _NOTE}, indent=2) + "\n", "utf-8")
@@ -35,10 +35,10 @@ def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
     """The fingerprint of the data of the run in ``folder``.
 
     Args:
-      config: its ``config.json``; earlier versions kept the fingerprint in there.
+      config: its ``config.json``, where earlier versions kept the fingerprint.
 
     Raises:
-      InputError: the folder lacks it (it was left out of a copy, as it should be of one for release), or it cannot be
+      InputError: the folder lacks it (because it was left out of a copy, as it should be for release), or it cannot be
         read.
     """
     about = config.get("data")
@@ -48,7 +48,7 @@ def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
     path = folder / FINGERPRINT
     if not path.exists():
         raise InputError(
-            f"{folder} has a {CONFIG} but no {FINGERPRINT}, without which it is not known whether its run learned from "
+            f"{folder} has a {CONFIG} but no {FINGERPRINT}, without which nobody can tell whether its run learned from "
             "the same data: put the file back, or choose another --out"
         )
     fingerprint = read_json(path).get("fingerprint")

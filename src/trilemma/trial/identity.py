@@ -1,4 +1,4 @@
-"""Which run a folder holds: ``config.json``, by which the same run goes on and another one is refused."""
+"""Which run a folder holds: by ``config.json``, the same run is resumed and another one is refused."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked:
 
     Args:
       recipe: all choices.
-      data: what is learned from.
-      network: a module of the user's own, or None.
+      data: the data of the trial.
+      network: the user's own module, or None.
       tracked: training examples that every evaluation records.
     """
     return {
@@ -43,7 +43,8 @@ def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked:
 
 
 def _signature(network: nn.Module) -> str:
-    """Tells one given network from another by class and tensors (not by what its forward does)."""
+    """Distinguishes the user's networks by class and by the shapes of their tensors (not by what their forward
+    does)."""
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
     return f"given: {type(network).__name__} {digest[:16]}"
@@ -53,7 +54,7 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
     """Whether ``folder`` holds a finished run of ``config`` on the data of ``fingerprint``.
 
     Raises:
-      InputError: it holds something else.
+      InputError: it holds another run, or other files.
     """
     if not folder.exists():
         return False
@@ -73,7 +74,7 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
         ("track", "tracked examples"),
     ):
         old, new = stored.get(part), config[part]
-        if part == "data":  # how it was found may differ, what it is may not
+        if part == "data":  # the request may differ, but not the data
             old, new = read_fingerprint(folder, stored), fingerprint
         elif part == "recipe" and isinstance(old, dict) and new["epsilon"] is None:  # then no noise has to be secret
             old = old | {"secret_noise": new["secret_noise"]}

@@ -1,4 +1,4 @@
-"""From a trained network's outputs to what a trial reports: accuracy, attacks, fairness, score, signals."""
+"""What a trial reports, computed from the outputs of its network: accuracy, attacks, fairness, score, signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 
 
 def predictions_of(data: Dataset, train: Logits, test: Logits) -> Predictions:
-    """Members first (the training split), then the whole test split as non-members."""
+    """Predictions of members (the training split), followed by those of non-members (the whole test split)."""
     grouped = data.train.groups is not None and data.test.groups is not None
     return Predictions(
         logits=np.concatenate([train, test]),
@@ -40,10 +40,10 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
     """All measurements of one trained network.
 
     Args:
-      data: what it was trained and is tested on.
+      data: the data that it was trained on and is tested on.
       train, test: logits float32 of the two splits.
-      seed: of attackers, matching and bootstraps.
-      tell: called with what comes next.
+      seed: of attacks, matching and bootstraps.
+      tell: called with the name of each measurement before it begins.
 
     Returns:
       (the part of ``result.json`` that is measured, the matched audit).
@@ -65,7 +65,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
 
 
 def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> tuple[dict[str, Any], Audit]:
-    """Attacks on matched and on all non-members, with the negative control of each; and the matched audit."""
+    """Attacks against matched and against all non-members, each with its negative control; and the matched audit."""
     by: Literal["class", "class,group"] = "class" if predictions.groups is None else "class,group"
     weighted, match = match_predictions(predictions, by, seed)
     matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
@@ -79,9 +79,10 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
     def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
         return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)
 
-    found = {
+    entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
+        "strongest_interval": list(matched.strongest_interval),
         "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,
@@ -99,11 +100,11 @@ def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> 
             "naive": None if unmatched is None else control(np.ones(len(counts))),
         },
     }
-    return found, matched
+    return entries, matched
 
 
 def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:
-    """The fairness report, None without groups; and what accuracy and bias would be on other test examples."""
+    """The fairness report, None without groups; and bootstrap draws of accuracy and bias over test examples."""
     test, classes = data.test, len(data.classes)
     draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)
     if test.groups is None:

@@ -20,8 +20,10 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.files import read_json, reading
 from trilemma.hints import one_line
+from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
+from trilemma.outside import is_outside
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
@@ -90,13 +92,14 @@ class Model:
 
 
 def load_model(
-    folder: str | os.PathLike[str], *, network: nn.Module | None = None, tell: Callable[[str], None] = print
+    folder: str | os.PathLike[str], *, network: nn.Module | str | None = None, tell: Callable[[str], None] = print
 ) -> Model:
     """The released model of a run.
 
     Args:
       folder: with ``config.json`` and ``model.safetensors``; nothing else is read.
-      network: a module of your own, where the run was trained with one that has no name (``train(network=...)``).
+      network: of your own, where the run was trained with one: the module, or its ``module:name``.  A name that stands
+        in the folder is never imported by itself, since that would run whatever code a stranger's folder names.
       tell: called with what takes long: fitting the dictionary of a prior that is not in the cache.
 
     Raises:
@@ -119,8 +122,15 @@ def load_model(
         raise InputError(f"{path / WEIGHTS} belongs to another run than {CONFIG} beside it: put the right one there")
     if own and network is None:
         raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
-    shape = facts.image_shape
-    loaded = network if network is not None else Architecture.of(recipe).build(len(facts.classes), shape, _unused())
+    if network is None and is_outside(recipe.model, "models"):
+        raise InputError(
+            f"{path} was trained with {recipe.model}: allow its import by network={recipe.model!r} (--network)"
+        )
+    shape, classes = facts.image_shape, len(facts.classes)
+    if isinstance(network, str):
+        loaded = build(network, classes=classes, image_shape=shape, generator=_unused())
+    else:
+        loaded = Architecture.of(recipe).build(classes, shape, _unused()) if network is None else network
     try:
         loaded.load_state_dict(weights)
     except RuntimeError as error:

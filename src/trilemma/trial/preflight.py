@@ -1,6 +1,6 @@
-"""What would stop the measuring is known before the first update, from labels and groups alone, and refused then.
+"""Checks before the first update: data on which a run could not be measured are refused, from labels and groups alone.
 
-A training spends time and a budget; a test split that cannot measure it should not be found out afterwards.
+A training spends time and a budget, so it must not turn out afterward that the test split cannot measure it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Ints = NDArray[np.int64]
 
 
 def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> None:
-    """Refuse data on which a trial could be trained but not measured.
+    """Refuse data on which a run could be trained but not measured.
 
     Args:
       data: of the trial.
-      track: training examples that every evaluation looks at.
+      track: training examples that every evaluation records.
       seed: of the trial.
 
     Raises:
@@ -52,7 +52,7 @@ def _refuse(data: Dataset, track: tuple[int, ...], seed: int) -> None:
     _refuse_too_few(data.train, data.test, seed, "")
     rows, test_rows = evaluation_rows(data, track, seed)
     if len(rows) < len(data.train) or len(test_rows) < len(data.test):
-        part = f" among the {len(rows)} and {len(test_rows)} that are looked at on the way"
+        part = f" among the {len(rows)} and {len(test_rows)} that evaluations during training use"
         _refuse_too_few(data.train.take(rows), data.test.take(test_rows), 0, part)
 
 
@@ -68,7 +68,7 @@ def _refuse_missing(what: str, inside: Ints, outside: Ints, names: Sequence[str]
 
 
 def _refuse_too_few(train: Split, test: Split, seed: int, part: str) -> None:
-    """By the very matching that the attacks will have."""
+    """Refuse too few members or non-members, after the same matching that the attacks will use."""
     grouped = train.groups is not None and test.groups is not None
     sources = np.arange(len(test)) if test.sources is None else test.sources
     match = matched_nonmembers(

@@ -1,4 +1,4 @@
-"""``privacy`` of ``result.json``: what a run guarantees, and whether it did what the guarantee is computed for."""
+"""``privacy`` of ``result.json``: what a run guarantees, and whether it did what the guarantee assumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_COVERED = (
 
 
 def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
-    """Computed from the event that happened, once the last update was made; None without a budget.
+    """The record, computed after the last update from what was actually run; None without a budget.
 
     Where the truth check fails there is no epsilon, and nothing is covered.
 

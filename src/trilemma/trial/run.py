@@ -1,4 +1,4 @@
-"""A run on disk: what a trial leaves in a folder, each file written whole or not at all."""
+"""A run on disk: the files that a trial leaves in a folder, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ if TYPE_CHECKING:
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
+SHADOWS = "shadows.private"
+"""The folder of a run's shadow models (:mod:`trilemma.trial.shadows`); like its signals, not for release."""
 TRAINED = "trained.json"
-"""What is known once the training is over, the privacy record among it; it is there until all of it is in
-``result.json``."""
+"""What is known once the training is over, including the privacy record; it exists until ``result.json`` holds all of
+it."""
 SEALED = (CONFIG, HISTORY, WEIGHTS, SIGNALS)
-"""Files whose SHA-256 is in ``result.json``: not the fingerprint's, which would confirm a guess of the data, nor the
-card's, to which people may add."""
+"""Files whose SHA-256 is in ``result.json``: neither the fingerprint's, which would confirm a guess of the data, nor
+the card's, to which people may add."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a trial left in a folder.
+    """A finished trial, as read from its folder.
 
     Attributes:
-      folder: where.
-      recipe: how it was trained.
+      folder: of the run.
+      recipe: of the training.
       result: ``result.json``.
-      notes: sentences about how it went (a damaged checkpoint, a slow method).
+      notes: sentences about what happened (a damaged checkpoint, a slow method).
     """
 
     folder: Path
@@ -48,7 +50,7 @@ class Run:
 
     @property
     def not_private(self) -> str | None:
-        """Why a run with a budget has no epsilon: which check of what it did failed, in one line; else None."""
+        """Why a run with a budget has no epsilon: the check that it failed, in one line; otherwise None."""
         return why_not_private(self.result)
 
     @property
@@ -72,9 +74,10 @@ class Run:
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
-    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; else None."""
+    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; otherwise
+    None."""
     truth = (result.get("privacy") or {}).get("truth")
-    if truth is None or truth["passed"]:  # runs of older versions have none
+    if truth is None or truth["passed"]:  # runs of older versions have no truth check
         return None
     failed = {name: check for name, check in truth["checks"].items() if not check["passed"]}
     name, check = next(iter(failed.items()))
@@ -103,23 +106,23 @@ class History:
     """``history.jsonl``: one JSON line per evaluation."""
 
     def __init__(self, path: Path, keep: int) -> None:
-        """Go on after the first ``keep`` lines: later ones belong to updates that will be made again."""
+        """Keep the first ``keep`` lines: later ones belong to updates that will be made again."""
         self._path = path
         lines = path.read_text("utf-8").splitlines()[:keep] if path.exists() and keep else []
         if len(lines) < keep:
-            raise InputError(f"{path} has fewer lines than the checkpoint knows: start anew in another --out")
+            raise InputError(f"{path} has fewer lines than the checkpoint records: start again in another --out")
         with written(path) as part:
             part.write_text("".join(line + "\n" for line in lines), "utf-8")
         self.lines = len(lines)
 
     def append(self, values: dict[str, Any]) -> None:
-        """Write one more line, and wait until it is on the disk."""
+        """Append a line, and wait until it is on the disk."""
         append_line(self._path, json.dumps(values, allow_nan=False))
         self.lines += 1
 
 
 def withdraw_epsilon(path: Path) -> None:
-    """The run turned out not to be private: the lines of its ``history.jsonl`` no longer claim an epsilon."""
+    """Remove epsilon from the lines of ``history.jsonl``, once the run turned out not to be private."""
     lines = [json.loads(line) | {"epsilon": None} for line in path.read_text("utf-8").splitlines()]
     with written(path) as part:
         part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")

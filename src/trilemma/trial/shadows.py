@@ -35,6 +35,7 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, reading, write_json, written
 from trilemma.models.prior import PRIORS
+from trilemma.outside import is_outside
 from trilemma.progress import Progress
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
@@ -43,10 +44,10 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import Audited, audited_split, shadow_data
 from trilemma.trial.fingerprint import read_fingerprint
 from trilemma.trial.privacy_record import privacy_record
-from trilemma.trial.run import CONFIG, WEIGHTS, Run, why_not_private
+from trilemma.trial.run import CONFIG, SHADOWS, WEIGHTS, Run, why_not_private
 from trilemma.trial.train import CHECKPOINT_SECONDS, Stopped
 
-FOLDER, SHADOW, OUTPUTS = "shadows.private", "shadow.json", "outputs.npy"
+SHADOW, OUTPUTS = "shadow.json", "outputs.npy"
 _NOTE = "Not for release: computed from the training images, and not covered by the run's guarantee."
 
 
@@ -66,7 +67,7 @@ class Target:
 
     def __post_init__(self) -> None:
         config = read_json(self.run.folder / CONFIG)
-        if config.get("network") != "recipe":
+        if config.get("network") != "recipe" or is_outside(self.run.recipe.model, "models"):
             raise InputError(
                 f"{self.run.folder} was trained with a network of your own, which shadows cannot be: audit its "
                 "predictions, with reference_logits and reference_member of models that you trained"
@@ -100,7 +101,7 @@ class Target:
     def store(self) -> Path:
         """The folder of all shadows of this target on these examples."""
         parts = (self.run.recipe.fingerprint, self.data.fingerprint, self.audited.digest)
-        return self.run.folder / FOLDER / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+        return self.run.folder / SHADOWS / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def shadow_folder(self, shadow: int) -> Path:
         return self.store / f"{shadow:03d}"
@@ -154,7 +155,7 @@ def train_shadow(
       Stopped: see ``should_stop``.
     """
     folder = target.shadow_folder(shadow)
-    make_private_folder(target.run.folder / FOLDER)
+    make_private_folder(target.run.folder / SHADOWS)
     make_folder(folder)
     with alone_in(folder, waiting=lambda: progress("waiting for another process", 0, 0)):  # of an audit that was killed
         if (folder / SHADOW).exists():

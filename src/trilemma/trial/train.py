@@ -1,7 +1,7 @@
-"""Train one classifier, attack it, measure and score it: a trial, and the run it leaves.
+"""Train one classifier, attack it, measure and score it: a trial, and the run that it leaves.
 
-A trial goes through these steps, in this order; each leaves in the folder what the next needs, so that the same command
-goes on after any of them.
+A trial goes through these steps in this order.  Each leaves in the folder what the next one needs, so that the same
+command resumes after any of them.
 
 1. ``train``: what cannot be trained or measured is refused; a finished run is returned as it is.
 2. ``_Trial.resume``: from the newest whole checkpoint, if there is one.
@@ -72,13 +72,13 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """What is going on: passed to the ``progress`` callback.
+    """The state of a trial, as passed to the ``progress`` callback.
 
     Attributes:
       what: "training", or the name of a measurement.
-      update, updates: how far the training is.
+      update, updates: the number of updates made, and of all updates.
       loss: mean training loss since the last call (not private; for the screen), or None.
-      epsilon: spent by the last evaluation, or None.
+      epsilon: the epsilon spent at the last evaluation, or None.
       evaluation: the history line that was just written, or None.
       preparing: features are being computed before the first update; ``update`` of ``updates`` counts images.
     """
@@ -106,9 +106,9 @@ def train(
 ) -> Run:
     """Train ``recipe`` on ``data`` and leave a run in ``out``.
 
-    If ``out`` holds an unfinished run of the same recipe on the same data it goes on from its last checkpoint, and
-    ends with the same weights to the bit on the same device.  One that was trained and not measured is only measured.
-    A finished one is returned as it is.
+    If ``out`` holds an unfinished run of the same recipe on the same data, it is resumed from its last checkpoint, and
+    ends with bitwise the same weights on the same device.  A run that was trained and not measured is only measured.
+    A finished run is returned unchanged.
 
     A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
     and ``Run.not_private`` says why.
@@ -119,20 +119,20 @@ def train(
 
     Args:
       recipe: all choices.
-      data: what to learn from.
-      out: the run's folder; created if need be.
+      data: to train and test on.
+      out: the run's folder; created if necessary.
       network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (which
-        then is only its name).  Its initial weights are taken as they are.
+        is then only its name).  Its weights are the initial weights.
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
       progress: called after every update and before every measurement.
-      should_stop: asked before every update; True saves the state and raises :class:`Stopped`.
+      should_stop: called before every update; if it returns True, the state is saved and :class:`Stopped` is raised.
 
     Raises:
-      InputError: what cannot be used, an ``out`` of another recipe, data on which the run could not be measured, or a
-        training that diverges.
-      PrivacyError: what the guarantee would not cover.
+      InputError: an argument cannot be used, ``out`` holds another run, the run could not be measured on these data, or
+        the training diverges.
+      PrivacyError: the guarantee would not cover the training.
       Stopped: see ``should_stop``.
     """
     folder = Path(out)
@@ -171,7 +171,7 @@ def follow(
     network: nn.Module | None = None,
     execution: Execution | None = None,
 ) -> None:
-    """Do this process's share of a training that :func:`train` leads in the first of ``ranks``, until it is over.
+    """Compute this process's share of a training that :func:`train` leads in the first of ``ranks``, until its end.
 
     Raises:
       InputError: this process was given another recipe or other images.
@@ -190,20 +190,20 @@ def _tracked(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
 
 @dataclass(eq=False)
 class _Trial:
-    """One trial at work; its methods are the steps of the module's text.
+    """One trial; its methods are the steps that the module's docstring lists.
 
     Attributes:
       training: recipe, data, course and state.
       folder: of the run, held by this process.
       config: ``config.json``.
       track: training examples that every evaluation records.
-      clock: where the time went.
+      clock: the time of each phase.
       tell: called after every update and before every measurement.
-      should_stop: asked before every update.
-      notes: sentences about how it went.
-      epsilon: spent by the last evaluation.
+      should_stop: called before every update.
+      notes: sentences about what happened.
+      epsilon: the epsilon spent at the last evaluation.
       evaluated: the update of the last evaluation.
-      losses: of the updates since then.
+      losses: of the updates since the last evaluation.
       saved_at: when the last checkpoint was written.
     """
 
@@ -261,7 +261,7 @@ class _Trial:
         return history
 
     def _restore(self, saved: Checkpoint) -> int:
-        """Become what was saved; returns how many lines the history had."""
+        """Take on the saved state; return the number of lines that the history had."""
         training, header = self.training, saved.header
         training.state.restore(saved)
         self.evaluated, self.losses = int(header["evaluated"]), list(header["losses"])
@@ -271,10 +271,10 @@ class _Trial:
         return int(header["history_lines"])
 
     def make_updates(self, history: History) -> None:
-        """All updates that are still to be made, with evaluations and checkpoints on the way.
+        """Make the remaining updates, with evaluations and checkpoints in between.
 
         Raises:
-          Stopped: ``should_stop`` said so; the state is saved.
+          Stopped: ``should_stop`` returned True; the state is saved.
         """
         training, course = self.training, self.training.course
         evaluate = Evaluation(training, self.track)
@@ -300,7 +300,7 @@ class _Trial:
 
     def _after_update(self, loss: float, history: History) -> None:
         update, updates = self.training.state.update, self.training.course.updates
-        if math.isfinite(loss):  # an empty draw has none
+        if math.isfinite(loss):  # an empty draw has no loss
             self.losses.append(loss)
         self.clock.charge("updates")
         self.tell(Progress("training", update, updates, loss, self.epsilon))
@@ -329,12 +329,12 @@ class _Trial:
     # ---- release ----------------------------------------------------------------------------------------------
 
     def release(self) -> dict[str, Any]:
-        """The truth check; weights and what is known of the training are written before anything is measured.
+        """Run the truth check; write the weights and what is known about the training before anything is measured.
 
-        The checkpoints are then removed: nobody needs them any more, and they hold what noise is made from.
+        Then the checkpoints are removed: they are no longer needed, and they hold the state of the noise's generator.
 
         Returns:
-          What ``trained.json`` holds: all of ``result.json`` that does not have to be measured.
+          The content of ``trained.json``: the part of ``result.json`` that does not have to be measured.
         """
         training = self.training
         privacy = privacy_record(training, self.folder)
@@ -358,7 +358,7 @@ class _Trial:
         return trained
 
     def load_weights(self) -> dict[str, Any]:
-        """Where a run was trained and not measured: its weights in place of updates.
+        """Load the weights of a run that was trained and not measured, in place of making updates.
 
         Raises:
           InputError: a file cannot be read.
@@ -400,10 +400,10 @@ class _Trial:
         named("outputs of all examples")
         train_logits, test_logits = training.logits("train").numpy(), training.logits("test").numpy()
         self.clock.charge("evaluation")
-        measured, found = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
+        measured, audited = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
         self.clock.charge("attacks and fairness")
         index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
-        write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), found, index)
+        write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), audited, index)
         self.clock.charge("files")
         seconds = self.clock.seconds
         not_for_release = why_not_for_release({"privacy": privacy})
@@ -419,6 +419,6 @@ class _Trial:
         }
         write_card(self.folder, self.config, result)
         result = write_sealed(self.folder / RESULT, result, SEALED)
-        with suppress(OSError):  # it says nothing that is not in result.json
+        with suppress(OSError):  # result.json holds all of it
             (self.folder / TRAINED).unlink()
         return Run(self.folder, recipe, result, (*data.notes, *self.notes))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -119,10 +121,17 @@ def test_ten_classes_from_the_binary_archive(tmp_path: Path) -> None:
 def test_coarse_labels(tmp_path: Path, encode: Encode) -> None:
     as_binary(tmp_path / "b" / "cifar-100-binary")
     as_parquet(tmp_path / "a" / "cifar100", encode)
-    for root in ("a", "b"):
-        data = load_data("cifar100", data_dir=tmp_path / root, columns={"label": "coarse_label"})
+    column: dict[str, Any] = {"columns": {"label": "coarse_label"}}
+    for root, asked in itertools.product(("a", "b"), (column, {"target": "coarse"})):
+        data = load_data("cifar100", data_dir=tmp_path / root, **asked)
         assert data.classes == CIFAR100_COARSE
         assert (data.train.labels == COARSE["train"]).all()
+    skewed = load_data("cifar100s", data_dir=tmp_path / "b", target="coarse", skew=0.75)
+    assert skewed.classes == CIFAR100_COARSE
+    with pytest.raises(InputError, match="must be fine or coarse, not 'Male'"):
+        load_data("cifar100", data_dir=tmp_path / "b", target="Male")
+    with pytest.raises(InputError, match="leave one out"):
+        load_data("cifar100", data_dir=tmp_path / "b", target="coarse", **column)
 
 
 @pytest.mark.parametrize("classes_seed", [None, 3])

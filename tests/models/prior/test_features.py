@@ -1,5 +1,6 @@
 """Fixed features: nothing private gets in, and what is kept on disk is what was computed."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -36,6 +37,24 @@ def all_rows(found):
     return found.take(np.arange(len(found)))
 
 
+@pytest.fixture(scope="module")
+def priors(tmp_path_factory):
+    """Where all tests that are not about the fit keep the priors that they fit."""
+    return tmp_path_factory.mktemp("priors")
+
+
+@pytest.fixture
+def folder(tmp_path, priors):
+    """An empty folder for features, with those priors."""
+    (tmp_path / "priors").symlink_to(priors)
+    return tmp_path
+
+
+@functools.cache
+def prior_of(shape):
+    return Prior.of(SMALL, shape, 0)
+
+
 def test_features_of_an_image_do_not_depend_on_the_other_images(tmp_path):
     """Guards: filters, whitening or scaling fitted to the private images.  Bit for bit, wherever an image stands."""
     one, other = images(21, 1), images(21, 2)
@@ -43,6 +62,8 @@ def test_features_of_an_image_do_not_depend_on_the_other_images(tmp_path):
     (first,) = compute([one], tmp_path / "a")
     (second,) = compute([other], tmp_path / "b")
     assert torch.equal(all_rows(first)[[0, 20]], all_rows(second)[[4, 17]])
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "priors").symlink_to(tmp_path / "a" / "priors")
     (alone,) = compute([one[:1]], tmp_path / "c")
     assert torch.equal(all_rows(alone)[0], all_rows(first)[0])
 
@@ -55,8 +76,7 @@ def test_the_seed_and_the_settings_are_all_that_matters(tmp_path):
 
 
 def test_rows_have_length_one_and_a_constant():
-    prior = Prior.of(SMALL, SHAPE, 0)
-    rows = prior(torch.from_numpy(images(7)))[:, 0]
+    rows = prior_of(SHAPE)(torch.from_numpy(images(7)))[:, 0]
     assert rows.shape == (7, 71)
     assert rows[:, -1].unique().tolist() == pytest.approx([0.3])
     assert rows[:, :-1].norm(dim=1).numpy() == pytest.approx(np.ones(7), abs=1e-5)
@@ -89,9 +109,9 @@ def test_every_block_takes_small_and_large_images(shape):
     assert rows[..., :-1].norm(dim=2).numpy() == pytest.approx(np.ones((3, 9)), abs=1e-4)
 
 
-def test_views_are_rows_of_their_own(tmp_path):
-    (plain,) = compute([images(3)], tmp_path)
-    (several,) = compute([images(3)], tmp_path, shifts=family.view_shifts(3, 2, SHAPE))
+def test_views_are_rows_of_their_own(folder):
+    (plain,) = compute([images(3)], folder)
+    (several,) = compute([images(3)], folder, shifts=family.view_shifts(3, 2, SHAPE))
     assert several.take(np.arange(3)).shape == (3, 3, 71)
     torch.testing.assert_close(several.take(np.arange(3))[:, 0], all_rows(plain)[:, 0], atol=2e-2, rtol=0)
     moved = several.take(np.arange(3))[:, 1] - several.take(np.arange(3))[:, 0]
@@ -101,7 +121,7 @@ def test_views_are_rows_of_their_own(tmp_path):
 
 
 def test_a_flat_image_is_no_trouble():
-    rows = Prior.of(SMALL, SHAPE, 0)(torch.full((2, *SHAPE), 200, dtype=torch.uint8))
+    rows = prior_of(SHAPE)(torch.full((2, *SHAPE), 200, dtype=torch.uint8))
     assert torch.isfinite(rows).all()
 
 
@@ -124,46 +144,46 @@ class Counting:
             self.images = max(self.images, total)
 
 
-def test_what_is_there_is_not_computed_again(tmp_path):
+def test_what_is_there_is_not_computed_again(folder):
     one = images(40)
-    compute([one[:30]], tmp_path)
+    compute([one[:30]], folder)
     counted = Counting()
-    train, test = compute([one[::-1], one[5:9]], tmp_path, progress=counted)
+    train, test = compute([one[::-1], one[5:9]], folder, progress=counted)
     assert counted.images == 10
     assert torch.equal(all_rows(train).flip(0)[5:9], all_rows(test))
     counted = Counting()
-    compute([one], tmp_path, progress=counted)
+    compute([one], folder, progress=counted)
     assert counted.images == 0
 
 
-def test_images_that_occur_twice_are_computed_once(tmp_path):
+def test_images_that_occur_twice_are_computed_once(folder):
     one = images(6)
     counted = Counting()
-    (found,) = compute([np.concatenate([one, one])], tmp_path, progress=counted)
+    (found,) = compute([np.concatenate([one, one])], folder, progress=counted)
     assert counted.images == 6
     assert torch.equal(all_rows(found)[:6], all_rows(found)[6:])
 
 
-def test_other_images_settings_or_seeds_never_meet(tmp_path):
+def test_other_images_settings_or_seeds_never_meet(folder):
     """Guards: a cache keyed by name."""
     one = images(9)
-    compute([one], tmp_path)
+    compute([one], folder)
     changed = one.copy()
     changed[3, 0, 0, 0] ^= 1
     counted = Counting()
-    compute([changed], tmp_path, progress=counted)
+    compute([changed], folder, progress=counted)
     assert counted.images == 1
     for change in ({"seed": 1}, {"blocks": SMALL[:1]}, {"shifts": ((0.0, 0.0), (0.1, 0.0))}):
         counted = Counting()
-        compute([one], tmp_path, progress=counted, **change)
+        compute([one], folder, progress=counted, **change)
         assert counted.images == 9
 
 
-def test_a_damaged_segment_is_computed_again(tmp_path):
+def test_a_damaged_segment_is_computed_again(folder):
     one = images(40)
-    (before,) = compute([one], tmp_path)
+    (before,) = compute([one], folder)
     rows = all_rows(before).clone()
-    values = sorted(store(tmp_path).glob("*.npy"))
+    values = sorted(store(folder).glob("*.npy"))
     assert len(values) == 3
     del before
     values[0].write_bytes(values[0].read_bytes()[:-50])
@@ -171,15 +191,15 @@ def test_a_damaged_segment_is_computed_again(tmp_path):
     content[-1] ^= 1
     values[1].write_bytes(content)
     counted = Counting()
-    (after,) = compute([one], tmp_path, progress=counted)
+    (after,) = compute([one], folder, progress=counted)
     assert counted.images in (24, 32)  # two segments of 16, or one of them and the last one of 8
     assert torch.equal(all_rows(after), rows)
-    next(store(tmp_path).glob("*.json")).write_text("{")
-    (after,) = compute([one], tmp_path)
+    next(store(folder).glob("*.json")).write_text("{")
+    (after,) = compute([one], folder)
     assert torch.equal(all_rows(after), rows)
 
 
-def test_an_interrupted_computation_goes_on(tmp_path):
+def test_an_interrupted_computation_goes_on(folder, tmp_path_factory, priors):
     one = images(40)
 
     def stop(what, done, total):
@@ -187,17 +207,19 @@ def test_an_interrupted_computation_goes_on(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compute([one], tmp_path, progress=stop)
+        compute([one], folder, progress=stop)
     counted = Counting()
-    (found,) = compute([one], tmp_path, progress=counted)
+    (found,) = compute([one], folder, progress=counted)
     assert counted.images == 24
-    (whole,) = compute([one], tmp_path / "again")
+    again = tmp_path_factory.mktemp("again")
+    (again / "priors").symlink_to(priors)
+    (whole,) = compute([one], again)
     assert torch.equal(all_rows(found), all_rows(whole))
 
 
-def test_the_index_holds_no_pixels(tmp_path):
-    compute([images(3)], tmp_path)
-    (index,) = store(tmp_path).glob("*.json")
+def test_the_index_holds_no_pixels(folder):
+    compute([images(3)], folder)
+    (index,) = store(folder).glob("*.json")
     assert set(json.loads(index.read_text())) == {"sha256", "images"}
 
 

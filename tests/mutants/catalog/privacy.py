@@ -234,7 +234,7 @@ ERRORS = [
     ),
     Planted(
         "the norm of a weight used twice is that of its parts",
-        "privacy/gradients/calls.py",
+        "privacy/gradients/hooks.py",
         "alone = all(self._uses[name] == 1 for name in owned.values())\n            unchanged",
         "alone = True\n            unchanged",
         (

@@ -34,7 +34,7 @@ ERRORS = [
     Planted(
         "trials that share their noise are composed",
         "analysis/ledger.py",
-        "why = chosen + _shared(trials, drawn)",
+        "why = chosen + _shared(trials, noise_uses)",
         "why = chosen",
         (f"{_LEDGER}::test_trials_with_the_same_noise_are_not_covered_together",),
         "generator-reused",

@@ -62,14 +62,14 @@ def secondary_findings(
 ) -> dict[tuple[str, str], tuple[str, list[dict[str, Any]]]]:
     """What another measure says of the same pairs, in words and evidence; its own Holm family, and no verdict."""
     measurements = table.measured(measure)
-    found = {}
+    findings = {}
     for c in compare(
         measurements, [pair for pair in pairs if {pair.condition, pair.against} <= set(measurements.values)]
     ):
         difference, low, high = (number_words(v, measure, signed=True) for v in (c.difference, c.low, c.high))
         interval = "" if math.isnan(c.low) else f" [{low}, {high}]"
-        found[c.pair.condition, c.pair.against] = (
+        findings[c.pair.condition, c.pair.against] = (
             f"; in {in_words(measure)} {difference}{interval}, {c.verdict}",
             evidence_of_both(measurements, c),
         )
-    return found
+    return findings

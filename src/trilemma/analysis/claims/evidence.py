@@ -85,11 +85,11 @@ def condition_record(condition: Condition) -> dict[str, Any]:
 
 
 def distinct(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    kept: list[dict[str, Any]] = []
+    unique: list[dict[str, Any]] = []
     for entry in entries:
-        if entry not in kept:
-            kept.append(entry)
-    return tuple(kept)
+        if entry not in unique:
+            unique.append(entry)
+    return tuple(unique)
 
 
 def values_by_seed(measurements: Measured, condition: str) -> list[float]:

@@ -59,7 +59,7 @@ def _asks_headline(condition: Condition) -> bool:
 def _at_paper_scale(table: Table, measurements: Measured, condition: Condition) -> bool:
     trials = set(measurements.trials[condition.id].values())
     studies = table.study.get("studies", {}).values()
-    return any(one.get("scale") == "paper" and trials & set(one.get("trials", ())) for one in studies)
+    return any(record.get("scale") == "paper" and trials & set(record.get("trials", ())) for record in studies)
 
 
 def _headline_finding(measurements: Measured, condition: Condition) -> Finding:

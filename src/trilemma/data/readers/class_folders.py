@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trilemma.data.files import IMAGE_ENDINGS, children, has_ending, images_below
 from trilemma.data.limits import MAX_ENCODED
+from trilemma.data.listing import IMAGE_ENDINGS, children, has_ending, images_below
 from trilemma.data.parts import Part, looks_like_split, split_name
 from trilemma.data.readers.rows import Decoder
 from trilemma.errors import InputError

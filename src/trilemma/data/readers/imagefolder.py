@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from trilemma.data.files import children, images_below
 from trilemma.data.limits import MAX_ENCODED
+from trilemma.data.listing import children, images_below
 from trilemma.data.parts import Part, check_split_column, needed, parts_by_split, split_name
 from trilemma.data.readers.class_folders import ImageFiles, check_inside
 from trilemma.data.readers.rows import Decoder, choose_columns, unused_columns
@@ -90,12 +90,12 @@ def metadata_parts(
                 f"of one data set must agree"
             )
         roles = own
-        images, said = decoder(ImageFiles(paths[split]), str(file))
+        images, image_notes = decoder(ImageFiles(paths[split]), str(file))
         part = Part(
             images=images,
             labels=[row.get(own["label"]) for row in rows],
             groups=[row.get(own["group"]) for row in rows] if "group" in own else None,
-            notes=(*said, *unused_columns(_available(rows), own, columns, str(file)), *notes, *extra),
+            notes=(*image_notes, *unused_columns(_available(rows), own, columns, str(file)), *notes, *extra),
         )
         parts.update(_split_up(part, rows, own, split, file))
     return parts

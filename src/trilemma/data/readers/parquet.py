@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.data.decode import EncodedImages
-from trilemma.data.files import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.limits import check_packing, check_size
+from trilemma.data.listing import IMAGE_ENDINGS, below, children, has_ending
 from trilemma.data.parts import split_name
 from trilemma.data.readers.rows import encoded, recorded_names
 from trilemma.errors import InputError
@@ -82,14 +82,14 @@ def _in_one_folder(folder: Path) -> dict[str, tuple[Path, ...]]:
                 places.setdefault(split, []).append(files)
     for split, listing in direct.items():
         places.setdefault(split, []).insert(0, tuple(listing))
-    for split, found in places.items():
-        if len(found) > 1:
+    for split, groups_of_files in places.items():
+        if len(groups_of_files) > 1:
             raise InputError(
-                f"{folder} has the split {split} in two places ({found[0][0].relative_to(folder)}, "
-                f"{found[1][0].relative_to(folder)}): keep one of them, or every example would count twice"
+                f"{folder} has the split {split} in two places ({groups_of_files[0][0].relative_to(folder)}, "
+                f"{groups_of_files[1][0].relative_to(folder)}): keep one of them, or every example would count twice"
             )
-        _check_one_writing(found[0], split)
-    return {split: found[0] for split, found in places.items()}
+        _check_one_writing(groups_of_files[0], split)
+    return {split: groups_of_files[0] for split, groups_of_files in places.items()}
 
 
 def _split_of(file: Path) -> str:

@@ -78,13 +78,15 @@ def find_cifar(known: Named, data_dir: Path | None) -> Place | None:
 def load_cifar(known: Named, options: Options) -> Dataset:
     """The set from where :func:`find_cifar` finds it, else downloaded.
 
-    ``columns={"label": "coarse_label"}`` gives CIFAR-100 its 20 coarse classes.
+    ``target="coarse"`` (or ``columns={"label": "coarse_label"}``) gives CIFAR-100 its 20 coarse classes.
 
     Raises:
-      InputError: it is nowhere and cannot be fetched; files are missing or damaged; labels out of range.
+      InputError: it is nowhere and cannot be fetched; files are missing or damaged; labels out of range; a target other
+        than "fine" and "coarse", or together with a label column.
     """
+    asked = _label_of(options)
     place = find_cifar(known, options.data_dir)
-    columns = {"label": _layout(known).label, **(options.columns or {})}
+    columns = {"label": _layout(known).label, **(options.columns or {}), **asked}
     coarse = columns["label"] == _COARSE
     classes = CIFAR100_COARSE if coarse else known.classes
     notes: tuple[str, ...] = ()
@@ -120,6 +122,17 @@ def load_cifar(known: Named, options: Options) -> Dataset:
     if data.image_shape[0] != 3:
         raise InputError(f"{where} holds gray images, and {known.name} is in color: name the folder by its path")
     return replace(data, mean=known.mean, deviation=known.std)
+
+
+def _label_of(options: Options) -> dict[str, str]:
+    """The label column that a target asks for, if it asks for one."""
+    if options.target in (None, "fine"):
+        return {}
+    if options.target != "coarse":
+        raise InputError(f"the target of cifar100 must be fine or coarse, not {options.target!r}")
+    if "label" in (options.columns or {}):
+        raise InputError("target and a label column both choose the labels: leave one out")
+    return {"label": _COARSE}
 
 
 def count_cifar(known: Named, place: Place) -> dict[str, int]:

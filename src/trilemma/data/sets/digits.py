@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.named import NAMED, Named
 from trilemma.data.options import Options
-from trilemma.data.order import raw_draws, stratified_order
+from trilemma.data.orders import raw_draws, stratified_order
 
 _FIXED_SEED = 0
 _SATURATION = 0.75

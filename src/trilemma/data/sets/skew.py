@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
-from trilemma.data.order import seeded_order
+from trilemma.data.orders import seeded_order
 from trilemma.errors import InputError
 
 COLOR, GRAY = 0, 1

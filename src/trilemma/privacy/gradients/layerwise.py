@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trilemma.privacy.gradients.calls import Calls
+from trilemma.privacy.gradients.hooks import LayerHooks
 from trilemma.privacy.gradients.rules import CHANNELS, MAP, on_cpu, unsupported
 from trilemma.privacy.gradients.sums import ClippedSum, Objective, in_parts
 
@@ -55,11 +55,11 @@ def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum
     """The same by one forward and one backward pass in the calling thread."""
     examples = len(images)
     trainable = objective.parameters()
-    calls = Calls(objective.model, trainable, examples)
-    losses = objective.view_losses(calls.network, images.detach(), labels).mean(dim=1)
+    hooks = LayerHooks(objective.model, trainable, examples)
+    losses = objective.view_losses(hooks.network, images.detach(), labels).mean(dim=1)
     if losses.requires_grad:  # else no trained layer takes part in it
-        torch.autograd.grad(losses.sum(), calls.starts, allow_unused=True)
-    contributions = calls.contributions()
+        torch.autograd.grad(losses.sum(), hooks.starts, allow_unused=True)
+    contributions = hooks.contributions()
     square = torch.zeros(examples, dtype=torch.float64, device=images.device)
     for _, contribution in contributions:
         square += contribution.squares

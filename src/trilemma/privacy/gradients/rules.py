@@ -128,7 +128,8 @@ def _patches_channels_last(layer: nn.Conv2d, inputs: Tensor, positions: torch.Si
 def _on_small_maps(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
     """Gradients (n, O, I, kH, kW) of a convolution without groups, channels last in memory."""
     views, (height, width) = len(inputs) // examples, layer.kernel_size
-    several = max(1, _CACHED // (output_gradients[0, 0].numel() * views * layer.weight[0].numel()))
+    numbers = output_gradients[0, 0].numel() * views * layer.weight[0].numel() + layer.weight.numel()
+    several = max(1, _CACHED // numbers)
     parts = (x.split(several * views) for x in (inputs, output_gradients))
     for x, g in zip(*parts, strict=True):
         count = len(x) // views

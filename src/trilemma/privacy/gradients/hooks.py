@@ -12,7 +12,7 @@ from trilemma.privacy.gradients.contributions import Call, Contribution, Materia
 from trilemma.privacy.gradients.rules import Moments
 
 
-class Calls:
+class LayerHooks:
     """A copy of a network that records what each layer adds to the examples' gradients while a backward pass runs.
 
     The copy shares the parameters' values, but they take no part in autograd: only the gradients of layers' outputs are

@@ -1,4 +1,4 @@
-"""Looking into a folder: its entries in a fixed order, and what their endings say."""
+"""Listing folders: entries in a fixed order, and file endings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGE_ENDINGS = (
     ".pbm",
     ".pnm",
 )
-"""Of the files that are read as images, in lower case."""
+"""The endings of files that are read as images, in lower case."""
 
 
 def has_ending(path: Path, *endings: str) -> bool:
@@ -61,7 +61,7 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Those of :func:`below` that are named like images."""
+    """The files of :func:`below` with the endings of images."""
     return (file for file in below(folder) if has_ending(file, *IMAGE_ENDINGS))
 
 

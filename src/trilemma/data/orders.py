@@ -1,4 +1,4 @@
-"""Seeded orders: which examples come first.
+"""Seeded orders of examples.
 
 The orders are built from the raw 64-bit output of PCG64, which NumPy promises never to change, and not from
 ``Generator.permutation``, which it may: a subset drawn today is the subset drawn with next year's NumPy.
@@ -51,7 +51,7 @@ def stratified_order(
     Args:
       labels: int64 (N,).
       groups: int64 (N,) or None.
-      seed, purpose: what the order within each cell is drawn from.
+      seed, purpose: of the stream that the order within each cell is drawn from.
 
     Returns:
       int64 (N,), a permutation of 0 .. N - 1.

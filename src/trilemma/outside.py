@@ -1,0 +1,98 @@
+"""Parts that come from outside the package: named ``module:name``, or by an entry point of an installed package.
+
+A name is looked up when it is used, and nothing is registered.  Importing runs the module's code, so only names that
+the user gives are looked up (on the command line, in Python, in a study's or recipe's file), never one that merely
+stands in the folder of a run.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+from trilemma.errors import InputError
+from trilemma.hints import did_you_mean, one_line
+
+GROUP = "trilemma"
+"""Entry points are in the groups ``trilemma.models``, ``trilemma.attacks`` and ``trilemma.data``."""
+
+
+def is_outside(name: str, kind: str) -> bool:
+    """Whether a name is one from outside: ``module:name``, or that of an entry point.
+
+    Args:
+      name: as the user gave it.
+      kind: "models", "attacks" or "data".
+    """
+    return _is_reference(name) or name in _entry_points(kind)
+
+
+def resolve(name: str, kind: str) -> Any:
+    """What a name from outside stands for.
+
+    Modules are also looked for in the current folder, as by ``python -m``.
+
+    Args:
+      name: ``module:name``, or the name of an entry point.
+      kind: as in :func:`is_outside`.
+
+    Raises:
+      InputError: the module cannot be imported, or lacks the name, or it is nothing that can be called.
+    """
+    if not _is_reference(name):
+        entry = _entry_points(kind).get(name)
+        if entry is None:
+            near = did_you_mean(name, _entry_points(kind))
+            raise InputError(f"no installed package provides {name!r} in {GROUP}.{kind}{near}")
+        name = entry
+    module_name, _, attribute = name.partition(":")
+    here = os.getcwd()
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module's own code may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"cannot import {module_name} for {name!r} ({reason})") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{module_name} has no {attribute!r}{did_you_mean(attribute, dir(module))}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"{name!r} cannot be called: name a function or a class")
+    return found
+
+
+def called(name: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Call what :func:`resolve` found; whatever it raises becomes one line that names it.
+
+    Raises:
+      InputError: the signature is another, or the call fails.
+    """
+    try:
+        return function(*arguments, **keywords)
+    except InputError:
+        raise
+    except TypeError as error:
+        raise InputError(f"{name!r} has another signature than docs/extend.md asks for ({one_line(error)})") from error
+    except Exception as error:
+        raise InputError(f"{name!r} failed ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _is_reference(name: str) -> bool:
+    module, colon, attribute = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
+
+
+@functools.cache
+def _entry_points(kind: str) -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group=f"{GROUP}.{kind}")}

@@ -1,0 +1,74 @@
+"""Whom an audit's headline attack finds: a heat map of class by group, or one row of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+
+from trilemma.files import written
+from trilemma.measures import ATTACK_WORDS
+from trilemma.report.style import house_style
+from trilemma.words import clean
+
+
+def draw_cells(document: Mapping[str, Any], path: Path) -> None:
+    """Write the heat map as an SVG: the true-positive rate at the cell's own threshold where every cell that has
+    numbers has non-members enough for it, otherwise the AUC.
+
+    Args:
+      document: ``audit.json``.
+      path: of the file.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    rows, columns, cells = _cells(document["cells"])
+    attack = document["headline_attack"]
+    entries = [entry["attacks"][attack] for entry in cells.values() if "attacks" in entry]
+    rate = bool(entries) and all(entry["tpr_own"] is not None for entry in entries)
+    values = np.full((len(rows), len(columns)), np.nan)
+    for (group, label), entry in cells.items():
+        if "attacks" in entry:
+            values[rows.index(group), columns.index(label)] = entry["attacks"][attack]["tpr_own" if rate else "auc"]
+    with house_style():
+        canvas = Canvas(
+            figsize=(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows)), layout="constrained", facecolor="white"
+        )
+        FigureCanvasAgg(canvas)
+        axes = canvas.subplots()
+        low, high = (0.0, max(0.05, float(np.nanmax(values)))) if rate else (0.5, 1.0)
+        if not entries:
+            low, high = 0.0, 1.0
+        image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis_r", vmin=low, vmax=high, aspect="auto")
+        for row in range(len(rows)):
+            for column in range(len(columns)):
+                value = values[row, column]
+                text = "too few" if np.isnan(value) else f"{100 * value:.0f} %" if rate else f"{value:.2f}"
+                dark = not np.isnan(value) and value > (low + high) / 2
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in columns])
+        axes.set_yticks(range(len(rows)), [clean(name)[:20] for name in rows])
+        axes.spines[:].set_visible(False)
+        words = ATTACK_WORDS.get(attack, attack)
+        what = "members found at 1 % false positives, own threshold" if rate else "AUC"
+        axes.set_title(f"{words}: {what}", loc="left")
+        canvas.colorbar(image, ax=axes, shrink=0.8)
+        with written(path, durable=False) as part:
+            canvas.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _cells(cells: Mapping[str, Any]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
+    """Names of rows and columns, and the cells by both."""
+    if cells["by_class_and_group"] is None:
+        by_class = {("all", name): entry for name, entry in cells["by_class"].items()}
+        return ["all"], list(cells["by_class"]), by_class
+    table = {}
+    for name, entry in cells["by_class_and_group"].items():
+        label, _, group = name.partition("/")
+        table[group, label] = entry
+    return list(dict.fromkeys(group for group, _ in table)), list(dict.fromkeys(label for _, label in table)), table

@@ -1,0 +1,58 @@
+"""The ROC curves of one audit on logarithmic axes, with bands, and the region that a budget rules out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter
+
+from trilemma.files import written
+from trilemma.measures import ATTACK_WORDS
+from trilemma.report.figure import look
+from trilemma.report.style import COLORS, house_style
+
+_LEAST = 1e-4
+
+
+def draw_roc(document: Mapping[str, Any], path: Path) -> None:
+    """Write the curves as an SVG.
+
+    Args:
+      document: ``audit.json``.
+      path: of the file.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    roc = document["roc"]
+    fpr = roc["fpr"]
+    with house_style():
+        canvas = Canvas(figsize=(5.5, 4.6), layout="constrained", facecolor="white")
+        FigureCanvasAgg(canvas)
+        axes = canvas.subplots()
+        axes.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(max(_LEAST, fpr[0] / 2), 1.05))
+        axes.grid(color=COLORS["grid"])
+        axes.plot([fpr[0], 1], [fpr[0], 1], color=COLORS["rule"], linestyle=(0, (4.5, 2)), linewidth=1, label="chance")
+        for at, (name, curve) in enumerate(roc["attacks"].items()):
+            color = COLORS[look(at).ink]
+            known = [place for place, value in enumerate(curve["tpr"]) if value is not None]
+            rates, tpr = [fpr[place] for place in known], [max(curve["tpr"][place], _LEAST) for place in known]
+            low, high = ([max(curve[end][place], _LEAST) for place in known] for end in ("low", "high"))
+            axes.fill_between(rates, low, high, color=color, alpha=0.18, linewidth=0)
+            axes.plot(rates, tpr, color=color, linewidth=1.8, label=ATTACK_WORDS.get(name, name))
+        if roc["ceiling"] is not None:
+            axes.fill_between(
+                fpr, roc["ceiling"], 1.05, color=COLORS["rule"], alpha=0.3, linewidth=0, label="ruled out by the budget"
+            )
+        percent = FuncFormatter(lambda value, _: f"{100 * value:g} %")
+        axes.xaxis.set_major_formatter(percent)
+        axes.yaxis.set_major_formatter(percent)
+        axes.set_xlabel("non-members that are accused (false positives)")
+        axes.set_ylabel("members that are found (true positives)")
+        axes.legend(loc="lower right")
+        with written(path, durable=False) as part:
+            canvas.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
