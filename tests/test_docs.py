@@ -16,6 +16,19 @@ from trilemma.techniques import TECHNIQUES
 ROOT = Path(__file__).parent.parent
 
 
+def test_the_readme_s_example_runs(tmp_path, monkeypatch, capsys):
+    """On fewer digits and for fewer updates; all else as it is printed."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shorter = block.replace("skew=0.95", "skew=0.95, limit=150, test_limit=100").replace("epochs=60", "epochs=2")
+    assert shorter.count("limit=") == 2
+    assert "epochs=2," in shorter
+    exec(shorter, {})
+    accuracy, auc, score = map(float, capsys.readouterr().out.split())
+    assert all(0 <= value <= 1 for value in (accuracy, auc, score))
+    assert (tmp_path / "runs" / "python" / "result.json").exists()
+
+
 def test_the_loop_of_ones_own_runs():
     text = (ROOT / "docs" / "howto.md").read_text("utf-8").split("## Your own training loop\n")[1]
     block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]

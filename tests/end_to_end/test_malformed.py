@@ -26,8 +26,8 @@ from malformed import (
     table_with,
 )
 
-GENERATED = 200
-BUDGET = 240.0
+GENERATED = 80
+BUDGET = 96.0
 """Seconds of processor time for all of them."""
 
 
@@ -40,6 +40,15 @@ def valid(tmp_path_factory, finished):
         patch.chdir(place)
         shutil.copytree(finished.path, place / "study")
         yield Valid(make_valid(place / "valid").root, place / "study")
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "classes", "listed", "lines", "tables", "table.parquet"])
+def test_what_is_damaged_was_valid(valid, tmp_path, name):
+    """Otherwise every damage would be refused for another reason than itself."""
+    ending = run(
+        tuple(map(str, train(valid.root / name, "--recipe", valid.recipe, "--device", "cpu"))), tmp_path / "out"
+    )
+    assert ending.status == 130, ending.said
 
 
 def test_generated_inputs(valid, tmp_path):

@@ -1,6 +1,6 @@
 """Killed at random moments and started again, a command comes to what it comes to undisturbed.
 
-    python tests/faults/kills.py [--train 100] [--study 300] [--seed S]
+    python tests/faults/kills.py [--train 100] [--study 300] [--longest SECONDS] [--seed S]
 
 ``--train`` kills (SIGKILL) fall inside private trainings with every technique, which write a checkpoint every few
 updates; whenever one gets to its end, the SHA-256 of its weights and the lines of its history must be those of a
@@ -100,7 +100,7 @@ def kill_trainings(kills: int, folder: Path, moments: random.Random) -> None:
     print(f"training: {done} kills, {finished} trainings ended, all with the weights of an undisturbed one", flush=True)
 
 
-def kill_studies(kills: int, folder: Path, moments: random.Random) -> None:
+def kill_studies(kills: int, folder: Path, moments: random.Random, longest: float) -> None:
     import pandas as pd
 
     (folder / "recipe.toml").write_text(RECIPE, "utf-8")
@@ -119,7 +119,7 @@ def kill_studies(kills: int, folder: Path, moments: random.Random) -> None:
     seen: dict[Path, int] = {}
     while done < kills or out.exists():
         child = begun([*arguments, "--out", str(out)], log)
-        status = ended(child, moments.uniform(0.2, 8.0) if done < kills else 600)
+        status = ended(child, moments.uniform(0.2, longest) if done < kills else 600)
         if status is None:
             if done % 3 == 2:
                 os.kill(child, signal.SIGKILL)
@@ -145,6 +145,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=100)
     parser.add_argument("--study", type=int, default=300)
+    parser.add_argument("--longest", type=float, default=8.0, help="seconds until a study is killed, at most")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     import pyarrow.parquet
@@ -157,7 +158,7 @@ def main() -> int:
         if options.train:
             kill_trainings(options.train, Path(folder), moments)
         if options.study:
-            kill_studies(options.study, Path(folder), moments)
+            kill_studies(options.study, Path(folder), moments, options.longest)
     return 0
 
 

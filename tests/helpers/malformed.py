@@ -172,7 +172,7 @@ def make_valid(root: Path, study: Path | None = None) -> Valid:
     valid.recipe.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in RECIPE.items()))
     np.savez(root / "arrays.npz", **data_arrays(rng))
     np.savez(root / "predictions.npz", **prediction_arrays(rng))
-    for split, count in (("train", 10), ("test", 4)):
+    for split, count in (("train", 30), ("test", 20)):
         rows = []
         for number in range(count):
             place = root / "classes" / split / "ab"[number % 2]
@@ -192,7 +192,7 @@ def make_valid(root: Path, study: Path | None = None) -> Valid:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         (root / "tables").mkdir(exist_ok=True)
         pq.write_table(pa.table(table_columns(rng, count)), root / "tables" / f"{split}-00000-of-00001.parquet")
-    pq.write_table(pa.table(table_columns(rng, 20)), root / "table.parquet")
+    pq.write_table(pa.table(table_columns(rng, 100)), root / "table.parquet")
     folder = root / "archive" / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:

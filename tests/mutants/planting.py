@@ -83,10 +83,9 @@ class Attempt:
             _run(copy, tests, self._log)
 
     def result(self) -> tuple[Outcome, float, str] | None:
-        """(outcome, seconds, what the tests printed), or None while they run."""
-        seconds = time.monotonic() - self._start
-        done, status = os.waitpid(self._child, os.WNOHANG)
-        if not done and seconds < SECONDS:
+        """(outcome, seconds of processor time, what the tests printed), or None while they run."""
+        done, status, used = os.wait4(self._child, os.WNOHANG)
+        if not done and time.monotonic() - self._start < SECONDS:
             return None
         outcome: Outcome = "timed out"
         if done:
@@ -94,10 +93,10 @@ class Attempt:
             outcome = "passed" if code == 0 else "failed" if code == 1 else "broken"
         else:
             os.killpg(self._child, signal.SIGKILL)
-            os.waitpid(self._child, 0)
+            used = os.wait4(self._child, 0)[2]
         output = self._log.read_text("utf-8", errors="replace") if self._log.exists() else ""
         self._folder.cleanup()
-        return outcome, seconds, output
+        return outcome, used.ru_utime + used.ru_stime, output
 
 
 class _WithoutShrinking:

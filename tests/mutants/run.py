@@ -72,19 +72,20 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="write a Markdown table here")
     options = parser.parse_args()
     preload()
-    wrong, lines = 0, []
+    wrong, total, lines = 0, 0.0, []
     for edit, tests, expected, result, seconds, output in results(rows(options.fast, options.only), options.jobs):
         name = edit.name if edit else "the package as it is"
         good = result == expected
         wrong += not good
+        total += seconds
         lines.append(f"| {name} | {edit.file if edit else ''} | `{', '.join(tests)}` | {result} | {seconds:.1f} |")
         print(f"{'ok  ' if good else 'BAD '} {result:9} {seconds:6.1f} s  {name}  [{', '.join(tests)}]", flush=True)
         if not good:
             print("\n".join(output.splitlines()[-15:]), flush=True)
     if options.table:
-        head = "| edit | file | test | outcome | seconds |\n|---|---|---|---|---|\n"
+        head = "| edit | file | test | outcome | seconds of processor time |\n|---|---|---|---|---|\n"
         options.table.write_text(head + "\n".join(lines) + "\n", "utf-8")
-    print(f"{len(lines) - wrong} passed, {wrong} failed")
+    print(f"{len(lines) - wrong} passed, {wrong} failed; {total:.0f} s of processor time")
     return int(wrong > 0)
 
 

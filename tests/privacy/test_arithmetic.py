@@ -296,6 +296,20 @@ def put(path, value):
         return value
 
 
+@pytest.mark.parametrize("path", ["torch.backends.mkldnn.matmul", "torch.backends.cuda.matmul"])
+def test_an_update_is_refused_with_rounded_products(settings_put_back, path):
+    """A whole update of a training, with the newer names."""
+    import trilemma as tl
+    from trilemma.training.execution import Execution
+    from trilemma.training.loop import Training
+
+    recipe = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=10, epochs=1.0, norm_groups=2)
+    training = Training(recipe, tl.load_data("digits-s", limit=40, test_limit=40), Execution("cpu", None, "float32"))
+    put(f"{path}.fp32_precision", "bf16" if "mkldnn" in path else "tf32")
+    with pytest.raises(PrivacyError, match="rounded"):
+        training.step()
+
+
 @pytest.mark.parametrize(("path", "value"), CASES)
 def test_every_switch_for_rounding_is_refused_by_its_name(settings_put_back, path, value):
     """PITFALLS: sums rounded after the clip.  What the message says to set ends the refusal."""

@@ -83,7 +83,7 @@ MUTANTS = {
     "floor-forgotten": (
         "formed",
         "standardized-partly-under-the-floor",
-        _replaced(MAP, "of", lambda f: lambda layer: dataclasses.replace(f(layer), free=torch.ones(6))),
+        _replaced(MAP, "of", lambda f: lambda *a, **k: dataclasses.replace(f(*a, **k), free=torch.ones(6))),
     ),
     "padding-forgotten": ("ghost", "strided", _replaced(contributions, "padded", lambda f: lambda layer, x: x)),
     "patches-moved-by-a-pixel": (

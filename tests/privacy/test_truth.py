@@ -499,6 +499,13 @@ def test_a_checkpoint_without_evidence_is_refused():
         Evidence(10).restore({}, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 2.0])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
+def test_what_is_no_number_within_the_bounds_fails(value, low, high):
+    assert not truth.Check(value, low, high, "").passed
+    assert truth.Check(0.5, low, high, "").passed
+
+
 def test_evidence_changes_nothing():
     """The gradient, and where the stream stands, are those of a run without it."""
     plan, found = plan_with(), []

@@ -1,62 +1,26 @@
 """Killed at any moment, a study goes on by the same command and ends with the same results."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
-import pandas as pd
-import pytest
+import trilemma
 
-KILLS = 30
-
-
-def start(tiny, out):
-    return subprocess.Popen(
-        [sys.executable, "-m", "trilemma.cli.main", "study", str(tiny), "--out", str(out)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+KILLS = 10
+BENCH = Path(__file__).parents[1] / "faults" / "kills.py"
 
 
-@pytest.fixture
-def undisturbed(tiny, tmp_path, command, results_of):
-    done = command("study", tiny, "--out", tmp_path / "undisturbed")
-    assert done.returncode == 0, done.stderr
-    return results_of(tmp_path / "undisturbed")
-
-
-def test_killed_at_thirty_random_moments_nothing_is_lost_and_nothing_done_twice(
-    tiny, tmp_path, undisturbed, results_of
-):
-    out = tmp_path / "killed"
-    moments = random.Random(0)
-    finished: dict[Path, int] = {}
-    for kill in range(KILLS):
-        process = start(tiny, out)
-        # From before the first import to well into the trials; some kills take the parent only, and its workers must
-        # then let go by themselves.
-        time.sleep(moments.uniform(0.2, 5.0))
-        if process.poll() is None:
-            if kill % 4 == 3:
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for path in (out / "runs").glob("*/result.json"):
-            written = path.stat().st_mtime_ns
-            assert finished.setdefault(path, written) == written, "a finished trial was run again"
-    process = start(tiny, out)
-    assert process.wait(timeout=300) == 0
-    for path, written in finished.items():
-        assert path.stat().st_mtime_ns == written
-    pd.testing.assert_frame_equal(results_of(out), undisturbed)
-    assert not list(out.rglob("*.part"))
+def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice():
+    """New moments for each version; 300 of them: ``python tests/faults/kills.py``."""
+    seed = zlib.crc32(trilemma.__version__.encode())
+    command = [sys.executable, str(BENCH), "--train", "0", "--study", str(KILLS), "--longest", "4", "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"study: {KILLS} kills" in done.stdout
 
 
 def test_a_terminated_study_says_how_to_go_on(tiny, tmp_path):

@@ -4,15 +4,18 @@ shapes and types and no numbers, refuses to mix them with the CPU's, and to brin
 import contextlib
 import traceback
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trilemma.models.prior import Features
 from trilemma.privacy import Clipping, validation
 from trilemma.standardization import StandardizedConv2d
-from trilemma.training import loop, streams
+from trilemma.training import inputs, loop, streams
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
@@ -46,14 +49,37 @@ def on_meta(monkeypatch, digits):
 
     def make(**choices):
         recipe = Recipe(batch_size=16, epochs=2, epsilon=8.0, delta=1e-3, **choices)
-        training = Training(recipe, digits, Execution(device="meta", physical_batch=8, compute="float32"))
+        data = enlarged(digits) if recipe.model.startswith("prior") else digits
+        training = Training(recipe, data, Execution(device="meta", physical_batch=8, compute="float32"))
         training.state.evidence = None  # which is numbers
         return training
 
     return make
 
 
-@pytest.mark.parametrize("model", ["wrn-10-1", "convnet-4"])
+@pytest.fixture
+def made_up_maps(monkeypatch):
+    """Maps of 16 x 16 pixels out of nothing."""
+
+    def maps_of(splits, seed, progress):
+        segment = torch.zeros(max(map(len, splits)), 1, 96, 3, 3, dtype=torch.float16)
+        places = [np.column_stack([np.zeros(len(split), int), np.arange(len(split))]) for split in splits]
+        return [Features((segment,), where, (1, 96, 3, 3)) for where in places]
+
+    monkeypatch.setattr(inputs, "maps_of", maps_of)
+    monkeypatch.setattr(inputs, "fitted_maps", lambda *_: SimpleNamespace(signs=torch.ones(96)))
+
+
+def enlarged(data):
+    """Each pixel four times."""
+    splits = [
+        replace(split, images=split.images.repeat(2, axis=2).repeat(2, axis=3)) for split in (data.train, data.test)
+    ]
+    return replace(data, train=splits[0], test=splits[1])
+
+
+@pytest.mark.usefixtures("made_up_maps")
+@pytest.mark.parametrize("model", ["wrn-10-1", "convnet-4", "prior-conv-4"])
 def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
     physical, clip = [], Clipping.__call__
 

@@ -68,6 +68,34 @@ def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
         assert torch.allclose(p, expected, atol=2e-6), name
 
 
+def test_a_private_update_with_sharpness_is_the_slow_one(digits, almost_no_noise):
+    """Guards: DP-SAT's perturbation left in the weights, of another length, or along another direction."""
+    training = train(
+        digits, 5, updates=1, epsilon=8.0, techniques=("gn", "sat"), clipping_norm=0.3, sharpness_radius=0.5
+    )
+    state = training.state
+    sampling = RandomStream.secret()
+    sampling.set_state(state.sampling.get_state())
+    before = {n: p.detach().clone() for n, p in state.model.named_parameters()}
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in state.previous.values()))
+    uphill = copy.deepcopy(state.model)
+    with torch.no_grad():
+        for name, p in uphill.named_parameters():
+            p += 0.5 * state.previous[name] / length
+    total = {n: torch.zeros_like(p) for n, p in before.items()}
+    for row in torch.nonzero(sampling.uniform(96) < 24 / 96).squeeze(1).tolist():
+        image = (torch.tensor(digits.train.images[row : row + 1]).float() / 255 - digits.mean[0]) / digits.deviation[0]
+        loss = nn.functional.cross_entropy(uphill(image), torch.tensor(digits.train.labels[row : row + 1]))
+        gradient = dict(zip(before, torch.autograd.grad(loss, list(uphill.parameters())), strict=True))
+        norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+        for name, g in gradient.items():
+            total[name] += g * min(1.0, 0.3 / norm)
+    training.step()
+    for name, p in state.model.named_parameters():
+        expected = before[name] - training.recipe.learning_rate * total[name] / 24
+        assert torch.allclose(p, expected, atol=2e-6), name
+
+
 @pytest.mark.parametrize("techniques", [(), ("gn", "pa", "sat"), ("gn", "ws", "sat")])
 def test_weights_do_not_depend_on_the_physical_batch(digits, almost_no_noise, techniques):
     """Guards: DP-SAT's perturbation added per physical batch; averaging per physical batch; noise per batch."""

@@ -12,6 +12,10 @@ from trilemma.words import clean
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
 
+ALARM = "  ALARM: "
+"""Begins a line that a terminal shows in red."""
+
+
 def interval(value: float, ends: list[float] | None, digits: int = 3) -> str:
     if ends is None:
         return f"{value:.{digits}f}"
@@ -51,7 +55,7 @@ def _rate(attack: dict[str, Any], fpr: str) -> str:
 def describe_alarms(alarms: list[dict[str, Any]]) -> list[str]:
     """One line for each measure that lies above what the budget allows."""
     return [
-        f"  ALARM: {alarm['measure']} of {alarm['attack']} is at least {alarm['low']:.4f}, and no attack on this "
+        f"{ALARM}{alarm['measure']} of {alarm['attack']} is at least {alarm['low']:.4f}, and no attack on this "
         f"budget can exceed {alarm['ceiling']:.4f}: accounting, sampling or noise is wrong, or members differ from "
         "non-members in more than membership"
         for alarm in alarms

@@ -14,8 +14,8 @@ from typing import Any
 
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
-from trilemma.cli.table import describe_run
-from trilemma.cli.terminal import show, show_error
+from trilemma.cli.table import ALARM, describe_run
+from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import Dataset, load_data
 from trilemma.errors import InputError
@@ -83,7 +83,8 @@ def train_command(options: argparse.Namespace) -> int:
         show_error(f"trilemma: {lost}")
         return _end(ranks, 1)
     with reading(run.folder / RESULT):  # a finished run is read back
-        show(*describe_run(run).split("\n"))
+        for line in describe_run(run).split("\n"):
+            (show_alarm if line.startswith(ALARM) else show)(line)
     if run.not_private:
         show_error(f"trilemma: {run.not_private}")
         return _end(ranks, 1)
