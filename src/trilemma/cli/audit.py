@@ -27,9 +27,9 @@ from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
 from trilemma.trial.signals import read_signals, write_signals
-from trilemma.trial.train import Stopped
 
 AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
 

@@ -92,8 +92,8 @@ def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
             )
         if is_outside(str(request["name"]), "data"):  # its import would run whatever code a stranger's folder names
             raise InputError(
-                f"the run's data come from {request['name']}, which is not imported because a folder names it: train the "
-                "run's shadows from Python (trilemma.trial.shadows)"
+                f"the run's data come from {request['name']}, which is not imported because a folder names it: train "
+                "the run's shadows from Python (trilemma.trial.shadows)"
             )
     return load_for(json.dumps(request, sort_keys=True, default=str), data_dir or request.get("data_dir"))
 
