@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import trilemma as tl
+from trilemma.attacks.roc import roc_curve
+from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 from trilemma.errors import InputError
 from trilemma.models import build
@@ -30,13 +32,13 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("mine", "odd"):
+    for name in ("mine", "mine_data", "mine_attack", "odd"):
         sys.modules.pop(name, None)
 
 
 def test_the_commands_of_the_page_run(folder, capsys):
     lines = [line for line in PAGE.splitlines() if line.startswith("trilemma ")]
-    train, predict, audit = [line.split()[1:] for line in lines]
+    train, predict, stripes, attack, audit = [line.split()[1:] for line in lines]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "trilemma", *train, *FEW, "--set", "evaluations=1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -51,7 +53,16 @@ def test_the_commands_of_the_page_run(folder, capsys):
     run = json.loads(Path("runs/mine/result.json").read_text())["attacks"]["threshold"]["auc"]
     found = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
     assert found == pytest.approx(run, abs=1e-6)
-    capsys.readouterr()
+    assert main([*stripes, "--set", "evaluations=1"]) == 0
+    assert main(attack) == 0
+    attacks = json.loads(Path("audits/stripes/audit.json").read_text())["attacks"]
+    predictions = run_predictions(Path("runs/stripes"))
+    found = roc_curve(predictions.logits.max(axis=1), predictions.member)
+    assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(found.tpr, found.fpr), abs=0.02)
+    assert main(["report", "audits/stripes", "--require", "auc<=1"]) == 0
+    with pytest.raises(SystemExit):
+        main(["audit", "runs/stripes", "--shadows", "4", "--out", "audits/shadows"])
+    assert "not imported because a folder names it" in capsys.readouterr().err
 
 
 def test_a_name_in_a_folder_alone_is_not_imported(folder):
@@ -123,6 +134,27 @@ def test_what_cannot_be_used_is_one_line(folder, capsys, name, message):
     *_, last = capsys.readouterr().err.strip().splitlines()
     assert last.startswith("trilemma: ")
     assert re.search(message, last)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "odd:nothing_at_all", "--out", "out"], "returned a NoneType"),
+        (["train", "--data", "odd:nothing", "--out", "out"], "another signature"),
+        (["audit", "p.npz", "--attacks", "odd:one", "--out", "out"], "a finite score for each of 40 rows"),
+        (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "returned no numbers"),
+        (["audit", "p.npz", "--attacks", "odd:nowhere", "--out", "out"], "has no 'nowhere'"),
+    ],
+)
+def test_data_and_attacks_that_cannot_be_used_are_one_line(folder, capsys, arguments, message):
+    more = "def nothing_at_all(): return None\ndef one(predictions): return [1.0]\n"
+    more += "def text(predictions): return ['a'] * 40\n"
+    (folder / "odd.py").write_text(ODD + more)
+    np.savez("p.npz", logits=np.eye(2)[[0, 1] * 20], labels=[0, 1] * 20, member=np.arange(40) < 20)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err.strip().splitlines()[-1])
 
 
 def test_techniques_that_need_our_layers_are_refused(folder):

@@ -29,7 +29,7 @@ from trilemma.privacy.plan import Plan
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.state import State
-from trilemma.trial.train import Stopped
+from trilemma.trial.progress import Stopped
 
 ALARM = 1e-6
 """How often :func:`shared` finds something among independent draws and noise, over all the pairs it is given."""

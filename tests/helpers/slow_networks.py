@@ -112,17 +112,6 @@ def named_argument():
     return Net(lambda self, x: self.head(input=x.flatten(1)), head=nn.Linear(192, CLASSES))
 
 
-def cut_off():
-    """Nothing that is trained depends differentiably on the images."""
-
-    def forward(self, x):
-        with torch.no_grad():
-            features = torch.tanh(self.body(x.flatten(1)))
-        return self.head(features)
-
-    return freeze(Net(forward, body=nn.Linear(192, 12), head=nn.Linear(12, CLASSES)), "body.weight", "body.bias")
-
-
 def bias_only_in_place():
     """The input of a layer whose weight is frozen may be overwritten: its gradient needs it no more."""
 
@@ -162,6 +151,5 @@ SLOW = {
     "prelu": lambda: convolutional(nn.Conv2d(3, 6, 3), nn.PReLU(6), channels=6),
     "attention": attention,
     "named-argument": named_argument,
-    "cut-off-from-the-images": cut_off,
     "bias-only-with-overwritten-input": bias_only_in_place,
 }

@@ -16,8 +16,8 @@ from trilemma.standardization import StandardizedConv2d
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import load_network
-from trilemma.trial.train import Stopped
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ import trilemma as tl
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
 from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
-from trilemma.trial.train import Stopped
+from trilemma.trial.progress import Stopped
 
 CPU = Execution("cpu", None, "float32")
 RECIPE = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=1.0, norm_groups=2, evaluations=1)

@@ -16,8 +16,8 @@ from trilemma.trial import train as module
 from trilemma.trial.evaluation import evaluation_rows, quick_look
 from trilemma.trial.measure import measure
 from trilemma.trial.preflight import refuse_unmeasurable
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
-from trilemma.trial.train import Stopped
 
 CPU = Execution("cpu", 40, "float32")
 

@@ -17,8 +17,8 @@ from trilemma.models.prior.family import Settings
 from trilemma.privacy.accounting import Event
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import load_network
-from trilemma.trial.train import Stopped
 
 TINY = (
     Settings("patches", 12, keep=30),

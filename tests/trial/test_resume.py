@@ -17,7 +17,8 @@ from trilemma.errors import InputError
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
-from trilemma.trial.train import Stopped, train
+from trilemma.trial.progress import Stopped
+from trilemma.trial.train import train
 
 CPU = Execution("cpu", 40, "float32")
 RECIPES = {

@@ -12,6 +12,7 @@ import pytest
 import trilemma as tl
 from trilemma.errors import InputError
 from trilemma.trial.audited import choose_audited
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import SHADOWS, Run
 from trilemma.trial.shadows import (
     OUTPUTS,
@@ -22,7 +23,6 @@ from trilemma.trial.shadows import (
     target_outputs,
     train_shadow,
 )
-from trilemma.trial.train import Stopped
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from trilemma.privacy import add_gaussian_noise
 from trilemma.study.folder import StudyFolder
 from trilemma.training import loop
 from trilemma.training.execution import Execution
-from trilemma.trial.train import Stopped
+from trilemma.trial.progress import Stopped
 
 CPU = Execution("cpu", 40, "float32")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.named import ATTACKS as ATTACKS
-from trilemma.attacks.named import LEARNED, SCORES, SHADOW_SCORES, chosen_attacks
+from trilemma.attacks.named import LEARNED, SHADOW_SCORES, chosen_attacks, single_model_scores
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate, effective_count, rate_at
 from trilemma.attacks.references import References
@@ -208,7 +208,7 @@ def _scores(
             assert references is not None
             scores[name] = SHADOW_SCORES[name](predictions, signals, references)
         else:  # each has its own random stream, so that leaving one out does not change the others
-            scores[name] = SCORES[name](predictions, signals, rng_for(seed, f"attack/{name}"))
+            scores[name] = single_model_scores(name, predictions, signals, rng_for(seed, f"attack/{name}"))
     return scores
 
 

@@ -17,7 +17,9 @@ from trilemma.attacks.signals import Signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 from trilemma.errors import InputError
+from trilemma.hints import one_line
 from trilemma.measures import RUN_ATTACKS
+from trilemma.outside import called, is_outside, resolve
 
 ATTACKS = RUN_ATTACKS
 """The attacks of an audit by default; with reference models, the shadow attacks they allow are added."""
@@ -66,6 +68,33 @@ variance: where nothing leaks, 95 % intervals of the bootstrap cover 1/2 in 80 t
 """
 
 
+def is_attack(name: str) -> bool:
+    """Whether a name is that of an attack: one of ours, ``module:name``, or an entry point's."""
+    return name in ALL_ATTACKS or is_outside(name, "attacks")
+
+
+def single_model_scores(
+    name: str, predictions: Predictions, signals: Signals, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Scores float64 (N,), higher meaning member, of an attack without reference models.
+
+    An attack from outside is a function of the predictions; the rest is up to it.
+
+    Raises:
+      InputError: an attack from outside cannot be imported, fails, or gives something else than a score for each row.
+    """
+    if name in SCORES:
+        return SCORES[name](predictions, signals, rng)
+    scores = called(name, resolve(name, "attacks"), predictions)
+    try:
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the attack {name!r} returned no numbers ({one_line(error)})") from error
+    if array.shape != (len(predictions),) or not np.isfinite(array).all():
+        raise InputError(f"the attack {name!r} must return a finite score for each of {len(predictions)} rows")
+    return array
+
+
 def _offline_a(references: References) -> float:
     """Tuned on one reference model that is attacked with the others, but for its complement, where there are others;
     otherwise the published constant."""
@@ -85,7 +114,7 @@ def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> t
     """
     if attacks is None:
         return (*ATTACKS, *_shadow_attacks(predictions))
-    unknown = [name for name in attacks if name not in ALL_ATTACKS]
+    unknown = [name for name in attacks if not is_attack(name)]
     if unknown or not attacks:
         raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(ALL_ATTACKS)}")
     return tuple(dict.fromkeys(attacks))

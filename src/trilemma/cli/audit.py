@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure, roc_bands
-from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS
+from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
 from trilemma.cli.columns import columns_of
@@ -27,9 +27,9 @@ from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
 from trilemma.trial.signals import read_signals, write_signals
-from trilemma.trial.train import Stopped
 
 AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
 
@@ -108,7 +108,7 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     if not Path(options.source).exists():
         raise InputError(f"there is no {options.source}: give the folder of a run, or a file of predictions")
     names = None if options.attacks is None else [name.strip() for name in options.attacks.split(",") if name.strip()]
-    unknown = [name for name in names or () if name not in ALL_ATTACKS]
+    unknown = [name for name in names or () if not is_attack(name)]
     if unknown:
         raise InputError(f"unknown attack {', '.join(unknown)}: choose from {', '.join(ALL_ATTACKS)}")
     check_shadow_options(options)

@@ -18,9 +18,9 @@ from trilemma.study.pool import Event, Executor, Pool
 from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
 from trilemma.training.execution import Execution
 from trilemma.trial.audited import choose_audited
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
 from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions, target_outputs
-from trilemma.trial.train import Stopped
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,8 +25,9 @@ from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import RESULT
-from trilemma.trial.train import Stopped, follow, train
+from trilemma.trial.train import follow, train
 from trilemma.words import SEEDED_NOISE
 
 _OVERRIDES = (

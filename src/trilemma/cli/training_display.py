@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilemma.cli.interrupt import Interruptible
-from trilemma.trial.train import Progress as Step
+from trilemma.trial.progress import Progress as Step
 from trilemma.words import clean
 
 

@@ -30,6 +30,7 @@ from trilemma.data.sets.catalog import READERS
 from trilemma.data.sets.skew import check_skew, skewed
 from trilemma.errors import DataWarning, InputError
 from trilemma.hints import did_you_mean, listed, one_line
+from trilemma.outside import called, is_outside, resolve
 from trilemma.progress import Progress
 from trilemma.words import clean
 
@@ -64,7 +65,8 @@ def load_data(
     Args:
       name: ``digits``, ``digits-s``, ``cifar10``, ``cifar100``, ``cifar10s``, ``cifar100s``, ``celeba``; a
         folder (of class folders, with ``metadata.csv`` or ``.jsonl``, or of Parquet files), a ``.npz`` or
-        ``.parquet`` file; or a hub name ``owner/name[:configuration]`` (extra ``hub``).
+        ``.parquet`` file; a hub name ``owner/name[:configuration]`` (extra ``hub``); or ``module:name`` of a function
+        that returns a :class:`Dataset`, to which the options of files do not apply.
       data_dir: first place to look for CIFAR and CelebA, before $TRILEMMA_DATA, ../shared/data, the Hugging
         Face cache and a download.
       skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
@@ -143,7 +145,9 @@ def _with_views(data: Dataset, flips: bool | None, shift: int | None) -> Dataset
 
 
 def _elsewhere(text: str, options: Options) -> Dataset:
-    """A folder, a file or a hub name."""
+    """A data set from outside by ``module:name``, a folder, a file or a hub name."""
+    if is_outside(text, "data"):
+        return _outside(text)
     path = Path(text).expanduser()
     try:
         if not path.exists() and options.data_dir is not None:
@@ -164,6 +168,14 @@ def _elsewhere(text: str, options: Options) -> Dataset:
         f"unknown data {text!r}{did_you_mean(text, NAMED)}: choose {listed(NAMED)}, or name a folder, "
         f"a .npz or .parquet file, or a hub data set OWNER/NAME"
     )
+
+
+def _outside(text: str) -> Dataset:
+    """What a function of the user's own returns."""
+    data = called(text, resolve(text, "data"))
+    if not isinstance(data, Dataset):
+        raise InputError(f"{text!r} returned a {type(data).__name__}: return a trilemma.Dataset")
+    return replace(data, name=text, source=data.source or text)
 
 
 def _file(path: Path, options: Options) -> Dataset:

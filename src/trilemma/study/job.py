@@ -24,8 +24,9 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
+from trilemma.trial.progress import Progress
 from trilemma.trial.run import SIGNALS, Run
-from trilemma.trial.train import Progress, train
+from trilemma.trial.train import train
 
 ORPHAN_SECONDS = 60.0
 """How long a job waits for the process that holds its run: the worker of a killed study ends within an update."""

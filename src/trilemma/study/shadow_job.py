@@ -13,6 +13,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, reading
 from trilemma.machine import cores
+from trilemma.outside import is_outside
 from trilemma.progress import Progress
 from trilemma.study.job import load_for
 from trilemma.study.pool import Event, Executor
@@ -88,6 +89,11 @@ def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
         if "removal" in request:
             raise InputError(
                 "this run of a study left examples out: audit the run on all examples, which decided which they are"
+            )
+        if is_outside(str(request["name"]), "data"):  # its import would run whatever code a stranger's folder names
+            raise InputError(
+                f"the run's data come from {request['name']}, which is not imported because a folder names it: train "
+                "the run's shadows from Python (trilemma.trial.shadows)"
             )
     return load_for(json.dumps(request, sort_keys=True, default=str), data_dir or request.get("data_dir"))
 

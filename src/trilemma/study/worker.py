@@ -38,7 +38,7 @@ def main() -> int:
 
     from trilemma.study.job import failure_of
     from trilemma.study.work import read_work
-    from trilemma.trial.train import Stopped
+    from trilemma.trial.progress import Stopped
 
     send(kind="ready")
     for line in sys.stdin:

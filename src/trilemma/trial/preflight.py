@@ -5,7 +5,7 @@ A training spends time and a budget, so it must not turn out afterward that the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,19 @@ from trilemma.errors import InputError
 from trilemma.trial.evaluation import evaluation_rows
 
 Ints = NDArray[np.int64]
+
+
+def tracked_examples(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
+    """Indices of the training examples to track, each once, ascending.
+
+    Raises:
+      InputError: the training split has no such example.
+    """
+    tracked = tuple(sorted({int(index) for index in track}))
+    for index in tracked:
+        if not 0 <= index < len(data.train):
+            raise InputError(f"cannot track example {index}: the training split has 0 to {len(data.train) - 1}")
+    return tracked
 
 
 def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> None:

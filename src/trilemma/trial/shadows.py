@@ -44,8 +44,9 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import Audited, audited_split, shadow_data
 from trilemma.trial.fingerprint import read_fingerprint
 from trilemma.trial.privacy_record import privacy_record
+from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, SHADOWS, WEIGHTS, Run, why_not_private
-from trilemma.trial.train import CHECKPOINT_SECONDS, Stopped
+from trilemma.trial.train import CHECKPOINT_SECONDS
 
 SHADOW, OUTPUTS = "shadow.json", "outputs.npy"
 _NOTE = "Not for release: computed from the training images, and not covered by the run's guarantee."

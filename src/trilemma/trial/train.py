@@ -45,8 +45,9 @@ from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import refuse_unmeasurable
+from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
+from trilemma.trial.progress import Progress, Stopped
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
@@ -64,32 +65,6 @@ from trilemma.trial.run import (
 from trilemma.trial.signals import write_signals
 
 CHECKPOINT_SECONDS = 60.0
-
-
-class Stopped(Exception):
-    """The training was asked to stop; its state is saved.  The message says how to go on."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The state of a trial, as passed to the ``progress`` callback.
-
-    Attributes:
-      what: "training", or the name of a measurement.
-      update, updates: the number of updates made, and of all updates.
-      loss: mean training loss since the last call (not private; for the screen), or None.
-      epsilon: the epsilon spent at the last evaluation, or None.
-      evaluation: the history line that was just written, or None.
-      preparing: features are being computed before the first update; ``update`` of ``updates`` counts images.
-    """
-
-    what: str
-    update: int
-    updates: int
-    loss: float | None = None
-    epsilon: float | None = None
-    evaluation: dict[str, Any] | None = None
-    preparing: bool = False
 
 
 def train(
@@ -136,7 +111,7 @@ def train(
       Stopped: see ``should_stop``.
     """
     folder = Path(out)
-    tracked = _tracked(track, data)
+    tracked = tracked_examples(track, data)
     config = config_of(recipe, data, network, tracked)
     ranks = ranks or Ranks()
     if holds_finished_run(folder, config, data.fingerprint):
@@ -178,14 +153,6 @@ def follow(
       RankLost: another process has ended before the training has.
     """
     Training(recipe, data, execution or Execution(), network, ranks=ranks).follow()
-
-
-def _tracked(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
-    tracked = tuple(sorted({int(index) for index in track}))
-    for index in tracked:
-        if not 0 <= index < len(data.train):
-            raise InputError(f"cannot track example {index}: the training split has 0 to {len(data.train) - 1}")
-    return tracked
 
 
 @dataclass(eq=False)

@@ -1,0 +1,32 @@
+"""What a trial tells those who wait for it: its progress, and that it was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class Stopped(Exception):
+    """The training was asked to stop; its state is saved.  The message says how to go on."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a trial, as passed to the ``progress`` callback.
+
+    Attributes:
+      what: "training", or the name of a measurement.
+      update, updates: the number of updates made, and of all updates.
+      loss: mean training loss since the last call (not private; for the screen), or None.
+      epsilon: the epsilon spent at the last evaluation, or None.
+      evaluation: the history line that was just written, or None.
+      preparing: features are being computed before the first update; ``update`` of ``updates`` counts images.
+    """
+
+    what: str
+    update: int
+    updates: int
+    loss: float | None = None
+    epsilon: float | None = None
+    evaluation: dict[str, Any] | None = None
+    preparing: bool = False
