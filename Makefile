@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEVELOP := .venv/.develop
 
-.PHONY: quickstart test lint mutants bench format clean
+.PHONY: quickstart test lint mutants bench docs format clean
 
 quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
@@ -31,6 +31,11 @@ bench: $(DEVELOP)
 	$(BIN)/python benchmarks/whole_audit.py --rounds 3
 	$(BIN)/python benchmarks/gpu_operations.py
 
+# The documentation as a site that opens from disk: site/index.html.  A broken link or reference fails.
+docs: $(READY)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -49,4 +54,4 @@ $(DEVELOP): $(READY)
 	@touch $@
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

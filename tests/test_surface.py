@@ -57,6 +57,7 @@ LAYERS = [
     "seeds",
     "standardization",
     "techniques",
+    "paper",
     "words",
     "spreadsheet",
     "measures",

@@ -215,13 +215,32 @@ def measure_range(name: str, groups: int | None = None) -> tuple[float, float]:
     return 0.0, 1.0 if unit == "fraction" else math.inf
 
 
+def in_words(name: str) -> str:
+    """A measure as a sentence names it.
+
+    >>> in_words("auc_threshold"), in_words("auc_strongest_naive")
+    ('the AUC of the loss threshold (matched)', 'the AUC of the strongest attack (unmatched)')
+    >>> in_words("accuracy"), in_words("auc_threshold_naive minus auc_threshold")
+    ('accuracy', 'the AUC of the loss threshold (unmatched) minus the AUC of the loss threshold (matched)')
+    """
+    if " minus " in name:
+        return " minus ".join(in_words(part) for part in name.split(" minus "))
+    measure = measure_of(name)
+    plain = name.removesuffix(UNMATCHED)
+    if plain.startswith("auc_"):
+        which = plain.removeprefix("auc_")
+        attack = "strongest attack" if which == "strongest" else ATTACK_WORDS.get(which, clean(which))
+        return f"the AUC of the {attack} ({'unmatched' if name != plain else 'matched'})"
+    return "the harmonic score" if name == "harmonic_score" else measure.title
+
+
 def number_words(value: float, name: str, *, signed: bool = False) -> str:
     """A measure's value, or a difference of two, as it is printed: three decimals of a fraction, else four digits.
 
     (More decimals where three would show a zero.)
 
     >>> number_words(-0.0313, "accuracy", signed=True), number_words(0.0, "bias", signed=True), number_words(3.5, "?")
-    ('-0.031', '0.000', '3.5')
+    ('−0.031', '0.000', '3.5')
     """
     if measure_range(name)[1] == 1.0:
         # As many more decimals as its first digit needs.
@@ -231,7 +250,7 @@ def number_words(value: float, name: str, *, signed: bool = False) -> str:
         text = f"{value:.4g}"
     if float(text) == 0.0:
         return text.lstrip("-")
-    return f"+{text}" if signed and value > 0 else text
+    return f"+{text}" if signed and value > 0 else text.replace("-", "−")
 
 
 def planned_measures(*, groups: bool, tracks: bool, removes: bool, private: bool = True) -> set[str]:

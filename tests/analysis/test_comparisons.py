@@ -254,13 +254,13 @@ def test_words() -> None:
     assert down.words.startswith(
         f"condition 0 lowers accuracy by 0.031 [{up.low:.3f}, {up.high:.3f}] against condition 1 (here)"
     )
-    assert same.words.startswith("no difference beyond noise: condition 2 minus condition 3 is +0.002 [-0.00")
+    assert same.words.startswith("no difference beyond noise: condition 2 minus condition 3 is +0.002 [−0.00")
     assert "assumes equal noise variance" in up.basis
     assert "Holm over 3 comparisons" in up.basis
     assert "95 % interval of this comparison alone" in up.basis
     assert number_words(-0.0000, "accuracy", signed=True) == "0.000"
     small = [number_words(value, "accuracy") for value in (0.00023, -0.00098, 1e-9, math.nan)]
-    assert small == ["0.0002", "-0.001", "0.000", "nan"]
+    assert small == ["0.0002", "−0.001", "0.000", "nan"]
 
 
 # How often -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import base64
 import importlib.util
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -148,6 +149,63 @@ def test_figures_are_visible_and_nothing_overlaps(browser, request, name, size):
                 assert not overlap(one, other, slack=2.0), (words, other_words)
 
 
+FOLD = """
+const inside = (r) => r.height > 0 && r.top >= 0 && r.bottom <= innerHeight;
+const seen = (e) => inside(e.getBoundingClientRect());
+const chart = document.querySelector('svg.chart');
+return {
+  studied: [...document.querySelectorAll('.studied')].filter(seen).map((e) => e.innerText),
+  findings: [...document.querySelectorAll('.headlines li')].filter(seen).map((e) => e.innerText),
+  all: [...document.querySelectorAll('.headlines li')].length,
+  chart: seen(chart) && chart.getBoundingClientRect().width,
+};
+"""
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["1280", "390"])
+@pytest.mark.parametrize("name", ["small_page", "large_page"])
+def test_the_first_screen_says_what_was_studied_and_found(browser, request, name, size):
+    """Without scrolling: one sentence, at least three findings with numbers and intervals, and the trade-off."""
+    browser.open(request.getfixturevalue(name), size)
+    found = browser.run(FOLD)
+    assert len(found["studied"]) == 1
+    assert 3 <= len(found["findings"]) <= found["all"] <= 5
+    if size[0] == 1280:
+        assert len(found["findings"]) == found["all"]
+    for words in found["findings"][:3]:
+        assert re.search(r"0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]", words), words
+        assert "_" not in words
+    assert found["chart"] > 300
+
+
+def test_a_term_opens_its_meaning_where_it_stands(browser, small_page):
+    browser.open(small_page)
+    term = browser.find("#glance button.term[popovertarget='term-auc']")
+    shown = "return document.querySelector('#term-auc').checkVisibility()"
+    assert not browser.run(shown)
+    term.click()
+    assert browser.run(shown)
+    assert "½ is guessing" in browser.find("#term-auc").text
+    body = browser.find("body")
+    from selenium.webdriver.common.keys import Keys
+
+    body.send_keys(Keys.ESCAPE)
+    assert not browser.run(shown)
+
+
+def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, small_page):
+    browser.open(small_page, PHONE)
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    script = """
+    return [...document.querySelectorAll('.scroll table')].map((table) => {
+      const cell = [...table.tBodies[0].rows[0].cells].find((c) => c.classList.contains('n') && !c.hidden);
+      return [table.caption.textContent.slice(0, 40), cell ? cell.getBoundingClientRect().right : 0];
+    });
+    """
+    for caption, right in browser.run(script):
+        assert right <= PHONE[0], (caption, right)
+
+
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
 def test_nothing_is_complained_of_or_asked_for(browser, request, name, nasty):
     browser.open(request.getfixturevalue(name))
@@ -228,7 +286,7 @@ def test_the_table_filters_by_words_and_choices(browser, small_page):
     Select(browser.find("#results select[data-columns]")).select_by_visible_text("every attack")
     assert "AUC, random forest, unmatched" in browser.run(shown)
     assert "accuracy" not in browser.run(shown)
-    assert "data" in browser.run(shown)
+    assert "techniques" in browser.run(shown)
 
 
 def test_the_keyboard_is_enough(browser, small_page):

@@ -94,15 +94,22 @@ def test_the_paths_go_from_the_baseline_on(large):
     assert figure.panels[0].x_reference == 0.5
 
 
-def test_leakage_has_matched_and_unmatched_of_each_attack(large):
+def test_leakage_has_a_panel_for_each_attack_with_matched_in_front(large):
     figure = drawn(large, "techniques", "leakage")
-    assert len(figure.panels) == 2
+    attacks = ("loss threshold", "entropy threshold", "MLP", "random forest")
+    assert [panel.title for panel in figure.panels] == [f"cifar10s, skew 95 %, {attack}" for attack in attacks]
     for panel in figure.panels:
-        assert len(panel.series) == 8
+        assert [series.name for series in panel.series] == [
+            "no budget",
+            "no budget, unmatched",
+            "ε = 8",
+            "ε = 8, unmatched",
+        ]
         assert panel.y_reference == 0.5
         for series in panel.series:
-            assert series.look.hollow == series.name.endswith(", unmatched")
+            assert series.look.faint == series.look.hollow == series.name.endswith(", unmatched")
             assert all(p.y.measure.endswith("_naive") == series.look.hollow for p in series.points)
+        assert panel.note.startswith("unmatched 0.")
 
 
 def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):

@@ -68,6 +68,35 @@ def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
         assert torch.allclose(p, expected, atol=2e-6), name
 
 
+def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeypatch):
+    """Guards: a sum before noise, in the step or in DP-SAT's direction; noise changed after it was added."""
+    released = []
+    real = Plan.privatize
+    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    training = train(digits, updates=0, epsilon=8.0, techniques=("sat",))
+    for _ in range(3):
+        before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
+        training.step()
+        for name, p in training.state.model.named_parameters():
+            expected = before[name] - training.recipe.learning_rate * released[-1][name]
+            torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=1e-7)
+            assert torch.equal(training.state.previous[name], released[-1][name])
+
+
+def test_a_state_that_was_restored_is_the_state_that_was_saved(digits):
+    """Guards: momentum, DP-SAT's direction, the average, a stream or the evidence left out of a checkpoint."""
+    choices = {"epsilon": 8.0, "techniques": ("sat", "pa"), "momentum": 0.9}
+    first, other = train(digits, updates=3, **choices), train(digits, updates=1, **choices)
+    saved = first.state.to_checkpoint({})
+    other.state.restore(copy.deepcopy(saved))
+    again = other.state.to_checkpoint({})
+    assert again.header == saved.header
+    assert again.tensors.keys() == saved.tensors.keys()
+    for name, tensor in saved.tensors.items():  # to the bit: the evidence holds what is no number
+        assert tensor.numpy().tobytes() == again.tensors[name].numpy().tobytes(), name
+    assert any(name.startswith("momentum") for name in saved.tensors)
+
+
 def test_a_private_update_with_sharpness_is_the_slow_one(digits, almost_no_noise):
     """Guards: DP-SAT's perturbation left in the weights, of another length, or along another direction."""
     training = train(

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from trilemma.analysis.pairs import Pair
-from trilemma.measures import number_words
-from trilemma.statistics.intervals import half_width
+from trilemma.measures import in_words, number_words
+from trilemma.statistics.intervals import half_width, paired_p
 
 SIGNIFICANCE = 0.05
 """Level of significance, of Holm-adjusted p-values and of the pair's own test."""
@@ -85,6 +85,18 @@ class Comparison:
         return tuple(a - b for a, b in zip(self.values, self.against_values, strict=True))
 
     @property
+    def fragile(self) -> bool:
+        """Whether a difference rests on a single seed: it is no difference once one of its seeds is left out.
+
+        (By the pair's own paired t-test at 5 %; with two seeds every difference is fragile.)  A verdict about a claim
+        must not be fragile, since one more run of the same study, with other seeds, could turn it around.
+        """
+        if self.verdict not in ("higher", "lower"):
+            return False
+        differences = np.array(self.differences)
+        return any(paired_p(np.delete(differences, seed)) >= SIGNIFICANCE for seed in range(len(differences)))
+
+    @property
     def detectable(self) -> float:
         """The smallest true difference that this comparison, with its noise and seeds, would tell from none with a
         probability of about 80 % at 5 %, before Holm's correction; NaN where the size of the noise is unknown."""
@@ -125,9 +137,10 @@ class Comparison:
             raises, over_what = ("raise", "over") if sign > 0 else ("lower", "against")
             raises += "" if pair.change.endswith("techniques") else "s"
             by = f"{self._number(sign * self.difference)}" + ("" if math.isnan(self.low) else f" {interval}")
-            return f"{pair.change} {raises} {self.measure} by {by} {over_what} {pair.base} ({pair.setting}), {over}"
+            what = f"{raises} {in_words(self.measure)} by {by}"
+            return f"{pair.change} {what} {over_what} {pair.base} ({pair.setting}), {over}"
         gain = f"{pair.change} minus {pair.base} is {self._number(self.difference, signed=True)}"
-        where = f"in {self.measure} ({pair.setting})"
+        where = f"in {in_words(self.measure)} ({pair.setting})"
         if self.verdict == "one seed":
             return f"one seed cannot tell a difference from noise: {gain} {where}"
         if self.standard_error > 0:

@@ -49,7 +49,7 @@ from trilemma.privacy.accounting import Event, check_delta
 Status = Literal["covered", "not covered"]
 
 CONDITIONS_ALL = (
-    "every trial drew noise of its own, which nobody can draw again (its seed is secret, or it had none)",
+    "every trial drew noise of its own, and nobody who sees what is released can draw it again",
     "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
     "keeps, a test split that was drawn, and the groups that a skew gives are public, follow from an image's place in "
     "its source and a seed, and are held fixed when an image is removed",
@@ -57,6 +57,13 @@ CONDITIONS_ALL = (
     "learned from, alone",
 )
 """What the price of releasing all rests on."""
+
+_SEEDED = (
+    "The noise of these trials follows from the seeds in study.json, so that the study can be repeated: every price "
+    "here "
+    "holds only against readers who know neither the seeds nor a recipe. What is to be released is trained with secret "
+    "noise."
+)
 
 CONDITIONS_SELECTION = (
     "the number of trials is drawn from the named distribution before anything is looked at",
@@ -301,13 +308,10 @@ class Ledger:
         text = [sentence for family in self.families for sentence in family.sentences()]
         if any(family.all_released.composed is not None for family in self.families):
             text.append(f"Every price rests on this: {'; '.join(CONDITIONS_ALL)}.")
+        if any(trial.noise is not None for family in self.families for trial in family.trials):
+            text.append(_SEEDED)
         if any(family.best_released.if_random for family in self.families):
             text.append(f"Those of a random number of trials rest on this besides: {'; '.join(CONDITIONS_SELECTION)}.")
-        if any(trial.noise is not None for family in self.families for trial in family.trials):
-            text.append(
-                "The noise of these trials follows from seeds that study.json tells: nothing here holds against "
-                "somebody who knows or guesses them; secret_noise keeps none."
-            )
         text.append("Trials without a budget have no epsilon: releasing one of them is not covered by anything here.")
         return text
 

@@ -56,8 +56,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     names = _studies_by_trial(study)
     results["studies"] = results["trial"].map(names).astype("str")
     compared, notes = _compared(results, study)
-    judged: tuple[Claim, ...] = claims(results, study) if len(results) else ()
     finished = _finished(folders)
+    judged = _judged(results, study, finished)
     ledger = ledger_of(_private_trials(finished)).to_dict()
     missing, failures = _unfinished(folders)
     environment = _environment(finished)
@@ -120,6 +120,14 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
                 rows += [{"study": name, **row} for row in compared.table().to_dict("records")]
                 notes |= dict.fromkeys(compared.notes)
     return rows, list(notes)
+
+
+def _judged(results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> tuple[Claim, ...]:
+    """Claims of the studies that have finished: what a part of a study says may change with the rest of it."""
+    whole = {name: one for name, one in study["studies"].items() if set(one["trials"]) <= set(finished)}
+    names = results["studies"].map(lambda of: " ".join(name for name in of.split() if name in whole))
+    rows = results.assign(studies=names)[names != ""]
+    return claims(rows, {**study, "studies": whole}) if len(rows) else ()
 
 
 _Finished = tuple[Trial, Path, dict[str, Any]]

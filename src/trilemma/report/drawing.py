@@ -32,17 +32,18 @@ WIDTH, HEIGHT = 360, 232
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 36
 
 
-def panel_svg(panel: Panel, limits: tuple[float, float]) -> bytes:
+def panel_svg(panel: Panel, limits: tuple[float, float], *, taller: int = 60) -> bytes:
     """One panel, without its title, on nothing: for the page.
 
     Args:
       panel: at least one point.
       limits: of the y axis (:func:`y_limits`).
+      taller: pixels that a panel of two numeric axes is higher than others.
     """
     with house_style():
         slanted = _slanted(panel, WIDTH - _LEFT - _RIGHT)
         top = _TOP + (14 if panel.marks else 0)
-        height = HEIGHT + (60 if _is_scatter(panel) else 0) + slanted + top - _TOP
+        height = HEIGHT + (taller if _is_scatter(panel) else 0) + slanted + top - _TOP
         bottom = _BOTTOM + slanted
         canvas = Canvas(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
         FigureCanvasAgg(canvas)
@@ -84,7 +85,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
             axes.set_ylabel(panel.y_title)
             if panel.picture:
                 _show_picture(axes, panel.picture)
-            _draw(axes, panel, limits, slanted=slanted)
+            _draw(axes, panel, limits, slanted=slanted, place=at)
         handles = [_handle(look, name) for name, look in figure.legend]
         widest = max((len(name) for name, _ in figure.legend), default=1)
         columns = max(1, min(len(handles), int(across * 4.4 * 72 / (widest * 6 + 50))))
@@ -93,7 +94,9 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
         halos = [
-            text for axes, panel in zip(grid.flat, figure.panels, strict=False) for text in label_points(axes, panel)
+            text
+            for at, (axes, panel) in enumerate(zip(grid.flat, figure.panels, strict=False))
+            for text in label_points(axes, panel, place=at)
         ]
         metadata: dict[str, dict[str, Any]] = {
             "svg": {"Date": None, "Creator": None},
@@ -134,9 +137,48 @@ def y_limits(figure: Figure) -> list[tuple[float, float]]:
 
 
 def _extent(panel: Panel) -> tuple[float, float]:
-    values = [v for s in panel.series for p in s.points for v in (p.y.value, *_ends(s, p)) if math.isfinite(v)]
+    values = [p.y.value for s in panel.series for p in s.points]
     values += [v for v in (panel.floor, panel.y_reference) if v is not None]
-    return (min(values), max(values)) if values else (0.0, 1.0)
+    return _with_room(values, [v for s in panel.series for p in s.points for v in _ends(s, p)], panel.span)
+
+
+LONGEST_WHISKER = 0.75
+"""How far intervals may widen an axis at either end, as a part of what its values cover."""
+
+
+def _with_room(values: Sequence[float], ends: Sequence[float], span: float) -> tuple[float, float]:
+    """The ends of an axis: all values, and intervals as far as they do not push the values together.
+
+    >>> _with_room([0.5, 1.0], [0.0, 1.25], 0.1)
+    (0.125, 1.25)
+    """
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    room = LONGEST_WHISKER * max(high - low, span)
+    finite = [end for end in ends if math.isfinite(end)]
+    return max(low - room, min([low, *finite])), min(high + room, max([high, *finite]))
+
+
+def cut_short(panel: Panel) -> bool:
+    """Whether an interval goes on beyond the axes."""
+    low, high = _extent(panel)
+    ends = [v for s in panel.series for p in s.points for v in _ends(s, p) if math.isfinite(v)]
+    left, right = _across_extent(panel)
+    across = [v for s in panel.series for p in s.points if p.across for v in (p.across.low, p.across.high)]
+    across = [v for v in across if math.isfinite(v)]
+    slack = 1e-9
+    return any(not low - slack <= v <= high + slack for v in ends) or any(
+        not left - slack <= v <= right + slack for v in across
+    )
+
+
+def _across_extent(panel: Panel) -> tuple[float, float]:
+    """As :func:`_extent`, of a numeric x axis."""
+    across = [p.across for s in panel.series for p in s.points if p.across is not None]
+    values = [n.value for n in across] + [v for v in (panel.x_reference,) if v is not None]
+    return _with_room(values, [v for n in across for v in (n.low, n.high)], 0.1)
 
 
 def _ends(series: Series, point: Point) -> tuple[float, float]:
@@ -147,7 +189,7 @@ def _is_scatter(panel: Panel) -> bool:
     return any(series.labeled for series in panel.series)
 
 
-def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: bool) -> None:
+def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: bool, place: int = 0) -> None:
     axes.set_ylim(*limits)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     plain = FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
@@ -162,7 +204,8 @@ def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: boo
         axes.axvline(panel.x_reference, color=COLORS["muted"], linewidth=1, dashes=(5, 3), zorder=1)
     shift = _dodge(panel)
     for series in sorted(panel.series, key=lambda s: not s.look.faint):
-        _draw_series(axes, panel, series, shift.get(_dodge_key(panel, series), 0.0))
+        name = f"series-{place}-{panel.series.index(series)}"
+        _draw_series(axes, panel, series, shift.get(_dodge_key(panel, series), 0.0), name)
     _draw_marks(axes, panel)
 
 
@@ -204,10 +247,7 @@ def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f")))
         return
-    values = [v for s in panel.series for p in s.points if p.across for v in (p.x, p.across.low, p.across.high)]
-    values = [v for v in values if math.isfinite(v)]
-    values += [v for v in (panel.x_reference,) if v is not None]
-    low, high = min(values), max(values)
+    low, high = _across_extent(panel)
     pad = 0.08 * max(high - low, 0.02)
     axes.set_xlim(low - pad, high + pad)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -236,7 +276,7 @@ def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
     return {key: (at - (len(keys) - 1) / 2) * step for at, key in enumerate(keys)}
 
 
-def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None:
+def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
     look = series.look
     color = COLORS[look.ink]
     x = [point.x + shift for point in series.points]
@@ -249,6 +289,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float) -> None
         markeredgewidth=1.2 if look.hollow else 0.6,
         markevery=max(1, len(x) // 6) if over_time else None,
         zorder=2 if look.faint else 3,
+        gid=name,
     )
     if look.faint:
         return

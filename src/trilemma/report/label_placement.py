@@ -26,6 +26,15 @@ class Box:
         high = min(self.top, other.top) - max(self.bottom, other.bottom)
         return wide * high if wide > 0 and high > 0 else 0
 
+    def distance(self, point: tuple[float, float]) -> float:
+        """From the edge of the rectangle to a point; 0 inside.
+
+        >>> Box(0, 0, 2, 2).distance((5, 6)), Box(0, 0, 2, 2).distance((1, 1))
+        (5.0, 0.0)
+        """
+        across = max(self.left - point[0], 0, point[0] - self.right)
+        return math.hypot(across, max(self.bottom - point[1], 0, point[1] - self.top))
+
 
 @dataclass(frozen=True)
 class Label:
@@ -41,6 +50,8 @@ class Label:
 _ANGLES = [math.pi / 4 * k for k in (1, 7, 3, 5, 0, 4, 2, 6)] + [math.pi / 8 * k for k in (1, 15, 7, 9, 3, 13, 5, 11)]
 _NEAR, _FAR = (7.0, 10.0), (16.0, 24.0, 34.0, 46.0)
 _MARKER = 4.5
+_SAME = 1.0
+"""Points that are no further apart than this are one place."""
 
 
 def place_labels(
@@ -52,6 +63,9 @@ def place_labels(
     unit: float = 1.0,
 ) -> list[Label]:
     """Greedy, the most crowded point first: of many places round it, the one that hides least and lies nearest.
+
+    A label is nearer to its own point than to any other, measured from its middle and from its edge, and meets no other
+    label; where no place is so, it is left out.
 
     Args:
       points: centers of the markers.
@@ -72,6 +86,7 @@ def place_labels(
         round_it = Box(x - reached, y - reached, x + reached, y + reached)
         near = [obstacle for obstacle in obstacles if obstacle.overlap(round_it)]
         close = [marker for marker in markers if marker.overlap(round_it)]
+        others = [q for q in points if _SAME * unit < math.dist(q, (x, y)) < 2 * reached]
         best: tuple[float, Label] | None = None
         for reach in (*_NEAR, *_FAR):
             for order, angle in enumerate(_ANGLES):
@@ -79,16 +94,27 @@ def place_labels(
                 away = reach * unit + abs(math.cos(angle)) * wide / 2 + abs(math.sin(angle)) * high / 2
                 cx, cy = x + math.cos(angle) * away, y + math.sin(angle) * away
                 box = Box(cx - wide / 2, cy - high / 2, cx + wide / 2, cy + high / 2)
+                if not _belongs((cx, cy), box, (x, y), others) or any(box.overlap(label.box) for label in placed):
+                    continue
                 inside = box.overlap(bounds) >= 0.999 * wide * high
                 cost = (
-                    20 * sum(box.overlap(label.box) for label in placed)
-                    + 10 * sum(box.overlap(marker) for marker in close)
+                    10 * sum(box.overlap(marker) for marker in close)
                     + 2 * sum(box.overlap(obstacle) for obstacle in near)
                     + (0 if inside else 1e5)
                     + (reach * 1.5 + order * 0.3) * unit**2
                 )
                 if best is None or cost < best[0]:
                     best = (cost, Label(index, cx, cy, box, reach in _FAR))
-        assert best is not None  # there are always places to try
-        placed.append(best[1])
+        if best is not None:
+            placed.append(best[1])
     return placed
+
+
+def _belongs(
+    middle: tuple[float, float], box: Box, own: tuple[float, float], others: Sequence[tuple[float, float]]
+) -> bool:
+    """Whether a label is nearer to its own point than to the others, with a little to spare."""
+    return all(
+        1.08 * math.dist(middle, own) <= math.dist(middle, other) and 1.03 * box.distance(own) <= box.distance(other)
+        for other in others
+    )

@@ -79,6 +79,7 @@ class Numbers:
         self.flags = _flags(results)
         trials = results[["cell", "seed", "trial"]].drop_duplicates()
         self._trials = {(str(c), int(s)): str(t) for c, s, t in trials.itertuples(index=False)}
+        self._sizes = _sizes(finished)
         self._found = {(n.condition, n.measure): n for n in self._numbers(summarize(finished))}
         self._way: dict[tuple[str, str], list[Number]] = {}
         self._histories = results[results["update"].notna()]
@@ -90,6 +91,10 @@ class Numbers:
         """None where it was not measured."""
         found = self._found.get((condition.id, measure))
         return None if found is None or math.isnan(found.value) else found
+
+    def measured_on(self, condition: Condition, measure: str) -> int | None:
+        """How many examples a measure was taken on; None where that is unknown or differs between seeds."""
+        return self._sizes.get((condition.id, measure))
 
     def on_the_way(self, condition: Condition, measure: str) -> list[Number]:
         """One number for each evaluation, in order."""
@@ -177,6 +182,13 @@ def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, Pl
         shared = {f.name: getattr(condition, f.name) for f in fields(Condition)}
         found[name] = PlacedCondition(**shared, setting=setting, trials=tuple(ids))
     return found
+
+
+def _sizes(finished: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """The column n by condition and measure, where all seeds have the same."""
+    counts = finished.groupby(["cell", "measure"], sort=False)["n"].agg(["min", "max"])
+    same = counts[(counts["min"] == counts["max"]) & counts["min"].notna()]
+    return {(str(cell), str(measure)): int(n) for (cell, measure), n in same["min"].items()}
 
 
 def _flags(results: pd.DataFrame) -> dict[str, dict[str, Any]]:

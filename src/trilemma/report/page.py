@@ -18,14 +18,15 @@ from markupsafe import Markup
 from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, measure_of
-from trilemma.report.drawing import FORMATS, panel_svg, y_limits
+from trilemma.report.drawing import FORMATS, cut_short, panel_svg, y_limits
 from trilemma.report.figure import Figure
+from trilemma.report.first_screen import first_screen
+from trilemma.report.glossary import explained
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.words import (
-    SEEDED_NOISE,
     budget,
     budget_order,
     capital,
@@ -100,6 +101,9 @@ class ShownStudy:
         return any(figure.panels for figure in self.figures)
 
 
+_CUT = " An interval that reaches the edge of its panel goes on beyond it; the numbers below have its ends."
+
+
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:
     """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
@@ -113,7 +117,7 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
         stem,
         figure.title,
         figure.about,
-        figure.intervals,
+        figure.intervals + (_CUT if any(cut_short(panel) for panel in figure.panels) else ""),
         (*figure.notes, *notes),
         tuple(panels),
         tuple((swatch(look), text) for text, look in figure.legend),
@@ -213,22 +217,22 @@ def render(
         lstrip_blocks=True,
     )
     page.filters["clean"] = clean
-    script = page.loader.get_source(page, "page.js")[0] if page.loader else ""
-    style = page.loader.get_source(page, "page.css")[0] if page.loader else ""
+    page.filters["explained"] = lambda text: explained(clean(text))
+    script, style = (page.loader.get_source(page, f"page.{kind}")[0] if page.loader else "" for kind in ("js", "css"))
     shown = [_claim(claim) for claim in claims]
     conditions = [] if numbers is None else list(numbers.conditions.values())
     return page.get_template("page.html").render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
+        **first_screen(numbers, claims, study),
         standing=_standing(studies),
-        not_for_release=SEEDED_NOISE if _seeded(study) else "",
         budgets=_budgets(conditions, numbers),
         grouped=numbers is not None and "bias" in numbers.measures,
         naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
         removing=any(condition.removal for condition in conditions),
         definition=clean(definition),
-        claims=[claim for claim in shown if claim["verdict"] != "not measured"],
-        unmeasured=[claim for claim in shown if claim["verdict"] == "not measured"],
+        claims=[claim for claim in shown if claim["measured"]],
+        unmeasured=[claim for claim in shown if not claim["measured"]],
         comparisons=comparisons_table(comparisons) if comparisons else None,
         comparison_notes=[clean(note) for note in comparison_notes],
         bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
@@ -240,30 +244,27 @@ def render(
         recipes=_recipes(study),
         provenances=_provenances(study),
         environment=[(clean(key), clean("–" if value is None else value)) for key, value in environment.items()],
-        commands=[clean(command) for command in commands],
+        commands=list(map(clean, commands)),
         version=clean(study.get("version", "")),
         files=files,
         formats=FORMATS,
         script=Markup(script),
         style=Markup(style),
-        # The script's own hash lets it run; nothing else in the page does.
-        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        allowed=_allowed(script),
     )
 
 
-def _seeded(study: Mapping[str, Any]) -> bool:
-    """Whether a private trial drew its noise from its seed."""
-    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
-    return any(recipe.get("epsilon") is not None and not recipe.get("secret_noise") for recipe in recipes)
+def _allowed(script: str) -> str:
+    """The script's own hash, which lets it run; nothing else in the page does."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _numbers_table(figure: Figure, name: str) -> Table:
     titled = len({panel.title for panel in figure.panels}) > 1
     scatter = any(n.across is not None for panel in figure.panels for s in panel.series for n in s.points)
-    columns = [*([Column("panel")] if titled else []), Column("series"), Column("at")]
-    columns += [Column("measure"), Column("value", numeric=True)]
+    columns = [Column("series"), Column("at"), Column("value", numeric=True)]
     columns += [Column("against", numeric=True)] if scatter else []
-    columns += [Column("seeds", numeric=True)]
+    columns += [Column("measure"), *([Column("panel")] if titled else []), Column("seeds", numeric=True)]
     rows = []
     for panel in figure.panels:
         for series in panel.series:
@@ -273,16 +274,14 @@ def _numbers_table(figure: Figure, name: str) -> Table:
                 if at % step and at != len(series.points) - 1:
                     continue
                 digits = measure_of(point.y.measure).digits
-                row = [*([Entry(panel.title)] if titled else []), Entry(series.name), Entry(point.at)]
-                row += [
-                    Entry(measure_of(point.y.measure).title),
-                    Entry(number(point.y.value, digits), repr(point.y.value)),
-                ]
-                row[-1] = Entry(row[-1].text, row[-1].sort, _interval(point.y.low, point.y.high, digits))
+                value = number(point.y.value, digits)
+                interval = _interval(point.y.low, point.y.high, digits)
+                row = [Entry(series.name), Entry(point.at), Entry(value, repr(point.y.value), interval)]
                 if scatter and point.across is not None:
                     title = measure_of(point.across.measure).title
                     text = f"{title} {number(point.across.value)}"
                     row.append(Entry(text, repr(point.across.value), _interval(point.across.low, point.across.high, 3)))
+                row += [Entry(measure_of(point.y.measure).title), *([Entry(panel.title)] if titled else [])]
                 rows.append((*row, Entry(str(point.y.seeds), str(point.y.seeds))))
     caption = f"The numbers of “{figure.title}”, as drawn; 95 % intervals in brackets."
     return Table(f"{name}-numbers", caption, tuple(columns), tuple(rows))
@@ -337,7 +336,9 @@ def _claim(claim: Claim) -> dict[str, Any]:
         verdict = "mixed"
     icon, kind = _VERDICTS.get(verdict, ("•", "open"))
     return {
+        "id": slugs([claim.name])[0],
         "name": clean(claim.name),
+        "measured": verdict != "not measured",
         "source": clean(claim.source),
         "statement": capital(clean(claim.statement)),
         "verdict": clean(verdict),
@@ -369,9 +370,9 @@ def _accounts(ledger: Mapping[str, Any]) -> Table | None:
     rows = [
         {
             "trial": trial["id"],
+            "ε alone": trial["epsilon"],
             "what": trial["label"],
             "same images as": f"{len(family['trials']) - 1} other private trials on {family['family']}",
-            "ε alone": trial["epsilon"],
             "δ": trial["delta"],
             "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
         }

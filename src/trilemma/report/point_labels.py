@@ -15,19 +15,28 @@ from trilemma.report.label_placement import Box, place_labels
 from trilemma.report.style import COLORS, FONT
 
 
-def label_points(axes: Axes, panel: Panel) -> list[Text]:
-    """Write each point's place beside it, where it hides the least."""
+def label_points(axes: Axes, panel: Panel, *, place: int = 0) -> list[Text]:
+    """Write each point's place beside it, where it hides the least and lies nearer to its point than to any other.
+
+    A label for which there is no such place is left out: the line through the points still tells their order.
+
+    Args:
+      axes: with everything else drawn.
+      panel: what is drawn there.
+      place: of the panel in its figure, for the labels' ids, "halo-PLACE-SERIES-POINT".
+    """
     canvas = axes.figure
     # Pixels of the canvas; the SVG of the page has as many.
     transform = axes.transData.transform
     scale = canvas.dpi / 72
     renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
-    names, points, obstacles, ends = [], [], [], []
-    for series in [s for s in panel.series if s.labeled]:
+    names, points, obstacles, ends, ids = [], [], [], [], []
+    for index, series in [(at, s) for at, s in enumerate(panel.series) if s.labeled]:
         places = [tuple(transform((p.x, p.y.value))) for p in series.points]
-        for at, (point, place) in enumerate(zip(series.points, places, strict=True)):
+        for at, (point, middle) in enumerate(zip(series.points, places, strict=True)):
             names.append(point.at)
-            points.append(place)
+            ids.append(f"halo-{place}-{index}-{at}")
+            points.append(middle)
             ends.append(series.look.joined and at in (0, len(places) - 1))
             obstacles += _bars(transform, point)
         if series.look.joined:
@@ -52,14 +61,23 @@ def label_points(axes: Axes, panel: Panel) -> list[Text]:
     bounds = Box(inside.x0, inside.y0, inside.x1, inside.y1)
     texts = []
     for label in place_labels(points, sizes, obstacles, bounds, unit=scale):
-        name, place = names[label.index], points[label.index]
+        name, middle = names[label.index], points[label.index]
         color = COLORS["text"]
         x, y = axes.transData.inverted().transform((label.x, label.y))
         if label.far:
-            start = axes.transData.inverted().transform(place)
+            start = axes.transData.inverted().transform(middle)
             axes.add_line(Line2D([start[0], x], [start[1], y], color=COLORS["rule"], linewidth=0.7, zorder=3.5))
         text = axes.text(
-            x, y, name, ha="center", va="center", fontsize=size, color=color, zorder=5, gid="halo", clip_on=False
+            x,
+            y,
+            name,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=color,
+            zorder=5,
+            gid=ids[label.index],
+            clip_on=False,
         )
         if ends[label.index]:
             text.set_fontweight("bold")

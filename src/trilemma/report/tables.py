@@ -70,11 +70,13 @@ class Table:
 
 
 def results_table(numbers: Numbers) -> Table:
-    """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead."""
+    """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
+
+    The first columns and a number fit on a telephone; what else sets rows apart stands at the end.
+    """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []
     shown_columns: list[tuple[Column, list[Entry]]] = [
-        (Column("data"), [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in conditions]),
         (
             Column("techniques", numeric=True, worded=True),
             [Entry(mix(c.codes), _techniques_rank(c.codes)) for c in conditions],
@@ -84,7 +86,9 @@ def results_table(numbers: Numbers) -> Table:
             [Entry(budget(c.epsilon), _sortable(budget_order(c.epsilon))) for c in conditions],
         ),
     ]
+    data = [Entry(setting_words(c.data, c.skew, c.target, c.protected)) for c in conditions]
     optional: list[tuple[Column, list[Entry], str]] = [
+        (Column("data"), data, "{}"),
         (
             Column("N", numeric=True),
             [Entry(number(c.examples, 0), str(c.examples)) for c in conditions],
@@ -98,21 +102,20 @@ def results_table(numbers: Numbers) -> Table:
         ),
         (Column("recipe"), [Entry(clean(c.variant) or "–") for c in conditions], ""),
     ]
+    described: list[tuple[Column, list[Entry]]] = []
     for column, entries, words in optional:
         if len({entry.text for entry in entries}) > 1:
-            shown_columns.append((column, entries))
+            described.append((column, entries))
         elif words and entries:
             settled.append(words.format(entries[0].text))
-    seeds = {c.id: len(c.trials) for c in conditions}
-    shown_columns.append(
-        (Column("seeds", numeric=True), [Entry(str(seeds[c.id]), str(seeds[c.id])) for c in conditions])
-    )
     measures = _in_order(numbers.measures)
     for name in measures:
         shown = measure_of(name)
         covered = bool(numbers.flags[name]["covered"])
         entries = [_entry(numbers.get(c, name), shown.digits) for c in conditions]
         shown_columns.append((Column(shown.title, True, shown.column, covered), entries))
+    seeds = [Entry(str(len(c.trials)), str(len(c.trials))) for c in conditions]
+    shown_columns += [*described, (Column("seeds", numeric=True), seeds)]
     groups = {measure_of(name).column for name in measures}
     caption = "Means over seeds with 95 % intervals, a row for each combination."
     if settled:
@@ -123,9 +126,9 @@ def results_table(numbers: Numbers) -> Table:
         tuple(column for column, _ in shown_columns),
         tuple(zip(*(entries for _, entries in shown_columns), strict=True)),
         _facets(
-            ("data", [entry.text for entry in shown_columns[0][1]]),
-            ("techniques", [entry.text for entry in shown_columns[1][1]]),
-            ("budget", [entry.text for entry in shown_columns[2][1]]),
+            ("data", [entry.text for entry in data]),
+            ("techniques", [entry.text for entry in shown_columns[0][1]]),
+            ("budget", [entry.text for entry in shown_columns[1][1]]),
             ("removed", [_removed(c) for c in conditions]),
         ),
         tuple((key, title) for key, title in COLUMN_SETS.items() if key in groups),
@@ -152,31 +155,31 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         p = float(row.get("p_adjusted", math.nan))
         body.append(
             (
-                Entry(shown.title),
-                *([Entry(clean(row.get("study", "")))] if several else []),
-                Entry(clean(row.get("setting", ""))),
                 Entry(clean(row.get("change", ""))),
-                Entry(clean(row.get("base", ""))),
+                Entry(shown.title),
                 Entry(
                     _signed(difference, shown.digits),
                     _sortable(difference),
                     _ends(float(row.get("low", math.nan)), float(row.get("high", math.nan)), shown.digits),
                 ),
+                Entry(_VERDICTS.get(verdict, clean(verdict))),
+                Entry(clean(row.get("base", ""))),
+                Entry(clean(row.get("setting", ""))),
+                *([Entry(clean(row.get("study", "")))] if several else []),
                 Entry(_p(p), _sortable(p)),
                 Entry(str(row.get("seeds", "")), str(row.get("seeds", ""))),
-                Entry(_VERDICTS.get(verdict, clean(verdict))),
             )
         )
     columns = (
-        Column("measure"),
-        *([Column("study")] if several else []),
-        Column("setting"),
         Column("change"),
-        Column("against"),
+        Column("measure"),
         Column("difference", numeric=True),
+        Column("verdict"),
+        Column("against"),
+        Column("setting"),
+        *([Column("study")] if several else []),
         Column("p, adjusted", numeric=True),
         Column("seeds", numeric=True),
-        Column("verdict"),
     )
     return Table(
         "comparisons",
@@ -184,10 +187,10 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         columns,
         tuple(body),
         _facets(
-            ("measure", [row[0].text for row in body]),
+            ("measure", [row[1].text for row in body]),
             ("study", [clean(row.get("study", "")) for row in rows]),
             ("setting", [clean(row.get("setting", "")) for row in rows]),
-            ("verdict", [row[-1].text for row in body]),
+            ("verdict", [row[3].text for row in body]),
         ),
     )
 

@@ -40,6 +40,25 @@ def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[fl
     return float(values.mean()) - half, float(values.mean()) + half
 
 
+def paired_p(differences: NDArray[np.float64]) -> float:
+    """The two-sided p-value of a paired t-test from its differences; 1 where there are fewer than two.
+
+    Args:
+      differences: float (n,).
+
+    >>> round(paired_p(np.array([0.1, 0.2, 0.3])), 3), paired_p(np.array([0.1]))
+    (0.074, 1.0)
+    """
+    from scipy.special import stdtr
+
+    if len(differences) < 2:
+        return 1.0
+    mean, error = float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
+
+
 def prediction_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
     """The interval of one further value of the same kind, mean +- t(n - 1) sd sqrt(1 + 1/n).
 

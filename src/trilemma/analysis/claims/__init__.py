@@ -6,9 +6,12 @@ compares, in which measure and in which direction depends on no result.  Its com
 contradicted by chance in at most about one study in twenty (that module says how far this rests on equal noise
 variance in all conditions).
 
-A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least one
-finding is and none is contradicted; contradicted if at least one is and none is confirmed; otherwise it cannot be told.
-Findings that disagree are called mixed.  "Cannot tell" means that noise hides any effect, not that there is none.
+A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least
+one finding is and none is contradicted; contradicted if at least one is and none is confirmed; otherwise it cannot be
+told.
+Findings that disagree are called mixed. No verdict rests on a single seed: a difference that noise could
+explain without any one of its seeds cannot be told (``Comparison.fragile``). "Cannot tell" means that noise hides any
+effect, not that there is none.
 
 Attacks are compared by ``auc_threshold``, which is always the same attack; ``auc_strongest`` is the largest of several
 and therefore biased away from 1/2 by noise.  It is reported beside the former.
@@ -23,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.claims.budget import budget_claim
+from trilemma.analysis.claims.budget import budget_claim, budget_trend_claim
 from trilemma.analysis.claims.claim import Claim, Finding
 from trilemma.analysis.claims.evidence import Table
 from trilemma.analysis.claims.headline import HEADLINE, headline_accuracy
@@ -56,4 +59,5 @@ def claims(results: pd.DataFrame, study: Mapping[str, Any] | None = None) -> tup
         memorization_claim(table),
         artifact_claim(table),
         budget_claim(table),
+        budget_trend_claim(table),
     )

@@ -17,6 +17,31 @@ Source = Literal["paper", "Carlini et al. 2022", "ours"]
 
 
 @dataclass(frozen=True)
+class Change:
+    """A difference that a finding rests on, in numbers.
+
+    Attributes:
+      measure: as in the results.
+      change, base: what is compared with what, in words.
+      value, against: the two means over seeds.
+      difference, low, high: ``value`` minus ``against`` with its 95 % interval (NaN with one seed).
+      verdict: of the comparison: "higher", "lower", "within noise" or "one seed".
+      fragile: whether the verdict rests on a single seed (:attr:`~trilemma.analysis.comparison.Comparison.fragile`).
+    """
+
+    measure: str
+    change: str
+    base: str
+    value: float
+    against: float
+    difference: float
+    low: float
+    high: float
+    verdict: str
+    fragile: bool
+
+
+@dataclass(frozen=True)
 class Finding:
     """What one setting says about a claim.
 
@@ -27,12 +52,14 @@ class Finding:
       evidence: where these numbers stand in ``results.csv``: a dict for each condition and measure, with ``role``,
         ``cell`` (the condition's id), ``measure``, ``seeds``, ``trials`` and ``values`` (in the seeds' order), and
         the condition in words (``about``) and by its columns; ``epsilon`` is None without a budget.
+      changes: the differences it rests on.
     """
 
     setting: str
     verdict: Verdict
     sentence: str
     evidence: tuple[dict[str, Any], ...]
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,9 +112,31 @@ def overall_claim(name: str, source: Source, statement: str, findings: Sequence[
 
 
 def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
-    if comparison.verdict == wanted:
-        return "confirmed"
-    return "contradicted" if comparison.verdict in ("higher", "lower") else "cannot tell"
+    """Of a claim that the difference is ``wanted``; a difference that rests on one seed settles nothing."""
+    if comparison.verdict not in ("higher", "lower") or comparison.fragile:
+        return "cannot tell"
+    return "confirmed" if comparison.verdict == wanted else "contradicted"
+
+
+def doubt(comparison: Comparison) -> str:
+    """Words for a difference beyond noise that settles nothing all the same; else ""."""
+    return "; but without one of these seeds noise could explain it" if comparison.fragile else ""
+
+
+def change_of(comparison: Comparison) -> Change:
+    pair = comparison.pair
+    return Change(
+        comparison.measure,
+        pair.change,
+        pair.base,
+        comparison.mean,
+        comparison.against_mean,
+        comparison.difference,
+        comparison.low,
+        comparison.high,
+        comparison.verdict,
+        comparison.fragile,
+    )
 
 
 def joined_reasons(missing: str, notes: Iterable[str]) -> str:

@@ -6,12 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trilemma.analysis.claims.claim import Claim, Direction, Finding, joined_reasons, overall_claim, verdict_of
+from trilemma.analysis.claims.claim import (
+    Claim,
+    Direction,
+    Finding,
+    change_of,
+    doubt,
+    joined_reasons,
+    overall_claim,
+    verdict_of,
+)
 from trilemma.analysis.claims.evidence import Table, evidence_of_both
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.pairs import Pair, Pairs
-from trilemma.measures import number_words
+from trilemma.measures import in_words, number_words
 
 
 def direction_claim(
@@ -38,10 +47,11 @@ def direction_claim(
             Finding(
                 comparison.pair.setting,
                 verdict_of(comparison, wanted),
-                comparison.words + "".join(words for words, _ in notes),
+                comparison.words + doubt(comparison) + "".join(words for words, _ in notes),
                 tuple(
                     evidence_of_both(measurements, comparison) + [entry for _, entries in notes for entry in entries]
                 ),
+                (change_of(comparison),),
             )
         )
     return overall_claim(name, "paper", statement, findings, joined_reasons(missing, [*pairs[1], *tried.notes]))
@@ -59,7 +69,7 @@ def secondary_findings(
         difference, low, high = (number_words(v, measure, signed=True) for v in (c.difference, c.low, c.high))
         interval = "" if math.isnan(c.low) else f" [{low}, {high}]"
         findings[c.pair.condition, c.pair.against] = (
-            f"; {measure}: {difference}{interval}, {c.verdict}",
+            f"; in {in_words(measure)} {difference}{interval}, {c.verdict}",
             evidence_of_both(measurements, c),
         )
     return findings

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from trilemma.analysis.claims.claim import Claim, Direction, Finding, Verdict, joined_reasons, overall_claim, verdict_of
+from trilemma.analysis.claims.claim import (
+    Claim,
+    Direction,
+    Finding,
+    Verdict,
+    change_of,
+    doubt,
+    joined_reasons,
+    overall_claim,
+    verdict_of,
+)
 from trilemma.analysis.claims.evidence import Table, distinct, evidence_of, evidence_of_both, values_by_seed
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
@@ -42,7 +52,8 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> 
         evidence = distinct(
             entry for comparison in asked.values() for entry in evidence_of_both(measurements, comparison)
         )
-        findings.append(Finding(f"{first.pair.setting}, {first.pair.change}", verdict, words, evidence))
+        changes = tuple(change_of(comparison) for comparison in asked.values())
+        findings.append(Finding(f"{first.pair.setting}, {first.pair.change}", verdict, words, evidence, changes))
     return overall_claim(
         f"removal-{measure}",
         "paper",
@@ -66,7 +77,11 @@ def _removal_verdict(removal: Comparison | None, control: Comparison | None, wan
     if against in (removal.verdict, control.verdict):
         if wanted in (removal.verdict, control.verdict):
             return "cannot tell", f"{words}; the two disagree"
+        if all(c.fragile for c in (removal, control) if c.verdict == against):
+            return "cannot tell", f"{words}{doubt(removal) or doubt(control)}"
         return "contradicted", words
+    if removal.verdict == control.verdict == wanted and (removal.fragile or control.fragile):
+        return "cannot tell", f"{words}{doubt(removal) or doubt(control)}"
     if removal.verdict == control.verdict == wanted:
         return "confirmed", f"{words}; so it is exposure, not the smaller training set"
     if removal.verdict == wanted:
@@ -149,10 +164,10 @@ def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Meas
 
 def _onion_verdict(rise: Comparison, level: Comparison, retrained: Comparison | None) -> tuple[Verdict, str]:
     if retrained is not None:
-        return verdict_of(retrained, "higher"), retrained.words
-    if rise.verdict == "lower":
+        return verdict_of(retrained, "higher"), f"{retrained.words}{doubt(retrained)}"
+    if rise.verdict == "lower" and not rise.fragile:
         return "contradicted", f"the rise is smaller than at random, though survivors were chosen to rise: {rise.words}"
-    if level.verdict == "higher":
+    if level.verdict == "higher" and not level.fragile:
         return "confirmed", level.words
     return "cannot tell", (
         f"survivors of the exposed arm were chosen for little exposure and rise in any second model; {level.words}"

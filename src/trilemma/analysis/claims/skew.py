@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trilemma.analysis.claims.claim import Claim, Finding, Verdict, joined_reasons, overall_claim
+from trilemma.analysis.claims.claim import Claim, Finding, Verdict, change_of, doubt, joined_reasons, overall_claim
 from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct, evidence_of_both
 from trilemma.analysis.comparison import Comparison
@@ -122,7 +122,8 @@ def artifact_claim(table: Table) -> Claim:
         climb, flat, less = (side[key] for side in sides)
         verdict, words = _artifact_verdict(climb, flat, less, 0.05 / len(pairs))
         evidence = distinct([*evidence_of_both(unmatched, climb), *evidence_of_both(matched, flat)])
-        findings.append(Finding(climb.pair.setting, verdict, words, evidence))
+        changes = (change_of(climb), change_of(flat))
+        findings.append(Finding(climb.pair.setting, verdict, words, evidence, changes))
     return overall_claim(
         "naive-artefact",
         "ours",
@@ -151,6 +152,8 @@ def _artifact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
     within = flat.no_more_than(MARGIN, alpha)
     shown = interval(flat.margin_interval(alpha)) or " (noise not known)"
     margin = f"at most {MARGIN} either way ({100 * (1 - 2 * alpha):.3g} % interval{shown})"
+    if climb.fragile or (flat.verdict == "higher" and not within and flat.fragile):
+        return "cannot tell", f"{words}{doubt(climb) or doubt(flat)}"
     if climb.verdict == "lower":
         return "contradicted", f"{words}; the unmatched AUC falls"
     if flat.verdict == "higher" and not within:
@@ -159,7 +162,7 @@ def _artifact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
         return "cannot tell", f"{words}; the unmatched AUC does not climb beyond noise"
     if within:
         return "confirmed", f"{words}; the matched one is shown to change by {margin}"
-    if less.verdict == "higher":
+    if less.verdict == "higher" and not less.fragile:
         smaller = f"smaller than the unmatched change by {number_words(less.difference, ATTACK)}, beyond noise"
         return "confirmed", f"{words}; the matched change is {smaller}, though not shown to be {margin}"
     return "cannot tell", f"{words}; whether the matched one changes by as much is lost in noise"

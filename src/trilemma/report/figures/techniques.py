@@ -21,7 +21,7 @@ from trilemma.report.figures.placing import (
     without_removal,
 )
 from trilemma.report.numbers import Numbers
-from trilemma.words import budget, clean, mix
+from trilemma.words import budget, clean, mix, number
 
 
 def accuracy_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
@@ -104,7 +104,7 @@ def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
                 placed = along_techniques(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = [
                     Series(
-                        clean(name.removeprefix("accuracy_in_")),
+                        f"{clean(name.removeprefix('accuracy_in_'))}{_count(numbers, same, name)}",
                         points_of(numbers, placed, name),
                         replace(look(at), joined=axis.path),
                     )
@@ -123,6 +123,13 @@ def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
                     )
                 )
     return panels
+
+
+def _count(numbers: Numbers, conditions: Conditions, measure: str) -> str:
+    """The number of test examples of a group, for its name in the legend."""
+    counts = {numbers.measured_on(condition, measure) for condition in conditions if numbers.get(condition, measure)}
+    (count,) = counts if len(counts) == 1 else (None,)
+    return "" if count is None else f" (n = {number(count, 0)})"
 
 
 ACCURACY = Kind(
@@ -153,7 +160,8 @@ SCORE = Kind(
 
 GROUPS = Kind(
     "Accuracy by group",
-    "Test accuracy in each group, and in the pair of class and group where it is lowest.",
+    "Test accuracy in each group, with the number n of its test images, and in the pair of class and group where it is "
+    "lowest.",
     (("accuracy_in_",),),
     GROUPS_LACK,
     group_panels,

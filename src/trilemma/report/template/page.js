@@ -20,6 +20,11 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", tell);
 
+  // Paper shows what is folded away; tables of drawn numbers and recipes stay in the files.
+  const folds = [...document.querySelectorAll("details.fold")];
+  addEventListener("beforeprint", () => { for (const fold of folds) { fold.dataset.was = fold.open; fold.open = true; } });
+  addEventListener("afterprint", () => { for (const fold of folds) fold.open = fold.dataset.was === "true"; });
+
   for (const place of document.querySelectorAll(".explore")) {
     const table = place.querySelector("table");
     const body = table.tBodies[0];

@@ -1,0 +1,136 @@
+"""Reference pages made from the code when the site is built, so that they cannot drift from it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+
+
+def commands_page() -> str:
+    """Every command with its options, from the parsers."""
+    from trilemma.cli.arguments import parser
+
+    lines = ["# Commands", "", "Made from the parsers; `trilemma COMMAND --help` says the same."]
+    for name, command in commands(parser()):
+        lines += [
+            "",
+            f"## trilemma {name}",
+            "",
+            _text(command.description or ""),
+            "",
+            "| option | meaning |",
+            "|---|---|",
+        ]
+        for action in command._actions:
+            if action.help == argparse.SUPPRESS:
+                continue
+            words = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.metavar or action.dest}`"
+            lines.append(f"| {words} | {_cell((action.help or '') % _values(action))} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """(name, parser) of every command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def recipe_page() -> str:
+    """Every key of a recipe with its type, default and meaning, from the dataclass."""
+    from trilemma.training.recipe import Recipe
+
+    meanings = attribute_meanings(Recipe.__doc__ or "")
+    rows = []
+    for field in dataclasses.fields(Recipe):
+        default = "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+        elsewhere = [f"see `{other}`: {words}" for other, words in meanings.items() if f"``{field.name}``" in words]
+        kind = str(field.type).replace(" | ", " or ")
+        rows.append((f"`{field.name}`", f"`{kind}`", default, meanings.get(field.name) or "".join(elsewhere[:1])))
+    head = "# Recipe keys\n\nKeys of a recipe file (TOML), of `--set KEY=VALUE` and of `trilemma.Recipe`.\n\n"
+    return head + _table(("key", "type", "default", "meaning"), rows)
+
+
+def attribute_meanings(docstring: str) -> dict[str, str]:
+    """What a docstring's Attributes say of each name; names that share an entry share its meaning."""
+    body = docstring.partition("Attributes:")[2]
+    entries = re.split(r"\n      (?=[a-z_][a-z_, ]*:)", body)
+    meanings = {}
+    for entry in entries:
+        for part in re.split(r"[;.]\s+(?=[a-z_]+(?:, [a-z_]+)*: )", " ".join(entry.split())):  # "one: …; other: …"
+            names, colon, words = part.partition(":")
+            if colon:
+                meanings |= dict.fromkeys(names.split(", "), words.strip())
+    return meanings
+
+
+def measures_page() -> str:
+    """Every measure, from the table of measures."""
+    from trilemma.measures import MEASURES
+
+    rows = [
+        (f"`{m.name}`", m.title, m.meaning, m.unit or "number", m.better or "–", "yes" if m.covered else "no")
+        for m in MEASURES.values()
+    ]
+    head = "# Measures\n\nWhat `results.csv` holds. A word in capitals stands for a group, an attack or an index.\n\n"
+    return head + _table(("name", "on pages", "meaning", "unit", "better", "covered by the guarantee"), rows)
+
+
+def techniques_page() -> str:
+    """Every technique, from the table of techniques."""
+    from trilemma.techniques import TECHNIQUES
+
+    rows = [(f"`{t.code}`", t.name, t.meaning, t.source) for t in TECHNIQUES.values()]
+    return "# Techniques\n\n" + _table(("code", "name", "what it does", "source"), rows)
+
+
+def python_page() -> str:
+    """The public names, whose docstrings the site shows."""
+    import trilemma
+
+    names = [f"trilemma.{trilemma._HOME[name]}.{name}" for name in sorted(trilemma.__all__) if name in trilemma._HOME]
+    return "# Python\n\n" + "\n\n".join(f"::: {name}" for name in names) + "\n"
+
+
+PAGES = {
+    "reference/commands.md": commands_page,
+    "reference/recipe.md": recipe_page,
+    "reference/measures.md": measures_page,
+    "reference/techniques.md": techniques_page,
+    "reference/python.md": python_page,
+}
+
+
+def on_files(files, config):  # type: ignore[no-untyped-def]
+    """Add the pages (called by MkDocs)."""
+    from mkdocs.structure.files import File
+
+    for name, page in PAGES.items():
+        files.append(File.generated(config, name, content=page()))
+    return files
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(words: str) -> str:
+    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _text(words: str) -> str:
+    """Indented lines, which are commands, as a block of code."""
+    parts = []
+    for block in words.strip().split("\n\n"):
+        code = all(line.startswith("  ") for line in block.split("\n"))
+        parts.append(f"```\n{block}\n```" if code else block.replace("<", "&lt;"))
+    return "\n\n".join(parts)
+
+
+def _values(action: argparse.Action) -> dict[str, object]:
+    return {**vars(action), "prog": "trilemma"}

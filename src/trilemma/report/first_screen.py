@@ -1,0 +1,66 @@
+"""What stands on the first screen of a study's page: the sentence, the findings, the trade-off, and its terms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from trilemma import paper
+from trilemma.analysis.claims import Claim
+from trilemma.report.drawing import panel_svg, y_limits
+from trilemma.report.figure import Panel
+from trilemma.report.figures.catalog import figure_of
+from trilemma.report.glossary import GLOSSARY
+from trilemma.report.headlines import headlines, main_setting, studied
+from trilemma.report.inline import inline_svg
+from trilemma.report.numbers import Numbers, PlacedCondition
+from trilemma.report.swatch import swatch
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import SEEDED_NOISE
+
+
+def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for the template, by the names that it knows them by.
+
+    Args:
+      numbers: of everything that has finished; None: of nothing.
+      claims: with their verdicts.
+      study: ``study.json``.
+    """
+    conditions = [] if numbers is None else list(numbers.conditions.values())
+    several = len({condition.setting for condition in conditions}) > 1
+    return {
+        "studied": studied(conditions),
+        "headlines": [] if numbers is None else headlines(numbers, claims, named=several),
+        "glance": _glance(numbers, conditions),
+        "paper": paper,
+        "glossary": list(GLOSSARY.values()),
+        "not_for_release": SEEDED_NOISE if _seeded(study) else "",
+    }
+
+
+def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> dict[str, Any] | None:
+    """The trade-off of the main setting: its first panel, with the full names of the techniques on it."""
+    chosen = main_setting(conditions)
+    if numbers is None or not chosen:
+        return None
+    figure = figure_of("tradeoff", numbers, chosen)
+    if not figure.panels:
+        return None
+    figure = dataclasses.replace(figure, panels=figure.panels[:1])
+    panel: Panel = figure.panels[0]
+    svg = inline_svg(panel_svg(panel, y_limits(figure)[0], taller=0), "glance", f"At a glance, {panel.alt}")
+    points = " ".join(point.at for series in panel.series for point in series.points).replace("+", " ").split()
+    names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
+    names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
+    codes = [words for code, words in names.items() if code in points]
+    return {"svg": Markup(svg), "legend": [(swatch(look), text) for text, look in figure.legend], "codes": codes}
+
+
+def _seeded(study: Mapping[str, Any]) -> bool:
+    """Whether a private trial drew its noise from its seed."""
+    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
+    return any(recipe.get("epsilon") is not None and not recipe.get("secret_noise") for recipe in recipes)

@@ -1,0 +1,208 @@
+"""What a study found, said before anything is explained: one sentence on what was done, then a few findings.
+
+Which findings are told, and in which order, is fixed and depends on no result.  Levels come first (accuracy, leakage,
+bias, with and without a budget), in the setting that was trained in most ways; then what claims say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trilemma.analysis.claims import Claim
+from trilemma.analysis.claims.claim import Change
+from trilemma.hints import listed
+from trilemma.measures import UNMATCHED, in_words
+from trilemma.report.numbers import Number, Numbers, PlacedCondition, setting_titles
+from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.words import budget, budget_order, capital, counted, mix, number, setting_words, with_interval
+
+MOST = 5
+"""How many findings are told at most."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A finding in one line.
+
+    Attributes:
+      lead: what it is about, in a word or two.
+      text: the finding, with numbers and intervals.
+      href: where on the page there is more.
+    """
+
+    lead: str
+    text: str
+    href: str
+
+
+def main_setting(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:
+    """The conditions of the setting that was trained in most ways without a removal, the first among equals."""
+    by_setting: dict[str, list[PlacedCondition]] = {}
+    for condition in conditions:
+        if not condition.removal:
+            by_setting.setdefault(condition.setting, []).append(condition)
+    return max(by_setting.values(), key=len, default=[])
+
+
+def studied(conditions: Sequence[PlacedCondition]) -> str:
+    """What was trained, in one sentence."""
+    if not conditions:
+        return ""
+    titles = setting_titles(conditions)
+    mixes = list(dict.fromkeys(condition.codes for condition in conditions))
+    budgets = sorted({condition.epsilon for condition in conditions}, key=budget_order, reverse=True)
+    trainings = sum(len(condition.trials) for condition in conditions)
+    data = list(titles.values())
+    on = data[0] if len(data) == 1 else f"{len(data)} data sets or skews ({listed(data, most=4)})"
+    if len(data) == 1:
+        on += f" ({number(max(c.examples for c in conditions), 0)} training images)"
+    with_words = listed(map(_mix_words, mixes), most=None) if len(mixes) < 4 else f"{len(mixes)} mixes of techniques"
+    how = listed([_budget_words(epsilon) for epsilon in budgets], most=None)
+    count = len({condition.model for condition in conditions})
+    model = f" of one network, {conditions[0].model}," if count == 1 else ""
+    seeds = max(len(condition.trials) for condition in conditions)
+    return (
+        f"{counted(trainings, 'training')}{model} on {on}: {with_words}, {how}, {counted(seeds, 'seed')} each. Each "
+        "model was then attacked, and measured on test images."
+    )
+
+
+def headlines(numbers: Numbers, claims: Sequence[Claim], *, named: bool) -> list[Headline]:
+    """Up to ``MOST`` findings.
+
+    Args:
+      numbers: of everything that has finished.
+      claims: with their verdicts.
+      named: whether to name the setting of levels, which matters where a page holds several.
+    """
+    conditions = main_setting(list(numbers.conditions.values()))
+    levels = _levels(numbers, conditions, named=named)
+    told = [headline for claim in _in_turn(claims) if (headline := _of_claim(claim))]
+    room = MOST - min(len(told), 1)
+    return [*levels[:room], *told[: MOST - len(levels[:room])]]
+
+
+def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: bool) -> list[Headline]:
+    """Accuracy, leakage (matched, and what the unmatched AUC adds) and bias, by budget, of one mix of techniques."""
+    chosen = _one_mix(conditions)
+    if not chosen:
+        return []
+    who = "models" if len({c.codes for c in conditions}) == 1 else f"models with {_mix_words(chosen[0].codes)}"
+    where = setting_words(chosen[0].data, chosen[0].skew, chosen[0].target, chosen[0].protected)
+    where = f"on {where}, " if named else ""
+    found, unmatched = [], _unmatched(numbers, chosen)
+    for measure, lead in (("accuracy", "Accuracy"), ("auc_strongest", "Leakage"), ("bias", "Bias")):
+        told = [(c, n) for c in chosen if (n := numbers.get(c, measure)) is not None]
+        values = listed([f"{_shown(n)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
+        sentences = {
+            "accuracy": f"{where}{who} reach an accuracy of {values}.",
+            "auc_strongest": f"the strongest attack on them reaches an AUC of {values}; ½ is guessing.",
+            "bias": f"their bias is {values}; 0 is even-handed.",
+        }
+        if told:
+            found.append(Headline(lead, capital(sentences[measure]), "#pictures"))
+    return [*found, *unmatched]
+
+
+def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Headline]:
+    """What the AUC against the whole test set adds: skew, where a classifier that never saw a member has it too."""
+    for condition in chosen:
+        measured, matched = (numbers.get(condition, f"auc_strongest{end}") for end in (UNMATCHED, ""))
+        control = numbers.get(condition, f"null_auc{UNMATCHED}")
+        if measured is None or matched is None or control is None:
+            continue
+        skewed = control.low > 0.5 and measured.value > matched.value
+        text = (
+            f"Against unmatched non-members the AUC {'seems' if skewed else 'is'} {_shown(measured)} "
+            f"{_budget_words(condition.epsilon)}; for a model that never saw a member it is {_shown(control)}"
+        )
+        return [Headline("Skew", f"{text}: that is skew, not memory." if skewed else f"{text}.", "#pictures")]
+    return []
+
+
+_LEADS = {
+    "techniques-accuracy": "Techniques",
+    "techniques-bias-private": "Techniques, bias",
+    "techniques-bias-ordinary": "Techniques, bias",
+    "skew-accuracy": "Skew, accuracy",
+    "skew-auc-naive": "Skew, unmatched AUC",
+    "skew-auc-matched": "Skew, matched AUC",
+    "skew-bias": "Skew, bias",
+    "removal-accuracy": "Removal, accuracy",
+    "removal-bias": "Removal, bias",
+    "budget-auc": "Budget, leakage",
+}
+"""Claims that are told by a difference."""
+
+_SAID = {"onion": "Onion effect", "memorization-first": "Memorization", "headline-accuracy": "The paper’s accuracy"}
+"""Claims that are told by their verdict."""
+
+
+def _in_turn(claims: Sequence[Claim]) -> list[Claim]:
+    """Those with a verdict, the decided ones first; otherwise in their own order."""
+    judged = [claim for claim in claims if claim.verdict != "not measured" and claim.name in {**_LEADS, **_SAID}]
+    return sorted(judged, key=lambda claim: claim.verdict == "cannot tell")
+
+
+def _of_claim(claim: Claim) -> Headline | None:
+    href = f"#claim-{claim.name}"
+    if claim.name in _SAID:  # a verdict without a difference
+        return Headline(_SAID[claim.name], f"{claim.statement.split(' that ', 1)[-1]}: {claim.verdict}.", href)
+    changes = [finding.changes[0] for finding in claim.findings if finding.changes]
+    if not changes:
+        return None
+    count = len(claim.findings)
+    agree = sum(finding.verdict == claim.verdict for finding in claim.findings)
+    of = "" if count == 1 else f" ({agree} of {count} settings)"
+    largest = max(
+        (f.changes[0] for f in claim.findings if f.changes and f.verdict == claim.verdict),
+        key=lambda change: abs(change.difference),
+        default=changes[0],
+    )
+    words = _change_words(largest)
+    if largest.change.endswith("techniques"):
+        words = words.replace(" changes ", " change ", 1)
+    setting = f" ({claim.findings[0].setting})" if count == 1 else of
+    verdict = str(claim.verdict)
+    if verdict == "cannot tell":
+        verdict = (
+            "cannot tell, for without one of the seeds noise could explain it" if largest.fragile else "cannot tell"
+        )
+    return Headline(_LEADS[claim.name], f"{words}{setting}: {verdict}.", href)
+
+
+def _change_words(change: Change) -> str:
+    signed = number(change.difference)
+    signed = signed if signed.startswith("−") else f"+{signed}"
+    interval = "" if math.isnan(change.low) else f" [{number(change.low)}, {number(change.high)}]"
+    base = "the baseline" if change.base == "BL" else change.base
+    what = "AUC" if change.measure.startswith("auc_") else in_words(change.measure)
+    return capital(f"{change.change} against {base} changes {what} by {signed}{interval}")
+
+
+def _one_mix(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:
+    """The largest mix that was trained at most budgets: without one first, then the loosest and the tightest."""
+    by_mix: dict[tuple[str, ...], list[PlacedCondition]] = {}
+    for condition in conditions:
+        by_mix.setdefault(condition.codes, []).append(condition)
+    if not by_mix:
+        return []
+    codes = max(by_mix, key=lambda key: (len({c.epsilon for c in by_mix[key]}), len(key)))
+    same = sorted(by_mix[codes], key=lambda c: budget_order(c.epsilon), reverse=True)
+    return same if len(same) < 4 else [same[0], same[1], same[-1]]
+
+
+def _shown(value: Number) -> str:
+    return with_interval(value.value, value.low, value.high)
+
+
+def _mix_words(codes: tuple[str, ...]) -> str:
+    if not codes:
+        return "the baseline"
+    return "all techniques" if codes == PAPER_TECHNIQUES else mix(codes)
+
+
+def _budget_words(epsilon: float | None) -> str:
+    return "without a budget" if epsilon is None else f"at {budget(epsilon)}"

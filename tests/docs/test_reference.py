@@ -1,0 +1,65 @@
+"""The site's reference names all that the code has, and its pages name no test or page that is not there."""
+
+import dataclasses
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from trilemma import paper
+from trilemma.cli.arguments import parser
+from trilemma.measures import MEASURES
+from trilemma.techniques import TECHNIQUES
+from trilemma.training.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
+reference = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reference)
+
+
+def test_every_command_and_option_is_there():
+    page = reference.commands_page()
+    for name, command in reference.commands(parser()):
+        part = page.split(f"## trilemma {name}\n")[1].split("\n## ")[0]
+        for action in command._actions:
+            for option in action.option_strings:
+                assert f"`{option}`" in part
+    assert "%(" not in page
+
+
+def test_every_recipe_key_has_a_meaning():
+    page = reference.recipe_page()
+    for field in dataclasses.fields(Recipe):
+        row = next(line for line in page.split("\n") if line.startswith(f"| `{field.name}` |"))
+        assert len(row.split(" | ")[-1]) > 8, row
+
+
+def test_every_measure_and_technique_is_there():
+    assert all(f"`{name}`" in reference.measures_page() for name in MEASURES)
+    assert all(technique.name in reference.techniques_page() for technique in TECHNIQUES.values())
+
+
+def test_the_tests_that_pages_name_exist():
+    for page in (DOCS / "sharp-edges.md", DOCS / "guarantee.md"):
+        names = set(re.findall(r"`(tests/[\w/]+\.py)`", page.read_text("utf-8")))
+        assert len(names) > 10
+        assert [name for name in names if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))
+def test_links_lead_somewhere(page):
+    """As the strict build of the site, without it."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).is_file(), target
+
+
+def test_the_paper_is_cited_in_one_way():
+    for name in ("CITATION.cff", "docs/paper.md"):
+        words = " ".join((ROOT / name).read_text("utf-8").split())
+        assert paper.TITLE in words
+        assert paper.ARXIV in words
+        assert all(author.split()[-1] in words for author in paper.AUTHORS)
