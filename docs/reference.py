@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 def commands_page() -> str:
@@ -94,7 +95,14 @@ def python_page() -> str:
     return "# Python\n\n" + "\n\n".join(f"::: {name}" for name in names) + "\n"
 
 
+def changelog_page() -> str:
+    """The changelog, which stands beside the README; its links to files outside the site become words."""
+    text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"`\1`", text)
+
+
 PAGES = {
+    "changelog.md": changelog_page,
     "reference/commands.md": commands_page,
     "reference/recipe.md": recipe_page,
     "reference/measures.md": measures_page,
