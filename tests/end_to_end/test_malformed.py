@@ -261,9 +261,9 @@ def test_an_audit_of_a_damaged_run(valid, tmp_path, content):
         ({"format": 99}, "format 99"),
         ({"studies": []}, "something other than what this version writes"),
         ({"trials": {"x": {}}}, "trial"),
-        ({"trials": 3}, "something else"),
+        ({"trials": 3}, "something other"),
         ({"version": None}, ""),
-        ({"studies": {"a": {"trials": []}}}, "something else"),
+        ({"studies": {"a": {"trials": []}}}, "something other"),
     ],
 )
 def test_a_report_of_a_damaged_study(valid, tmp_path, change, expected):
