@@ -83,6 +83,33 @@ def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeyp
             assert torch.equal(training.state.previous[name], released[-1][name])
 
 
+def test_what_goes_to_other_processes_is_all_but_streams_and_evidence(digits, monkeypatch):
+    """Guards: the key of the noise, or the evidence, sent to processes that never draw; a state sent in part."""
+    messages = []
+
+    def tell(ranks, value):
+        if ranks.first:
+            messages.append(copy.deepcopy(value))
+            return value
+        return messages.pop(0) if messages else None
+
+    choices = {"epsilon": 8.0, "techniques": ("sat", "pa"), "momentum": 0.9, "secret_noise": True}
+    first, other = train(digits, updates=2, **choices), train(digits, updates=1, **choices)
+    before = {name: value.clone() for name, value in other.state.to_checkpoint({}).tensors.items()}
+    monkeypatch.setattr(Ranks, "tell", tell)
+    first.ranks, other.ranks = Ranks(0, 2), Ranks(1, 2)
+    first.lead()
+    _, sent = messages[0]
+    whole, own = first.state.to_checkpoint({}).tensors, ("stream/", "evidence/")
+    assert sent.tensors.keys() == {name for name in whole if not name.startswith(own)}
+    assert any(name.startswith("evidence/") for name in whole)
+    other.follow()
+    assert other.state.update == 2
+    for name, value in other.state.to_checkpoint({}).tensors.items():
+        expected = before if name.startswith(own) else whole
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, equal_nan=True, msg=name)
+
+
 def test_a_state_that_was_restored_is_the_state_that_was_saved(digits):
     """Guards: momentum, DP-SAT's direction, the average, a stream or the evidence left out of a checkpoint."""
     choices = {"epsilon": 8.0, "techniques": ("sat", "pa"), "momentum": 0.9}

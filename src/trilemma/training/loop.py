@@ -106,7 +106,7 @@ class Training:
     def lead(self) -> None:
         """Send the state that the training starts from to the other processes; called by the first process."""
         if self.ranks.size > 1:
-            self.ranks.tell((self._identity(), self.state.to_checkpoint({})))
+            self.ranks.tell((self._identity(), self.state.to_checkpoint({}, shared=True)))
 
     def follow(self) -> None:
         """Compute a share of every update until the first process ends the training; called by all other processes.
@@ -121,7 +121,7 @@ class Training:
         identity, state = start
         if identity != self._identity():
             raise InputError("the processes of one training need the same recipe and images: give all the same command")
-        self.state.restore(state)
+        self.state.restore(state, shared=True)
         while self.ranks.tell(None):
             self.step()
 

@@ -41,18 +41,20 @@ class State:
     noise: RandomStream
     evidence: Evidence | None = None
 
-    def to_checkpoint(self, header: dict[str, Any]) -> Checkpoint:
-        tensors = {f"{part}/{name}": value for part, (take, _) in _PARTS.items() for name, value in take(self).items()}
+    def to_checkpoint(self, header: dict[str, Any], *, shared: bool = False) -> Checkpoint:
+        """This state, on its own device; with ``shared``, only what the other processes of a training compute with."""
+        parts = {part: take for part, (take, _) in _PARTS.items() if not (shared and part in _OF_FIRST)}
+        tensors = {f"{part}/{name}": value for part, take in parts.items() for name, value in take(self).items()}
         return Checkpoint(tensors, header | {"update": self.update})
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Take on the state of a checkpoint.
+    def restore(self, checkpoint: Checkpoint, *, shared: bool = False) -> None:
+        """Take on the state of a checkpoint; with ``shared``, of one that was made so, and keep the rest.
 
         Raises:
           InputError: it was saved by version 0.1.0, which drew its random numbers in another way, or it holds no
             evidence of what the updates did, and this training has a budget.
         """
-        if "stream/noise" not in checkpoint.tensors:
+        if not shared and "stream/noise" not in checkpoint.tensors:
             raise InputError(
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
                 "start it anew with another --out"
@@ -62,7 +64,8 @@ class State:
             part, name = key.split("/", 1)
             parts[part][name] = value
         for part, (_, put) in _PARTS.items():
-            put(self, parts[part])
+            if not (shared and part in _OF_FIRST):
+                put(self, parts[part])
         self.update = int(checkpoint.header["update"])
 
     def evaluation_weights(self) -> dict[str, Tensor]:
@@ -106,3 +109,6 @@ _PARTS: dict[str, tuple[Callable[[State], Tensors], Callable[[State, Tensors], A
     ),
 }
 """What a checkpoint holds: how each part is taken from a state, as tensors by name, and put back."""
+
+_OF_FIRST = ("evidence", "stream")
+"""Parts that only the first process of a training uses: the keys of sampling and noise go to no other."""
