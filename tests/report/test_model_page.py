@@ -16,6 +16,7 @@ from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
 from trilemma.training.execution import Execution
+from trilemma.trial.statement import ceiling_in_words
 from trilemma.words import SEEDED_NOISE
 
 NAMES = ("=cmd|'/c calc'!A1", "<script>alert(1)</script>", "plain")
@@ -62,8 +63,7 @@ def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, c
     assert len(statement["verdict"]) == 3
     assert len(statement["numbers"]) == 3
     assert all(sentence in text for sentence in statement["verdict"])
-    found = 100 * privacy["ceiling"]["tpr_at_fpr"]["0.01"]
-    assert f"finds at most {found:.3g} of 100 members" in text
+    assert ceiling_in_words(privacy["ceiling"]) in text
     assert "weak evidence" in text or "Stronger attacks" in text
     assert f"{run.result['fairness']['worst_group_accuracy']:.3f}" in text
     assert SEEDED_NOISE not in text
@@ -88,6 +88,33 @@ def test_first_lines_of_a_reproducible_model(run):
     page = Tags(page_of(model, statement_of(model)))
     text = " ".join(" ".join(page.text).split())
     assert text.index(SEEDED_NOISE) < text.index("Verdict")
+
+
+def test_an_attack_far_below_one_half_is_the_strongest_and_tells(run):
+    model = OneModel.read(run.folder)
+    (wrong, values), *_ = model.result["attacks"].items()
+    ends = values["interval"] | {"auc": [0.033, 0.054]}
+    attacks = model.result["attacks"] | {wrong: values | {"auc": 0.042, "interval": ends}}
+    model = OneModel(model.folder, "run", model.config, dict(model.result) | {"attacks": attacks}, model.signals)
+    assert model.strongest[0] == wrong
+    leak = statement_of(model)["verdict"][1]
+    assert leak.startswith("Attacks tell training examples from others")
+    assert "0.042 [0.033, 0.054]" in leak
+
+
+def test_each_class_shows_the_auc_of_the_strongest_attack_in_it(run):
+    model = OneModel.read(run.folder)
+    others = set(model.result["attacks"]) - {model.strongest[0]}
+    aucs = {model.strongest[0]: {"auc": 0.6789}} | {name: {"auc": 0.9} for name in others}
+    by_class = {name: {"members": 5, "nonmembers": 5, "too_few": True} for name in NAMES}
+    by_class["plain"] = {"members": 40, "nonmembers": 40, "attacks": aucs}
+    model = OneModel(
+        model.folder, "run", model.config, dict(model.result) | {"attacks_by_class": by_class}, model.signals
+    )
+    page = Tags(page_of(model, statement_of(model)))
+    rows = " ".join(page.text).partition("AUC of its class")[2].partition("How it was made")[0]
+    assert rows.count("0.679") == 2  # in each of two groups
+    assert rows.count("–") == 4  # the other two classes
 
 
 def test_the_gate_of_report_and_audit(run, tmp_path, capsys):

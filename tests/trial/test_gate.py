@@ -66,6 +66,34 @@ def test_examples(text, expected):
     assert verdict(text) == expected
 
 
+@settings(deadline=None)
+@given(st.tuples(*[st.integers(0, 1024)] * 3), st.integers(0, 1024), st.sampled_from(list(SIGNS)))
+def test_an_attack_that_is_always_wrong_is_judged_as_one_that_is_always_right(ends, bound, sign):
+    low, auc, high = (end / 1024 for end in sorted(ends))  # whose differences from 1 are exact
+    if auc == 0.5:
+        return
+    condition = Condition("auc_threshold", sign, bound / 1024)
+    both = (attack(auc, low, high), attack(1 - auc, 1 - high, 1 - low))
+    first, second = (judge([condition], {"attacks": {"threshold": one}})[0] for one in both)
+    assert (first.verdict, first.value, first.low, first.high) == (
+        second.verdict,
+        second.value,
+        second.low,
+        second.high,
+    )
+
+
+def test_leakage_below_one_half_opens_no_gate():
+    result = RESULT | {"attacks": RESULT["attacks"] | {"mlp": attack(0.042, 0.033, 0.054)}}
+    (judgment,) = judge(conditions("auc<=0.55"), result)
+    assert judgment.verdict == "fails"
+    assert (judgment.low, judgment.high) == (pytest.approx(0.946), pytest.approx(0.967))
+    assert "0.042" in judgment.line
+    assert verdict("auc_mlp<=0.55", result) == "fails"
+    assert verdict("auc_threshold<=0.55", result) == "holds"
+    assert verdict("accuracy<=0.9", {"accuracy": 0.1}) == "holds"  # only AUCs are reversed
+
+
 @pytest.mark.parametrize(
     ("privacy", "expected", "why"),
     [

@@ -64,9 +64,9 @@ class OneModel:
 
     @property
     def strongest(self) -> tuple[str, Measured]:
-        """The attack with the highest AUC interval, and its AUC."""
-        name = max(self.result["attacks"], key=lambda attack: self.result["attacks"][attack]["interval"]["auc"][1])
-        return name, measured(f"auc_{name}", self.result)[0]
+        """The attack whose AUC interval reaches farthest from 1/2, to either side, and its AUC."""
+        aucs = {name: measured(f"auc_{name}", self.result)[0] for name in self.result["attacks"]}
+        return max(aucs.items(), key=lambda attack: max(attack[1].high, 1 - attack[1].low))
 
     @property
     def curve(self) -> Curve:

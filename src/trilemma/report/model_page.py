@@ -17,7 +17,14 @@ from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.trial.gate import Judgment, Measured, measured
 from trilemma.trial.run import why_not_for_release
-from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_short, guarantee_in_words
+from trilemma.trial.statement import (
+    CONDITIONS,
+    NOT_COVERED,
+    ceiling_in_words,
+    guarantee_in_short,
+    guarantee_in_words,
+    rounded_up,
+)
 from trilemma.version import __version__
 from trilemma.words import clean, percent
 
@@ -91,10 +98,10 @@ def _verdict(model: OneModel, guarantee: str) -> list[str]:
     """Three sentences: what is guaranteed, what leaks, whom it serves."""
     name, auc = model.strongest
     attack = ATTACK_WORDS.get(name, name)
-    if auc.low > 0.5:
+    if auc.low > 0.5 or auc.high < 0.5:
         leak = f"Attacks tell training examples from others: the AUC of the {attack} attack is {_shown(auc)}."
     else:
-        leak = f"No attack told training examples from others: the highest AUC ({attack}) is {_shown(auc)}."
+        leak = f"No attack told training examples from others: the AUC farthest from ½ ({attack}) is {_shown(auc)}."
     accuracy, worst = measured("accuracy", model.result), measured("worst_group_accuracy", model.result)
     serves = "How accurate it is was not measured."
     if accuracy:
@@ -112,7 +119,7 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
         budget = ("ε", "none", "no privacy guarantee")
     else:
         bound = f"at δ = {privacy['delta']:g}; an upper bound, computed and not measured"
-        budget = ("ε", f"{privacy['epsilon']:.3f}", bound)
+        budget = ("ε", rounded_up(privacy["epsilon"]), bound)
     numbers = [budget, ("AUC of attacks", _shown(auc), f"{ATTACK_WORDS.get(name, name)}; ½ is chance")]
     for quantity, title in (("worst_group_accuracy", "accuracy, worst group"), ("accuracy", "accuracy")):
         found = measured(quantity, model.result)
@@ -196,9 +203,9 @@ def _cells(model: OneModel) -> tuple[list[str], list[list[str]], int]:
     for cell in cells:
         row = [clean(cell[key]) for key in keys] + [percent(cell["accuracy"]), f"{cell['examples']:,}"]
         if by_class:
-            part = by_class.get(cell["class"], {})
-            auc = part.get("auc")
-            row.append("–" if part.get("too_few") or auc is None else f"{auc:.3f}")
+            attacks = by_class.get(cell["class"], {}).get("attacks") or {}  # none where there are too few examples
+            auc = attacks.get(model.strongest[0], {}).get("auc")
+            row.append("–" if auc is None else f"{auc:.3f}")
         rows.append(row)
     return [*keys, "accuracy", "examples", *(["AUC of its class"] if by_class else [])], rows, len(keys)
 

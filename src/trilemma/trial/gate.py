@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from trilemma.errors import InputError
@@ -155,11 +155,22 @@ def _no_guarantee(result: Mapping[str, Any]) -> str:
 def _worst(condition: Condition, result: Mapping[str, Any]) -> Measured | None:
     """The measured value, of several attacks the one that is worst for the condition."""
     found = measured(condition.quantity, result)
+    if condition.quantity.partition("_")[0] == "auc":
+        found = [_reversed_if_below_chance(one) for one in found]
     if not found:
         return None
     if condition.sign.startswith("<"):
         return max(found, key=lambda one: (one.high, one.value))
     return min(found, key=lambda one: (one.low, one.value))
+
+
+def _reversed_if_below_chance(auc: Measured) -> Measured:
+    """The AUC of the same scores with their sign reversed, where that is the higher one: an attack that is always wrong
+    tells members from non-members as well as one that is always right."""
+    if auc.value >= 0.5:
+        return auc
+    what = f"{auc.what}, whose AUC is {_number(auc.value)}, with its scores reversed"
+    return replace(auc, value=1 - auc.value, low=1 - auc.high, high=1 - auc.low, what=what)
 
 
 def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:

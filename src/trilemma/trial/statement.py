@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from decimal import MAX_EMAX, ROUND_CEILING, Context, Decimal
 from typing import Any
 
-from trilemma.words import SEEDED_NOISE
+from trilemma.trial.run import why_not_for_release
 
 CONDITIONS = (
     "The unit of privacy is one training example with its label: an image that occurs several times counts as several, "
@@ -40,43 +40,65 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None) -> str:
         return "No guarantee: the run failed its truth check, so what it did is not what its budget was computed for."
     epsilon, delta = privacy["epsilon"], privacy["delta"]
     words = (
-        f"The weights are differentially private with ε = {_up(epsilon)} and δ = {delta:g}: whether any one training "
-        f"example was used changes the probability of any outcome by a factor of at most {_factor(epsilon)}, "
+        f"The weights are differentially private with ε = {rounded_up(epsilon)} and δ = {delta:g}: whether any one "
+        f"training example was used changes the probability of any outcome by a factor of at most {_factor(epsilon)}, "
         f"apart from a probability of {delta:g}."
     )
-    return words if privacy.get("noise_source") != "seeded" else f"{words} {SEEDED_NOISE}"
+    caution = why_not_for_release({"privacy": privacy})
+    return f"{words} {caution}" if caution else words
 
 
 def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
-    """The bound on attacks, of ``privacy.ceiling`` of a result, in one sentence; None without one."""
+    """The bound on attacks, of ``privacy.ceiling`` of a result, in one sentence; None without one.
+
+    >>> ceiling_in_words({"tpr_at_fpr": {"0.01": 0.12341}})
+    'An attacker who accuses 1 in 100 non-members finds at most 12.4 of 100 members.'
+    """
     if not ceiling:
         return None
-    members = 100 * ceiling["tpr_at_fpr"]["0.01"]
-    return f"An attacker who accuses 1 in 100 non-members finds at most {members:.3g} of 100 members."
+    members = _digits_up(100 * Decimal(repr(ceiling["tpr_at_fpr"]["0.01"])), 3)
+    return f"An attacker who accuses 1 in 100 non-members finds at most {members.normalize():f} of 100 members."
 
 
 def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
     """As :func:`guarantee_in_words`, for a verdict."""
     if not privacy or privacy["epsilon"] is None:
         return guarantee_in_words(privacy)
-    short = f"The model has a privacy guarantee of ε = {_up(privacy['epsilon'])} at δ = {privacy['delta']:g}"
-    if privacy.get("noise_source") == "seeded":
+    short = f"The model has a privacy guarantee of ε = {rounded_up(privacy['epsilon'])} at δ = {privacy['delta']:g}"
+    if why_not_for_release({"privacy": privacy}):
         return f"{short} against those who do not know its seed, and is not for release."
     return f"{short}."
+
+
+def rounded_up(epsilon: float) -> str:
+    """Epsilon with at most three decimals, never below what it was.
+
+    >>> rounded_up(8.0), rounded_up(7.90001), rounded_up(1234.5612)
+    ('8', '7.901', '1234.562')
+    """
+    return f"{_decimals_up(Decimal(repr(epsilon)), 3).normalize():f}"
 
 
 def _factor(epsilon: float) -> str:
     """exp(epsilon), rounded up.
 
-    >>> _factor(8.0), _factor(0.1), _factor(50.0)
-    ('2,981', '1.11', '5.2e+21')
+    >>> _factor(8.0), _factor(0.1), _factor(31.0), _factor(1000.0)
+    ('2,981', '1.11', '3.0e+13', '2.0e+434')
     """
+    factor = _EXACT.exp(Decimal(repr(epsilon)))
     if epsilon > 30:
-        return f"{math.exp(min(epsilon, 700.0)):.2g}"
-    factor = math.exp(epsilon)
-    return f"{math.ceil(factor):,}" if factor > 10 else f"{math.ceil(factor * 100) / 100:g}"
+        return f"{_digits_up(factor, 2):.1e}"
+    return f"{_decimals_up(factor, 0):,f}" if factor > 10 else f"{_decimals_up(factor, 2).normalize():f}"
 
 
-def _up(epsilon: float) -> str:
-    """Three decimals, rounded up."""
-    return f"{math.ceil(epsilon * 1000 - 1e-9) / 1000:g}"
+_EXACT = Context(prec=60, Emax=MAX_EMAX)
+"""What is rounded up is first computed to so many digits that its own rounding does not show."""
+
+
+def _decimals_up(number: Decimal, decimals: int) -> Decimal:
+    places = max(0, number.adjusted()) + decimals + 1
+    return number.quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING, Context(prec=places + 1))
+
+
+def _digits_up(number: Decimal, digits: int) -> Decimal:
+    return Context(prec=digits, rounding=ROUND_CEILING, Emax=MAX_EMAX).plus(number)
