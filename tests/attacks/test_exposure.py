@@ -165,6 +165,19 @@ def test_bands_are_the_rates_at_each_point() -> None:
                                                                 strict=True))  # fmt: skip
 
 
+def test_bands_begin_at_a_rate_that_weighted_non_members_allow() -> None:
+    rng = np.random.default_rng(0)
+    weights = np.r_[np.ones(200), rng.uniform(0.5, 1.5, 200)]
+    given = Predictions(
+        logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200, weights=weights
+    )
+    found = audit(given, attacks=["threshold"], resamples=20)
+    assert found.effective_nonmembers % 1 > 0.01
+    bands = roc_bands(given, found)
+    assert bands["fpr"][0] == pytest.approx(10 / np.floor(found.effective_nonmembers))
+    assert None not in bands["attacks"]["threshold"]["tpr"]
+
+
 def test_learned_attacks_have_intervals_root_two_wider() -> None:
     rng = np.random.default_rng(0)
     given = Predictions(logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200)
@@ -172,6 +185,19 @@ def test_learned_attacks_have_intervals_root_two_wider() -> None:
     widths = {name: np.subtract(*entry["interval"]["auc"][::-1]) for name, entry in found.attacks.items()}
     # Both are AUCs of 200 + 200 rows near 1/2, so that the bootstrap's own widths are alike.
     assert widths["rf"] / widths["threshold"] == pytest.approx(np.sqrt(2), rel=0.12)
+
+
+def test_cells_of_learned_attacks_have_intervals_root_two_wider_at_the_threshold_of_all() -> None:
+    rng = np.random.default_rng(0)
+    given = Predictions(
+        logits=rng.normal(size=(4000, 2)), labels=rng.integers(0, 2, 4000), member=np.arange(4000) < 2000
+    )
+    found = audit(given, attacks=["threshold", "rf"], resamples=20)
+    cell = exposure(given, found, permutations=19)["by_class"]["0"]
+    for attack, factor in (("threshold", 1.0), ("rf", np.sqrt(2))):
+        value, ends = cell["attacks"][attack]["tpr_global"], cell["attacks"][attack]["interval"]["tpr_global"]
+        low, high = (value + factor * (end - value) for end in binomial_interval(value, cell["members"]))
+        assert ends == pytest.approx([max(0.0, low), min(1.0, high)])
 
 
 def test_probabilities_of_shadow_attacks_hold() -> None:

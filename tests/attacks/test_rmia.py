@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trilemma.attacks import Predictions, audit, measure, rmia_offline_scores, rmia_scores, tuned_a
+from trilemma.attacks.named import _offline_a
+from trilemma.attacks.references import References
+from trilemma.attacks.rmia import OFFLINE_A
 from trilemma.errors import InputError
 
 ROWS = 60
@@ -82,6 +87,23 @@ def test_a_is_the_one_that_attacks_the_first_reference_model_best():
 
     best = max((step / 10 for step in range(11)), key=auc)
     assert tuned_a(p[1:], trained_on[1:]) == best
+
+
+def test_a_is_tuned_on_a_model_that_the_others_can_attack():
+    """Whoever attacks one of two models of one half has no model that did not train on its members, but for its
+    complement: with two halves alone nothing can be tuned, and with one larger set it is tuned on that model."""
+    logits, labels, trained_on = example(rows=400, leak=2.0)
+    p, half = confidence(logits, labels)[1:], trained_on[1]
+    twice = np.array([half, half, ~half, ~half])
+    given = Predictions(
+        logits=logits[0], labels=labels, member=trained_on[0], reference_logits=logits[1:], reference_member=twice
+    )
+    assert _offline_a(References.of(given)) == OFFLINE_A
+    assert "rmia-offline" in audit(given, attacks=["rmia-offline"], resamples=20).attacks
+    matrix = np.array([half, half, half | trained_on[3], ~half])
+    order = [2, 0, 1, 3]
+    assert tuned_a(p[order], matrix[order]) != OFFLINE_A
+    assert _offline_a(References.of(replace(given, reference_member=matrix))) == tuned_a(p[order], matrix[order])
 
 
 def test_the_target_has_no_part_in_tuning():

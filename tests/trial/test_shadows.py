@@ -11,6 +11,7 @@ import pytest
 
 import trilemma as tl
 from trilemma.errors import InputError
+from trilemma.trial import shadows
 from trilemma.trial.audited import choose_audited
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import SHADOWS, Run
@@ -118,6 +119,28 @@ def test_a_shadow_that_was_stopped_goes_on_to_the_same_outputs(plain):
     shutil.rmtree(plain.shadow_folder(0))
     train_shadow(plain, 0)
     assert (plain.shadow_folder(0) / OUTPUTS).read_bytes() == resumed
+
+
+def test_no_key_of_noise_stays_where_a_shadow_is_killed_at_its_end(plain, monkeypatch):
+    folder = plain.shadow_folder(1)
+
+    def killed(path, document):
+        assert not list(folder.glob("checkpoint*"))  # a shadow counts as finished from this file on
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shadows, "CHECKPOINT_SECONDS", -1.0)  # one after each update
+        patch.setattr(shadows, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_shadow(plain, 1)
+    outputs = (folder / OUTPUTS).read_bytes()
+    assert finished_shadows(plain, 2) in ([], [0])
+    assert train_shadow(plain, 1) > 0  # anew
+    assert (folder / OUTPUTS).read_bytes() == outputs
+    for read in (lambda: train_shadow(plain, 1), lambda: shadows._read(plain, 1, (60, 10))):
+        (folder / "checkpoint.safetensors").write_bytes(b"of an earlier version")
+        read()
+        assert not list(folder.glob("checkpoint*"))
 
 
 @pytest.mark.parametrize(

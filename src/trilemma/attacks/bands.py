@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,10 @@ def roc_bands(predictions: Predictions, found: Audit) -> dict[str, Any]:
       point.  The smallest rate is the smallest for which there are non-members enough.
     """
     rates: NDArray[np.float64] = np.geomspace(
-        min(_LARGEST / 2, FALSE_POSITIVES / max(found.effective_nonmembers, 1.0)), _LARGEST, POINTS
+        # An effective number is a fraction, and rates ask for a whole number of non-members.
+        min(_LARGEST / 2, FALSE_POSITIVES / max(math.floor(found.effective_nonmembers), 1)),
+        _LARGEST,
+        POINTS,
     )
     curves: dict[str, Any] = {}
     for name in dict.fromkeys((found.headline, *SHOWN)):

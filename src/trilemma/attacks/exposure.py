@@ -15,6 +15,7 @@ from trilemma.attacks.audit import Audit
 from trilemma.attacks.cells import Cell, by_cell, equal_vulnerability
 from trilemma.attacks.named import LEARNED
 from trilemma.attacks.predictions import Predictions
+from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 from trilemma.statistics.intervals import LEVEL
@@ -37,9 +38,11 @@ def exposure(predictions: Predictions, found: Audit, *, permutations: int = 999)
       ``{"fpr", "by_class", "by_group", "by_class_and_group", "equal_vulnerability"}``: cells by the class's number, the
       group's name, or "class/group"; without groups, two of them are None.  A cell is ``{"members", "nonmembers",
       "attacks": {name: {"auc", "tpr_own", "tpr_global", "fpr_global", "interval": {"auc", "tpr_own", "tpr_global"}[,
-      "reason"]}}}``, or ``{"members", "nonmembers", "too_few": True}``.  The test is made of the headline attack alone,
-      which is named before its numbers are seen, on the finest cells of which two are large enough; ``{"reason"}`` says
-      why there is none.
+      "reason"]}}}``, or ``{"members", "nonmembers", "too_few": True}``.  The interval of "tpr_global" is given the
+      threshold: unlike that of "tpr_own", it leaves out the threshold's own uncertainty.  All intervals of learned
+      attacks are wider by the factor in ``LEARNED``.  The test is made of the headline attack alone, which is named
+      before its numbers are seen, on the finest cells of which two are large enough; ``{"reason"}`` says why there is
+      none.
     """
     labels, groups = predictions.labels, predictions.groups
     partitions: dict[str, tuple[Ints, dict[int, str]] | None] = {
@@ -100,6 +103,8 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
     assert cell.own is not None
     roc, own = cell.roc.widened(factor), cell.own.widened(factor)
     by_all = cell.global_true
+    ends = None if by_all is None else binomial_interval(by_all, cell.members)
+    at_all = Rate(FPR, by_all, ends).widened(factor)
     return {
         "auc": roc.auc,
         "tpr_own": own.value,
@@ -109,7 +114,7 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
         "interval": {
             "auc": list(roc.auc_interval()),
             "tpr_own": None if own.interval is None else list(own.interval),
-            "tpr_global": None if by_all is None else list(binomial_interval(by_all, cell.members)),
+            "tpr_global": None if at_all.interval is None else list(at_all.interval),
         },
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,14 +97,20 @@ def single_model_scores(
 
 
 def _offline_a(references: References) -> float:
-    """Tuned on one reference model that is attacked with the others, but for its complement, where there are others;
-    otherwise the published constant."""
+    """Tuned on the first reference model that the others, but for its complement, can attack; if there is none, the
+    published constant.
+
+    A model cannot be attacked where the others trained on all of its members or on all of its non-members: so it is
+    with models of two halves alone, whatever their seeds.
+    """
     if references.member is None:
         return OFFLINE_A
-    kept = ~(references.member == ~references.member[0]).all(axis=1)
-    if kept.sum() < 2:
-        return OFFLINE_A
-    return tuned_a(references.confidence[kept], references.member[kept])
+    for attacked, members in enumerate(references.member):
+        others = np.flatnonzero((references.member == members).any(axis=1))
+        order = np.r_[attacked, others[others != attacked]]
+        with suppress(InputError):
+            return tuned_a(references.confidence[order], references.member[order])
+    return OFFLINE_A
 
 
 def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:

@@ -100,7 +100,9 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
             f"--audited must be an even number, at least {2 * MINIMUM_SIDE}, not {size}: half of them are members"
         )
     inside, outside, nonmembers = _matched_cells(data, seed)
-    largest = _largest(np.bincount(inside), np.bincount(outside, minlength=int(inside.max()) + 1))
+    cells = int(max(inside.max(), outside.max(initial=0))) + 1
+    seats = _seats(np.bincount(inside, minlength=cells), np.bincount(outside, minlength=cells))
+    largest = len(seats)
     if largest < MINIMUM_SIDE:
         raise InputError(
             f"an audit with shadows could compare {largest} members with as many test images of the same mix of class "
@@ -112,7 +114,7 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
             f"training and test split have only {largest} of each: use --audited {2 * largest} or less"
         )
     each = min(DEFAULT // 2, largest) if size is None else size // 2
-    counts = _allotted(np.bincount(inside), np.bincount(outside, minlength=int(inside.max()) + 1) > 0, each)
+    counts = np.bincount(seats[:each], minlength=cells)
     rng = rng_for(seed, "audited examples")
     members = _drawn(inside, counts, rng)
     others = _drawn(outside, counts, rng)
@@ -145,32 +147,26 @@ def _matched_cells(data: Dataset, seed: int) -> tuple[Ints, Ints, Ints]:
     return codes[: len(inside)], codes[len(inside) :], match.indices
 
 
-def _allotted(inside: Ints, usable: Booleans, each: int) -> Ints:
-    """How many of ``each`` members come from each cell: in proportion to the training split, by largest remainders.
+def _seats(inside: Ints, outside: Ints) -> Ints:
+    """The cell of the first audited member, of the second, and so on, as far as the test images of the cells reach.
 
-    Cells without a test image have nothing to be compared with and get none.
+    Seats go to cells in proportion to the training split by the divisor method of Webster and Sainte-Lague: the next
+    one to the cell with the largest size / (2 c + 1), where c is the number of seats it has.  A smaller audit takes
+    the first seats of a larger one, so that every size up to the largest fits.  (Under largest remainders a cell may
+    lose a seat where the audit gains one, so that a smaller audit may not fit.)  No cell is given more seats than it
+    has training examples.  Cells without a test image have nothing to be compared with and are given none.
+
+    Args:
+      inside, outside: int (cells,), the training examples and the matched test examples of each cell.
     """
-    sizes = np.where(usable[: len(inside)], inside, 0)
-    exact = each * sizes / sizes.sum()
-    counts: Ints = np.floor(exact).astype(np.int64)
-    remainders = np.argsort(-(exact - counts), kind="stable")
-    counts[remainders[: each - int(counts.sum())]] += 1
-    return counts
-
-
-def _largest(inside: Ints, outside: Ints) -> int:
-    """The largest number of members whose cells all have as many test images."""
-    outside = outside[: len(inside)]
-    usable = (outside > 0) & (inside > 0)
-    if not usable.any():
-        return 0
-    share = inside[usable] / inside[usable].sum()
-    bound = int(min(inside[usable].sum(), np.min((outside[usable] + 1) / share)))
-    for each in range(bound, 0, -1):
-        counts = _allotted(inside, outside > 0, each)
-        if (counts <= np.minimum(inside, outside)).all():
-            return each
-    return 0
+    sizes = np.where(outside > 0, inside, 0)
+    cells = np.repeat(np.arange(len(sizes)), sizes)
+    taken = np.arange(len(cells)) - (np.cumsum(sizes) - sizes)[cells]
+    order = np.argsort(-sizes[cells] / (2 * taken + 1), kind="stable")
+    cells, taken = cells[order], taken[order]
+    without_image = np.flatnonzero(taken >= outside[cells])
+    seats: Ints = cells[: without_image[0]] if len(without_image) else cells
+    return seats
 
 
 def _drawn(cells: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
@@ -189,11 +185,18 @@ def shadow_data(data: Dataset, audited: Audited, shadow: int) -> Dataset:
     """What a shadow is trained on, and the audited examples in place of the test split.
 
     Its training split has as many examples as the target's: those that are not audited, and the shadow's half.
+
+    Raises:
+      InputError: the audited examples were not drawn from these data, so that the sizes differ.
     """
     everyone = audited_split(data, audited)
     rest = data.train.take(np.setdiff1d(np.arange(len(data.train)), audited.members))
     train = _joined(data, rest, everyone.take(np.flatnonzero(audited.half(shadow))))
-    assert len(train) == len(data.train)
+    if len(train) != len(data.train):
+        raise InputError(
+            f"shadow {shadow} would have {len(train)} training examples, and its target has {len(data.train)}: draw "
+            "the audited examples from these data with choose_audited"
+        )
     return replace(data, train=train, test=everyone)
 
 

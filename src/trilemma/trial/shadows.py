@@ -7,8 +7,8 @@ shadow whose noise is that of the target or of another shadow is refused.
 
 **Files.**  Shadows lie in ``shadows.private/KEY`` in the run's folder, where KEY follows from the recipe, the data and
 the audited examples, so that the next audit of the same examples reuses them.  Each leaves ``NUMBER/outputs.npy``
-and, last of all, ``NUMBER/shadow.json``.  None of it may be released: it is computed from the training images without
-a guarantee for the run, and names which examples were members.
+and, last of all, when its checkpoints are gone, ``NUMBER/shadow.json``.  None of it may be released: it is computed
+from the training images without a guarantee for the run, and names which examples were members.
 
 **Views.**  Outputs are read with the views that the training drew and no others: the image as it is and, where the
 training mirrored images, its mirror image, whose logits are averaged.  Views that the training did not use hurt the
@@ -160,6 +160,7 @@ def train_shadow(
     make_folder(folder)
     with alone_in(folder, waiting=lambda: progress("waiting for another process", 0, 0)):  # of an audit that was killed
         if (folder / SHADOW).exists():
+            _remove_checkpoints(folder)
             return 0.0
         began = time.monotonic()
         data = shadow_data(target.data, target.audited, shadow)
@@ -173,6 +174,9 @@ def train_shadow(
             raise PrivacyError(f"shadow {shadow}: {wrong}")
         with written(folder / OUTPUTS) as part, open(part, "wb") as file:
             np.save(file, _mean_of_views(training, len(target.audited)))
+        # First: a shadow that counts as finished is not trained again, and the key of its noise would stay.  One that
+        # is killed between the two is trained anew.
+        _remove_checkpoints(folder)
         write_json(
             folder / SHADOW,
             {
@@ -182,8 +186,14 @@ def train_shadow(
                 "note": _NOTE,
             },
         )
-        checkpoints.remove(folder)
         return time.monotonic() - began
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    try:
+        checkpoints.remove(folder)
+    except OSError as error:
+        raise InputError(f"the checkpoints in {folder} hold the key of the noise: delete them ({error})") from error
 
 
 def make_private_folder(path: Path) -> None:
@@ -307,6 +317,7 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
 
 def _read(target: Target, shadow: int, shape: tuple[int, ...]) -> tuple[dict[str, Any], NDArray[np.float32]]:
     folder = target.shadow_folder(shadow)
+    _remove_checkpoints(folder)  # an earlier version could leave them beside a finished shadow
     about = read_json(folder / SHADOW)
     for key, value in target.identity(shadow).items():
         if about.get(key) != value:
