@@ -179,7 +179,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(shift: float, copies: in
     truth_auc, truth_advantage = norm.cdf(shift / np.sqrt(2)), 2 * norm.cdf(shift / 2) - 1
     missed_auc = missed_advantage = 0
     for seed in range(300):
-        found = draws(shift, seed, copies).as_dict()
+        found = draws(shift, seed, copies).as_dict({})
         low, high = found["interval"]["auc"]
         missed_auc += not low <= truth_auc <= high
         low, high = found["interval"]["advantage"]

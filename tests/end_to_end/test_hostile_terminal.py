@@ -122,7 +122,14 @@ def test_a_run_is_described_by_one_line_for_each_fact():
         }
         recipe = SimpleNamespace(provenance=text)
         return describe_run(
-            SimpleNamespace(result=result, notes=[text], not_private=text, recipe=recipe, folder=f"runs/{text}")
+            SimpleNamespace(
+                result=result,
+                notes=[text],
+                not_private=text,
+                not_for_release=None,
+                recipe=recipe,
+                folder=f"runs/{text}",
+            )
         )
 
     lines = described("plain").count("\n")

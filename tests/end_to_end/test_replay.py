@@ -329,8 +329,8 @@ def loss_in_the_file_of_weights(found):
 
     real = module.save_file
 
-    def save_file(tensors, path):
-        real(tensors, path, metadata={"train accuracy": str(found.data.train.labels.mean())})
+    def save_file(tensors, path, metadata):
+        real(tensors, path, metadata | {"train accuracy": str(found.data.train.labels.mean())})
 
     return mock.patch.object(module, "save_file", save_file)
 

@@ -127,7 +127,7 @@ def unmeasured() -> Iterator[None]:
     """Trainings that end without attacks: these come after the last update and take longer than all of it."""
 
     def accuracy(data: Dataset, train: Any, test: NDArray[np.float32], **more: Any) -> tuple[dict[str, Any], None]:
-        return {"accuracy": float((test.argmax(1) == data.test.labels).mean())}, None
+        return {"accuracy": float((test.argmax(1) == data.test.labels).mean()), "accuracy_interval": None}, None
 
     with (
         mock.patch("trilemma.trial.train.measure", accuracy),

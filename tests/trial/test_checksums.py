@@ -41,10 +41,10 @@ class Flipped:
         self.path.write_bytes(self.valid)
 
 
-def test_every_file_but_the_fingerprint_is_sealed(run):
+def test_every_file_is_sealed_but_the_fingerprint_and_the_card_which_people_edit(run):
     written = {path.name for path in run.iterdir() if not path.name.startswith(".")}
     sealed = set(json.loads((run / "result.json").read_text())[KEY])
-    assert sealed == written - {"fingerprint.private.json"} == set(FILES)
+    assert sealed == written - {"fingerprint.private.json", "README.md"} == set(FILES)
     assert set(FILES) == {*SEALED, "result.json"}
     assert Run.load(run).result[KEY]
 
@@ -94,8 +94,9 @@ def test_a_study_goes_on_and_reports_only_from_what_was_written(finished, tmp_pa
 def test_an_audit_is_sealed(run, tmp_path):
     out = tmp_path / "audit"
     assert main(["audit", str(run), "--resamples", "100", "--attacks", "threshold", "--out", str(out)]) == 0
-    assert set(check(out / "audit.json")[KEY]) == {"audit.json", "signals.parquet"}
-    for name in ("audit.json", "signals.parquet"):
+    names = {"audit.json", "signals.parquet", "attacks.csv"}
+    assert set(check(out / "audit.json")[KEY]) == names
+    for name in sorted(names):
         with Flipped(out / name, 5_000), pytest.raises(InputError, match=name):
             check(out / "audit.json")
 
