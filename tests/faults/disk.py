@@ -31,6 +31,7 @@ from pathlib import Path
 MODES = {1: "an I/O error before", 2: "an I/O error after", 3: "a short write, then no space", 4: "no space"}
 _NUMBERS, _SIZE = struct.Struct("<4q"), 4096
 TRAIN = ["train", "--data", "digits", "--limit", "100", "--test-limit", "100", "--model", "convnet-4", "--epsilon", "8",
+         "--reproducible",
          "--batch-size", "50", "--epochs", "2", "--set", "evaluations=2"]  # fmt: skip
 STUDY = """
 title = "Tiny"
