@@ -65,7 +65,8 @@ class OneModel:
     @property
     def strongest(self) -> tuple[str, Measured]:
         """The attack whose AUC interval reaches farthest from 1/2, to either side, and its AUC."""
-        aucs = {name: measured(f"auc_{name}", self.result)[0] for name in self.result["attacks"]}
+        attacks = self.result["attacks"].items()
+        aucs = {name: measured("auc", {"attacks": {name: values}})[0] for name, values in attacks}
         return max(aucs.items(), key=lambda attack: max(attack[1].high, 1 - attack[1].low))
 
     @property
