@@ -188,7 +188,8 @@ def test_matched_attacks(run, rows):
         score = rows[f"score_{name}"].to_numpy()
         assert found["auc"] == pytest.approx(auc(score, member, weight), abs=1e-9), name
         draws = auc_draws(score, rows, weight)
-        if name in ("mlp", "rf"):  # each half's attacker is judged on the half that trains the other: twice the variance
+        if name in ("mlp", "rf"):
+            # The attacker of each half is judged on the half that trains the other: twice the variance.
             draws = found["auc"] + np.sqrt(2) * (draws - found["auc"])
         assert close(found["interval"]["auc"], draws), name
     aucs = {name: found["auc"] for name, found in run.result["attacks"].items()}
