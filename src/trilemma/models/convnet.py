@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
-from trilemma.models.layers import Norm, convolution, initialize, norm_layer
+from trilemma.models.layers import Norm, activated, convolution, initialize, norm_layer
 
 
 class ConvNet(nn.Module):
@@ -50,8 +50,7 @@ class ConvNet(nn.Module):
         """float (N, C, H, W) -> logits (N, classes)."""
         out = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            out = conv(out)
-            out = F.relu(norm(out)) if self.norm_first else norm(F.relu(out))
+            out = activated(conv(out), norm, norm_first=self.norm_first)
             if index > 0 and min(out.shape[-2:]) >= 4:
                 out = F.avg_pool2d(out, 2)
         logits: Tensor = self.head(out.float().mean(dim=(2, 3)))

@@ -23,6 +23,12 @@ def convolution(
     return kind(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2 if stride == 1 else 0)
 
 
+def activated(maps: Tensor, norm: nn.Module, *, norm_first: bool) -> Tensor:
+    """ReLU and normalization, in the order that ``norm_first`` says."""
+    result: Tensor = F.relu(norm(maps)) if norm_first else norm(F.relu(maps))
+    return result
+
+
 def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
     """Pad with zeros so that the output has ceil(size / stride) pixels, with an odd pixel at the bottom and right.
 

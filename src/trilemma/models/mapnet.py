@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
-from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pad_same
+from trilemma.models.layers import Norm, activated, convolution, initialize, norm_layer, pad_same
 from trilemma.models.prior.maps import CHANNELS
 
 _WIDTH = 64
@@ -76,11 +76,7 @@ class MapNetwork(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """float (N, C, h, w) -> logits (N, classes)."""
-        out = self._activated(self.conv1(maps), self.norm1)
-        out = self._activated(self.conv2(pad_same(out, 3, 2)), self.norm2)
+        out = activated(self.conv1(maps), self.norm1, norm_first=self.norm_first)
+        out = activated(self.conv2(pad_same(out, 3, 2)), self.norm2, norm_first=self.norm_first)
         logits: Tensor = self.head(F.adaptive_avg_pool2d(out.float(), 2).flatten(1))
         return logits
-
-    def _activated(self, maps: Tensor, norm: nn.Module) -> Tensor:
-        activated: Tensor = F.relu(norm(maps)) if self.norm_first else norm(F.relu(maps))
-        return activated

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
-from trilemma.models.layers import Norm, convolution, initialize, norm_layer, pad_same
+from trilemma.models.layers import Norm, activated, convolution, initialize, norm_layer, pad_same
 
 
 class Activation(nn.Module):
@@ -19,7 +18,7 @@ class Activation(nn.Module):
         self.norm_first = norm_first
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.relu(self.norm(images)) if self.norm_first else self.norm(F.relu(images))
+        return activated(images, self.norm, norm_first=self.norm_first)
 
 
 class Block(nn.Module):

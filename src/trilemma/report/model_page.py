@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json, written
 from trilemma.hints import one_line
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
+from trilemma.report.templates import asset, templates
 from trilemma.trial.gate import Judgment, Measured, measured
 from trilemma.trial.run import why_not_for_release
 from trilemma.trial.statement import (
@@ -135,14 +133,7 @@ def _shown(one: Measured, digits: int = 3) -> str:
 
 def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
     """The page, from first tag to last."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("trilemma.report", "template"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = environment.loader.get_source(environment, "page.css")[0] if environment.loader else ""
+    environment = templates()
     heads, rows, names = _cells(model)
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
@@ -151,7 +142,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
     return environment.get_template("model.html").render(
         title=_title(model),
         version=__version__,
-        style=Markup(style),
+        style=asset("page.css"),
         statement=statement,
         looks=_LOOKS,
         measured=_measured_words,

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from trilemma.analysis.claims import Claim
@@ -26,6 +25,7 @@ from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
+from trilemma.report.templates import asset, templates
 from trilemma.words import (
     budget,
     budget_order,
@@ -209,16 +209,10 @@ def render(
     files: Sequence[str],
 ) -> str:
     """The page, from first tag to last."""
-    page = jinja2.Environment(
-        loader=jinja2.PackageLoader("trilemma.report", "template"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    page = templates()
     page.filters["clean"] = clean
     page.filters["explained"] = lambda text: explained(clean(text))
-    script, style = (page.loader.get_source(page, f"page.{kind}")[0] if page.loader else "" for kind in ("js", "css"))
+    script = asset("page.js")
     shown = [_claim(claim) for claim in claims]
     conditions = [] if numbers is None else list(numbers.conditions.values())
     return page.get_template("page.html").render(
@@ -248,8 +242,8 @@ def render(
         version=clean(study.get("version", "")),
         files=files,
         formats=FORMATS,
-        script=Markup(script),
-        style=Markup(style),
+        script=script,
+        style=asset("page.css"),
         allowed=_allowed(script),
     )
 

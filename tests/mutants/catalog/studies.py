@@ -112,7 +112,7 @@ ERRORS = [
     ),
     Planted(
         "names from outside are markup",
-        "report/page.py",
+        "report/templates.py",
         "autoescape=True,",
         "autoescape=False,",
         (f"{_PAGE}::test_names_from_outside_are_only_names",),

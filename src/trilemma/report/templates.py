@@ -1,0 +1,24 @@
+"""The pages' templates, and how they are filled in: text from outside is escaped, and what is missing is an error."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+
+def templates() -> jinja2.Environment:
+    """The environment of both pages."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("trilemma.report", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def asset(name: str) -> Markup:
+    """A file that a page holds as it stands: ``page.css`` or ``page.js``."""
+    return Markup(resources.files("trilemma.report").joinpath("template", name).read_text("utf-8"))
