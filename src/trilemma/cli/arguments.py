@@ -262,6 +262,13 @@ def _train(commands: Any) -> None:
         metavar="INDEX",
         help="record this training example's membership probability; may be repeated",
     )
+    command.add_argument(
+        "--listen",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="tell tensorboard, mlflow or MODULE:NAME of every evaluation; may be repeated",
+    )
 
 
 def _audit(commands: Any) -> None:

@@ -44,10 +44,11 @@ from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
+from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
 from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
-from trilemma.trial.progress import Progress, Stopped
+from trilemma.trial.progress import Progress, Stopped, shown
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
@@ -76,7 +77,8 @@ def train(
     execution: Execution | None = None,
     ranks: Ranks | None = None,
     track: Iterable[int] = (),
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
+    listeners: Iterable[Listener] = (),
     should_stop: Callable[[], bool] | None = None,
 ) -> Run:
     """Train ``recipe`` on ``data`` and leave a run in ``out``.
@@ -101,12 +103,15 @@ def train(
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
-      progress: called after every update and before every measurement.
+      progress: called after every update and before every measurement.  None shows the progress where somebody
+        watches: in a terminal and in a notebook; True shows it anywhere, and False nowhere.
+      listeners: told of every evaluation and of the result; with a budget, only what may be released.  See
+        :class:`~trilemma.trial.listeners.Listener`.
       should_stop: called before every update; if it returns True, the state is saved and :class:`Stopped` is raised.
 
     Raises:
-      InputError: an argument cannot be used, ``out`` holds another run, the run could not be measured on these data, or
-        the training diverges.
+      InputError: an argument cannot be used, ``out`` holds another run, the run could not be measured on these data, a
+        listener fails, or the training diverges.
       PrivacyError: the guarantee would not cover the training.
       Stopped: see ``should_stop``.
     """
@@ -119,23 +124,22 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     refuse_unmeasurable(data, tracked, recipe.seed)
-    clock = Clock()
+    told, clock = Listeners(listeners, private=recipe.private), Clock()
+    with shown(progress) as tell:
 
-    def preparing(what: str, done: int, total: int) -> None:
-        if progress:
-            progress(Progress(what, done, total, preparing=True))
-        if should_stop and should_stop():
-            raise Stopped("stopped before the first update; the same command resumes from there")
+        def preparing(what: str, done: int, total: int) -> None:
+            tell(Progress(what, done, total, preparing=True))
+            if should_stop and should_stop():
+                raise Stopped("stopped before the first update; the same command resumes from there")
 
-    try:
-        training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
-        make_folder(folder)
-        with alone_in(folder):
-            trial = _Trial(training, folder, config, tracked, clock, progress or (lambda _: None), should_stop)
-            return trial.run()
-    except Stopped:
-        ranks.dismiss()
-        raise
+        try:
+            training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
+            make_folder(folder)
+            with alone_in(folder):
+                return _Trial(training, folder, config, tracked, clock, tell, told, should_stop).run()
+        except Stopped:
+            ranks.dismiss()
+            raise
 
 
 def follow(
@@ -166,6 +170,7 @@ class _Trial:
       track: training examples that every evaluation records.
       clock: the time of each phase.
       tell: called after every update and before every measurement.
+      listeners: told of every evaluation and of the result.
       should_stop: called before every update.
       notes: sentences about what happened.
       epsilon: the epsilon spent at the last evaluation.
@@ -180,6 +185,7 @@ class _Trial:
     track: tuple[int, ...]
     clock: Clock
     tell: Callable[[Progress], None]
+    listeners: Listeners
     should_stop: Callable[[], bool] | None
     notes: list[str] = field(default_factory=list)
     epsilon: float | None = None
@@ -196,12 +202,14 @@ class _Trial:
             self.make_updates(history)
             trained = self.release()
         try:
-            return self.measure(trained)
+            run = self.measure(trained)
         except InputError as error:
             raise InputError(
                 f"measuring failed after the training: {error} (the weights and the privacy record, {WEIGHTS} and "
                 f"{TRAINED}, are kept in {self.folder}; the same command only measures)"
             ) from error
+        self.listeners.ended(run.result)
+        return run
 
     # ---- training ---------------------------------------------------------------------------------------------
 
@@ -263,6 +271,7 @@ class _Trial:
             self.clock.charge("evaluation")
             self.tell(Progress("training", point, course.updates, line["train_loss"], self.epsilon, line))
             self._save(history)
+            self.listeners.evaluated(line)
         training.ranks.dismiss()
 
     def _after_update(self, loss: float, history: History) -> None:

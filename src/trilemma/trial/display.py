@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trilemma.cli.interrupt import Interruptible
+from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import Progress as Step
 from trilemma.words import clean
 
@@ -21,9 +21,17 @@ class TrainingDisplay(Interruptible[Progress]):
 
     stopping = "stopping after this update"
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: Console | None = None, *, interruptible: bool = True) -> None:
+        """
+        Args:
+          title: begins every line.
+          console: to print on; standard error by default.
+          interruptible: whether Ctrl-C asks to stop; else it is Python's own, KeyboardInterrupt.
+        """
         self._title = title
         super().__init__(console)
+        if not interruptible:
+            self.signals = ()
         self._began = (0.0, 0)
         self._told = time.monotonic()
 
