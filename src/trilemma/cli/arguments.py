@@ -251,6 +251,11 @@ def _train(commands: Any) -> None:
     )
     _add_execution_options(command)
     _add_require(command)
+    _add_course_options(command)
+
+
+def _add_course_options(command: argparse.ArgumentParser) -> None:
+    """How long a training goes on, and who follows it."""
     command.add_argument(
         "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )

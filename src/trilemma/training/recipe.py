@@ -43,7 +43,7 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
-_LATER = ("prior_seed", "pretrain", "pretrain_updates", "head_first", "head_rate", "provenance")
+_LATER = ("optimizer", "prior_seed", "pretrain", "pretrain_updates", "head_first", "head_rate", "provenance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,8 @@ class Recipe:
       fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
       learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
       schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
-      momentum, weight_decay, label_smoothing: of SGD and its loss.
+      momentum, weight_decay, label_smoothing: of the optimizer (momentum: of SGD alone) and its loss.
+      optimizer: "sgd", "adam" or "adamw", as torch has them, or ``module:name`` (``docs/extend.md``).
       norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
       views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
       average_decay: of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
@@ -116,6 +117,7 @@ class Recipe:
     head_first: float = 0.2
     head_rate: float = 10.0
     provenance: str = ""
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "techniques", parse_techniques(self.techniques))

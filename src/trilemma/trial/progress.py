@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,31 +30,3 @@ class Progress:
     epsilon: float | None = None
     evaluation: dict[str, Any] | None = None
     preparing: bool = False
-
-
-@contextmanager
-def shown(progress: Callable[[Progress], None] | bool | None) -> Iterator[Callable[[Progress], None]]:
-    """The callback that reports a training: the one that is given, a display, or one that does nothing.
-
-    Args:
-      progress: a callback; None for a display where somebody watches, True for one anywhere, False for none.
-    """
-    if callable(progress):
-        yield progress
-    elif progress is False or (progress is None and not (in_notebook() or sys.stderr.isatty())):
-        yield lambda step: None
-    else:
-        from rich.console import Console
-
-        from trilemma.trial.display import TrainingDisplay
-
-        # Lines in a notebook: what is drawn in place there needs packages that may be missing.
-        console = Console(file=sys.stderr, force_jupyter=False, force_terminal=False if in_notebook() else None)
-        with TrainingDisplay("training", console, interruptible=False) as display:
-            yield display
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None

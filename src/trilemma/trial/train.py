@@ -40,6 +40,7 @@ from trilemma.trial import environment
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
 from trilemma.trial.course_record import course_record
+from trilemma.trial.display import shown
 from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
@@ -48,7 +49,7 @@ from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
 from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
-from trilemma.trial.progress import Progress, Stopped, shown
+from trilemma.trial.progress import Progress, Stopped
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
