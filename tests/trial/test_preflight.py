@@ -12,6 +12,7 @@ import trilemma as tl
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
+from trilemma.training.recipe import Recipe
 from trilemma.trial import train as module
 from trilemma.trial.evaluation import evaluation_rows, quick_look
 from trilemma.trial.measure import measure
@@ -109,7 +110,7 @@ def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed)
         assume(False)  # another example in place of this one
     rng = np.random.default_rng(seed)
     train_logits, test_logits = (rng.normal(size=(len(s), 3)).astype(np.float32) for s in (data.train, data.test))
-    measure(data, train_logits, test_logits, seed=seed, tell=lambda _: None)
+    measure(data, train_logits, test_logits, recipe=Recipe(seed=seed), tell=lambda _: None)
     rows, test_rows = evaluation_rows(data, (0,), seed)
     quick_look(data, rows, test_rows, train_logits[rows], test_logits[test_rows], (0,))
 

@@ -35,6 +35,7 @@ from trilemma.training.gradients import Examples, OrdinaryGradient, PrivateGradi
 from trilemma.training.inputs import ImageInputs, Inputs, Part, inputs_for
 from trilemma.training.network import backbone_for, network_for
 from trilemma.training.optimizers import optimizer_for
+from trilemma.training.own import change
 from trilemma.training.pretraining import pretrained
 from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
@@ -66,6 +67,7 @@ class Training:
             noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
             gradient = ranks.gradient_of_first(noisy)  # from here on all is post-processing
             state.previous = gradient if recipe.has("sat") else {}
+        gradient = change(recipe, gradient, state.model, state.update)
         descend(state, gradient, learning_rate(recipe, course, state.update))
         state.update += 1
         if recipe.has("pa"):

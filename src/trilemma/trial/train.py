@@ -47,7 +47,7 @@ from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
+from trilemma.trial.preflight import refuse_unimportable, refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Progress, Stopped
 from trilemma.trial.run import (
@@ -125,6 +125,7 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     refuse_unmeasurable(data, tracked, recipe.seed)
+    refuse_unimportable(recipe)
     told, clock = Listeners(listeners, private=recipe.private), Clock()
     with shown(progress) as tell:
 
@@ -377,7 +378,7 @@ class _Trial:
         named("outputs of all examples")
         train_logits, test_logits = training.logits("train").numpy(), training.logits("test").numpy()
         self.clock.charge("evaluation")
-        measured, audited = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
+        measured, audited = measure(data, train_logits, test_logits, recipe=recipe, tell=named)
         self.clock.charge("attacks and fairness")
         index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
         write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), audited, index)
