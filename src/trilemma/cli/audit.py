@@ -133,11 +133,11 @@ def _subject(options: argparse.Namespace) -> Subject:
     with reading(source / RESULT):
         privacy = dict(result.get("privacy") or {})
     if options.shadows is not None:
-        found = audit_with_shadows(options)
-        audited = found.target.audited
-        how = "as many of each class" + ("" if found.predictions.groups is None else " and group")
+        shadow_audit = audit_with_shadows(options)
+        audited = shadow_audit.target.audited
+        how = "as many of each class" + ("" if shadow_audit.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])
-        return Subject(found.predictions, None, how, privacy, found.about, index)
+        return Subject(shadow_audit.predictions, None, how, privacy, shadow_audit.about, index)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
     return Subject(predictions, by, f"non-members matched by {by}", privacy)
@@ -147,11 +147,14 @@ def _document(
     options: argparse.Namespace, subject: Subject, result: Audit, unmatched: dict[str, Any] | None
 ) -> dict[str, Any]:
     """``audit.json``."""
-    given = subject.predictions
+    predictions = subject.predictions
     references = None
-    if given.reference_logits is not None:
-        references = {"models": len(given.reference_logits), "members_known": given.reference_member is not None}
-    roc = roc_bands(given, result)
+    if predictions.reference_logits is not None:
+        references = {
+            "models": len(predictions.reference_logits),
+            "members_known": predictions.reference_member is not None,
+        }
+    roc = roc_bands(predictions, result)
     return {
         "source": options.source,
         "members": result.members,
@@ -168,7 +171,7 @@ def _document(
         "attacks_by_class": result.by_class,
         "attacks_by_group": result.by_group,
         "roc": roc | {"ceiling": subject.largest_tpr(roc["fpr"])},
-        "cells": exposure(given, result),
+        "cells": exposure(predictions, result),
         "ceiling": subject.ceiling,
         "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),
         "reliability": {name: curve.as_dict() for name, curve in result.reliability.items()},

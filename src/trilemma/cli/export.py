@@ -113,7 +113,7 @@ def _difference(model: Model, whole: nn.Module, path: Path, images: Tensor) -> f
     for part in (images, images[:1]):
         with torch.no_grad():
             expected = whole(part).numpy()
-        (found,) = session.run(None, {"images": part.numpy()})
+        (logits,) = session.run(None, {"images": part.numpy()})
         scale = max(1e-6, float(np.abs(expected).max()))
-        largest = max(largest, float(np.abs(found - expected).max()) / scale)
+        largest = max(largest, float(np.abs(logits - expected).max()) / scale)
     return largest

@@ -90,8 +90,8 @@ def _one_direction(losses: NDArray[Any], log_masses: NDArray[Any], updates: int,
     log_delta = math.log(delta)
     # Leaving out losses lowers delta.  The largest ones may be too rare to matter and yet rule all exponentials.
     order = np.argsort(losses)[::-1]
-    kept = np.sort(order[np.logaddexp.accumulate(log_masses[order]) > log_delta + _SMALL - math.log(updates)])
-    losses, log_masses = losses[kept], log_masses[kept]
+    retained = np.sort(order[np.logaddexp.accumulate(log_masses[order]) > log_delta + _SMALL - math.log(updates)])
+    losses, log_masses = losses[retained], log_masses[retained]
     if updates == 1:
 
         def enough_at_once(epsilon: float) -> bool:

@@ -358,11 +358,11 @@ def _noise_repeats(evidence: Evidence, rows: _Rows) -> Check:
     """
     what = "updates that repeat the noise of another"
     places, updates = np.nan_to_num(evidence.places.numpy().astype(np.float64)), rows.updates
-    kept = int(min(PLACES, rows["weights"].min(initial=PLACES)))
-    if updates < 2 or kept < 1:
+    stored = int(min(PLACES, rows["weights"].min(initial=PLACES)))
+    if updates < 2 or stored < 1:
         return Check(0.0, None, 0.0, what)
     # Each pair, and each sign, is within r at a place with probability at most 2 r / sqrt(4 pi).
-    near = min(1e-2, math.sqrt(math.pi) * (ALPHA / updates**2) ** (1 / kept))
+    near = min(1e-2, math.sqrt(math.pi) * (ALPHA / updates**2) ** (1 / stored))
     rounding = 4 * rows.rounding
     if near < rounding:
         return Check(0.0, None, 0.0, f"{what} (too few weights to tell)")

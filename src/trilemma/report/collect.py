@@ -124,7 +124,7 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
 
 def _judged(results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> tuple[Claim, ...]:
     """Claims of the studies that have finished: what a part of a study says may change with the rest of it."""
-    whole = {name: one for name, one in study["studies"].items() if set(one["trials"]) <= set(finished)}
+    whole = {name: part for name, part in study["studies"].items() if set(part["trials"]) <= set(finished)}
     names = results["studies"].map(lambda of: " ".join(name for name in of.split() if name in whole))
     rows = results.assign(studies=names)[names != ""]
     return claims(rows, {**study, "studies": whole}) if len(rows) else ()

@@ -73,11 +73,11 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         canvas = Canvas(figsize=(max(4.4 * across, 5.5), tall * down + 0.6), layout="constrained", facecolor="white")
         FigureCanvasAgg(canvas)
         grid = canvas.subplots(down, across, squeeze=False)
-        for at, axes in enumerate(grid.flat):
-            if at >= count:
+        for index, axes in enumerate(grid.flat):
+            if index >= count:
                 axes.set_visible(False)
                 continue
-            panel, limits = figure.panels[at], y_limits(figure)[at]
+            panel, limits = figure.panels[index], y_limits(figure)[index]
             slanted = _slanted(panel, 260) > 0
             axes.set_title(
                 _wrapped(panel.title or figure.title, 40), loc="left", fontweight="bold", pad=18 if panel.marks else 6
@@ -85,7 +85,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
             axes.set_ylabel(panel.y_title)
             if panel.picture:
                 _show_picture(axes, panel.picture)
-            _draw(axes, panel, limits, slanted=slanted, place=at)
+            _draw(axes, panel, limits, slanted=slanted, place=index)
         handles = [_handle(look, name) for name, look in figure.legend]
         widest = max((len(name) for name, _ in figure.legend), default=1)
         columns = max(1, min(len(handles), int(across * 4.4 * 72 / (widest * 6 + 50))))
@@ -95,8 +95,8 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         canvas.set_layout_engine("none")
         halos = [
             text
-            for at, (axes, panel) in enumerate(zip(grid.flat, figure.panels, strict=False))
-            for text in label_points(axes, panel, place=at)
+            for index, (axes, panel) in enumerate(zip(grid.flat, figure.panels, strict=False))
+            for text in label_points(axes, panel, place=index)
         ]
         metadata: dict[str, dict[str, Any]] = {
             "svg": {"Date": None, "Creator": None},
@@ -273,7 +273,7 @@ def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
     keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
     places = [x for x, _ in panel.ticks]
     step = min(_step(panel) * min(0.16, 0.62 / max(1, len(keys))), 0.02 * (max(places) - min(places) + _step(panel)))
-    return {key: (at - (len(keys) - 1) / 2) * step for at, key in enumerate(keys)}
+    return {key: (index - (len(keys) - 1) / 2) * step for index, key in enumerate(keys)}
 
 
 def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
@@ -319,14 +319,14 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
 
 def _broken(panel: Panel, series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     """The line with a gap wherever a place between two points has no number (yet)."""
-    order = {place: at for at, (place, _) in enumerate(panel.ticks)}
+    order = {place: index for index, (place, _) in enumerate(panel.ticks)}
     if not order:
         return x, y
     line: list[tuple[float, float]] = []
-    for at, point in enumerate(series.points):
-        if at and order[point.x] - order[series.points[at - 1].x] > 1:
+    for index, point in enumerate(series.points):
+        if index and order[point.x] - order[series.points[index - 1].x] > 1:
             line.append((math.nan, math.nan))
-        line.append((x[at], y[at]))
+        line.append((x[index], y[index]))
     return [place for place, _ in line], [value for _, value in line]
 
 

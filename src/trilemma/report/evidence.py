@@ -151,5 +151,5 @@ class OneModel:
         return rows
 
 
-def _name(names: Any, at: Any) -> str:
-    return str(names[int(at)]) if names else str(int(at))
+def _name(names: Any, index: Any) -> str:
+    return str(names[int(index)]) if names else str(int(index))

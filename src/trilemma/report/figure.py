@@ -42,10 +42,10 @@ class Look:
     joined: bool = True
 
 
-def look(at: int) -> Look:
-    """The look of the ``at``-th series; from the eighth on dashes tell apart what shares an ink."""
-    turn = at // len(INKS)
-    return Look(INKS[at % len(INKS)], MARKERS[(at + turn) % len(MARKERS)], ("", "dashed", "dotted")[turn % 3])
+def look(index: int) -> Look:
+    """The look of a series by its index; from the eighth series on, dashes tell apart those that share an ink."""
+    turn = index // len(INKS)
+    return Look(INKS[index % len(INKS)], MARKERS[(index + turn) % len(MARKERS)], ("", "dashed", "dotted")[turn % 3])
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ class Figure:
     def frame(self) -> pd.DataFrame:
         """Every drawn number, one row a point: what ``figures/NAME.csv`` holds."""
         rows = []
-        for at, panel in enumerate(self.panels, 1):
+        for panel_number, panel in enumerate(self.panels, 1):
             for s in panel.series:
                 for point in s.points:
                     y, across = point.y, point.across
                     rows.append(
                         {
-                            "panel": at,
+                            "panel": panel_number,
                             "title": panel.title,
                             "series": s.name,
                             "at": point.at,

@@ -61,10 +61,10 @@ def map_images(data: Iterable[Data], data_dir: str | None = None) -> dict[tuple[
     the set it is made from, and half of its training images and every test image in gray."""
     counts: dict[tuple[tuple[int, int, int], str, object], int] = {}
     for options in map(dict, data):
-        known, here = NAMED.get(str(options["name"])), examples_here(str(options["name"]), data_dir)
-        if known is None or here is None:
+        known, images_here = NAMED.get(str(options["name"])), examples_here(str(options["name"]), data_dir)
+        if known is None or images_here is None:
             continue
-        train, test = (min(count, options.get(limit, count)) for count, limit in zip(here, LIMITS, strict=True))
+        train, test = (min(count, options.get(limit, count)) for count, limit in zip(images_here, LIMITS, strict=True))
         size = options.get("size")
         shape = known.shape if size is None else (known.shape[0], size, size)
         source = same_images(known.name)

@@ -74,11 +74,11 @@ class Model:
         Raises:
           InputError: images that cannot be read, or of another size or number of channels.
         """
-        given = self.read(images, resize=resize)
+        pixels = self.read(images, resize=resize)
         parts = []
         with torch.no_grad():
-            for start in range(0, len(given.images), AT_ONCE):
-                part = GivenImages(given.images[start : start + AT_ONCE], given.names[start : start + AT_ONCE])
+            for start in range(0, len(pixels.images), AT_ONCE):
+                part = GivenImages(pixels.images[start : start + AT_ONCE], pixels.names[start : start + AT_ONCE])
                 parts.append(self.network(self.prepared(part)).float().cpu())
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 

@@ -79,10 +79,10 @@ def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
 
 def _path(chain: list[Mix]) -> TechniquesAxis:
     labels = []
-    for at, current in enumerate(chain):
-        added = [code for code in current if at and code not in chain[at - 1]]
+    for index, current in enumerate(chain):
+        added = [code for code in current if index and code not in chain[index - 1]]
         # A step of many techniques is named by where it leads.
-        labels.append(f"+{mix(added)}" if at and len(added) <= 2 else mix(current))
+        labels.append(f"+{mix(added)}" if index and len(added) <= 2 else mix(current))
     title = "techniques, added one after another" if len(chain) > 2 else "techniques"
     return TechniquesAxis(title, tuple(chain), tuple(labels), True)
 

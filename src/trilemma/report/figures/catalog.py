@@ -116,7 +116,7 @@ def draw_numbers(
     Raises:
       InputError: no such figure.
     """
-    check_names([name], [part for kind in FIGURES.values() for one in kind.needs for part in one])
+    check_names([name], [part for kind in FIGURES.values() for need in kind.needs for part in need])
     return figure_of(name, Numbers(results, study), pictures=pictures)
 
 
