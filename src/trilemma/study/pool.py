@@ -23,7 +23,8 @@ class Event:
     Attributes:
       trial: its id, or that of a shadow.
       kind: "progress", "done", "failed" or "stopped".
-      message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds``; ``reason`` and ``trace``.
+      message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds`` and, of a trial, ``accuracy``
+        and ``epsilon``; ``reason`` and ``trace``.
     """
 
     trial: str

@@ -60,8 +60,8 @@ class ShadowJob:
     def from_dict(cls, values: dict[str, Any]) -> ShadowJob:
         return cls(**values | {"execution": Execution(**values["execution"])})
 
-    def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> float:
-        """Train the shadow; returns the seconds that took.
+    def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        """Train the shadow; returns the ``seconds`` that took.
 
         Raises:
           InputError, PrivacyError, Stopped: as :func:`trilemma.trial.shadows.train_shadow`.
@@ -69,7 +69,10 @@ class ShadowJob:
         run = Run.load(self.run)
         data = data_of_run(run, self.data_dir)
         target = Target(run, data, choose_audited(data, self.audited, self.seed))
-        return train_shadow(target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop)
+        seconds = train_shadow(
+            target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop
+        )
+        return {"seconds": seconds}
 
 
 def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
