@@ -41,9 +41,9 @@ class Subject:
     Attributes:
       predictions: its outputs, and those of shadows.
       matched_by: how non-members are reweighted, or None.
-      how: the same in words.
+      how: ``matched_by`` in words.
       privacy: ``privacy`` of the run's ``result.json``, or empty.
-      shadows: of ``audit.json``, or None.
+      shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
     """
 
@@ -60,7 +60,7 @@ class Subject:
         return self.privacy.get("ceiling")
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
-        """The same, at false-positive rates."""
+        """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
         if self.ceiling is None:
             return None
         event = Event.from_dict(self.privacy["event"])
@@ -96,7 +96,7 @@ def audit_command(options: argparse.Namespace) -> int:
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
-    """The names of the attacks that are asked for; what can be refused at once is."""
+    """The names of the requested attacks.  Whatever can be refused at once is refused here."""
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
     check_weights_options(options)

@@ -39,7 +39,7 @@ def predict_command(options: argparse.Namespace) -> int:
 
 
 def _images(source: str) -> tuple[Any, dict[str, Any]]:
-    """The images, and what a ``.npz`` tells of them besides."""
+    """The images, and the other arrays of a ``.npz`` that are copied."""
     path = Path(source)
     if path.suffix != ".npz":
         if not path.exists():

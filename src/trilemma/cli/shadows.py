@@ -25,12 +25,12 @@ from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions,
 
 @dataclass(frozen=True, eq=False)
 class ShadowAudit:
-    """What an audit with shadows is made of.
+    """The parts of an audit with shadows.
 
     Attributes:
       target: the run, its data and the audited examples.
       predictions: the target's outputs on them, and the shadows'.
-      about: for ``audit.json``.
+      about: the entry ``shadows`` of ``audit.json``.
     """
 
     target: Target

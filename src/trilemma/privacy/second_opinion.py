@@ -150,7 +150,7 @@ def _log_sum(exponents: NDArray[Any]) -> float:
 
 
 def _largest(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """By bisection, somewhere it holds, close to where it no longer does."""
+    """A point where the condition holds, close to where it no longer does; found by bisection."""
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)

@@ -44,7 +44,7 @@ FALSE_ALARM = 1e-6
 """Probability, at most, that an honest run fails."""
 
 ALPHA = FALSE_ALARM / 20
-"""Of each statistical check; there are 17."""
+"""The false-alarm probability of each statistical check; there are 17."""
 
 _SUMMING = 1e-5  # relative error of a sum of squares in float32, generously
 _ROUNDING = 2.0**-22  # of a recovered noise value, relative to the noisy sum: two roundings, doubled
@@ -339,7 +339,7 @@ def _correlation(rows: _Rows, column: str, what: str) -> Check:
 
 
 def _shape(evidence: Evidence) -> Check:
-    """By the largest distance between two distribution functions."""
+    """Compare the shape of the noise by the largest distance between two distribution functions."""
     places = evidence.places.numpy().ravel()
     values = places[~np.isnan(places)].astype(np.float64)
     what = "largest difference between the distribution functions of the noise and of the normal distribution"

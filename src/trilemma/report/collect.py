@@ -1,4 +1,4 @@
-"""From studies' folders to one page: collect, compare, add up, draw.  Nothing is trained here."""
+"""Turn the folders of studies into one page: collect, compare, add up and draw.  Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     ``report.html``.
 
     Args:
-      folders: at least one.  A trial that lies in several counts once.
-      out: where to; None: into the folder, if it is one.
+      folders: at least one.  A trial that is in several of them counts once.
+      out: the folder to write to; None: the folder itself, if there is only one.
 
     Returns:
       The path of ``report.html``.

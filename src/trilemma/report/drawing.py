@@ -27,17 +27,17 @@ from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_st
 FORMATS = ("svg", "pdf", "png")
 
 WIDTH, HEIGHT = 360, 232
-"""Of a panel on the page, in CSS pixels at full size: a telephone shows it at nine tenths of that."""
+"""Sizes of a panel on the page, in CSS pixels at full size; a phone shows it at nine tenths of that."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 36
 
 
 def panel_svg(panel: Panel, limits: tuple[float, float], *, taller: int = 60) -> bytes:
-    """One panel, without its title, on nothing: for the page.
+    """One panel for the page, without its title, on a transparent background.
 
     Args:
       panel: at least one point.
-      limits: of the y axis (:func:`y_limits`).
+      limits: the ends of the y axis (:func:`y_limits`).
       taller: pixels that a panel of two numeric axes is higher than others.
     """
     with house_style():
@@ -90,7 +90,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         widest = max((len(name) for name, _ in figure.legend), default=1)
         columns = max(1, min(len(handles), int(across * 4.4 * 72 / (widest * 6 + 50))))
         canvas.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.8)
-        # Labels keep clear of points by their places on paper, so all else must lie where it will lie.
+        # Labels keep clear of points by positions on paper, so everything else must be in its final position first.
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
         halos = [
@@ -106,9 +106,9 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         paths = []
         for kind in FORMATS:
             path = folder / f"{stem}.{kind}"
-            for text in halos:  # an outlined text is no text any more, which an SVG's should be
+            for text in halos:  # text stays text in an SVG, instead of outlines
                 text.set_path_effects([] if kind == "svg" else [withStroke(linewidth=2.2, foreground="white")])
-            with written(path, durable=False) as part:  # made again from the results
+            with written(path, durable=False) as part:  # the files can be drawn again from the results
                 canvas.savefig(part, format=kind, dpi=160, metadata=metadata[kind])
             paths.append(path)
         return tuple(paths)
@@ -130,7 +130,7 @@ def y_limits(figure: Figure) -> list[tuple[float, float]]:
         pad = 0.06 * (high - low)
         low, high = low - pad, high + pad
         if panel.floor is not None:
-            # A little room below, so that a marker at the floor is whole.
+            # A little space below, so that a marker at the floor is not cut off.
             low = min(panel.floor, low + pad) - pad / 2
         limits.append((low, high))
     return limits
@@ -255,7 +255,7 @@ def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
 
 
 def _step(panel: Panel) -> float:
-    """The least distance of two ticks."""
+    """The smallest distance between two ticks."""
     places = sorted(x for x, _ in panel.ticks)
     return min((b - a for a, b in pairwise(places)), default=1.0)
 
@@ -267,7 +267,7 @@ def _dodge_key(panel: Panel, series: Series) -> tuple[Any, ...]:
 
 
 def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
-    """Sidesteps that keep intervals of one place apart."""
+    """Horizontal shifts that keep apart the intervals at one place."""
     if not panel.ticks:
         return {}
     keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
@@ -331,7 +331,7 @@ def _broken(panel: Panel, series: Series, x: list[float], y: list[float]) -> tup
 
 
 def _lengths(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[list[float]]:
-    """Of error bars, down and up; 0 where there is no interval."""
+    """The lengths of error bars, downward and upward; 0 where there is no interval."""
     ends = list(zip(values, low, high, strict=True))
     down = [0.0 if math.isnan(b) else max(0.0, v - b) for v, b, _ in ends]
     return [down, [0.0 if math.isnan(t) else max(0.0, t - v) for v, _, t in ends]]

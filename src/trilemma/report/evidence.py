@@ -33,7 +33,7 @@ class OneModel:
     """A run or an audit, read.
 
     Attributes:
-      folder: of it.
+      folder: its folder.
       kind: "run" or "audit".
       config: ``config.json``; empty for an audit.
       result: ``result.json`` or ``audit.json``.

@@ -19,7 +19,7 @@ from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, budget_order, capital, counted, mix, number, setting_words, with_interval
 
 MOST = 5
-"""How many findings are told at most."""
+"""The maximum number of findings."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def headlines(numbers: Numbers, claims: Sequence[Claim], *, named: bool) -> list
     """Up to ``MOST`` findings.
 
     Args:
-      numbers: of everything that has finished.
+      numbers: the numbers of all finished trials.
       claims: with their verdicts.
       named: whether to name the setting of levels, which matters where a page holds several.
     """

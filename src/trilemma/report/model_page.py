@@ -36,7 +36,7 @@ def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] =
     Args:
       model: what was read of a run or an audit.
       out: the folder, created if need be.
-      judgments: of required conditions, shown below the verdict.
+      judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
 
     Returns:

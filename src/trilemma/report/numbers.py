@@ -104,7 +104,7 @@ class Numbers:
         return tuple(measure for name, measure in self._way if name == condition.id)
 
     def histories(self, condition: Condition) -> dict[str, pd.DataFrame]:
-        """By trial, the rows that were measured on the way."""
+        """The rows that were measured during training, by trial."""
         rows = self._histories[self._histories["cell"] == condition.id]
         return {str(trial): part for trial, part in rows.groupby("trial", sort=False)}
 

@@ -97,9 +97,9 @@ def load_model(
     """The released model of a run.
 
     Args:
-      folder: with ``config.json`` and ``model.safetensors``; nothing else is read.
-      network: of your own, where the run was trained with one: the module, or its ``module:name``.  A name that stands
-        in the folder is never imported by itself, since that would run whatever code a stranger's folder names.
+      folder: the folder with ``config.json`` and ``model.safetensors``; nothing else is read.
+      network: your own network, if the run was trained with one: the module, or its ``module:name``.  A name in the
+        folder alone is never imported, because that would run whatever code a stranger's folder names.
       tell: called with what takes long: fitting the dictionary of a prior that is not in the cache.
 
     Raises:
@@ -144,7 +144,7 @@ def load_model(
 
 
 def _unused() -> torch.Generator:
-    """Of initial weights that are replaced at once."""
+    """A generator for initial weights, which are replaced at once."""
     return torch.Generator().manual_seed(0)
 
 

@@ -147,7 +147,7 @@ def maps_of(
 
 
 def maps_folder(shape: tuple[int, int, int], seed: int, folder: Path | None = None) -> Path:
-    """Where maps of images of this shape are kept; it need not exist."""
+    """The folder for maps of images of this shape; it need not exist."""
     return (folder or cache_folder() / "features") / _key("maps", shape, seed)
 
 

@@ -69,10 +69,10 @@ def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: i
 
 
 def stored(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
-    """What ``fit`` returns, from the cache, or else newly fitted and cached if there is disk space.
+    """The result of ``fit``, from the cache, or else newly fitted and cached if there is disk space.
 
     Args:
-      key: from :func:`key_of`.
+      key: a value of :func:`key_of`.
       kind: the class of what is fitted, one of those that can be stored.
       fit: fits it.
       folder: the folder of the cache; None: the user's cache folder.

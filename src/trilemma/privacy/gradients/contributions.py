@@ -196,7 +196,7 @@ class Ghost:
 
 
 def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
-    """For each place in the kernel, the pixels of the padded inputs that the positions see there."""
+    """The pixels of the padded inputs that the positions see at each place of the kernel."""
     slices = []
     for size, kernel, stride, dilation in zip(
         call.output_gradients.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True

@@ -17,7 +17,7 @@ class TechniquesAxis:
     """Combinations of techniques in order.
 
     Attributes:
-      title: of the axis.
+      title: the title of the axis.
       mixes: the combinations.
       labels: what each is called there: "+GN" where it adds to the one before.
       path: whether each adds to the one before, so that a line between them means something.

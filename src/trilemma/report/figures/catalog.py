@@ -105,7 +105,7 @@ def draw_numbers(
     """The numbers of one figure.
 
     Args:
-      name: out of ``FIGURES``.
+      name: a key of ``FIGURES``.
       results: the rows that count, as ``trilemma.analysis.results.read_results`` gives them.
       study: ``study.json``.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".

@@ -53,7 +53,7 @@ def leakage_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
 
 
 def _unmatched_words(series: Sequence[Series]) -> str:
-    """From where to where the unmatched AUCs lie, which are drawn without their intervals."""
+    """The range of the unmatched AUCs, which are drawn without their intervals."""
     values = [point.y.value for curve in series if curve.look.faint for point in curve.points]
     return f"unmatched {number(min(values))} to {number(max(values))}" if values else ""
 
