@@ -28,7 +28,7 @@ from trilemma.training.loop import Training
 from trilemma.trial.shadows import Target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text("utf-8")
-FILES = re.findall(r"```(?:python|toml) file=(\S+)\n(.*?)```", PAGE, re.DOTALL)
+FILES = re.findall(r"```(?:python|toml) title=\"(\S+)\"\n(.*?)```", PAGE, re.DOTALL)
 FEW = ["--limit", "60", "--test-limit", "60"]
 
 

@@ -37,10 +37,10 @@ class Work(Protocol):
 
     @property
     def id(self) -> str:
-        """Names it among all that an executor is given."""
+        """The name of the job, unique among the jobs of an executor."""
 
     def to_json(self) -> str:
-        """For the worker, which reads it back."""
+        """The job as JSON, which the worker reads back."""
 
 
 class Executor(Protocol):

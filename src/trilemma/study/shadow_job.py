@@ -25,7 +25,7 @@ from trilemma.trial.run import CONFIG, SHADOWS, Run
 from trilemma.trial.shadows import Target, finished_shadows, make_private_folder, train_shadow
 
 PROCESS_SECONDS = 4.0
-"""For a worker process to start and to import what it needs, measured on one core."""
+"""The time that a worker process takes to start and to import what it needs, measured on one core."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ShadowJob:
       run: path of the target's folder.
       shadow: its number.
       audited: how many examples are audited, members and non-members together.
-      seed: of the draw of these examples.
-      data_dir: where to look for data first, or None.
+      seed: the seed of the draw of these examples.
+      data_dir: the folder to search for data first, or None.
       execution: device, precision and batch size.
     """
 
@@ -50,7 +50,7 @@ class ShadowJob:
 
     @property
     def id(self) -> str:
-        """Names it among the jobs of an audit."""
+        """The name of the job within an audit."""
         return f"shadow {self.shadow}"
 
     def to_json(self) -> str:
@@ -144,7 +144,7 @@ def train_shadows(
     """Train those of the shadows that are not there yet.
 
     Args:
-      target: whose shadows they are.
+      target: the run that the shadows belong to.
       jobs: one for each shadow.
       executor: runs the jobs.
       watch: called with every event, and at least twice a second with None.
