@@ -28,6 +28,8 @@ def is_outside(name: str, kind: str) -> bool:
       name: as the user gave it.
       kind: "models", "data", "attacks", "techniques", "optimizers", "measures" or "listeners".
     """
+    if kind == "models" and name.startswith("timm:"):  # of an installed package, see trilemma.models.timm
+        return False
     return _is_reference(name) or name in _entry_points(kind)
 
 

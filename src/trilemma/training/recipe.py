@@ -46,6 +46,8 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 
 _LATER = (
     "optimizer",
+    "weights",
+    "trained",
     "measures",
     "attacks",
     "prior_seed",
@@ -75,6 +77,8 @@ class Recipe:
       schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
       momentum, weight_decay, label_smoothing: settings of the optimizer (momentum: of SGD alone) and of its loss.
       optimizer: "sgd", "adam" or "adamw", as torch has them, or ``module:name`` (``docs/extend.md``).
+      weights: of a network of timm: "hub", or a ``.safetensors`` file; "" for random ones.  trained: "all" of its
+        layers or the "last" alone.
       measures, attacks: more of them, from outside (``module:name``), taken when the run is measured.
       norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
       views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
@@ -130,6 +134,8 @@ class Recipe:
     head_rate: float = 10.0
     provenance: str = ""
     optimizer: str = "sgd"
+    weights: str = ""
+    trained: str = "all"
     measures: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ()
 
@@ -158,6 +164,8 @@ class Recipe:
             _check("shift", self.shift, 0, None)
         if self.pretrain not in ("", "synthetic"):
             raise InputError(f"pretrain must be synthetic or left out, not {self.pretrain!r}")
+        if self.trained not in ("all", "last"):
+            raise InputError(f"trained must be all or last, not {self.trained!r}")
         if self.schedule not in ("constant", "cosine"):
             raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
         if not isinstance(self.model, str) or not self.model:
