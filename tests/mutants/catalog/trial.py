@@ -25,8 +25,8 @@ ERRORS = [
     Planted(
         "unmatched attacks are matched",
         "trial/measure.py",
-        "unmatched = audit(predictions, attacks=names, seed=seed,",
-        "unmatched = audit(weighted, attacks=names, seed=seed,",
+        "predictions, attacks=names, seed=seed, progress",
+        "weighted, attacks=names, seed=seed, progress",
         (f"{_RECOMPUTED}::test_unmatched_attacks",),
     ),
     Planted(
