@@ -64,7 +64,7 @@ class Sizes:
     exact: tuple[int, int] = (8, 2)
     costs: dict[int, int] = field(default_factory=lambda: {1: 1024, 4: 256, 16: 64})
     logical: int = 4096
-    physical: int = 256
+    physical: int = 512
     views: int = 16
     rounds: int = 5
     training: tuple[str, ...] = ("--recipe", "cifar10-wrn-16-4-eps8")

@@ -54,7 +54,7 @@ def exact_convolutions() -> Iterator[None]:
     Two ways to compute a gradient can only be compared there: rounding alone moves the gradients of a deep network by
     several percent.  The switch is the whole process's; it is put back.
     """
-    convolutions = torch.backends.cudnn.conv
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = convolutions.fp32_precision
     convolutions.fp32_precision = "ieee"
     try:

@@ -36,13 +36,15 @@ class LayerHooks:
         for module in model.modules():
             owned = {a: names[id(p)] for a, p in module._parameters.items() if p is not None and id(p) in names}
             copy = copies[id(module)]
-            if owned and on_gpu and type(module) is nn.GroupNorm and kernels.normalizes(module):
+            if owned and on_gpu and type(copy) is nn.GroupNorm and kernels.normalizes(copy):
                 copy.__dict__["forward"] = functools.partial(self._group_norm, owned, copy)
             elif owned:
                 copy.register_forward_hook(functools.partial(self._after_forward, owned))
 
     def _group_norm(self, owned: dict[str, str], layer: nn.GroupNorm, images: Tensor) -> Tensor:
         """The layer by a GPU's kernel, which has the gradients of its parameters at hand in the backward pass."""
+        if images.dim() != 4:
+            return self._after_forward(owned, layer, (images,), nn.GroupNorm.forward(layer, images))
         for name in owned.values():
             self._uses[name] += 1
 
@@ -54,7 +56,8 @@ class LayerHooks:
         if not images.requires_grad:
             self.starts.append(images.new_zeros((), requires_grad=True))
             images = images + self.starts[-1]
-        return kernels.GroupNorm.apply(images, layer, record)
+        normalized: Tensor = kernels.GroupNorm.apply(images, layer, record)  # type: ignore[no-untyped-call]
+        return normalized
 
     def _after_forward(
         self, owned: dict[str, str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor

@@ -38,7 +38,7 @@ def available(images: Tensor) -> bool:
 
 
 @jit
-def _weight_gradient(
+def _weight_gradient(  # type: ignore[no-untyped-def]
     inputs,
     gradients,
     result,
@@ -60,7 +60,7 @@ def _weight_gradient(
     OUT_TILE: tl.constexpr,
     IN_TILE: tl.constexpr,
     POSITIONS: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """For one example, one place in the kernel and one tile of channels: sum_p gradients[p, o] * inputs[seen by p, i].
 
     ``inputs`` (B, VIEWS, HEIGHT, WIDTH, IN), ``gradients`` (B, VIEWS, DOWN, ACROSS, OUT), ``result`` float32
@@ -139,7 +139,7 @@ def _by_group(channels, GROUPS: tl.constexpr, SIZE: tl.constexpr):  # type: igno
 
 
 @jit
-def _normalize(
+def _normalize(  # type: ignore[no-untyped-def]
     images,
     weight,
     bias,
@@ -151,7 +151,7 @@ def _normalize(
     CHANNELS: tl.constexpr,
     GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """One view: ``images`` and ``result`` (N, PIXELS, CHANNELS), ``means`` and ``inverses`` float32 (N, CHANNELS)."""
     SIZE: tl.constexpr = CHANNELS // GROUPS
     view = tl.program_id(0).to(tl.int64)
@@ -181,7 +181,7 @@ def _normalize(
 
 
 @jit
-def _normalize_backward(
+def _normalize_backward(  # type: ignore[no-untyped-def]
     images,
     gradients,
     weight,
@@ -194,7 +194,7 @@ def _normalize_backward(
     CHANNELS: tl.constexpr,
     GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """One view: with n the normalized image and r = 1 / std, dx = r (w g - mean(w g) - n mean(w g n)), means by group.
 
     Those means come from what the view adds to the gradients of the weight, sum_p g n, and of the bias, sum_p g.
