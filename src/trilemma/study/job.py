@@ -65,8 +65,9 @@ class Job:
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})
 
-    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> float:
-        """Run the trial, and its shadows if it has any; returns the seconds that this took in all.
+    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
+        """Run the trial, and its shadows if it has any; returns ``seconds`` (in all), ``accuracy`` (test) and
+        ``epsilon`` (spent, or None).
 
         Raises:
           InputError, PrivacyError, Stopped: as :func:`run_trial`.
@@ -74,7 +75,13 @@ class Job:
         began = time.monotonic()
         run = run_trial(self, progress=lambda step: tell(step.what, step.update, step.updates), should_stop=should_stop)
         # A run that was resumed took longer than this call, and one with shadows longer than its own record says.
-        return max(float(run.result["seconds"]["total"]), time.monotonic() - began)
+        seconds = max(float(run.result["seconds"]["total"]), time.monotonic() - began)
+        privacy = run.result["privacy"]
+        return {
+            "seconds": seconds,
+            "accuracy": float(run.result["accuracy"]),
+            "epsilon": None if privacy is None else float(privacy["epsilon"]),
+        }
 
 
 def run_trial(
