@@ -162,7 +162,7 @@ def exact(sizes: Sizes, device: str) -> Iterator[Row]:
     for method in ("layerwise", "loop"):
         with exact_convolutions():
             value = off(method)
-        # Two roundings apart, a ReLU near zero takes either branch: the methods are much closer to one another.
+        # torch's own operations, by one example at a time, were 3e-4 away on an H200, and the kernels 2e-6.
         yield {"what": f"clipped sum, {method}, against float64", "value": value, "passed": value < 1e-3}
         yield {"what": f"the same with convolutions rounded to TF32, {method}", "value": off(method)}
     half = {method: off(method, torch.bfloat16) for method in ("layerwise", "loop")}
