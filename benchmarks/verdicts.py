@@ -5,8 +5,8 @@
     python benchmarks/verdicts.py runs/1 runs/2 [--subsets 3]
 
 Judges the claims and comparisons of each folder by itself and prints how often each verdict came out.  ``--subsets S``
-pools the trials of all folders, of which each seed counts once, and judges every choice of S seeds as a study of its own;
-these choices share trainings, so they are not independent.
+pools the trials of all folders, of which each seed counts once, and judges every choice of S seeds as a study of its
+own; these choices share trainings, so they are not independent.
 """
 
 from __future__ import annotations
