@@ -29,6 +29,7 @@ from scipy.stats import norm, t
 import trilemma as tl
 from trilemma.attacks import Predictions, bootstrap_roc, measure, rate_at
 from trilemma.attacks.cells import equal_vulnerability
+from trilemma.attacks.targets import cells_of_targets
 from trilemma.data.dataset import Dataset
 from trilemma.privacy.ceiling import ceiling
 from trilemma.training.loop import Training
@@ -156,11 +157,12 @@ def groups(models: int, size: int) -> dict[str, Any]:
     family = Family(tl.load_recipe(HEAD), data, models, audited=None)
     assert family.groups is not None
     minority = (family.labels % 2 == 0) != (family.groups == 1)
-    differences, rejected, shuffled = [], 0, []
+    differences, rejected, shuffled, all_scores = [], 0, [], []
     rng = np.random.default_rng(0)
     for number in range(models):
         predictions = family.target(number)
         scores = tl.audit(predictions, attacks=["rmia"], resamples=20).scores["rmia"]
+        all_scores.append(scores)
         aucs = [float(measure(scores[rows], predictions.member[rows]).auc) for rows in (minority, ~minority)]
         differences.append(aucs[0] - aucs[1])
         cells = minority.astype(np.int64)
@@ -169,7 +171,9 @@ def groups(models: int, size: int) -> dict[str, Any]:
             dealt = rng.permutation(cells)
             test = equal_vulnerability(scores, predictions.member, dealt, permutations=199, seed=repeat)
             shuffled.append(test.rejected())
+    cells = cells_of_targets(np.stack(all_scores), family.matrix, minority.astype(np.int64))
     return {
+        "clustered_by_example": {name: vars(cells[number]) for number, name in enumerate(("majority", "minority"))},
         "minority_less_majority_auc": pooled(differences),
         "equal_vulnerability_rejected": f"{rejected} of {models} targets",
         "rejected_on_shuffled_groups": f"{sum(shuffled)} of {len(shuffled)}",

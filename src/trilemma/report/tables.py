@@ -11,13 +11,13 @@ from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import (
-    REMOVAL_WORDS,
     budget,
     budget_order,
     clean,
     mix,
     number,
     percent,
+    removed_words,
     setting_words,
 )
 
@@ -222,11 +222,9 @@ def _techniques_rank(codes: tuple[str, ...]) -> str:
 
 
 def _removed(condition: PlacedCondition) -> str:
-    return (
-        f"{percent(condition.removed)}, {REMOVAL_WORDS.get(condition.removal, clean(condition.removal))}"
-        if condition.removal
-        else "none"
-    )
+    if not condition.removal:
+        return "none"
+    return f"{percent(condition.removed)}, {removed_words(condition.removal, condition.rank)}"
 
 
 def _entry(measured: Number | None, digits: int) -> Entry:
