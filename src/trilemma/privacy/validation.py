@@ -63,7 +63,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 @contextmanager
 def refuse_random_layers(device: torch.device) -> Iterator[None]:
-    """Refuse what draws from torch's generators inside.
+    """Refuse a network that draws from torch's generators inside this context.
 
     Raises:
       PrivacyError: the generator of the CPU or of ``device`` has moved on.
@@ -85,7 +85,7 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 def check_network(
     model: nn.Module, image_shape: tuple[int, ...], *, device: torch.device | None = None
 ) -> NetworkCheck:
-    """Refuse what cannot be private, and find out whether the fast method fits.
+    """Refuse a network that cannot be private, and determine whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
     (which are put back): exchanging one image must leave the outputs of the others alone and change no buffer; and
@@ -191,7 +191,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
 
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Has a gradient for any logits, even a single one, where a softmax would be blind."""
+    """A loss with a gradient for any logits, even a single one, for which that of a softmax is always zero."""
     columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
     return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
 

@@ -1,4 +1,4 @@
-"""Float32 arithmetic that is what it says, whatever the caller has set around it.
+"""Keep sums in full float32 precision, whatever modes the caller has set.
 
 A sum that is rounded to fewer digits after the clip can change by more than C when one example is added or removed.
 Torch rounds in two ways.  Modes of the calling thread (``torch.autocast``) are switched off while sums are made, as
@@ -102,7 +102,7 @@ def _value(owner: object, name: str) -> object:
 
 @functools.cache
 def _owners() -> tuple[tuple[str, object], ...]:
-    """What there is in this version of torch of what may have a switch for rounding, by its path.
+    """The parts of this version of torch that may have a switch for rounding, by their paths.
 
     The broadest come first, since what they say holds for the rest.
     """

@@ -1,7 +1,7 @@
 """The fast way: one forward and one backward pass for many examples at once.
 
 At each layer that the backward pass meets, what the layer adds to each example's norm comes from its inputs and output
-gradients (``calls``, ``contributions``, ``rules``); once all norms are known, so does the clipped sum.
+gradients (``hooks``, ``contributions``, ``rules``); once all norms are known, so does the clipped sum.
 """
 
 from __future__ import annotations

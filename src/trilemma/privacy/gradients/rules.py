@@ -23,7 +23,7 @@ Rule = Callable[..., dict[str, Tensor]]
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether what is fastest on a CPU is chosen, in every part of a clipped sum.
+    """Whether every part of a clipped sum takes the choices that are fastest on a CPU.
 
     Nothing else asks for the device, so that a test on a CPU can take the choices of a GPU.
     """
