@@ -139,9 +139,9 @@ def test_surroundings_change_no_bit(method, name, threads):
     expected = clipped(model, method, images, labels)
     by_function = clipped_gradient_sum(model, *batch(method), clipping_norm=0.5, method=method)
     with SURROUNDINGS[name]():
-        found = clipped(model, method, images, labels)
+        sums = clipped(model, method, images, labels)
         found_by_function = clipped_gradient_sum(model, *batch_outside(method), clipping_norm=0.5, method=method)
-    assert same(found, expected)
+    assert same(sums, expected)
     assert same([*found_by_function[0].values(), found_by_function[1]], [*by_function[0].values(), by_function[1]])
 
 

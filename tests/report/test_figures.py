@@ -144,7 +144,7 @@ def test_both_arms_begin_where_nothing_is_removed(large):
         (0.3, "30 % removed"),
     ]
     assert accuracy.series[0].points[0].y == accuracy.series[1].points[0].y
-    assert [panel.y_title for panel in figure.panels].count("share of survivors still exposed") == 2
+    assert [panel.y_title for panel in figure.panels].count("share of survivors above the cut") == 2
 
 
 def test_memorization_follows_one_example_and_marks_where_things_begin(large, png):

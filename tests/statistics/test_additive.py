@@ -16,9 +16,9 @@ def test_holm_is_the_step_down_rule(p) -> None:
     adjusted = holm(p)
     for alpha in (0.01, 0.05, 0.2):
         rejected = set()
-        for rank, at in enumerate(np.argsort(p, kind="stable")):
-            if p[at] * (len(p) - rank) > alpha:
+        for rank, index in enumerate(np.argsort(p, kind="stable")):
+            if p[index] * (len(p) - rank) > alpha:
                 break
-            rejected.add(int(at))
-        assert {at for at in range(len(p)) if adjusted[at] <= alpha} == rejected
+            rejected.add(int(index))
+        assert {index for index in range(len(p)) if adjusted[index] <= alpha} == rejected
     assert all(a >= q for a, q in zip(adjusted, p, strict=True))

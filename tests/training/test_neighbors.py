@@ -50,10 +50,10 @@ class Frozen:
         self.drawn, self.sums, self.exact, self._parts = drawn, [], [], []
 
     def clipped(self, clipping, images, labels):
-        found = CLIPPED(clipping, images, labels)
+        result = CLIPPED(clipping, images, labels)
         if clipping.clipping_norm == CLIP:  # and not the network's check, which comes before the first
-            self._parts.append(doubled(found.sums))
-        return found
+            self._parts.append(doubled(result.sums))
+        return result
 
     def draw(self, *_):
         return Draw(self.drawn[len(self.sums)], 0.5)
