@@ -129,6 +129,14 @@ def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
             assert cell["auc_interval"][0] - 0.02 <= auc <= cell["auc_interval"][1] + 0.02
             assert f"{cell['auc']:.3f} [" in " ".join(Tags(page_of(model, statement)).text)
     assert 0 < shown < len(statement["cells"])
+    # Beside it, each class shows the strongest attack's AUC in it.
+    aucs = {model.strongest[0]: {"auc": 0.6789}} | {"other": {"auc": 0.9}}
+    by_class = {name: {"members": 5, "nonmembers": 5, "too_few": True} for name in NAMES}
+    by_class["plain"] = {"members": 40, "nonmembers": 40, "attacks": aucs}
+    result = dict(model.result) | {"attacks_by_class": by_class}
+    model = OneModel(model.folder, "run", model.config, result, model.signals)
+    rows = " ".join(Tags(page_of(model, statement)).text).partition("AUC of its class")[2]
+    assert rows.count("0.679") == 2  # in each of two groups
 
 
 def test_an_audit_of_a_run_knows_the_guarantee_and_one_of_predictions_does_not(run):

@@ -135,7 +135,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
 def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
     """The page, from first tag to last."""
     environment = templates()
-    heads, rows, names = _cells(statement["cells"])
+    heads, rows, names = _cells(model, statement["cells"])
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
     sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
@@ -150,7 +150,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
         attacks=[_attack(name, values) for name, values in model.result["attacks"].items()],
         picture=roc_picture(model.curve, model.ceiling, alt),
         fairness=sentence if fairness else "",
-        leakage=heads[-1] == "AUC",
+        leakage="AUC" in heads or "AUC of its class" in heads,
         cell_heads=heads,
         cells=rows,
         names=names,
@@ -186,17 +186,28 @@ def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _cells(cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], int]:
-    """Heads, rows, and how many columns are names: accuracy and leakage by class and group."""
+def _cells(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], int]:
+    """Heads, rows, and how many columns are names: accuracy and leakage by class and group, and leakage by class where
+    groups halve the examples."""
     keys = [key for key in ("class", "group") if key in cells[0]]
     leakage = any(cell["auc"] is not None for cell in cells)
+    by_class = {
+        clean(name): part["attacks"][model.strongest[0]]["auc"]
+        for name, part in (model.result.get("attacks_by_class") or {}).items()
+        if model.strongest[0] in (part.get("attacks") or {})  # none where there are too few examples
+    }
+    by_class = by_class if "group" in keys else {}
     rows = []
     for cell in cells:
-        row = [clean(cell[key]) for key in keys] + [percent(cell["accuracy"]), f"{cell['examples']:,}"]
+        row = [clean(cell[key]) for key in keys] + [f"{100 * cell['accuracy']:.1f} %", f"{cell['examples']:,}"]
         if leakage:
             row.append("–" if cell["auc"] is None else _shown(Measured(cell["auc"], *cell["auc_interval"])))
+        if by_class:
+            auc = by_class.get(row[0])
+            row.append("–" if auc is None else f"{auc:.3f}")
         rows.append(row)
-    return [*keys, "accuracy", "examples", *(["AUC"] if leakage else [])], rows, len(keys)
+    heads = [*keys, "accuracy", "examples", *(["AUC"] if leakage else []), *(["AUC of its class"] if by_class else [])]
+    return heads, rows, len(keys)
 
 
 def _facts(model: OneModel) -> list[tuple[str, str]]:
