@@ -79,6 +79,7 @@ def small(tmp_path_factory):
     """A small prior, and little pre-training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRIORS, "prior-tiny", PRIOR)
+        patch.setattr("trilemma.models.prior.synthetic._CHUNK", 200)  # images are drawn in whole chunks
         patch.setattr(family, "DICTIONARY_IMAGES", 200)
         patch.setattr(family, "_WHITENING_IMAGES", 60)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 1000)
