@@ -237,11 +237,11 @@ def bootstrap_test(
     if groups is None:
         return TestDraws(np.concatenate(accuracy), None, None, None)
     counted = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
-    drawn = np.concatenate(shares)
+    sample = np.concatenate(shares)
     return TestDraws(
         accuracy=np.concatenate(accuracy),
-        bias=(drawn.max(axis=2) - 1 / count).mean(axis=1),
-        bias_floor=_bias_floor(drawn, _shares(counted, counted.sum(axis=0))),
+        bias=(sample.max(axis=2) - 1 / count).mean(axis=1),
+        bias_floor=_bias_floor(sample, _shares(counted, counted.sum(axis=0))),
         accuracy_by_group=np.concatenate(by_group),
     )
 
@@ -259,10 +259,10 @@ def _shares(counts: NDArray[Any], examples: NDArray[Any]) -> Array:
     return shares
 
 
-def _bias_floor(drawn: Array, shares: Array) -> Array:
+def _bias_floor(samples: Array, shares: Array) -> Array:
     """Draws (R,) of the lower bound in ``TestDraws``, from bootstrap shares (R, C, G) and the data's shares (C, G)."""
     classes, groups = shares.shape
-    of_dominant = drawn[:, np.arange(classes), shares.argmax(axis=1)]
+    of_dominant = samples[:, np.arange(classes), shares.argmax(axis=1)]
     certain = shares.max(axis=1) - 1 / groups > _CERTAIN * of_dominant.std(axis=0)
     floor: Array = np.maximum(0.0, np.where(certain, of_dominant - 1 / groups, 0.0).mean(axis=1))
     return floor

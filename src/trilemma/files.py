@@ -38,7 +38,7 @@ def atomically(path: Path, *, shared: bool = False, durable: bool = True) -> Ite
     unfinished file is removed.
 
     Args:
-      path: of the file; its folder exists.
+      path: the path of the file; its folder exists.
       shared: whether other processes may write the same file at this time; each then writes under a name of its own.
       durable: whether the content must be on the disk before the file is renamed to ``path``, and the new name before
         the context ends, so that it survives a power cut.  Not needed for files that are checked when they are read
@@ -166,7 +166,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """A TOML file.
 
     Args:
-      path: of the file.
+      path: the path of the file.
       what: the file in errors, such as "the recipe mine.toml".
 
     Raises:
@@ -227,7 +227,7 @@ def jsonable(value: Any, *, infinity: str | None = "inf") -> Any:
     """``value`` with what JSON lacks replaced: NaN by null, infinities by text, tuples by lists, dates by text.
 
     Args:
-      value: of dicts, lists, tuples, text, numbers and dates.
+      value: made of dicts, lists, tuples, text, numbers and dates.
       infinity: how to write infinity, preceded by "-" where it is negative; None: as null.
 
     >>> jsonable({"a": (1, float("nan")), 2: float("-inf")})
@@ -267,7 +267,7 @@ def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterat
     stale.
 
     Args:
-      path: of the folder.
+      path: the path of the folder.
       waiting: called once if another process holds the folder, before waiting for it.  None: refuse at once.
 
     Raises:

@@ -181,17 +181,17 @@ def harmonic_interval_over_examples(
     if bias is None and bias_floor is not None:
         raise InputError("bias_floor goes with bias: give both or neither")
     parts = {"accuracy": accuracy, "auc": auc, "bias": bias, "floor": bias if bias_floor is None else bias_floor}
-    drawn = {name: np.asarray(part, dtype=np.float64) for name, part in parts.items() if part is not None}
-    if any(part.ndim != 1 or part.shape != drawn["accuracy"].shape for part in drawn.values()):
+    samples = {name: np.asarray(part, dtype=np.float64) for name, part in parts.items() if part is not None}
+    if any(part.ndim != 1 or part.shape != samples["accuracy"].shape for part in samples.values()):
         raise InputError("the draws must be (R,) of one length: use the same number of resamples for all")
-    lower = _terms(drawn["accuracy"], drawn["auc"], drawn.get("bias"), score.definition, groups)
-    upper = _terms(drawn["accuracy"], drawn["auc"], drawn.get("floor"), score.definition, groups)
+    lower = _terms(samples["accuracy"], samples["auc"], samples.get("bias"), score.definition, groups)
+    upper = _terms(samples["accuracy"], samples["auc"], samples.get("floor"), score.definition, groups)
     if score.definition == "normalized":
-        sign = 1.0 if np.median(drawn["auc"]) >= 0.5 else -1.0
-        upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * drawn["auc"] - 1))
+        sign = 1.0 if np.median(samples["auc"]) >= 0.5 else -1.0
+        upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * samples["auc"] - 1))
     low, _ = percentile_interval(_harmonic_mean(list(lower.values())))
     _, high = percentile_interval(_harmonic_mean(list(upper.values())))
-    count = len(drawn["accuracy"])
+    count = len(samples["accuracy"])
     return HarmonicInterval(min(low, score.value), max(high, score.value), score.value, "test examples", count)
 
 

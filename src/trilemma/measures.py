@@ -200,7 +200,7 @@ def measure_range(name: str, groups: int | None = None) -> tuple[float, float]:
     """The least and the largest value that a measure can have.
 
     Args:
-      name: of the measure.
+      name: the name of the measure.
       groups: how many, for ``bias``, which ends at 1 - 1/groups; None: unknown.
 
     >>> measure_range("bias", groups=2), measure_range("seconds"), measure_range("something else")

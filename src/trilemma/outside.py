@@ -50,10 +50,10 @@ def resolve(name: str, kind: str) -> Any:
             raise InputError(f"no installed package provides {name!r} in {GROUP}.{kind}{near}")
         name = entry
     module_name, _, attribute = name.partition(":")
-    here = os.getcwd()
-    added = here not in sys.path and "" not in sys.path
+    working_folder = os.getcwd()
+    added = working_folder not in sys.path and "" not in sys.path
     if added:
-        sys.path.append(here)
+        sys.path.append(working_folder)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a module's own code may raise anything
@@ -61,15 +61,15 @@ def resolve(name: str, kind: str) -> Any:
         raise InputError(f"cannot import {module_name} for {name!r} ({reason})") from error
     finally:
         if added:
-            sys.path.remove(here)
-    found: Any = module
+            sys.path.remove(working_folder)
+    value: Any = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise InputError(f"{module_name} has no {attribute!r}{did_you_mean(attribute, dir(module))}")
-        found = getattr(found, part)
-    if not callable(found):
+        value = getattr(value, part)
+    if not callable(value):
         raise InputError(f"{name!r} cannot be called: name a function or a class")
-    return found
+    return value
 
 
 def called(name: str, function: Any, *arguments: Any, **keywords: Any) -> Any:

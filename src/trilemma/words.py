@@ -27,7 +27,7 @@ def clean(text: object) -> str:
 
 
 def encodable(text: str) -> str:
-    """With � for what UTF-8 cannot hold: bytes of a file's name that are no UTF-8.
+    """The text with � for what UTF-8 cannot hold, such as bytes of a file's name that are not UTF-8.
 
     >>> encodable("caf\\udce9")
     'caf�'
@@ -41,7 +41,7 @@ def clean_lines(text: str) -> str:
 
 
 def shortened(text: str, longest: int = 40) -> str:
-    """With the middle left out where it is too long.
+    """The text, with its middle left out if it is too long.
 
     >>> shortened("abcdefghij", 7)
     'abc…hij'

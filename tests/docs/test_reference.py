@@ -49,6 +49,19 @@ def test_the_tests_that_pages_name_exist():
         assert [name for name in names if not (ROOT / name).is_file()] == []
 
 
+def test_every_sharp_edge_has_a_severity_a_source_a_guard_and_a_test():
+    rows = [
+        [cell.strip() for cell in line.split(" | ")]
+        for line in (DOCS / "sharp-edges.md").read_text("utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| error")
+    ]
+    assert len(rows) > 40
+    assert all(len(row) == 6 and all(row) for row in rows)
+    assert {row[1] for row in rows} == {"breaks", "weakens", "fails", "harms"}
+    without = [row[0] for row in rows if "`tests/" not in row[5]]
+    assert without == ["| attacks on floating-point noise"]  # a stated limit
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))
 def test_links_lead_somewhere(page):
     """As the strict build of the site, without it."""

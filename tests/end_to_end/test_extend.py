@@ -28,7 +28,7 @@ FEW = ["--limit", "60", "--test-limit", "60"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The module of the page, in the folder that commands are started in."""
-    for name, text in re.findall(r"```python file=(\S+)\n(.*?)```", PAGE, re.DOTALL):
+    for name, text in re.findall(r"```python title=\"(\S+)\"\n(.*?)```", PAGE, re.DOTALL):
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -69,6 +70,11 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     assert done.returncode == 0, done.stderr
     assert "4 of 4 trials are finished" in done.stdout
     assert "out/report.html" in done.stdout
+    # One line for each trial says what it reached, and the table what the conditions did.
+    assert len(re.findall(r"digits, BL, ε = 8, seed \d: accuracy 0\.\d{3}, ε [78]\.\d\d, \d+ s", done.stderr)) == 2
+    table = done.stdout.splitlines()
+    assert any(re.match(r"digits, BL, no budget +[01]\.\d{3} \[", line) for line in table)
+    assert any(line.startswith("cannot tell: We say that a budget") for line in table)
     for name in ("study.json", "results.csv", "results.parquet", "comparisons.csv", "claims.json", "ledger.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     for kind in ("svg", "pdf", "png", "csv"):

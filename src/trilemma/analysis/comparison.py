@@ -31,12 +31,13 @@ class Comparison:
       measure: its name.
       pair: what was compared.
       seeds: those that both conditions have, ascending; left_out: those that only one of them has.
-      values, against_values: of the two conditions, in the order of the seeds.
+      values, against_values: the values of the two conditions, in the order of the seeds.
       difference: mean of values minus mean of against_values, in the measure's unit.
       low, high: its 95 % interval, for this comparison alone (not adjusted for the others); NaN where the size of the
         noise is unknown (one seed, or no residual at all).
-      standard_error: of the difference, the larger of the next two.
-      pooled_error: from the residual variance of all ``conditions``.  own_error: from the pair's own differences.
+      standard_error: the standard error of the difference, the larger of the next two.
+      pooled_error, own_error: the standard errors from the residual variance of all ``conditions``, and from the
+        pair's own differences.
       conditions: how many conditions gave the variance, k.  df: its degrees of freedom, (k - 1)(n - 1).
       p: two-sided, from standard_error and df; own_p: of the ordinary paired t-test; NaN with one seed.
       p_adjusted: p after Holm's correction over ``tests`` comparisons.

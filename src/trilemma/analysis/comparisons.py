@@ -42,7 +42,7 @@ def comparisons(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | 
     """All standard comparisons of one study: techniques, budgets, skews and removals, each its own Holm family.
 
     Args:
-      results: of one study (:func:`~trilemma.analysis.conditions.of_study`).
+      results: the results of one study (:func:`~trilemma.analysis.conditions.of_study`).
       measure: its name.
       study: ``study.json``, which distinguishes recipes that the columns of the results do not.
     """

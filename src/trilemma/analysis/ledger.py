@@ -95,7 +95,7 @@ class PrivateTrial:
     """What the ledger needs to know about a private trial.
 
     Attributes:
-      id: of the trial.
+      id: the id of the trial.
       label: its title.
       family: see :func:`data_family`.
       event: what was run.
@@ -124,7 +124,7 @@ class PrivateTrial:
     def from_files(
         cls, id: str, trial: Mapping[str, Any], privacy: Mapping[str, Any], *, label: str = ""
     ) -> PrivateTrial:
-        """From a trial of ``study.json`` and ``privacy`` of its run's ``result.json``.
+        """The entry of a trial, from the trial in ``study.json`` and ``privacy`` of its run's ``result.json``.
 
         Raises:
           InputError: they lack an entry.
@@ -262,7 +262,7 @@ class Ledger:
     families: tuple[Family, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``ledger.json``; no number in it is infinite."""
+        """The values for ``ledger.json``; no number in them is infinite."""
         values: dict[str, Any] = jsonable(
             {
                 "unit": "one training example",
@@ -276,7 +276,7 @@ class Ledger:
         return values
 
     def rows(self) -> list[dict[str, Any]]:
-        """For a CSV file: one row per private trial; None where no epsilon is proven.
+        """The rows for a CSV file, one per private trial; None where no epsilon is proven.
 
         ``covered`` is the trial's own, released alone; ``composed`` and ``counted`` are those of `AllReleased`.
         """

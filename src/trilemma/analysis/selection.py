@@ -64,9 +64,9 @@ class BestOfRandom:
     Attributes:
       distribution: of the number of runs: a key of `DISTRIBUTIONS`, or "truncated negative binomial".
       shape: 0 logarithmic, 1 geometric, infinite Poisson.
-      mean: of the number of runs.
+      mean: the mean number of runs.
       stop: the distribution's gamma (geometric: the chance to stop after each run); None for Poisson.
-      delta: of the bounds.
+      delta: the delta of the bounds.
       epsilon_pld, epsilon_rdp: see the module's docstring.
     """
 
@@ -131,9 +131,9 @@ class GridCost:
         """The best of a random number of runs, each of a grid point drawn uniformly.
 
         Args:
-          distribution: of the number of runs: a key of `DISTRIBUTIONS`, or the shape >= 0 of a truncated negative
-            binomial distribution.
-          mean: of the number of runs, at least 1.
+          distribution: the distribution of the number of runs: a key of `DISTRIBUTIONS`, or the shape >= 0 of a
+            truncated negative binomial distribution.
+          mean: the mean number of runs, at least 1.
 
         Raises:
           InputError: an argument is out of range.

@@ -31,7 +31,7 @@ def summarize(
     spread would be 0 and meaningless.
 
     Args:
-      results: of a study, all rows or some.
+      results: the results of a study, all rows or some.
       measures: names, or None for all.
       on_the_way: summarize what was measured during training, each update by itself, instead of the finished trials.
 

@@ -69,7 +69,7 @@ def by_cell(
       cells: int64 (N,), which cell each row is in.
       fpr: the false-positive rate of both thresholds.
       weights, sources: as for :func:`trilemma.attacks.roc.bootstrap_rocs`.
-      seed, resamples: of the bootstrap.
+      seed, resamples: the seed and the number of samples of the bootstrap.
 
     Raises:
       InputError: lengths differ, or a side has no weight.
@@ -165,7 +165,7 @@ def equal_vulnerability(
       member: bool (N,).
       cells: int64 (N,).
       permutations: how many; the p-value is at least 1 / (permutations + 1).
-      seed: of the permutations.
+      seed: the seed of the permutations.
 
     Raises:
       InputError: lengths differ, or fewer than two cells have ``TOO_FEW`` members and non-members.

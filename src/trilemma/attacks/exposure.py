@@ -32,7 +32,7 @@ def exposure(predictions: Predictions, found: Audit, *, permutations: int = 999)
     Args:
       predictions: what was audited.
       found: the audit of them.
-      permutations: of the test of equal vulnerability.
+      permutations: the number of permutations in the test of equal vulnerability.
 
     Returns:
       ``{"fpr", "by_class", "by_group", "by_class_and_group", "equal_vulnerability"}``: cells by the class's number, the

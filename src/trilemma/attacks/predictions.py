@@ -151,7 +151,7 @@ class Predictions:
             the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group`` (or ``groups``),
             ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are not read.  If the
             file contains both logits and probs, the logits are used.
-          columns: of a table.
+          columns: the names of a table's columns.
           max_bytes: the maximum total size of the arrays in memory.
 
         Raises:

@@ -115,7 +115,7 @@ def rate_at(
       fpr: in (0, 1).
       weights: float (N,), >= 0, or None for all alike.
       clusters: int (N,); rows of one side that share a value are one for the interval.  None: each by itself.
-      level: of the interval.
+      level: the confidence level of the interval.
 
     Raises:
       InputError: lengths differ, a score is NaN, a rate or level is outside (0, 1), or a side has no weight.

@@ -41,9 +41,9 @@ class Subject:
     Attributes:
       predictions: its outputs, and those of shadows.
       matched_by: how non-members are reweighted, or None.
-      how: the same in words.
+      how: ``matched_by`` in words.
       privacy: ``privacy`` of the run's ``result.json``, or empty.
-      shadows: of ``audit.json``, or None.
+      shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
     """
 
@@ -60,7 +60,7 @@ class Subject:
         return self.privacy.get("ceiling")
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
-        """The same, at false-positive rates."""
+        """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
         if self.ceiling is None:
             return None
         event = Event.from_dict(self.privacy["event"])
@@ -96,7 +96,7 @@ def audit_command(options: argparse.Namespace) -> int:
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
-    """The names of the attacks that are asked for; what can be refused at once is."""
+    """The names of the requested attacks.  Whatever can be refused at once is refused here."""
     if options.resamples < 100:
         raise InputError(f"--resamples must be at least 100, not {options.resamples}")
     check_weights_options(options)
@@ -133,11 +133,11 @@ def _subject(options: argparse.Namespace) -> Subject:
     with reading(source / RESULT):
         privacy = dict(result.get("privacy") or {})
     if options.shadows is not None:
-        found = audit_with_shadows(options)
-        audited = found.target.audited
-        how = "as many of each class" + ("" if found.predictions.groups is None else " and group")
+        shadow_audit = audit_with_shadows(options)
+        audited = shadow_audit.target.audited
+        how = "as many of each class" + ("" if shadow_audit.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])
-        return Subject(found.predictions, None, how, privacy, found.about, index)
+        return Subject(shadow_audit.predictions, None, how, privacy, shadow_audit.about, index)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
     return Subject(predictions, by, f"non-members matched by {by}", privacy)
@@ -147,11 +147,14 @@ def _document(
     options: argparse.Namespace, subject: Subject, result: Audit, unmatched: dict[str, Any] | None
 ) -> dict[str, Any]:
     """``audit.json``."""
-    given = subject.predictions
+    predictions = subject.predictions
     references = None
-    if given.reference_logits is not None:
-        references = {"models": len(given.reference_logits), "members_known": given.reference_member is not None}
-    roc = roc_bands(given, result)
+    if predictions.reference_logits is not None:
+        references = {
+            "models": len(predictions.reference_logits),
+            "members_known": predictions.reference_member is not None,
+        }
+    roc = roc_bands(predictions, result)
     return {
         "source": options.source,
         "members": result.members,
@@ -168,7 +171,7 @@ def _document(
         "attacks_by_class": result.by_class,
         "attacks_by_group": result.by_group,
         "roc": roc | {"ceiling": subject.largest_tpr(roc["fpr"])},
-        "cells": exposure(given, result),
+        "cells": exposure(predictions, result),
         "ceiling": subject.ceiling,
         "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),
         "reliability": {name: curve.as_dict() for name, curve in result.reliability.items()},

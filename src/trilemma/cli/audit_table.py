@@ -60,18 +60,18 @@ def _in_cells(cells: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if entry.get("too_few"):
                 yield head | {"attack": "", "measure": "auc", "reason": "too few"}
                 continue
-            for attack, found in entry["attacks"].items():
-                ends = found["interval"]
-                yield head | {"attack": attack, "reason": ""} | _value("auc", found["auc"], ends["auc"])
+            for attack, values in entry["attacks"].items():
+                ends = values["interval"]
+                yield head | {"attack": attack, "reason": ""} | _value("auc", values["auc"], ends["auc"])
                 for threshold in ("own", "global"):
                     measure = f"tpr_at_{cells['fpr']:g}_{threshold}_threshold"
-                    value = found[f"tpr_{threshold}"]
+                    value = values[f"tpr_{threshold}"]
                     yield (
                         head
                         | _value(measure, value, ends[f"tpr_{threshold}"])
                         | {
                             "attack": attack,
-                            "reason": found.get("reason", "too few non-members") if value is None else "",
+                            "reason": values.get("reason", "too few non-members") if value is None else "",
                         }
                     )
 
@@ -104,14 +104,14 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
 
 
 def _cell(cell: str, entry: dict[str, Any], attack: str) -> str:
-    found = entry["attacks"][attack]
-    ends = found["interval"]
+    values = entry["attacks"][attack]
+    ends = values["interval"]
     own = by_all = "-"
-    if found["tpr_own"] is not None:
-        own = interval(found["tpr_own"], ends["tpr_own"])
-    elif "reason" in found:
-        own = f"({found['reason']})"
-    if found["tpr_global"] is not None:
-        by_all = interval(found["tpr_global"], ends["tpr_global"])
+    if values["tpr_own"] is not None:
+        own = interval(values["tpr_own"], ends["tpr_own"])
+    elif "reason" in values:
+        own = f"({values['reason']})"
+    if values["tpr_global"] is not None:
+        by_all = interval(values["tpr_global"], ends["tpr_global"])
     sizes = f"{entry['members']} members, {entry['nonmembers']} non-members"
-    return f"  {clean(cell):<18} AUC {interval(found['auc'], ends['auc'])}   {own}, {by_all}   {sizes}"
+    return f"  {clean(cell):<18} AUC {interval(values['auc'], ends['auc'])}   {own}, {by_all}   {sizes}"

@@ -27,7 +27,7 @@ from trilemma.trial.model import Model, load_model
 TOLERANCE = 1e-4
 """Largest difference of a logit that is accepted between torch and onnxruntime, relative to the largest logit."""
 
-_CHECKED = 16  # images that both are asked about
+_CHECKED = 16  # the number of images that the two are compared on
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -83,7 +83,7 @@ def export(model: Model, out: Path) -> float:
             program.model.metadata_props["classes"] = json.dumps(list(model.classes))
             program.model.metadata_props["privacy"] = json.dumps(dict(model.facts.privacy))
             program.save(str(part))
-        except Exception as error:  # the exporter raises whatever it stumbles over
+        except Exception as error:  # the exporter raises errors of any class
             raise InputError(f"the network cannot be exported ({one_line(error)})") from error
         difference = _difference(model, whole, part, images)
         if not difference <= TOLERANCE:
@@ -95,7 +95,7 @@ def export(model: Model, out: Path) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter logs of packages that are not needed here."""
+    """Silence what the exporter logs about packages that are not needed here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -105,7 +105,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _difference(model: Model, whole: nn.Module, path: Path, images: Tensor) -> float:
-    """On random images, and on a single one, since a batch of any size must be taken."""
+    """The largest relative difference on random images, and on a single one, since any batch size must work."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
@@ -113,7 +113,7 @@ def _difference(model: Model, whole: nn.Module, path: Path, images: Tensor) -> f
     for part in (images, images[:1]):
         with torch.no_grad():
             expected = whole(part).numpy()
-        (found,) = session.run(None, {"images": part.numpy()})
+        (logits,) = session.run(None, {"images": part.numpy()})
         scale = max(1e-6, float(np.abs(expected).max()))
-        largest = max(largest, float(np.abs(found - expected).max()) / scale)
+        largest = max(largest, float(np.abs(logits - expected).max()) / scale)
     return largest

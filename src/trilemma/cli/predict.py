@@ -30,16 +30,16 @@ def predict_command(options: argparse.Namespace) -> int:
         raise InputError(f"{out} is already there: choose another --out, or delete it")
     model = load_model(options.run, network=options.network, tell=show_error)
     images, carried = _images(options.images)
-    given = model.read(images, resize=options.resize)
-    columns = predictions_of(model, model.logits(given), given.names) | carried
+    pixels = model.read(images, resize=options.resize)
+    columns = predictions_of(model, model.logits(pixels), pixels.names) | carried
     make_folder(out.parent)
     _write(out, columns, model)
-    show(f"{counted(len(given.names), 'image')} classified: {out}")
+    show(f"{counted(len(pixels.names), 'image')} classified: {out}")
     return 0
 
 
 def _images(source: str) -> tuple[Any, dict[str, Any]]:
-    """The images, and what a ``.npz`` tells of them besides."""
+    """The images, and the other arrays of a ``.npz`` that are copied."""
     path = Path(source)
     if path.suffix != ".npz":
         if not path.exists():
@@ -66,9 +66,9 @@ def predictions_of(model: Model, logits: Any, names: tuple[str, ...]) -> dict[st
     probabilities = powers / powers.sum(axis=1, keepdims=True)
     return {
         "image": np.array(names),
-        "predicted": np.array([model.classes[at] for at in scores.argmax(axis=1)]),
-        **{f"prob_{name}": probabilities[:, at] for at, name in enumerate(model.classes)},
-        **{f"logit_{name}": scores[:, at] for at, name in enumerate(model.classes)},
+        "predicted": np.array([model.classes[index] for index in scores.argmax(axis=1)]),
+        **{f"prob_{name}": probabilities[:, index] for index, name in enumerate(model.classes)},
+        **{f"logit_{name}": scores[:, index] for index, name in enumerate(model.classes)},
     }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import sys
 from pathlib import Path
 
 from trilemma.cli.study import conduct, default_workers, plan
@@ -14,6 +17,11 @@ from trilemma.training.execution import Execution
 SHORT_SEEDS = 2
 
 
+def _command() -> str:
+    """How this command can be typed again: ``make quickstart`` does not put its environment on the path."""
+    return "trilemma" if shutil.which("trilemma") else f"{os.path.relpath(sys.executable)} -m trilemma"
+
+
 def quickstart_command(options: argparse.Namespace) -> int:
     out = Path(options.out) / "short" if options.short else Path(options.out)
     studies = plan(
@@ -21,4 +29,11 @@ def quickstart_command(options: argparse.Namespace) -> int:
     )
     show(studies[0].about)
     workers = default_workers("cpu", len(studies[0].trials))
-    return conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))
+    status = conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))
+    if status == 0:
+        show(
+            "Next:",
+            f"  {_command()} train --epsilon 8 --out runs/first    # one private model; --data FOLDER for your images",
+            f"  {_command()} report runs/first                     # one page on it: may it ship?",
+        )
+    return status

@@ -25,12 +25,12 @@ from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions,
 
 @dataclass(frozen=True, eq=False)
 class ShadowAudit:
-    """What an audit with shadows is made of.
+    """The parts of an audit with shadows.
 
     Attributes:
       target: the run, its data and the audited examples.
       predictions: the target's outputs on them, and the shadows'.
-      about: for ``audit.json``.
+      about: the entry ``shadows`` of ``audit.json``.
     """
 
     target: Target
@@ -45,9 +45,9 @@ def check_shadow_options(options: argparse.Namespace) -> None:
       InputError: an odd or too small number, or options that do not go together.
     """
     if options.shadows is None:
-        given = [name for name in ("audited", "workers", "ray") if getattr(options, name) is not None]
-        if given:
-            raise InputError(f"--{given[0]} is for an audit with shadows: add --shadows 4, or leave it out")
+        superfluous = [name for name in ("audited", "workers", "ray") if getattr(options, name) is not None]
+        if superfluous:
+            raise InputError(f"--{superfluous[0]} is for an audit with shadows: add --shadows 4, or leave it out")
         return
     if options.shadows < 2 or options.shadows % 2:
         raise InputError(
@@ -80,13 +80,13 @@ def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
     target = Target(run, data, choose_audited(data, options.audited, options.seed))
     with ShadowDisplay(options.shadows) as display:
         outputs = target_outputs(target, execution=execution, progress=display.preparing)
-        there = finished_shadows(target, options.shadows)
-        missing = [shadow for shadow in range(options.shadows) if shadow not in there]
+        finished = finished_shadows(target, options.shadows)
+        missing = [shadow for shadow in range(options.shadows) if shadow not in finished]
         if missing:
             _train_missing(options, target, missing, execution, display)
     about = {
         "count": options.shadows,
-        "reused": len(there),
+        "reused": len(finished),
         "audited": len(target.audited),
         "examples_each": len(data.train),
         "views": 2 if target.mirrored else 1,

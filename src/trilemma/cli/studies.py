@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from trilemma.cli.closing import aligned
 from trilemma.cli.study_display import clock
 from trilemma.cli.terminal import show
 from trilemma.machine import cores
@@ -25,19 +26,28 @@ def studies_command(options: argparse.Namespace) -> int:
             trials = {trial.id: trial for plan in plans for trial in plan.trials}
             # All parts as one study, since trials that several parts share are run once.
             whole = estimate(_merged(plans[0], trials))
-            spent = "?" if whole.seconds is None else clock(whole.seconds / cores())
+            spent = "?" if whole.seconds is None else _time_here(whole.seconds / cores())
             rows.append((name, scale or "", str(whole.trials), spent, head.title))
-    heads = ("study", "scale", "trials", "time here", "")
-    widths = [max(len(row[k]) for row in [heads, *rows]) for k in range(4)]
-    for row in [heads, *rows]:
-        show("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
     show(
+        *aligned(("study", "scale", "trials", "time here", ""), rows),
         "",
         f"Times are estimates for {cores()} workers, from a few updates of each kind of trial, just measured on "
         "one core; the time of attacks is a rule of thumb.",
         "Run one: trilemma study NAME --scale SCALE --out DIR",
     )
     return 0
+
+
+LONGEST = 14 * 86400.0
+"""Seconds on this machine above which a study is not meant for its CPU."""
+
+
+def _time_here(seconds: float) -> str:
+    """
+    >>> _time_here(7300), _time_here(3e9)
+    ('2 h 1 min', 'needs a GPU')
+    """
+    return clock(seconds) if seconds < LONGEST else "needs a GPU"
 
 
 def _merged(plan: Study, trials: dict[str, Trial]) -> Study:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trilemma.cli.closing import closing_lines
 from trilemma.cli.study_display import StudyDisplay
 from trilemma.cli.terminal import show, show_error
 from trilemma.cli.train import execution_of
@@ -89,6 +90,8 @@ def conduct(studies: list[Study], out: Path, executor: Executor, settings: Setti
         with StudyDisplay(progress, executor.size) as display:
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)
         page = _report(folder)
+        for line in closing_lines(out):
+            show(line)
     for note in folder.data_notes(sorted(progress.done)):
         show(f"note: {note}")
     return _ending(progress, whole, page)

@@ -15,6 +15,9 @@ from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
 from trilemma.words import clean
 
+PHASE_SECONDS = 60.0
+"""Without a terminal, how often a line says what a running trial is doing."""
+
 
 class StudyDisplay(Interruptible[Live]):
     """A context manager; the display is the ``watch`` callback of :func:`~trilemma.study.runner.run_study`, and
@@ -27,6 +30,7 @@ class StudyDisplay(Interruptible[Live]):
         self._progress, self._workers = progress, workers
         super().__init__(console)
         self._began = time.monotonic()
+        self._told: dict[str, float] = {}  # when a line last said what a trial was doing
 
     def __enter__(self) -> StudyDisplay:
         progress = self._progress
@@ -44,11 +48,22 @@ class StudyDisplay(Interruptible[Live]):
             title = progress.trials[event.trial].title
             count = f"{len(progress.done) + len(progress.failed)}/{len(progress.trials)}"
             if event.kind == "done":
-                self.say(f"{count}  {event.trial}  {title}: {progress.seconds[event.trial]:.0f} s{self._left()}")
+                seconds = progress.seconds[event.trial]
+                self.say(f"{count}  {event.trial}  {title}: {_outcome(event)}{seconds:.0f} s{self._left()}")
             elif event.kind == "failed":
                 self.say(f"{count}  {event.trial}  {title}: FAILED: {progress.failed[event.trial]}")
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
+        else:
+            self._tell_of_phases()
+
+    def _tell_of_phases(self) -> None:
+        """Without a terminal: say once in a while what each trial is doing, so that no phase is silent for minutes."""
+        now = time.monotonic()
+        for name, event in self._progress.running.items():
+            if now - self._told.setdefault(name, now) >= PHASE_SECONDS:
+                self._told[name] = now
+                self.say(f"{name}  {self._progress.trials[name].title}: {_phase(event)}")
 
     def seconds_left(self) -> float | None:
         """An estimate, assuming that the remaining trials take as long as those finished in this session."""
@@ -69,15 +84,36 @@ class StudyDisplay(Interruptible[Live]):
         for head in ("trial", "", "", "updates"):
             table.add_column(head, justify="right" if head == "updates" else "left", no_wrap=head != "")
         for name, event in progress.running.items():
-            message = event.message
             bar = "█" * round(20 * _share(event))
-            made = f"{message['update']}/{message['updates']}" if message.get("updates") else str(message.get("what"))
-            table.add_row(*(Text(clean(cell)) for cell in (name, progress.trials[name].title, f"{bar:<20}", made)))
+            cells = (name, progress.trials[name].title, f"{bar:<20}", _phase(event))
+            table.add_row(*(Text(clean(cell)) for cell in cells))
         spent = clock(time.monotonic() - self._began)
         failed = f", {len(progress.failed)} failed" if progress.failed else ""
         finished = f"{len(progress.done)} of {len(progress.trials)} finished"
         line = f"{finished}{failed}, {len(progress.waiting)} to come; {spent}{self._left()}"
         return Group(table, Text(line))
+
+
+def _outcome(event: Event) -> str:
+    """What a finished trial reached; nothing where its worker did not say."""
+    accuracy, epsilon = event.message.get("accuracy"), event.message.get("epsilon")
+    spent = "" if epsilon is None else f"ε {epsilon:.2f}, "
+    return "" if accuracy is None else f"accuracy {accuracy:.3f}, {spent}"
+
+
+def _phase(event: Event) -> str:
+    """What a running trial is doing, and how far it is.
+
+    >>> _phase(Event("t", "progress", {"what": "training", "update": 3, "updates": 40}))
+    '3/40'
+    >>> _phase(Event("t", "progress", {"what": "computing features", "update": 300, "updates": 1000}))
+    'computing features, 300/1000'
+    """
+    what, updates = str(event.message.get("what")), event.message.get("updates")
+    made = f"{event.message['update']}/{updates}" if updates else ""
+    if what == "training":
+        return made
+    return f"{what}, {made}" if made and event.message["update"] < updates else what
 
 
 def _share(event: Event) -> float:

@@ -10,11 +10,11 @@ from trilemma.words import clean
 
 
 def show(*lines: str, file: TextIO | None = None) -> None:
-    """Print each argument on a line of its own, what is no plain text in it as � (see :func:`trilemma.words.clean`).
+    """Print each argument on its own line, with � for whatever is not plain text (see :func:`trilemma.words.clean`).
 
     Args:
-      lines: without line ends; one inside a line is no plain text either.
-      file: where to; standard output by default.
+      lines: without line ends; one inside a line is not plain text either.
+      file: the stream to print to; standard output by default.
     """
     print("\n".join(map(clean, lines)), file=file, flush=True)
 

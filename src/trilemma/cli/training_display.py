@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from rich.console import Console
@@ -11,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from trilemma.cli.interrupt import Interruptible
 from trilemma.trial.progress import Progress as Step
 from trilemma.words import clean
+
+PHASE_SECONDS = 30.0
+"""Without a terminal, how often a line says how far a long phase is."""
 
 
 class TrainingDisplay(Interruptible[Progress]):
@@ -23,6 +25,7 @@ class TrainingDisplay(Interruptible[Progress]):
         self._title = title
         super().__init__(console)
         self._began = (0.0, 0)
+        self._told = time.monotonic()
 
     def __enter__(self) -> TrainingDisplay:
         super().__enter__()
@@ -60,7 +63,9 @@ class TrainingDisplay(Interruptible[Progress]):
                     detail="",
                 )
             elif step.update == step.updates:
-                self.say(f"{self._title}  {step.what}" + (f": {step.updates}" if step.updates else ""))
+                self._tell(f"{self._title}  {step.what}" + (f": {step.updates}" if step.updates else ""))
+            else:
+                self._tell(f"{self._title}  {step.what}: {step.update}/{step.updates}", seconds=PHASE_SECONDS)
             return
         if not self._began[0]:
             self._began = (time.monotonic(), step.update)
@@ -83,9 +88,18 @@ class TrainingDisplay(Interruptible[Progress]):
             left = (step.updates - step.update) / rate if rate > 0 else 0.0
             spent = "" if line["epsilon"] is None else f"  ε {line['epsilon']:.3f}"
             loss = "" if line["train_loss"] is None else f"  loss {line['train_loss']:.3f}"
-            self.say(
+            self._tell(
                 f"{self._title}  {step.update}/{step.updates}{loss}  accuracy {line['accuracy']:.3f}"
                 f"  (train {line['train_accuracy']:.3f}){spent}  {rate:.1f} updates/s  {left:.0f} s left"
             )
-        elif step.what != "training" and self._live is None and sys.stderr.isatty():
-            self.say(f"{self._title}  {step.what}")
+        elif self._live is None and step.what != "training":
+            self._tell(f"{self._title}  {step.what}")
+        elif self._live is None:
+            self._tell(f"{self._title}  {step.update}/{step.updates}  {rate:.1f} updates/s", seconds=PHASE_SECONDS)
+
+    def _tell(self, line: str, *, seconds: float = 0.0) -> None:
+        """Say a line, unless one was said less than so many ``seconds`` ago."""
+        now = time.monotonic()
+        if now - self._told >= seconds:
+            self._told = now
+            self.say(line)

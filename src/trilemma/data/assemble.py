@@ -45,7 +45,7 @@ def assemble(
       parts: at least "train" or "all".
       where: the source in error messages.
       class_names, group_names: known names; None: the values that occur.
-      seed: of the test split, where one is drawn.
+      seed: the seed of the test split, where one is drawn.
       test_split: "test" or "valid".
       flips: as in :class:`Dataset`.
       shift: as in :class:`Dataset`; None: an eighth of the shorter side, from 1 to 4 pixels.

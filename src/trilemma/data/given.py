@@ -58,8 +58,12 @@ def given_images(source: Any, shape: tuple[int, int, int], *, resize: bool = Fal
     if not rows:
         raise InputError("there is no image to classify: give at least one")
     framing = _framing(shape) if resize else Framing()
-    images = [_fitted(str(at) if name is None else name, row, shape, framing) for at, (name, row) in enumerate(rows)]
-    return GivenImages(np.stack(images), tuple(str(at) if name is None else name for at, (name, _) in enumerate(rows)))
+    images = [
+        _fitted(str(index) if name is None else name, row, shape, framing) for index, (name, row) in enumerate(rows)
+    ]
+    return GivenImages(
+        np.stack(images), tuple(str(index) if name is None else name for index, (name, _) in enumerate(rows))
+    )
 
 
 _Row = tuple[str | None, "Pixels | Path | Any"]

@@ -26,7 +26,7 @@ class Coded:
 
     Attributes:
       codes: int64 (N,) in [0, C), one array for each part.
-      names: of the C codes.
+      names: the names of the C codes.
       notes: what was changed, in sentences.
     """
 

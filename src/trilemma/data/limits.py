@@ -29,13 +29,13 @@ def memory_cap(gib: float | None = None) -> int:
     Raises:
       InputError: the value is not a positive number.
     """
-    given: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
+    requested: float | str = gib if gib is not None else os.environ.get(MEMORY_VARIABLE, DEFAULT_GIB)
     try:
-        value = float(given)
+        value = float(requested)
     except ValueError:
         value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"the memory limit must be a positive number of GiB, not {given!r}")
+        raise InputError(f"the memory limit must be a positive number of GiB, not {requested!r}")
     return int(value * 2**30)
 
 

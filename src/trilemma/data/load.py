@@ -79,8 +79,8 @@ def load_data(
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
         taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
         test split stays.
-      seed: of the skew, the limits and a test split that has to be drawn.  It is the data's own, apart from the seed
-        of a training, so that trainings of different seeds see the same images.
+      seed: the seed of the skew, the limits and a test split that has to be drawn.  It belongs to the data and not to
+        a training, so that trainings with different seeds see the same images.
       flips, shift: how views may differ (see :class:`Dataset`), where the defaults are wrong.
       memory_gib: refuse data that decode to more (default: $TRILEMMA_MEMORY_GIB, else 4).
       progress: called as ``progress(what, done, total)`` while images are decoded.

@@ -22,8 +22,8 @@ class Header:
 
     Attributes:
       shape: no number is negative.
-      dtype: of its values; ``dtype.hasobject`` says that they are pickled.
-      offset: of the first value, in bytes.
+      dtype: the dtype of its values; ``dtype.hasobject`` says that they are pickled.
+      offset: the offset of the first value, in bytes.
     """
 
     shape: tuple[int, ...]

@@ -51,7 +51,7 @@ def stratified_order(
     Args:
       labels: int64 (N,).
       groups: int64 (N,) or None.
-      seed, purpose: of the stream that the order within each cell is drawn from.
+      seed, purpose: the seed and the purpose of the stream that the order within each cell is drawn from.
 
     Returns:
       int64 (N,), a permutation of 0 .. N - 1.

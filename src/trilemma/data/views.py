@@ -33,7 +33,7 @@ def example_keys(images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int
     Args:
       images: uint8 (N, C, H, W).
       labels: int64 (N,).
-      seed: of the training.
+      seed: the seed of the training.
 
     Returns:
       int64 (N,), on the CPU.

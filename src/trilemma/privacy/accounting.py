@@ -261,7 +261,7 @@ def _epsilon(event: Event, delta: float, accountant: Accountant) -> float:
 
 
 def _guess(epsilon: float, delta: float, q: float, updates: int) -> float:
-    """Where the search for sigma starts: the Gaussian limit of the composition (Bu et al. 2020).
+    """The start of the search for sigma: the Gaussian limit of the composition (Bu et al. 2020).
 
     It underestimates the loss of subsampled mechanisms and is therefore used for nothing else.
     """

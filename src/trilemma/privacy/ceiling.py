@@ -56,7 +56,7 @@ class Ceiling:
     tpr_at_fpr: dict[float, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: ``tpr_at_fpr`` by rates as text, as of measured attacks."""
+        """The values for JSON; ``tpr_at_fpr`` has the rates as text, as for measured attacks."""
         rates = {f"{rate:g}": value for rate, value in self.tpr_at_fpr.items()}
         return {"auc": self.auc, "advantage": self.advantage, "tpr_at_fpr": rates}
 

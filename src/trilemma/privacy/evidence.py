@@ -231,8 +231,8 @@ class Evidence:
         """Become what was saved.
 
         Args:
-          tensors: of :meth:`to_tensors`.
-          device: of the noise.
+          tensors: the value of :meth:`to_tensors`.
+          device: the device of the noise.
 
         Raises:
           InputError: they hold no evidence.

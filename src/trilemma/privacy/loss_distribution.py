@@ -93,7 +93,7 @@ class _Update:
         return low, max(undrawn, drawn)
 
     def loss(self, x: Array) -> Array:
-        """With full relative precision where it is near zero."""
+        """The value, with full relative precision near zero."""
         exponent = (2 * x - 1) / (2 * self.sigma**2)
         near = np.log1p(self.q * np.expm1(np.minimum(exponent, 30.0)))
         far = np.logaddexp(math.log(self.q) + exponent, math.log1p(-self.q))
@@ -247,7 +247,7 @@ class _Bulk:
 def _window(
     moments: Array, updates: int, log_delta: float, epsilon: float, saddle: float
 ) -> tuple[float, float, float, float]:
-    """Of all tilts up to the saddle point's that are precise enough, the one with the narrowest window.
+    """The tilt with the narrowest window, among those up to the saddle point's that are precise enough.
 
     Args:
       moments: T log E[exp(t L)] of the discrete losses for each t in `_TILTS`.

@@ -111,7 +111,7 @@ class Plan:
           draw: what this plan drew.
           total: the clipped sum over exactly the drawn examples.
           stream: source of the noise; it advances.
-          evidence: of this training, for its truth check at the end: what was done is taken down there.
+          evidence: records what this training does, for its truth check at the end.
 
         Raises:
           PrivacyError: a sum that does not belong to this plan and draw: of another clipping norm, of more or fewer

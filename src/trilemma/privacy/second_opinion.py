@@ -90,8 +90,8 @@ def _one_direction(losses: NDArray[Any], log_masses: NDArray[Any], updates: int,
     log_delta = math.log(delta)
     # Leaving out losses lowers delta.  The largest ones may be too rare to matter and yet rule all exponentials.
     order = np.argsort(losses)[::-1]
-    kept = np.sort(order[np.logaddexp.accumulate(log_masses[order]) > log_delta + _SMALL - math.log(updates)])
-    losses, log_masses = losses[kept], log_masses[kept]
+    retained = np.sort(order[np.logaddexp.accumulate(log_masses[order]) > log_delta + _SMALL - math.log(updates)])
+    losses, log_masses = losses[retained], log_masses[retained]
     if updates == 1:
 
         def enough_at_once(epsilon: float) -> bool:
@@ -150,7 +150,7 @@ def _log_sum(exponents: NDArray[Any]) -> float:
 
 
 def _largest(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """By bisection, somewhere it holds, close to where it no longer does."""
+    """A point where the condition holds, close to where it no longer does; found by bisection."""
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)

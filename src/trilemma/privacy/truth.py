@@ -44,7 +44,7 @@ FALSE_ALARM = 1e-6
 """Probability, at most, that an honest run fails."""
 
 ALPHA = FALSE_ALARM / 20
-"""Of each statistical check; there are 17."""
+"""The false-alarm probability of each statistical check; there are 17."""
 
 _SUMMING = 1e-5  # relative error of a sum of squares in float32, generously
 _ROUNDING = 2.0**-22  # of a recovered noise value, relative to the noisy sum: two roundings, doubled
@@ -339,7 +339,7 @@ def _correlation(rows: _Rows, column: str, what: str) -> Check:
 
 
 def _shape(evidence: Evidence) -> Check:
-    """By the largest distance between two distribution functions."""
+    """Compare the shape of the noise by the largest distance between two distribution functions."""
     places = evidence.places.numpy().ravel()
     values = places[~np.isnan(places)].astype(np.float64)
     what = "largest difference between the distribution functions of the noise and of the normal distribution"
@@ -358,11 +358,11 @@ def _noise_repeats(evidence: Evidence, rows: _Rows) -> Check:
     """
     what = "updates that repeat the noise of another"
     places, updates = np.nan_to_num(evidence.places.numpy().astype(np.float64)), rows.updates
-    kept = int(min(PLACES, rows["weights"].min(initial=PLACES)))
-    if updates < 2 or kept < 1:
+    stored = int(min(PLACES, rows["weights"].min(initial=PLACES)))
+    if updates < 2 or stored < 1:
         return Check(0.0, None, 0.0, what)
     # Each pair, and each sign, is within r at a place with probability at most 2 r / sqrt(4 pi).
-    near = min(1e-2, math.sqrt(math.pi) * (ALPHA / updates**2) ** (1 / kept))
+    near = min(1e-2, math.sqrt(math.pi) * (ALPHA / updates**2) ** (1 / stored))
     rounding = 4 * rows.rounding
     if near < rounding:
         return Check(0.0, None, 0.0, f"{what} (too few weights to tell)")

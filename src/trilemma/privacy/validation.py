@@ -95,7 +95,7 @@ def check_network(
     Args:
       model: any module from (n, *image_shape) to logits (n, classes).
       image_shape: (C, H, W).
-      device: where to try it; None is the CPU.
+      device: the device to try it on; None is the CPU.
 
     Raises:
       PrivacyError: the network mixes examples, draws random numbers, changes its buffers in the forward pass, returns

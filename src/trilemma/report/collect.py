@@ -1,4 +1,4 @@
-"""From studies' folders to one page: collect, compare, add up, draw.  Nothing is trained here."""
+"""Turn the folders of studies into one page: collect, compare, add up and draw.  Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     ``report.html``.
 
     Args:
-      folders: at least one.  A trial that lies in several counts once.
-      out: where to; None: into the folder, if it is one.
+      folders: at least one.  A trial that is in several of them counts once.
+      out: the folder to write to; None: the folder itself, if there is only one.
 
     Returns:
       The path of ``report.html``.
@@ -124,7 +124,7 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
 
 def _judged(results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> tuple[Claim, ...]:
     """Claims of the studies that have finished: what a part of a study says may change with the rest of it."""
-    whole = {name: one for name, one in study["studies"].items() if set(one["trials"]) <= set(finished)}
+    whole = {name: part for name, part in study["studies"].items() if set(part["trials"]) <= set(finished)}
     names = results["studies"].map(lambda of: " ".join(name for name in of.split() if name in whole))
     rows = results.assign(studies=names)[names != ""]
     return claims(rows, {**study, "studies": whole}) if len(rows) else ()

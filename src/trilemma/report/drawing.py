@@ -27,17 +27,17 @@ from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_st
 FORMATS = ("svg", "pdf", "png")
 
 WIDTH, HEIGHT = 360, 232
-"""Of a panel on the page, in CSS pixels at full size: a telephone shows it at nine tenths of that."""
+"""Sizes of a panel on the page, in CSS pixels at full size; a phone shows it at nine tenths of that."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 26, 36
 
 
 def panel_svg(panel: Panel, limits: tuple[float, float], *, taller: int = 60) -> bytes:
-    """One panel, without its title, on nothing: for the page.
+    """One panel for the page, without its title, on a transparent background.
 
     Args:
       panel: at least one point.
-      limits: of the y axis (:func:`y_limits`).
+      limits: the ends of the y axis (:func:`y_limits`).
       taller: pixels that a panel of two numeric axes is higher than others.
     """
     with house_style():
@@ -73,11 +73,11 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         canvas = Canvas(figsize=(max(4.4 * across, 5.5), tall * down + 0.6), layout="constrained", facecolor="white")
         FigureCanvasAgg(canvas)
         grid = canvas.subplots(down, across, squeeze=False)
-        for at, axes in enumerate(grid.flat):
-            if at >= count:
+        for index, axes in enumerate(grid.flat):
+            if index >= count:
                 axes.set_visible(False)
                 continue
-            panel, limits = figure.panels[at], y_limits(figure)[at]
+            panel, limits = figure.panels[index], y_limits(figure)[index]
             slanted = _slanted(panel, 260) > 0
             axes.set_title(
                 _wrapped(panel.title or figure.title, 40), loc="left", fontweight="bold", pad=18 if panel.marks else 6
@@ -85,18 +85,18 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
             axes.set_ylabel(panel.y_title)
             if panel.picture:
                 _show_picture(axes, panel.picture)
-            _draw(axes, panel, limits, slanted=slanted, place=at)
+            _draw(axes, panel, limits, slanted=slanted, place=index)
         handles = [_handle(look, name) for name, look in figure.legend]
         widest = max((len(name) for name, _ in figure.legend), default=1)
         columns = max(1, min(len(handles), int(across * 4.4 * 72 / (widest * 6 + 50))))
         canvas.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.8)
-        # Labels keep clear of points by their places on paper, so all else must lie where it will lie.
+        # Labels keep clear of points by positions on paper, so everything else must be in its final position first.
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
         halos = [
             text
-            for at, (axes, panel) in enumerate(zip(grid.flat, figure.panels, strict=False))
-            for text in label_points(axes, panel, place=at)
+            for index, (axes, panel) in enumerate(zip(grid.flat, figure.panels, strict=False))
+            for text in label_points(axes, panel, place=index)
         ]
         metadata: dict[str, dict[str, Any]] = {
             "svg": {"Date": None, "Creator": None},
@@ -106,9 +106,9 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
         paths = []
         for kind in FORMATS:
             path = folder / f"{stem}.{kind}"
-            for text in halos:  # an outlined text is no text any more, which an SVG's should be
+            for text in halos:  # text stays text in an SVG, instead of outlines
                 text.set_path_effects([] if kind == "svg" else [withStroke(linewidth=2.2, foreground="white")])
-            with written(path, durable=False) as part:  # made again from the results
+            with written(path, durable=False) as part:  # the files can be drawn again from the results
                 canvas.savefig(part, format=kind, dpi=160, metadata=metadata[kind])
             paths.append(path)
         return tuple(paths)
@@ -130,7 +130,7 @@ def y_limits(figure: Figure) -> list[tuple[float, float]]:
         pad = 0.06 * (high - low)
         low, high = low - pad, high + pad
         if panel.floor is not None:
-            # A little room below, so that a marker at the floor is whole.
+            # A little space below, so that a marker at the floor is not cut off.
             low = min(panel.floor, low + pad) - pad / 2
         limits.append((low, high))
     return limits
@@ -255,7 +255,7 @@ def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
 
 
 def _step(panel: Panel) -> float:
-    """The least distance of two ticks."""
+    """The smallest distance between two ticks."""
     places = sorted(x for x, _ in panel.ticks)
     return min((b - a for a, b in pairwise(places)), default=1.0)
 
@@ -267,13 +267,13 @@ def _dodge_key(panel: Panel, series: Series) -> tuple[Any, ...]:
 
 
 def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
-    """Sidesteps that keep intervals of one place apart."""
+    """Horizontal shifts that keep apart the intervals at one place."""
     if not panel.ticks:
         return {}
     keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
     places = [x for x, _ in panel.ticks]
     step = min(_step(panel) * min(0.16, 0.62 / max(1, len(keys))), 0.02 * (max(places) - min(places) + _step(panel)))
-    return {key: (at - (len(keys) - 1) / 2) * step for at, key in enumerate(keys)}
+    return {key: (index - (len(keys) - 1) / 2) * step for index, key in enumerate(keys)}
 
 
 def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
@@ -319,19 +319,19 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
 
 def _broken(panel: Panel, series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     """The line with a gap wherever a place between two points has no number (yet)."""
-    order = {place: at for at, (place, _) in enumerate(panel.ticks)}
+    order = {place: index for index, (place, _) in enumerate(panel.ticks)}
     if not order:
         return x, y
     line: list[tuple[float, float]] = []
-    for at, point in enumerate(series.points):
-        if at and order[point.x] - order[series.points[at - 1].x] > 1:
+    for index, point in enumerate(series.points):
+        if index and order[point.x] - order[series.points[index - 1].x] > 1:
             line.append((math.nan, math.nan))
-        line.append((x[at], y[at]))
+        line.append((x[index], y[index]))
     return [place for place, _ in line], [value for _, value in line]
 
 
 def _lengths(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[list[float]]:
-    """Of error bars, down and up; 0 where there is no interval."""
+    """The lengths of error bars, downward and upward; 0 where there is no interval."""
     ends = list(zip(values, low, high, strict=True))
     down = [0.0 if math.isnan(b) else max(0.0, v - b) for v, b, _ in ends]
     return [down, [0.0 if math.isnan(t) else max(0.0, t - v) for v, _, t in ends]]

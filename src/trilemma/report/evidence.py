@@ -33,7 +33,7 @@ class OneModel:
     """A run or an audit, read.
 
     Attributes:
-      folder: of it.
+      folder: its folder.
       kind: "run" or "audit".
       config: ``config.json``; empty for an audit.
       result: ``result.json`` or ``audit.json``.
@@ -151,5 +151,5 @@ class OneModel:
         return rows
 
 
-def _name(names: Any, at: Any) -> str:
-    return str(names[int(at)]) if names else str(int(at))
+def _name(names: Any, index: Any) -> str:
+    return str(names[int(index)]) if names else str(int(index))

@@ -27,7 +27,7 @@ class Look:
     """How a series is drawn.
 
     Attributes:
-      ink, marker: names out of ``INKS`` and ``MARKERS``.
+      ink, marker: names from ``INKS`` and ``MARKERS``.
       dash: "", "dashed" or "dotted".
       hollow: markers without filling.
       faint: a companion, drawn lightly and without intervals.
@@ -42,10 +42,10 @@ class Look:
     joined: bool = True
 
 
-def look(at: int) -> Look:
-    """The look of the ``at``-th series; from the eighth on dashes tell apart what shares an ink."""
-    turn = at // len(INKS)
-    return Look(INKS[at % len(INKS)], MARKERS[(at + turn) % len(MARKERS)], ("", "dashed", "dotted")[turn % 3])
+def look(index: int) -> Look:
+    """The look of a series by its index; from the eighth series on, dashes tell apart those that share an ink."""
+    turn = index // len(INKS)
+    return Look(INKS[index % len(INKS)], MARKERS[(index + turn) % len(MARKERS)], ("", "dashed", "dotted")[turn % 3])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Point:
 
     Attributes:
       x: place on the axis.
-      at: what that place is called, "+GN" or "ε = 8".
+      at: the label of that place, such as "+GN" or "ε = 8".
       y: the number.
       across: where x is a number too (the trade-off), that number.
     """
@@ -81,10 +81,10 @@ class Panel:
 
     Attributes:
       title: "" where the figure's own says enough.
-      y_title, x_title: of the axes.
+      y_title, x_title: the titles of the axes.
       series: in drawing order.
       ticks: (place, label) of an axis of names; empty for an axis of numbers.
-      y_reference, x_reference: a line that is no data, such as AUC 1/2.
+      y_reference, x_reference: a line that is not data, such as AUC 1/2.
       floor: the y axis begins there.
       span: the y axis covers at least this much, so that noise does not look large.
       share: panels with the same word have the same y axis.
@@ -167,13 +167,13 @@ class Figure:
     def frame(self) -> pd.DataFrame:
         """Every drawn number, one row a point: what ``figures/NAME.csv`` holds."""
         rows = []
-        for at, panel in enumerate(self.panels, 1):
+        for panel_number, panel in enumerate(self.panels, 1):
             for s in panel.series:
                 for point in s.points:
                     y, across = point.y, point.across
                     rows.append(
                         {
-                            "panel": at,
+                            "panel": panel_number,
                             "title": panel.title,
                             "series": s.name,
                             "at": point.at,

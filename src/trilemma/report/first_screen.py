@@ -26,7 +26,7 @@ def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mappin
     """Values for the template, by the names that it knows them by.
 
     Args:
-      numbers: of everything that has finished; None: of nothing.
+      numbers: the numbers of all finished trials; None if there are none.
       claims: with their verdicts.
       study: ``study.json``.
     """

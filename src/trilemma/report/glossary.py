@@ -17,7 +17,7 @@ class Term:
     """An entry of the glossary.
 
     Attributes:
-      key: of its element on the page.
+      key: the id of its element on the page.
       title: how the glossary lists it.
       meaning: one or two sentences.
       spellings: regular expressions that find it in a sentence.

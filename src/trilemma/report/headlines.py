@@ -19,7 +19,7 @@ from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, budget_order, capital, counted, mix, number, setting_words, with_interval
 
 MOST = 5
-"""How many findings are told at most."""
+"""The maximum number of findings."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def headlines(numbers: Numbers, claims: Sequence[Claim], *, named: bool) -> list
     """Up to ``MOST`` findings.
 
     Args:
-      numbers: of everything that has finished.
+      numbers: the numbers of all finished trials.
       claims: with their verdicts.
       named: whether to name the setting of levels, which matters where a page holds several.
     """
@@ -92,7 +92,7 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     who = "models" if len({c.codes for c in conditions}) == 1 else f"models with {_mix_words(chosen[0].codes)}"
     where = setting_words(chosen[0].data, chosen[0].skew, chosen[0].target, chosen[0].protected)
     where = f"on {where}, " if named else ""
-    found, unmatched = [], _unmatched(numbers, chosen)
+    levels, unmatched = [], _unmatched(numbers, chosen)
     for measure, lead in (("accuracy", "Accuracy"), ("auc_strongest", "Leakage"), ("bias", "Bias")):
         told = [(c, n) for c in chosen if (n := numbers.get(c, measure)) is not None]
         values = listed([f"{_shown(n)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
@@ -102,8 +102,8 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
             "bias": f"their bias is {values}; 0 is even-handed.",
         }
         if told:
-            found.append(Headline(lead, capital(sentences[measure]), "#pictures"))
-    return [*found, *unmatched]
+            levels.append(Headline(lead, capital(sentences[measure]), "#pictures"))
+    return [*levels, *unmatched]
 
 
 def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Headline]:

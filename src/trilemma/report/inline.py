@@ -48,7 +48,7 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> str:
             elif key in ("style", "fill", "stroke", "clip-path"):
                 element.set(key, _restyled(value, prefix))
             elif key in ("d", "x", "y", "transform"):
-                element.set(key, _LONG.sub(lambda found: f"{float(found.group(0)):.2f}", value))
+                element.set(key, _LONG.sub(lambda match: f"{float(match.group(0)):.2f}", value))
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.attrib |= {"class": "chart", "role": "img", "aria-label": alt, "focusable": "false"}
@@ -56,6 +56,6 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> str:
 
 
 def _restyled(value: str, prefix: str) -> str:
-    value = _REFERENCE.sub(lambda found: f"url(#{prefix}-{found.group(1)})", value)
-    value = _COLOR.sub(lambda found: _VARIABLES[found.group(0).lower()], value)
-    return _FONT.sub(lambda found: f"font: {found.group(1)}{found.group(2)} var(--chart-font, sans-serif)", value)
+    value = _REFERENCE.sub(lambda match: f"url(#{prefix}-{match.group(1)})", value)
+    value = _COLOR.sub(lambda match: _VARIABLES[match.group(0).lower()], value)
+    return _FONT.sub(lambda match: f"font: {match.group(1)}{match.group(2)} var(--chart-font, sans-serif)", value)

@@ -27,7 +27,7 @@ class Box:
         return wide * high if wide > 0 and high > 0 else 0
 
     def distance(self, point: tuple[float, float]) -> float:
-        """From the edge of the rectangle to a point; 0 inside.
+        """The distance from the edge of the rectangle to a point; 0 inside.
 
         >>> Box(0, 0, 2, 2).distance((5, 6)), Box(0, 0, 2, 2).distance((1, 1))
         (5.0, 0.0)

@@ -36,7 +36,7 @@ def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] =
     Args:
       model: what was read of a run or an audit.
       out: the folder, created if need be.
-      judgments: of required conditions, shown below the verdict.
+      judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
 
     Returns:
@@ -66,7 +66,7 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
     else:
         guarantee, short = guarantee_in_words(privacy), guarantee_in_short(privacy)
     ceiling = privacy.get("ceiling") if private else None
-    kept = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
+    reported = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
     return {
         "format": 1,
         "version": __version__,
@@ -77,7 +77,7 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
         "required": [judgment.to_dict() for judgment in judgments],
         "guarantee": {
             "statement": guarantee,
-            **({name: privacy.get(name) for name in kept} if private else {}),
+            **({name: privacy.get(name) for name in reported} if private else {}),
             "attackers": ceiling_in_words(ceiling),
             "ceiling": ceiling,
             "conditions": list(CONDITIONS) if private else [],
@@ -85,9 +85,9 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
         },
         "evidence": {"strength": model.strength(), "attacks": result["attacks"]},
         "measured": {
-            name: {"value": one.value, "interval": [one.low, one.high]}
+            name: {"value": number.value, "interval": [number.low, number.high]}
             for name in ("accuracy", "worst_group_accuracy", "bias", "harmonic_score")
-            for one in measured(name, result)
+            for number in measured(name, result)
         },
     }
 
@@ -120,15 +120,15 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
         budget = ("ε", rounded_up(privacy["epsilon"]), bound)
     numbers = [budget, ("AUC of attacks", _shown(auc), f"{ATTACK_WORDS.get(name, name)}; ½ is chance")]
     for quantity, title in (("worst_group_accuracy", "accuracy, worst group"), ("accuracy", "accuracy")):
-        found = measured(quantity, model.result)
-        if found:
-            numbers.append((title, _shown(found[0]), "on test images"))
+        values = measured(quantity, model.result)
+        if values:
+            numbers.append((title, _shown(values[0]), "on test images"))
             break
     return [{"name": title, "shown": shown, "about": about} for title, shown, about in numbers]
 
 
-def _shown(one: Measured, digits: int = 3) -> str:
-    return f"{one.value:.{digits}f} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
+def _shown(number: Measured, digits: int = 3) -> str:
+    return f"{number.value:.{digits}f} [{number.low:.{digits}f}, {number.high:.{digits}f}]"
 
 
 def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
@@ -175,12 +175,12 @@ def _measured_words(judgment: Mapping[str, Any]) -> str:
 
 def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     auc, tpr = values["interval"]["auc"], values["interval"]["tpr_at_fpr"]["0.01"]
-    found = values["tpr_at_fpr"]["0.01"]
+    rate = values["tpr_at_fpr"]["0.01"]
     return {
         "name": clean(ATTACK_WORDS.get(name, name)),
         "auc": f"{values['auc']:.3f}",
         "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
-        "tpr": "–" if found is None else percent(found),
+        "tpr": "–" if rate is None else percent(rate),
         "tpr_ends": "too few examples" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
 

@@ -84,13 +84,13 @@ class Numbers:
         self._way: dict[tuple[str, str], list[Number]] = {}
         self._histories = results[results["update"].notna()]
         if len(self._histories):
-            for found in self._numbers(summarize(_turns(self._histories), on_the_way=True)):
-                self._way.setdefault((found.condition, found.measure), []).append(found)
+            for summary in self._numbers(summarize(_turns(self._histories), on_the_way=True)):
+                self._way.setdefault((summary.condition, summary.measure), []).append(summary)
 
     def get(self, condition: Condition, measure: str) -> Number | None:
         """None where it was not measured."""
-        found = self._found.get((condition.id, measure))
-        return None if found is None or math.isnan(found.value) else found
+        number = self._found.get((condition.id, measure))
+        return None if number is None or math.isnan(number.value) else number
 
     def measured_on(self, condition: Condition, measure: str) -> int | None:
         """How many examples a measure was taken on; None where that is unknown or differs between seeds."""
@@ -98,13 +98,13 @@ class Numbers:
 
     def on_the_way(self, condition: Condition, measure: str) -> list[Number]:
         """One number for each evaluation, in order."""
-        return sorted(self._way.get((condition.id, measure), []), key=lambda found: found.update)
+        return sorted(self._way.get((condition.id, measure), []), key=lambda number: number.update)
 
     def measured_on_the_way(self, condition: Condition) -> tuple[str, ...]:
         return tuple(measure for name, measure in self._way if name == condition.id)
 
     def histories(self, condition: Condition) -> dict[str, pd.DataFrame]:
-        """By trial, the rows that were measured on the way."""
+        """The rows that were measured during training, by trial."""
         rows = self._histories[self._histories["cell"] == condition.id]
         return {str(trial): part for trial, part in rows.groupby("trial", sort=False)}
 
@@ -128,7 +128,7 @@ def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
         {key: f"N = {number(c.examples, 0)}" for key, c in chosen.items()},
         {key: clean(c.model) for key, c in chosen.items()},
         {key: clean(c.variant) for key, c in chosen.items()},
-        {key: f"({at})" for at, key in enumerate(chosen, 1)},
+        {key: f"({position})" for position, key in enumerate(chosen, 1)},
     )
     for words in more:
         for alike in [[k for k in titles if titles[k] == title] for title in set(titles.values())]:
@@ -139,7 +139,7 @@ def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
 
 def study_order(study: Mapping[str, Any]) -> list[str]:
     """Ids of all trials of ``study.json``, study by study."""
-    order = [name for one in study.get("studies", {}).values() for name in one.get("trials", ())]
+    order = [name for part in study.get("studies", {}).values() for name in part.get("trials", ())]
     return list(dict.fromkeys([*order, *study.get("trials", {})]))
 
 
@@ -149,27 +149,27 @@ def interval_words(numbers: Iterable[Number]) -> str:
     >>> interval_words([Number(.5, .4, .6, 3, "seeds", "accuracy", "c", ("a", "b", "c"))])
     'Intervals: 95 %, Student’s t over 3 seeds.'
     """
-    there = [n for n in numbers if not math.isnan(n.low)]
-    counts = {n.seeds for n in there if n.over == "seeds"}
+    known = [n for n in numbers if not math.isnan(n.low)]
+    counts = {n.seeds for n in known if n.over == "seeds"}
     words = []
     if counts:
         seeds = counted(max(counts), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
         words.append(f"Student’s t over {seeds}")
-    if any(n.over == "examples" for n in there):
+    if any(n.over == "examples" for n in known):
         words.append("over test examples by bootstrap where there is one training only")
     return f"Intervals: 95 %, {'; '.join(words)}." if words else ""
 
 
 def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, PlacedCondition]:
     planned = study.get("trials", {})
-    place = {name: at for at, name in enumerate(study_order(study))}
+    place = {name: position for position, name in enumerate(study_order(study))}
     trials: dict[str, list[str]] = {}
     pairs = results[["trial", "cell"]].drop_duplicates().itertuples(index=False)
     for trial, condition in sorted(pairs, key=lambda pair: place.get(pair[0], len(place))):
         trials.setdefault(str(condition), []).append(str(trial))
     by_seed = {name: dict(enumerate(ids)) for name, ids in trials.items()}
     plain = tell_apart(conditions_of(results), by_seed, study)
-    found: dict[str, PlacedCondition] = {}
+    placed: dict[str, PlacedCondition] = {}
     for name, ids in trials.items():
         condition = plain[name]
         options = planned.get(ids[0], {}).get("data") or [
@@ -180,8 +180,8 @@ def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, Pl
         ]
         setting = json.dumps([options, condition.model, condition.variant], sort_keys=True, default=str)
         shared = {f.name: getattr(condition, f.name) for f in fields(Condition)}
-        found[name] = PlacedCondition(**shared, setting=setting, trials=tuple(ids))
-    return found
+        placed[name] = PlacedCondition(**shared, setting=setting, trials=tuple(ids))
+    return placed
 
 
 def _sizes(finished: pd.DataFrame) -> dict[tuple[str, str], int]:

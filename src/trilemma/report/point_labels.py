@@ -31,13 +31,13 @@ def label_points(axes: Axes, panel: Panel, *, place: int = 0) -> list[Text]:
     scale = canvas.dpi / 72
     renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
     names, points, obstacles, ends, ids = [], [], [], [], []
-    for index, series in [(at, s) for at, s in enumerate(panel.series) if s.labeled]:
+    for index, series in [(number, s) for number, s in enumerate(panel.series) if s.labeled]:
         places = [tuple(transform((p.x, p.y.value))) for p in series.points]
-        for at, (point, middle) in enumerate(zip(series.points, places, strict=True)):
+        for number, (point, middle) in enumerate(zip(series.points, places, strict=True)):
             names.append(point.at)
-            ids.append(f"halo-{place}-{index}-{at}")
+            ids.append(f"halo-{place}-{index}-{number}")
             points.append(middle)
-            ends.append(series.look.joined and at in (0, len(places) - 1))
+            ends.append(series.look.joined and number in (0, len(places) - 1))
             obstacles += _bars(transform, point)
         if series.look.joined:
             for a, b in pairwise(places):

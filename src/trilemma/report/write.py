@@ -52,7 +52,7 @@ def write_report(
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
       environment: versions and machine, shown as they are.
       commands: how to run it again, a line each.
-      definition: of the harmonic score.
+      definition: the definition of the harmonic score.
 
     Returns:
       The page's path.

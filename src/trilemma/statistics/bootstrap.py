@@ -42,9 +42,9 @@ class Resampler:
     def draw(self, rng: np.random.Generator, samples: int) -> NDArray[np.int32]:
         """int32 (samples, rows): how often each row is in each bootstrap sample."""
         n = self._clusters
-        drawn = rng.integers(0, n, size=(samples, n))
-        drawn += np.arange(samples)[:, None] * n
-        counts = np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.int32)
+        rows = rng.integers(0, n, size=(samples, n))
+        rows += np.arange(samples)[:, None] * n
+        counts = np.bincount(rows.ravel(), minlength=samples * n).reshape(samples, n).astype(np.int32)
         return counts if self._cluster is None else counts[:, self._cluster]
 
 

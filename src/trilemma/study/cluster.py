@@ -87,10 +87,10 @@ def _task(job: str) -> dict[str, Any]:
     from trilemma.study.work import read_work
 
     try:
-        seconds = read_work(job).perform(lambda *_: None, lambda: False)
+        outcome = read_work(job).perform(lambda *_: None, lambda: False)
     except Exception as error:
         return {"kind": "failed", **failure_of(error)}
-    return {"kind": "done", "seconds": seconds}
+    return {"kind": "done", **outcome}
 
 
 def _within(seconds: float, do: Callable[[], None], otherwise: str) -> None:

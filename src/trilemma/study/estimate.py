@@ -23,17 +23,17 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import LOOK
 
 _SLOW = 0.05
-"""Seconds a view above which it is measured once."""
+"""A view that takes more seconds than this is measured only once."""
 
 _ATTACK_SECONDS = 1.5e-3
-"""For an audited example, all attacks and intervals, on one core; measured once (2,000 + 2,000 CIFAR-10 images)."""
+"""Time per audited example for all attacks, on one core; measured once (2,000 + 2,000 CIFAR-10 images)."""
 
 _FEATURE_SECONDS, _FITTING_SECONDS = 0.01, 200.0
-"""For the features of an image under a prior and for fitting it, on one core; measured once (prior-l, CIFAR-10)."""
+"""Time per image for its features, and for fitting a prior, on one core; measured once (prior-l, CIFAR-10)."""
 
 
 _MAP_SECONDS, _MAP_FITTING_SECONDS = 0.008, 80.0
-"""For the map of an image of 32 pixels and for fitting maps, on one core; measured once (CIFAR-10)."""
+"""Time per image of 32 pixels for its map, and for fitting the maps, on one core; measured once (CIFAR-10)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def estimate(study: Study, data_dir: str | None = None) -> Estimate:
 
 
 def _feature_seconds(model: str, data: tuple[tuple[str, Any], ...], data_dir: str | None) -> float:
-    """Of the features of a data set, which its trials share."""
+    """The time for the features of a data set, which its trials share."""
     if model not in PRIORS:
         return 0.0
     train, test, _, _ = _size(dict(data), data_dir) or (0, 0, 0, (0, 0, 0))
@@ -73,7 +73,7 @@ def _feature_seconds(model: str, data: tuple[tuple[str, Any], ...], data_dir: st
 
 
 def _map_seconds(trials: tuple[Trial, ...], data_dir: str | None) -> float:
-    """Of the maps of all data sets; trials share them, and so do data sets that show the same images."""
+    """The time for the maps of all data sets; trials share them, and so do data sets that show the same images."""
     shown = map_images({t.data for t in trials if map_network_width(t.recipe.model) is not None}, data_dir)
     return sum(_MAP_FITTING_SECONDS + count * _MAP_SECONDS for count in shown.values())
 
@@ -105,7 +105,7 @@ def _trial_seconds(trial: Trial, data_dir: str | None) -> float | None:
 
 
 def _seconds_an_example(recipe: Recipe, classes: int, shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Of one example in an update and in an evaluation.
+    """The time per example in an update and in an evaluation.
 
     A private update with several views an example costs what an ordinary one of as many views does, nearly; sharpness
     without a budget takes two gradients.
@@ -149,7 +149,7 @@ def _seconds_a_view(
     torch.set_num_threads(1)
     try:
         small = prior or map_network_width(architecture.model) is not None
-        count = 512 if small else 16  # rows of features and maps are small
+        count = 512 if small else 16  # features and maps are small
         if small:  # the first private update tries the network out, which would pass for a slow one
             update(2)
         return _measured(update, count), _measured(forward, count)
@@ -158,6 +158,6 @@ def _seconds_a_view(
 
 
 def _measured(seconds: Callable[[int], float], count: int) -> float:
-    """The first call warms up; where that was slow already, it must do."""
+    """Seconds per view.  The first call warms up; if it was slow, it is the measurement."""
     first = seconds(2)
     return first if first > _SLOW else seconds(count)

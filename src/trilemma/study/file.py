@@ -38,20 +38,20 @@ class RemovalGrid:
 
 @dataclass(frozen=True)
 class Grid:
-    """A product of axes.
+    """A grid of trials: the product of its axes.
 
     Attributes:
       data: arguments of :func:`trilemma.load_data`, one table a data set.
-      epsilon: budgets; None is none.
-      delta: of every budget.
+      epsilon: the budgets; None stands for no budget.
+      delta: the delta of every budget.
       techniques: "cumulative", "each", "leave-one-out", codes, or a list of such.
-      recipe: names or files; empty: the scale's.
-      settings: tables of recipe keys.
+      recipe: names or files of recipes; empty: the scale's.
+      settings: tables of recipe keys and values.
       track: (label, how many): the first training examples of a class to record on the way.
-      removal: or None.
-      scales: those at which the grid counts; empty: all.
-      seeds: of its conditions; empty: the study's.
-      own_data: made for its data alone, so that it is left out when a study is run on other data.
+      removal: the removal of outliers, or None.
+      scales: the scales at which the grid counts; empty: all.
+      seeds: the seeds of its conditions; empty: the study's.
+      own_data: whether the grid is made for its data alone, so that it is left out when a study is run on other data.
     """
 
     data: tuple[Mapping[str, Any], ...]
@@ -79,17 +79,17 @@ class Scale:
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study as it was written.
+    """A study as its file describes it.
 
     Attributes:
-      name: the file's, without its ending.
-      title, about: for people.
-      seeds: of every condition.
-      figures: names.
-      grids, scales: see there.
+      name: the name of the file, without its suffix.
+      title, about: a title and a description for readers.
+      seeds: the seeds of every condition.
+      figures: names of figures.
+      grids, scales: see :class:`Grid` and :class:`Scale`.
       parts: names or files of other studies that this one consists of (then it has no grids of its own).
-      folder: where files that it names lie, or None for those of the package.
-      raw: as read.
+      folder: the folder of the files that it names, or None for those of the package.
+      raw: the TOML as read.
     """
 
     name: str

@@ -62,14 +62,19 @@ class Job:
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})
 
-    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> float:
-        """Run the trial; returns the seconds that it took in all.
+    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
+        """Run the trial; returns ``seconds`` (in all), ``accuracy`` (test) and ``epsilon`` (spent, or None).
 
         Raises:
           InputError, PrivacyError, Stopped: as :func:`run_trial`.
         """
         run = run_trial(self, progress=lambda step: tell(step.what, step.update, step.updates), should_stop=should_stop)
-        return float(run.result["seconds"]["total"])
+        privacy = run.result["privacy"]
+        return {
+            "seconds": float(run.result["seconds"]["total"]),
+            "accuracy": float(run.result["accuracy"]),
+            "epsilon": None if privacy is None else float(privacy["epsilon"]),
+        }
 
 
 def run_trial(

@@ -1,6 +1,6 @@
 """What a long study needs of this machine, asked before its first trial: data, and room for features and maps.
 
-A study of a night must not find out in its sixth hour that a data set is missing or the disk is full.
+A study that runs overnight must not fail in its sixth hour because a data set is missing or the disk is full.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def refuse_what_is_missing(trials: Iterable[Trial], data_dir: str | None) -> Non
     """Refuse a study whose data is not here, or whose maps would not fit on the disk.
 
     Args:
-      trials: of the study.
-      data_dir: where to look for data first, or None.
+      trials: the trials of the study.
+      data_dir: the folder to search for data first, or None.
 
     Raises:
       InputError: which files are missing and where they were looked for, or how much room there must be.
@@ -61,10 +61,10 @@ def map_images(data: Iterable[Data], data_dir: str | None = None) -> dict[tuple[
     the set it is made from, and half of its training images and every test image in gray."""
     counts: dict[tuple[tuple[int, int, int], str, object], int] = {}
     for options in map(dict, data):
-        known, here = NAMED.get(str(options["name"])), examples_here(str(options["name"]), data_dir)
-        if known is None or here is None:
+        known, images_here = NAMED.get(str(options["name"])), examples_here(str(options["name"]), data_dir)
+        if known is None or images_here is None:
             continue
-        train, test = (min(count, options.get(limit, count)) for count, limit in zip(here, LIMITS, strict=True))
+        train, test = (min(count, options.get(limit, count)) for count, limit in zip(images_here, LIMITS, strict=True))
         size = options.get("size")
         shape = known.shape if size is None else (known.shape[0], size, size)
         source = same_images(known.name)

@@ -23,7 +23,8 @@ class Event:
     Attributes:
       trial: its id, or that of a shadow.
       kind: "progress", "done", "failed" or "stopped".
-      message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds``; ``reason`` and ``trace``.
+      message: details of that kind: ``what``, ``update`` and ``updates``; ``seconds`` and, of a trial, ``accuracy``
+        and ``epsilon``; ``reason`` and ``trace``.
     """
 
     trial: str
@@ -36,10 +37,10 @@ class Work(Protocol):
 
     @property
     def id(self) -> str:
-        """Names it among all that an executor is given."""
+        """The name of the job, unique among the jobs of an executor."""
 
     def to_json(self) -> str:
-        """For the worker, which reads it back."""
+        """The job as JSON, which the worker reads back."""
 
 
 class Executor(Protocol):

@@ -56,7 +56,7 @@ class StudyProgress:
         return [name for name in self.trials if name not in started]
 
     def ready(self) -> str | None:
-        """Id of the next trial that can start: the trial that scores its removal, if any, is finished."""
+        """The id of the next trial that can start: one whose removal, if any, has been scored."""
         for name in self.waiting:
             removal = self.trials[name].removal
             if removal is None or removal.scored_by in self.done:
@@ -93,10 +93,10 @@ def run_study(
     """Run the waiting trials, and update ``progress``.
 
     Args:
-      folder: of the study; the caller holds its lock.
-      progress: from :func:`progress_of`.
+      folder: the folder of the study; the caller holds its lock.
+      progress: the progress so far, from :func:`progress_of`.
       executor: runs the jobs.
-      settings: of every trial.
+      settings: what all trials share.
       watch: called with every event, and at least twice a second with None.
       should_stop: called as often; where it returns True, every running trial saves itself and the run ends.
 

@@ -25,7 +25,7 @@ from trilemma.trial.run import CONFIG, SHADOWS, Run
 from trilemma.trial.shadows import Target, finished_shadows, make_private_folder, train_shadow
 
 PROCESS_SECONDS = 4.0
-"""For a worker process to start and to import what it needs, measured on one core."""
+"""The time that a worker process takes to start and to import what it needs, measured on one core."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ShadowJob:
       run: path of the target's folder.
       shadow: its number.
       audited: how many examples are audited, members and non-members together.
-      seed: of the draw of these examples.
-      data_dir: where to look for data first, or None.
+      seed: the seed of the draw of these examples.
+      data_dir: the folder to search for data first, or None.
       execution: device, precision and batch size.
     """
 
@@ -50,7 +50,7 @@ class ShadowJob:
 
     @property
     def id(self) -> str:
-        """Names it among the jobs of an audit."""
+        """The name of the job within an audit."""
         return f"shadow {self.shadow}"
 
     def to_json(self) -> str:
@@ -60,8 +60,8 @@ class ShadowJob:
     def from_dict(cls, values: dict[str, Any]) -> ShadowJob:
         return cls(**values | {"execution": Execution(**values["execution"])})
 
-    def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> float:
-        """Train the shadow; returns the seconds that took.
+    def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        """Train the shadow; returns the ``seconds`` that took.
 
         Raises:
           InputError, PrivacyError, Stopped: as :func:`trilemma.trial.shadows.train_shadow`.
@@ -69,7 +69,10 @@ class ShadowJob:
         run = Run.load(self.run)
         data = data_of_run(run, self.data_dir)
         target = Target(run, data, choose_audited(data, self.audited, self.seed))
-        return train_shadow(target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop)
+        seconds = train_shadow(
+            target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop
+        )
+        return {"seconds": seconds}
 
 
 def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
@@ -141,7 +144,7 @@ def train_shadows(
     """Train those of the shadows that are not there yet.
 
     Args:
-      target: whose shadows they are.
+      target: the run that the shadows belong to.
       jobs: one for each shadow.
       executor: runs the jobs.
       watch: called with every event, and at least twice a second with None.

@@ -53,7 +53,7 @@ def main() -> int:
                 send(kind="progress", trial=name, what=what, update=update, updates=updates)
 
         try:
-            send(kind="done", trial=work.id, seconds=work.perform(progress, should_stop))
+            send(kind="done", trial=work.id, **work.perform(progress, should_stop))
         except Stopped:
             send(kind="stopped", trial=work.id)
             return 0

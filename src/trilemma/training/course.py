@@ -16,7 +16,7 @@ class Course:
     """What a recipe amounts to on N examples.
 
     Attributes:
-      batch_size: of the logical batch, after OBS.
+      batch_size: the size of the logical batch, after OBS.
       updates: T.
       learning_rate: at its peak, after OBS.
       plan: the private plan, or None without a budget.

@@ -20,8 +20,8 @@ def logits_of(
     """Logits of some rows of a split, computed with the evaluation weights; the state is left unchanged.
 
     Args:
-      state: of the training.
-      inputs: of the network.
+      state: the state of the training.
+      inputs: the inputs of the network.
       part: which split.
       rows: int64 (n,).
       at_once: the number of examples that a thread computes at once.

@@ -40,7 +40,7 @@ class Examples:
     """The training examples as a network sees them.
 
     Attributes:
-      inputs: of the network.
+      inputs: the inputs of the network.
       labels: int64 (N,), on the device.
     """
 
@@ -72,7 +72,7 @@ class PrivateGradient:
       recipe: for the radius of DP-SAT.
       examples: the training examples.
       plan: draws and adds the noise.
-      clipping: of each example's gradient, to the plan's clipping norm.
+      clipping: clips each example's gradient to the plan's clipping norm.
     """
 
     recipe: Recipe

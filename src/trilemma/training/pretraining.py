@@ -59,9 +59,9 @@ def pretrained(
       data: for the shape of the images and their normalization; no image is looked at.
       network: the recipe's network; the weights of its backbone are the initial weights, and its ``head`` is not
         changed.
-      device, autocast: where to compute, and in which type.
+      device, autocast: the device to compute on, and the compute type.
       progress: called with the progress; an exception that it raises interrupts.
-      folder: of the cache; None: the user's cache folder.
+      folder: the folder of the cache; None: the user's cache folder.
 
     Returns:
       Tensors by name, without those of the head.

@@ -35,9 +35,9 @@ class Ranks:
     """The processes of one training; by default, this process alone.
 
     Attributes:
-      rank: of this process, from 0.
+      rank: the number of this process, from 0.
       size: the number of processes.
-      device: of tensors that are exchanged.
+      device: the device of the tensors that are exchanged.
     """
 
     rank: int = 0

@@ -62,17 +62,17 @@ class Recipe:
       fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
       learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
       schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
-      momentum, weight_decay, label_smoothing: of SGD and its loss.
+      momentum, weight_decay, label_smoothing: settings of SGD and its loss.
       norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
       views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
-      average_decay: of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
+      average_decay: the decay of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
       sharpness_radius: rho of ``sat``.
       evaluations: how many times the run is measured, the last one at its end.
       seed: source of initial weights, views, order, and, if the noise is not secret, of sampling and noise.
       secret_noise: with a budget, key sampling and noise by the operating system's randomness in place of ``seed``, and
         keep no record of the key once the run has ended: nobody can repeat the noise, and neither can you.  False makes
         the run reproducible and its model unfit for release, since whoever knows the seed can subtract the noise.
-      prior_seed: of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
+      prior_seed: the seed of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
       pretrain: "synthetic" starts from a backbone that was trained on synthetic images (of ``prior_seed``) for
         ``pretrain_updates``; "" from random values.  After it only the head is trained for the share ``head_first`` of
         the updates, at ``head_rate`` times the learning rate; then all layers are.

@@ -38,7 +38,7 @@ class Audited:
       members: int64 (a,), rows of the training split, ascending.
       nonmembers: int64 (a,), rows of the test split, ascending.
       cells: int64 (2a,), the number of each example's class and group.
-      seed: of the draw and of the halves.
+      seed: the seed of the draw and of the halves.
     """
 
     members: Ints
@@ -90,7 +90,7 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
     Args:
       data: what the target learned from and was tested on.
       size: 2a, the number of members and non-members together; None: ``DEFAULT``, or as many as the data allow.
-      seed: of the draw; the same seed gives the same examples.
+      seed: the seed of the draw; the same seed gives the same examples.
 
     Raises:
       InputError: the size is odd or too small, or the training split or the matched test split has fewer examples.

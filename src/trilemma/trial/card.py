@@ -29,7 +29,7 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
     """Write the card, and the list of what is not for release.
 
     Args:
-      folder: of the run.
+      folder: the folder of the run.
       config, result: its ``config.json`` and ``result.json``.
 
     Raises:

@@ -35,10 +35,10 @@ def describe(device: torch.device, autocast: torch.dtype | None, seed: int) -> d
 @functools.cache
 def _commit() -> str | None:
     """The commit of the checkout that the package runs from, or None."""
-    here = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
     try:
         described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             capture_output=True,
             text=True,
             timeout=10,

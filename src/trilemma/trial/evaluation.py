@@ -80,7 +80,7 @@ def quick_look(
         "auc_threshold": float(roc_measure(-signals.loss, matched.member, matched.weights).auc),
     }
     if track:
-        place = {int(row): at for at, row in enumerate(rows)}
+        place = {int(row): column for column, row in enumerate(rows)}
         line["tracked"] = {
             str(index): {
                 "membership_probability": float(probability[place[index]]),

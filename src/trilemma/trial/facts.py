@@ -64,7 +64,7 @@ def metadata_of(recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None
     """The metadata of ``model.safetensors``.
 
     Args:
-      recipe, data: of the run.
+      recipe, data: the recipe and the data of the run.
       privacy: its privacy record, or None.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
@@ -85,8 +85,8 @@ def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
     """Inverse of :func:`metadata_of`.
 
     Args:
-      metadata: of the file.
-      path: of the file, for errors.
+      metadata: the metadata of the file.
+      path: the path of the file, for errors.
 
     Raises:
       InputError: the file does not say what is needed, as those of version 0.1 and of other programs.

@@ -154,14 +154,14 @@ def _no_guarantee(result: Mapping[str, Any]) -> str:
 
 def _worst(condition: Condition, result: Mapping[str, Any]) -> Measured | None:
     """The measured value, of several attacks the one that is worst for the condition."""
-    found = measured(condition.quantity, result)
+    numbers = measured(condition.quantity, result)
     if condition.quantity.partition("_")[0] == "auc":
-        found = [_reversed_if_below_chance(one) for one in found]
-    if not found:
+        numbers = [_reversed_if_below_chance(number) for number in numbers]
+    if not numbers:
         return None
     if condition.sign.startswith("<"):
-        return max(found, key=lambda one: (one.high, one.value))
-    return min(found, key=lambda one: (one.low, one.value))
+        return max(numbers, key=lambda number: (number.high, number.value))
+    return min(numbers, key=lambda number: (number.low, number.value))
 
 
 def _reversed_if_below_chance(auc: Measured) -> Measured:
@@ -187,19 +187,22 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         return _with(score.get("value"), score.get("interval"))
     if quantity in ("bias", "worst_group_accuracy"):
         return _with(fairness.get(quantity), (fairness.get("interval") or {}).get(quantity))
-    kind, one = quantity, _of_one_attack(quantity)
-    if one:
-        kind, attacks = one[0], {name: values for name, values in attacks.items() if name == one[1]}
-    found = []
+    kind, attack_quantity = quantity, _of_one_attack(quantity)
+    if attack_quantity:
+        kind, attacks = (
+            attack_quantity[0],
+            {name: values for name, values in attacks.items() if name == attack_quantity[1]},
+        )
+    numbers = []
     for name, values in attacks.items():
         ends = values["interval"]
         if kind.startswith("tpr_at_fpr_"):
             rate = kind.removeprefix("tpr_at_fpr_")
             interval = ends["tpr_at_fpr"].get(rate)  # null where there are too few non-members
-            found += [] if interval is None else _with(values["tpr_at_fpr"].get(rate), interval, name)
+            numbers += [] if interval is None else _with(values["tpr_at_fpr"].get(rate), interval, name)
         else:
-            found += _with(values[kind], ends[kind], name)
-    return found
+            numbers += _with(values[kind], ends[kind], name)
+    return numbers
 
 
 def _with(value: float | None, ends: Any, what: str = "") -> list[Measured]:

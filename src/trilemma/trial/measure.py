@@ -42,7 +42,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
     Args:
       data: the data that it was trained on and is tested on.
       train, test: logits float32 of the two splits.
-      seed: of attacks, matching and bootstraps.
+      seed: the seed of attacks, matching and bootstraps.
       tell: called with the name of each measurement before it begins.
 
     Returns:

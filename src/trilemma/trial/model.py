@@ -74,11 +74,11 @@ class Model:
         Raises:
           InputError: images that cannot be read, or of another size or number of channels.
         """
-        given = self.read(images, resize=resize)
+        pixels = self.read(images, resize=resize)
         parts = []
         with torch.no_grad():
-            for start in range(0, len(given.images), AT_ONCE):
-                part = GivenImages(given.images[start : start + AT_ONCE], given.names[start : start + AT_ONCE])
+            for start in range(0, len(pixels.images), AT_ONCE):
+                part = GivenImages(pixels.images[start : start + AT_ONCE], pixels.names[start : start + AT_ONCE])
                 parts.append(self.network(self.prepared(part)).float().cpu())
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
@@ -97,9 +97,9 @@ def load_model(
     """The released model of a run.
 
     Args:
-      folder: with ``config.json`` and ``model.safetensors``; nothing else is read.
-      network: of your own, where the run was trained with one: the module, or its ``module:name``.  A name that stands
-        in the folder is never imported by itself, since that would run whatever code a stranger's folder names.
+      folder: the folder with ``config.json`` and ``model.safetensors``; nothing else is read.
+      network: your own network, if the run was trained with one: the module, or its ``module:name``.  A name in the
+        folder alone is never imported, because that would run whatever code a stranger's folder names.
       tell: called with what takes long: fitting the dictionary of a prior that is not in the cache.
 
     Raises:
@@ -144,7 +144,7 @@ def load_model(
 
 
 def _unused() -> torch.Generator:
-    """Of initial weights that are replaced at once."""
+    """A generator for initial weights, which are replaced at once."""
     return torch.Generator().manual_seed(0)
 
 

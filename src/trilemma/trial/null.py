@@ -38,7 +38,7 @@ def never_saw(
       matched: float64 (len(others),), weights that make it like the members: for training.
       weights: float64 (len(others),), the weight of each in the audit that is checked.
       classes: number of classes.
-      seed: of the split into halves and of the bootstrap.
+      seed: the seed of the split into halves and of the bootstrap.
 
     Returns:
       {"passed", "level", "auc": {attack: value}, "interval": {attack: [low, high]}}; each interval is at ``level``, so

@@ -36,9 +36,9 @@ def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> Non
     """Refuse data on which a run could be trained but not measured.
 
     Args:
-      data: of the trial.
+      data: the data of the trial.
       track: training examples that every evaluation records.
-      seed: of the trial.
+      seed: the seed of the trial.
 
     Raises:
       InputError: a class or a group of the training split is missing from the test split, a group of the test split

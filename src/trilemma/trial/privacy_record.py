@@ -25,8 +25,8 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
     Where the truth check fails there is no epsilon, and nothing is covered.
 
     Args:
-      training: whose updates have all been made.
-      folder: of the run; those beside it are asked whether they had the same noise.
+      training: the training, after its last update.
+      folder: the folder of the run; the runs beside it are compared, in case they had the same noise.
     """
     plan, recipe = training.course.plan, training.recipe
     if plan is None:

@@ -37,8 +37,8 @@ class Run:
     """A finished trial, as read from its folder.
 
     Attributes:
-      folder: of the run.
-      recipe: of the training.
+      folder: the folder of the run.
+      recipe: the recipe of the training.
       result: ``result.json``.
       notes: sentences about what happened (a damaged checkpoint, a slow method).
     """

@@ -141,7 +141,7 @@ def train_shadow(
     """Train one shadow, resuming from its checkpoint if there is one, and leave its outputs on the audited examples.
 
     Args:
-      target: whose shadow it is.
+      target: the run that the shadow belongs to.
       shadow: its number.
       execution: device, physical batch, compute type.
       progress: called with (what is being done, updates made, all updates).

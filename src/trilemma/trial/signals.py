@@ -21,7 +21,7 @@ _ROW = 64
 """Bytes that a row takes in a file at least, as losses and scores do not repeat."""
 
 
-def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDArray[np.int64] | None = None) -> None:
+def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDArray[np.int64] | None = None) -> None:
     """``signals.parquet``: a row per audited example, in the predictions' order.
 
     Args:
@@ -37,22 +37,22 @@ def write_signals(path: Path, predictions: Predictions, found: Audit, index: NDA
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    total, signals = len(predictions), found.signals
+    total, signals = len(predictions), audit.signals
     columns = {
         "index": np.arange(total) if index is None else index,
         "source": np.arange(total) if predictions.sources is None else predictions.sources,
         "member": predictions.member,
         "label": predictions.labels,
         "group": pa.nulls(total, pa.int64()) if predictions.groups is None else pa.array(predictions.groups),
-        "weight": np.ones(total) if found.weights is None else found.weights,
+        "weight": np.ones(total) if audit.weights is None else audit.weights,
         "predicted": signals.predicted,
         "loss": signals.loss,
         "confidence": signals.confidence,
         "entropy": signals.entropy,
         "modified_entropy": signals.modified_entropy,
-        "membership_probability": found.membership_probability,
-        **{f"membership_probability_{name}": values for name, values in found.probabilities.items()},
-        **{f"score_{name}": scores for name, scores in found.scores.items()},
+        "membership_probability": audit.membership_probability,
+        **{f"membership_probability_{name}": values for name, values in audit.probabilities.items()},
+        **{f"score_{name}": scores for name, scores in audit.scores.items()},
     }
     if predictions.logits is not None:
         flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))

@@ -161,7 +161,7 @@ class _Trial:
 
     Attributes:
       training: recipe, data, course and state.
-      folder: of the run, held by this process.
+      folder: the folder of the run, held by this process.
       config: ``config.json``.
       track: training examples that every evaluation records.
       clock: the time of each phase.
@@ -170,7 +170,7 @@ class _Trial:
       notes: sentences about what happened.
       epsilon: the epsilon spent at the last evaluation.
       evaluated: the update of the last evaluation.
-      losses: of the updates since the last evaluation.
+      losses: the losses of the updates since the last evaluation.
       saved_at: when the last checkpoint was written.
     """
 

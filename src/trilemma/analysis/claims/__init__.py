@@ -42,7 +42,7 @@ def claims(results: pd.DataFrame, study: Mapping[str, Any] | None = None) -> tup
     """All claims: the paper's in its order, then ours.
 
     Args:
-      results: of all studies in a folder (``read_results``).
+      results: the results of all studies in a folder (``read_results``).
       study: its ``study.json``; without it the scale is unknown, and so is what sets recipes apart that the columns of
         the results do not distinguish.
 

@@ -47,7 +47,7 @@ class Finding:
 
     Attributes:
       setting: data set, budget and so on, in words.
-      verdict: of this setting alone.
+      verdict: the verdict of this setting alone.
       sentence: what was found, with its numbers.
       evidence: where these numbers stand in ``results.csv``: a dict for each condition and measure, with ``role``,
         ``cell`` (the condition's id), ``measure``, ``seeds``, ``trials`` and ``values`` (in the seeds' order), and
@@ -112,7 +112,7 @@ def overall_claim(name: str, source: Source, statement: str, findings: Sequence[
 
 
 def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
-    """Of a claim that the difference is ``wanted``; a difference that rests on one seed settles nothing."""
+    """The verdict on a claim that the difference is ``wanted``; a difference that rests on one seed settles nothing."""
     if comparison.verdict not in ("higher", "lower") or comparison.fragile:
         return "cannot tell"
     return "confirmed" if comparison.verdict == wanted else "contradicted"

@@ -74,7 +74,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
 
 
 def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -> list[tuple[Pair | None, Pair | None]]:
-    """For each setting the largest skew against none, and against the smallest of the same set, where measured."""
+    """The pairs of each setting: the largest skew against none and, where measured, the smallest of the same set."""
     by_setting: dict[tuple[Any, ...], dict[str, Pair]] = {}
     most: dict[str, int] = {}
     for pair in pairs:

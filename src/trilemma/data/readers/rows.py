@@ -158,7 +158,7 @@ def parts_of(
       splits: the tables.
       chosen: see :func:`same_columns`.
       decoder: for the images.
-      names: of the columns that have recorded names (see :func:`recorded`).
+      names: the names of the columns that have recorded names (see :func:`recorded`).
 
     Raises:
       InputError: a split column that contradicts the files; see :func:`parts_by_split`.

@@ -44,7 +44,7 @@ def attribute(name: str) -> str:
 
 
 def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
-    """Where it lies on this machine, None where it does not."""
+    """The folder of the set on this machine, or None."""
     return search(known.folders, _layout, repositories=known.repositories, data_dir=data_dir)
 
 

@@ -131,7 +131,7 @@ def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, s
 
     Args:
       data: images with 3 channels and no groups.
-      name: of the result.
+      name: the name of the resulting data set.
       skew: share of a class's training examples in its dominant group, in [0.5, 1].
       classes_seed: see :func:`color_classes`.
       seed: which examples are dominant.

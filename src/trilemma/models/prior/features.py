@@ -66,5 +66,5 @@ def features_of(
 def memory_needed(blocks: tuple[Settings, ...]) -> int:
     """Approximate bytes: twice the largest block's features of synthetic images and their copies, and the products."""
     widest = max(block.width for block in blocks)
-    kept = sum(block.width * block.keep for block in blocks)
-    return 4 * (4 * 6000 * widest + 3 * 6000**2 + kept) + 2**29
+    components = sum(block.width * block.keep for block in blocks)
+    return 4 * (4 * 6000 * widest + 3 * 6000**2 + components) + 2**29

@@ -27,7 +27,7 @@ from trilemma.models.prior.family import reduced, stride_for, working_shape
 from trilemma.models.prior.local import THRESHOLD, LocalMaps, by_size, exchanged
 from trilemma.models.prior.patches import PATCH
 from trilemma.models.prior.rows import Features, Rows, rows_of
-from trilemma.models.prior.store import kept, key_of
+from trilemma.models.prior.store import key_of, stored
 from trilemma.models.prior.synthetic import synthetic_images
 from trilemma.progress import Progress
 from trilemma.seeds import generator_for
@@ -93,7 +93,7 @@ def fitted_maps(
         )
         return even_or_odd(local)
 
-    return kept(_key("fitted maps", working, seed), LocalMaps, fit, folder)
+    return stored(_key("fitted maps", working, seed), LocalMaps, fit, folder)
 
 
 def even_or_odd(local: LocalMaps) -> LocalMaps:
@@ -147,7 +147,7 @@ def maps_of(
 
 
 def maps_folder(shape: tuple[int, int, int], seed: int, folder: Path | None = None) -> Path:
-    """Where maps of images of this shape are kept; it need not exist."""
+    """The folder for maps of images of this shape; it need not exist."""
     return (folder or cache_folder() / "features") / _key("maps", shape, seed)
 
 

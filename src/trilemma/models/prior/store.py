@@ -60,7 +60,7 @@ def fitted(
     Raises:
       InputError: the images are too small.
     """
-    return kept(_key(blocks, shape, seed), Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
+    return stored(_key(blocks, shape, seed), Prior, lambda: Prior.of(blocks, shape, seed, tell), folder)
 
 
 def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: int) -> bool:
@@ -68,11 +68,11 @@ def is_fitted(blocks: tuple[Settings, ...], shape: tuple[int, int, int], seed: i
     return _path(_key(blocks, shape, seed)).exists()
 
 
-def kept(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
-    """What ``fit`` returns, from the cache, or else newly fitted and cached if there is disk space.
+def stored(key: str, kind: type[Fitted], fit: Callable[[], Fitted], folder: Path | None = None) -> Fitted:
+    """The result of ``fit``, from the cache, or else newly fitted and cached if there is disk space.
 
     Args:
-      key: from :func:`key_of`.
+      key: a value of :func:`key_of`.
       kind: the class of what is fitted, one of those that can be stored.
       fit: fits it.
       folder: the folder of the cache; None: the user's cache folder.

@@ -60,24 +60,24 @@ class Call:
 
 
 class Contribution(Protocol):
-    """Of one layer to B examples' gradients.
+    """What one layer contributes to the gradients of B examples.
 
-    ``squares`` is float64 (B,), each example's squared norm.  ``clipped(factors, kept)`` gives, by the parameter's name
-    in its layer, the float32 sum of gradients times ``factors`` float32 (B,), over the examples that are ``kept``, bool
-    (B,), None for all: the others add exactly nothing, whatever their gradients are (0 * nan is nan: a factor alone
-    would not keep it out).
+    ``squares`` is float64 (B,), each example's squared norm.  ``clipped(factors, finite)`` returns, by the parameter's
+    name in its layer, the float32 sum of gradients times ``factors`` float32 (B,), over the examples that are
+    ``finite``, bool (B,), or over all for None.  The other examples add exactly zero, whatever their gradients are; a
+    factor of zero would not keep them out, because 0 * nan is nan.
     """
 
     squares: Tensor
 
-    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]: ...
+    def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]: ...
 
 
-def _weighted(factors: Tensor, gradients: Sequence[Tensor], kept: Tensor | None) -> Tensor:
+def _weighted(factors: Tensor, gradients: Sequence[Tensor], finite: Tensor | None) -> Tensor:
     """sum_b factors_b * gradients_b, of gradients that come in parts of the examples."""
     total = torch.zeros_like(gradients[0][0])
     sizes = [len(part) for part in gradients]
-    masks = [None] * len(sizes) if kept is None else kept.split(sizes)
+    masks = [None] * len(sizes) if finite is None else finite.split(sizes)
     for factor, part, mask in zip(factors.split(sizes), gradients, masks, strict=True):
         if mask is not None:
             factor, part = factor[mask], part[mask]
@@ -96,8 +96,8 @@ class Materialized:
         rows = (g.flatten(2) if g.dim() > 2 else g[:, None] for g in self.gradients.values())
         self.squares = torch.stack([row_squares(r).sum(1) for r in rows]).sum(0)
 
-    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-        return {name: _weighted(factors, [g], kept) for name, g in self.gradients.items()}
+    def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]:
+        return {name: _weighted(factors, [g], finite) for name, g in self.gradients.items()}
 
 
 class MaterializedConvolution:
@@ -128,15 +128,15 @@ class MaterializedConvolution:
             self.bias = convolution_bias(call.output_gradients, call.examples).float()
             self.squares += row_squares(self.bias)
 
-    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-        weight = _weighted(factors, self.used, kept)
+    def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]:
+        weight = _weighted(factors, self.used, finite)
         sums = {}
         if self.map is not None:
             weight, sums["gain"] = self.map.pull_back(weight)
         weight = weight.reshape(self.shape)
         sums["weight"] = weight.permute(0, 3, 1, 2).contiguous() if self.last else weight
         if self.bias is not None:
-            sums["bias"] = _weighted(factors, [self.bias], kept)
+            sums["bias"] = _weighted(factors, [self.bias], finite)
         return sums
 
 
@@ -176,10 +176,10 @@ class Ghost:
         rows = self.inputs.double()
         return rows.mT @ rows
 
-    def clipped(self, factors: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
+    def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]:
         inputs, gradients = self.inputs, self.gradients
-        if kept is not None:
-            inputs, gradients, factors = inputs[kept], gradients[kept], factors[kept]
+        if finite is not None:
+            inputs, gradients, factors = inputs[finite], gradients[finite], factors[finite]
         gradients = gradients * factors.reshape(-1, *[1] * (gradients.dim() - 1))
         shape = self.layer.weight.shape
         if isinstance(self.layer, nn.Linear):
@@ -196,7 +196,7 @@ class Ghost:
 
 
 def _windows(layer: nn.Conv2d, call: Call) -> list[tuple[slice, slice]]:
-    """For each place in the kernel, the pixels of the padded inputs that the positions see there."""
+    """The pixels of the padded inputs that the positions see at each place of the kernel."""
     slices = []
     for size, kernel, stride, dilation in zip(
         call.output_gradients.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True

@@ -45,8 +45,8 @@ class LayerHooks:
             output = output + self.starts[-1]
         # It is in a list so that it can be released: the hooks themselves live as long as the losses.
         waiting, version = [inputs[0].detach()], inputs[0]._version
-        kept = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
-        kept_version = output._version
+        stored_output = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None
+        stored_version = output._version
         moments = _moments(output) if type(layer) is nn.GroupNorm else None
 
         # A tensor hook set here sees the gradient of this output even if it is later changed in place.
@@ -56,9 +56,9 @@ class LayerHooks:
                 raise RuntimeError(f"the input of {type(layer).__name__} was changed in place after its use")
             # The forward pass is over: every use of a parameter has been counted.
             alone = all(self._uses[name] == 1 for name in owned.values())
-            unchanged = kept is not None and kept._version == kept_version
+            unchanged = stored_output is not None and stored_output._version == stored_version
             with no_grad():
-                seen, out = seen.to(gradient.dtype), kept if unchanged else None
+                seen, out = seen.to(gradient.dtype), stored_output if unchanged else None
                 call = Call(layer, seen, out, gradient, self.examples, moments)
                 self._recorded.append((owned, contribution(call, owned, alone=alone)))
 

@@ -66,11 +66,11 @@ def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum
     exact_norms = square.sqrt()
     norms = exact_norms.float()
     factors, finite = objective.factor(exact_norms).float(), torch.isfinite(norms)
-    kept = None if bool(finite.all()) else finite
+    mask = None if bool(finite.all()) else finite
     total: dict[str, Tensor] = {}
     with torch.no_grad():  # each parameter is in one contribution, or in none where it has no gradient
         for names, contribution in contributions:
-            total |= {names[attribute]: value for attribute, value in contribution.clipped(factors, kept).items()}
+            total |= {names[attribute]: value for attribute, value in contribution.clipped(factors, mask).items()}
         for name, p in trainable.items():
             if name not in total:
                 total[name] = torch.zeros_like(p, dtype=torch.float32)

@@ -22,7 +22,7 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
 
     Args:
       document: ``audit.json``.
-      path: of the file.
+      path: the path of the file.
 
     Raises:
       InputError: the file cannot be written.

@@ -23,7 +23,7 @@ def draw_roc(document: Mapping[str, Any], path: Path) -> None:
 
     Args:
       document: ``audit.json``.
-      path: of the file.
+      path: the path of the file.
 
     Raises:
       InputError: the file cannot be written.
@@ -37,8 +37,8 @@ def draw_roc(document: Mapping[str, Any], path: Path) -> None:
         axes.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(max(_LEAST, fpr[0] / 2), 1.05))
         axes.grid(color=COLORS["grid"])
         axes.plot([fpr[0], 1], [fpr[0], 1], color=COLORS["rule"], linestyle=(0, (4.5, 2)), linewidth=1, label="chance")
-        for at, (name, curve) in enumerate(roc["attacks"].items()):
-            color = COLORS[look(at).ink]
+        for index, (name, curve) in enumerate(roc["attacks"].items()):
+            color = COLORS[look(index).ink]
             known = [place for place, value in enumerate(curve["tpr"]) if value is not None]
             rates, tpr = [fpr[place] for place in known], [max(curve["tpr"][place], _LEAST) for place in known]
             low, high = ([max(curve[end][place], _LEAST) for place in known] for end in ("low", "high"))

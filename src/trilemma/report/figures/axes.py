@@ -17,7 +17,7 @@ class TechniquesAxis:
     """Combinations of techniques in order.
 
     Attributes:
-      title: of the axis.
+      title: the title of the axis.
       mixes: the combinations.
       labels: what each is called there: "+GN" where it adds to the one before.
       path: whether each adds to the one before, so that a line between them means something.
@@ -79,10 +79,10 @@ def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
 
 def _path(chain: list[Mix]) -> TechniquesAxis:
     labels = []
-    for at, current in enumerate(chain):
-        added = [code for code in current if at and code not in chain[at - 1]]
+    for index, current in enumerate(chain):
+        added = [code for code in current if index and code not in chain[index - 1]]
         # A step of many techniques is named by where it leads.
-        labels.append(f"+{mix(added)}" if at and len(added) <= 2 else mix(current))
+        labels.append(f"+{mix(added)}" if index and len(added) <= 2 else mix(current))
     title = "techniques, added one after another" if len(chain) > 2 else "techniques"
     return TechniquesAxis(title, tuple(chain), tuple(labels), True)
 

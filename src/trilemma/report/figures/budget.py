@@ -37,8 +37,8 @@ def budget_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) 
         settings = by_setting(same)
         for measure, y_title, options in _OVER_BUDGET:
             series = [
-                Series(name, points_of(numbers, along_budgets(part, axis_of=same), measure), look(at))
-                for at, (name, part) in enumerate(settings)
+                Series(name, points_of(numbers, along_budgets(part, axis_of=same), measure), look(index))
+                for index, (name, part) in enumerate(settings)
             ]
             panels.append(
                 Panel(

@@ -105,7 +105,7 @@ def draw_numbers(
     """The numbers of one figure.
 
     Args:
-      name: out of ``FIGURES``.
+      name: a key of ``FIGURES``.
       results: the rows that count, as ``trilemma.analysis.results.read_results`` gives them.
       study: ``study.json``.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
@@ -116,7 +116,7 @@ def draw_numbers(
     Raises:
       InputError: no such figure.
     """
-    check_names([name], [part for kind in FIGURES.values() for one in kind.needs for part in one])
+    check_names([name], [part for kind in FIGURES.values() for need in kind.needs for part in need])
     return figure_of(name, Numbers(results, study), pictures=pictures)
 
 

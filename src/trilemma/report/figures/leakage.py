@@ -43,7 +43,7 @@ def leakage_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
                         "AUC",
                         axis.title,
                         tuple(series),
-                        ticks=tuple((float(at), label) for at, label in enumerate(axis.labels)),
+                        ticks=tuple((float(index), label) for index, label in enumerate(axis.labels)),
                         y_reference=NO_LEAKAGE,
                         share=title or "all",
                         note=_unmatched_words(series),
@@ -53,8 +53,8 @@ def leakage_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
 
 
 def _unmatched_words(series: Sequence[Series]) -> str:
-    """From where to where the unmatched AUCs lie, which are drawn without their intervals."""
-    values = [point.y.value for one in series if one.look.faint for point in one.points]
+    """The range of the unmatched AUCs, which are drawn without their intervals."""
+    values = [point.y.value for curve in series if curve.look.faint for point in curve.points]
     return f"unmatched {number(min(values))} to {number(max(values))}" if values else ""
 
 

@@ -71,7 +71,7 @@ def _of_setting(
 
 
 def turning_marks(numbers: Numbers, condition: PlacedCondition) -> dict[str, tuple[float, int, int]]:
-    """Where something begins: (median update over the trainings where it does, in how many, of how many).
+    """The onset of something: (median update over the trainings in which it begins, their number, the number of all).
 
     ES early stopping, M memorization, OF overfitting: see :func:`trilemma.analysis.turning_points.turning_points`.  A
     training whose history lacks something is left out.
@@ -118,7 +118,7 @@ def _note(marks: Mapping[str, tuple[float, int, int]]) -> str:
 
 
 def _ends(series: Sequence[Series]) -> str:
-    """Where the main curves end."""
+    """The last values of the main curves."""
     ends = [f"{s.name} {number(s.points[-1].y.value)}" for s in series if s.points and not s.look.faint]
     return f"at the end {', '.join(ends)}"
 

@@ -42,7 +42,7 @@ def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]
         [clean(model) for _, model, _ in by],
     ]
     telling = [part for part in parts if len(set(part)) > 1]
-    return [(joined(*(part[at] for part in telling)), same) for at, same in enumerate(by.values())]
+    return [(joined(*(part[index] for part in telling)), same) for index, same in enumerate(by.values())]
 
 
 def by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
@@ -63,7 +63,7 @@ def budgets_of(conditions: Conditions) -> list[float | None]:
 
 def budget_looks(conditions: Conditions) -> dict[float | None, Look]:
     """No budget is solid, every budget dashed."""
-    looks = {epsilon: look(at) for at, epsilon in enumerate(budgets_of(conditions))}
+    looks = {epsilon: look(index) for index, epsilon in enumerate(budgets_of(conditions))}
     return {
         e: look_of_budget if e is None else replace(look_of_budget, dash="dashed")
         for e, look_of_budget in looks.items()
@@ -73,13 +73,13 @@ def budget_looks(conditions: Conditions) -> dict[float | None, Look]:
 def points_of(
     numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCondition]], measure: str
 ) -> tuple[Point, ...]:
-    values = [(x, at, numbers.get(condition, measure)) for x, at, condition in placed]
-    return tuple(Point(x, at, y) for x, at, y in values if y is not None)
+    values = [(x, tick, numbers.get(condition, measure)) for x, tick, condition in placed]
+    return tuple(Point(x, tick, y) for x, tick, y in values if y is not None)
 
 
 def along_techniques(axis: TechniquesAxis, conditions: Conditions) -> list[tuple[float, str, PlacedCondition]]:
     """Conditions at their place on the axis."""
-    place = {m: (float(at), label) for at, (m, label) in enumerate(zip(axis.mixes, axis.labels, strict=True))}
+    place = {m: (float(index), label) for index, (m, label) in enumerate(zip(axis.mixes, axis.labels, strict=True))}
     placed = [(*place[condition.codes], condition) for condition in conditions if condition.codes in place]
     return sorted(placed, key=lambda place_of: place_of[0])
 
@@ -93,7 +93,7 @@ def along_budgets(conditions: Conditions, axis_of: Conditions = ()) -> list[tupl
 
 def budget_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
     order = sorted({condition.epsilon for condition in conditions}, key=budget_order)
-    return tuple((float(at), epsilon_tick(epsilon)) for at, epsilon in enumerate(order))
+    return tuple((float(index), epsilon_tick(epsilon)) for index, epsilon in enumerate(order))
 
 
 def joined(*words: str) -> str:

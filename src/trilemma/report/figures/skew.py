@@ -32,7 +32,7 @@ def skew_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) ->
                     "AUC of the strongest attack",
                     "skew of the training images",
                     series if any(s.points for s in series[:2]) else (),
-                    ticks=tuple((float(at), percent(s)) for at, s in enumerate(skews)),
+                    ticks=tuple((float(index), percent(s)) for index, s in enumerate(skews)),
                     y_reference=NO_LEAKAGE,
                     share="auc",
                 )

@@ -71,7 +71,7 @@ def _panels(
                 series.append(Series(budget(epsilon), points_of(numbers, placed, measure), seen))
                 faint = replace(seen, faint=True, hollow=True, dash="dotted")
                 faint_series.append(Series(f"{budget(epsilon)}, train", points_of(numbers, placed, companion), faint))
-            ticks = tuple((float(at), label) for at, label in enumerate(axis.labels))
+            ticks = tuple((float(index), label) for index, label in enumerate(axis.labels))
             panels.append(
                 Panel(
                     title,
@@ -106,9 +106,9 @@ def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
                     Series(
                         f"{clean(name.removeprefix('accuracy_in_'))}{_count(numbers, same, name)}",
                         points_of(numbers, placed, name),
-                        replace(look(at), joined=axis.path),
+                        replace(look(index), joined=axis.path),
                     )
-                    for at, name in enumerate(names)
+                    for index, name in enumerate(names)
                 ]
                 worst = Look("black", "cross", "dotted", faint=True, joined=axis.path)
                 series.append(Series("worst class and group", points_of(numbers, placed, "worst_cell_accuracy"), worst))
@@ -118,7 +118,7 @@ def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
                         "accuracy in the group",
                         axis.title,
                         tuple(series) if names else (),
-                        ticks=tuple((float(at), label) for at, label in enumerate(axis.labels)),
+                        ticks=tuple((float(index), label) for index, label in enumerate(axis.labels)),
                         share=title or "all",
                     )
                 )

@@ -1,0 +1,178 @@
+"""Every command of the README, CONTRIBUTING and the docs is run, or parsed as far as it can be (``commands.toml``)."""
+
+import argparse
+import contextlib
+import importlib.util
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trilemma as tl
+from documented import PAGES, ROOT, blocks, commands_in, mentions_in, name_of
+from trilemma.cli.arguments import parser
+from trilemma.cli.main import main
+from trilemma.cli.required import required_by
+from trilemma.cli.study import parse_data, plan
+from trilemma.cli.train import recipe_of
+
+LISTS = tomllib.loads((Path(__file__).parent / "commands.toml").read_text("utf-8"))
+COMMANDS = sorted({shlex.join(words) for page in PAGES for words in commands_in(page)})
+TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+VALUES = {"K": "4", "S": "1"}
+"""What numbers in capitals stand for; other words in capitals are names, and may stay as they are."""
+
+
+def entries_for(command):
+    """(list, its entry) of every list that has the command; commands that are run are in no other."""
+    if run := [("run", entry) for entry in LISTS["run"] if entry["command"] == command]:
+        return run
+    found = [(kind, e) for kind in ("elsewhere", "parsed") for e in LISTS[kind] if fnmatchcase(command, e["command"])]
+    return found[:1] if found and found[0][0] == "elsewhere" else found
+
+
+def test_every_command_is_in_one_list_and_every_entry_is_a_command():
+    assert len(COMMANDS) > 150
+    used = []
+    for command in COMMANDS:
+        entries = entries_for(command)
+        assert len(entries) == 1, (command, entries)
+        used.append(entries[0][1])
+    assert [entry for kind in LISTS.values() for entry in kind if entry not in used] == []
+
+
+def test_the_other_tests_exist():
+    assert all((ROOT / entry["test"]).is_file() for entry in LISTS["elsewhere"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_and_mentions_are_understood(page):
+    for words in {tuple(words) for words in commands_in(page)}:
+        understand([VALUES.get(word, word) for word in words])
+    for words in mentions_in(page):
+        check_mention([VALUES.get(word, word) for word in words])
+
+
+def understand(words):
+    """Parse a command with the program's own parser, to the recipe or study that it names."""
+    program, *arguments = words
+    if program == "trilemma":
+        options = parser().parse_args(arguments)
+        if options.command == "train":
+            recipe_of(options)
+        elif options.command == "study" and options.study != "mine.toml":
+            plan(options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(d) for d in options.data])
+        if getattr(options, "require", None):
+            required_by(options)
+    elif program == "torchrun":
+        from torch.distributed.run import get_args_parser
+
+        options = get_args_parser().parse_args(arguments)
+        understand([options.training_script, *options.training_script_args])
+    elif program == "python":
+        with parsed_only(), contextlib.suppress(Parsed):
+            script = ROOT / arguments[0]
+            sys.argv = [str(script), *arguments[1:]]
+            sys.path.insert(0, str(script.parent))
+            runpy.run_path(str(script), run_name="__main__")
+            raise AssertionError(f"{script} has not parsed its arguments")
+    elif program == "make":
+        assert set(arguments) <= TARGETS
+    elif program == "pytest":
+        assert all((ROOT / name).exists() for name in arguments)
+    else:
+        assert (program, arguments[0]) == ("pip", "install")
+
+
+class Parsed(BaseException):
+    """The arguments of a script were parsed; nothing else of it is to run."""
+
+
+@contextlib.contextmanager
+def parsed_only():
+    """Within it, a script ends as soon as its arguments are parsed."""
+    argv, path, modules = sys.argv, list(sys.path), set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        whole, known = argparse.ArgumentParser.parse_args, argparse.ArgumentParser.parse_known_args
+
+        def parse_args(self, *arguments, **options):
+            patch.setattr(argparse.ArgumentParser, "parse_known_args", known)
+            whole(self, *arguments, **options)
+            raise Parsed
+
+        def parse_known_args(self, *arguments, **options):
+            known(self, *arguments, **options)
+            raise Parsed
+
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
+        try:
+            yield
+        finally:
+            sys.argv, sys.path[:] = argv, path
+            for name in set(sys.modules) - modules:  # modules beside a script, whose names others may share
+                if (file := getattr(sys.modules[name], "__file__", None)) and Path(file).is_relative_to(ROOT / "tests"):
+                    del sys.modules[name]
+
+
+def check_mention(words):
+    """The command and its options exist; arguments may be left out."""
+    if words[:3] == ["python", "-m", "trilemma"]:
+        words = words[2:]
+    if words[0] == "trilemma" and len(words) > 1 and not words[1].startswith("-"):
+        (commands,) = [a.choices for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+        if words[1] == "COMMAND":
+            return
+        options = {option for action in commands[words[1]]._actions for option in action.option_strings}
+        assert {word for word in words if word.startswith("--")} <= options, words
+    elif words[0] == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        assert words[1] == "install"
+        assert set(re.findall(r"\[(\w+)\]", words[2])) <= extras.keys()
+    elif words[0] not in ("trilemma", "pip"):
+        understand(words)
+
+
+def mine():
+    """The study file of the page on comparing techniques, with fewer trials, images and updates."""
+    (text,) = blocks(ROOT / "docs" / "tasks" / "compare-techniques.md", "toml")
+    small = (
+        text.replace("skew = 0.9", "skew = 0.9, limit = 150, test_limit = 150")
+        .replace('["none", "gn", "gn,ws"]', '["none", "gn"]')
+        .replace('["none", 8.0]', '"none"')
+    )
+    assert len(small) < len(text) + len(", limit = 150, test_limit = 150")
+    return small + 'set = {model = "convnet-4", epochs = 1, evaluations = 1, norm_groups = 2}\n'
+
+
+def test_commands_of_the_first_list_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(mine())
+    images = tl.load_data("digits-s", limit=20, test_limit=20).test.images
+    np.savez("images.npz", images=images)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for entry in LISTS["run"]:
+        if importlib.util.find_spec(entry.get("needs", "trilemma")) is None:
+            continue  # an extra that is not installed here
+        arguments = shlex.split(entry["command"].replace("IMAGES", "images.npz") + " " + entry.get("and", ""))
+        status = main(arguments[1:])
+        assert status == entry.get("status", 0), entry["command"]
+        if arguments[1] == "study":
+            for name in ("techniques", "budget"):  # stands for studies that take longer
+                shutil.copytree("runs/mine-study", Path("runs") / name)
+    left = [str(path) for path in Path().rglob("*") if path.is_file() and "techniques" not in path.parts]
+    for name in ("predictions.csv", "runs/first/model.html", "runs/both/report.html"):
+        assert name in left
+
+
+def test_the_targets_of_make_are_there():
+    done = subprocess.run(["make", "-n", *TARGETS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
