@@ -39,7 +39,7 @@ def tiny(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id):
+def finished(tmp_path_factory):
     """The folder of that study, run to its end by two worker processes; not to be written to.
 
     The processes that tests are dealt to share it: the first that asks for it makes it.
@@ -47,7 +47,7 @@ def finished(tmp_path_factory, worker_id):
     from trilemma.study.folder import StudyFolder
 
     shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
+    if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     place = shared / "tiny study"
     with open(shared / "tiny study.lock", "w") as lock:
