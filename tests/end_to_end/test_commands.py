@@ -189,14 +189,18 @@ def test_another_recipes_folder_is_left_alone(tmp_path, refused, capsys):
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
 
 
-def test_a_full_disk_ends_with_one_line(tmp_path, refused, monkeypatch):
-    from trilemma.training import checkpoints
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [("training.checkpoints", "No space left.*start again to go on"), ("trial.train", "No space left.*make room")],
+)
+def test_a_full_disk_ends_with_one_line(tmp_path, refused, monkeypatch, module, says):
+    """Guards: safetensors' ``save_file``, which raises no OSError."""
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "serialized", full)
-    refused("train", *SMALL, "--out", tmp_path / "run", says="No space left.*start again to go on")
+    monkeypatch.setattr(f"trilemma.{module}.serialized", full)
+    refused("train", *SMALL, "--out", tmp_path / "run", says=says)
     assert not (tmp_path / "run" / "result.json").exists()
 
 
