@@ -29,6 +29,7 @@ from scipy.stats import norm, t
 import trilemma as tl
 from trilemma.attacks import Predictions, bootstrap_roc, measure, rate_at
 from trilemma.attacks.cells import equal_vulnerability
+from trilemma.attacks.targets import cells_of_targets
 from trilemma.data.dataset import Dataset
 from trilemma.privacy.ceiling import ceiling
 from trilemma.training.loop import Training
@@ -95,10 +96,10 @@ def attacked(family: Family, resamples: int = 100) -> dict[str, Any]:
     alarms = 0
     for number in range(len(family.matrix)):
         predictions = family.target(number)
-        found = tl.audit(predictions, attacks=names, resamples=resamples)
-        alarms += bool(tl.attacks.ceiling_alarms({found.headline: found.attacks[found.headline]}, bounds))
+        result = tl.audit(predictions, attacks=names, resamples=resamples)
+        alarms += bool(tl.attacks.ceiling_alarms({result.headline: result.attacks[result.headline]}, bounds))
         for name in names:
-            metrics = measure(found.scores[name], predictions.member)
+            metrics = measure(result.scores[name], predictions.member)
             aucs[name].append(float(metrics.auc))
             tprs[name].append(float(metrics.tpr_at_fpr[0.01]))
     return {
@@ -143,9 +144,9 @@ def unseen(models: int, repeats: int) -> dict[str, Any]:
         rows = np.flatnonzero(~family.matrix[number])
         member = np.zeros(len(family.labels), dtype=bool)
         member[rng.permutation(rows)[: len(rows) // 2]] = True
-        found = tl.audit(family.target(number, member, rows), attacks=names, resamples=400, seed=repeat)
+        result = tl.audit(family.target(number, member, rows), attacks=names, resamples=400, seed=repeat)
         for name in names:
-            low, high = found.rocs[name].auc_interval()
+            low, high = result.rocs[name].auc_interval()
             covered[name] += low <= 0.5 <= high
     return {"repeats": repeats, "covered": {name: count / repeats for name, count in covered.items()}}
 
@@ -156,11 +157,12 @@ def groups(models: int, size: int) -> dict[str, Any]:
     family = Family(tl.load_recipe(HEAD), data, models, audited=None)
     assert family.groups is not None
     minority = (family.labels % 2 == 0) != (family.groups == 1)
-    differences, rejected, shuffled = [], 0, []
+    differences, rejected, shuffled, all_scores = [], 0, [], []
     rng = np.random.default_rng(0)
     for number in range(models):
         predictions = family.target(number)
         scores = tl.audit(predictions, attacks=["rmia"], resamples=20).scores["rmia"]
+        all_scores.append(scores)
         aucs = [float(measure(scores[rows], predictions.member[rows]).auc) for rows in (minority, ~minority)]
         differences.append(aucs[0] - aucs[1])
         cells = minority.astype(np.int64)
@@ -169,7 +171,9 @@ def groups(models: int, size: int) -> dict[str, Any]:
             dealt = rng.permutation(cells)
             test = equal_vulnerability(scores, predictions.member, dealt, permutations=199, seed=repeat)
             shuffled.append(test.rejected())
+    cells = cells_of_targets(np.stack(all_scores), family.matrix, minority.astype(np.int64))
     return {
+        "clustered_by_example": {name: vars(cells[number]) for number, name in enumerate(("majority", "minority"))},
         "minority_less_majority_auc": pooled(differences),
         "equal_vulnerability_rejected": f"{rejected} of {models} targets",
         "rejected_on_shuffled_groups": f"{sum(shuffled)} of {len(shuffled)}",
@@ -178,7 +182,7 @@ def groups(models: int, size: int) -> dict[str, Any]:
 
 def intervals(repeats: int, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Two Gaussians of equal variance: how often each interval covers the truth."""
-    said = {}
+    lines = {}
     for auc in (0.5, 0.55, 0.9):
         shift = float(np.sqrt(2) * norm.ppf(auc))
         truth = {"auc": auc, "advantage": float(2 * norm.cdf(shift / 2) - 1)}
@@ -195,8 +199,8 @@ def intervals(repeats: int, sizes: tuple[int, ...]) -> dict[str, Any]:
                 for name, interval in ends.items():
                     if interval is not None:
                         hits[name].append(interval[0] <= truth[name] <= interval[1])
-            said[f"AUC {auc}, {size} a side"] = {name: np.mean(seen) for name, seen in hits.items() if seen}
-    return said
+            lines[f"AUC {auc}, {size} a side"] = {name: np.mean(seen) for name, seen in hits.items() if seen}
+    return lines
 
 
 def main() -> int:
@@ -215,12 +219,12 @@ def main() -> int:
         "groups": lambda: groups(options.models, options.size or 1800),
     }
     began, cpu = time.monotonic(), time.process_time()
-    said = parts[options.part]()
-    said |= {
+    lines = parts[options.part]()
+    lines |= {
         "minutes": round((time.monotonic() - began) / 60, 1),
         "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
     }
-    print(json.dumps({options.part: said}, default=float), flush=True)
+    print(json.dumps({options.part: lines}, default=float), flush=True)
     return 0
 
 

@@ -37,13 +37,13 @@ def backward(layer: nn.Conv2d, x: Tensor, g: Tensor, wanted: list[bool]) -> None
 
 def sizes(model: nn.Module) -> list[tuple[nn.Conv2d, torch.Size, torch.Size]]:
     """(convolution, shape of its inputs, of its outputs) for one image."""
-    found: list[tuple[nn.Conv2d, torch.Size, torch.Size]] = []
+    layers: list[tuple[nn.Conv2d, torch.Size, torch.Size]] = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda layer, x, y: found.append((layer, x[0].shape[1:], y.shape[1:])))
+            module.register_forward_hook(lambda layer, x, y: layers.append((layer, x[0].shape[1:], y.shape[1:])))
     with torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
-    return found
+    return layers
 
 
 def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
@@ -56,13 +56,13 @@ def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
 
     def each_example(start: int, clipped: bool) -> None:
         rows = slice(start * views, min(start + size, examples) * views)
-        kept = []
+        results = []
         for layer, x, g in calls:
             for gradients in convolution_weights(layer, x[rows], g[rows], len(x[rows]) // views):
                 if clipped:
                     row_squares(gradients.flatten(2))
-                    kept.append(gradients)
-        for gradients in kept:
+                    results.append(gradients)
+        for gradients in results:
             torch.ones(len(gradients)) @ gradients.flatten(1)
 
     def all_examples(clipped: bool) -> None:
@@ -84,10 +84,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for shape in arguments.shapes.split(","):
         views, examples = map(int, shape.split("x"))
-        found = []
+        layers = []
         for _ in range(arguments.rounds + 1):
-            found.append(ratios(network(arguments.model, standardized=False), views, examples))
-        formed, clipped = map(list, zip(*found[1:], strict=True))
+            layers.append(ratios(network(arguments.model, standardized=False), views, examples))
+        formed, clipped = map(list, zip(*layers[1:], strict=True))
         print(
             f"{arguments.model} K={views} B={examples}: {spread(formed)}, with norms and sums {spread(clipped)}",
             flush=True,

@@ -60,7 +60,7 @@ def over_dictionaries(runs: list[Run], value: Any) -> tuple[float, float, float]
 
 def load(folders: list[Path]) -> dict[tuple[str, str, float], list[Run]]:
     """Finished runs by (data, model, epsilon); a budget of infinity is none."""
-    found: dict[tuple[str, str, float], list[Run]] = defaultdict(list)
+    runs_by_condition: dict[tuple[str, str, float], list[Run]] = defaultdict(list)
     for folder in folders:
         for result in sorted([*folder.glob("result.json"), *folder.glob("*/result.json")]):
             config = json.loads((result.parent / "config.json").read_text("utf-8"))
@@ -68,13 +68,13 @@ def load(folders: list[Path]) -> dict[tuple[str, str, float], list[Run]]:
             request = config["data"]["request"]
             name = " ".join(str(request[key]) for key in ("name", "skew", "target", "protected") if request.get(key))
             budget = config["recipe"]["epsilon"]
-            found[name, config["recipe"]["model"], float("inf") if budget is None else budget].append(run)
-    return dict(sorted(found.items()))
+            runs_by_condition[name, config["recipe"]["model"], float("inf") if budget is None else budget].append(run)
+    return dict(sorted(runs_by_condition.items()))
 
 
-def shown(found: tuple[float, float, float], digits: int) -> str:
+def shown(values: tuple[float, float, float], digits: int) -> str:
     """mean [low, high]."""
-    mean, low, high = (f"{value:.{digits}f}" for value in found)
+    mean, low, high = (f"{value:.{digits}f}" for value in values)
     return mean if low == "nan" else f"{mean} [{low}, {high}]"
 
 
@@ -116,9 +116,9 @@ def picture(cells: Cells, first: Cells, path: Path) -> None:
     models = sorted({model for data, model, epsilon in cells if data == "cifar10" and epsilon < float("inf")})
     for color, model in zip(("#0b6e4f", "#1f78b4", "#8856a7"), reversed(models), strict=False):
         budgets = sorted(e for data, m, e in cells if (data, m) == ("cifar10", model) and e < float("inf"))
-        found = [over_dictionaries(cells["cifar10", model, e], lambda run: 100 * run["accuracy"]) for e in budgets]
-        heights = [mean for mean, _, _ in found]
-        bars = [[mean - low for mean, low, _ in found], [high - mean for mean, _, high in found]]
+        scores = [over_dictionaries(cells["cifar10", model, e], lambda run: 100 * run["accuracy"]) for e in budgets]
+        heights = [mean for mean, _, _ in scores]
+        bars = [[mean - low for mean, low, _ in scores], [high - mean for mean, _, high in scores]]
         left.errorbar(budgets, heights, bars, fmt="o-", color=color, capsize=4, label=f"{model}, measured here")
         runs = [run for e in budgets for run in first.get(("cifar10", model, e), [])]
         whole = [run["seconds"]["total"] / 3600 for run in runs if run["seconds"]["start"] > 120]
@@ -154,13 +154,13 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--first", nargs="+", type=Path, help="runs whose time counts in the picture (RUNS)")
-    given = parser.parse_args()
-    cells = load(given.runs)
+    options = parser.parse_args()
+    cells = load(options.runs)
     if not cells:
-        raise SystemExit(f"no finished run in {', '.join(map(str, given.runs))}")
+        raise SystemExit(f"no finished run in {', '.join(map(str, options.runs))}")
     table(cells)
-    if given.picture:
-        picture(cells, load(given.first) if given.first else cells, given.picture)
+    if options.picture:
+        picture(cells, load(options.first) if options.first else cells, options.picture)
 
 
 if __name__ == "__main__":

@@ -36,16 +36,16 @@ def main() -> int:
         (root / "warm").mkdir()
         warmed_up(root / "warm")
         for case in chosen:
-            began, here = time.monotonic(), root / "case"
-            here.mkdir()
-            os.environ["TRILEMMA_CACHE"] = str(here / "cache")
-            wrong = complaints(case, here)
+            began, case_folder = time.monotonic(), root / "case"
+            case_folder.mkdir()
+            os.environ["TRILEMMA_CACHE"] = str(case_folder / "cache")
+            wrong = complaints(case, case_folder)
             failed += bool(wrong)
             print(f"{'BAD' if wrong else 'ok ':4} {time.monotonic() - began:5.1f} s  {case.name}", flush=True)
             for text in wrong:
                 print(f"     {text}", flush=True)
             os.chdir(root)
-            shutil.rmtree(here)
+            shutil.rmtree(case_folder)
     print(f"{len(chosen) - failed} of {len(chosen)} harmless")
     return int(failed > 0)
 

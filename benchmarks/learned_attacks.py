@@ -149,12 +149,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer examples, one pair, one forest")
     parser.add_argument("--examples", type=int, default=4000, help="members and non-members together")
     parser.add_argument("--pairs", type=int, default=3)
-    given = parser.parse_args()
-    quick = given.quick
+    options = parser.parse_args()
+    quick = options.quick
     # The published grid stops its nets at 200 passes, converged or not, here as there; workers inherit this.
     warnings.simplefilter("ignore", ConvergenceWarning)
     os.environ["PYTHONWARNINGS"] = "ignore"
-    examples, pairs = (1200, 1) if quick else (given.examples, given.pairs)
+    examples, pairs = (1200, 1) if quick else (options.examples, options.pairs)
     name, data = images(examples)
     print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}, numpy {np.__version__}")

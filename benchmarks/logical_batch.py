@@ -43,17 +43,26 @@ def main() -> None:
     parser.add_argument("--memory", default="20MB")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--default", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        one(given.model, given.one, None if given.default else given.memory)
+    options = parser.parse_args()
+    if options.one:
+        one(options.model, options.one, None if options.default else options.memory)
         return
-    print(f"{given.model}, float32, one view; MB at the peak beyond network and images")
-    print(f"| logical batch | physical batch | peak, MB | physical batch, --memory {given.memory} | peak, MB |")
+    print(f"{options.model}, float32, one view; MB at the peak beyond network and images")
+    print(f"| logical batch | physical batch | peak, MB | physical batch, --memory {options.memory} | peak, MB |")
     print("|---|---|---|---|---|")
-    for batch in map(int, given.batches.split(",")):
+    for batch in map(int, options.batches.split(",")):
         cells = [str(batch)]
         for more in (["--default"], []):
-            command = [sys.executable, __file__, "--model", given.model, "--memory", given.memory, "--one", str(batch)]
+            command = [
+                sys.executable,
+                __file__,
+                "--model",
+                options.model,
+                "--memory",
+                options.memory,
+                "--one",
+                str(batch),
+            ]
             physical, peak = json.loads(subprocess.run(command + more, check=True, capture_output=True).stdout)
             cells += [str(physical), f"{peak:.0f}"]
         print(f"| {' | '.join(cells)} |", flush=True)

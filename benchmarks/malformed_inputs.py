@@ -30,15 +30,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", nargs=3, metavar=("ROOT", "FROM", "TO"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part:
-        return some(Path(given.part[0]), int(given.part[1]), int(given.part[2]), given.seed)
+    options = parser.parse_args()
+    if options.part:
+        return some(Path(options.part[0]), int(options.part[1]), int(options.part[2]), options.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ |= {"TRILEMMA_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
         os.chdir(root)
         prepare(root)
-        return all_of(root, given.count, given.seed)
+        return all_of(root, options.count, options.seed)
 
 
 def prepare(root: Path) -> None:

@@ -205,8 +205,8 @@ class Opake(Side):
         if clip not in self.functions:
             self.functions[clip] = clipped_grad(self.loss, clipping_norm=clip, batch_argnums=(1, 2))
         function, state = self.functions[clip]
-        found, _ = function(self.parameters, self.images, self.labels, state=state)
-        return dict(getattr(found, "pytree", found))
+        sums, _ = function(self.parameters, self.images, self.labels, state=state)
+        return dict(getattr(sums, "pytree", sums))
 
 
 class Jax(Side):
@@ -252,8 +252,8 @@ class Jax(Side):
 
     def update(self) -> None:
         key = self.jax.random.key(3)
-        found = self._gradient(1.0)
-        for number, (name, g) in enumerate(found.items()):
+        sums = self._gradient(1.0)
+        for number, (name, g) in enumerate(sums.items()):
             if self.private:
                 g = g + NOISE * self.jax.random.normal(self.jax.random.fold_in(key, number), g.shape)
             self.values[name] = self.values[name] - RATE / len(self.labels) * g
@@ -315,8 +315,8 @@ def serve(arguments: argparse.Namespace) -> None:
         request = json.loads(line)
         answer: Any = None
         if request["do"] == "check":
-            found = side.gradient(request["clip"])
-            np.savez(request["path"], **{n: g.detach().float().cpu().numpy() for n, g in found.items()})
+            sums = side.gradient(request["clip"])
+            np.savez(request["path"], **{n: g.detach().float().cpu().numpy() for n, g in sums.items()})
         elif request["do"] == "gradient":
             answer = timed(lambda: side.gradient(1.0))
         elif request["do"] == "update":
@@ -367,18 +367,18 @@ def check(processes: dict[str, Process], folder: Path, tolerance: float) -> None
     import numpy as np
 
     for clip in (1e6, 0.5):
-        found = {}
+        sums = {}
         for name, process in processes.items():
             path = folder / f"{name}.npz"
             process.ask("check", clip=clip, path=str(path))
-            found[name] = np.load(path)
+            sums[name] = np.load(path)
         if clip < 1:
-            found = {name: values for name, values in found.items() if "plain" not in name}
-        names = list(found)
-        reference = found[names[0]]
+            sums = {name: values for name, values in sums.items() if "plain" not in name}
+        names = list(sums)
+        reference = sums[names[0]]
         length = sum(float((reference[n].astype(float) ** 2).sum()) for n in reference) ** 0.5
         for name in names[1:]:
-            other = found[name]
+            other = sums[name]
             distance = sum(float(((reference[n] - other[n]).astype(float) ** 2).sum()) for n in reference) ** 0.5
             if not distance <= max(tolerance, LOOSE.get(name, 0.0)) * length:
                 raise SystemExit(f"{name} and {names[0]} differ by {distance / length:.1e} at clip {clip}: no timing")
@@ -448,8 +448,8 @@ def main() -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        for one in arguments.shapes:
-            compare(arguments, one, Path(folder))
+        for next_shape in arguments.shapes:
+            compare(arguments, next_shape, Path(folder))
 
 
 if __name__ == "__main__":

@@ -40,16 +40,16 @@ def seconds(processes: int, threads: int, options: list[str]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    given, options = parser.parse_known_args()
+    arguments, options = parser.parse_known_args()
     ways = {"one process": (1, cores()), "a process a core": (cores(), 1)}
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(given.rounds):
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(arguments.rounds):
         for name, (processes, threads) in ways.items():
-            found[name].append(seconds(processes, threads, options or DEFAULTS))
-    print(f"{platform.machine()}, {cores()} cores, {given.rounds} rounds: {' '.join(options or DEFAULTS)}")
+            times[name].append(seconds(processes, threads, options or DEFAULTS))
+    print(f"{platform.machine()}, {cores()} cores, {arguments.rounds} rounds: {' '.join(options or DEFAULTS)}")
     for name, (processes, threads) in ways.items():
-        print(f"{name} ({processes} x {threads} threads): {statistics.median(found[name]):.2f} s of updates")
-    pairs = zip(found["a process a core"], found["one process"], strict=True)
+        print(f"{name} ({processes} x {threads} threads): {statistics.median(times[name]):.2f} s of updates")
+    pairs = zip(times["a process a core"], times["one process"], strict=True)
     print(f"a process a core / one process: {spread([a / b for a, b in pairs])}")
 
 

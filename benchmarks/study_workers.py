@@ -54,14 +54,14 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--rounds", type=int, default=3)
     reader.add_argument("--seeds", type=int, default=2)
-    given = reader.parse_args()
-    study = expand(read_study("quickstart"), scale="short", seeds=given.seeds)
+    options = reader.parse_args()
+    study = expand(read_study("quickstart"), scale="short", seeds=options.seeds)
     study = replace(study, figures=())
     crews = {"one worker": lambda: Pool(1), "a worker a core": lambda: Pool(cores())}
     crews["a worker a core, threads not limited"] = lambda: Unlimited(cores())
     print(f"{len(study.trials)} trials, {cores()} cores, {platform.machine()}, torch {torch.__version__}")
     found: dict[str, list[float]] = {name: [] for name in crews}
-    for number in range(given.rounds):
+    for number in range(options.rounds):
         accuracies = []
         for name, crew in crews.items():
             spent, accuracy = seconds(study, crew())
@@ -72,7 +72,7 @@ def main() -> None:
             # Sums of several threads round otherwise.
             assert max(abs(a - b) for a, b in zip(accuracies[0], other, strict=True)) < 0.02
     for name, times in found.items():
-        ratios = [one / other for one, other in zip(found["one worker"], times, strict=True)]
+        ratios = [alone / other for alone, other in zip(found["one worker"], times, strict=True)]
         print(
             f"{name:<40} median {statistics.median(times):6.1f} s ({min(times):.1f} to {max(times):.1f}), "
             f"{statistics.median(ratios):.2f} times as fast as one ({min(ratios):.2f} to {max(ratios):.2f})"

@@ -42,12 +42,12 @@ def test_by_hand() -> None:
     # Class 0: 3 gray, 1 color, so 1/4; class 1: 1 and 2, so 1/6; class 2: 0 and 1, so 1/2; class 3: never, 1/2.
     predicted = np.array([0, 0, 0, 1, 0, 1, 1, 2])
     groups = np.repeat([0, 1], 4)
-    found = bias_amplification(predicted, groups, 4)
-    np.testing.assert_allclose(found.per_class, [1 / 4, 1 / 6, 1 / 2, 1 / 2])
-    assert found.bias == pytest.approx((1 / 4 + 1 / 6 + 1 / 2 + 1 / 2) / 4)
-    assert found.bias_used_classes == pytest.approx((1 / 4 + 1 / 6 + 1 / 2) / 3)
-    assert found.unused_classes == (3,)
-    assert float(found) == found.bias
+    result = bias_amplification(predicted, groups, 4)
+    np.testing.assert_allclose(result.per_class, [1 / 4, 1 / 6, 1 / 2, 1 / 2])
+    assert result.bias == pytest.approx((1 / 4 + 1 / 6 + 1 / 2 + 1 / 2) / 4)
+    assert result.bias_used_classes == pytest.approx((1 / 4 + 1 / 6 + 1 / 2) / 3)
+    assert result.unused_classes == (3,)
+    assert float(result) == result.bias
 
 
 def test_unbalanced_groups_are_weighed_alike() -> None:
@@ -66,13 +66,13 @@ def test_bias_keeps_its_range_and_its_symmetries(pair: tuple[np.ndarray, np.ndar
     predicted, groups = pair
     present = len(np.unique(groups))
     assume(present > 1)
-    found = bias_amplification(predicted, groups, 4)
-    assert -1e-12 <= found.bias_used_classes <= found.bias + 1e-12 <= 1 - 1 / present + 2e-12
+    result = bias_amplification(predicted, groups, 4)
+    assert -1e-12 <= result.bias_used_classes <= result.bias + 1e-12 <= 1 - 1 / present + 2e-12
     # Names of groups do not matter, nor how often one group's examples are repeated.
-    assert bias_amplification(predicted, 7 - groups, 4).bias == pytest.approx(found.bias)
+    assert bias_amplification(predicted, 7 - groups, 4).bias == pytest.approx(result.bias)
     repeats = np.where(groups == groups[0], times, 1)
     repeated = bias_amplification(np.repeat(predicted, repeats), np.repeat(groups, repeats), 4)
-    assert repeated.bias == pytest.approx(found.bias)
+    assert repeated.bias == pytest.approx(result.bias)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])
@@ -93,22 +93,22 @@ def classified(classes: int, groups: int, rows: int = 600, seed: int = 0) -> tup
 @pytest.mark.parametrize("groups", [2, 3])
 def test_differences_are_fairlearns(classes: int, groups: int) -> None:
     labels, predicted, codes = classified(classes, groups)
-    found = fairness_report(labels, predicted, codes, classes, resamples=10)
+    result = fairness_report(labels, predicted, codes, classes, resamples=10)
     for name in ("equal_opportunity_difference", "equalized_odds_difference", "demographic_parity_difference"):
         oracle = getattr(fairlearn.metrics, name)
         asked = [1] if classes == 2 else range(classes)
         each = [oracle(labels == c, predicted == c, sensitive_features=codes) for c in asked]
-        assert found[name] == pytest.approx(np.mean(each)), name
-    assert found["undefined_classes"] == []
+        assert result[name] == pytest.approx(np.mean(each)), name
+    assert result["undefined_classes"] == []
 
 
 def test_a_rate_of_nothing_is_no_gap() -> None:
     # Group 1 has no example of class 2: its TPR does not exist, and fairlearn would call it 0.
     labels = np.array([0, 1, 2] * 20 + [0, 1] * 30)
     groups = np.repeat([0, 1], 60)
-    found = fairness_report(labels, labels, groups, 3, resamples=10)
-    assert found["equal_opportunity_difference"] == found["equalized_odds_difference"] == 0
-    assert found["undefined_classes"] == [2]
+    result = fairness_report(labels, labels, groups, 3, resamples=10)
+    assert result["equal_opportunity_difference"] == result["equalized_odds_difference"] == 0
+    assert result["undefined_classes"] == [2]
     oracle = fairlearn.metrics.equal_opportunity_difference(labels == 2, labels == 2, sensitive_features=groups)
     assert oracle == 1
     alone = fairness_report(groups, groups, groups, 2, resamples=10)
@@ -121,30 +121,30 @@ def test_the_report_by_hand() -> None:
     predicted = labels.copy()
     predicted[[0, 8, 9, 10]] = 1, 0, 0, 0
     groups = np.repeat([0, 1], [12, 120])
-    found = fairness_report(labels, predicted, groups, 3, group_names=("gray", "colour"), resamples=200)
-    assert found["accuracy_by_group"] == {"gray": pytest.approx(8 / 12), "colour": 1.0}
-    assert found["examples_by_group"] == {"gray": 12, "colour": 120}
-    assert found["gap"] == pytest.approx(4 / 12)
-    assert (found["worst_group"], found["worst_group_accuracy"]) == ("gray", pytest.approx(8 / 12))
-    assert found["worst_cell"] == {"class": 1, "group": "gray", "examples": 4}
-    assert found["worst_cell_accuracy"] == 0.25
-    assert found["small_groups"] == ["gray"]
-    assert found["small_cells"] == [
+    result = fairness_report(labels, predicted, groups, 3, group_names=("gray", "colour"), resamples=200)
+    assert result["accuracy_by_group"] == {"gray": pytest.approx(8 / 12), "colour": 1.0}
+    assert result["examples_by_group"] == {"gray": 12, "colour": 120}
+    assert result["gap"] == pytest.approx(4 / 12)
+    assert (result["worst_group"], result["worst_group_accuracy"]) == ("gray", pytest.approx(8 / 12))
+    assert result["worst_cell"] == {"class": 1, "group": "gray", "examples": 4}
+    assert result["worst_cell_accuracy"] == 0.25
+    assert result["small_groups"] == ["gray"]
+    assert result["small_cells"] == [
         {"class": 0, "group": "gray", "examples": 8},
         {"class": 1, "group": "gray", "examples": 4},
     ]
-    assert found["unused_classes"] == [2]
+    assert result["unused_classes"] == [2]
     expected = bias_amplification(predicted, groups, 3)
-    assert found["bias"] == expected.bias
-    assert found["bias_used_classes"] == expected.bias_used_classes
-    assert found["bias_by_class"] == expected.per_class.tolist()
+    assert result["bias"] == expected.bias
+    assert result["bias_used_classes"] == expected.bias_used_classes
+    assert result["bias_by_class"] == expected.per_class.tolist()
     for name in ("bias", "gap", "worst_group_accuracy"):
-        low, high = found["interval"][name]
-        assert low <= found[name] <= high
-    low, high = found["interval"]["accuracy_by_group"]["gray"]
+        low, high = result["interval"][name]
+        assert low <= result[name] <= high
+    low, high = result["interval"]["accuracy_by_group"]["gray"]
     assert low < 8 / 12 < high
-    assert found["interval"]["accuracy_by_group"]["colour"] == [1, 1]
-    json.dumps(found, allow_nan=False)
+    assert result["interval"]["accuracy_by_group"]["colour"] == [1, 1]
+    json.dumps(result, allow_nan=False)
 
 
 def test_draws_are_those_of_repeated_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,16 +163,16 @@ def test_draws_are_those_of_repeated_rows(monkeypatch: pytest.MonkeyPatch) -> No
             return np.array([self.position % 3 + (k == 1) for k in range(samples)])
 
     monkeypatch.setattr(trilemma.fairness, "Resampler", Fixed)
-    found = bootstrap_test(labels, predicted, codes, classes=4, sources=np.arange(90), resamples=2)
+    result = bootstrap_test(labels, predicted, codes, classes=4, sources=np.arange(90), resamples=2)
     for k in range(2):
         rows = np.repeat(np.arange(90), np.arange(90) % 3 + (k == 1))
-        assert found.accuracy[k] == pytest.approx((labels == predicted)[rows].mean())
-        assert found.bias is not None
-        assert found.bias[k] == pytest.approx(bias_amplification(predicted[rows], codes[rows], 4).bias)
-        assert found.accuracy_by_group is not None
+        assert result.accuracy[k] == pytest.approx((labels == predicted)[rows].mean())
+        assert result.bias is not None
+        assert result.bias[k] == pytest.approx(bias_amplification(predicted[rows], codes[rows], 4).bias)
+        assert result.accuracy_by_group is not None
         for g, code in enumerate((1, 3, 5)):
             mine = rows[codes[rows] == code]
-            assert found.accuracy_by_group[k, g] == pytest.approx((labels == predicted)[mine].mean())
+            assert result.accuracy_by_group[k, g] == pytest.approx((labels == predicted)[mine].mean())
 
 
 def test_copies_of_a_picture_are_drawn_together() -> None:
@@ -192,9 +192,9 @@ def test_copies_of_a_picture_are_drawn_together() -> None:
 
 
 def test_without_groups_there_is_accuracy_alone() -> None:
-    found = bootstrap_test([0, 1] * 20, [0, 0] * 20, classes=2, resamples=50)
-    assert found.bias is found.bias_floor is found.accuracy_by_group is None
-    assert found.accuracy.mean() == pytest.approx(0.5, abs=0.1)
+    result = bootstrap_test([0, 1] * 20, [0, 0] * 20, classes=2, resamples=50)
+    assert result.bias is result.bias_floor is result.accuracy_by_group is None
+    assert result.accuracy.mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("skew", [0.0, 0.02, 0.3])
@@ -209,9 +209,9 @@ def test_intervals_cover_the_truth(skew: float) -> None:
         groups = np.repeat([0, 1], 300)
         odd = rng.random(600) < np.where(groups == 1, 0.5 + skew / 2, 0.5 - skew / 2)
         predicted = 2 * rng.integers(0, 2, 600) + odd
-        found = fairness_report(rng.integers(0, 4, 600), predicted, groups, 4, seed=seed, resamples=200)
+        result = fairness_report(rng.integers(0, 4, 600), predicted, groups, 4, seed=seed, resamples=200)
         for name, truth in (("bias", skew / 2), ("gap", 0.0), ("worst_group_accuracy", 0.25)):
-            low, high = found["interval"][name]
+            low, high = result["interval"][name]
             missed[name] += not low <= truth <= high
     assert max(missed.values()) <= 24
 
@@ -230,9 +230,9 @@ def test_a_clear_bias_has_a_narrow_interval() -> None:
 
 def test_the_report_is_its_seed() -> None:
     labels, predicted, codes = classified(3, 2)
-    one, same, other = (fairness_report(labels, predicted, codes, 3, seed=s, resamples=50) for s in (0, 0, 1))
-    assert one == same
-    assert one["interval"] != other["interval"]
+    first, same, other = (fairness_report(labels, predicted, codes, 3, seed=s, resamples=50) for s in (0, 0, 1))
+    assert first == same
+    assert first["interval"] != other["interval"]
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,12 @@ def scores(values: list[float]) -> list[HarmonicScore]:
 def test_over_seeds() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(0.6, 0.05, size=40).tolist()
-    found = harmonic_interval_over_seeds(scores(values))
-    assert (found.kind, found.count) == ("seeds", 40)
-    assert found.mean == pytest.approx(np.mean(values))
+    interval = harmonic_interval_over_seeds(scores(values))
+    assert (interval.kind, interval.count) == ("seeds", 40)
+    assert interval.mean == pytest.approx(np.mean(values))
     # 1.96 standard errors to either side.
     width = 2 * 1.96 * np.std(values) / np.sqrt(40)
-    assert found.high - found.low == pytest.approx(width, rel=0.05)
+    assert interval.high - interval.low == pytest.approx(width, rel=0.05)
     assert harmonic_interval_over_seeds(scores([0.5, 0.5])).low == 0.5
 
 
@@ -127,8 +127,8 @@ def test_over_examples_by_hand(definition: str) -> None:
     steps = np.linspace(-0.01, 0.01, 4001)
     common = {"groups": 2}
     point = harmonic_score(accuracy=0.7, auc=0.7, bias=0.2, definition=definition, **common)  # type: ignore[arg-type]
-    found = harmonic_interval_over_examples(point, accuracy=0.7 + steps, auc=0.7 - steps, bias=0.2 - steps, **common)
-    for end, step in ((found.low, -0.0095), (found.high, 0.0095)):
+    interval = harmonic_interval_over_examples(point, accuracy=0.7 + steps, auc=0.7 - steps, bias=0.2 - steps, **common)
+    for end, step in ((interval.low, -0.0095), (interval.high, 0.0095)):
         expected = harmonic_score(
             accuracy=0.7 + step,
             auc=0.7 - step,
@@ -136,7 +136,7 @@ def test_over_examples_by_hand(definition: str) -> None:
             definition=definition,  # type: ignore[arg-type]
         )
         assert end == pytest.approx(expected.value, abs=1e-5)
-    assert (found.kind, found.count, found.mean) == ("test examples", 4001, point.value)
+    assert (interval.kind, interval.count, interval.mean) == ("test examples", 4001, point.value)
 
 
 def test_a_private_and_fair_model_may_be_perfect() -> None:
@@ -152,16 +152,16 @@ def test_a_private_and_fair_model_may_be_perfect() -> None:
     auc = rng.normal(0.505, 0.005, size=1000)
     point = harmonic_score(accuracy=accuracy, auc=0.505, bias=bias)
     truth = harmonic_score(accuracy=0.85, auc=0.5, bias=0.0).value
-    found = harmonic_interval_over_examples(
+    interval = harmonic_interval_over_examples(
         point, accuracy=test.accuracy, auc=auc, bias=test.bias, bias_floor=test.bias_floor
     )
-    assert found.low < point.value < truth < found.high
+    assert interval.low < point.value < truth < interval.high
     # The sign is what the attack has, above or below 1/2.
     mirrored = harmonic_interval_over_examples(
         point, accuracy=test.accuracy, auc=1 - auc, bias=test.bias, bias_floor=test.bias_floor
     )
-    assert mirrored.high == pytest.approx(found.high)
-    assert mirrored.low == pytest.approx(found.low)
+    assert mirrored.high == pytest.approx(interval.high)
+    assert mirrored.low == pytest.approx(interval.low)
 
 
 def test_a_private_model_may_be_perfectly_private() -> None:
@@ -169,9 +169,9 @@ def test_a_private_model_may_be_perfectly_private() -> None:
     draws = np.linspace(0.497, 0.513, 1001)
     point = harmonic_score(accuracy=0.8, auc=0.505)
     for auc in (draws, 1 - draws):
-        found = harmonic_interval_over_examples(point, accuracy=np.full(1001, 0.8), auc=auc)
-        assert found.high == pytest.approx(harmonic_score(accuracy=0.8, auc=0.5).value, abs=1e-12)
-        assert found.low == pytest.approx(harmonic_score(accuracy=0.8, auc=0.5126).value, abs=1e-4)
+        interval = harmonic_interval_over_examples(point, accuracy=np.full(1001, 0.8), auc=auc)
+        assert interval.high == pytest.approx(harmonic_score(accuracy=0.8, auc=0.5).value, abs=1e-12)
+        assert interval.low == pytest.approx(harmonic_score(accuracy=0.8, auc=0.5126).value, abs=1e-4)
 
 
 def test_over_examples_refuses_what_does_not_fit() -> None:

@@ -18,18 +18,18 @@ audit_module = importlib.import_module("trilemma.attacks.audit")  # the package 
 
 @given(st.lists(st.tuples(st.integers(0, 2**63), st.text(max_size=9)), min_size=2, max_size=2, unique=True))
 def test_each_seed_and_purpose_has_its_own_torch_stream(pairs):
-    one, again, other = (torch.rand(8, dtype=torch.float64, generator=generator_for(*p)) for p in (pairs[0], *pairs))
-    assert torch.equal(one, again)
-    assert not bool((one == other).all())
+    first, again, other = (torch.rand(8, dtype=torch.float64, generator=generator_for(*p)) for p in (pairs[0], *pairs))
+    assert torch.equal(first, again)
+    assert not bool((first == other).all())
 
 
 @given(st.integers(0, 2**40), st.lists(st.text(max_size=12), min_size=2, max_size=2, unique=True))
 def test_each_purpose_has_its_own_numpy_stream(seed, purposes):
-    one, again, other = (rng_for(seed, purpose).random(4) for purpose in (purposes[0], *purposes))
+    first, again, other = (rng_for(seed, purpose).random(4) for purpose in (purposes[0], *purposes))
     neighbor = rng_for(seed + 1, purposes[0]).random(4)
-    np.testing.assert_array_equal(one, again)
-    assert not (one == other).any()
-    assert not (one == neighbor).any()
+    np.testing.assert_array_equal(first, again)
+    assert not (first == other).any()
+    assert not (first == neighbor).any()
 
 
 def test_a_generator_is_used_as_it_is():
@@ -44,10 +44,10 @@ def test_numpy_pads_its_seeds():
 
 def test_no_two_parts_of_an_audit_share_a_stream(monkeypatch):
     """Guards: an attack that draws the numbers of a bootstrap, as the seeds [seed, 2] and [seed, 2, 0] did."""
-    drawn = []
+    streams = []
 
     def recording(seed, purpose):
-        drawn.append((seed, purpose))
+        streams.append((seed, purpose))
         return rng_for(seed, purpose)
 
     for module in (audit_module, learned, matching):
@@ -61,7 +61,7 @@ def test_no_two_parts_of_an_audit_share_a_stream(monkeypatch):
         sources=np.arange(400) // 4,
     )
     audit_module.audit(examples, match="class,group", seed=5, resamples=5)
-    purposes = [purpose for seed, purpose in drawn if not isinstance(seed, np.random.Generator)]
+    purposes = [purpose for seed, purpose in streams if not isinstance(seed, np.random.Generator)]
     assert {"attack/mlp", "attack/rf", "bootstrap/all", "bootstrap/group/0", "matching"} <= set(purposes)
     assert len(purposes) == len(set(purposes))
 

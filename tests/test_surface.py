@@ -28,8 +28,8 @@ def test_help_imports_nothing_slow():
         "  m.main(['train', '--help'])\nexcept SystemExit: pass\nimport sys"
     )
     script = f"{code}\nprint(sorted({{m.split('.')[0] for m in sys.modules}}))"
-    found = set(ast.literal_eval(subprocess.check_output([sys.executable, "-c", script], text=True)))
-    assert not {"torch", "numpy", "sklearn", "pyarrow", "rich"} & found
+    modules = set(ast.literal_eval(subprocess.check_output([sys.executable, "-c", script], text=True)))
+    assert not {"torch", "numpy", "sklearn", "pyarrow", "rich"} & modules
 
 
 def test_accounting_does_not_wait_for_torch():
@@ -99,15 +99,15 @@ def module_name(path):
 
 def imports_of(source, modules):
     """Modules of the package that this source imports, also inside functions and for type checking alone."""
-    found = set()
+    imports = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are written out in full"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in modules else str(node.module) for name in names}
-    return {name for name in found if name.partition(".")[0] == "trilemma"}
+            imports |= {name if name in modules else str(node.module) for name in names}
+    return {name for name in imports if name.partition(".")[0] == "trilemma"}
 
 
 def import_graph():

@@ -90,8 +90,8 @@ def test_a_mix_with_the_seventh_is_not_all_but_one():
     study, cells = Study("techniques", seeds=range(3)), {}
     but_obs = "+".join(PAPER_TECHNIQUES[1:])
     four_and_seventh = "+".join([*PAPER_TECHNIQUES[:4], "mixup"])
-    for at, techniques in enumerate(("bl", ALL, but_obs, four_and_seventh)):
-        cells[techniques] = study.add({"accuracy": 0.5 + 0.01 * at}, techniques=techniques, epsilon=math.inf)
+    for index, techniques in enumerate(("bl", ALL, but_obs, four_and_seventh)):
+        cells[techniques] = study.add({"accuracy": 0.5 + 0.01 * index}, techniques=techniques, epsilon=math.inf)
     pairs, _ = technique_pairs(measured(study.frame(), "accuracy"))
     asked = {pair.condition: (pair.question, pair.against) for pair in pairs}
     assert asked[cells[but_obs]] == ("without", cells[ALL])

@@ -24,11 +24,11 @@ def test_results_come_in_order_from_other_threads_each_of_which_has_one_of_torch
         time.sleep(0.01 * (part % 3))  # later parts are done first
         return part, torch.get_num_threads(), threads(), threading.get_ident()
 
-    found = list(in_threads(look, range(20), 2))
-    assert [part for part, *_ in found] == list(range(20))
-    assert {(mine, apart) for _, mine, apart, _ in found} == {(1, 1)}
-    assert threading.get_ident() not in {name for *_, name in found}
-    assert len({name for *_, name in found}) == 2
+    results = list(in_threads(look, range(20), 2))
+    assert [part for part, *_ in results] == list(range(20))
+    assert {(mine, apart) for _, mine, apart, _ in results} == {(1, 1)}
+    assert threading.get_ident() not in {name for *_, name in results}
+    assert len({name for *_, name in results}) == 2
 
 
 def test_while_parts_are_computed_the_caller_has_one_thread_too():

@@ -12,15 +12,16 @@ from typing import Literal
 
 from trilemma.words import clean
 
-Column = Literal["main", "attacks", "groups", "terms", "removal", "cost"]
-Where = Literal["always", "groups", "tracking", "removal", "budget"]
+Column = Literal["main", "attacks", "groups", "price", "terms", "removal", "cost"]
+Where = Literal["always", "groups", "tracking", "removal", "budget", "price"]
 
 COLUMN_SETS: dict[Column, str] = {
     "main": "main measures",
     "attacks": "every attack",
     "groups": "groups",
+    "price": "privacy's price by group",
     "terms": "terms of the score",
-    "removal": "exposure of survivors",
+    "removal": "survivors of a removal",
     "cost": "budget and cost",
 }
 """Titles of the sets of columns that a page's table can show."""
@@ -58,7 +59,8 @@ class Measure:
         a private trial covers it.
       column: the set of columns it belongs to.
       digits: after the decimal point, where it is printed in a table.
-      made: which trials have it: all, or those with groups, with tracked examples, with a removal, with a budget.
+      made: which trials have it: all, or those with groups, with tracked examples, with a removal, with a
+        budget, or with a budget and groups beside the same trial without a budget (price).
       attack: whether it is taken against non-members, so that it has an unmatched counterpart (``UNMATCHED``).
     """
 
@@ -116,6 +118,19 @@ _TABLE = (
             better="higher", covered=True, column="groups", made="groups"),
     Measure("accuracy_in_GROUP", "accuracy in", "accuracy on the test examples of one group",
             better="higher", covered=True, column="groups", made="groups"),
+    Measure("accuracy_lost_in_GROUP", "accuracy lost in",
+            "accuracy on one group without the budget, less that with it (same data, recipe and seed)",
+            better="lower", column="price", made="price"),
+    Measure("accuracy_lost_gap", "accuracy lost, gap", "largest less smallest accuracy that a group loses",
+            better="lower", column="price", made="price"),
+    Measure("excess_risk_in_GROUP", "excess risk in",
+            "mean test cross-entropy on one group with the budget, less that without it, in nats",
+            unit="", better="lower", column="price", made="price"),
+    Measure("excess_risk_gap_in_GROUP", "excess-risk gap in",
+            "|excess risk of one group less that of all test examples| (Tran et al. 2021), in nats",
+            unit="", better="lower", column="price", made="price"),
+    Measure("excess_risk_gap", "excess-risk gap", "the largest of them", unit="", better="lower", column="price",
+            made="price"),
     Measure("unused_classes", "classes never predicted", "classes that are never predicted; each adds to the bias",
             unit="count", better="lower", covered=True, column="groups", digits=1, made="groups"),
     Measure("score_accuracy", "score's accuracy", "term of the score: accuracy",
@@ -124,17 +139,21 @@ _TABLE = (
             better="higher", column="terms"),
     Measure("score_fairness", "score's fairness", "term of the score: 1 - 2 bias",
             better="higher", covered=True, column="terms", made="groups"),
-    Measure("exposed_survivors_before", "exposed survivors, before",
+    Measure("exposed_survivors_before", "survivors above the cut, before",
             "survivors at or above the removed layer's cut, before the removal", column="removal", made="removal"),
-    Measure("exposed_survivors", "exposed survivors, after", "the same survivors, same cut, after the removal",
+    Measure("exposed_survivors", "survivors above the cut, after", "the same survivors, same cut, after the removal",
             better="lower", column="removal", made="removal"),
-    Measure("exposed_survivors_retrained", "exposed survivors, none removed, other seed",
+    Measure("exposed_survivors_retrained", "survivors above the cut, none removed, other seed",
             "the same survivors, same cut, in a training without removal of the next seed",
             column="removal", made="removal"),
-    Measure("mean_exposure_before", "mean exposure, before",
-            "mean membership probability of the survivors before the removal", column="removal", made="removal"),
-    Measure("mean_exposure", "mean exposure, after", "mean membership probability of the survivors after the removal",
+    Measure("mean_exposure_before", "survivors' mean score, before",
+            "mean score of the survivors before the removal: RMIA's, LiRA's posterior, or the histogram's probability",
+            column="removal", made="removal"),
+    Measure("mean_exposure", "survivors' mean score, after", "the same after the removal",
             better="lower", column="removal", made="removal"),
+    Measure("removed_by_histogram_too", "removed by the histogram too",
+            "share of the most exposed, by shadow models, that the histogram of the loss would have removed as well",
+            column="removal", made="removal"),
     Measure("noise_multiplier", "noise multiplier", "sigma, in units of the clipping norm",
             unit="", covered=True, column="cost", made="budget"),
     Measure("updates", "updates", "updates that were made", unit="count", covered=True, column="cost", digits=0),
@@ -263,6 +282,7 @@ def planned_measures(*, groups: bool, tracks: bool, removes: bool, private: bool
       private: whether it has a budget, or may have.
     """
     holds = {"always": True, "groups": groups, "tracking": tracks, "removal": removes, "budget": private}
+    holds["price"] = groups and private
     made = set()
     for measure in _TABLE:
         if not holds[measure.made] or measure.name == "MEASURE_naive":

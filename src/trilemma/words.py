@@ -153,20 +153,45 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
 
 
-REMOVAL_WORDS = {"exposed": "the most exposed", "random": "at random"}
+RANK_WORDS = {
+    "rmia": "RMIA with shadow models",
+    "lira": "LiRA with shadow models",
+    "histogram": "the histogram of the loss",
+}
+"""What ranks the examples of a removal."""
 
 
-def removal_words(share: float, arm: str) -> str:
+def removed_words(arm: str, rank: str = "") -> str:
+    """Which training examples were left out.
+
+    Args:
+      arm: "exposed" or "random".
+      rank: what ranked them: "histogram", or an attack with shadow models; only the latter measures exposure.
+
+    >>> removed_words("exposed", "rmia"), removed_words("exposed", "histogram"), removed_words("random", "rmia")
+    ('the most exposed', 'the highest by loss histogram', 'at random')
+    """
+    if arm == "exposed":
+        return "the highest by loss histogram" if rank == "histogram" else "the most exposed"
+    return "at random" if arm == "random" else clean(arm)
+
+
+def removal_words(share: float, arm: str, rank: str = "") -> str:
     """What was left out of the training examples.
 
-    >>> removal_words(0.1, "exposed"), removal_words(0.1, "random"), removal_words(0.0, "")
+    >>> removal_words(0.1, "exposed", "rmia"), removal_words(0.1, "random"), removal_words(0.0, "")
     ('removal of the 10 % most exposed', 'removal of 10 % at random', 'no removal')
+    >>> removal_words(0.1, "exposed", "histogram")
+    'removal of the 10 % highest by loss histogram'
     """
     if not arm:
         return "no removal"
-    if arm == "exposed":
-        return f"removal of the {percent(share)} most exposed"
-    return f"removal of {percent(share)} {REMOVAL_WORDS.get(arm, clean(arm))}"
+    words = removed_words(arm, rank)
+    return (
+        f"removal of the {percent(share)} {words.removeprefix('the ')}"
+        if arm == "exposed"
+        else (f"removal of {percent(share)} {words}")
+    )
 
 
 def condition_title(
@@ -179,6 +204,7 @@ def condition_title(
     epsilon: float | None,
     removed: float = 0.0,
     removal: str = "",
+    rank: str = "",
     variant: str = "",
 ) -> str:
     """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
@@ -189,13 +215,14 @@ def condition_title(
       techniques: codes; empty for the baseline.
       epsilon: the budget, or None without one.
       removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
+      rank: what ranked them, or "".
       variant: what else tells it from others of the same description, or "".
 
     >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
     'cifar10s, skew 95 %, GN, ε = 8'
     """
     parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
-    parts += [removal_words(removed, removal)] if removal else []
+    parts += [removal_words(removed, removal, rank)] if removal else []
     parts += [clean(variant)] if variant else []
     return ", ".join(parts)
 
@@ -221,6 +248,7 @@ def trial_title(trial: Mapping[str, Any], *, seed: bool = True) -> str:
         epsilon=None if epsilon is None else float(epsilon),
         removed=float(removal.get("share", 0.0)),
         removal=str(removal.get("arm", "")),
+        rank=str(removal.get("rank", "histogram")) if removal else "",
     )
     return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
 

@@ -36,8 +36,8 @@ SKEWED = {"data": "cifar10s", "skew": 0.95}
 
 
 def claim(results, name, study=None):
-    (found,) = [c for c in claims(results, study) if c.name == name]
-    return found
+    (judgment,) = [c for c in claims(results, study) if c.name == name]
+    return judgment
 
 
 def verdict(results, name):
@@ -47,8 +47,12 @@ def verdict(results, name):
 def techniques(gain=0.0, bias=0.0, *, private=True, seeds=(0, 1, 2), rng=0):
     """The cumulative study on skewed pictures; ``gain`` and ``bias`` are what all techniques add, step by step."""
     study = Study("techniques", seeds=seeds, rng=rng)
-    for at, mix in enumerate(CUMULATIVE):
-        values = {"accuracy": 0.5 + gain * at / 6, "bias": 0.2 + bias * at / 6, "unused_classes": [0.0] * len(seeds)}
+    for step, mix in enumerate(CUMULATIVE):
+        values = {
+            "accuracy": 0.5 + gain * step / 6,
+            "bias": 0.2 + bias * step / 6,
+            "unused_classes": [0.0] * len(seeds),
+        }
         study.add(values, techniques=mix, epsilon=8.0 if private else math.inf, **SKEWED)
     return study.frame()
 
@@ -56,30 +60,30 @@ def techniques(gain=0.0, bias=0.0, *, private=True, seeds=(0, 1, 2), rng=0):
 def swapped(results, first, second, column="techniques"):
     """A planted error: two cells' values are each other's."""
     changed = results.copy()
-    at = {name: results.index[results[column] == name] for name in (first, second)}
-    changed.loc[at[first], "value"] = results.loc[at[second], "value"].to_numpy()
-    changed.loc[at[second], "value"] = results.loc[at[first], "value"].to_numpy()
+    places = {name: results.index[results[column] == name] for name in (first, second)}
+    changed.loc[places[first], "value"] = results.loc[places[second], "value"].to_numpy()
+    changed.loc[places[second], "value"] = results.loc[places[first], "value"].to_numpy()
     return changed
 
 
 def test_nothing_measured_is_said_with_what_is_missing() -> None:
     study = Study()
     study.add({"seconds": 3.0})
-    found = claims(study.frame())
-    assert [c.name for c in found] == NAMES
-    assert {c.verdict for c in found} == {"not measured"}
-    assert all(c.sentence.startswith("Not measured: ") for c in found)
+    every_claim = claims(study.frame())
+    assert [c.name for c in every_claim] == NAMES
+    assert {c.verdict for c in every_claim} == {"not measured"}
+    assert all(c.sentence.startswith("Not measured: ") for c in every_claim)
     begins = {"paper": "the paper says", "ours": "we say", "Carlini et al. 2022": "Carlini et al. say"}
-    assert all(c.statement.startswith(begins[c.source]) for c in found)
+    assert all(c.statement.startswith(begins[c.source]) for c in every_claim)
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(0.1, "confirmed"), (-0.1, "contradicted"), (0.0, "cannot tell")])
 def test_techniques_raise_private_accuracy(gain, expected) -> None:
     results = techniques(gain)
-    found = claim(results, "techniques-accuracy")
-    assert found.verdict == expected
+    judgment = claim(results, "techniques-accuracy")
+    assert judgment.verdict == expected
     if gain:
-        assert ("raise" if gain > 0 else "lower") in found.sentence
+        assert ("raise" if gain > 0 else "lower") in judgment.sentence
         flipped = {"confirmed": "contradicted", "contradicted": "confirmed"}
         assert verdict(swapped(results, "bl", ALL), "techniques-accuracy") == flipped[expected]
     assert verdict(techniques(gain, private=False), "techniques-accuracy") == "not measured"
@@ -100,15 +104,15 @@ def test_classes_that_are_never_predicted_are_told_beside_the_bias() -> None:
     results = techniques(bias=-0.1)
     assert "never predicted" not in claim(results, "techniques-bias-private").sentence
     results.loc[(results["measure"] == "unused_classes") & (results["techniques"] == "bl"), "value"] = [3.0, 2.0, 4.0]
-    found = claim(results, "techniques-bias-private")
-    assert "classes never predicted, each of which counts as wholly biased: all techniques 0, BL 3" in found.sentence
-    assert "unused_classes" in {entry["measure"] for entry in found.evidence}
+    judgment = claim(results, "techniques-bias-private")
+    assert "classes never predicted, each of which counts as wholly biased: all techniques 0, BL 3" in judgment.sentence
+    assert "unused_classes" in {entry["measure"] for entry in judgment.evidence}
 
 
 def test_one_seed_cannot_tell() -> None:
-    found = claim(techniques(0.3, 0.2, seeds=[0]), "techniques-accuracy")
-    assert found.verdict == "cannot tell"
-    assert "one seed" in found.sentence.lower()
+    judgment = claim(techniques(0.3, 0.2, seeds=[0]), "techniques-accuracy")
+    assert judgment.verdict == "cannot tell"
+    assert "one seed" in judgment.sentence.lower()
 
 
 def test_settings_together() -> None:
@@ -117,17 +121,17 @@ def test_settings_together() -> None:
     def both(first, second):
         study = Study("techniques")
         for gain, columns in ((first, {}), (second, SKEWED)):
-            for at, mix in enumerate(CUMULATIVE):
-                study.add({"accuracy": 0.5 + gain * at / 6}, techniques=mix, epsilon=8.0, **columns)
+            for step, mix in enumerate(CUMULATIVE):
+                study.add({"accuracy": 0.5 + gain * step / 6}, techniques=mix, epsilon=8.0, **columns)
         return claim(study.frame(), "techniques-accuracy")
 
     mixed = both(0.1, -0.1)
     assert mixed.verdict == "cannot tell"
     assert mixed.sentence.startswith("Mixed: of 2 settings 1 confirm it, 1 contradict it and 0 cannot tell")
-    one = both(0.1, 0.0)
-    assert one.verdict == "confirmed"
-    assert one.sentence.startswith("Of 2 settings 1 confirm it, 0 contradict it and 1 cannot tell")
-    assert [f.verdict for f in one.findings] == ["confirmed", "cannot tell"]
+    one_seed = both(0.1, 0.0)
+    assert one_seed.verdict == "confirmed"
+    assert one_seed.sentence.startswith("Of 2 settings 1 confirm it, 0 contradict it and 1 cannot tell")
+    assert [f.verdict for f in one_seed.findings] == ["confirmed", "cannot tell"]
     assert both(-0.1, 0.0).verdict == "contradicted"
 
 
@@ -136,9 +140,9 @@ def test_the_same_setting_in_two_studies_counts_once() -> None:
     again = Study("memorization", rng=1)
     for mix, accuracy in (("bl", 0.5), (ALL, 0.6)):
         again.add({"accuracy": accuracy}, techniques=mix, epsilon=8.0, salt="tracked", **SKEWED)
-    found = claim(pd.concat([again.frame(), first], ignore_index=True), "techniques-accuracy")
-    assert len(found.findings) == 1
-    assert "assuming equal noise variance in 7 conditions" in found.sentence, "the larger family counts"
+    judgment = claim(pd.concat([again.frame(), first], ignore_index=True), "techniques-accuracy")
+    assert len(judgment.findings) == 1
+    assert "assuming equal noise variance in 7 conditions" in judgment.sentence, "the larger family counts"
 
 
 # The headline --------------------------------------------------------------------------------------------------------
@@ -157,9 +161,9 @@ def test_the_headline_needs_the_papers_scale() -> None:
     close = [HEADLINE - 0.004, HEADLINE + 0.006, HEADLINE - 0.003]
     assert headline(close).verdict == "confirmed"
     for changes in ({"examples": 49_999}, {"scale": "small"}, {"model": "convnet"}):
-        found = headline(close, **changes)
-        assert found.verdict == "not measured"
-        assert f"{np.mean(close):.4f} at (8, 1e-5)" in found.sentence
+        judgment = headline(close, **changes)
+        assert judgment.verdict == "not measured"
+        assert f"{np.mean(close):.4f} at (8, 1e-5)" in judgment.sentence
     study = Study()
     study.add({"accuracy": close}, examples=50_000, techniques=ALL, epsilon=8.0, model="wrn-16-4")
     assert verdict(study.frame(), "headline-accuracy") == "not measured", "without study.json the scale is unknown"
@@ -169,9 +173,9 @@ def test_the_headline_judged() -> None:
     assert headline([0.78, 0.781, 0.779]).verdict == "contradicted"
     assert headline([0.84, 0.841, 0.839]).verdict == "confirmed"
     assert headline([0.70, 0.80, 0.75]).verdict == "cannot tell", "so wide that it holds everything"
-    one = headline([0.81])
-    assert (one.verdict, "one seed" in one.sentence.lower()) == ("cannot tell", True)
-    assert "0.8100" in one.sentence
+    first = headline([0.81])
+    assert (first.verdict, "one seed" in first.sentence.lower()) == ("cannot tell", True)
+    assert "0.8100" in first.sentence
 
 
 # Skew ----------------------------------------------------------------------------------------------------------------
@@ -221,10 +225,10 @@ def test_naive_and_matched_are_two_statements() -> None:
     results = budgets(naive=0.1)
     assert verdict(results, "skew-auc-naive") == "confirmed"
     assert verdict(results, "skew-auc-matched") == "cannot tell"
-    found = claim(results, "skew-auc-naive")
-    assert len(found.findings) == 2
-    assert all("in the AUC of the strongest attack (unmatched) +0.1" in f.sentence for f in found.findings)
-    assert {f.setting for f in found.findings} == {
+    judgment = claim(results, "skew-auc-naive")
+    assert len(judgment.findings) == 2
+    assert all("in the AUC of the strongest attack (unmatched) +0.1" in f.sentence for f in judgment.findings)
+    assert {f.setting for f in judgment.findings} == {
         "cifar10s, all, no budget",
         "cifar10s, all, ε = 1",
     }
@@ -233,9 +237,9 @@ def test_naive_and_matched_are_two_statements() -> None:
 def test_accuracy_is_compared_between_skews_of_one_test_set() -> None:
     """The skewed sets are tested on gray pictures too: 10 points lower here, and none of it from skew."""
     assert verdict(budgets(), "skew-accuracy") == "cannot tell"
-    found = claim(budgets(skews=(0.95,)), "skew-accuracy")
-    assert found.verdict == "confirmed"
-    assert "tested on different images" in found.sentence, "where there is no other skew it says what is in it"
+    judgment = claim(budgets(skews=(0.95,)), "skew-accuracy")
+    assert judgment.verdict == "confirmed"
+    assert "tested on different images" in judgment.sentence, "where there is no other skew it says what is in it"
 
 
 def test_settings_with_fewer_skews_do_not_count() -> None:
@@ -258,9 +262,9 @@ def test_settings_with_fewer_skews_do_not_count() -> None:
     ],
 )
 def test_the_climb_is_the_test_sets(arguments, expected, words) -> None:
-    found = claim(budgets(**arguments), "naive-artefact")
-    assert found.verdict == expected
-    assert words in found.sentence
+    judgment = claim(budgets(**arguments), "naive-artefact")
+    assert judgment.verdict == expected
+    assert words in judgment.sentence
 
 
 def test_a_matched_auc_that_is_noisy_but_climbs_less_confirms_with_weaker_words() -> None:
@@ -271,9 +275,9 @@ def test_a_matched_auc_that_is_noisy_but_climbs_less_confirms_with_weaker_words(
     study.add({"auc_threshold": 0.52 + shared[0]})
     values = {"auc_threshold": 0.52 + shared[1], "auc_threshold_naive": 0.75 + shared[1] + [0.001, 0, 0.002, 0]}
     study.add(values, **SKEWED)
-    found = claim(study.frame(), "naive-artefact")
-    assert found.verdict == "confirmed"
-    assert "though not shown to be at most 0.02" in found.sentence
+    judgment = claim(study.frame(), "naive-artefact")
+    assert judgment.verdict == "confirmed"
+    assert "though not shown to be at most 0.02" in judgment.sentence
 
 
 def test_a_planted_error_undoes_the_artifact() -> None:
@@ -316,10 +320,10 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
     ],
 )
 def test_removing_the_exposed(name, exposed, random, expected, words) -> None:
-    found = claim(removal(exposed, random), name)
-    assert found.verdict == expected
-    assert words in found.sentence
-    assert {entry["role"] for entry in found.evidence} == {
+    judgment = claim(removal(exposed, random), name)
+    assert judgment.verdict == expected
+    assert words in judgment.sentence
+    assert {entry["role"] for entry in judgment.evidence} == {
         "removal of the 10 % most exposed",
         "removal of 10 % at random",
         "no removal",
@@ -327,9 +331,9 @@ def test_removing_the_exposed(name, exposed, random, expected, words) -> None:
 
 
 def test_without_a_control_nothing_is_said_of_exposure() -> None:
-    found = claim(removal(-0.08, control=False), "removal-accuracy")
-    assert found.verdict == "cannot tell"
-    assert "there is no random control" in found.sentence
+    judgment = claim(removal(-0.08, control=False), "removal-accuracy")
+    assert judgment.verdict == "cannot tell"
+    assert "there is no random control" in judgment.sentence
 
 
 def test_a_planted_error_swaps_the_arms() -> None:
@@ -339,11 +343,11 @@ def test_a_planted_error_swaps_the_arms() -> None:
 
 def test_survivors_that_rise_prove_no_onion() -> None:
     """Chosen for little exposure, they rise in any second model: from 0.02 to 0.05 here, the others stay at 0.10."""
-    found = claim(removal(), "onion")
-    assert found.verdict == "cannot tell"
-    assert "were chosen for little exposure" in found.sentence
-    assert "0.02 of the survivors" not in found.sentence
-    assert any(entry["measure"] == "exposed_survivors_before" for entry in found.evidence)
+    judgment = claim(removal(), "onion")
+    assert judgment.verdict == "cannot tell"
+    assert "were chosen for little exposure" in judgment.sentence
+    assert "0.02 of the survivors" not in judgment.sentence
+    assert any(entry["measure"] == "exposed_survivors_before" for entry in judgment.evidence)
 
 
 def test_survivors_above_those_of_the_random_arm_do() -> None:
@@ -358,9 +362,9 @@ def test_survivors_that_rise_less_than_at_random_contradict_it() -> None:
     ("retrained", "expected"), [(0.01, "confirmed"), (0.11, "contradicted"), (0.05, "cannot tell")]
 )
 def test_with_the_survivors_scored_in_a_training_without_removal_it_can_be_told(retrained, expected) -> None:
-    found = claim(removal(extra=retrained), "onion")
-    assert found.verdict == expected
-    assert "training anew on all examples" in found.sentence
+    judgment = claim(removal(extra=retrained), "onion")
+    assert judgment.verdict == expected
+    assert "training anew on all examples" in judgment.sentence
     assert verdict(removal(control=False, extra=0.02), "onion") == "not measured"
 
 
@@ -374,11 +378,11 @@ EARLY, LATE, NEVER = [0.5, 0.55, 0.6], [0.5, 0.5, 0.6], [0.5, 0.5, 0.5]
 def test_memorization_before_overfitting(auc, expected) -> None:
     study = Study("memorization")
     study.history(**GROWS, auc=auc)
-    found = claim(study.frame(), "memorization-first")
-    assert found.verdict == expected
+    judgment = claim(study.frame(), "memorization-first")
+    assert judgment.verdict == expected
     if auc is EARLY:
-        assert "memorization begins at update 20, overfitting at update 30 (the best test" in found.sentence
-        assert found.evidence[0]["values"][0] == {"early_stopping": 20, "overfitting": 30, "memorization": 20}
+        assert "memorization begins at update 20, overfitting at update 30 (the best test" in judgment.sentence
+        assert judgment.evidence[0]["values"][0] == {"early_stopping": 20, "overfitting": 30, "memorization": 20}
 
 
 def test_seeds_that_disagree_and_a_single_seed_cannot_tell() -> None:
@@ -388,8 +392,8 @@ def test_seeds_that_disagree_and_a_single_seed_cannot_tell() -> None:
     assert verdict(study.frame(), "memorization-first") == "cannot tell"
     single = Study("memorization", seeds=[0])
     single.history(**GROWS, auc=EARLY)
-    found = claim(single.frame(), "memorization-first")
-    assert (found.verdict, "one seed" in found.sentence.lower()) == ("cannot tell", True)
+    judgment = claim(single.frame(), "memorization-first")
+    assert (judgment.verdict, "one seed" in judgment.sentence.lower()) == ("cannot tell", True)
 
 
 def test_that_it_can_is_shown_by_one_training() -> None:
@@ -444,10 +448,10 @@ def test_past_one_half_is_not_toward_it() -> None:
 )
 def test_a_trend_takes_three_budgets(aucs, expected) -> None:
     """Guards: "the more so the smaller epsilon is", said of two budgets."""
-    found = claim(by_epsilon(aucs, noise=0.0003), "budget-trend")
-    assert found.verdict == expected
+    judgment = claim(by_epsilon(aucs, noise=0.0003), "budget-trend")
+    assert judgment.verdict == expected
     if expected != "not measured":
-        assert "its distance from 1/2 changes by" in found.sentence
+        assert "its distance from 1/2 changes by" in judgment.sentence
 
 
 def test_a_trend_by_chance_is_found_in_few_studies() -> None:
@@ -473,11 +477,11 @@ def test_no_verdict_rests_on_one_seed() -> None:
         study = Study("techniques")
         study.add({"accuracy": [0.4, 0.4, 0.4]}, epsilon=8.0, **SKEWED)
         study.add({"accuracy": (0.4 + rng.normal(0.2, 0.08, 3)).tolist()}, techniques=ALL, epsilon=8.0, **SKEWED)
-        found = technique_claims(Table(study.frame(), None))[0]
-        beyond += "raise accuracy" in found.sentence
-        judged += found.verdict != "cannot tell"
-        if "raise accuracy" in found.sentence and found.verdict == "cannot tell":
-            assert "without one of these seeds noise could explain it" in found.sentence
+        judgment = technique_claims(Table(study.frame(), None))[0]
+        beyond += "raise accuracy" in judgment.sentence
+        judged += judgment.verdict != "cannot tell"
+        if "raise accuracy" in judgment.sentence and judgment.verdict == "cannot tell":
+            assert "without one of these seeds noise could explain it" in judgment.sentence
     assert beyond >= 10
     assert judged <= 7  # P < 1e-3 for Binomial(40, 0.04)
 
@@ -496,9 +500,9 @@ def everything():
 
 def test_every_number_of_the_evidence_is_in_the_results() -> None:
     results = everything()
-    found = claims(results)
-    assert {c.name for c in found if c.verdict == "not measured"} == {"headline-accuracy", "budget-trend"}
-    entries = [entry for c in found for entry in c.evidence]
+    every_claim = claims(results)
+    assert {c.name for c in every_claim if c.verdict == "not measured"} == {"headline-accuracy", "budget-trend"}
+    entries = [entry for c in every_claim for entry in c.evidence]
     assert len(entries) > 40
     for entry in entries:
         if entry["role"] == "turning points":
@@ -507,21 +511,21 @@ def test_every_number_of_the_evidence_is_in_the_results() -> None:
         rows = rows[rows["measure"] == entry["measure"]].set_index("seed")
         assert rows.loc[entry["seeds"], "value"].tolist() == entry["values"]
         assert rows.loc[entry["seeds"], "trial"].tolist() == entry["trials"]
-    assert json.loads(json.dumps([c.evidence for c in found], allow_nan=False))
+    assert json.loads(json.dumps([c.evidence for c in every_claim], allow_nan=False))
 
 
 def test_the_numbers_of_a_sentence_follow_from_its_evidence() -> None:
-    found = claim(techniques(0.1), "techniques-accuracy")
-    first, second = found.evidence
+    judgment = claim(techniques(0.1), "techniques-accuracy")
+    first, second = judgment.evidence
     difference = np.mean(np.array(first["values"]) - np.array(second["values"]))
     assert (first["techniques"], second["techniques"]) == (ALL, "bl")
-    assert f"All techniques raise accuracy by {difference:.3f} [" in found.sentence
+    assert f"All techniques raise accuracy by {difference:.3f} [" in judgment.sentence
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
     results = everything()
-    one, other = claims(results), claims(results.sample(frac=1, random_state=3))
-    assert [(c.name, c.verdict) for c in one] == [(c.name, c.verdict) for c in other]
+    first, other = claims(results), claims(results.sample(frac=1, random_state=3))
+    assert [(c.name, c.verdict) for c in first] == [(c.name, c.verdict) for c in other]
 
 
 def test_false_alarms_of_a_claim() -> None:

@@ -48,19 +48,19 @@ STEPS = [*((row, row - 1) for row in range(1, 7)), (6, 0)]
 
 def test_two_conditions_are_the_paired_t_test() -> None:
     table = np.array([[0.61, 0.64, 0.60, 0.66], [0.55, 0.61, 0.57, 0.58]])
-    (found,) = compare(values_of(table), pairs_of((0, 1), conditions=2))
+    (comparison,) = compare(values_of(table), pairs_of((0, 1), conditions=2))
     oracle = stats.ttest_rel(table[0], table[1])
     low, high = oracle.confidence_interval(0.95)
-    assert found.p == found.own_p == found.p_adjusted == pytest.approx(oracle.pvalue, rel=1e-12)
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert found.df == 3
-    assert found.differences == pytest.approx(table[0] - table[1])
+    assert comparison.p == comparison.own_p == comparison.p_adjusted == pytest.approx(oracle.pvalue, rel=1e-12)
+    assert (comparison.low, comparison.high) == (pytest.approx(low), pytest.approx(high))
+    assert comparison.df == 3
+    assert comparison.differences == pytest.approx(table[0] - table[1])
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10_000))
 def test_blocks_are_the_least_squares_fit_of_condition_and_seed(conditions, seeds, rng) -> None:
-    """Independent: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
+    """An independent fit: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
     table = np.random.default_rng(rng).normal(size=(conditions, seeds))
     design = np.zeros((conditions * seeds, conditions + seeds - 1))
     for row, (condition, seed) in enumerate(np.ndindex(conditions, seeds)):
@@ -72,14 +72,14 @@ def test_blocks_are_the_least_squares_fit_of_condition_and_seed(conditions, seed
     contrast = np.zeros(design.shape[1])
     contrast[1], contrast[0] = 1, -1
     error = math.sqrt(rest[0] / df * contrast @ np.linalg.inv(design.T @ design) @ contrast)
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=conditions))
-    assert found.df == df
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=conditions))
+    assert comparison.df == df
     assert additive_variance(table) == (pytest.approx(rest[0] / df), df)
-    assert found.difference == pytest.approx(contrast @ fit)
-    assert found.pooled_error == pytest.approx(error)
-    assert found.own_error == pytest.approx(stats.sem(table[1] - table[0]))
-    assert found.standard_error == max(found.pooled_error, found.own_error)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(found.difference) / found.standard_error, df))
+    assert comparison.difference == pytest.approx(contrast @ fit)
+    assert comparison.pooled_error == pytest.approx(error)
+    assert comparison.own_error == pytest.approx(stats.sem(table[1] - table[0]))
+    assert comparison.standard_error == max(comparison.pooled_error, comparison.own_error)
+    assert comparison.p == pytest.approx(2 * stats.t.sf(abs(comparison.difference) / comparison.standard_error, df))
 
 
 def test_what_a_seed_does_to_all_conditions_drops_out() -> None:
@@ -87,16 +87,16 @@ def test_what_a_seed_does_to_all_conditions_drops_out() -> None:
     table = rng.normal(size=(4, 3))
     shifted = table + 100 * rng.normal(size=3)
     before, after = (compare(values_of(t), pairs_of((1, 0), (3, 2), conditions=4)) for t in (table, shifted))
-    for one, other in zip(before, after, strict=True):
-        assert other.p == pytest.approx(one.p, rel=1e-6)
-        assert other.difference == pytest.approx(one.difference)
+    for first, other in zip(before, after, strict=True):
+        assert other.p == pytest.approx(first.p, rel=1e-6)
+        assert other.difference == pytest.approx(first.difference)
 
 
 def test_swapping_the_conditions_turns_the_sign_and_nothing_else() -> None:
     table = np.random.default_rng(5).normal(size=(5, 3)) * 0.01 + np.arange(5)[:, None]
-    one, other = compare(values_of(table), pairs_of((3, 1), (1, 3), conditions=5))
-    assert (other.difference, other.low, other.high) == (-one.difference, -one.high, -one.low)
-    assert (one.verdict, other.verdict, one.p) == ("higher", "lower", other.p)
+    first, other = compare(values_of(table), pairs_of((3, 1), (1, 3), conditions=5))
+    assert (other.difference, other.low, other.high) == (-first.difference, -first.high, -first.low)
+    assert (first.verdict, other.verdict, first.p) == ("higher", "lower", other.p)
 
 
 def test_seeds_that_only_one_condition_has_are_left_out_and_named() -> None:
@@ -110,26 +110,26 @@ def test_seeds_that_only_one_condition_has_are_left_out_and_named() -> None:
 
 def test_one_seed_tells_nothing() -> None:
     table = np.array([[0.1, math.nan], [0.9, 0.9], [0.5, 0.5]])
-    one, two = compare(values_of(table), pairs_of((1, 0), (1, 2), conditions=3))
-    assert (one.verdict, one.n, one.tests) == ("one seed", 1, 0)
-    assert math.isnan(one.p)
-    assert math.isnan(one.low)
-    assert "one seed cannot tell" in one.words
-    assert not one.no_more_than(5.0)
+    first, two = compare(values_of(table), pairs_of((1, 0), (1, 2), conditions=3))
+    assert (first.verdict, first.n, first.tests) == ("one seed", 1, 0)
+    assert math.isnan(first.p)
+    assert math.isnan(first.low)
+    assert "one seed cannot tell" in first.words
+    assert not first.no_more_than(5.0)
     assert two.tests == 1, "what is not tested does not count for Holm"
 
 
 def test_no_seed_in_common_is_a_note() -> None:
     table = np.array([[0.1, math.nan], [math.nan, 0.9]])
-    found = compare(values_of(table), pairs_of((1, 0), conditions=2))
-    assert len(found) == 0
-    assert "no seed in common" in found.notes[0]
+    outcome = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    assert len(outcome) == 0
+    assert "no seed in common" in outcome.notes[0]
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
     table = np.array([[0.1, 0.2, math.inf], [0.3, 0.5, 0.9]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-    assert found.seeds == (0, 1)
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    assert comparison.seeds == (0, 1)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 9)])
@@ -139,32 +139,32 @@ def test_pairs_that_make_no_sense_are_refused(a, b) -> None:
 
 
 def test_equal_values_are_no_difference() -> None:
-    (found,) = compare(values_of(np.full((3, 3), 0.4)), pairs_of((1, 0), conditions=3))
-    assert (found.difference, found.p, found.verdict) == (0.0, 1.0, "within noise")
-    assert "are equal" in found.words
-    assert not found.no_more_than(0.1), "noise that is not known shows nothing"
+    (comparison,) = compare(values_of(np.full((3, 3), 0.4)), pairs_of((1, 0), conditions=3))
+    assert (comparison.difference, comparison.p, comparison.verdict) == (0.0, 1.0, "within noise")
+    assert "are equal" in comparison.words
+    assert not comparison.no_more_than(0.1), "noise that is not known shows nothing"
 
 
 def test_a_constant_difference_without_any_noise_falls_back_to_the_sign_test() -> None:
     for seeds, p in ((3, 0.25), (6, 0.03125)):
         # Rounding must not pass for noise.
         table = np.array([np.linspace(0.1, 0.7, seeds), np.linspace(0.1, 0.7, seeds) + 0.1])
-        (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-        assert (found.p, found.standard_error) == (p, 0)
-        assert math.isnan(found.low)
-        assert found.verdict == ("higher" if p < 0.05 else "within noise")
-    assert "raises accuracy by 0.100 over" in found.words
+        (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+        assert (comparison.p, comparison.standard_error) == (p, 0)
+        assert math.isnan(comparison.low)
+        assert comparison.verdict == ("higher" if p < 0.05 else "within noise")
+    assert "raises accuracy by 0.100 over" in comparison.words
     table = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-    assert "whose size is unknown" in found.words
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    assert "whose size is unknown" in comparison.words
 
 
 def test_a_pair_without_noise_of_its_own_takes_the_others() -> None:
     table = np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.4], [0.31, 0.4, 0.52]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=3))
-    assert found.own_error == 0
-    assert found.standard_error == found.pooled_error > 0
-    assert found.verdict == "higher"
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=3))
+    assert comparison.own_error == 0
+    assert comparison.standard_error == comparison.pooled_error > 0
+    assert comparison.verdict == "higher"
 
 
 def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
@@ -174,8 +174,8 @@ def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
     border = 2e-5 * (np.arange(40) % 2)  # of 50,000 examples one falls on this side or that by rounding
     for seeds in (5, 40):
         table = np.stack([np.full(seeds, 0.8), 0.82 + border[:seeds], noisy[:seeds]])
-        found = compare(values_of(table), pairs_of((1, 0), (2, 0), conditions=3))
-        repeated, other = found
+        outcome = compare(values_of(table), pairs_of((1, 0), (2, 0), conditions=3))
+        repeated, other = outcome
         assert (repeated.verdict, repeated.p, repeated.own_p) == ("within noise", 1.0, 1.0)
         assert "whose size is unknown" in repeated.words
         assert not repeated.no_more_than(0.5)
@@ -188,17 +188,17 @@ def test_every_seed_must_agree() -> None:
     table = np.stack([np.zeros(40), 0.1 + 0.001 * rng.standard_normal(40)])
     assert next(iter(compare(values_of(table), pairs_of((1, 0), conditions=2)))).verdict == "higher"
     table[1, 7] = -0.01
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-    assert found.p < 1e-6
-    assert found.verdict == "within noise"
-    assert "but one seed goes the other way" in found.words
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    assert comparison.p < 1e-6
+    assert comparison.verdict == "within noise"
+    assert "but one seed goes the other way" in comparison.words
 
 
 def test_an_interval_that_leaves_out_zero_without_a_verdict_is_explained() -> None:
     table = np.array([[0.50, 0.52, 0.51], [0.54, 0.55, 0.56]])
-    (one,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    (first,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
     three = compare(values_of(table), pairs_of((1, 0), (0, 1), (1, 0), conditions=2))
-    assert (one.verdict, three.comparisons[0].verdict) == ("higher", "within noise")
+    assert (first.verdict, three.comparisons[0].verdict) == ("higher", "within noise")
     assert three.comparisons[0].words.endswith("alone excludes 0, but p is 0.061 over 3 comparisons")
     table = np.array([0.1, 0.2, 0.3]) + np.array([[0], [0.1], [0.2], [0.3], [0.4]]) + 1e-4 * np.eye(5, 3)
     table[1] += [0.05, 0.0, -0.05]
@@ -209,14 +209,14 @@ def test_an_interval_that_leaves_out_zero_without_a_verdict_is_explained() -> No
 
 def test_a_margin_is_shown_only_where_the_interval_lies_inside() -> None:
     table = np.array([[0.5, 0.52, 0.51], [0.501, 0.5205, 0.5112]])
-    (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-    low, high = found.margin_interval()
+    (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+    low, high = comparison.margin_interval()
     oracle = stats.ttest_rel(table[1], table[0]).confidence_interval(0.90)
     assert (low, high) == (pytest.approx(oracle.low), pytest.approx(oracle.high))
-    assert found.no_more_than(0.02)
-    assert not found.no_more_than(high)
-    assert found.no_more_than(high + 1e-9)
-    assert not found.no_more_than(0.02, alpha=1e-5)
+    assert comparison.no_more_than(0.02)
+    assert not comparison.no_more_than(high)
+    assert comparison.no_more_than(high + 1e-9)
+    assert not comparison.no_more_than(0.02, alpha=1e-5)
     noisy = compare(values_of(table + np.array([[0, 0, 0], [0.1, -0.1, 0.0]])), pairs_of((1, 0), conditions=2))
     assert noisy.comparisons[0].verdict == "within noise"
     assert not noisy.comparisons[0].no_more_than(0.02), "within noise is not equal"
@@ -233,13 +233,13 @@ def test_what_is_called_detectable_is_seen_four_times_in_five() -> None:
         for _ in range(200)
     ]
     step = float(np.sqrt(np.mean([c.comparisons[0].detectable ** 2 for c in plain])))
-    found = 0
+    seen = 0
     for _ in range(600):
         table = rng.normal(0, std, (conditions, seeds))
         table[1] += step
         (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=conditions))
-        found += comparison.p < 0.05
-    assert abs(found / 600 - 0.8) < 0.06, found
+        seen += comparison.p < 0.05
+    assert abs(seen / 600 - 0.8) < 0.06, seen
     assert "detectable" in plain[0].table()
     assert "with a probability of 80 % it would have seen a difference of 0.0" in plain[0].comparisons[0].words
 
@@ -312,8 +312,8 @@ def test_false_alarms_where_noise_is_not_alike() -> None:
 
 def test_a_real_step_is_found() -> None:
     """A step of 5 standard deviations of noise at the third condition is found in 84 % (800 studies, sd 1.3 points)."""
-    found = [study[1].verdict == "higher" for study in simulate(800, means=[0, 0, 5, 5, 5, 5, 5], rng=2)]
-    assert 0.78 < np.mean(found) < 0.90
+    verdicts = [study[1].verdict == "higher" for study in simulate(800, means=[0, 0, 5, 5, 5, 5, 5], rng=2)]
+    assert 0.78 < np.mean(verdicts) < 0.90
 
 
 def test_a_margin_that_does_not_hold_is_shown_in_one_of_twenty() -> None:
@@ -322,8 +322,8 @@ def test_a_margin_that_does_not_hold_is_shown_in_one_of_twenty() -> None:
     shown = []
     for _ in range(3000):
         table = np.stack([np.zeros(3), 0.02 + 0.001 * generator.standard_normal(3)])
-        (found,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
-        shown.append(found.no_more_than(0.02))
+        (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))
+        shown.append(comparison.no_more_than(0.02))
     assert 0.035 < np.mean(shown) < 0.065
 
 
@@ -332,9 +332,9 @@ def test_all_kinds_together_each_with_its_own_correction() -> None:
     for epsilon in (math.inf, 8.0):
         for techniques in ("bl", ALL):
             study.add({"accuracy": 0.5}, epsilon=epsilon, techniques=techniques)
-    found = comparisons(study.frame(), "accuracy")
-    assert sorted(c.pair.question for c in found) == ["all", "all", "budget", "budget"]
-    assert {c.tests for c in found} == {2}
+    outcome = comparisons(study.frame(), "accuracy")
+    assert sorted(c.pair.question for c in outcome) == ["all", "all", "budget", "budget"]
+    assert {c.tests for c in outcome} == {2}
     assert len(comparisons(study.frame(), "no such measure")) == 0
     assert isinstance(comparisons(study.frame(), "no such measure").table(), pd.DataFrame)
 

@@ -203,7 +203,7 @@ def exact_best(sigma, slope, *, highest=True, delta=DELTA):
 def slope_of(shape, gamma, mean):
     k, chance = weights(shape, gamma, mean)
     z = np.concatenate([np.linspace(0, 0.9, 300), 1 - np.geomspace(0.1, 1e-7, 700), [1.0]])
-    table = np.array([(k * chance) @ (one ** (k - 1)) for one in z])
+    table = np.array([(k * chance) @ (value ** (k - 1)) for value in z])
     return lambda at_most: np.interp(at_most, z, table)
 
 
@@ -216,7 +216,7 @@ def test_the_distribution_has_the_mean_that_was_asked_for(shape, mean):
     assert mean * (1 - 1e-11) <= (k * chance).sum() <= mean * (1 + 1e-6), "rounded to the safe side"
     # The generating function's derivative is the power that the proof speaks of.
     z = np.linspace(0, 1, 7)
-    slopes = np.array([(k * chance) @ (one ** (k - 1)) for one in z])
+    slopes = np.array([(k * chance) @ (value ** (k - 1)) for value in z])
     assert np.allclose(slopes, mean * (1 + (1 - gamma) * (1 - z) / gamma) ** -(1 + shape), rtol=1e-6)
 
 
@@ -224,32 +224,32 @@ def test_the_distribution_has_the_mean_that_was_asked_for(shape, mean):
 @pytest.mark.parametrize("mean", [1.5, 40.0])
 @pytest.mark.parametrize("shape", [0.0, 0.5, 1.0, math.inf])
 def test_no_bound_is_below_what_a_selection_really_costs(shape, mean, sigma):
-    found = GridCost([Event(1.0, sigma, 1)], delta=DELTA).best_of_random(shape, mean=mean)
-    slope = slope_of(shape, found.stop, mean)
+    selection = GridCost([Event(1.0, sigma, 1)], delta=DELTA).best_of_random(shape, mean=mean)
+    slope = slope_of(shape, selection.stop, mean)
     for highest in (True, False):
         exact = exact_best(sigma, slope, highest=highest)
-        assert exact <= found.epsilon_pld
-        assert exact <= found.epsilon_rdp
-    assert found.epsilon == min(found.epsilon_pld, found.epsilon_rdp)
+        assert exact <= selection.epsilon_pld
+        assert exact <= selection.epsilon_rdp
+    assert selection.epsilon == min(selection.epsilon_pld, selection.epsilon_rdp)
 
 
 @pytest.mark.parametrize("grid", [[2.0], [1.0, 1.0, 3.0]], ids=["one", "three"])
 @pytest.mark.parametrize("shape", [0.0, 0.5, 1.0, math.inf])
 def test_the_bound_is_the_one_that_the_text_derives(shape, grid):
-    """From closed-form profiles of Gaussian mechanisms and a dense search."""
+    """The bound, from closed-form profiles of Gaussian mechanisms and a dense search."""
 
     def profile(e):
         return sum(norm.cdf(mu / 2 - e / mu) - np.exp(e + norm.logcdf(-mu / 2 - e / mu)) for mu in mus) / len(mus)
 
     mean, mus = 12.0, [1 / sigma for sigma in grid]
-    found = GridCost([Event(1.0, sigma, 1) for sigma in grid], delta=DELTA).best_of_random(shape, mean=mean)
+    selection = GridCost([Event(1.0, sigma, 1) for sigma in grid], delta=DELTA).best_of_random(shape, mean=mean)
     first = brentq(lambda e: profile(e) - DELTA / mean, 0, 50)
     h = np.linspace(0, first, 20_000)
     penalties = mean * (np.exp(h) - 1 + profile(h))
     if shape < math.inf:
-        penalties = (1 + shape) * np.log(np.exp(h) + profile(h) * (1 - found.stop) / found.stop)
-    assert found.epsilon_pld == pytest.approx(first + penalties.min(), rel=5e-3)
-    assert found.epsilon_pld >= first + penalties.min()
+        penalties = (1 + shape) * np.log(np.exp(h) + profile(h) * (1 - selection.stop) / selection.stop)
+    assert selection.epsilon_pld == pytest.approx(first + penalties.min(), rel=5e-3)
+    assert selection.epsilon_pld >= first + penalties.min()
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
@@ -271,8 +271,8 @@ def test_the_theorems_are_those_of_dp_accounting(event):
     for shape, mean in itertools.product((0.0, 0.5, 1.0, math.inf), (1.0, 7.0, 40.0)):
         book = RdpAccountant()
         book.compose(RepeatAndSelectDpEvent(dp_accounting.SelfComposedDpEvent(release, event.updates), mean, shape))
-        found = cost.best_of_random(shape, mean=mean)
-        assert found.epsilon_rdp == pytest.approx(book.get_epsilon(DELTA), rel=1e-6)
+        selection = cost.best_of_random(shape, mean=mean)
+        assert selection.epsilon_rdp == pytest.approx(book.get_epsilon(DELTA), rel=1e-6)
 
 
 @pytest.mark.parametrize("by_score", [True, False])
@@ -280,8 +280,8 @@ def test_the_theorems_are_those_of_dp_accounting(event):
 def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
     """Each run draws one of two noises; the best is by score, or first of all by which of the two it was."""
     sigmas, mean = (0.7, 2.0), 6.0
-    found = GridCost([Event(1.0, sigma, 1) for sigma in sigmas], delta=DELTA).best_of_random(name, mean=mean)
-    slope = slope_of(found.shape, found.stop, mean)
+    selection = GridCost([Event(1.0, sigma, 1) for sigma in sigmas], delta=DELTA).best_of_random(name, mean=mean)
+    slope = slope_of(selection.shape, selection.stop, mean)
     y, step = np.linspace(-25, 26, 100_001, retstep=True)
     densities = []
     for center in (0.0, 1.0):
@@ -290,7 +290,7 @@ def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
         density = [norm.pdf(y, center, sigma) / 2 for sigma in sigmas]
         densities.append(np.concatenate([slope(a) * d for a, d in zip(at_most, density, strict=True)]))
     for here, there in (densities, densities[::-1]):
-        for bound in (found.epsilon_pld, found.epsilon_rdp):
+        for bound in (selection.epsilon_pld, selection.epsilon_rdp):
             assert np.clip(here - math.exp(bound) * there, 0, None).sum() * step <= DELTA
 
 
@@ -298,26 +298,30 @@ def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
 def test_a_selection_costs_more_than_a_trial_and_more_with_more_trials(grid):
     cost = GridCost(grid, delta=DELTA)
     for name in DISTRIBUTIONS:
-        found = [cost.best_of_random(name, mean=mean) for mean in (1, 2, 10, 90)]
-        for bounds in ([one.epsilon_pld for one in found], [one.epsilon_rdp for one in found]):
+        selection = [cost.best_of_random(name, mean=mean) for mean in (1, 2, 10, 90)]
+        for bounds in ([bound.epsilon_pld for bound in selection], [bound.epsilon_rdp for bound in selection]):
             assert all(less < more for less, more in itertools.pairwise(bounds))
             assert len(grid) > 1 or bounds[0] >= grid[0].epsilon(DELTA) * (1 - 1e-4)
 
 
 @pytest.mark.parametrize("name", ["logarithmic", "geometric"])
 def test_exactly_one_run_costs_what_the_run_costs(name):
-    found = GridCost([SAMPLED[1]], delta=DELTA).best_of_random(name, mean=1)
-    assert found.stop == 1
-    assert found.epsilon == pytest.approx(SAMPLED[1].epsilon(DELTA), rel=2e-3)
+    selection = GridCost([SAMPLED[1]], delta=DELTA).best_of_random(name, mean=1)
+    assert selection.stop == 1
+    assert selection.epsilon == pytest.approx(SAMPLED[1].epsilon(DELTA), rel=2e-3)
 
 
 def test_a_grid_costs_less_than_its_dearest_point_alone():
     grid = [Event(1.0, sigma, 1) for sigma in (1.0, 2.0, 4.0)]
     mixed, *alone = [GridCost(points, delta=DELTA) for points in (grid, *([event] for event in grid))]
     for name in DISTRIBUTIONS:
-        found, *each = [cost.best_of_random(name, mean=5) for cost in (mixed, *alone)]
-        assert min(one.epsilon_pld for one in each) < found.epsilon_pld < max(one.epsilon_pld for one in each)
-        assert min(one.epsilon_rdp for one in each) < found.epsilon_rdp < max(one.epsilon_rdp for one in each)
+        selection, *each = [cost.best_of_random(name, mean=5) for cost in (mixed, *alone)]
+        assert (
+            min(bound.epsilon_pld for bound in each) < selection.epsilon_pld < max(bound.epsilon_pld for bound in each)
+        )
+        assert (
+            min(bound.epsilon_rdp for bound in each) < selection.epsilon_rdp < max(bound.epsilon_rdp for bound in each)
+        )
 
 
 def test_a_grid_has_the_mean_of_the_divergences_exponentials():

@@ -19,24 +19,24 @@ from trilemma.analysis.pairs import full_mix
 SKEWED = {"data": "cifar10s", "skew": 0.95}
 
 
-def asked(found):
-    return [(c.pair.question, c.pair.change, c.pair.base) for c in found]
+def asked(outcome):
+    return [(c.pair.question, c.pair.change, c.pair.base) for c in outcome]
 
 
 def test_cumulative_steps_and_the_whole() -> None:
     study = Study()
     for epsilon in (math.inf, 8.0):
-        for at, techniques in enumerate(CUMULATIVE):
-            study.add({"accuracy": 0.4 + 0.03 * at * (epsilon == 8.0)}, techniques=techniques, epsilon=epsilon)
-    found = technique_comparisons(study.frame(), "accuracy")
+        for step, techniques in enumerate(CUMULATIVE):
+            study.add({"accuracy": 0.4 + 0.03 * step * (epsilon == 8.0)}, techniques=techniques, epsilon=epsilon)
+    outcome = technique_comparisons(study.frame(), "accuracy")
     names = [name.upper() for name in CUMULATIVE[:-2]] + ["all−SAT", "all techniques"]
     steps = [("step", b, a) for a, b in pairwise(names)]
-    assert asked(found) == ([*steps, ("all", "all techniques", "BL")]) * 2
-    assert {c.tests for c in found} == {14}
-    assert {(c.conditions, c.df) for c in found} == {(7, 12)}
-    assert {c.verdict for c in found if "ε = 8" in c.pair.setting} == {"higher"}
-    assert {c.verdict for c in found if "no budget" in c.pair.setting} == {"within noise"}
-    table = found.table()
+    assert asked(outcome) == ([*steps, ("all", "all techniques", "BL")]) * 2
+    assert {c.tests for c in outcome} == {14}
+    assert {(c.conditions, c.df) for c in outcome} == {(7, 12)}
+    assert {c.verdict for c in outcome if "ε = 8" in c.pair.setting} == {"higher"}
+    assert {c.verdict for c in outcome if "no budget" in c.pair.setting} == {"within noise"}
+    table = outcome.table()
     assert len(table) == 14
     assert table["difference"].iloc[-1] == pytest.approx(0.18, abs=0.01)
     assert set(table["cell"]) <= set(study.frame()["cell"])
@@ -62,9 +62,9 @@ def test_only_the_baseline_and_all_are_one_comparison() -> None:
     study = Study()
     study.add({"accuracy": 0.5})
     study.add({"accuracy": 0.6}, techniques=ALL)
-    found = technique_comparisons(study.frame(), "accuracy")
-    assert asked(found) == [("all", "all techniques", "BL")]
-    assert found.comparisons[0].df == 2
+    outcome = technique_comparisons(study.frame(), "accuracy")
+    assert asked(outcome) == [("all", "all techniques", "BL")]
+    assert outcome.comparisons[0].df == 2
     assert full_mix([("gn",), ("gn", "ws", "am")]) == ("gn", "ws", "am")
 
 
@@ -75,11 +75,11 @@ def test_families_never_mix_data_budgets_or_networks() -> None:
     ):
         study.add({"accuracy": 0.5 + 0.1 * number}, **columns)
         study.add({"accuracy": 0.5 + 0.1 * number}, techniques="gn", **columns)
-    found = technique_comparisons(study.frame(), "accuracy")
-    assert len(found) == 6
-    assert {c.verdict for c in found} == {"within noise"}
-    assert all(abs(c.difference) < 0.02 for c in found)
-    assert [c.pair.setting for c in found] == [
+    outcome = technique_comparisons(study.frame(), "accuracy")
+    assert len(outcome) == 6
+    assert {c.verdict for c in outcome} == {"within noise"}
+    assert all(abs(c.difference) < 0.02 for c in outcome)
+    assert [c.pair.setting for c in outcome] == [
         "cifar10, no budget, 2000 examples, convnet",
         "cifar10s, skew 95 %, no budget",
         "cifar10, ε = 8",
@@ -96,9 +96,9 @@ def test_recipes_that_cannot_be_told_apart_are_not_compared_but_noted() -> None:
         for techniques in ("bl", "gn"):
             ids[study.add({"accuracy": 0.5 + rate}, techniques=techniques, salt=rate)] = rate
     frame = study.frame()
-    found = technique_comparisons(frame, "accuracy")
-    assert len(found) == 0
-    assert "2 conditions are BL" in found.notes[0]
+    outcome = technique_comparisons(frame, "accuracy")
+    assert len(outcome) == 0
+    assert "2 conditions are BL" in outcome.notes[0]
     trials = {
         f"{name}-{seed}": {"recipe": {"learning_rate": rate}, "data": {}}
         for name, rate in ids.items()
@@ -112,15 +112,15 @@ def test_budgets_against_none_and_the_least_against_the_largest() -> None:
     study = Study()
     for epsilon in (8.0, math.inf, 1.0, 4.0):
         study.add({"auc_threshold": 0.5 + (0.1 if epsilon == math.inf else epsilon / 200)}, epsilon=epsilon)
-    found = budget_comparisons(study.frame(), "auc_threshold")
-    assert asked(found) == [
+    outcome = budget_comparisons(study.frame(), "auc_threshold")
+    assert asked(outcome) == [
         ("budget", "ε = 1", "no budget"),
         ("budget", "ε = 4", "no budget"),
         ("budget", "ε = 8", "no budget"),
         ("budgets", "ε = 1", "ε = 8"),
     ]
-    assert {c.verdict for c in found} == {"lower"}
-    assert found.comparisons[0].df == 6
+    assert {c.verdict for c in outcome} == {"lower"}
+    assert outcome.comparisons[0].df == 6
 
 
 def test_skews_against_none_and_against_the_least_of_the_set() -> None:
@@ -131,8 +131,8 @@ def test_skews_against_none_and_against_the_least_of_the_set() -> None:
     study.add({"accuracy": 0.1}, data="cifar100s", skew=0.95)
     study.add({"accuracy": 0.1}, epsilon=8.0)
     frame = study.frame()
-    found = skew_comparisons(frame, "accuracy")
-    assert asked(found) == [
+    outcome = skew_comparisons(frame, "accuracy")
+    assert asked(outcome) == [
         ("skew", "skew 75 %", "no skew"),
         ("skew", "skew 95 %", "no skew"),
         ("skew of one set", "skew 95 %", "skew 75 %"),
@@ -148,13 +148,13 @@ def test_removals_against_random_and_none() -> None:
             for arm in ("random", "exposed"):
                 columns = {"removed": share, "removal": arm, "examples": round(2000 * (1 - share)), "epsilon": epsilon}
                 study.add({"accuracy": 0.6 - share / 3 * (1 + (arm == "exposed"))}, **columns)
-    found = removal_comparisons(study.frame(), "accuracy")
+    outcome = removal_comparisons(study.frame(), "accuracy")
     ten = "removal of the 10 % most exposed", "removal of 10 % at random"
-    assert asked(found)[:3] == [
+    assert asked(outcome)[:3] == [
         ("control", *ten),
         ("removal", ten[0], "no removal"),
         ("random", ten[1], "no removal"),
     ]
-    assert len(found) == 12
-    assert {c.verdict for c in found} == {"lower"}
-    assert {c.conditions for c in found} == {5}
+    assert len(outcome) == 12
+    assert {c.verdict for c in outcome} == {"lower"}
+    assert {c.conditions for c in outcome} == {5}

@@ -1,8 +1,9 @@
-"""One long table: what is in it is what the runs say."""
+"""The long table holds what the runs say."""
 
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,24 @@ def test_removed_examples_are_gone_and_the_survivors_scored(finished, table):
         # A budget changes nothing about who is left out.
         assert rows == arms[seed, techniques, 8.0 if epsilon is None else None, arm]
         assert (rows == arms[seed, techniques, epsilon, "random" if arm == "exposed" else "exposed"]) is False
+
+
+def test_a_budget_s_price_is_paired_with_the_trial_that_lacks_the_budget_alone(finished, table):
+    values = table.pivot_table(index="trial", columns="measure", values="value")
+    trials = finished.trials()
+    private = [name for name, trial in trials.items() if trial.recipe.epsilon is not None]
+    assert private
+    for name in private:
+        recipe = replace(trials[name].recipe, epsilon=None, delta=None)
+        (plain,) = [n for n, t in trials.items() if t == replace(trials[name], recipe=recipe)]
+        lost = {}
+        for group in ("gray", "colour"):
+            both = values.loc[[plain, name], f"accuracy_in_{group}"]
+            lost[group] = both.iloc[0] - both.iloc[1]
+            assert values.loc[name, f"accuracy_lost_in_{group}"] == pytest.approx(lost[group])
+        assert values.loc[name, "accuracy_lost_gap"] == pytest.approx(abs(lost["gray"] - lost["colour"]))
+        assert values.loc[name, "excess_risk_gap"] >= 0
+        assert values.loc[plain].filter(like="_lost").isna().all()
 
 
 def test_pandas_reads_both_files_back(finished, table, tmp_path):

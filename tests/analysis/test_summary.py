@@ -74,13 +74,13 @@ def test_seeds_that_repeat_one_training_have_the_interval_of_that_training() -> 
 def test_intervals_end_where_the_measure_does() -> None:
     study = Study()
     study.add({"accuracy": [0.99, 1.0, 0.9], "bias": [0.0, 0.4, 0.5], "seconds": [1.0, 90.0, 2.0]})
-    found = summarize(study.frame()).set_index("measure")
-    assert found.loc["accuracy", "high"] == 1.0
-    assert (found.loc["bias", "low"], found.loc["bias", "high"]) == (0.0, pytest.approx(0.3 + 0.657, abs=1e-2))
-    assert found.loc["seconds", "low"] == 0.0
+    summary = summarize(study.frame()).set_index("measure")
+    assert summary.loc["accuracy", "high"] == 1.0
+    assert (summary.loc["bias", "low"], summary.loc["bias", "high"]) == (0.0, pytest.approx(0.3 + 0.657, abs=1e-2))
+    assert summary.loc["seconds", "low"] == 0.0
     study.add({"accuracy_in_gray": [0.5] * 3, "accuracy_in_colour": [0.5] * 3})
-    found = summarize(study.frame()).set_index("measure")
-    assert found.loc["bias", "high"] == 0.5, "two groups: bias ends at one half"
+    summary = summarize(study.frame()).set_index("measure")
+    assert summary.loc["bias", "high"] == 0.5, "two groups: bias ends at one half"
     assert measure_range("bias", 4) == (0.0, 0.75)
     assert measure_range("auc_strongest_naive") == measure_range("correct/17") == (0.0, 1.0)
 
@@ -95,13 +95,13 @@ def test_a_percentage_is_refused() -> None:
 def test_missing_values_are_named_and_infinite_ones_do_not_spread() -> None:
     study = Study()
     study.add({"bias": [0.1, math.nan, 0.3], "epsilon_spent": [math.inf] * 3, "worst_group_accuracy": [math.nan] * 3})
-    found = summarize(study.frame()).set_index("measure")
-    assert (found.loc["bias", "mean"], found.loc["bias", "seeds"]) == (pytest.approx(0.2), 2)
-    assert found.loc["bias", "missing"] == (1,)
-    assert found.loc["epsilon_spent", "mean"] == math.inf
-    assert math.isnan(found.loc["epsilon_spent", "low"])
-    assert found.loc["worst_group_accuracy", "seeds"] == 0
-    assert found.loc["worst_group_accuracy", "missing"] == (0, 1, 2)
+    summary = summarize(study.frame()).set_index("measure")
+    assert (summary.loc["bias", "mean"], summary.loc["bias", "seeds"]) == (pytest.approx(0.2), 2)
+    assert summary.loc["bias", "missing"] == (1,)
+    assert summary.loc["epsilon_spent", "mean"] == math.inf
+    assert math.isnan(summary.loc["epsilon_spent", "low"])
+    assert summary.loc["worst_group_accuracy", "seeds"] == 0
+    assert summary.loc["worst_group_accuracy", "missing"] == (0, 1, 2)
 
 
 def test_a_seed_that_is_there_twice_is_an_error() -> None:
@@ -147,9 +147,9 @@ def test_on_the_way_each_update_is_apart_and_finished_trials_are_left_out() -> N
     study.add({"accuracy": 0.5})
     study.history([0.1, 0.2], [0.1, 0.3], [0.5, 0.5])
     assert len(summarize(study.frame())) == 1
-    found = summarize(study.frame(), ["accuracy"], on_the_way=True)
-    assert found["update"].tolist() == [10.0, 20.0]
-    assert found["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.2)]
+    summary = summarize(study.frame(), ["accuracy"], on_the_way=True)
+    assert summary["update"].tolist() == [10.0, 20.0]
+    assert summary["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.2)]
 
 
 def test_nothing_in_nothing_out() -> None:
@@ -169,8 +169,8 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     condition = np.repeat([f"c{i}" for i in range(conditions)], seeds)
     frame = frame.assign(cell=condition, seed=np.tile(np.arange(seeds), conditions), value=values.ravel(), studies="s")
     frame = frame.assign(trial=frame["cell"] + frame["seed"].astype(str), low=math.nan, high=math.nan)
-    found = summarize(frame)
-    covered = ((found["low"] <= 0.5) & (found["high"] >= 0.5)).mean()
+    summary = summarize(frame)
+    covered = ((summary["low"] <= 0.5) & (summary["high"] >= 0.5)).mean()
     assert 0.934 < covered < 0.966
 
 
@@ -196,18 +196,18 @@ def test_conditions_that_the_columns_do_not_tell_apart_are_told_apart_by_their_r
         for seed in range(3)
     }
     assert [condition.variant for condition in conditions_of(frame).values()] == ["", ""]
-    found = measured(frame, "accuracy", {"trials": trials}).conditions
-    assert [condition.variant for condition in found.values()] == ["learning_rate 0.1", "learning_rate 0.2"]
+    measurements = measured(frame, "accuracy", {"trials": trials}).conditions
+    assert [condition.variant for condition in measurements.values()] == ["learning_rate 0.1", "learning_rate 0.2"]
 
 
 def test_naive_is_matched_only_where_a_condition_has_no_naive_measure() -> None:
     study = Study()
     plain = study.add({"auc_threshold": [0.5, 0.51, 0.52]})
     skewed = study.add({"auc_threshold": [0.5] * 3, "auc_threshold_naive": [0.6] * 3}, data="cifar10s", skew=0.95)
-    found = measured(study.frame(), "auc_threshold_naive")
-    assert found.values == {plain: {0: 0.5, 1: 0.51, 2: 0.52}, skewed: {0: 0.6, 1: 0.6, 2: 0.6}}
-    assert found.name_in_results(plain) == "auc_threshold"
-    assert found.name_in_results(skewed) == "auc_threshold_naive"
+    measurements = measured(study.frame(), "auc_threshold_naive")
+    assert measurements.values == {plain: {0: 0.5, 1: 0.51, 2: 0.52}, skewed: {0: 0.6, 1: 0.6, 2: 0.6}}
+    assert measurements.name_in_results(plain) == "auc_threshold"
+    assert measurements.name_in_results(skewed) == "auc_threshold_naive"
     lost = study.frame()
     lost = lost[~((lost["measure"] == "auc_threshold_naive") & (lost["seed"] == 1))]
     assert measured(lost, "auc_threshold_naive").values[skewed] == {0: 0.6, 2: 0.6}, "a condition never mixes the two"

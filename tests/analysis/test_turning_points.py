@@ -21,18 +21,18 @@ def history(accuracy, train_accuracy, auc, n=(1000, 1000)):
 
 
 def test_by_hand() -> None:
-    found = turning_points(
+    points = turning_points(
         history(
             accuracy=[0.3, 0.6, 0.7, 0.7, 0.65],
             train_accuracy=[0.3, 0.7, 0.74, 0.8, 0.9],
             auc=[0.56, 0.51, 0.53, 0.54, 0.60],
         )
     )
-    assert found.early_stopping == 30, "the first of the best"
-    assert found.overfitting == 40, "the gap at 20 did not stay"
-    assert found.memorization == 30, "the AUC at 10 did not stay; the bar for 1000 and 1000 is 0.5253"
-    assert found.order == "memorization first"
-    assert found.evaluations == (10, 20, 30, 40, 50)
+    assert points.early_stopping == 30, "the first of the best"
+    assert points.overfitting == 40, "the gap at 20 did not stay"
+    assert points.memorization == 30, "the AUC at 10 did not stay; the bar for 1000 and 1000 is 0.5253"
+    assert points.order == "memorization first"
+    assert points.evaluations == (10, 20, 30, 40, 50)
 
 
 def test_orders() -> None:
@@ -52,18 +52,18 @@ values = st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1, max_size=8)
 @given(values)
 def test_as_a_plain_loop_finds_them(rows) -> None:
     accuracy, train, auc = zip(*rows, strict=True)
-    found = turning_points(history(accuracy, train, auc))
+    points = turning_points(history(accuracy, train, auc))
     overfitting = memorization = None
-    for at in reversed(range(len(rows))):
-        if train[at] - accuracy[at] <= GAP:
+    for row in reversed(range(len(rows))):
+        if train[row] - accuracy[row] <= GAP:
             break
-        overfitting = 10 * (at + 1)
-    for at in reversed(range(len(rows))):
-        if auc[at] <= auc_bar(1000, 1000):
+        overfitting = 10 * (row + 1)
+    for row in reversed(range(len(rows))):
+        if auc[row] <= auc_bar(1000, 1000):
             break
-        memorization = 10 * (at + 1)
-    assert (found.overfitting, found.memorization) == (overfitting, memorization)
-    assert found.early_stopping == 10 * (accuracy.index(max(accuracy)) + 1)
+        memorization = 10 * (row + 1)
+    assert (points.overfitting, points.memorization) == (overfitting, memorization)
+    assert points.early_stopping == 10 * (accuracy.index(max(accuracy)) + 1)
 
 
 def test_rows_in_any_order_and_other_measures() -> None:

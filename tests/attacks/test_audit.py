@@ -45,87 +45,87 @@ def shifted(rows: int = 2000) -> Predictions:
 
 
 def test_all_four_attacks_and_the_contract() -> None:
-    given = predictions(groups=np.arange(800) % 2, group_names=("gray", "colour"))
+    outputs = predictions(groups=np.arange(800) % 2, group_names=("gray", "colour"))
     steps = []
-    found = audit(given, resamples=60, progress=lambda *step: steps.append(step))
-    assert list(found.attacks) == ["threshold", "threshold-entropy", "mlp", "rf"]
-    for name, result in found.attacks.items():
+    audited = audit(outputs, resamples=60, progress=lambda *step: steps.append(step))
+    assert list(audited.attacks) == ["threshold", "threshold-entropy", "mlp", "rf"]
+    for name, result in audited.attacks.items():
         assert set(result) == {"auc", "advantage", "tpr_at_fpr", "tpr_reason", "interval"}  # 400 non-members
-        assert result["auc"] == pytest.approx(float(measure(found.scores[name], given.member).auc))
+        assert result["auc"] == pytest.approx(float(measure(audited.scores[name], outputs.member).auc))
         assert result["auc"] > 0.6
-    assert list(found.by_class) == ["0", "1", "2"]
-    assert found.by_group is not None
-    assert list(found.by_group) == ["gray", "colour"]
+    assert list(audited.by_class) == ["0", "1", "2"]
+    assert audited.by_group is not None
+    assert list(audited.by_group) == ["gray", "colour"]
     gray = np.arange(800) % 2 == 0
-    part = found.by_group["gray"]
+    part = audited.by_group["gray"]
     assert (part["members"], part["nonmembers"]) == (200, 200)
-    expected = measure(found.scores["rf"][gray], given.member[gray]).auc
+    expected = measure(audited.scores["rf"][gray], outputs.member[gray]).auc
     assert part["attacks"]["rf"]["auc"] == pytest.approx(float(expected))
     low, high = part["attacks"]["rf"]["interval"]["auc"]
     assert low < expected < high
-    assert (found.members, found.nonmembers) == (400, 400)
+    assert (audited.members, audited.nonmembers) == (400, 400)
     np.testing.assert_array_equal(
-        found.membership_probability, membership_probability(found.signals.loss, given.member)
+        audited.membership_probability, membership_probability(audited.signals.loss, outputs.member)
     )
-    assert found.auc == max(result["auc"] for result in found.attacks.values())
+    assert audited.auc == max(result["auc"] for result in audited.attacks.values())
     assert [step[0] for step in steps][-1] == "done"
     assert [step[1] for step in steps] == list(range(6))
-    json.dumps([found.attacks, found.by_class, found.by_group], allow_nan=False)
+    json.dumps([audited.attacks, audited.by_class, audited.by_group], allow_nan=False)
 
 
 def test_the_strongest_may_be_below_a_half() -> None:
-    found = audit(predictions(leak=-1.5), attacks=THRESHOLDS, resamples=20)
-    assert found.auc < 0.4
-    assert abs(found.auc - 0.5) == max(abs(result["auc"] - 0.5) for result in found.attacks.values())
+    audited = audit(predictions(leak=-1.5), attacks=THRESHOLDS, resamples=20)
+    assert audited.auc < 0.4
+    assert abs(audited.auc - 0.5) == max(abs(result["auc"] - 0.5) for result in audited.attacks.values())
 
 
 def test_an_audit_is_its_seed() -> None:
-    given = predictions(rows=200)
+    outputs = predictions(rows=200)
     some = ("threshold", "rf")
-    one, same, other = (audit(given, attacks=some, resamples=20, seed=seed) for seed in (0, 0, 1))
-    assert one.attacks == same.attacks
-    assert one.by_class == same.by_class
-    assert one.attacks != other.attacks
+    first, same, other = (audit(outputs, attacks=some, resamples=20, seed=seed) for seed in (0, 0, 1))
+    assert first.attacks == same.attacks
+    assert first.by_class == same.by_class
+    assert first.attacks != other.attacks
     # One attack alone gives what it gives among the others.
-    assert audit(given, attacks=["rf"], resamples=20).attacks["rf"] == one.attacks["rf"]
+    assert audit(outputs, attacks=["rf"], resamples=20).attacks["rf"] == first.attacks["rf"]
 
 
 def test_too_few_is_said() -> None:
     labels = np.zeros(800, dtype=int)
     labels[:60] = 1
     labels[790:] = 1
-    found = audit(predictions(labels=labels), attacks=THRESHOLDS, resamples=20)
-    assert found.by_class["1"] == {"members": 60, "nonmembers": 10, "too_few": True}
-    assert found.by_class["2"] == {"members": 0, "nonmembers": 0, "too_few": True}
-    assert "attacks" in found.by_class["0"]
+    result = audit(predictions(labels=labels), attacks=THRESHOLDS, resamples=20)
+    assert result.by_class["1"] == {"members": 60, "nonmembers": 10, "too_few": True}
+    assert result.by_class["2"] == {"members": 0, "nonmembers": 0, "too_few": True}
+    assert "attacks" in result.by_class["0"]
 
 
 def test_rows_without_weight_count_nowhere() -> None:
-    given = predictions()
+    outputs = predictions()
     drop = np.arange(800) % 4 == 0
     weights = np.where(drop, 0.0, 1.0)
-    assert given.logits is not None
-    spoiled = np.where(drop[:, None], 50 * np.eye(3)[given.labels], given.logits)
-    fields = {"labels": given.labels, "member": given.member}
-    found = audit(Predictions(logits=spoiled, weights=weights, **fields), attacks=THRESHOLDS, resamples=20)
-    kept = audit(
-        Predictions(logits=given.logits[~drop], **{n: v[~drop] for n, v in fields.items()}),
+    assert outputs.logits is not None
+    spoiled = np.where(drop[:, None], 50 * np.eye(3)[outputs.labels], outputs.logits)
+    fields = {"labels": outputs.labels, "member": outputs.member}
+    result = audit(Predictions(logits=spoiled, weights=weights, **fields), attacks=THRESHOLDS, resamples=20)
+    subset = audit(
+        Predictions(logits=outputs.logits[~drop], **{n: v[~drop] for n, v in fields.items()}),
         attacks=THRESHOLDS,
         resamples=20,
     )
     for name in THRESHOLDS:
-        assert found.attacks[name]["auc"] == pytest.approx(kept.attacks[name]["auc"])
-    assert (found.members, found.nonmembers) == (300, 300)
-    assert len(found.signals) == len(found.membership_probability) == 800
-    assert found.by_class["0"]["members"] == kept.by_class["0"]["members"]
+        assert result.attacks[name]["auc"] == pytest.approx(subset.attacks[name]["auc"])
+    assert (result.members, result.nonmembers) == (300, 300)
+    assert len(result.signals) == len(result.membership_probability) == 800
+    assert result.by_class["0"]["members"] == subset.by_class["0"]["members"]
 
 
 @pytest.mark.parametrize("attack", ["threshold", "mlp", "rf"])
 def test_matching_takes_the_shift_out(attack: str) -> None:
     # The shift alone gives an AUC of about 0.7; matched, the truth is 1/2, with a deviation of about 0.016.
-    given = shifted()
-    naive = audit(given, attacks=[attack], resamples=20)
-    matched = audit(given, attacks=[attack], match="class,group", resamples=20)
+    outputs = shifted()
+    naive = audit(outputs, attacks=[attack], resamples=20)
+    matched = audit(outputs, attacks=[attack], match="class,group", resamples=20)
     assert naive.auc > 0.62
     assert matched.auc == pytest.approx(0.5, abs=0.07)
     assert matched.match is not None
@@ -151,11 +151,11 @@ def test_the_check_raises_few_false_alarms() -> None:
 
 
 def test_the_check_needs_resamples_for_its_level() -> None:
-    found = audit(predictions(), attacks=THRESHOLDS, resamples=50)
+    result = audit(predictions(), attacks=THRESHOLDS, resamples=50)
     with pytest.raises(InputError, match="at least 80"):
-        null_check(found)
+        null_check(result)
     with pytest.raises(InputError, match="false_alarm"):
-        null_check(found, false_alarm=0)
+        null_check(result, false_alarm=0)
 
 
 def test_matching_keeps_the_rows_and_weighs_them() -> None:
@@ -163,10 +163,10 @@ def test_matching_keeps_the_rows_and_weighs_them() -> None:
     member = np.arange(100) < 60
     groups = np.r_[np.repeat([0, 1], [45, 15]), np.tile([0, 1], 20)]
     sources = np.r_[np.arange(60), np.repeat(np.arange(20), 2)]
-    given = Predictions(
+    outputs = Predictions(
         logits=np.zeros((100, 2)), labels=np.zeros(100, int), member=member, groups=groups, sources=sources
     )
-    weighted, match = match_predictions(given)
+    weighted, match = match_predictions(outputs)
     assert weighted.weights is not None
     assert len(weighted) == 100
     assert weighted.weights[:60].tolist() == [1.0] * 60
@@ -177,8 +177,8 @@ def test_matching_keeps_the_rows_and_weighs_them() -> None:
 
 
 def test_members_without_counterpart_are_left_out() -> None:
-    given = predictions(labels=np.where(np.arange(800) < 100, 2, np.arange(800) % 2))
-    weighted, match = match_predictions(given, "class")
+    outputs = predictions(labels=np.where(np.arange(800) < 100, 2, np.arange(800) % 2))
+    weighted, match = match_predictions(outputs, "class")
     assert weighted.weights is not None
     assert (weighted.weights[:100] == 0).all()
     assert match.uncovered_cells == ((2, -1),)
@@ -186,10 +186,10 @@ def test_members_without_counterpart_are_left_out() -> None:
 
 
 def test_equal_mixes_need_no_weights() -> None:
-    given = predictions(labels=np.arange(800) % 2)
-    weighted, match = match_predictions(given, "class")
+    outputs = predictions(labels=np.arange(800) % 2)
+    weighted, match = match_predictions(outputs, "class")
     assert match.trivial
-    assert weighted is given
+    assert weighted is outputs
 
 
 @pytest.mark.parametrize(
@@ -210,19 +210,19 @@ def test_bad_input_is_refused(changes: dict[str, Any], options: dict[str, Any], 
 
 
 def test_shadow_attacks_join_where_there_are_references() -> None:
-    given = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
-    found = audit(given, resamples=20)
-    assert list(found.attacks)[4:] == ["rmia-offline", "lira-offline"]
+    outputs = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
+    result = audit(outputs, resamples=20)
+    assert list(result.attacks)[4:] == ["rmia-offline", "lira-offline"]
 
 
 def test_probabilities_can_be_audited() -> None:
-    given = predictions()
-    assert given.logits is not None
-    probs = np.exp(given.logits) / np.exp(given.logits).sum(axis=1, keepdims=True)
-    same = Predictions(probs=probs, labels=given.labels, member=given.member)
-    np.testing.assert_allclose(read_signals(same).loss, read_signals(given).loss)
-    one, other = (audit(p, attacks=THRESHOLDS, resamples=20).auc for p in (given, same))
-    assert one == pytest.approx(other)
+    outputs = predictions()
+    assert outputs.logits is not None
+    probs = np.exp(outputs.logits) / np.exp(outputs.logits).sum(axis=1, keepdims=True)
+    same = Predictions(probs=probs, labels=outputs.labels, member=outputs.member)
+    np.testing.assert_allclose(read_signals(same).loss, read_signals(outputs).loss)
+    first, other = (audit(p, attacks=THRESHOLDS, resamples=20).auc for p in (outputs, same))
+    assert first == pytest.approx(other)
 
 
 @pytest.mark.parametrize("room", ["attacks", "fairness", "harmonic"])

@@ -23,43 +23,43 @@ def example(leaks, shifts=(0.0, 0.0, 0.0), seed=0, side=SIDE):
 
 def test_each_cell_is_measured_on_its_own_rows():
     scores, member, cells = example((0.2, 0.5, 1.5))
-    found = by_cell(scores, member, cells, fpr=0.05, resamples=50)
+    result = by_cell(scores, member, cells, fpr=0.05, resamples=50)
     for cell in range(3):
         rows = cells == cell
-        assert found[cell].roc is not None
-        assert found[cell].roc.auc == pytest.approx(roc_auc_score(member[rows], scores[rows]), abs=1e-12)
-        assert (found[cell].members, found[cell].nonmembers) == (200, 200)
+        assert result[cell].roc is not None
+        assert result[cell].roc.auc == pytest.approx(roc_auc_score(member[rows], scores[rows]), abs=1e-12)
+        assert (result[cell].members, result[cell].nonmembers) == (200, 200)
         threshold = np.sort(scores[rows & ~member])[::-1][10]
-        assert found[cell].own is not None
-        assert found[cell].own.value == pytest.approx((scores[rows & member] > threshold).mean())
+        assert result[cell].own is not None
+        assert result[cell].own.value == pytest.approx((scores[rows & member] > threshold).mean())
 
 
 def test_the_global_threshold_answers_another_question():
     """A cell whose scores are all high is accused by the global threshold, whether or not its members leak."""
     scores, member, cells = example((1.0, 1.0, 1.0), shifts=(0.0, 0.0, 3.0))
-    found = by_cell(scores, member, cells, fpr=0.05, resamples=50)
-    accused = sum(cell.global_false * cell.nonmembers for cell in found.values()) / (~member).sum()
+    result = by_cell(scores, member, cells, fpr=0.05, resamples=50)
+    accused = sum(cell.global_false * cell.nonmembers for cell in result.values()) / (~member).sum()
     assert 0.05 - 1 / 600 <= accused <= 0.05
-    assert found[2].global_true > 5 * found[0].global_true
-    own = [found[cell].own.value for cell in range(3)]
+    assert result[2].global_true > 5 * result[0].global_true
+    own = [result[cell].own.value for cell in range(3)]
     assert max(own) < 2.5 * min(own)
 
 
 def test_a_small_cell_has_no_auc_and_a_rate_that_it_cannot_measure_is_not_printed():
     scores, member, cells = example((0.5, 0.5, 0.5))
     cells[:30], cells[600:630] = 3, 3
-    found = by_cell(scores, member, cells, fpr=0.01, resamples=50)
-    assert found[3].roc is None
-    assert found[3].own is None
-    assert found[0].own.value is None
-    assert found[0].own.reason == "needs 1,000 non-members, has 190"
+    result = by_cell(scores, member, cells, fpr=0.01, resamples=50)
+    assert result[3].roc is None
+    assert result[3].own is None
+    assert result[0].own.value is None
+    assert result[0].own.reason == "needs 1,000 non-members, has 190"
 
 
 def test_cell_aucs_of_the_test_are_those_of_the_scores_with_ties():
     scores, member, cells = example((0.2, 0.5, 1.5), shifts=(0.0, 2.0, -4.0))
     scores = np.round(scores, 1)
-    found = equal_vulnerability(scores, member, cells, permutations=1)
-    for cell, auc in found.aucs.items():
+    result = equal_vulnerability(scores, member, cells, permutations=1)
+    for cell, auc in result.aucs.items():
         rows = cells == cell
         assert auc == pytest.approx(roc_auc_score(member[rows], scores[rows]), abs=1e-12)
 
@@ -71,16 +71,18 @@ def test_equal_cells_are_rejected_no_more_often_than_the_level_says():
     for seed in range(200):
         rng = np.random.default_rng([seed, 1])
         scores, member, cells = example((0.7, 0.7, 0.7), shifts=(0.0, 1.0, -3.0), seed=seed, side=300)
-        kept = (cells != 2) | (rng.random(len(cells)) < 0.7)
-        rejected += equal_vulnerability(scores[kept], member[kept], cells[kept], permutations=99, seed=seed).rejected()
+        included = (cells != 2) | (rng.random(len(cells)) < 0.7)
+        rejected += equal_vulnerability(
+            scores[included], member[included], cells[included], permutations=99, seed=seed
+        ).rejected()
     assert rejected < 22
 
 
 def test_unequal_cells_are_found_and_named():
     scores, member, cells = example((0.3, 0.3, 1.2), shifts=(0.0, 3.0, 0.0))
-    found = equal_vulnerability(scores, member, cells, permutations=199)
-    assert found.rejected(0.01)
-    assert found.cell == 2
+    result = equal_vulnerability(scores, member, cells, permutations=199)
+    assert result.rejected(0.01)
+    assert result.cell == 2
 
 
 def test_what_cannot_be_compared_is_refused():

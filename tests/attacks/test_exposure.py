@@ -51,18 +51,18 @@ def shadowed(leak: float = 1.5, shadows: int = 8, each: int = 1000, seed: int = 
 
 @pytest.fixture(scope="module")
 def uneven() -> tuple[Predictions, Any]:
-    given = shadowed(leak=0.5, uneven=1.5)
-    return given, audit(given, attacks=["threshold", "rmia", "lira"], resamples=200)
+    outputs = shadowed(leak=0.5, uneven=1.5)
+    return outputs, audit(outputs, attacks=["threshold", "rmia", "lira"], resamples=200)
 
 
 def test_the_more_exposed_group_is_found_and_equal_vulnerability_rejected(uneven: Any) -> None:
-    given, found = uneven
-    said = exposure(given, found, permutations=199)
-    gray, colour = said["by_group"]["gray"]["attacks"]["rmia"], said["by_group"]["colour"]["attacks"]["rmia"]
+    outputs, result = uneven
+    document = exposure(outputs, result, permutations=199)
+    gray, colour = document["by_group"]["gray"]["attacks"]["rmia"], document["by_group"]["colour"]["attacks"]["rmia"]
     assert colour["auc"] > gray["auc"] + 0.1
     assert gray["interval"]["auc"][1] < colour["interval"]["auc"][0]
-    assert said["by_class_and_group"]["0/colour"]["members"] == 500
-    test = said["equal_vulnerability"]
+    assert document["by_class_and_group"]["0/colour"]["members"] == 500
+    test = document["equal_vulnerability"]
     assert (test["attack"], test["cells"], test["rejected"]) == ("rmia", "class_and_group", True)
     # 1 % of all 1,000 non-members can be told, 1 % of the 500 in a cell cannot.
     assert colour["tpr_own"] is None
@@ -72,17 +72,17 @@ def test_the_more_exposed_group_is_found_and_equal_vulnerability_rejected(uneven
 
 
 def test_members_and_non_members_of_cells_add_up(uneven: Any) -> None:
-    given, found = uneven
-    said = exposure(given, found, permutations=19)
+    outputs, result = uneven
+    document = exposure(outputs, result, permutations=19)
     for kind in ("by_class", "by_group", "by_class_and_group"):
-        assert sum(entry["members"] for entry in said[kind].values()) == found.members
-        assert sum(entry["nonmembers"] for entry in said[kind].values()) == found.nonmembers
+        assert sum(entry["members"] for entry in document[kind].values()) == result.members
+        assert sum(entry["nonmembers"] for entry in document[kind].values()) == result.nonmembers
 
 
 def test_shadow_attacks_beat_the_loss_and_the_headline_is_named_first() -> None:
-    found = audit(shadowed(), resamples=50)
-    assert found.headline == "rmia"
-    assert found.attacks["rmia"]["auc"] > found.attacks["threshold"]["auc"] + 0.05
+    result = audit(shadowed(), resamples=50)
+    assert result.headline == "rmia"
+    assert result.attacks["rmia"]["auc"] > result.attacks["threshold"]["auc"] + 0.05
     assert audit(shadowed(), attacks=["threshold", "lira"], resamples=50).headline == "threshold"
 
 
@@ -94,15 +94,15 @@ def test_a_model_that_stores_its_members_is_found_out_wholly() -> None:
     matrix = np.array([half ^ flip for half in halves for flip in (False, True)])
     inside = np.concatenate([member[None], matrix])
     logits = np.stack([30.0 * inside, rng.normal(scale=0.3, size=inside.shape)], axis=-1)
-    given = Predictions(
+    outputs = Predictions(
         logits=logits[0],
         labels=np.zeros(2400, int),
         member=member,
         reference_logits=logits[1:],
         reference_member=matrix,
     )
-    found = audit(given, attacks=["threshold", "rmia", "lira", "lira-offline"], resamples=50)
-    for name, entry in found.attacks.items():
+    result = audit(outputs, attacks=["threshold", "rmia", "lira", "lira-offline"], resamples=50)
+    for name, entry in result.attacks.items():
         assert entry["auc"] >= 0.99, name
         assert entry["tpr_at_fpr"]["0.01"] >= 0.99, name
 
@@ -112,18 +112,18 @@ def test_intervals_of_a_model_that_saw_none_of_the_examples_cover_a_half() -> No
     than 105 cover with a probability of 0.0004; at 80 % (what learned attacks have without the factor) 0.978."""
     covered = 0
     for seed in range(120):
-        given = shadowed(each=200, shadows=4, seed=seed)
-        assert given.logits is not None
-        assert given.reference_logits is not None
-        assert given.reference_member is not None
-        rows = np.flatnonzero(~given.member)
+        outputs = shadowed(each=200, shadows=4, seed=seed)
+        assert outputs.logits is not None
+        assert outputs.reference_logits is not None
+        assert outputs.reference_member is not None
+        rows = np.flatnonzero(~outputs.member)
         member = np.random.default_rng(seed).permutation(len(rows)) < 100
         unseen = Predictions(
-            logits=given.logits[rows],
-            labels=given.labels[rows],
+            logits=outputs.logits[rows],
+            labels=outputs.labels[rows],
             member=member,
-            reference_logits=given.reference_logits[:, rows],
-            reference_member=given.reference_member[:, rows],
+            reference_logits=outputs.reference_logits[:, rows],
+            reference_member=outputs.reference_member[:, rows],
         )
         scores = rmia_scores_of(unseen)
         low, high = bootstrap_roc(scores, member, seed=seed, resamples=300).auc_interval()
@@ -131,10 +131,10 @@ def test_intervals_of_a_model_that_saw_none_of_the_examples_cover_a_half() -> No
     assert covered >= 105
 
 
-def rmia_scores_of(given: Predictions) -> np.ndarray:
-    references = References.of(given)
+def rmia_scores_of(outputs: Predictions) -> np.ndarray:
+    references = References.of(outputs)
     return rmia_scores(
-        read_signals(given).confidence, references.confidence, references.online_member("rmia"), ~given.member
+        read_signals(outputs).confidence, references.confidence, references.online_member("rmia"), ~outputs.member
     )
 
 
@@ -142,23 +142,23 @@ def test_the_strongest_attacks_interval_is_over_the_choice() -> None:
     """Five attacks on noise: the one with the largest |AUC - 1/2| looks away from 1/2, and so does its own interval;
     the interval over the choice covers every attack's range of draws that was chosen."""
     rng = np.random.default_rng(1)
-    given = Predictions(logits=rng.normal(size=(300, 3)), labels=np.zeros(300, int), member=np.arange(300) < 150)
-    found = audit(given, resamples=400)
-    low, high = found.strongest_interval
-    chosen = [max((float(roc.draws.auc[at]) for roc in found.rocs.values()), key=lambda auc: abs(auc - 0.5))
-              for at in range(400)]  # fmt: skip
+    outputs = Predictions(logits=rng.normal(size=(300, 3)), labels=np.zeros(300, int), member=np.arange(300) < 150)
+    result = audit(outputs, resamples=400)
+    low, high = result.strongest_interval
+    chosen = [max((float(roc.draws.auc[sample]) for roc in result.rocs.values()), key=lambda auc: abs(auc - 0.5))
+              for sample in range(400)]  # fmt: skip
     assert (low, high) == pytest.approx(tuple(np.quantile(chosen, [0.025, 0.975])))
-    one = audit(given, attacks=["threshold"], resamples=400)
-    assert one.strongest_interval == pytest.approx(one.rocs["threshold"].auc_interval())
+    single = audit(outputs, attacks=["threshold"], resamples=400)
+    assert single.strongest_interval == pytest.approx(single.rocs["threshold"].auc_interval())
 
 
 def test_bands_are_the_rates_at_each_point() -> None:
-    given = shadowed()
-    found = audit(given, attacks=["threshold", "rmia", "rf"], resamples=20)
-    bands = roc_bands(given, found)
+    outputs = shadowed()
+    result = audit(outputs, attacks=["threshold", "rmia", "rf"], resamples=20)
+    bands = roc_bands(outputs, result)
     assert list(bands["attacks"]) == ["rmia", "threshold"]
     assert bands["fpr"][0] == pytest.approx(0.01)  # 10 of 1,000
-    rate = rate_at(found.scores["rmia"], given.member, bands["fpr"][5])
+    rate = rate_at(result.scores["rmia"], outputs.member, bands["fpr"][5])
     curve = bands["attacks"]["rmia"]
     assert (curve["tpr"][5], curve["low"][5], curve["high"][5]) == (rate.value, *rate.interval)  # type: ignore[misc]
     assert all(low <= value <= high for low, value, high in zip(*(curve[end] for end in ("low", "tpr", "high")),
@@ -168,32 +168,32 @@ def test_bands_are_the_rates_at_each_point() -> None:
 def test_bands_begin_at_a_rate_that_weighted_non_members_allow() -> None:
     rng = np.random.default_rng(0)
     weights = np.r_[np.ones(200), rng.uniform(0.5, 1.5, 200)]
-    given = Predictions(
+    outputs = Predictions(
         logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200, weights=weights
     )
-    found = audit(given, attacks=["threshold"], resamples=20)
-    assert found.effective_nonmembers % 1 > 0.01
-    bands = roc_bands(given, found)
-    assert bands["fpr"][0] == pytest.approx(10 / np.floor(found.effective_nonmembers))
+    result = audit(outputs, attacks=["threshold"], resamples=20)
+    assert result.effective_nonmembers % 1 > 0.01
+    bands = roc_bands(outputs, result)
+    assert bands["fpr"][0] == pytest.approx(10 / np.floor(result.effective_nonmembers))
     assert None not in bands["attacks"]["threshold"]["tpr"]
 
 
 def test_learned_attacks_have_intervals_root_two_wider() -> None:
     rng = np.random.default_rng(0)
-    given = Predictions(logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200)
-    found = audit(given, attacks=["threshold", "rf"], resamples=1000)
-    widths = {name: np.subtract(*entry["interval"]["auc"][::-1]) for name, entry in found.attacks.items()}
+    outputs = Predictions(logits=rng.normal(size=(400, 3)), labels=np.zeros(400, int), member=np.arange(400) < 200)
+    result = audit(outputs, attacks=["threshold", "rf"], resamples=1000)
+    widths = {name: np.subtract(*entry["interval"]["auc"][::-1]) for name, entry in result.attacks.items()}
     # Both are AUCs of 200 + 200 rows near 1/2, so that the bootstrap's own widths are alike.
     assert widths["rf"] / widths["threshold"] == pytest.approx(np.sqrt(2), rel=0.12)
 
 
 def test_cells_of_learned_attacks_have_intervals_root_two_wider_at_the_threshold_of_all() -> None:
     rng = np.random.default_rng(0)
-    given = Predictions(
+    outputs = Predictions(
         logits=rng.normal(size=(4000, 2)), labels=rng.integers(0, 2, 4000), member=np.arange(4000) < 2000
     )
-    found = audit(given, attacks=["threshold", "rf"], resamples=20)
-    cell = exposure(given, found, permutations=19)["by_class"]["0"]
+    result = audit(outputs, attacks=["threshold", "rf"], resamples=20)
+    cell = exposure(outputs, result, permutations=19)["by_class"]["0"]
     for attack, factor in (("threshold", 1.0), ("rf", np.sqrt(2))):
         value, ends = cell["attacks"][attack]["tpr_global"], cell["attacks"][attack]["interval"]["tpr_global"]
         low, high = (value + factor * (end - value) for end in binomial_interval(value, cell["members"]))
@@ -201,17 +201,17 @@ def test_cells_of_learned_attacks_have_intervals_root_two_wider_at_the_threshold
 
 
 def test_probabilities_of_shadow_attacks_hold() -> None:
-    given = shadowed(each=2000)
-    found = audit(given, attacks=["rmia", "lira"], resamples=20)
-    assert set(found.probabilities) == set(found.reliability) == {"rmia", "lira"}
-    for values in found.probabilities.values():
+    outputs = shadowed(each=2000)
+    result = audit(outputs, attacks=["rmia", "lira"], resamples=20)
+    assert set(result.probabilities) == set(result.reliability) == {"rmia", "lira"}
+    for values in result.probabilities.values():
         assert ((values > 0) & (values < 1)).all()
-        assert values[given.member].mean() > values[~given.member].mean() + 0.1
+        assert values[outputs.member].mean() > values[~outputs.member].mean() + 0.1
         # The target was used neither for the fit nor for the curve; 0.035 is four standard errors of a bin's share.
-        curve = reliability_of(values, given.member, 1)
+        curve = reliability_of(values, outputs.member, 1)
         assert np.abs(curve.predicted - curve.observed).mean() < 0.06
-    assert found.reliability["rmia"].error < 0.02  # 16,000 attacked examples
-    assert found.reliability["rmia"].counts.sum() == 4 * 4000
+    assert result.reliability["rmia"].error < 0.02  # 16,000 attacked examples
+    assert result.reliability["rmia"].counts.sum() == 4 * 4000
 
 
 def test_a_shadow_is_attacked_without_its_complement() -> None:
@@ -228,8 +228,8 @@ def test_a_shadow_is_attacked_without_its_complement() -> None:
 
 
 def test_two_shadows_cannot_be_calibrated() -> None:
-    found = audit(shadowed(shadows=2), attacks=["rmia"], resamples=20)
-    assert found.probabilities == {}
+    result = audit(shadowed(shadows=2), attacks=["rmia"], resamples=20)
+    assert result.probabilities == {}
 
 
 def test_reliability_is_in_bins_of_equal_size() -> None:
@@ -239,13 +239,13 @@ def test_reliability_is_in_bins_of_equal_size() -> None:
 
 
 def test_an_alarm_is_an_interval_above_the_ceiling() -> None:
-    found = audit(shadowed(), attacks=["threshold", "rmia"], resamples=100)
-    low = found.attacks["rmia"]["interval"]["auc"][0]
+    result = audit(shadowed(), attacks=["threshold", "rmia"], resamples=100)
+    low = result.attacks["rmia"]["interval"]["auc"][0]
     bounds = {"auc": low - 0.01, "advantage": 1.0, "tpr_at_fpr": {"0.01": 1.0, "0.001": 0.0}}
-    alarms = ceiling_alarms(found.attacks, bounds)
+    alarms = ceiling_alarms(result.attacks, bounds)
     assert {(alarm["attack"], alarm["measure"]) for alarm in alarms} == {("rmia", "auc")}
-    assert ceiling_alarms(found.attacks, bounds | {"auc": low}) == []
-    assert ceiling_alarms(found.attacks, None) == []
+    assert ceiling_alarms(result.attacks, bounds | {"auc": low}) == []
+    assert ceiling_alarms(result.attacks, None) == []
 
 
 @pytest.mark.parametrize("hits", [0, 1, 20, 99, 100])

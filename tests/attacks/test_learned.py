@@ -64,28 +64,28 @@ def test_everyone_is_scored_once_by_one_who_never_saw_them(
     scores = cross_fitted_scores(ids(rows), member, Recorder, sources=sources, weights=weights, seed=1)
     np.testing.assert_array_equal(scores, np.arange(rows) + 0.5)
     assert len(made) == 2
-    assert sorted(np.concatenate([one.scored for one in made])) == list(range(rows))
-    for one in made:
-        assert not set(one.trained) & set(one.scored)
+    assert sorted(np.concatenate([attacker.scored for attacker in made])) == list(range(rows))
+    for attacker in made:
+        assert not set(attacker.trained) & set(attacker.scored)
         # Nor a copy of them.
         for side in (member, ~member):
-            trained = one.trained[side[one.trained]]
-            scored = one.scored[side[one.scored]]
+            trained = attacker.trained[side[attacker.trained]]
+            scored = attacker.scored[side[attacker.scored]]
             assert not set(sources[trained]) & set(sources[scored])
         # Balanced, and what was told is true.
-        assert one.member.sum() * 2 == len(one.trained)
-        np.testing.assert_array_equal(one.member, member[one.trained])
+        assert attacker.member.sum() * 2 == len(attacker.trained)
+        np.testing.assert_array_equal(attacker.member, member[attacker.trained])
         if weights is None:
-            assert len(set(one.trained)) == len(one.trained)
+            assert len(set(attacker.trained)) == len(attacker.trained)
         else:
-            assert (weights[one.trained] > 0).all()
+            assert (weights[attacker.trained] > 0).all()
     assert made[0].seed != made[1].seed
 
 
 def test_no_more_than_the_cap_are_trained_on(made: list[Recorder]) -> None:
     cross_fitted_scores(ids(200), np.arange(200) < 100, Recorder, cap=20)
-    assert [len(one.trained) for one in made] == [20, 20]
-    assert sum(len(one.scored) for one in made) == 200
+    assert [len(attacker.trained) for attacker in made] == [20, 20]
+    assert sum(len(attacker.scored) for attacker in made) == 200
 
 
 def test_folds_depend_on_the_seed_alone(made: list[Recorder]) -> None:
@@ -99,11 +99,11 @@ def test_training_rows_come_as_often_as_their_weights_ask(made: list[Recorder]) 
     member = np.arange(4000) < 2000
     weights = np.where(member, 1.0, np.where(np.arange(4000) % 2 == 0, 1.8, 0.2))
     cross_fitted_scores(ids(4000), member, Recorder, weights=weights, seed=0)
-    for one in made:
-        drawn = one.trained[~one.member]
+    for attacker in made:
+        sampled = attacker.trained[~attacker.member]
         # Half of the fold's non-members have weight 1.8, in a random fold up to 1.2 % more or less.
-        assert (drawn % 2 == 0).mean() == pytest.approx(0.9, abs=0.02)
-        assert np.bincount(drawn).max() == 2
+        assert (sampled % 2 == 0).mean() == pytest.approx(0.9, abs=0.02)
+        assert np.bincount(sampled).max() == 2
 
 
 class Nearest:
@@ -177,9 +177,9 @@ def test_what_thresholds_cannot_see_is_found(attack: Attack) -> None:
 def test_the_same_seed_gives_the_same_scores(attack: Attack) -> None:
     predictions = classified(300, 0.5, seed=1)
     signals = read_signals(predictions)
-    one, same, other = (attack(predictions, signals, seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
+    first, same, other = (attack(predictions, signals, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
 
 
 @ATTACKS

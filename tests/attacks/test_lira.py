@@ -60,8 +60,8 @@ def test_agrees_with_the_definition(views, variance, online):
 
 def test_an_example_has_a_variance_of_its_own_from_32_shadows_on():
     for shadows, variance in ((30, "fixed"), (32, "per-example")):
-        given = example(shadows=shadows)
-        np.testing.assert_array_equal(lira_scores(*given), lira_scores(*given, variance=variance))
+        arguments = example(shadows=shadows)
+        np.testing.assert_array_equal(lira_scores(*arguments), lira_scores(*arguments, variance=variance))
 
 
 def test_without_a_matrix_every_shadow_is_out():
@@ -95,9 +95,9 @@ def test_the_posterior_is_the_share_of_members_among_equal_ratios():
 )
 def test_what_cannot_be_used_is_refused(change, message):
     phi, shadow_phi, shadow_member = example()
-    given = {"phi": phi, "shadow_phi": shadow_phi, "shadow_member": shadow_member} | change
+    arguments = {"phi": phi, "shadow_phi": shadow_phi, "shadow_member": shadow_member} | change
     with pytest.raises(InputError, match=message):
-        lira_scores(**given)
+        lira_scores(**arguments)
 
 
 def test_two_shadows_are_too_few():

@@ -35,9 +35,9 @@ def test_the_weighted_mix_is_the_covered_members(inside: np.ndarray, outside: np
     # Without repeated sources every row with a counterpart stays.
     assert match.indices.tolist() == [i for i, cell in enumerate(outside.tolist()) if tuple(cell) in both]
     if not match.trivial:
-        kept = outside[match.indices]
+        chosen = outside[match.indices]
         np.testing.assert_allclose(
-            mix(kept[:, 0], kept[:, 1], match.weights), mix(*inside[match.covered].T), atol=1e-12
+            mix(chosen[:, 0], chosen[:, 1], match.weights), mix(*inside[match.covered].T), atol=1e-12
         )
 
 
@@ -54,9 +54,9 @@ def test_each_picture_is_used_once(inside: np.ndarray, pictures: list[tuple[int,
     match = matched_nonmembers(inside[:, 0], inside[:, 1], labels, groups, sources, seed)
     assert len(np.unique(sources[match.indices])) == len(match.indices)
     assert match.weights.mean() == pytest.approx(1)
-    kept = match.indices
+    chosen = match.indices
     np.testing.assert_allclose(
-        mix(labels[kept], groups[kept], match.weights) if not match.trivial else 0,
+        mix(labels[chosen], groups[chosen], match.weights) if not match.trivial else 0,
         mix(*inside[match.covered].T) if not match.trivial else 0,
         atol=1e-12,
     )
@@ -64,7 +64,7 @@ def test_each_picture_is_used_once(inside: np.ndarray, pictures: list[tuple[int,
     wanted = set(map(tuple, inside.tolist()))
     for source, (label, own) in enumerate(pictures):
         if any((label, group) in wanted for group in own):
-            assert source in sources[kept]
+            assert source in sources[chosen]
 
 
 def skewed(per_class: int = 400, skew: float = 0.95, seed: int = 0) -> dict[str, np.ndarray]:
@@ -107,9 +107,9 @@ def test_the_choice_of_pictures_is_fair() -> None:
     rare = np.zeros(1000)
     for seed in range(60):
         match = matched_nonmembers(**data, seed=seed)
-        kept = match.indices
-        chosen = data["groups"][kept] != data["labels"][kept] % 2
-        rare[data["sources"][kept[chosen]]] += 1
+        rows = match.indices
+        chosen = data["groups"][rows] != data["labels"][rows] % 2
+        rare[data["sources"][rows[chosen]]] += 1
     assert rare.sum() == 60 * 50
     assert rare.max() <= 14
     assert rare.std() == pytest.approx(np.sqrt(60 * 0.05 * 0.95), rel=0.15)

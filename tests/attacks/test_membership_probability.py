@@ -43,18 +43,18 @@ def test_by_hand_with_weights() -> None:
     member = np.arange(7) < 4
     weights = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0])
     low, high = 0.75 / (0.75 + 0.25), 0.25 / (0.25 + 0.75)
-    found = membership_probability(signal, member, weights=weights, bins=2)
-    np.testing.assert_allclose(found, [low, low, low, high, low, high, high])
+    probability = membership_probability(signal, member, weights=weights, bins=2)
+    np.testing.assert_allclose(probability, [low, low, low, high, low, high, high])
 
 
 def test_bins_with_one_kind_only() -> None:
-    found = membership_probability(np.array([0.01, 0.01, 10.0, 10.0]), np.array([1, 1, 0, 0], dtype=bool))
-    assert found.tolist() == [1, 1, 0, 0]
+    probability = membership_probability(np.array([0.01, 0.01, 10.0, 10.0]), np.array([1, 1, 0, 0], dtype=bool))
+    assert probability.tolist() == [1, 1, 0, 0]
 
 
 def test_a_signal_that_is_one_value_says_nothing() -> None:
-    found = membership_probability(np.zeros(10), np.arange(10) < 3)
-    assert found.tolist() == [0.5] * 10
+    probability = membership_probability(np.zeros(10), np.arange(10) < 3)
+    assert probability.tolist() == [0.5] * 10
 
 
 @given(losses, st.data())
@@ -62,17 +62,17 @@ def test_a_signal_that_is_one_value_says_nothing() -> None:
 def test_lies_in_the_unit_interval_and_swaps_with_the_sides(signal: np.ndarray, data: st.DataObject) -> None:
     member = np.array(data.draw(st.lists(st.booleans(), min_size=len(signal), max_size=len(signal))))
     member[:2] = True, False
-    found = membership_probability(signal, member)
-    assert found.dtype == np.float64
-    assert ((found >= 0) & (found <= 1)).all()
-    np.testing.assert_allclose(membership_probability(signal, ~member), 1 - found, atol=1e-12)
+    probability = membership_probability(signal, member)
+    assert probability.dtype == np.float64
+    assert ((probability >= 0) & (probability <= 1)).all()
+    np.testing.assert_allclose(membership_probability(signal, ~member), 1 - probability, atol=1e-12)
     # A repeated data set is the same data set: set sizes are divided out.
     twice = membership_probability(np.r_[signal, signal[~member]], np.r_[member, member[~member]])
-    np.testing.assert_allclose(twice[: len(signal)], found)
+    np.testing.assert_allclose(twice[: len(signal)], probability)
 
 
 def song_mittal(value: float, inside: list[float], outside: list[float], bins: int) -> float:
-    """Song and Mittal's for one example of a class, as a search outwards from its bin."""
+    """Song and Mittal's score of one example of a class, by a search outward from its bin."""
     values = [max(v, 1e-10) for v in inside + outside]
     edges = np.logspace(np.log10(min(values)), np.log10(max(values)), bins + 1)
 
@@ -96,7 +96,7 @@ def test_by_class_agrees_with_the_published_program() -> None:
         signal, reference = rng.gamma(0.3, size=60) * 3, rng.gamma(0.3, size=36)
         member = rng.random(36) < 0.5
         member[:6] = [True] * 3 + [False] * 3
-        found = membership_probability_by_class(
+        probability = membership_probability_by_class(
             signal,
             labels,
             reference_signal=reference,
@@ -108,7 +108,7 @@ def test_by_class_agrees_with_the_published_program() -> None:
             expected = song_mittal(
                 signal[row], reference[mine & member].tolist(), reference[mine & ~member].tolist(), 5
             )
-            assert found[row] == pytest.approx(expected, abs=1e-12)
+            assert probability[row] == pytest.approx(expected, abs=1e-12)
 
 
 def test_by_class_empty_bins_take_the_nearest() -> None:
@@ -119,8 +119,8 @@ def test_by_class_empty_bins_take_the_nearest() -> None:
         "reference_member": np.array([True, False]),
     }
     signal = np.array([0.1, 5.0, 50.0, 500.0, 5e3, 5e4, 1e9])
-    found = membership_probability_by_class(signal, np.zeros(7, dtype=np.int64), **arguments)
-    assert found.tolist() == [1, 1, 1, 1, 0, 0, 0]
+    probability = membership_probability_by_class(signal, np.zeros(7, dtype=np.int64), **arguments)
+    assert probability.tolist() == [1, 1, 1, 1, 0, 0, 0]
 
 
 def test_by_class_needs_both_sides_of_every_class() -> None:

@@ -40,8 +40,8 @@ def test_clopper_pearson_alone_would_not():
     truth, covered = norm.sf(norm.isf(0.01) - 1.8), 0
     for _ in range(REPEATS):
         scores, member = gaussians(rng, 1.8, 2000, 1000)
-        found = round(float(measure(scores, member).tpr_at_fpr[0.01]) * 2000)
-        covered += beta.ppf(0.025, found, 2001 - found) <= truth <= beta.ppf(0.975, found + 1, 2000 - found)
+        count = round(float(measure(scores, member).tpr_at_fpr[0.01]) * 2000)
+        covered += beta.ppf(0.025, count, 2001 - count) <= truth <= beta.ppf(0.975, count + 1, 2000 - count)
     assert binom.cdf(covered, REPEATS, 0.95) < 1e-9
 
 
@@ -63,9 +63,9 @@ def test_with_many_nonmembers_it_is_clopper_pearson():
     members = np.linspace(-3, 3, 200)
     outside = norm.ppf((np.arange(1_000_000) + 0.5) / 1_000_000)
     rate = rate_at(np.r_[members, outside], np.arange(1_000_200) < 200, 0.01)
-    found = int((members > norm.isf(0.01)).sum())
-    assert rate.interval[0] == pytest.approx(beta.ppf(0.025, found, 201 - found), abs=0.004)
-    assert rate.interval[1] == pytest.approx(beta.ppf(0.975, found + 1, 200 - found), abs=0.004)
+    count = int((members > norm.isf(0.01)).sum())
+    assert rate.interval[0] == pytest.approx(beta.ppf(0.025, count, 201 - count), abs=0.004)
+    assert rate.interval[1] == pytest.approx(beta.ppf(0.975, count + 1, 200 - count), abs=0.004)
 
 
 def test_perfect_and_constant_scores():
@@ -108,6 +108,6 @@ def test_weights_and_clusters_reduce_what_is_known():
     ],
 )
 def test_what_cannot_be_used_is_refused(change, message):
-    given = {"scores": np.arange(40.0), "member": np.arange(40) < 20, "fpr": 0.5} | change
+    arguments = {"scores": np.arange(40.0), "member": np.arange(40) < 20, "fpr": 0.5} | change
     with pytest.raises(InputError, match=message):
-        rate_at(given.pop("scores"), given.pop("member"), given.pop("fpr"), **given)
+        rate_at(arguments.pop("scores"), arguments.pop("member"), arguments.pop("fpr"), **arguments)

@@ -95,23 +95,23 @@ def test_a_is_tuned_on_a_model_that_the_others_can_attack():
     logits, labels, trained_on = example(rows=400, leak=2.0)
     p, half = confidence(logits, labels)[1:], trained_on[1]
     twice = np.array([half, half, ~half, ~half])
-    given = Predictions(
+    outputs = Predictions(
         logits=logits[0], labels=labels, member=trained_on[0], reference_logits=logits[1:], reference_member=twice
     )
-    assert _offline_a(References.of(given)) == OFFLINE_A
-    assert "rmia-offline" in audit(given, attacks=["rmia-offline"], resamples=20).attacks
+    assert _offline_a(References.of(outputs)) == OFFLINE_A
+    assert "rmia-offline" in audit(outputs, attacks=["rmia-offline"], resamples=20).attacks
     matrix = np.array([half, half, half | trained_on[3], ~half])
     order = [2, 0, 1, 3]
     assert tuned_a(p[order], matrix[order]) != OFFLINE_A
-    assert _offline_a(References.of(replace(given, reference_member=matrix))) == tuned_a(p[order], matrix[order])
+    assert _offline_a(References.of(replace(outputs, reference_member=matrix))) == tuned_a(p[order], matrix[order])
 
 
 def test_the_target_has_no_part_in_tuning():
     logits, labels, trained_on = example(rows=400)
-    given = {"logits": logits[0], "labels": labels, "member": trained_on[0]}
+    fields = {"logits": logits[0], "labels": labels, "member": trained_on[0]}
     references = {"reference_logits": logits[1:], "reference_member": trained_on[1:]}
-    first = audit(Predictions(**given, **references), attacks=["rmia-offline"], resamples=20)
-    flipped = given | {"logits": -logits[0]}
+    first = audit(Predictions(**fields, **references), attacks=["rmia-offline"], resamples=20)
+    flipped = fields | {"logits": -logits[0]}
     assert "rmia-offline" in first.scores
     p = confidence(logits, labels)
     assert tuned_a(p[1:], trained_on[1:]) == tuned_a(confidence(logits.copy(), labels)[1:], trained_on[1:])
@@ -136,17 +136,17 @@ def test_what_cannot_be_used_is_refused(call, message):
 
 def test_an_audit_takes_the_attacks_that_the_references_allow():
     logits, labels, trained_on = example(rows=200)
-    given = {"logits": logits[0], "labels": labels, "member": trained_on[0], "reference_logits": logits[1:]}
-    known = audit(Predictions(**given, reference_member=trained_on[1:]), resamples=20)
+    fields = {"logits": logits[0], "labels": labels, "member": trained_on[0], "reference_logits": logits[1:]}
+    known = audit(Predictions(**fields, reference_member=trained_on[1:]), resamples=20)
     possible = (trained_on[1:].sum(axis=0) >= 2).all() and ((~trained_on[1:]).sum(axis=0) >= 2).all()
     assert possible
     assert list(known.attacks)[4:] == ["rmia", "rmia-offline", "lira", "lira-offline"]
     assert known.headline == "rmia"
-    unknown = audit(Predictions(**given), resamples=20)
+    unknown = audit(Predictions(**fields), resamples=20)
     assert list(unknown.attacks)[4:] == ["rmia-offline", "lira-offline"]
     assert unknown.headline == "threshold"
     with pytest.raises(InputError, match="use rmia-offline"):
-        audit(Predictions(**given), attacks=["rmia"])
+        audit(Predictions(**fields), attacks=["rmia"])
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_matrix_that_cannot_be_right_is_refused(matrix, message):
 
 def test_an_audit_compares_with_nonmembers_alone():
     logits, labels, trained_on = example(rows=200)
-    found = audit(
+    result = audit(
         Predictions(
             logits=logits[0],
             labels=labels,
@@ -181,4 +181,4 @@ def test_an_audit_compares_with_nonmembers_alone():
     )
     p = confidence(logits, labels)
     expected = rmia_scores(p[0], p[1:], trained_on[1:], ~trained_on[0])
-    np.testing.assert_allclose(found.scores["rmia"], expected, atol=1e-12)
+    np.testing.assert_allclose(result.scores["rmia"], expected, atol=1e-12)

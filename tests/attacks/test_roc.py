@@ -37,16 +37,16 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_agrees_with_scikit_learn(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     scores, member, weights = case
     for w in (None, weights):
-        found = measure(scores, member, w)
+        measured = measure(scores, member, w)
         # scikit-learn warns of rows without weight, so they are left out for it.
-        kept = np.ones(len(scores), bool) if w is None else w > 0
-        oracle_weights = None if w is None else w[kept]
-        args = member[kept], scores[kept]
-        assert found.auc == pytest.approx(roc_auc_score(*args, sample_weight=oracle_weights))
+        counted = np.ones(len(scores), bool) if w is None else w > 0
+        oracle_weights = None if w is None else w[counted]
+        args = member[counted], scores[counted]
+        assert measured.auc == pytest.approx(roc_auc_score(*args, sample_weight=oracle_weights))
         fpr, tpr, _ = sklearn_roc_curve(*args, sample_weight=oracle_weights, drop_intermediate=False)
-        assert found.advantage == pytest.approx(np.abs(tpr - fpr).max())
+        assert measured.advantage == pytest.approx(np.abs(tpr - fpr).max())
         for rate in (0.001, 0.01):
-            assert found.tpr_at_fpr[rate] == pytest.approx(tpr[fpr <= rate + 1e-12].max())
+            assert measured.tpr_at_fpr[rate] == pytest.approx(tpr[fpr <= rate + 1e-12].max())
         curve = roc_curve(scores, member, w)
         np.testing.assert_allclose(curve.fpr, fpr)
         np.testing.assert_allclose(curve.tpr, tpr)
@@ -63,11 +63,11 @@ def test_collapsed_corners_change_nothing_in_any_resample(
     counts = [rng.integers(0, 3, size=(5, len(rows))) for rows in fine.sides]
     for count in counts:
         count[:, 0] = 1
-    one, other = _metrics(*fine.rates(*counts)), _metrics(*coarse.rates(*counts))
-    np.testing.assert_allclose(one.auc, other.auc)
-    np.testing.assert_allclose(one.advantage, other.advantage)
-    for rate in one.tpr_at_fpr:
-        np.testing.assert_allclose(one.tpr_at_fpr[rate], other.tpr_at_fpr[rate])
+    first, other = _metrics(*fine.rates(*counts)), _metrics(*coarse.rates(*counts))
+    np.testing.assert_allclose(first.auc, other.auc)
+    np.testing.assert_allclose(first.advantage, other.advantage)
+    for rate in first.tpr_at_fpr:
+        np.testing.assert_allclose(first.tpr_at_fpr[rate], other.tpr_at_fpr[rate])
 
 
 @given(scored(), st.integers(0, 2**32))
@@ -90,9 +90,9 @@ def test_tpr_at_fpr_by_hand() -> None:
     # 200 non-members: FPR 0.01 allows two of them, 0.001 none.  Members above the first two, the first, none.
     scores = np.r_[np.arange(200.0), [199.5] * 1, [198.5] * 2, [197.5] * 4, [0.0] * 3]
     member = np.arange(210) >= 200
-    found = measure(scores, member)
-    assert found.tpr_at_fpr[0.001] == pytest.approx(0.1)
-    assert found.tpr_at_fpr[0.01] == pytest.approx(0.7)
+    measured = measure(scores, member)
+    assert measured.tpr_at_fpr[0.001] == pytest.approx(0.1)
+    assert measured.tpr_at_fpr[0.01] == pytest.approx(0.7)
 
 
 def test_an_fpr_of_exactly_the_rate_counts_despite_rounding() -> None:
@@ -105,8 +105,8 @@ def test_an_fpr_of_exactly_the_rate_counts_despite_rounding() -> None:
 
 
 def test_ties_count_half() -> None:
-    found = measure(np.zeros(20), np.arange(20) < 10)
-    assert (float(found.auc), float(found.advantage), float(found.tpr_at_fpr[0.01])) == (0.5, 0.0, 0.0)
+    measured = measure(np.zeros(20), np.arange(20) < 10)
+    assert (float(measured.auc), float(measured.advantage), float(measured.tpr_at_fpr[0.01])) == (0.5, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -128,27 +128,27 @@ def test_bad_input_is_refused(changes: dict[str, Any], message: str) -> None:
 def test_the_bootstrap_is_the_seeds() -> None:
     rng = np.random.default_rng(0)
     scores, member = rng.normal(size=300), np.arange(300) < 100
-    one, same, other = (bootstrap_roc(scores, member, seed=seed, resamples=50).draws for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.auc, same.auc)
-    assert not np.array_equal(one.auc, other.auc)
+    first, same, other = (bootstrap_roc(scores, member, seed=seed, resamples=50).draws for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.auc, same.auc)
+    assert not np.array_equal(first.auc, other.auc)
     from_generator = bootstrap_roc(scores, member, seed=rng_for(1, "bootstrap/roc"), resamples=50).draws
-    np.testing.assert_array_equal(one.auc, from_generator.auc)
+    np.testing.assert_array_equal(first.auc, from_generator.auc)
 
 
 def test_as_dict_is_the_contract() -> None:
     rng = np.random.default_rng(0)
     scores, member = rng.normal(size=1200), np.arange(1200) < 200
     rates = {fpr: rate_at(scores, member, fpr) for fpr in FPRS}
-    found = bootstrap_roc(scores, member, resamples=50).as_dict(rates)
-    assert set(found) == {"auc", "advantage", "tpr_at_fpr", "tpr_reason", "interval"}
-    assert found["tpr_reason"] == {"0.001": "needs 10,000 non-members, has 1,000"}
-    assert found["tpr_at_fpr"]["0.001"] is found["interval"]["tpr_at_fpr"]["0.001"] is None
-    assert found["tpr_at_fpr"]["0.01"] == rates[0.01].value
-    assert set(found["interval"]) == {"auc", "advantage", "tpr_at_fpr"}
-    assert set(found["tpr_at_fpr"]) == set(found["interval"]["tpr_at_fpr"]) == {"0.001", "0.01"}
+    measured = bootstrap_roc(scores, member, resamples=50).as_dict(rates)
+    assert set(measured) == {"auc", "advantage", "tpr_at_fpr", "tpr_reason", "interval"}
+    assert measured["tpr_reason"] == {"0.001": "needs 10,000 non-members, has 1,000"}
+    assert measured["tpr_at_fpr"]["0.001"] is measured["interval"]["tpr_at_fpr"]["0.001"] is None
+    assert measured["tpr_at_fpr"]["0.01"] == rates[0.01].value
+    assert set(measured["interval"]) == {"auc", "advantage", "tpr_at_fpr"}
+    assert set(measured["tpr_at_fpr"]) == set(measured["interval"]["tpr_at_fpr"]) == {"0.001", "0.01"}
     for name in ("auc", "advantage"):
-        low, high = found["interval"][name]
-        assert 0 <= low <= found[name] <= high <= 1
+        low, high = measured["interval"][name]
+        assert 0 <= low <= measured[name] <= high <= 1
 
 
 def test_widened_intervals_are_wider_about_the_same_values() -> None:
@@ -179,10 +179,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say(shift: float, copies: in
     truth_auc, truth_advantage = norm.cdf(shift / np.sqrt(2)), 2 * norm.cdf(shift / 2) - 1
     missed_auc = missed_advantage = 0
     for seed in range(300):
-        found = draws(shift, seed, copies).as_dict({})
-        low, high = found["interval"]["auc"]
+        measured = draws(shift, seed, copies).as_dict({})
+        low, high = measured["interval"]["auc"]
         missed_auc += not low <= truth_auc <= high
-        low, high = found["interval"]["advantage"]
+        low, high = measured["interval"]["advantage"]
         missed_advantage += not low <= truth_advantage <= high
     assert 1 <= missed_auc <= 38
     # The advantage's interval is wider than it need be near 0, so that it may miss seldom but not often.
@@ -207,9 +207,9 @@ def test_sources_of_members_and_nonmembers_are_apart() -> None:
 
 
 def test_metrics_are_numbers_for_one_curve() -> None:
-    found = measure(np.arange(20.0), np.arange(20) % 2 == 0)
-    assert isinstance(found, Metrics)
-    assert np.ndim(found.auc) == 0
+    measured = measure(np.arange(20.0), np.arange(20) % 2 == 0)
+    assert isinstance(measured, Metrics)
+    assert np.ndim(measured.auc) == 0
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -221,16 +221,16 @@ def test_each_sample_is_a_measure_with_the_drawn_rows_as_weights(monkeypatch, we
     scores = {"one": rng.normal(size=60).round(1), "other": rng.normal(size=60)}
     weights = rng.random(60) * (rng.random(60) < 0.8) if weighted else None
     sources = rng.integers(0, 20, 60) if clustered else None
-    drawn = []
+    resamples_seen = []
     draw = roc_module.Resampler.draw
 
     def noting(self, generator, samples):
-        drawn.append(draw(self, generator, samples))
-        return drawn[-1]
+        resamples_seen.append(draw(self, generator, samples))
+        return resamples_seen[-1]
 
     monkeypatch.setattr(roc_module.Resampler, "draw", noting)
-    found = roc_module.bootstrap_rocs(scores, member, weights=weights, sources=sources, resamples=30)
-    members, others = drawn
+    measured = roc_module.bootstrap_rocs(scores, member, weights=weights, sources=sources, resamples=30)
+    members, others = resamples_seen
     counted = np.ones(60, dtype=bool) if weights is None else weights > 0
     for sample in range(30):
         mass = np.zeros(60)
@@ -238,5 +238,5 @@ def test_each_sample_is_a_measure_with_the_drawn_rows_as_weights(monkeypatch, we
         mass *= 1 if weights is None else weights
         for name, values in scores.items():
             expected = measure(values, member, mass)
-            assert found[name].draws.auc[sample] == pytest.approx(float(expected.auc), abs=1e-12)
-            assert found[name].draws.advantage[sample] == pytest.approx(float(expected.advantage), abs=1e-12)
+            assert measured[name].draws.auc[sample] == pytest.approx(float(expected.auc), abs=1e-12)
+            assert measured[name].draws.advantage[sample] == pytest.approx(float(expected.advantage), abs=1e-12)

@@ -37,53 +37,53 @@ def slow(logits: list[float], label: int) -> dict[str, float]:
 @settings(max_examples=60, deadline=None)
 def test_logits_agree_with_the_definitions(logits: np.ndarray, label: int) -> None:
     labels = np.full(4, label)
-    found = signals_from_logits(logits, labels)
+    signals = signals_from_logits(logits, labels)
     for row in range(4):
         for name, value in slow(logits[row].tolist(), label).items():
             # The scaled logit crosses 0, where it is a difference of numbers of order 1.
             absolute = 1e-13 if name == "scaled_logit" else 1e-25
-            assert getattr(found, name)[row] == pytest.approx(value, rel=1e-9, abs=absolute), name
+            assert getattr(signals, name)[row] == pytest.approx(value, rel=1e-9, abs=absolute), name
 
 
 def test_probabilities_agree_with_logits() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(50, 4)), rng.integers(0, 4, 50)
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    one, other = signals_from_logits(logits, labels), signals_from_probs(probs, labels)
+    first, other = signals_from_logits(logits, labels), signals_from_probs(probs, labels)
     for name in ("loss", "confidence", "entropy", "modified_entropy", "scaled_logit", "predicted", "correct"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-10, err_msg=name)
+        np.testing.assert_allclose(getattr(first, name), getattr(other, name), rtol=1e-10, err_msg=name)
 
 
 def test_by_hand() -> None:
-    found = signals_from_probs(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]), np.array([0, 1]))
+    signals = signals_from_probs(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]), np.array([0, 1]))
     half, quarter = np.log(2), np.log(4)
-    np.testing.assert_allclose(found.loss, [half, quarter])
-    np.testing.assert_allclose(found.entropy, 0.5 * half + 0.5 * quarter)
+    np.testing.assert_allclose(signals.loss, [half, quarter])
+    np.testing.assert_allclose(signals.entropy, 0.5 * half + 0.5 * quarter)
     # Right: (1 - 1/2) log 2 + 2 * 1/4 * log 4/3.  Wrong: 3/4 log 4 + 1/2 log 2 + 1/4 log 4/3.
     third = np.log(4 / 3)
     np.testing.assert_allclose(
-        found.modified_entropy, [0.5 * half + 0.5 * third, 0.75 * quarter + 0.5 * half + 0.25 * third]
+        signals.modified_entropy, [0.5 * half + 0.5 * third, 0.75 * quarter + 0.5 * half + 0.25 * third]
     )
-    np.testing.assert_allclose(found.scaled_logit, [0, -np.log(3)], atol=1e-15)
-    assert found.predicted.tolist() == [0, 0]
-    assert found.correct.tolist() == [True, False]
+    np.testing.assert_allclose(signals.scaled_logit, [0, -np.log(3)], atol=1e-15)
+    assert signals.predicted.tolist() == [0, 0]
+    assert signals.correct.tolist() == [True, False]
 
 
 def test_floors() -> None:
-    found = signals_from_probs(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
-    np.testing.assert_allclose(found.loss, [0, -np.log(1e-8)])
-    np.testing.assert_allclose(found.modified_entropy, [0, -2 * np.log(1e-30)])
-    assert found.entropy.tolist() == [0, 0]
-    assert np.isfinite(found.scaled_logit).all()
+    signals = signals_from_probs(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
+    np.testing.assert_allclose(signals.loss, [0, -np.log(1e-8)])
+    np.testing.assert_allclose(signals.modified_entropy, [0, -2 * np.log(1e-30)])
+    assert signals.entropy.tolist() == [0, 0]
+    assert np.isfinite(signals.scaled_logit).all()
 
 
 def test_certain_examples_still_differ() -> None:
     # In float64 softmax probabilities all of these are 1; the order of their losses must survive.
     gaps = np.array([40.0, 60.0, 80.0])
-    found = signals_from_logits(np.column_stack([gaps, np.zeros(3)]), np.zeros(3, dtype=np.int64))
-    assert (np.diff(found.loss) < 0).all()
-    assert (np.diff(found.modified_entropy) < 0).all()
-    np.testing.assert_allclose(found.loss, np.exp(-gaps), rtol=1e-9)
+    signals = signals_from_logits(np.column_stack([gaps, np.zeros(3)]), np.zeros(3, dtype=np.int64))
+    assert (np.diff(signals.loss) < 0).all()
+    assert (np.diff(signals.modified_entropy) < 0).all()
+    np.testing.assert_allclose(signals.loss, np.exp(-gaps), rtol=1e-9)
 
 
 def test_half_precision_is_widened_before_anything_is_computed() -> None:
@@ -106,19 +106,19 @@ def test_read_signals_takes_either_kind() -> None:
     logits = np.random.default_rng(0).normal(size=(30, 2))
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     common = {"labels": np.zeros(30, int), "member": np.arange(30) % 2}
-    one = read_signals(Predictions(logits=logits, **common))
+    first = read_signals(Predictions(logits=logits, **common))
     other = read_signals(Predictions(probs=probs, **common))
-    np.testing.assert_allclose(one.loss, other.loss)
-    assert len(one) == 30
+    np.testing.assert_allclose(first.loss, other.loss)
+    assert len(first) == 30
 
 
 @pytest.mark.parametrize("size", [1e30, 1e200, 1.7e308])
 def test_logits_near_the_largest_float_give_finite_signals(size: float) -> None:
     logits = np.array([[size, -size, 0.0], [-size, size, 0.0], [size, size, -size], [0.0, 1.0, 2.0]])
-    found = signals_from_logits(logits, np.array([0, 0, 0, 2]))
+    signals = signals_from_logits(logits, np.array([0, 0, 0, 2]))
     for name in ("loss", "confidence", "entropy", "modified_entropy", "scaled_logit"):
-        assert np.isfinite(getattr(found, name)).all(), name
-    assert found.loss.tolist()[:3] == pytest.approx([0.0, -np.log(1e-8), np.log(2)])
-    assert found.correct.tolist() == [True, False, True, True]
-    assert found.scaled_logit[0] > found.scaled_logit[3] > found.scaled_logit[2] - 1 > found.scaled_logit[1]
-    assert found.scaled_logit[3] == signals_from_logits(logits[3:], np.array([2])).scaled_logit[0]
+        assert np.isfinite(getattr(signals, name)).all(), name
+    assert signals.loss.tolist()[:3] == pytest.approx([0.0, -np.log(1e-8), np.log(2)])
+    assert signals.correct.tolist() == [True, False, True, True]
+    assert signals.scaled_logit[0] > signals.scaled_logit[3] > signals.scaled_logit[2] - 1 > signals.scaled_logit[1]
+    assert signals.scaled_logit[3] == signals_from_logits(logits[3:], np.array([2])).scaled_logit[0]

@@ -31,7 +31,7 @@ def arrays():
 
 
 def table_of(arrays, names=CLASSES):
-    outputs = {f"logit_{name}": arrays["logits"][:, at] for at, name in enumerate(names)}
+    outputs = {f"logit_{name}": arrays["logits"][:, index] for index, name in enumerate(names)}
     return pd.DataFrame(
         {"image": "x.png", "label": arrays["labels"], "member": arrays["member"], "group": arrays["groups"], **outputs}
     )
@@ -55,8 +55,8 @@ def test_every_kind_of_file_gives_the_same_predictions_to_the_last_bit(arrays, t
         same(Predictions.load(tmp_path / f"p.{ending}"), arrays)
     same(Predictions.from_table(table), arrays)
     same(Predictions.from_table(pa.Table.from_pandas(table)), arrays)
-    one, two = (tl.audit(Predictions.load(tmp_path / f"p.{ending}"), resamples=100) for ending in ("csv", "npz"))
-    assert one.attacks == two.attacks
+    first, two = (tl.audit(Predictions.load(tmp_path / f"p.{ending}"), resamples=100) for ending in ("csv", "npz"))
+    assert first.attacks == two.attacks
 
 
 WORDS = {
@@ -78,7 +78,7 @@ WORDS = {
 def test_usual_names_and_words_are_understood(arrays, member, member_name, label_name, named, numbered, shuffled):
     names = ("0", "1", "2") if numbered else CLASSES
     table = table_of(arrays, names)
-    order = list(table.columns[:4]) + [f"logit_{names[at]}" for at in (shuffled if numbered else range(3))]
+    order = list(table.columns[:4]) + [f"logit_{names[index]}" for index in (shuffled if numbered else range(3))]
     table = table[order].rename(columns={"label": label_name, "member": member_name})
     table[member_name] = [member[0] if value else member[1] for value in arrays["member"]]
     if named:
@@ -89,7 +89,9 @@ def test_usual_names_and_words_are_understood(arrays, member, member_name, label
 def test_columns_can_be_given_and_probabilities_and_a_sigmoid_are_read(arrays):
     powers = np.exp(arrays["logits"])
     probs = powers / powers.sum(1, keepdims=True)
-    table = pd.DataFrame({f"p.{at}": probs[:, at] for at in range(3)} | {"species": arrays["labels"], "known": "no"})
+    table = pd.DataFrame(
+        {f"p.{index}": probs[:, index] for index in range(3)} | {"species": arrays["labels"], "known": "no"}
+    )
     table.loc[arrays["member"], "known"] = "yes"
     given_columns = {"prob": "p.", "label": "species", "member": "known"}
     np.testing.assert_array_equal(Predictions.from_table(table, columns=given_columns).probs, probs)

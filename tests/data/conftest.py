@@ -1,4 +1,4 @@
-"""What the tests of this room share: no test sees the user's own cache, data or hub folders."""
+"""What the tests of this package share: no test sees the user's own cache, data or hub folders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder with nothing beside it, an empty cache and no data in the environment."""
-    here = tmp_path / "here" / "inner"
-    here.mkdir(parents=True)
-    monkeypatch.chdir(here)
+    folder = tmp_path / "here" / "inner"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     for name in ("TRILEMMA_DATA", "TRILEMMA_MEMORY_GIB", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
@@ -37,7 +37,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all tests on real data, so that each picture is decoded once."""
+    """One cache for all tests on real data, so that each image is decoded once."""
     return tmp_path_factory.mktemp("real-cache")
 
 

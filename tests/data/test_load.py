@@ -20,8 +20,8 @@ def test_nothing_slow_is_imported() -> None:
         "import sys, trilemma.data; slow = ('torch', 'pyarrow', 'sklearn', 'scipy', 'datasets', 'PIL'); "
         "print([name for name in slow if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def replayed(seed: int, place: int) -> Split:
     """The training set made again from the source without the image at ``place``, under the same assignment."""
     rows, groups = assignment(seed)
     left = SOURCE.take(np.delete(np.arange(len(SOURCE)), place))
-    kept = rows != place
-    moved = left.take(rows[kept] - (rows[kept] > place))
-    return Split(shown_in(moved.images, groups[kept]), moved.labels, groups[kept])
+    remaining = rows != place
+    moved = left.take(rows[remaining] - (rows[remaining] > place))
+    return Split(shown_in(moved.images, groups[remaining]), moved.labels, groups[remaining])
 
 
 def dealt_anew(place: int) -> list[tuple[bytes, int, int | None]]:

@@ -56,7 +56,7 @@ def test_every_view_is_a_padded_crop(
     shift = min(shift, height, width)
     images = np.random.default_rng(seed).integers(0, 256, (batch, channels, height, width), dtype=np.uint8)
     given_images = torch.from_numpy(images)
-    drawn = draw_views(
+    views_drawn = draw_views(
         given_images.float() if floating else given_images,
         views=views,
         shift=shift,
@@ -64,9 +64,9 @@ def test_every_view_is_a_padded_crop(
         keys=some_keys(batch, seed),
         update=seed,
     )
-    assert drawn.shape == (batch, views, channels, height, width)
-    assert drawn.dtype == (torch.float32 if floating else torch.uint8)
-    for image, copies in zip(images, drawn.to(torch.uint8).numpy(), strict=True):
+    assert views_drawn.shape == (batch, views, channels, height, width)
+    assert views_drawn.dtype == (torch.float32 if floating else torch.uint8)
+    for image, copies in zip(images, views_drawn.to(torch.uint8).numpy(), strict=True):
         possible = every_view(image, shift, flips)
         assert all(copy.tobytes() in possible for copy in copies)
 
@@ -74,7 +74,7 @@ def test_every_view_is_a_padded_crop(
 def test_moves_and_flips_are_uniform_and_independent() -> None:
     image = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     possible = every_view(image[0], 2, True)
-    drawn = draw_views(
+    views = draw_views(
         torch.from_numpy(image),
         views=50_000,
         shift=2,
@@ -82,7 +82,7 @@ def test_moves_and_flips_are_uniform_and_independent() -> None:
         keys=some_keys(1),
     )
     counts: dict[tuple[int, int, bool], int] = {}
-    for copy in drawn[0].numpy():
+    for copy in views[0].numpy():
         move = possible[copy.tobytes()]
         counts[move] = counts.get(move, 0) + 1
     assert len(counts) == 50
@@ -164,8 +164,8 @@ def test_the_generator_is_splitmix64() -> None:
             start = mixed((key & mask) ^ mixed((update * golden + 0xD1B54A32D192ED03) & mask))
             words = [mixed((start + golden * i) & mask) for i in range(1, 7)]
             expected = [[(w >> 32) * 9 // 2**32 - 4 for w in words[v : v + 2]] + [words[v + 2] >> 63] for v in (0, 3)]
-            found = moves_of(torch.tensor([key]), update, 2, size=(8, 8), shift=4, flips=True)
-            assert found.tolist() == [expected]
+            moves = moves_of(torch.tensor([key]), update, 2, size=(8, 8), shift=4, flips=True)
+            assert moves.tolist() == [expected]
 
 
 def test_keys_follow_from_image_label_and_seed_alone() -> None:

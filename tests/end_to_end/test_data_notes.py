@@ -46,19 +46,19 @@ EXPECTED = ("1 file not read as images (.txt 1)", "1 of 40 test images are also 
 def test_train_tells_and_keeps_them(images, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", str(images), "--recipe", str(tmp_path / "recipe.toml"), "--out", str(out)]) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     notes = json.loads((out / "result.json").read_text())["data"]["notes"]
     assert len(notes) == len(EXPECTED)
     for note, expected in zip(notes, EXPECTED, strict=True):
         assert expected in note
-        assert f"note: {note}" in said.out
-        assert expected[:20] in said.err.replace("\n", " ")
+        assert f"note: {note}" in printed.out
+        assert expected[:20] in printed.err.replace("\n", " ")
     assert "also in the training set" not in (out / "config.json").read_text()  # which may be released
 
 
 def test_a_study_tells_them_once(images, tmp_path, capsys):
     (tmp_path / "study.toml").write_text(STUDY.replace("DATA", str(images)))
     assert main(["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "study"), "--workers", "1"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for expected in EXPECTED:
-        assert said.count(expected) == 1
+        assert printed.count(expected) == 1

@@ -54,8 +54,8 @@ def test_what_is_damaged_was_valid(valid, tmp_path, name):
 def test_generated_inputs(valid, tmp_path):
     wrong, refused, began = [], 0, time.process_time()
     for case in cases(valid, GENERATED, seed=1):
-        ending, found = complaints(case, tmp_path / "out")
-        wrong += found
+        ending, problems = complaints(case, tmp_path / "out")
+        wrong += problems
         refused += ending.status == 2
     assert not wrong, "\n\n".join(wrong)
     assert refused > 0.6 * GENERATED, "most cases should be malformed"
@@ -67,16 +67,16 @@ def test_the_check_of_a_case_can_fail(valid, tmp_path, monkeypatch):
     import trilemma.cli.main as main
     from trilemma.errors import InputError
 
-    def broken(given):
+    def broken(example):
         raise ValueError("a bug")
 
-    def vague(given):
+    def vague(example):
         raise InputError("something is wrong")
 
-    def littering(given):
+    def littering(example):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "config.json").write_text("{}")
-        raise InputError(f"{given.data} is wrong")
+        raise InputError(f"{example.data} is wrong")
 
     case = next(case for case in cases(valid, 1, seed=0))
     for command, complaint in (
@@ -236,7 +236,7 @@ def test_studies(tmp_path, text, expected):
 @pytest.mark.parametrize("name", ["config.json", "result.json", "fingerprint.private.json"])
 @pytest.mark.parametrize("content", ["[]", "{}", "null", "", '{"recipe": []}', '{"recipe": {"epochs": "x"}}', "\xff"])
 def test_files_of_a_run(valid, tmp_path, name, content):
-    """The same command on its own run, in which a file is damaged."""
+    """Run the same command on its own run, in which a file is damaged."""
     shutil.copytree(valid.root / "run", tmp_path / "run")
     (tmp_path / "run" / name).write_text(content, "latin-1")
     digits = ("--data", "digits", "--limit", "100", "--test-limit", "50")

@@ -91,24 +91,24 @@ def chance_of_correlation(score, count):
 
 def shared(uses):
     """Pairs of places in ``uses`` that share a draw or noise, at whatever lag."""
-    found = set()
+    shared_streams = set()
     pairs = list(itertools.combinations(range(len(uses)), 2))
     size = next_fast_len(2 * max(len(use.noise) for use in uses), real=True)
     spectra = [np.fft.rfft(use.noise, size) for use in uses]
     lags = np.fft.fftfreq(size, 1 / size).round()
     for i, j in pairs:
-        one, other = uses[i], uses[j]
+        first, other = uses[i], uses[j]
         sums = np.fft.irfft(spectra[i] * spectra[j].conj(), size)  # over n of one[n + lag] * other[n]
-        starts, ends = np.maximum(0, -lags), np.minimum(len(other.noise), len(one.noise) - lags)
+        starts, ends = np.maximum(0, -lags), np.minimum(len(other.noise), len(first.noise) - lags)
         counts = ends - starts
         compared = counts >= LEAST
         chances = chance_of_correlation(sums[compared], counts[compared])
         if chances.min() < ALARM / 2 / len(pairs) / compared.sum():
-            found.add((i, j))
-        overlap = int((one.drawn & other.drawn).sum())
-        if stats.binom.sf(overlap - 1, len(one.drawn), one.rate * other.rate) < ALARM / 2 / len(pairs):
-            found.add((i, j))
-    return found
+            shared_streams.add((i, j))
+        overlap = int((first.drawn & other.drawn).sum())
+        if stats.binom.sf(overlap - 1, len(first.drawn), first.rate * other.rate) < ALARM / 2 / len(pairs):
+            shared_streams.add((i, j))
+    return shared_streams
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -201,7 +201,7 @@ def test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again(d
 
 
 def test_a_secret_training_killed_and_resumed(digits, tmp_path):
-    """Its streams are in the checkpoint: what is made again is the same release, and the rest is fresh."""
+    """The run's streams are in the checkpoint: what is made again is the same release, and the rest is fresh."""
     torn = trained(replace(RECIPE, secret_noise=True), digits, tmp_path / "torn", kills=(4, 7))
     assert [use.update for use in torn] == [0, 1, 2, 3, 3, 4, 5, 6, 5, 6, 7]
     again = {(i, j) for i, j in itertools.combinations(range(len(torn)), 2) if torn[i].update == torn[j].update}
@@ -269,13 +269,13 @@ def from_the_update(method, place):
     from seed and update."""
     real, states, count = getattr(Plan, method), [], itertools.count()
 
-    def reseeded(plan, *given, **named):
+    def reseeded(plan, *arguments, **named):
         update = next(count) % UPDATES
-        stream = given[place]
+        stream = arguments[place]
         if update == len(states):
             states.append(stream.get_state())
         stream.set_state(states[update])
-        return real(plan, *given, **named)
+        return real(plan, *arguments, **named)
 
     return mock.patch.object(Plan, method, reseeded)
 

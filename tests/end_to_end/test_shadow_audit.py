@@ -32,13 +32,13 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     shutil.copytree(shadowed.run.folder, run, ignore=shutil.ignore_patterns("001"))
     arguments = ["audit", str(run), "--shadows", "4", "--audited", "120", "--workers", "1", "--resamples", "100"]
     assert main([*arguments, "--out", str(tmp_path / "first")]) == 0
-    said = capsys.readouterr()
-    assert re.search(r"1 of 4 shadows to train on 200 examples each, 1 at once: about [\d.]+ minutes", said.err)
+    printed = capsys.readouterr()
+    assert re.search(r"1 of 4 shadows to train on 200 examples each, 1 at once: about [\d.]+ minutes", printed.err)
     first = json.loads((tmp_path / "first" / "audit.json").read_text())
     assert first["shadows"]["reused"] == 3
     assert first["headline_attack"] == "rmia"
-    assert "headline      rmia, chosen before its numbers were seen" in said.out
-    assert re.search(r"rmia +AUC [\d.]+ \[[\d., ]+\] of at most 0\.\d+ .*needs 1,000 non-members, has 60", said.out)
+    assert "headline      rmia, chosen before its numbers were seen" in printed.out
+    assert re.search(r"rmia +AUC [\d.]+ \[[\d., ]+\] of at most 0\.\d+ .*needs 1,000 non-members, has 60", printed.out)
     assert first["ceiling"] == json.loads((run / "result.json").read_text())["privacy"]["ceiling"]
     assert first["ceiling_alarms"] == []
     assert set(first["cells"]["by_group"]) == {"colour", "gray"}
@@ -96,7 +96,7 @@ def test_a_strangers_references_of_unknown_members_are_taken_as_out_and_it_is_sa
     np.savez(tmp_path / "p.npz", logits=logits[0], labels=labels, member=member, reference_logits=logits[1:])
     assert main(["audit", str(tmp_path / "p.npz"), "--out", str(tmp_path / "a"), "--resamples", "100"]) == 0
     assert "none of the 2 reference models is taken to have been trained on any" in capsys.readouterr().out
-    found = json.loads((tmp_path / "a" / "audit.json").read_text())
-    assert set(found["attacks"]) >= {"rmia-offline", "lira-offline"}
-    assert not {"rmia", "lira"} & set(found["attacks"])
-    assert found["reference_models"] == {"models": 2, "members_known": False}
+    document = json.loads((tmp_path / "a" / "audit.json").read_text())
+    assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
+    assert not {"rmia", "lira"} & set(document["attacks"])
+    assert document["reference_models"] == {"models": 2, "members_known": False}

@@ -57,7 +57,7 @@ class Disk:
             self._memory = mmap.mmap(file.fileno(), _SIZE)
 
     def arm(self, folder: Path | None, chosen: int = 0, mode: int = 0) -> None:
-        """From now on count below ``folder`` (None: nowhere), and fail at the chosen operation."""
+        """Count operations below ``folder`` (None: nowhere), and fail at the chosen operation."""
         self._memory[32:_SIZE] = str(folder or "").encode().ljust(_SIZE - 32, b"\0")
         self._memory[:32] = _NUMBERS.pack(0, chosen, mode, 0)
 

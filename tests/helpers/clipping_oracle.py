@@ -83,11 +83,11 @@ def example_gradients(model, images, labels):
             logits = double(views.double())
         losses = [-torch.log_softmax(row, dim=0)[int(label)] for row in logits]
         loss = sum(losses) / len(losses)
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        derivatives = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         gradients.append(
             {
                 name: torch.zeros_like(p) if g is None else g
-                for (name, p), g in zip(parameters.items(), found, strict=True)
+                for (name, p), g in zip(parameters.items(), derivatives, strict=True)
             }
         )
     return gradients

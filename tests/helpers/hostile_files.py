@@ -233,11 +233,11 @@ def pipe(name: str, command: Callable[[Path], tuple[str, ...]], out: str = "") -
     """A pipe in place of a file: who opens it waits for ever."""
 
     def make(folder: Path) -> tuple[str, ...]:
-        given = command(folder)
+        arguments = command(folder)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).unlink(missing_ok=True)
         os.mkfifo(folder / name)
-        return given
+        return arguments
 
     return Hostile(
         f"a pipe called {name}", make, lambda folder: stat.S_ISFIFO(os.stat(folder / name).st_mode), True, out
@@ -373,11 +373,11 @@ def sparse(name: str, command: Callable[[Path], tuple[str, ...]], size: int) -> 
     """A file that takes no room on the disk and much in memory."""
 
     def make(folder: Path) -> tuple[str, ...]:
-        given = command(folder)
+        arguments = command(folder)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("wb") as file:
             file.truncate(size)
-        return given
+        return arguments
 
     return Hostile(
         f"a file of {size >> 30} GiB of nothing called {name}",

@@ -166,13 +166,13 @@ FIELDS = {
 """Fields of the page that come from outside, and what of a text is shown there."""
 
 
-def placed(payload, field, at):
+def placed(payload, field, index):
     """The payload, so marked that its place on the page is found."""
-    return f"{payload}~{field}{at}~"
+    return f"{payload}~{field}{index}~"
 
 
 def results_of(made):
-    """Its results as ``collect`` gives them."""
+    """The results, as ``collect`` returns them."""
     made.rows = [{k: encodable(v) if isinstance(v, str) else v for k, v in row.items()} for row in made.rows]
     return made.results
 
@@ -180,15 +180,15 @@ def results_of(made):
 def hostile_page(made, folder, payloads):
     """A page with every payload in every field."""
     made.new_study("all", "All", [], seeds=(0,))
-    groups = [placed(payload, "group", at) for at, payload in enumerate(payloads)]
-    for at, payload in enumerate(payloads):
-        data = {"name": placed(payload, "data", at), "target": placed(payload, "target", at), "protected": "p"}
-        recipe = {name: placed(payload, name, at) for name in ("model", "provenance")}
-        made.trial(data, 0, groups=groups if at == 0 else (), **recipe)
-    for at, payload in enumerate(payloads):
-        made.new_study(f"{payload}~{at}", placed(payload, "title", at), [], placed(payload, "about", at))
-    listed = {f: [placed(payload, f, at) for at, payload in enumerate(payloads)] for f in FIELDS}
-    unfinished = [f"lost{at}" for at in range(len(payloads))]
+    groups = [placed(payload, "group", index) for index, payload in enumerate(payloads)]
+    for index, payload in enumerate(payloads):
+        data = {"name": placed(payload, "data", index), "target": placed(payload, "target", index), "protected": "p"}
+        recipe = {name: placed(payload, name, index) for name in ("model", "provenance")}
+        made.trial(data, 0, groups=groups if index == 0 else (), **recipe)
+    for index, payload in enumerate(payloads):
+        made.new_study(f"{payload}~{index}", placed(payload, "title", index), [], placed(payload, "about", index))
+    listed = {f: [placed(payload, f, index) for index, payload in enumerate(payloads)] for f in FIELDS}
+    unfinished = [f"lost{index}" for index in range(len(payloads))]
     for trial in unfinished:
         made.study["trials"][trial] = {"recipe": {"seed": 1}, "data": {"name": "d"}}
     trial = {"id": "a", "epsilon": 1.0, "delta": 1e-5, "chosen_by": None}
@@ -205,5 +205,5 @@ def hostile_page(made, folder, payloads):
             for source, sentence in zip(listed["source"], listed["sentence"], strict=True)
         ],
         commands=[f"trilemma report {text}" for text in listed["file"]],
-        environment={f"device {at}": text for at, text in enumerate(listed["device"])},
+        environment={f"device {index}": text for index, text in enumerate(listed["device"])},
     )

@@ -25,6 +25,7 @@ PLAIN: dict[str, Any] = {
     "epsilon": math.inf,
     "removed": 0.0,
     "removal": "",
+    "rank": "",
 }
 
 

@@ -696,7 +696,7 @@ def _audited(valid: Valid, rng: random.Random) -> Malformed:
 
 
 def _resumed(valid: Valid, rng: random.Random) -> Malformed:
-    """The same command on its own finished run: --out is that run, so nothing may be left beside it."""
+    """Run the same command on its own finished run: --out is that run, so nothing may be left beside it."""
     run = valid.root / "run"
     path = run / rng.choice(("config.json", "fingerprint.private.json", "result.json"))
     command = ("train", "--data", "digits", "--limit", "100", "--test-limit", "50", *_small(valid))

@@ -11,7 +11,7 @@ data = {name = "digits-s", skew = 0.9, limit = 150, test_limit = 150}
 techniques = "gn,pa"
 epsilon = ["none", 8.0]
 recipe = "tiny-recipe.toml"
-removal = {shares = [0.2], control = "class"}
+removal = {shares = [0.2], control = "class", rank = "histogram"}
 """
 
 RECIPE = """

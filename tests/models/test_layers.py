@@ -54,8 +54,8 @@ def test_the_floor_is_on_the_square_at_one_in_ten_thousand():
     """Two filters of one direction, just above and just below: unit length above, proportional below."""
     direction = torch.tensor([1.0, -1.0]).reshape(1, 2, 1, 1) / math.sqrt(2)
     for length in (0.02, 0.0101, 0.0099, 0.005):
-        found = float(standardize(direction * length).flatten().norm())
-        assert found == pytest.approx(min(1.0, length / 0.01), rel=1e-5)
+        norm = float(standardize(direction * length).flatten().norm())
+        assert norm == pytest.approx(min(1.0, length / 0.01), rel=1e-5)
     constant = standardize(torch.full((2, 3, 3, 3), 0.7))
     assert torch.isfinite(constant).all()
     assert float(constant.abs().max()) < 1e-4
@@ -222,9 +222,9 @@ def test_start_values_come_from_the_generator_alone():
 
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    one = made(5).state_dict()
+    weights = made(5).state_dict()
     torch.manual_seed(2)
     two, other = made(5).state_dict(), made(6).state_dict()
     torch.set_rng_state(state)
-    assert all(torch.equal(one[n], two[n]) for n in one)
-    assert not torch.equal(one["head.weight"], other["head.weight"])
+    assert all(torch.equal(weights[n], two[n]) for n in weights)
+    assert not torch.equal(weights["head.weight"], other["head.weight"])

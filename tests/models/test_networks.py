@@ -28,7 +28,7 @@ def scrambled(model, seed=1):
 
 
 def counted(depth, width, classes, channels, norm, standardized):
-    """By hand, from METHODS 2.3."""
+    """The numbers follow by hand from METHODS 2.3."""
 
     def conv(i, o, k):
         return i * o * k * k + o + (o if standardized else 0)
@@ -54,8 +54,8 @@ def test_number_of_parameters(depth, width, norm, standardized):
     if (depth, width) == (28, 10) and (norm == "none" or not standardized):
         pytest.skip("36 million numbers: once is enough")
     model = made(f"wrn-{depth}-{width}", norm=norm, standardized=standardized)
-    found = sum(p.numel() for p in model.parameters())
-    assert found == counted(depth, width, 10, 3, norm == "group", standardized)
+    count = sum(p.numel() for p in model.parameters())
+    assert count == counted(depth, width, 10, 3, norm == "group", standardized)
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -132,9 +132,9 @@ def test_wide_resnet_is_the_reference(depth, width, norm, norm_first, standardiz
     )
     images = torch.randn(2, 3, 12, 9, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        found = model(images)
+        logits = model(images)
     expected = reference_forward(model, images, depth=depth, norm_first=bool(norm_first))
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_order_matters():
@@ -142,9 +142,9 @@ def test_the_order_matters():
     model = scrambled(made("wrn-10-1", (3, 8, 8), norm="group"))
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        found = model(images).double()
+        logits = model(images).double()
     other = reference_forward(model, images, depth=10, norm_first=True)
-    assert float((found - other).abs().max()) > 0.05
+    assert float((logits - other).abs().max()) > 0.05
 
 
 def test_group_norm_has_sixteen_groups_everywhere():
@@ -185,7 +185,7 @@ def test_strides_halve_the_maps_twice():
 
 
 def reference_convnet(model, images, norm_first):
-    """From the class's own text: four convolutions, each with norm and ReLU, pooled after all but the first."""
+    """The class's docstring in plain code: four convolutions with norm and ReLU, pooled after all but the first."""
     x = images
     for index in range(4):
         conv, norm = model.convs[index], model.norms[index]

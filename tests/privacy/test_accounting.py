@@ -91,7 +91,7 @@ def test_calibration_finds_the_table_s_noise(accountant, cell):
     """METHODS 2.2, within 0.5 %, never more noise than the table says (to its last digit), and no smaller one fits."""
     batch_size, updates, target, pld, rdp = cell
     expected = pld if accountant == "pld" else rdp
-    found = noise_multiplier(
+    sigma = noise_multiplier(
         epsilon=target,
         delta=DELTA,
         batch_size=batch_size,
@@ -99,11 +99,11 @@ def test_calibration_finds_the_table_s_noise(accountant, cell):
         examples=N,
         accountant=accountant,
     )
-    last_digit = 10.0 ** (math.floor(math.log10(found)) - 3)
-    assert expected * 0.995 <= found <= expected + 5e-4 + last_digit  # the table rounds to nearest, we round up
-    assert spent(found, batch_size, updates, accountant) <= target
-    assert round(found / last_digit) == pytest.approx(found / last_digit, abs=1e-6)
-    assert spent(found - last_digit, batch_size, updates, accountant) > target
+    last_digit = 10.0 ** (math.floor(math.log10(sigma)) - 3)
+    assert expected * 0.995 <= sigma <= expected + 5e-4 + last_digit  # the table rounds to nearest, we round up
+    assert spent(sigma, batch_size, updates, accountant) <= target
+    assert round(sigma / last_digit) == pytest.approx(sigma / last_digit, abs=1e-6)
+    assert spent(sigma - last_digit, batch_size, updates, accountant) > target
 
 
 # --- second opinions --------------------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def test_the_full_batch_is_the_gaussian_mechanism(sigma, updates, delta):
 def test_the_numbers_of_the_linear_head():
     """METHODS 9: sigma of the full-batch recipe at epsilon 8 and 1 (60 updates, closed form)."""
     for target, sigma in ((8, 4.6494), (1, 28.8973)):
-        found = noise_multiplier(epsilon=target, delta=DELTA, batch_size=N, updates=60, examples=N)
-        assert found == pytest.approx(sigma, rel=1e-3)
-        assert gaussian_epsilon(math.sqrt(60) / found, DELTA) <= target
+        noise = noise_multiplier(epsilon=target, delta=DELTA, batch_size=N, updates=60, examples=N)
+        assert noise == pytest.approx(sigma, rel=1e-3)
+        assert gaussian_epsilon(math.sqrt(60) / noise, DELTA) <= target
 
 
 def test_shuffled_batches_would_cost_more_than_is_said():
@@ -352,8 +352,8 @@ def test_what_is_within_the_limit_of_the_search_is_found():
     """``LARGEST_NOISE_MULTIPLIER`` is what the text says: only a target that needs more is out of reach."""
     sigma = 0.97 * LARGEST_NOISE_MULTIPLIER
     target = Event(1.0, sigma, 1).epsilon(1e-6) * 1.0001
-    found = noise_multiplier(epsilon=target, delta=1e-6, batch_size=10, updates=1, examples=10)
-    assert found <= sigma * 1.001
+    noise = noise_multiplier(epsilon=target, delta=1e-6, batch_size=10, updates=1, examples=10)
+    assert noise <= sigma * 1.001
 
 
 class Slow(Exception):
@@ -388,7 +388,7 @@ def at_most(seconds):
     ids=["any noise will do", "a batch of one", "huge, full batch", "huge, sampled"],
 )
 def test_a_search_always_ends(target, delta, batch_size, updates, examples):
-    """With a delta near or above the chance of being drawn at all, or a huge epsilon, there is no sensible least noise.
+    """If delta is near or above the chance of being drawn at all, or epsilon is huge, there is no sensible least noise.
 
     Either an answer or a refusal, in the end and in little memory.
     """

@@ -107,12 +107,12 @@ def test_a_poisoned_example_is_bounded_and_leaves_the_others_alone(oracle, metho
     images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, 2, seed=seed))
     images[2, 0, 1, 3, 3] = poison
     total = Clipping(model, 0.5, method)(images, labels)
-    kept = [0, 1, 3]
-    expected, norms = oracle.clipped_gradient_sum(model, images[kept], labels[kept], 0.5)
+    others = [0, 1, 3]
+    expected, norms = oracle.clipped_gradient_sum(model, images[others], labels[others], 0.5)
     assert all(bool(torch.isfinite(s).all()) for s in total.sums.values())
     assert oracle.relative_error(total.sums, expected) <= 1e-5
     assert not math.isfinite(float(total.norms[2]))
-    torch.testing.assert_close(total.norms[kept].double(), norms, rtol=1e-5, atol=0)
+    torch.testing.assert_close(total.norms[others].double(), norms, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -125,11 +125,11 @@ def test_no_form_lets_a_poisoned_example_through(oracle, monkeypatch, form, way,
     images, labels = batch(4, 1)
     images[2, 0, 1, 3, 3] = math.nan
     total = Clipping(model, 0.5, "layerwise")(images, labels)
-    kept = [0, 1, 3]
-    expected, norms = oracle.clipped_gradient_sum(model, images[kept], labels[kept], 0.5)
+    others = [0, 1, 3]
+    expected, norms = oracle.clipped_gradient_sum(model, images[others], labels[others], 0.5)
     assert oracle.relative_error(total.sums, expected) <= 1e-5
     assert not math.isfinite(float(total.norms[2]))
-    torch.testing.assert_close(total.norms[kept].double(), norms, rtol=1e-5, atol=0)
+    torch.testing.assert_close(total.norms[others].double(), norms, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -175,8 +175,8 @@ def test_no_example_adds_more_than_the_clipping_norm(examples, views, log_scale,
     clip = 10**log_clip
     whole = Clipping(model, clip, method)(images, labels)
     for leave in range(examples):
-        kept = [i for i in range(examples) if i != leave]
-        rest = Clipping(model, clip, method)(images[kept], labels[kept])
+        others = [i for i in range(examples) if i != leave]
+        rest = Clipping(model, clip, method)(images[others], labels[others])
         square = sum(float((whole.sums[n].double() - rest.sums[n].double()).square().sum()) for n in whole.sums)
         assert math.sqrt(square) <= clip * (1 + 2e-6 * examples)
 

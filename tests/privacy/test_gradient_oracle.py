@@ -169,7 +169,7 @@ def test_sums_norms_and_clip_to_nine_digits(oracle, monkeypatch, name, views, ex
 def test_ghosts_are_among_what_is_compared(monkeypatch):
     """Or the comparison would be of one form with itself."""
     made, chosen = set(), hooks.contribution
-    monkeypatch.setattr(hooks, "contribution", lambda *a, **k: made.add(type(found := chosen(*a, **k))) or found)
+    monkeypatch.setattr(hooks, "contribution", lambda *a, **k: made.add(type(rule := chosen(*a, **k))) or rule)
     images, labels = batch(2, 1)
     for way in ("ghosts", "materialized"):
         with monkeypatch.context() as patch, float64_for_float32():

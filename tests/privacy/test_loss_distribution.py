@@ -69,7 +69,7 @@ def test_never_below_the_bound_from_below_and_always_fast(log_sigma, log_q, log_
     log_delta=st.floats(-12, -0.2) | st.floats(-1, -0.2),
 )
 def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma, log_q, log_delta):
-    """For every epsilon, not only where the bound is made to be precise: mass that is lost anywhere shows here."""
+    """The bound holds for every epsilon, not only where it is made to be precise; mass lost anywhere shows here."""
     q, sigma = 10**log_q, math.exp(log_sigma)
     bound = loss_distribution.compose(direction, q, sigma, 1, log_delta * math.log(10))
     if bound is None:  # not even an epsilon of 0 is exceeded

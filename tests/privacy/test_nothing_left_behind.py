@@ -19,7 +19,7 @@ from trilemma.training.memory import _Watch
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_cores_change_nothing_but_rounding(oracle, monkeypatch, form, threads):
-    """Also where examples do not divide by them, or are fewer; and torch's own number is as before."""
+    """Any number of examples will do, also fewer than cores; torch's own number of threads is restored."""
     force(monkeypatch, form)
     model = prepared(lambda: build("wrn-10-1", classes=CLASSES, image_shape=SHAPE, norm="group", standardized=True,
                                    generator=torch.Generator().manual_seed(0)))  # fmt: skip
@@ -29,13 +29,13 @@ def test_cores_change_nothing_but_rounding(oracle, monkeypatch, form, threads):
     monkeypatch.setattr(layerwise, "_VIEWS_AT_ONCE", 4)
     torch.set_num_threads(threads)
     try:
-        found = Clipping(model, 0.5, "layerwise")(images, labels)
+        result = Clipping(model, 0.5, "layerwise")(images, labels)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    torch.testing.assert_close(found.norms, expected.norms, rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.losses, expected.losses, rtol=1e-5, atol=1e-6)
-    assert oracle.relative_error(found.sums, expected.sums) <= 1e-5
+    torch.testing.assert_close(result.norms, expected.norms, rtol=1e-5, atol=0)
+    torch.testing.assert_close(result.losses, expected.losses, rtol=1e-5, atol=1e-6)
+    assert oracle.relative_error(result.sums, expected.sums) <= 1e-5
 
 
 def test_nothing_that_is_large_waits_for_the_garbage_collector():

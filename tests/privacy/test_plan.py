@@ -66,8 +66,8 @@ def test_a_draw_at_another_rate_is_refused():
     plan, model, (images, labels) = plan_with(), network(), data()
     for foreign in (plan_with(batch_size=20), plan_with(examples=80)):
         draw = foreign.draw(stream_of(1))
-        kept = draw.indices[draw.indices < 40]
-        total = plan.clipping(model)(images[kept], labels[kept])
+        remaining = draw.indices[draw.indices < 40]
+        total = plan.clipping(model)(images[remaining], labels[remaining])
         with pytest.raises(PrivacyError, match="drawn with probability"):
             plan.privatize(draw, total, stream_of(2))
 
@@ -128,7 +128,7 @@ def test_a_refusal_draws_no_noise(wrong):
     ids=str,
 )
 def test_a_plan_that_cannot_be_is_refused(changes):
-    """In one line, with the value that does not fit."""
+    """The message is one line and names the value that does not fit."""
     with pytest.raises(InputError) as caught:
         plan_with(**changes)
     assert "\n" not in str(caught.value)
@@ -160,8 +160,8 @@ def test_batch_norm_of_its_own_would_break_the_bound():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(18, 3))
     images, labels = data(6, views=1)
 
-    def gradients(kept):
-        losses = nn.functional.cross_entropy(model(images[kept, 0]), labels[kept], reduction="none")
+    def gradients(remaining):
+        losses = nn.functional.cross_entropy(model(images[remaining, 0]), labels[remaining], reduction="none")
         return [torch.autograd.grad(loss, model[0].weight, retain_graph=True)[0] for loss in losses]
 
     with_it, without = gradients([0, 1, 2, 3]), gradients([0, 1, 2])
@@ -174,9 +174,9 @@ def test_batch_norm_of_its_own_would_break_the_bound():
 def neighbors_apart(oracle, plan, model, images, labels, draw, gone, size, method="auto", total_of=total_over):
     """Distance between the totals on two data sets that differ in example ``gone``, the same draw otherwise."""
     clipping = plan.clipping(model, method=method)
-    kept = draw[draw != gone]
+    remaining = draw[draw != gone]
     with_it = total_of(clipping, images, labels, draw, size)
-    without = total_of(clipping, images, labels, kept, max(1, size - 1))
+    without = total_of(clipping, images, labels, remaining, max(1, size - 1))
     return oracle.distance(with_it.sums, without.sums)
 
 
@@ -186,14 +186,14 @@ def test_replay_on_a_neighbor_moves_the_total_by_at_most_the_clipping_norm(oracl
     """PITFALLS: sensitivity wrong by a factor of the batch size; clipping per micro-batch; clipping each view."""
     plan, model, (images, labels) = plan_with(), network(), data(views=views)
     draw = plan.draw(stream_of(1)).indices
-    found = [
+    distances = [
         neighbors_apart(oracle, plan, model, images, labels, draw, gone, size, method)
         for gone in draw.tolist()
         for size in (3, len(draw))
     ]
-    assert max(found) <= 0.6 * (1 + 1e-6)
+    assert max(distances) <= 0.6 * (1 + 1e-6)
     # The bound is tight: examples with large gradients reach it.
-    assert max(found) > 0.6 * (1 - 1e-4)
+    assert max(distances) > 0.6 * (1 - 1e-4)
 
 
 @settings(deadline=None, max_examples=25)
@@ -220,7 +220,7 @@ def test_replay_for_any_cut_scale_and_number_of_views(oracle, views, seed, size,
 @pytest.mark.parametrize("name", ["wrn-10-1", "convnet-4"])
 @pytest.mark.parametrize("norm", ["none", "group"])
 def test_replay_with_the_catalog_s_networks(oracle, name, norm):
-    """Also with the example at its worst: an image of huge contrast under the wrong label."""
+    """The bound holds with the example at its worst, too: an image of huge contrast under the wrong label."""
     model = build(
         name,
         classes=3,
@@ -244,11 +244,11 @@ def mean_then_clip(clipping, images, labels, indices, size):
     free = dataclasses.replace(clipping, clipping_norm=1e9)
     total = clipping.zero()
     for part in indices.split(size):
-        found = free(images[part], labels[part])
-        square = sum(float(s.square().sum()) for s in found.sums.values())
+        clipped = free(images[part], labels[part])
+        square = sum(float(s.square().sum()) for s in clipped.sums.values())
         factor = len(part) * min(1.0, 0.6 * len(part) / square**0.5) / len(part)
         total = total + ClippedSum(
-            {n: s * factor for n, s in found.sums.items()}, found.norms, found.losses, clipping.clipping_norm
+            {n: s * factor for n, s in clipped.sums.items()}, clipped.norms, clipped.losses, clipping.clipping_norm
         )
     return total
 
@@ -277,10 +277,10 @@ def test_replay_rejects_wrong_sums(oracle, mutant):
     plan, model, (images, labels) = plan_with(), network(), data(views=4)
     images[:4] *= 30
     draw = torch.arange(8)
-    found = [
+    distances = [
         neighbors_apart(oracle, plan, model, images, labels, draw, gone, 4, total_of=mutant) for gone in draw.tolist()
     ]
-    assert max(found) > 0.6 * 1.05
+    assert max(distances) > 0.6 * 1.05
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------
@@ -312,8 +312,10 @@ def test_the_normalizer_is_equal_on_neighbors(oracle):
     draw = plan.draw(stream_of(1))
     clipping = plan.clipping(model)
     for gone in draw.indices.tolist():
-        kept = Draw(draw.indices[draw.indices != gone], draw.sampling_probability)
-        pair = [plan.privatize(d, clipping(images[d.indices], labels[d.indices]), stream_of(2)) for d in (draw, kept)]
+        remaining = Draw(draw.indices[draw.indices != gone], draw.sampling_probability)
+        pair = [
+            plan.privatize(d, clipping(images[d.indices], labels[d.indices]), stream_of(2)) for d in (draw, remaining)
+        ]
         alone = oracle.clipped_gradient_sum(model, images[[gone]], labels[[gone]], 0.6)[0]
         difference = {n: (pair[0][n].double() - pair[1][n].double()) * plan.batch_size for n in alone}
         assert oracle.distance(difference, alone) <= 1e-5
@@ -384,11 +386,11 @@ def test_a_delta_of_one_in_n_is_refused_unless_forced(delta):
         assert Plan.calibrated(delta=delta, allow_large_delta=True, **values).noise_multiplier > 0
 
 
-# --- the room ---------------------------------------------------------------------------------------------------------
+# --- the package ------------------------------------------------------------------------------------------------------
 
 
-def test_the_room_imports_nothing_from_below():
-    """DESIGN: the privacy-critical code imports nothing from training; only rooms above it."""
+def test_the_package_imports_nothing_from_below():
+    """DESIGN: the privacy-critical code imports nothing from training, only packages above it."""
     folder = Path(trilemma.privacy.__file__).parent
     seen = set()
     for path in folder.glob("*.py"):
@@ -398,8 +400,8 @@ def test_the_room_imports_nothing_from_below():
                 seen.add(node.module)
             elif isinstance(node, ast.Import):
                 seen |= {alias.name for alias in node.names}
-    rooms = {name.split(".")[1] for name in seen if name.startswith("trilemma.")}
-    assert rooms <= {"errors", "models", "privacy", "data", "threads"}
+    packages = {name.split(".")[1] for name in seen if name.startswith("trilemma.")}
+    assert packages <= {"errors", "models", "privacy", "data", "threads"}
 
 
 def test_every_public_name_is_there():

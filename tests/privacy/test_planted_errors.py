@@ -15,8 +15,8 @@ from trilemma.privacy.gradients.sums import Objective
 
 def _without_bias(rule):
     def mutant(layer, inputs, gradients, examples, **known):
-        found = rule(layer, inputs, gradients, examples, **known)
-        return {n: torch.zeros_like(v) if n == "bias" else v for n, v in found.items()}
+        result = rule(layer, inputs, gradients, examples, **known)
+        return {n: torch.zeros_like(v) if n == "bias" else v for n, v in result.items()}
 
     return mutant
 
@@ -94,7 +94,7 @@ MUTANTS = {
     "patches-of-another-example": (
         "gpu",
         "strided",
-        _replaced(rules, "_patches", lambda f: lambda *given: f(*given).roll(1, 0)),
+        _replaced(rules, "_patches", lambda f: lambda *arguments: f(*arguments).roll(1, 0)),
     ),
     "bias-left-out-of-the-ghost-norm": (
         "ghost",

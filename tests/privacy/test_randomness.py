@@ -51,31 +51,31 @@ def test_numbers_are_those_of_the_blocks_in_their_order(calls, position):
             angles = [2 * math.pi * (w & (2**53 - 1)) / 2**53 for w in words[1::2]]
             expected = [r * math.cos(a) for r, a in zip(radii, angles, strict=True)]
             expected += [r * math.sin(a) for r, a in zip(radii, angles, strict=True)]
-            found = stream.normal(count)
-            np.testing.assert_allclose(found.numpy(), expected[:count], rtol=1e-13, atol=1e-14)
+            numbers = stream.normal(count)
+            np.testing.assert_allclose(numbers.numpy(), expected[:count], rtol=1e-13, atol=1e-14)
             position += pairs
         else:
-            found = stream.uniform(count)
-            assert found.tolist() == [(w & (2**53 - 1)) / 2**53 for w in words_of(KEY, position, count)]
+            numbers = stream.uniform(count)
+            assert numbers.tolist() == [(w & (2**53 - 1)) / 2**53 for w in words_of(KEY, position, count)]
             position += -(-count // 2)
-        assert found.dtype == torch.float64
-        assert found.shape == (count,)
+        assert numbers.dtype == torch.float64
+        assert numbers.shape == (count,)
     assert torch.equal(stream.get_state(), RandomStream(KEY, position).get_state())
 
 
 def test_more_normals_than_are_computed_at_once():
     count = 2 * 2**14 + 7
-    found = RandomStream(KEY).normal(count)
+    numbers = RandomStream(KEY).normal(count)
     words = words_of(KEY, 0, 2 * (2**14 + 4))
     for pair in (0, 1, 2**14 - 1, 2**14, 2**14 + 2):
         radius = math.sqrt(-2 * math.log(((words[2 * pair] & (2**63 - 1)) + 0.5) / 2**63))
         angle = 2 * math.pi * (words[2 * pair + 1] & (2**53 - 1)) / 2**53
-        assert float(found[pair]) == pytest.approx(radius * math.cos(angle), rel=1e-12)
-        assert float(found[2**14 + 4 + pair]) == pytest.approx(radius * math.sin(angle), rel=1e-12)
+        assert float(numbers[pair]) == pytest.approx(radius * math.cos(angle), rel=1e-12)
+        assert float(numbers[2**14 + 4 + pair]) == pytest.approx(radius * math.sin(angle), rel=1e-12)
 
 
 def p_values(numbers, law):
-    """Of shape, mean, variance and correlations with later numbers; each is exact or normal at this size."""
+    """P-values of shape, mean, variance and correlations with later numbers; each is exact or normal at this size."""
     z = numbers.numpy() if law == "norm" else (numbers.numpy() - 0.5) * math.sqrt(12)
     n, kurtosis = len(z), 3 if law == "norm" else 1.8
     lags = {lag: float((z[lag:] * z[:-lag]).sum()) / math.sqrt(n - lag) for lag in (1, 2, n // 2)}
@@ -93,8 +93,8 @@ def p_values(numbers, law):
 @pytest.mark.parametrize("key", [b"", b"a", b"b", b"a" * 100])
 def test_numbers_follow_their_law(draw, law, key):
     """False alarm 1e-6 for each p-value."""
-    found = p_values(draw(RandomStream.keyed(key), 200_000), law)
-    assert min(found.values()) > ALARM, found
+    numbers = p_values(draw(RandomStream.keyed(key), 200_000), law)
+    assert min(numbers.values()) > ALARM, numbers
 
 
 def test_every_bit_of_the_uniform_numbers_is_fair():
@@ -130,8 +130,8 @@ def test_streams_of_different_keys_share_nothing():
 def test_what_was_drawn_never_comes_back():
     """However draws are mixed.  Of 63 bits, two of 100,000 numbers are alike once in a billion times."""
     stream = RandomStream(KEY)
-    drawn = [stream.normal(1 + i % 7) if i % 2 else stream.uniform(1 + i % 5) for i in range(20_000)]
-    numbers = torch.cat(drawn)
+    draws = [stream.normal(1 + i % 7) if i % 2 else stream.uniform(1 + i % 5) for i in range(20_000)]
+    numbers = torch.cat(draws)
     assert len(numbers.unique()) == len(numbers)
 
 
@@ -152,13 +152,13 @@ def test_a_state_is_all_of_a_stream():
 
 
 def test_a_digest_tells_keys_apart_and_not_what_they_are():
-    one, other = RandomStream.keyed(b"a"), RandomStream.keyed(b"b")
-    assert one.key_digest == RandomStream.keyed(b"a").key_digest != other.key_digest
-    one.uniform(5)
-    assert one.key_digest == RandomStream.keyed(b"a").key_digest
-    assert bytes(one.get_state()[:32].tolist()).hex() not in one.key_digest
+    first, other = RandomStream.keyed(b"a"), RandomStream.keyed(b"b")
+    assert first.key_digest == RandomStream.keyed(b"a").key_digest != other.key_digest
+    first.uniform(5)
+    assert first.key_digest == RandomStream.keyed(b"a").key_digest
+    assert bytes(first.get_state()[:32].tolist()).hex() not in first.key_digest
     # Nor is it the plain hash, which another purpose may publish.
-    assert one.key_digest != hashlib.sha256(bytes(one.get_state()[:32].tolist())).hexdigest()
+    assert first.key_digest != hashlib.sha256(bytes(first.get_state()[:32].tolist())).hexdigest()
 
 
 def test_threads_change_nothing():

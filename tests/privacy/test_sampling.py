@@ -83,9 +83,9 @@ def distant_pairs(examples, size, stream):
     """Two examples that are far apart always come together; all others are right."""
     while True:
         draw = poisson_draw(examples, size / examples, stream).indices
-        here = bool((draw == 3).any())
+        included = bool((draw == 3).any())
         draw = draw[draw != 200]
-        yield torch.cat([draw, torch.tensor([200])]) if here else draw
+        yield torch.cat([draw, torch.tensor([200])]) if included else draw
 
 
 def last_one_dropped(examples, size, stream):
@@ -125,9 +125,9 @@ def test_mutant_samplers_are_rejected(mutant, examples, size):
 def test_shuffled_batches_are_rejected_for_their_dispersion():
     """The reason is the right one: sizes and inclusion counts that hardly vary."""
     draws = shuffled(300, 15, stream_of(7))
-    found = judge_sampler(included(lambda: next(draws), 300, 1500), 0.05)
-    assert {"batch sizes", "inclusion counts"} <= set(found)
-    assert "ones" not in found
+    judgment = judge_sampler(included(lambda: next(draws), 300, 1500), 0.05)
+    assert {"batch sizes", "inclusion counts"} <= set(judgment)
+    assert "ones" not in judgment
 
 
 def test_other_samplers_are_rejected_for_the_right_reason():
@@ -155,8 +155,8 @@ def test_a_full_batch_draws_everybody():
 
 def test_the_stream_advances_and_determines_the_draw():
     """PITFALLS: random numbers reused."""
-    one, two = (stream_of(3) for _ in range(2))
-    first, second = poisson_draw(500, 0.3, one), poisson_draw(500, 0.3, one)
+    stream, two = (stream_of(3) for _ in range(2))
+    first, second = poisson_draw(500, 0.3, stream), poisson_draw(500, 0.3, stream)
     assert not torch.equal(first.indices, second.indices)
     assert torch.equal(first.indices, poisson_draw(500, 0.3, two).indices)
     state = two.get_state()

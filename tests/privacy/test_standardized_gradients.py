@@ -16,12 +16,12 @@ def test_norms_through_the_standardization_survive_cancellation():
     with torch.no_grad():
         layer.weight.copy_(2e-3 * torch.randn(layer.weight.shape, generator=generator))
     used = 1 + 1e-4 * torch.randn(3, 4, 72, generator=generator)
-    found = rules.Standardization.of(layer)
-    v = found.v.double()
+    standardization = rules.Standardization.of(layer)
+    v = standardization.v.double()
     along = (used.double() * v).sum(2)
-    left = used.double() - used.double().mean(2, keepdim=True) - (found.free * along)[..., None] * v
-    expected = (left * found.scale.double()[:, None]).square().sum((1, 2)) + along.square().sum(1)
-    torch.testing.assert_close(found.squares(used), expected, rtol=1e-5, atol=0)
+    left = used.double() - used.double().mean(2, keepdim=True) - (standardization.free * along)[..., None] * v
+    expected = (left * standardization.scale.double()[:, None]).square().sum((1, 2)) + along.square().sum(1)
+    torch.testing.assert_close(standardization.squares(used), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)

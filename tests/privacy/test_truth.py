@@ -57,11 +57,11 @@ def noise_of(plan, layers=LAYERS, seed=0, sampler=None, evidence=None, updates=N
 
 
 def failed(plan, evidence, **changes):
-    found = truth_check(plan, evidence, record_of(plan, **changes)).to_dict()
-    json.dumps(found, allow_nan=False)
-    names = {name for name, check in found["checks"].items() if not check["passed"]}
-    assert found["passed"] == (not names)
-    for check in found["checks"].values():
+    outcome = truth_check(plan, evidence, record_of(plan, **changes)).to_dict()
+    json.dumps(outcome, allow_nan=False)
+    names = {name for name, check in outcome["checks"].items() if not check["passed"]}
+    assert outcome["passed"] == (not names)
+    for check in outcome["checks"].values():
         assert {"passed", "value", "what"} < set(check)
         assert set(check) & {"limit", "interval"}
     return names
@@ -83,20 +83,20 @@ def honest():
 
 
 def test_no_honest_run_alarms(honest):
-    """By chance 200 do with a probability of 2e-4 at most."""
-    assert [found.to_dict() for found in honest if not found.passed] == []
+    """One of 200 honest runs alarms by chance with a probability of at most 2e-4."""
+    assert [outcome.to_dict() for outcome in honest if not outcome.passed] == []
 
 
 @pytest.mark.parametrize("name", NORMAL)
 def test_correlations_are_standard_normal(honest, name):
     """False alarms: 1e-5 each.  This is what the limits rest on."""
-    assert stats.kstest([found.checks[name].value for found in honest], "norm").pvalue > 1e-5
+    assert stats.kstest([outcome.checks[name].value for outcome in honest], "norm").pvalue > 1e-5
 
 
 def test_the_spread_is_chi_square(honest):
     """False alarms: 1e-5."""
     size = 10 * 630
-    values = [found.checks["noise_spread"].value * size for found in honest]
+    values = [outcome.checks["noise_spread"].value * size for outcome in honest]
     assert stats.kstest(values, stats.chi2(size).cdf).pvalue > 1e-5
 
 
@@ -126,7 +126,7 @@ def test_every_check_alarms_as_rarely_as_it_says(monkeypatch):
     seed=st.integers(0, 10_000),
 )
 def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma, log_clip, seed):
-    """Also a handful of weights, empty draws, one update and full batches."""
+    """No alarm for a handful of weights, empty draws, one update and full batches either."""
     plan = Plan(examples, max(1, round(share * examples)), updates, 10**log_clip, 10**log_sigma)
     assert failed(plan, noise_of(plan, {"a": tuple(shape), "b": (1,)}, seed)) == set()
 
@@ -241,20 +241,20 @@ def test_one_percent_is_seen_in_every_of_20_runs(monkeypatch):
 
 @pytest.mark.parametrize("fault", ["repeated once", "subtracted once", "missing once", "leftover"])
 def test_one_wrong_update_among_many_is_seen(monkeypatch, fault):
-    """With few weights, where what all updates share would not show it."""
-    kept = []
+    """The network has few weights, so that statistics over all updates would not show it."""
+    rows = []
 
     def noise(sums, *, standard_deviation, stream):
         noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
-        kept.append({n: noisy[n] - s for n, s in sums.items()})
-        if len(kept) == 90:
+        rows.append({n: noisy[n] - s for n, s in sums.items()})
+        if len(rows) == 90:
             if fault == "missing once":
                 return dict(sums)
             sign = {"repeated once": 1, "subtracted once": -1}.get(fault, 0)
             if sign:
-                return {n: s + sign * kept[20][n] for n, s in sums.items()}
-        if fault == "leftover" and len(kept) > 1:
-            return {n: s + 0.8 * kept[-1][n] + 0.6 * kept[-2][n] for n, s in sums.items()}
+                return {n: s + sign * rows[20][n] for n, s in sums.items()}
+        if fault == "leftover" and len(rows) > 1:
+            return {n: s + 0.8 * rows[-1][n] + 0.6 * rows[-2][n] for n, s in sums.items()}
         return noisy
 
     monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", noise)
@@ -284,9 +284,9 @@ def test_division_by_the_drawn_batch_is_seen(monkeypatch):
     real = Plan.draw
 
     def draw(self, stream):
-        found = real(self, stream)
-        sizes.append(len(found))
-        return found
+        outcome = real(self, stream)
+        sizes.append(len(outcome))
+        return outcome
 
     def noise(sums, *, standard_deviation, stream):
         noisy = add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream)
@@ -320,8 +320,8 @@ def repeated_after_ten(update, generator):
 
 
 def without_the_last(update, generator):
-    found = (torch.rand(1000, generator=generator) < 0.1).nonzero()[:, 0]
-    return found[found < 900]
+    outcome = (torch.rand(1000, generator=generator) < 0.1).nonzero()[:, 0]
+    return outcome[outcome < 900]
 
 
 def sticky(update, generator):
@@ -405,9 +405,9 @@ def test_single_examples_are_computed_again(kind, views):
     assert evidence.spot_due()
     planted = Planted()
     evidence.spot(planted, images, labels, planted(images, labels))
-    found = failed(plan, evidence)
-    assert found <= {"example_norm", "example_gradient"}
-    assert bool(found) == (kind != "honest")
+    failures = failed(plan, evidence)
+    assert failures <= {"example_norm", "example_gradient"}
+    assert bool(failures) == (kind != "honest")
 
 
 def test_single_examples_are_looked_at_in_updates_1_2_4_8():
@@ -449,7 +449,7 @@ def test_an_epsilon_that_is_not_the_event_s_is_seen(q):
 )
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
 def test_the_second_opinion_encloses_the_reported_epsilon(q, sigma, updates, delta):
-    """From below to 3 %, and to 10 % where an example is hardly ever drawn: what is smaller by more is seen."""
+    """The bound from below is within 3 % (10 % if an example is hardly ever drawn), so larger shortfalls are seen."""
     event = Event(q, sigma, updates)
     low, high = second_opinion(event, delta)
     reported = event.epsilon(delta)
@@ -473,9 +473,9 @@ def test_evidence_of_two_pieces_is_that_of_the_whole():
         saved = {name: tensor.clone() for name, tensor in torn.to_tensors().items()}
         torn = Evidence(1000)
         torn.restore(saved, torch.device("cpu"))
-    one, other = whole.to_tensors(), torn.to_tensors()
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name].nan_to_num(-1.0), other[name].nan_to_num(-1.0)) for name in one)
+    first, other = whole.to_tensors(), torn.to_tensors()
+    assert first.keys() == other.keys()
+    assert all(torch.equal(first[name].nan_to_num(-1.0), other[name].nan_to_num(-1.0)) for name in first)
     assert truth_check(plan, whole, record_of(plan)) == truth_check(plan, torn, record_of(plan))
 
 
@@ -508,17 +508,17 @@ def test_what_is_no_number_within_the_bounds_fails(value, low, high):
 
 def test_evidence_changes_nothing():
     """The gradient, and where the stream stands, are those of a run without it."""
-    plan, found = plan_with(), []
+    plan, outcome = plan_with(), []
     for evidence in (None, Evidence(1000)):
         sampling, noise = stream_of(1), stream_of(2)
         draw = plan.draw(sampling)
         total = clipped_sum(plan, draw, LAYERS, torch.Generator().manual_seed(3))
         before = {n: s.clone() for n, s in total.sums.items()}
-        found.append((plan.privatize(draw, total, noise, evidence), noise.get_state()))
+        outcome.append((plan.privatize(draw, total, noise, evidence), noise.get_state()))
         assert all(torch.equal(total.sums[n], before[n]) for n in before)
-    (one, state), (other, state2) = found
+    (first, state), (other, state2) = outcome
     assert torch.equal(state, state2)
-    assert all(torch.equal(one[n], other[n]) for n in one)
+    assert all(torch.equal(first[n], other[n]) for n in first)
 
 
 def test_recovered_noise_is_the_noise_that_was_added():

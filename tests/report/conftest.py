@@ -14,7 +14,20 @@ CUMULATIVE = [ORDER[:k] for k in range(7)]
 NASTY = "<script>alert(1)</script>"
 COLUMNS = (
     *("trial", "cell", "studies", "data", "skew", "target", "protected", "examples", "test_examples", "model"),
-    *("techniques", "epsilon", "delta", "seed", "removed", "removal", "update", "measure", "value", "low", "high"),
+    *(
+        "techniques",
+        "epsilon",
+        "delta",
+        "seed",
+        "removed",
+        "removal",
+        "rank",
+        "update",
+        "measure",
+        "value",
+        "low",
+        "high",
+    ),
     *("n", "unit", "better", "covered"),
 )
 COVERED = ("accuracy", "bias", "unused", "worst", "score_accuracy", "score_fairness", "epsilon", "noise", "updates")
@@ -54,7 +67,7 @@ class MadeUp:
             **recipe,
             "seed": seed,
         }
-        taken = {"share": removed, "arm": removal, "control": "class"} if removal else None
+        taken = {"share": removed, "arm": removal, "control": "class", "rank": "rmia"} if removal else None
         tracked = {"label": 0, "first": len(track)} if track else None
         entry = {"recipe": made, "data": data, "track": tracked, "removal": taken}
         name = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:12]
@@ -79,6 +92,7 @@ class MadeUp:
             "seed": seed,
             "removed": removed,
             "removal": removal,
+            "rank": "rmia" if removal else "",
         }
         self._measure(len(techniques), epsilon, skew, removed, removal, groups)
         if track:

@@ -91,15 +91,15 @@ class Browser:
     def screenshot(self, path):
         size = self.cdp("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        found = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(found["data"]))
+        image = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        path.write_bytes(base64.b64decode(image["data"]))
 
 
 @pytest.fixture(scope="module")
 def browser():
-    one = Browser()
-    yield one
-    one.driver.quit()
+    instance = Browser()
+    yield instance
+    instance.driver.quit()
 
 
 LAYOUT = """
@@ -129,24 +129,24 @@ def overlap(a, b, slack=1.0):
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
 def test_figures_are_visible_and_nothing_overlaps(browser, request, name, size):
     browser.open(request.getfixturevalue(name), size)
-    found = browser.run(LAYOUT)
-    assert found["inner"] == size[0]
-    assert found["page"] <= size[0], "the page scrolls sideways"
-    assert len(found["charts"]) > 5
-    for left, top, right, bottom in found["charts"]:
+    layout = browser.run(LAYOUT)
+    assert layout["inner"] == size[0]
+    assert layout["page"] <= size[0], "the page scrolls sideways"
+    assert len(layout["charts"]) > 5
+    for left, top, right, bottom in layout["charts"]:
         assert right - left > 240
         assert bottom - top > 140
         assert left >= 0
         assert right <= size[0]
     for kind in ("charts", "panels", "figures"):
-        boxes = found[kind]
-        for at, one in enumerate(boxes):
-            assert not any(overlap(one, other) for other in boxes[at + 1 :]), kind
-    for texts in found["texts"]:
-        for at, (words, height, *one) in enumerate(texts):
+        boxes = layout[kind]
+        for index, box in enumerate(boxes):
+            assert not any(overlap(box, other) for other in boxes[index + 1 :]), kind
+    for texts in layout["texts"]:
+        for index, (words, height, *box) in enumerate(texts):
             assert height >= SMALLEST_TEXT, (words, height)
-            for other_words, _, *other in texts[at + 1 :]:
-                assert not overlap(one, other, slack=2.0), (words, other_words)
+            for other_words, _, *other in texts[index + 1 :]:
+                assert not overlap(box, other, slack=2.0), (words, other_words)
 
 
 FOLD = """
@@ -165,17 +165,17 @@ return {
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["1280", "390"])
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
 def test_the_first_screen_says_what_was_studied_and_found(browser, request, name, size):
-    """Without scrolling: one sentence, at least three findings with numbers and intervals, and the trade-off."""
+    """Visible without scrolling: one sentence, at least three findings with numbers, and the trade-off."""
     browser.open(request.getfixturevalue(name), size)
-    found = browser.run(FOLD)
-    assert len(found["studied"]) == 1
-    assert 3 <= len(found["findings"]) <= found["all"] <= 5
+    answer = browser.run(FOLD)
+    assert len(answer["studied"]) == 1
+    assert 3 <= len(answer["findings"]) <= answer["all"] <= 5
     if size[0] == 1280:
-        assert len(found["findings"]) == found["all"]
-    for words in found["findings"][:3]:
+        assert len(answer["findings"]) == answer["all"]
+    for words in answer["findings"][:3]:
         assert re.search(r"0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]", words), words
         assert "_" not in words
-    assert found["chart"] > 300
+    assert answer["chart"] > 300
 
 
 def test_a_term_opens_its_meaning_where_it_stands(browser, small_page):
@@ -342,7 +342,7 @@ def test_without_scripts_everything_is_there(browser, small_page):
             node = browser.cdp("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
             assert node
             style = browser.cdp("CSS.enable") or browser.cdp("CSS.getComputedStyleForNode", nodeId=node)
-            shown = {one["name"]: one["value"] for one in style["computedStyle"]}["display"] != "none"
+            shown = {entry["name"]: entry["value"] for entry in style["computedStyle"]}["display"] != "none"
             assert shown == visible, selector
     finally:
         browser.cdp("Emulation.setScriptExecutionDisabled", value=False)
@@ -350,8 +350,8 @@ def test_without_scripts_everything_is_there(browser, small_page):
 
 def test_it_prints(browser, large_page):
     browser.open(large_page, dark=True)
-    found = browser.cdp("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
-    printed = base64.b64decode(found["data"])
+    pdf = browser.cdp("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+    printed = base64.b64decode(pdf["data"])
     assert printed.startswith(b"%PDF")
     browser.cdp(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
@@ -386,8 +386,8 @@ def test_axe_finds_nothing(browser, request, name, size, dark):
         ".then((r) => { window.found = r.violations }, (e) => { window.found = [{id: String(e)}] })"
     )
     end = time.monotonic() + 300
-    while (found := browser.run("return window.found ?? null")) is None and time.monotonic() < end:
+    while (answer := browser.run("return window.found ?? null")) is None and time.monotonic() < end:
         time.sleep(0.2)
-    assert found is not None, "axe does not come to an end"
-    told = [(v["id"], v.get("impact"), [n["html"][:120] for n in v.get("nodes", [])][:3]) for v in found]
+    assert answer is not None, "axe does not come to an end"
+    told = [(v["id"], v.get("impact"), [n["html"][:120] for n in v.get("nodes", [])][:3]) for v in answer]
     assert told == []

@@ -23,21 +23,21 @@ def number(value, half=0.02):
 
 
 def figure(names=("BL", "all"), title="panel", series="no budget"):
-    points = tuple(Point(float(at), name, number(0.5 + at / 10)) for at, name in enumerate(names))
-    ticks = tuple((float(at), name) for at, name in enumerate(names))
+    points = tuple(Point(float(index), name, number(0.5 + index / 10)) for index, name in enumerate(names))
+    ticks = tuple((float(index), name) for index, name in enumerate(names))
     panel = Panel(title, "accuracy", "techniques", (Series(series, points, Look("blue", "circle")),), ticks=ticks)
     return Figure("accuracy", "Accuracy", "about", (panel,))
 
 
-def inlined(one, prefix="a", alt="alt"):
-    return inline_svg(panel_svg(one.panels[0], y_limits(one)[0]), prefix, alt)
+def inlined(drawing, prefix="a", alt="alt"):
+    return inline_svg(panel_svg(drawing.panels[0], y_limits(drawing)[0]), prefix, alt)
 
 
 def test_the_same_numbers_give_the_same_files(small, tmp_path):
-    drawn = draw_numbers("tradeoff", small.results, small.study)
+    shown = draw_numbers("tradeoff", small.results, small.study)
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        save_figure(drawn, tmp_path / folder, "tradeoff")
+        save_figure(shown, tmp_path / folder, "tradeoff")
     for kind in ("svg", "pdf", "png"):
         first, second = ((tmp_path / folder / f"tradeoff.{kind}").read_bytes() for folder in ("one", "two"))
         assert first == second
@@ -77,8 +77,8 @@ def test_an_inlined_picture_says_what_it_shows_and_follows_the_page():
     "name", ["<script>alert(1)</script>", "$\\frac{1}{0}$", "a$b", "\\undefined", "日本語", "\"'&"]
 )
 def test_names_are_only_names(name):
-    one = figure((name, "all"), title=name, series=name)
-    text = inlined(one)
+    named = figure((name, "all"), title=name, series=name)
+    text = inlined(named)
     assert name in [element.text for element in ET.fromstring(text).iter() if element.text]
     assert "<script" not in text
 
@@ -98,15 +98,15 @@ def test_long_labels_are_slanted_and_stay_inside():
 
 
 def test_panels_that_share_an_axis_have_the_same(large):
-    drawn = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
-    limits = dict(zip((panel.y_title for panel in drawn.panels), y_limits(drawn), strict=True))
+    shown = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
+    limits = dict(zip((panel.y_title for panel in shown.panels), y_limits(shown), strict=True))
     assert limits["AUC, matched"] == limits["AUC, unmatched"]
     assert limits["accuracy"] != limits["score"]
     assert limits["bias"][0] <= 0 < 0.01 - limits["bias"][0]
 
 
 def test_noise_is_not_blown_up_to_fill_an_axis():
-    points = tuple(Point(float(at), "x", number(0.5 + at / 1000, 0.001)) for at in range(2))
+    points = tuple(Point(float(index), "x", number(0.5 + index / 1000, 0.001)) for index in range(2))
     panel = Panel("", "AUC", "", (Series("s", points, Look("blue", "circle")),), ticks=((0.0, "a"), (1.0, "b")))
     low, high = y_limits(Figure("leakage", "", "", (panel,)))[0]
     assert high - low >= 0.1
@@ -124,8 +124,8 @@ def test_labels_of_two_paths_do_not_meet(crowd):
     bounds = Box(40, 30, 400, 290)
     labels = place_labels(points, [(28, 11)] * 14, [], bounds)
     assert len({label.index for label in labels}) == len(labels) >= 11
-    for one, other in itertools.combinations(labels, 2):
-        assert one.box.overlap(other.box) == 0
+    for first, other in itertools.combinations(labels, 2):
+        assert first.box.overlap(other.box) == 0
     for label in labels:
         assert label.box.overlap(bounds) == pytest.approx(28 * 11)
         for x, y in points:
@@ -134,7 +134,7 @@ def test_labels_of_two_paths_do_not_meet(crowd):
 
 def labels_and_points(svg):
     """(words, middle, own point, all points of its axes) of every point's label, read from an SVG of matplotlib's."""
-    found = []
+    placed = []
     for axes in (e for e in ET.fromstring(svg).iter() if re.fullmatch(r"axes_\d+", e.get("id", ""))):
         places = {}
         for line in (e for e in axes.iter() if e.get("id", "").startswith("series-")):
@@ -146,8 +146,8 @@ def labels_and_points(svg):
             (text,) = [e for e in label.iter() if e.tag.endswith("}text")]
             x, y = map(float, (text.get("x"), text.get("y")))
             own = places[f"series-{panel}-{series}"][int(point)]
-            found.append((text.text, (x, y), own, everything))
-    return found
+            placed.append((text.text, (x, y), own, everything))
+    return placed
 
 
 def nearest_to_their_points(svg):
@@ -198,8 +198,8 @@ def test_a_line_has_a_gap_where_a_number_is_missing():
     series = (Series("no budget", (points[0], points[2]), Look("blue", "circle")),)
     broken = Figure("accuracy", "", "", (replace(whole.panels[0], series=series),))
     strokes = []
-    for one in (whole, broken):
-        paths = [e for e in ET.fromstring(inlined(one)).iter() if "stroke-width: 1.4" in (e.get("style") or "")]
+    for line in (whole, broken):
+        paths = [e for e in ET.fromstring(inlined(line)).iter() if "stroke-width: 1.4" in (e.get("style") or "")]
         strokes.append(sum(path.get("d", "").count("L") for path in paths))
     assert strokes == [2, 0]
 

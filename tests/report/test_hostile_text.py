@@ -79,14 +79,14 @@ def test_every_payload_is_shown_as_the_text_that_it_is(payloads, elements):
     lost = [
         (field, payload[:60])
         for field, shown in FIELDS.items()
-        for at, payload in enumerate(payloads)
-        if shown(placed(payload, field, at)) not in elements.text
+        for index, payload in enumerate(payloads)
+        if shown(placed(payload, field, index)) not in elements.text
     ]
     assert lost == []
 
 
 def test_no_element_attribute_or_address_comes_from_a_payload(payloads, elements, made_up, tmp_path):
-    plain = [f"plain {at}" for at in range(len(payloads))]
+    plain = [f"plain {index}" for index in range(len(payloads))]
     harmless = Elements(hostile_page(made_up(), tmp_path, plain).read_text("utf-8"))
     assert elements.structure == harmless.structure
     assert elements.others == harmless.others == ["DOCTYPE html"]
@@ -160,20 +160,20 @@ def test_figures_draw_payloads_as_text(made_up):
     made.new_study("all", "All", ["groups"], seeds=(0,))
     size = 12
     for start in range(0, len(PAYLOADS), size):
-        groups = [placed(payload, "g", start + at) for at, payload in enumerate(PAYLOADS[start : start + size])]
+        groups = [placed(payload, "g", start + index) for index, payload in enumerate(PAYLOADS[start : start + size])]
         made.trial({"name": placed(PAYLOADS[start], "d", start)}, 0, groups=groups)
     figure = figure_of("groups", Numbers(results_of(made), made.study), pictures={})
     limits = y_limits(figure)
     seen = ""
-    for at, panel in enumerate(figure.panels):
-        root = ET.fromstring(inline_svg(panel_svg(panel, limits[at]), f"f{at}", panel.alt))
+    for index, panel in enumerate(figure.panels):
+        root = ET.fromstring(inline_svg(panel_svg(panel, limits[index]), f"f{index}", panel.alt))
         for element in root.iter():
             assert element.tag in DRAWN, element.tag
             assert not any(name.startswith("on") for name in element.attrib)
             for name, value in element.attrib.items():
                 if name.endswith("href"):
                     assert re.fullmatch(r"#[\w-]+", value, re.ASCII), value
-        assert "<script" not in inline_svg(panel_svg(panel, limits[at]), "f", panel.alt).lower()
+        assert "<script" not in inline_svg(panel_svg(panel, limits[index]), "f", panel.alt).lower()
         seen += "\n".join([*root.itertext(), root.get("aria-label", "")])
-    names = [clean(placed(payload, "g", at)) for at, payload in enumerate(PAYLOADS)]
+    names = [clean(placed(payload, "g", index)) for index, payload in enumerate(PAYLOADS)]
     assert [name for name in names if name not in seen] == []

@@ -53,9 +53,9 @@ def large_elements(large_page):
 
 @pytest.mark.parametrize("which", ["small_elements", "large_elements"])
 def test_one_file_without_network(which, request, large_page, small_page):
-    found = request.getfixturevalue(which)
+    document = request.getfixturevalue(which)
     folder = (small_page if which == "small_elements" else large_page).parent
-    for _, attrs in found.elements:
+    for _, attrs in document.elements:
         for key in ("src", "href", "xlink:href", "action", "srcset", "data", "poster"):
             value = attrs.get(key)
             if value is None or value.startswith(("#", "data:")):
@@ -70,13 +70,13 @@ def test_one_file_without_network(which, request, large_page, small_page):
 
 @pytest.mark.parametrize("which", ["small_elements", "large_elements"])
 def test_ids_are_there_once_and_links_lead_somewhere(which, request):
-    found = request.getfixturevalue(which)
-    ids = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
+    document = request.getfixturevalue(which)
+    ids = [attrs["id"] for _, attrs in document.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
-    for attrs in found.all("a"):
+    for attrs in document.all("a"):
         if attrs["href"].startswith("#"):
             assert attrs["href"][1:] in ids
-    for _, attrs in found.elements:
+    for _, attrs in document.elements:
         for key in ("aria-labelledby", "aria-describedby"):
             assert attrs.get(key, ids[0]) in ids
 
@@ -97,8 +97,8 @@ def test_how_settings_were_chosen_is_said_where_it_matters(small, tmp_path):
     for trial in trials[:2]:
         trial["recipe"]["provenance"] = "chosen by <b>9</b> looks"
     text = Elements(write_report(tmp_path, small.results, study)).text
-    at = text.index("Settings of 2 trials: chosen by <b>9</b> looks")
-    assert text.index("Choices made by looking") < at
+    position = text.index("Settings of 2 trials: chosen by <b>9</b> looks")
+    assert text.index("Choices made by looking") < position
 
 
 def test_what_a_reader_must_know_comes_first(small_elements):
@@ -235,15 +235,15 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path, small):
         missing=dict.fromkeys(gone[1:], "not run yet") | {trials[0]: "has results by now"},
         failures={gone[0]: "InputError: <b>no data</b>"},
     )
-    found = Elements(page)
-    assert "6 of 12 trials finished, 1 failed, 5 not finished yet" in found.text
-    assert "Drawn from 6 of 12 trials." in found.text
-    assert "Failed (1)" in found.text
-    assert "InputError: <b>no data</b>" in found.text
-    assert "Not finished (5)" in found.text
-    assert "has results by now" not in found.text
-    assert "digits-s, skew 90 %, BL, ε = 8, seed 0" in found.text
-    assert "Not measured yet." in found.text  # the memorization figure has nothing to draw
+    elements = Elements(page)
+    assert "6 of 12 trials finished, 1 failed, 5 not finished yet" in elements.text
+    assert "Drawn from 6 of 12 trials." in elements.text
+    assert "Failed (1)" in elements.text
+    assert "InputError: <b>no data</b>" in elements.text
+    assert "Not finished (5)" in elements.text
+    assert "has results by now" not in elements.text
+    assert "digits-s, skew 90 %, BL, ε = 8, seed 0" in elements.text
+    assert "Not measured yet." in elements.text  # the memorization figure has nothing to draw
 
 
 def test_an_unfinished_study_gets_no_verdict(small):

@@ -101,6 +101,6 @@ except InputError as error:
 def test_somebody_who_answers_but_is_no_ray():
     pytest.importorskip("ray", reason="ray is not installed (extra ray)")
     done = subprocess.run([sys.executable, "-c", STRANGER], capture_output=True, text=True, timeout=120)
-    seconds, _, said = done.stdout.partition(" ")
-    assert "no Ray cluster answers at 127.0.0.1" in said, done.stderr
+    seconds, _, message = done.stdout.partition(" ")
+    assert "no Ray cluster answers at 127.0.0.1" in message, done.stderr
     assert float(seconds) < 10

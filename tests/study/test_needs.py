@@ -85,9 +85,9 @@ def test_a_claim_rests_on_five_seeds_at_the_medium_scale(whole):
 
 
 def test_the_estimate_knows_maps(whole, monkeypatch):
-    """Its parts: updates, evaluations, attacks and maps.  With a millisecond each nothing but counting is left."""
+    """The parts are updates, evaluations, attacks and maps; at a millisecond each, only counting is left."""
     monkeypatch.setattr("trilemma.study.estimate._seconds_a_view", lambda *_: (1e-3, 0.0))
     first = next(t for t in whole.trials if dict(t.data)["name"] == "cifar10" and t.recipe.techniques == ())
-    one = estimate(Study("one", "", "", "medium", (0,), (), (first,)))
+    first_study = estimate(Study("one", "", "", "medium", (0,), (), (first,)))
     updates, attacks, maps = 10 * 50_000 * 1e-3, 60_000 * 1.5e-3, 80 + 60_000 * 0.008
-    assert one.seconds == pytest.approx(updates + attacks + maps)
+    assert first_study.seconds == pytest.approx(updates + attacks + maps)

@@ -28,9 +28,9 @@ def test_the_exposed_arm_leaves_out_the_highest_and_of_equals_those_with_the_low
     gone = removed_examples(scores, share=share, arm="exposed", control="class", seed=0)
     kept = np.setdiff1d(np.arange(count), gone)
     assert len(gone) == max(1, round(share * count))
-    assert scores.probability[gone].min() >= scores.probability[kept].max()
-    edge = scores.probability[gone].min()
-    equal_gone, equal_kept = (rows[scores.probability[rows] == edge] for rows in (gone, kept))
+    assert scores.score[gone].min() >= scores.score[kept].max()
+    edge = scores.score[gone].min()
+    equal_gone, equal_kept = (rows[scores.score[rows] == edge] for rows in (gone, kept))
     if len(equal_kept):
         assert scores.loss[equal_gone].max() <= scores.loss[equal_kept].min()
 
@@ -57,7 +57,7 @@ def test_the_random_arm_is_random_and_of_its_seed():
     # 100 of 1,000 twice: 10 expected, standard deviation 3; more than 28 is six of them away.
     assert overlap < 28
     # Nor does it lean towards the exposed: the mean of 100 differs from that of all by less than six errors.
-    assert abs(scores.probability[arms[0]].mean() - scores.probability.mean()) < 6 * scores.probability.std() / 10
+    assert abs(scores.score[arms[0]].mean() - scores.score.mean()) < 6 * scores.score.std() / 10
 
 
 def test_survivors_are_compared_with_themselves():

@@ -1,6 +1,7 @@
 """The runner with a executor that only pretends: order, failures, retry, stopping."""
 
 import json
+import shutil
 from collections import deque
 
 import pytest
@@ -18,11 +19,12 @@ class PretendedExecutor:
 
     def __init__(self, folder, size=2, failing=()):
         self.folder, self.size, self.failing = folder, size, set(failing)
-        self.given, self.most, self.stopped = [], 0, False
+        self.given, self.most, self.stopped, self.exposure = [], 0, False, set()
         self._under_way = deque()
 
     def submit(self, job):
         self.given.append(job.trial.id)
+        self.exposure |= {job.trial.id} if job.exposure else set()
         self._under_way.append(job.trial.id)
         self.most = max(self.most, len(self._under_way))
 
@@ -36,6 +38,9 @@ class PretendedExecutor:
         run = self.folder.run(name)
         run.mkdir(parents=True)
         (run / "result.json").write_text("{}")
+        if name in self.exposure:
+            (run / "shadows.private").mkdir()
+            (run / "shadows.private" / "exposure.npy").touch()
         yield Event(name, "done", {"seconds": 1.0})
 
     def stop(self):
@@ -76,8 +81,7 @@ def test_a_trial_waits_for_the_one_that_scores_it(tmp_path, study):
 def test_only_what_is_missing_is_run_again(tmp_path, study):
     folder, executor, _, _ = start(tmp_path, study)
     gone = study.trials[3].id
-    (folder.run(gone) / "result.json").unlink()
-    folder.run(gone).rmdir()
+    shutil.rmtree(folder.run(gone))
     _, executor, progress, _ = start(tmp_path, study)
     assert executor.given == [gone]
     assert progress.done_before == len(study.trials) - 1
@@ -179,3 +183,20 @@ def test_infinite_budgets_are_written_as_json_knows_them(tmp_path):
     values = json.loads((tmp_path / "out" / "study.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert values["format"] == FORMAT
     assert values["studies"]["mine"]["file"]["grid"][0]["epsilon"] == ["inf", 8.0]
+
+
+def test_a_trial_whose_exposure_is_needed_is_finished_when_shadows_have_measured_it(tmp_path, study):
+    """This holds for a trial of a study that did not need it, too."""
+    folder, executor, _, whole = start(tmp_path, study)
+    assert whole
+    removed = [trial for trial in study.trials if trial.removal]
+    assert executor.exposure >= {trial.id for trial in removed} | {trial.removal.scored_by for trial in removed}
+    unmeasured = removed[0].removal.scored_by
+    (folder.run(unmeasured) / "shadows.private" / "exposure.npy").unlink()
+    assert progress_of(folder, study.trials).waiting == [unmeasured]
+
+
+def test_the_histogram_needs_no_shadows(tmp_path):
+    _, executor, progress, _ = start(tmp_path, expand(load_study("outliers")[0], seeds=1, rank="histogram"))
+    assert len(progress.done) == len(progress.trials)
+    assert not executor.exposure

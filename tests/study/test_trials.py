@@ -122,6 +122,8 @@ def test_data_tracking_and_removal_change_the_id():
         trial(removal=Removal(0.1, "random", "x")),
         trial(removal=Removal(0.1, "random", "y")),
         trial(removal=Removal(0.1, "random", "x", "class,group")),
+        trial(removal=Removal(0.1, "random", "x", rank="rmia")),
+        trial(removal=Removal(0.1, "random", "x", rank="lira")),
     ]
     assert len({one.id for one in ones}) == len(ones)
 
@@ -141,6 +143,21 @@ def test_a_trial_survives_its_dictionary(rate, epsilon, seed, arm, removed):
     other_seed = replace(one, recipe=replace(one.recipe, seed=seed + 1))
     assert other_seed.condition == one.condition
     assert other_seed.id != one.id
+
+
+def test_a_removal_ranked_by_the_histogram_keeps_the_id_it_had_before_there_were_others():
+    """Guards: studies of earlier versions, whose files name no rank, are trained anew."""
+    one = trial(removal=Removal(0.1, "exposed", "x", rank="histogram"))
+    assert set(one.to_dict()["removal"]) == {"share", "arm", "scored_by", "control"}
+    assert Trial.from_dict(one.to_dict()).removal.rank == "histogram"
+
+
+def test_exposure_is_ranked_by_rmia_unless_something_else_is_asked_for():
+    file = read_study("outliers")
+    for rank, expected in ((None, "rmia"), ("lira", "lira"), ("histogram", "histogram")):
+        assert {t.removal.rank for t in expand(file, rank=rank).trials if t.removal} == {expected}
+    with pytest.raises(InputError, match="techniques removes none: leave it out"):
+        expand(read_study("techniques"), rank="lira")
 
 
 def test_the_default_skew_is_written_out(tmp_path):
@@ -243,6 +260,7 @@ def test_infinity_is_no_budget(tmp_path):
         (SMALLEST + "    track = {label = 0}", "track of the study mine must be"),
         (SMALLEST + "    removal = {shares = [1.5]}", "numbers between 0 and 1"),
         (SMALLEST + "    removal = {shares = [0.5], control = 'x'}", "removal.control"),
+        (SMALLEST + "    removal = {shares = [0.5], rank = 'loss'}", "removal.rank"),
         (SMALLEST.replace('"digits"', "[]", 1), "empty list"),
         (SMALLEST.replace('"digits"', "{skew = 0.9}", 1), "must be names, or tables"),
         (SMALLEST.replace('"digits"', '{name = "digits", skw = 0.9}', 1), "did you mean 'skew'?"),

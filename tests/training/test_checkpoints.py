@@ -14,10 +14,10 @@ def test_round_trip_and_rotation(tmp_path):
     assert checkpoints.load(tmp_path) == (None, None)
     for value in (1.0, 2.0, 3.0):
         checkpoints.save(tmp_path, some(value))
-    found, said = checkpoints.load(tmp_path)
-    assert said is None
-    assert found.header == {"update": 3}
-    assert torch.equal(found.tensors["w"], some(3.0).tensors["w"])
+    checkpoint, note = checkpoints.load(tmp_path)
+    assert note is None
+    assert checkpoint.header == {"update": 3}
+    assert torch.equal(checkpoint.tensors["w"], some(3.0).tensors["w"])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([NAME, PREVIOUS])
     checkpoints.remove(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -28,16 +28,18 @@ def test_damage_anywhere_is_noticed_and_the_one_before_is_used(tmp_path):
     checkpoints.save(tmp_path, some(2.0))
     whole = (tmp_path / NAME).read_bytes()
     damaged = [whole[:cut] for cut in (0, 5, 100, len(whole) - 1)]
-    damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(8, len(whole), 37)]
+    damaged += [
+        whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :] for position in range(8, len(whole), 37)
+    ]
     for content in damaged:
         (tmp_path / NAME).write_bytes(content)
-        found, said = checkpoints.load(tmp_path)
-        assert found.header == {"update": 1}
-        assert "using the one before it" in said
+        checkpoint, note = checkpoints.load(tmp_path)
+        assert checkpoint.header == {"update": 1}
+        assert "using the one before it" in note
     (tmp_path / PREVIOUS).write_bytes(b"")
-    found, said = checkpoints.load(tmp_path)
-    assert found is None
-    assert "damaged" in said
+    checkpoint, note = checkpoints.load(tmp_path)
+    assert checkpoint is None
+    assert "damaged" in note
 
 
 def test_no_space_leaves_the_old_one(tmp_path, monkeypatch):
@@ -64,9 +66,9 @@ def test_no_file_is_larger_than_16_mb_and_old_pieces_go(tmp_path):
         sizes = [path.stat().st_size for path in tmp_path.iterdir()]
         assert max(sizes) < 16e6
         assert len(sizes) == 2 * min(int(value), 2)  # two files each, of this one and the one before
-    found, _ = checkpoints.load(tmp_path)
-    assert found.header == {"update": 4}
-    assert all(torch.equal(found.tensors[name], value) for name, value in large(4.0).tensors.items())
+    checkpoint, _ = checkpoints.load(tmp_path)
+    assert checkpoint.header == {"update": 4}
+    assert all(torch.equal(checkpoint.tensors[name], value) for name, value in large(4.0).tensors.items())
     checkpoints.remove(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -81,6 +83,6 @@ def test_a_damaged_piece_is_noticed(tmp_path, damage):
         piece.unlink()
     else:
         piece.write_bytes(other.read_bytes() if damage == "another" else piece.read_bytes()[:-9])
-    found, said = checkpoints.load(tmp_path)
-    assert found.header == {"update": 1}
-    assert "using the one before it" in said
+    checkpoint, note = checkpoints.load(tmp_path)
+    assert checkpoint.header == {"update": 1}
+    assert "using the one before it" in note

@@ -86,7 +86,7 @@ def test_views_are_moved_and_mirrored_maps_of_the_example_alone(data):
 
 
 def test_it_resumes_to_the_bit_and_predicts_from_images(data, tmp_path):
-    """From a run's folder alone, images in, the same logits as those that were measured."""
+    """A run's folder alone gives, from images, the same logits as those that were measured."""
     private = recipe(techniques=("gn", "ws", "am", "pa", "sat"), epsilon=8.0, secret_noise=False)
     whole = tl.train(private, data, out=tmp_path / "whole")
     asked = itertools.count()

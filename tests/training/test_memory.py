@@ -63,15 +63,15 @@ def test_what_autograd_keeps_for_the_backward_pass_is_counted():
     ("memory", "count"), [(1000, 64), (64 * MARGIN, 64), (63 * MARGIN, 32), (5 * MARGIN, 4), (MARGIN, 1)]
 )
 def test_as_many_as_fit(memory, count):
-    found = physical_batch(megabytes, wanted=64, device=CPU, memory=round(memory * MB))
-    assert count <= found <= memory / MARGIN + 1e-9 or found == count == 64
+    size = physical_batch(megabytes, wanted=64, device=CPU, memory=round(memory * MB))
+    assert count <= size <= memory / MARGIN + 1e-9 or size == count == 64
 
 
 def test_every_thread_has_its_share_of_the_memory(two_threads):
     # 20 MB for each of two threads: fewer examples than the 32 that it computes at once.
-    found = physical_batch(megabytes, wanted=64, at_once=32, device=CPU, memory=round(40 * MARGIN * MB))
-    assert 2 <= found <= 40
-    assert found % 2 == 0
+    size = physical_batch(megabytes, wanted=64, at_once=32, device=CPU, memory=round(40 * MARGIN * MB))
+    assert 2 <= size <= 40
+    assert size % 2 == 0
     # What a thread computes at once fits, so that the whole does: it never is in memory as a whole.
     assert physical_batch(megabytes, wanted=640, at_once=8, device=CPU, memory=round(40 * MARGIN * MB)) == 640
     assert torch.get_num_threads() == 2

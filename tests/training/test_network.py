@@ -38,7 +38,7 @@ def described(network):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_network_has_another_key(noise_images, name):
-    """Of the pre-trained cache: or one training would start from the backbone of another."""
+    """The key of the pre-training cache; if it were the same, one training would start from the backbone of another."""
     other = replace(BASE, **{name: OTHERS[name]})
     if described(network_for(other, noise_images)) != described(network_for(BASE, noise_images)):
         assert key(other, noise_images) != key(BASE, noise_images)
@@ -92,17 +92,17 @@ def test_a_new_field_of_the_architecture_is_in_the_key(monkeypatch, noise_images
 
         @classmethod
         def of(cls, recipe):
-            found = Architecture.of(recipe)
-            return cls(**vars(found), width=recipe.width)
+            architecture = Architecture.of(recipe)
+            return cls(**vars(architecture), width=recipe.width)
 
-        def build(self, *given):
-            return Padded(super().build(*given), self.width)
+        def build(self, *arguments):
+            return Padded(super().build(*arguments), self.width)
 
-    one, two = (Wider(**vars(BASE), width=width) for width in (1, 2))
+    first, two = (Wider(**vars(BASE), width=width) for width in (1, 2))
     for place in (module, pretraining, estimate):
         monkeypatch.setattr(place, "Architecture", WiderArchitecture)
-    assert described(network_for(one, noise_images)) != described(network_for(two, noise_images))
-    assert key(one, noise_images) != key(two, noise_images)
+    assert described(network_for(first, noise_images)) != described(network_for(two, noise_images))
+    assert key(first, noise_images) != key(two, noise_images)
 
 
 def test_a_new_field_that_is_read_beside_the_architecture_is_noticed(monkeypatch, noise_images):

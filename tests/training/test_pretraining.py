@@ -51,8 +51,8 @@ def backbone(model):
     return {name: p.detach().clone() for name, p in model.named_parameters() if not name.startswith(HEAD)}
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+def same(first, other):
+    return first.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in first.items())
 
 
 def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
@@ -116,8 +116,8 @@ def test_it_learns(tmp_path):
         return float(contrastive_loss(*embedded))
 
     before = loss()
-    found = pretrained(recipe, images, network, torch.device("cpu"), folder=tmp_path)
-    network.load_state_dict(found, strict=False)
+    weights = pretrained(recipe, images, network, torch.device("cpu"), folder=tmp_path)
+    network.load_state_dict(weights, strict=False)
     assert loss() < before - 0.1
 
 

@@ -1,4 +1,4 @@
-"""One private training by several processes: equal to one, complete, and over when one of them dies."""
+"""One private training by several processes: it equals that by one, is complete, and ends when one of them dies."""
 
 import contextlib
 import io
@@ -74,7 +74,7 @@ def begun(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(begun, tmp_path_factory):
-    """The same to their ends, by one process."""
+    """The same trainings to their ends, by one process."""
     folder = tmp_path_factory.mktemp("alone")
     for name, more in (("hard", HARD), ("tiny", TINY)):
         status, said = finished(1, copied(begun / name, folder / name), *more)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
-from trilemma.trial.audited import _seats, audited_split, choose_audited, shadow_data
+from trilemma.trial.audited import _seats, audited_blocks, audited_split, choose_audited, shadow_data
 
 
 def dataset(seed, train=300, images=120, classes=3, skew=0.8, copies=2):
@@ -169,3 +169,31 @@ def test_audited_examples_of_other_data_make_no_shadow():
     fewer = replace(audited, members=audited.members[:-1])
     with pytest.raises(InputError, match="would have 301 training examples, and its target has 300"):
         shadow_data(data, fewer, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), images=st.integers(60, 400), copies=st.sampled_from([1, 2]))
+def test_blocks_compare_every_training_example_once_with_images_of_its_own_cell(seed, images, copies):
+    data = dataset(seed, images=images, copies=copies)
+    try:
+        blocks = audited_blocks(data, seed)
+    except InputError:
+        assert images < 200  # some cell has no image
+        return
+    members = np.concatenate([block.members for block in blocks])
+    np.testing.assert_array_equal(np.sort(members), np.arange(len(data.train)))
+    assert len({block.digest for block in blocks}) == len(blocks)
+    for block in blocks:
+        assert len(set(data.test.sources[block.nonmembers])) == len(block.members) == len(block.nonmembers)
+        inside, outside = data.train.take(block.members), data.test.take(block.nonmembers)
+        np.testing.assert_array_equal(counts(inside), counts(outside))
+        assert len(shadow_data(data, block, 0).train) == len(data.train)
+    most = max(len(block.members) for block in blocks)
+    assert most - min(len(block.members) for block in blocks) <= 6  # one for each cell
+
+
+def test_blocks_need_a_test_image_of_every_cell():
+    data = dataset(0)
+    data = replace(data, test=data.test.take(np.flatnonzero(data.test.labels != 1)))
+    with pytest.raises(InputError, match="no test image to compare with; use more test examples, or --rank histogram"):
+        audited_blocks(data, 0)

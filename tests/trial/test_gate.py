@@ -74,7 +74,7 @@ def test_an_attack_that_is_always_wrong_is_judged_as_one_that_is_always_right(en
         return
     condition = Condition("auc_threshold", sign, bound / 1024)
     both = (attack(auc, low, high), attack(1 - auc, 1 - high, 1 - low))
-    first, second = (judge([condition], {"attacks": {"threshold": one}})[0] for one in both)
+    first, second = (judge([condition], {"attacks": {"threshold": entry}})[0] for entry in both)
     assert (first.verdict, first.value, first.low, first.high) == (
         second.verdict,
         second.value,

@@ -54,25 +54,25 @@ def test_two_files_give_the_logits_that_the_run_measured(run, alone, data):
     table = pd.read_parquet(run.folder / "signals.parquet")
     measured = np.stack(table[~table.member]["logits"])
     images = data.test.images
-    found = model.logits(images)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, measured, atol=1e-5)
+    logits = model.logits(images)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, measured, atol=1e-5)
     assert model.classes == NAMES
     assert (model.predict(images) == measured.argmax(1)).all()
     np.testing.assert_allclose(model.predict_proba(images).sum(1), 1, atol=1e-6)
     assert not model.network.training
     by_hand = model.network(model.prepared(images)).detach().numpy()
-    np.testing.assert_allclose(by_hand, found, atol=1e-6)
+    np.testing.assert_allclose(by_hand, logits, atol=1e-6)
 
 
 def test_the_same_images_in_any_form_give_the_same_logits(alone, data, tmp_path):
     model, images = tl.load_model(alone), data.test.images[:4]
     expected = model.logits(images)
     pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in images]
-    for at, picture in enumerate(pictures):
-        (tmp_path / f"{at}").mkdir()
-        picture.save(tmp_path / f"{at}" / "image.png")
-    files = [tmp_path / f"{at}" / "image.png" for at in range(4)]
+    for index, picture in enumerate(pictures):
+        (tmp_path / f"{index}").mkdir()
+        picture.save(tmp_path / f"{index}" / "image.png")
+    files = [tmp_path / f"{index}" / "image.png" for index in range(4)]
     forms = [images.transpose(0, 2, 3, 1), torch.from_numpy(images), list(images), pictures, files, str(tmp_path)]
     for form in forms:
         np.testing.assert_array_equal(model.logits(form), expected)
@@ -159,7 +159,7 @@ def test_predict_writes_what_the_model_says_and_no_formula(run, data, tmp_path, 
     csv, parquet = pd.read_csv(tmp_path / "found.csv"), pd.read_parquet(tmp_path / "found.parquet")
     np.testing.assert_array_equal(parquet[[f"logit_{name}" for name in NAMES]], logits)
     np.testing.assert_array_equal(csv[[f"logit_{name}" for name in NAMES]], logits)
-    assert list(parquet["predicted"]) == [NAMES[at] for at in logits.argmax(1)]
+    assert list(parquet["predicted"]) == [NAMES[index] for index in logits.argmax(1)]
     assert not any(str(cell).startswith("=") for cell in csv["predicted"])
     with np.load(tmp_path / "found.npz") as arrays:
         np.testing.assert_array_equal(arrays["logits"], logits)

@@ -197,9 +197,9 @@ def test_provenance_is_kept_and_said(data, tmp_path, capsys):
 
     run = tl.train(recipe(epsilon=8.0, provenance="chosen by 3 looks"), data, out=tmp_path / "run")
     assert json.loads((run.folder / "config.json").read_text())["recipe"]["provenance"] == "chosen by 3 looks"
-    said = describe_run(run)
-    assert "chosen by 3 looks" in said
-    assert "every example in each" in said
+    printed = describe_run(run)
+    assert "chosen by 3 looks" in printed
+    assert "every example in each" in printed
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_bad_input_is_one_line(arguments, says, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", *arguments, "--out", str(tmp_path / "run")])
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert len(said.strip().splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert len(printed.strip().splitlines()) == 1
     assert not os.path.exists(tmp_path / "run" / "result.json")

@@ -128,13 +128,13 @@ def test_draws(rows):
 
 def auc_draws(score, rows, weight):
     rng, member, source = np.random.default_rng(2), rows.member.to_numpy(), rows.source.to_numpy()
-    found = []
+    aucs = []
     for _ in range(RESAMPLES // 2):
         count = np.zeros(len(rows))
         for side in (member & (weight > 0), ~member & (weight > 0)):
             count[side] = drawn(source[side], rng)
-        found.append(auc(score, member, count * weight))
-    return np.array(found)
+        aucs.append(auc(score, member, count * weight))
+    return np.array(aucs)
 
 
 def test_logits_are_those_of_the_released_weights(run, rows, data):
@@ -175,7 +175,7 @@ def test_accuracies(run, rows, test_draws):
 
 
 def test_matched_attacks(run, rows):
-    """With the weights in the file, whose mix of class and group is the members'; each image once."""
+    """The weights in the file give the members' mix of class and group, and each image counts once."""
     member, weight = rows.member.to_numpy(), rows.weight.to_numpy()
     used = rows[~rows.member & (rows.weight > 0)]
     inside = rows[rows.member].groupby(["label", "group"]).size() / 600
@@ -184,35 +184,35 @@ def test_matched_attacks(run, rows):
     assert used.source.is_unique
     assert np.allclose(rows.score_threshold, rows.minus_loss, atol=1e-5)
     assert np.allclose(rows["score_threshold-entropy"], rows.minus_entropy, atol=1e-4)
-    for name, found in run.result["attacks"].items():
+    for name, values in run.result["attacks"].items():
         score = rows[f"score_{name}"].to_numpy()
-        assert found["auc"] == pytest.approx(auc(score, member, weight), abs=1e-9), name
+        assert values["auc"] == pytest.approx(auc(score, member, weight), abs=1e-9), name
         draws = auc_draws(score, rows, weight)
         if name in ("mlp", "rf"):
             # The attacker of each half is judged on the half that trains the other: twice the variance.
-            draws = found["auc"] + np.sqrt(2) * (draws - found["auc"])
-        assert close(found["interval"]["auc"], draws), name
-    aucs = {name: found["auc"] for name, found in run.result["attacks"].items()}
+            draws = values["auc"] + np.sqrt(2) * (draws - values["auc"])
+        assert close(values["interval"]["auc"], draws), name
+    aucs = {name: values["auc"] for name, values in run.result["attacks"].items()}
     assert run.result["strongest_attack"] == max(aucs, key=lambda name: abs(aucs[name] - 0.5))
     about = run.result["nonmembers"]
     assert (about["members"], about["nonmembers"]) == (600, len(used))
     assert about["matched_by"] == "class,group"
     for code, name in enumerate(run.result["attacks_by_class"]):
-        found, part = run.result["attacks_by_class"][name], rows[rows.label == code]
-        assert found["members"] == (part.member & (part.weight > 0)).sum()
-        if "attacks" in found:
+        values, part = run.result["attacks_by_class"][name], rows[rows.label == code]
+        assert values["members"] == (part.member & (part.weight > 0)).sum()
+        if "attacks" in values:
             expected = auc(part.score_threshold.to_numpy(), part.member.to_numpy(), part.weight.to_numpy())
-            assert found["attacks"]["threshold"]["auc"] == pytest.approx(expected, abs=1e-9)
+            assert values["attacks"]["threshold"]["auc"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_unmatched_attacks(run, rows):
     """Every test example, with weight 1; under skew they are not the matched ones."""
     member, ones = rows.member.to_numpy(), np.ones(len(rows))
     for name, score in (("threshold", rows.minus_loss), ("threshold-entropy", rows.minus_entropy)):
-        found = run.result["attacks_naive"][name]
-        assert found["auc"] == pytest.approx(auc(score.to_numpy(), member, ones), abs=1e-6)
-        assert close(found["interval"]["auc"], auc_draws(score.to_numpy(), rows, ones))
-        assert found["auc"] - run.result["attacks"][name]["auc"] > 0.02
+        values = run.result["attacks_naive"][name]
+        assert values["auc"] == pytest.approx(auc(score.to_numpy(), member, ones), abs=1e-6)
+        assert close(values["interval"]["auc"], auc_draws(score.to_numpy(), rows, ones))
+        assert values["auc"] - run.result["attacks"][name]["auc"] > 0.02
 
 
 def test_the_negative_control(run, rows, data):
@@ -222,7 +222,7 @@ def test_the_negative_control(run, rows, data):
     pixels = {"train": data.train, "test": data.test}
     x = {name: np.c_[part.images.mean(axis=1).reshape(len(part), -1) / 127.5 - 1, np.ones(len(part))]
          for name, part in pixels.items()}  # fmt: skip
-    found = {"matched": [], "naive": []}
+    aucs = {"matched": [], "naive": []}
     for seed in range(20):
         rng = np.random.default_rng(seed)
         first = np.isin(data.test.sources, rng.permutation(500)[:250])
@@ -241,8 +241,8 @@ def test_the_negative_control(run, rows, data):
             use = ~first & (counted > 0)
             both = np.r_[score["train"], score["test"][use]]
             member = np.arange(len(both)) < len(data.train)
-            found[kind].append(auc(both, member, np.r_[np.ones(len(data.train)), counted[use]]))
-    for kind, values in found.items():
+            aucs[kind].append(auc(both, member, np.r_[np.ones(len(data.train)), counted[use]]))
+    for kind, values in aucs.items():
         reported = run.result["null_check"][kind]
         assert abs(reported["auc"]["threshold"] - np.mean(values)) < 3 * np.std(values) + 0.02, kind
         low, high = reported["interval"]["threshold"]
@@ -250,7 +250,7 @@ def test_the_negative_control(run, rows, data):
         assert low < reported["auc"]["threshold"] < high
     assert run.result["null_check"]["matched"]["passed"]
     assert not run.result["null_check"]["naive"]["passed"]
-    assert np.mean(found["naive"]) > np.mean(found["matched"]) + 0.05
+    assert np.mean(aucs["naive"]) > np.mean(aucs["matched"]) + 0.05
 
 
 def test_bias(run, rows, test_draws):
@@ -288,7 +288,7 @@ def test_the_score(run, rows, test_draws):
 
 
 def test_the_score_is_of_the_strongest_attack(data):
-    """Outputs that betray members by a logit of another class, which only the learned attacks look at."""
+    """Outputs that reveal members by a logit of another class, which only the learned attacks use."""
     rng = np.random.default_rng(3)
     logits = []
     for part, signature in ((data.train, 1.0), (data.test, 0.0)):
@@ -296,7 +296,7 @@ def test_the_score_is_of_the_strongest_attack(data):
         values[np.arange(len(part)), part.labels] += rng.choice([6, -1], len(part), p=[0.8, 0.2]).astype(np.float32)
         values[:, 0] = values[:, 0] + signature * rng.choice([-9, 0], len(part), p=[0.5, 0.5]) * (part.labels != 0)
         logits.append(values)
-    result, found = measure(data, *logits, seed=0, tell=lambda _: None)
+    result, audited = measure(data, *logits, seed=0, tell=lambda _: None)
     aucs = {name: attack["auc"] for name, attack in result["attacks"].items()}
     assert result["strongest_attack"] in ("mlp", "rf")
     strongest = aucs[result["strongest_attack"]]
@@ -304,7 +304,7 @@ def test_the_score_is_of_the_strongest_attack(data):
     assert result["harmonic_score"]["terms"]["privacy"] == pytest.approx(1 - abs(2 * strongest - 1), abs=1e-9)
     member = np.arange(len(data.train) + len(data.test)) < len(data.train)
     rows = pd.DataFrame({"member": member, "source": np.r_[np.arange(len(data.train)), data.test.sources]})
-    leak = 2 * auc_draws(found.scores[result["strongest_attack"]], rows, found.weights) - 1
+    leak = 2 * auc_draws(audited.scores[result["strongest_attack"]], rows, audited.weights) - 1
     # Of the three terms it is by far the smallest and the least sure one.
     others = sum(1 / result["harmonic_score"]["terms"][name] for name in ("accuracy", "fairness"))
     draws = 3 / (1 / (1 - leak) + others)

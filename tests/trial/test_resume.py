@@ -188,7 +188,7 @@ def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_p
 
 
 def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
-    """It is that of the noise that was drawn, also where a run went on; another run has another."""
+    """The digest is that of the noise that was drawn, also in a resumed run; another run has another digest."""
     first = train(recipe("private"), digits, tmp_path / "first", execution=CPU).result["privacy"]
     with pytest.raises(Stopped):
         train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=lambda: True)

@@ -52,7 +52,7 @@ def guessed(folder: Path, data) -> set[str]:
     keys = {stream_for(purpose, recipe, data, network, how).key_digest for purpose in ("sampling", "noise")}
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         content = path.read_bytes()
-        keys |= {RandomStream(content[at : at + 32]).key_digest for at in range(len(content) - 31)}
+        keys |= {RandomStream(content[offset : offset + 32]).key_digest for offset in range(len(content) - 31)}
         for text in re.findall(rb"[0-9a-fA-F]{64}", content):
             keys.add(RandomStream(bytes.fromhex(text.decode())).key_digest)
     return keys
@@ -78,12 +78,12 @@ def test_the_same_attempt_succeeds_on_seeded_noise_and_on_a_checkpoint_that_stay
 
 
 def test_checkpoints_can_be_read_by_their_owner_alone(digits, tmp_path, monkeypatch):
-    kept, real = tmp_path / "kept", module.checkpoints.save
+    copies, real = tmp_path / "kept", module.checkpoints.save
 
     def save(folder, checkpoint):
         monkeypatch.setattr("trilemma.training.checkpoints.PIECE", 2000)  # in several files
         real(folder, checkpoint)
-        shutil.copytree(folder, kept, dirs_exist_ok=True)  # which keeps the modes
+        shutil.copytree(folder, copies, dirs_exist_ok=True)  # which keeps the modes
 
     monkeypatch.setattr(module.checkpoints, "save", save)
     before = os.umask(0)
@@ -91,7 +91,7 @@ def test_checkpoints_can_be_read_by_their_owner_alone(digits, tmp_path, monkeypa
         tl.train(RECIPE, digits, tmp_path / "run", execution=CPU)
     finally:
         os.umask(before)
-    files = list(kept.glob("checkpoint*"))
+    files = list(copies.glob("checkpoint*"))
     assert len(files) > 2
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 

@@ -28,7 +28,7 @@ from trilemma.trial.shadows import (
 
 @pytest.fixture
 def copied(shadowed, tmp_path):
-    """The same target and shadows in a folder that may be written to."""
+    """A copy of target and shadows in a folder that tests may write to."""
     shutil.copytree(shadowed.run.folder, tmp_path / "run")
     return Target(Run.load(tmp_path / "run"), shadowed.data, shadowed.audited)
 
@@ -47,16 +47,16 @@ def about(target, shadow):
 
 
 def test_shadows_differ_from_their_target_in_seed_and_members_alone(shadowed):
-    kept = [about(shadowed, shadow) for shadow in range(4)]
+    descriptions = [about(shadowed, shadow) for shadow in range(4)]
     own = shadowed.run.recipe.to_dict()
-    for entry in kept:
+    for entry in descriptions:
         assert {key for key, value in entry["recipe"].items() if value != own[key]} == {"seed"}
         assert entry["examples"] == len(shadowed.data.train)
         for key in ("batch_size", "updates"):
             assert entry[key] == shadowed.run.result["course"][key]
         assert entry["noise_multiplier"] == shadowed.run.result["privacy"]["noise_multiplier"]
-    assert len({entry["recipe"]["seed"] for entry in kept} | {own["seed"]}) == 5
-    assert len({entry["members"] for entry in kept}) == 4
+    assert len({entry["recipe"]["seed"] for entry in descriptions} | {own["seed"]}) == 5
+    assert len({entry["members"] for entry in descriptions}) == 4
 
 
 def test_no_two_models_share_their_noise(shadowed):
@@ -84,9 +84,9 @@ def test_an_audit_reads_target_and_shadows(shadowed):
     predictions = shadow_predictions(shadowed, target_outputs(shadowed), 4)
     assert predictions.reference_logits.shape == (4, 120, 10)
     np.testing.assert_array_equal(predictions.reference_member.sum(axis=0), 2)
-    found = tl.audit(predictions, resamples=50)
-    assert found.headline == "rmia"
-    assert set(found.attacks) >= {"rmia", "rmia-offline", "lira", "lira-offline"}
+    result = tl.audit(predictions, resamples=50)
+    assert result.headline == "rmia"
+    assert set(result.attacks) >= {"rmia", "rmia-offline", "lira", "lira-offline"}
     two = tl.audit(shadow_predictions(shadowed, target_outputs(shadowed), 2), resamples=50)
     assert set(two.attacks) & {"rmia", "lira"} == {"rmia"}
 

@@ -62,10 +62,10 @@ def test_the_contract_of_the_result(run, data):
         "add-or-remove-one",
         "pld",
     )
-    for found in result["attacks"].values():
-        assert set(found["tpr_at_fpr"]) == {"0.001", "0.01"}
-        low, high = found["interval"]["auc"]
-        assert low <= found["auc"] <= high
+    for values in result["attacks"].values():
+        assert set(values["tpr_at_fpr"]) == {"0.001", "0.01"}
+        low, high = values["interval"]["auc"]
+        assert low <= values["auc"] <= high
     assert set(result["attacks"]) == {"threshold", "threshold-entropy", "mlp", "rf"} == set(result["attacks_naive"])
     assert set(result["harmonic_score"]["terms"]) == {"accuracy", "privacy", "fairness"}
     assert result["harmonic_score"]["definition"] == "normalized"

@@ -27,6 +27,7 @@ DESCRIPTION = (
     "delta",
     "removed",
     "removal",
+    "rank",
 )
 """The columns of the results that describe a condition; ``cell``, its id, also distinguishes all other settings."""
 
@@ -41,7 +42,7 @@ class Condition:
     Attributes:
       id: a hash of recipe, data and removal without the seed, equal for two trials of one condition; the column
         ``cell`` of the results.
-      data, target, protected, model, removal: as in the results; "" where it does not apply.
+      data, target, protected, model, removal, rank: as in the results; "" where it does not apply.
       skew: share of a class in its dominant group, or None.
       examples: training examples, after any removal.
       techniques: codes in the paper's order joined by "+", "bl" for none.
@@ -63,6 +64,7 @@ class Condition:
     delta: float | None
     removed: float
     removal: str
+    rank: str = ""
     variant: str = ""
 
     @property
@@ -87,6 +89,7 @@ class Condition:
             epsilon=self.epsilon,
             removed=self.removed,
             removal=self.removal,
+            rank=self.rank,
             variant=self.variant,
         )
 
@@ -304,6 +307,7 @@ def _condition(name: Any, row: Mapping[str, Any]) -> Condition:
         delta=_number(row["delta"]),
         removed=float(row["removed"]),
         removal=_word(row["removal"]),
+        rank=_word(row["rank"]),
     )
 
 

@@ -81,7 +81,9 @@ _TECHNIQUES = _Axis(("techniques",), lambda c: c.codes, lambda c: c.technique_wo
 _BUDGETS = _Axis(("epsilon", "delta"), lambda c: c.epsilon, lambda c: budget(c.epsilon))
 _SKEWS = _Axis(("data", "skew"), lambda c: c.skew, lambda c: skew_words(c.skew))
 _REMOVALS = _Axis(
-    ("removed", "removal", "examples"), lambda c: (c.removed, c.removal), lambda c: removal_words(c.removed, c.removal)
+    ("removed", "removal", "rank", "examples"),
+    lambda c: (c.removed, c.removal, c.rank),
+    lambda c: removal_words(c.removed, c.removal, c.rank),
 )
 
 
@@ -153,8 +155,8 @@ def removal_pairs(measurements: Measured) -> Pairs:
 
     def asked(family: Mapping[Level, Condition]) -> Asked:
         pairs: Asked = []
-        for share in sorted({share for share, arm in family if arm}):
-            exposed, random, none = (share, "exposed"), (share, "random"), (0.0, "")
+        for share, rank in sorted({(share, rank) for share, arm, rank in family if arm}):
+            exposed, random, none = (share, "exposed", rank), (share, "random", rank), (0.0, "", "")
             pairs += [(exposed, random, "control"), (exposed, none, "removal"), (random, none, "random")]
         return [(level, base, question) for level, base, question in pairs if level in family and base in family]
 
@@ -216,6 +218,6 @@ def _setting(condition: Condition, axis: _Axis) -> str:
     parts = [setting_words(c.data, None if "skew" in varying else c.skew, c.target, c.protected)]
     parts += [mix(c.codes)] if "techniques" not in varying else []
     parts += [budget(c.epsilon)] if "epsilon" not in varying else []
-    parts += [removal_words(c.removed, c.removal)] if c.removal and "removal" not in varying else []
+    parts += [removal_words(c.removed, c.removal, c.rank)] if c.removal and "removal" not in varying else []
     parts += [c.variant] if c.variant else []
     return ", ".join(parts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trilemma.analysis.conditions import epsilon_column
+from trilemma.analysis.price import Risk, price_of, without_budget
 from trilemma.errors import InputError
 from trilemma.files import read_json, read_text, reading, written
 from trilemma.measures import UNMATCHED, described
@@ -20,7 +21,8 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
 from trilemma.trial.evaluation import LOOK
-from trilemma.trial.run import CONFIG, HISTORY, RESULT, SIGNALS, Run
+from trilemma.trial.exposure import has_exposure
+from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run
 from trilemma.words import encodable
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "delta": ("float64", "of the budget"),
     "seed": ("int64", "of the training"),
     "removed": ("float64", "share of the training examples left out before training"),
-    "removal": ("str", "which: exposed (highest membership probability) or random"),
+    "removal": ("str", "which: exposed (those that the ranking puts first) or random"),
+    "rank": ("str", "what ranked them: rmia or lira (attacks with shadow models), or histogram (of the loss)"),
     "update": ("float64", "after which update it was measured; empty for the finished trial"),
     "measure": ("str", "what was measured, see the table of measures"),
     "value": ("float64", "the value"),
@@ -136,6 +139,7 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
         "seed": recipe.seed,
         "removed": 0.0 if removal is None else removal.share,
         "removal": "" if removal is None else removal.arm,
+        "rank": "" if removal is None else removal.rank,
         "update": math.nan,
     }
 
@@ -190,6 +194,7 @@ def _rows(
     if privacy is not None:
         yield _row("epsilon_spent", privacy["epsilon"], None, train)
         yield _row("noise_multiplier", privacy["noise_multiplier"], None, train)
+        yield from _price(folder, name, trial, test)
     yield _row("updates", course["updates"], None, train)
     yield _row("batch_size", course["batch_size"], None, train)
     yield _row("seconds", result["seconds"]["total"], None, train + test)
@@ -214,23 +219,47 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
             yield _row(f"tpr_at_{rate}_strongest{suffix}", value, interval, n)
 
 
+def _price(folder: StudyFolder, name: str, trial: Trial, test: int) -> Iterator[dict[str, Any]]:
+    """Of the budget, for each group; nothing where the same trial without a budget is not there."""
+    plain = without_budget(trial)
+    if plain is None or not folder.finished(plain.id):
+        return
+    risks = Risk.read(folder.run(name)), Risk.read(folder.run(plain.id))
+    if risks[0] is None or risks[1] is None:
+        return
+    price = price_of(risks[0], risks[1])
+    for group, lost in price.accuracy_lost.items():
+        count = risks[0].counts[group]
+        yield _row(f"accuracy_lost_in_{group}", lost, None, count)
+        yield _row(f"excess_risk_in_{group}", price.excess_risk[group], None, count)
+        yield _row(f"excess_risk_gap_in_{group}", price.excess_risk_gap[group], None, count)
+    yield _row("excess_risk_gap", max(price.excess_risk_gap.values()), None, test)
+    yield _row("accuracy_lost_gap", np.ptp(list(price.accuracy_lost.values())), None, test)
+
+
 def _survivors(
     folder: StudyFolder, name: str, trial: Trial, conditions: Mapping[str, Mapping[int, str]]
 ) -> Iterator[dict[str, Any]]:
-    assert trial.removal is not None
+    removal = trial.removal
+    assert removal is not None
     with reading(folder.removed(name)):
         removed = np.array(read_json(folder.removed(name))["removed"], dtype=np.int64)
-    before = Exposure.read(folder.run(trial.removal.scored_by) / SIGNALS)
-    after = Exposure.read(folder.run(name) / SIGNALS)
+    scorer = folder.run(removal.scored_by)
+    if removal.by_shadows and not (has_exposure(scorer) and has_exposure(folder.run(name))):
+        return  # the study was stopped before its shadows were trained
+    before, after = Exposure.read(scorer, removal.rank), Exposure.read(folder.run(name), removal.rank)
     with reading(folder.removed(name)):
-        left = survivors(before, after, removed=removed, share=trial.removal.share)
+        left = survivors(before, after, removed=removed, share=removal.share)
+    if removal.by_shadows and removal.arm == "exposed":
+        other = Exposure.read(scorer).layer(removal.share)
+        yield _row("removed_by_histogram_too", float(np.isin(removed, other).mean()), None, len(removed))
     yield _row("exposed_survivors", left.exposed, None, left.count)
     yield _row("exposed_survivors_before", left.exposed_before, None, left.count)
     again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)
-    if again is not None:
+    if again is not None and (not removal.by_shadows or has_exposure(folder.run(again))):
         # The layer was the most exposed of one training, so any other training brings its survivors nearer the mean.
         kept = np.setdiff1d(np.arange(len(before)), removed)
-        share = exposed_share(Exposure.read(folder.run(again) / SIGNALS), kept, before.cut(trial.removal.share))
+        share = exposed_share(Exposure.read(folder.run(again), removal.rank), kept, before.cut(removal.share))
         yield _row("exposed_survivors_retrained", share, None, left.count)
     yield _row("mean_exposure", left.mean, None, left.count)
     yield _row("mean_exposure_before", left.mean_before, None, left.count)

@@ -22,6 +22,7 @@ from trilemma.attacks.reliability import Reliability
 from trilemma.attacks.rmia import rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.attacks.roc import Curve, Metrics, Roc, bootstrap_roc, measure, roc_curve
 from trilemma.attacks.signals import Signals, read_signals, signals_from_logits, signals_from_probs
+from trilemma.attacks.targets import TargetsCell, cells_of_targets
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
 
@@ -37,9 +38,11 @@ __all__ = [
     "Reliability",
     "Roc",
     "Signals",
+    "TargetsCell",
     "audit",
     "bootstrap_roc",
     "ceiling_alarms",
+    "cells_of_targets",
     "cross_fitted_scores",
     "exposure",
     "lira_offline_scores",

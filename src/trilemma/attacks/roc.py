@@ -162,6 +162,17 @@ def measure(scores: Array, member: NDArray[np.bool_], weights: Array | None = No
     return Metrics(stacked.auc[0], stacked.advantage[0], {rate: tpr[0] for rate, tpr in stacked.tpr_at_fpr.items()})
 
 
+def resampled_metrics(scores: Array, member: NDArray[np.bool_], counts: NDArray[np.int32]) -> Metrics:
+    """Metrics of R samples of the examples, members and non-members alike: arrays (R,).
+
+    Args:
+      scores, member: as in :func:`roc_curve`.
+      counts: int32 (R, N), how often each example is in each sample; every sample has members and non-members.
+    """
+    ranked = _Ranked(scores, member, None, collapse=True)
+    return _metrics(*ranked.rates(*(counts[:, side] for side in ranked.sides)))
+
+
 def bootstrap_roc(
     scores: Array,
     member: NDArray[np.bool_],

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
 
@@ -79,6 +80,8 @@ def parser() -> Parser:
     _calibrate(commands)
     _epsilon(commands)
     _data(commands)
+    for name, command in commands.choices.items():
+        command.epilog = with_examples(name, command.epilog)
     return top
 
 
@@ -164,6 +167,12 @@ def _study(commands: Any) -> None:
     command.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     command.add_argument("--scale", metavar="NAME", help="small (two CPU cores) or paper (a GPU); default: small")
     command.add_argument("--seeds", type=int, metavar="N", help="number of seeds of every trial (default: the study's)")
+    command.add_argument(
+        "--rank",
+        choices=("rmia", "lira", "histogram"),
+        help="where examples are removed, what ranks them: an attack with four shadow models for each trial and block "
+        "of examples, or, as in the paper, the histogram of the loss (default: the study's, else rmia)",
+    )
     command.add_argument("--workers", type=int, metavar="N", help="trials at once (default: one per core)")
     command.add_argument("--ray", metavar="ADDRESS", help="run the trials on a Ray cluster: HOST:PORT or auto")
     command.add_argument("--retry", action="store_true", help="run failed trials again")

@@ -15,7 +15,7 @@ from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
 from trilemma.hints import did_you_mean
 from trilemma.machine import cores
-from trilemma.study.file import DATA_OPTIONS, load_study
+from trilemma.study.file import DATA_OPTIONS, Rank, load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.pool import Executor, Pool
 from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
@@ -29,7 +29,11 @@ def study_command(options: argparse.Namespace) -> int:
     if options.seeds is not None and options.seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {options.seeds}")
     studies = plan(
-        options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(text) for text in options.data]
+        options.study,
+        scale=options.scale,
+        seeds=options.seeds,
+        data=[parse_data(text) for text in options.data],
+        rank=options.rank,
     )
     trials = {trial.id: trial for study in studies for trial in study.trials}
     if len(trials) > MOST_TRIALS and not options.yes:
@@ -60,15 +64,22 @@ def _announce(studies: list[Study], trials: dict[str, Trial], options: argparse.
 
 
 def plan(
-    name: str, *, scale: str | None = None, seeds: int | None = None, data: list[dict[str, Any]] | None = None
+    name: str,
+    *,
+    scale: str | None = None,
+    seeds: int | None = None,
+    data: list[dict[str, Any]] | None = None,
+    rank: Rank | None = None,
 ) -> list[Study]:
     """The study with this name or file, or its parts if it has any; the figures of each are checked."""
     from trilemma.report.figures.catalog import check_figures
 
-    studies = []
-    for file in load_study(name):
+    studies, files = [], load_study(name)
+    removing = [file for file in files if any(grid.removal for grid in file.grids)] or files
+    for file in files:
         try:
-            studies.append(expand(file, scale=scale, seeds=seeds, data=data or ()))
+            own = rank if file in removing else None
+            studies.append(expand(file, scale=scale, seeds=seeds, data=data or (), rank=own))
         except InputError as error:  # some are of a recipe, which does not know who asks
             raise type(error)(str(error) if file.name in str(error) else f"the study {file.name}: {error}") from error
     for study in studies:

@@ -23,6 +23,7 @@ from trilemma.report.first_screen import first_screen
 from trilemma.report.glossary import explained
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles, study_order
+from trilemma.report.removals import removal_facts
 from trilemma.report.swatch import swatch
 from trilemma.report.tables import Column, Entry, Table, any_table, comparisons_table, results_table
 from trilemma.report.templates import asset, templates
@@ -35,7 +36,6 @@ from trilemma.words import (
     counted,
     mix,
     number,
-    percent,
     power,
     trial_title,
 )
@@ -66,9 +66,9 @@ class ShownFigure:
     """A figure ready for the page.
 
     Attributes:
-      id: of the element.  stem: of its files, without ending.
+      id, stem: the id of its element, and the names of its files without suffix.
       legend: (swatch, name).
-      lone: one panel, and no neighbor of one panel to stand next to.
+      lone: whether it has one panel, and no neighbor with one panel to stand next to.
     """
 
     id: str
@@ -147,7 +147,7 @@ def show_study(
         standing += f", {unfinished} not finished yet"
     facts = [("Trials", f"{standing}.")]
     if conditions:
-        facts += _what_was_trained(conditions)
+        facts += _what_was_trained(conditions) + removal_facts(conditions, numbers)
     facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
@@ -298,10 +298,6 @@ def _what_was_trained(conditions: Sequence[PlacedCondition]) -> list[tuple[str, 
     ]
     facts = [("Data", "; ".join(data)), ("Techniques", ", ".join(mixes)), ("Budgets", listed(budgets, most=None))]
     facts.append(("Network", listed(dict.fromkeys(clean(condition.model) for condition in conditions))))
-    shares = sorted({condition.removed for condition in conditions if condition.removal})
-    if shares:
-        removed = f"{listed(map(percent, shares), most=None)} of the training examples"
-        facts.append(("Removed", f"{removed}: the most exposed, or as many at random"))
     return facts
 
 

@@ -11,13 +11,13 @@ from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import (
-    REMOVAL_WORDS,
     budget,
     budget_order,
     clean,
     mix,
     number,
     percent,
+    removed_words,
     setting_words,
 )
 
@@ -27,8 +27,8 @@ class Column:
     """A column's head.
 
     Attributes:
-      title: what it says.
-      numeric: whether it is sorted by number; worded: and yet says words.
+      title: its words.
+      numeric, worded: whether it sorts by number, and whether it shows words all the same.
       group: which choice of columns shows it; "" always.
       covered: whether a guarantee covers what it holds; None where that is no question.
     """
@@ -72,7 +72,7 @@ class Table:
 def results_table(numbers: Numbers) -> Table:
     """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
 
-    The first columns and a number fit on a telephone; what else sets rows apart stands at the end.
+    The first columns and a number fit on a phone; whatever else distinguishes rows stands at the end.
     """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []
@@ -222,11 +222,9 @@ def _techniques_rank(codes: tuple[str, ...]) -> str:
 
 
 def _removed(condition: PlacedCondition) -> str:
-    return (
-        f"{percent(condition.removed)}, {REMOVAL_WORDS.get(condition.removal, clean(condition.removal))}"
-        if condition.removal
-        else "none"
-    )
+    if not condition.removal:
+        return "none"
+    return f"{percent(condition.removed)}, {removed_words(condition.removal, condition.rank)}"
 
 
 def _entry(measured: Number | None, digits: int) -> Entry:

@@ -38,7 +38,7 @@ def write_report(
     commands: Sequence[str] = (),
     definition: str = "normalized",
 ) -> Path:
-    """Draw all figures of all studies and write the page.  Trains nothing, reads nothing but its arguments.
+    """Draw all figures of all studies and write the page, from the arguments alone.
 
     Args:
       out: the folder; ``report.html`` and ``figures/`` are written there, and ``results.csv`` if there is none.

@@ -17,10 +17,11 @@ from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
 from trilemma.study.needs import LIMITS, examples_here, map_images
-from trilemma.study.trials import Study, Trial
+from trilemma.study.trials import Study, Trial, needing_exposure
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import LOOK
+from trilemma.trial.exposure import SHADOWS_EACH
 
 _SLOW = 0.05
 """A view that takes more seconds than this is measured only once."""
@@ -55,8 +56,9 @@ def estimate(study: Study, data_dir: str | None = None) -> Estimate:
     Only the cost of a view is measured, on 2 or 16 of them; what caches, many cores or a GPU change is not known here.
     """
     total: float | None = 0.0
+    exposure = needing_exposure(study.trials)
     for trial in study.trials:
-        seconds = _trial_seconds(trial, data_dir)
+        seconds = _trial_seconds(trial, data_dir, exposure=trial.id in exposure)
         total = None if total is None or seconds is None else total + seconds
     if total is not None:
         total += sum(_feature_seconds(*kind, data_dir) for kind in {(t.recipe.model, t.data) for t in study.trials})
@@ -90,7 +92,7 @@ def _size(data: dict[str, Any], data_dir: str | None) -> tuple[int, int, int, tu
     return train, test * known.test_copies, len(known.classes), shape
 
 
-def _trial_seconds(trial: Trial, data_dir: str | None) -> float | None:
+def _trial_seconds(trial: Trial, data_dir: str | None, *, exposure: bool) -> float | None:
     data, recipe = dict(trial.data), trial.recipe
     size = _size(data, data_dir)
     if size is None:
@@ -101,7 +103,10 @@ def _trial_seconds(trial: Trial, data_dir: str | None) -> float | None:
     update, forward = _seconds_an_example(recipe, classes, shape)
     looks = recipe.evaluations * (min(train, LOOK) + min(test, LOOK)) + train + test
     audits = NAMED[data["name"]].test_copies  # skewed data is also audited against the whole test set
-    return recipe.epochs * train * update + looks * forward + audits * (train + test) * _ATTACK_SECONDS
+    training = recipe.epochs * train * update
+    # Shadows are trained as the trial is.  Skewed data may need a block more than is counted here.
+    shadows = SHADOWS_EACH * -(-train // test) if exposure else 0
+    return (1 + shadows) * training + looks * forward + audits * (train + test) * _ATTACK_SECONDS
 
 
 def _seconds_an_example(recipe: Recipe, classes: int, shape: tuple[int, int, int]) -> tuple[float, float]:

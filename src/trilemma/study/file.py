@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trilemma.data.load import load_data
 from trilemma.errors import InputError
@@ -28,12 +28,18 @@ DATA_OPTIONS = tuple(
 )
 
 
+Rank = Literal["rmia", "lira", "histogram"]
+RANKS: tuple[Rank, ...] = ("rmia", "lira", "histogram")
+"""What can rank training examples for a removal: two attacks with shadow models, or the histogram of the loss."""
+
+
 @dataclass(frozen=True)
 class RemovalGrid:
-    """Shares of the training examples to leave out; control "class", "class,group" or "" (no random arm)."""
+    """Shares of the training examples to leave out; control "class", "class,group" or "" (no random arm); ranking."""
 
     shares: tuple[float, ...]
     control: str
+    rank: Rank = "rmia"
 
 
 @dataclass(frozen=True)
@@ -268,14 +274,17 @@ class _Reader:
             return None
         if not isinstance(value, dict):
             raise self._wrong("removal", 'a table such as {shares = [0.1], control = "class"}')
-        self._known(value, ("shares", "control"), "removal")
+        self._known(value, ("shares", "control", "rank"), "removal")
         shares = _listed(value.get("shares", []))
         if not shares or not all(isinstance(s, float) and 0 < s < 1 for s in shares):
             raise self._wrong("removal.shares", "numbers between 0 and 1")
         control = value.get("control", "class")
         if control not in ("class", "class,group", ""):
             raise self._wrong("removal.control", '"class", "class,group" or ""')
-        return RemovalGrid(tuple(sorted(shares)), control)
+        rank = value.get("rank", "rmia")
+        if rank not in RANKS:
+            raise self._wrong("removal.rank", f"one of {', '.join(RANKS)}")
+        return RemovalGrid(tuple(sorted(shares)), control, rank)
 
     def _seeds(self, value: Any) -> tuple[int, ...]:
         numbers = tuple(range(value)) if _whole(value) else tuple(value) if isinstance(value, list) else ()

@@ -8,7 +8,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
+from trilemma.trial.exposure import measure_exposure
 from trilemma.trial.progress import Progress
-from trilemma.trial.run import SIGNALS, Run
+from trilemma.trial.run import Run
 from trilemma.trial.train import train
 
 ORPHAN_SECONDS = 60.0
@@ -39,18 +40,20 @@ class Job:
     Attributes:
       trial: the trial.
       folder: path of the study's folder.
-      data_dir: where to look for data first, or None.
+      data_dir: the folder to search for data first, or None.
       execution: device, precision and batch size.
+      exposure: whether shadow models then measure how exposed its training examples are.
     """
 
     trial: Trial
     folder: str
     data_dir: str | None = None
     execution: Execution = field(default_factory=Execution)
+    exposure: bool = False
 
     @property
     def id(self) -> str:
-        """The trial's."""
+        """The id of the trial."""
         return self.trial.id
 
     def to_json(self) -> str:
@@ -63,15 +66,19 @@ class Job:
         return cls(**values | {"trial": trial, "execution": execution})
 
     def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
-        """Run the trial; returns ``seconds`` (in all), ``accuracy`` (test) and ``epsilon`` (spent, or None).
+        """Run the trial, and its shadows if it has any; returns ``seconds`` (in all), ``accuracy`` (test) and
+        ``epsilon`` (spent, or None).
 
         Raises:
           InputError, PrivacyError, Stopped: as :func:`run_trial`.
         """
+        began = time.monotonic()
         run = run_trial(self, progress=lambda step: tell(step.what, step.update, step.updates), should_stop=should_stop)
+        # A run that was resumed took longer than this call, and one with shadows longer than its own record says.
+        seconds = max(float(run.result["seconds"]["total"]), time.monotonic() - began)
         privacy = run.result["privacy"]
         return {
-            "seconds": float(run.result["seconds"]["total"]),
+            "seconds": seconds,
             "accuracy": float(run.result["accuracy"]),
             "epsilon": None if privacy is None else float(privacy["epsilon"]),
         }
@@ -107,6 +114,14 @@ def run_trial(
     )
     if run.not_private:
         raise PrivacyError(run.not_private)
+    if job.exposure:
+        measure_exposure(
+            run,
+            data,
+            execution=job.execution,
+            progress=lambda *step: progress(Progress(*step)) if progress else None,
+            should_stop=should_stop or (lambda: False),
+        )
     return run
 
 
@@ -135,7 +150,7 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
     else:
         scored = folder.run(trial.removal.scored_by)
         removed = removed_examples(
-            Exposure.read(scored / SIGNALS),
+            Exposure.read(scored, trial.removal.rank),
             share=trial.removal.share,
             arm=trial.removal.arm,
             control=trial.removal.control,
@@ -147,7 +162,7 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
         left = data.without(removed)
     except InputError as error:
         raise InputError(f"{path} does not fit the data: delete it and run the study again") from error
-    return replace(left, request={**data.request, "removal": asdict(trial.removal)})
+    return replace(left, request={**data.request, "removal": trial.removal.to_dict()})
 
 
 def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:

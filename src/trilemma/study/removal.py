@@ -1,9 +1,13 @@
 """Removal of outliers: which training examples are left out, and whether a new layer of them becomes exposed.
 
-As for the onion effect (Carlini et al. 2022, arXiv 2206.10469): score every training example by how exposed it is,
-remove the most exposed layer, train again from scratch, and score the survivors again.  An example's score is its
-membership probability (Song and Mittal 2021, as TF-Privacy computes it) under a model trained on all examples without a
-budget.  A control removes as many of each class at random.
+As for the onion effect (Carlini et al. 2022, arXiv 2206.10469): rank every training example by how exposed it is,
+remove the most exposed layer, train again from scratch, and rank the survivors again.  A control removes as many of
+each class at random.  Three things can rank the examples of a model that was trained on all of them without a budget:
+
+- ``rmia`` (the default) and ``lira``: attacks with shadow models (:mod:`trilemma.trial.exposure`);
+- ``histogram``: the membership probability that Song and Mittal (2021) read from a histogram of the loss, as TF-Privacy
+  computes it and as the paper did.  It is kept for comparison and is no measure of exposure: on CIFAR-10 its rank
+  correlation with LiRA is -0.40 for a linear head and -0.19 for a convnet.
 
 **No guarantee covers the choice**: a private model trained on the remaining examples carries its (epsilon, delta) for
 those, but a model without a budget decided which they are.
@@ -17,9 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.attacks.lira import membership_posterior
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.seeds import rng_for
+from trilemma.study.file import Rank
+from trilemma.trial.exposure import read_exposure
+from trilemma.trial.run import SHADOWS, SIGNALS
 from trilemma.trial.signals import read_signals
 
 Indices = NDArray[np.int64]
@@ -27,47 +35,54 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Exposure:
-    """How exposed each training example of one finished trial is, in the order of its training split.
+    """How each training example of one finished trial is ranked, in the order of its training split.
 
     Attributes:
-      probability: float (N,), membership probability; a step function of the loss.
-      loss: float (N,).
+      score: float (N,), higher meaning more exposed: RMIA's score (the share of non-members that the example
+        dominates), LiRA's posterior at prior 1/2, or the histogram's membership probability.
+      loss: float (N,); of examples with equal scores, those with the lower loss come first.
       labels: int64 (N,).
       groups: int64 (N,) or None.
     """
 
-    probability: NDArray[np.float64]
+    score: NDArray[np.float64]
     loss: NDArray[np.float64]
     labels: Indices
     groups: Indices | None
 
     @classmethod
-    def read(cls, signals: Path) -> Exposure:
-        """Members of a run's ``signals.parquet``.
+    def read(cls, run: Path, rank: Rank = "histogram") -> Exposure:
+        """The ranking of the training examples of the run in a folder.
 
         Raises:
-          InputError: the file cannot be read.
+          InputError: a file cannot be read, or shadows have not measured the exposure.
         """
+        signals = run / SIGNALS
         table = read_signals(signals, ["index", "member", "label", "group", "loss", "membership_probability"])
         try:
             rows = table.filter(table["member"])
             order = np.argsort(rows["index"].to_numpy())
             grouped = rows["group"].null_count == 0
-            return cls(
-                rows["membership_probability"].to_numpy()[order].astype(np.float64),
-                rows["loss"].to_numpy()[order].astype(np.float64),
-                rows["label"].to_numpy()[order].astype(np.int64),
-                rows["group"].to_numpy()[order].astype(np.int64) if grouped else None,
-            )
+            histogram = rows["membership_probability"].to_numpy()[order].astype(np.float64)
+            loss = rows["loss"].to_numpy()[order].astype(np.float64)
+            labels = rows["label"].to_numpy()[order].astype(np.int64)
+            groups = rows["group"].to_numpy()[order].astype(np.int64) if grouped else None
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"cannot read the signals {signals} ({one_line(error)}): put the file back") from error
+        score = histogram if rank == "histogram" else read_exposure(run, rank)
+        if len(score) != len(labels):
+            raise InputError(
+                f"{run} has {len(labels)} training examples and the exposure of {len(score)}: delete its folder "
+                f"{SHADOWS}, and run the study again"
+            )
+        return cls(membership_posterior(score) if rank == "lira" else score, loss, labels, groups)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def order(self) -> Indices:
-        """Indices from the most exposed example to the least; at equal probability, the lower loss comes first."""
-        return np.lexsort((np.arange(len(self)), self.loss, -self.probability)).astype(np.int64)
+        """Indices from the most exposed example to the least; at equal scores, the lower loss comes first."""
+        return np.lexsort((np.arange(len(self)), self.loss, -self.score)).astype(np.int64)
 
     def layer(self, share: float) -> Indices:
         """The most exposed ``share`` of the examples, sorted indices; at least one.
@@ -81,19 +96,19 @@ class Exposure:
         return np.sort(self.order()[:count])
 
     def cut(self, share: float) -> float:
-        """The smallest membership probability in that layer."""
-        return float(self.probability[self.layer(share)].min())
+        """The smallest score in that layer."""
+        return float(self.score[self.layer(share)].min())
 
 
 def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str, seed: int) -> Indices:
     """Sorted indices of the training examples that a trial leaves out.
 
     Args:
-      exposure: of the trial that scores them.
-      share: in (0, 1).
+      exposure: the exposure in the trial that ranks them.
+      share: the share to leave out, in (0, 1).
       arm: "exposed", or "random": as many of each class (and group) drawn at random.
       control: "class" or "class,group".
-      seed: of the draw.
+      seed: the seed of the draw.
 
     >>> scores = Exposure(np.array([.9, .1, .8, .2]), np.zeros(4), np.array([0, 0, 1, 1]), None)
     >>> removed_examples(scores, share=0.5, arm="exposed", control="class", seed=0).tolist()
@@ -118,9 +133,9 @@ class Survivors:
     """The exposure of the examples that were kept, before and after.
 
     Attributes:
-      exposed, exposed_before: share of them whose membership probability is at least the removed layer's cut, in the
-        new model and in the one that scored them.
-      mean, mean_before: their mean membership probability.
+      exposed, exposed_before: share of them whose score is at least the removed layer's cut, in the new model and in
+        the one that ranked them.
+      mean, mean_before: their mean score.
       count: the number of survivors.
     """
 
@@ -132,21 +147,21 @@ class Survivors:
 
 
 def exposed_share(scores: Exposure, kept: Indices, cut: float) -> float:
-    """Share of the examples ``kept`` whose membership probability is at least ``cut``."""
-    return float((scores.probability[kept] >= cut).mean())
+    """Share of the examples ``kept`` whose score is at least ``cut``."""
+    return float((scores.score[kept] >= cut).mean())
 
 
 def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: float) -> Survivors:
-    """Compare the survivors' exposure before and after.
+    """Compare the survivors' scores before and after.
 
-    Membership probability is relative to each model's own non-members, so that a model that memorizes less as a
-    whole gives lower values: read it against the random arm, where as many are missing.
+    Scores are relative to each model's own non-members, so that a model that memorizes less as a whole gives lower
+    values: compare them with the random arm, in which as many examples are missing.
 
     Args:
-      before: of the trial that scored all N examples.
-      after: of the trial on the N - R that were left.
-      removed: their indices (R,).
-      share: what the layer was; its cut comes from ``before``.
+      before: the exposure in the trial that scored all N examples.
+      after: the exposure in the trial on the N - R that were left.
+      removed: the indices (R,) of the examples that were removed.
+      share: the share that was removed; its cut comes from ``before``.
 
     Raises:
       InputError: the numbers of examples do not match.
@@ -158,7 +173,7 @@ def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: flo
     return Survivors(
         exposed_share(after, np.arange(len(after)), cut),
         exposed_share(before, kept, cut),
-        float(after.probability.mean()),
-        float(before.probability[kept].mean()),
+        float(after.score.mean()),
+        float(before.score[kept].mean()),
         len(kept),
     )

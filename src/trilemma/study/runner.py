@@ -15,8 +15,9 @@ from trilemma.files import make_folder, write_json
 from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Job
 from trilemma.study.pool import Event, Executor
-from trilemma.study.trials import Trial
+from trilemma.study.trials import Trial, needing_exposure
 from trilemma.training.execution import Execution
+from trilemma.trial.exposure import has_exposure
 from trilemma.trial.run import RESULT
 
 POLL_SECONDS = 0.5
@@ -40,6 +41,7 @@ class StudyProgress:
       failed: reason by id.
       running: the latest event of each running trial.
       seconds: durations of the trials that this run finished.
+      exposure: ids of the trials whose examples' exposure shadow models measure.
     """
 
     trials: dict[str, Trial]
@@ -48,6 +50,7 @@ class StudyProgress:
     failed: dict[str, str] = field(default_factory=dict)
     running: dict[str, Event] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    exposure: set[str] = field(default_factory=set)
 
     @property
     def waiting(self) -> list[str]:
@@ -71,10 +74,12 @@ def progress_of(folder: StudyFolder, trials: Iterable[Trial]) -> StudyProgress:
       InputError: a finished run is not what was written.
     """
     progress = StudyProgress({trial.id: trial for trial in trials})
+    progress.exposure = needing_exposure(progress.trials.values())
     for name in progress.trials:
         if folder.finished(name):
             check(folder.run(name) / RESULT)
-            progress.done.add(name)
+            if name not in progress.exposure or has_exposure(folder.run(name)):
+                progress.done.add(name)
         elif (reason := folder.reason(name)) is not None:
             progress.failed[name] = reason
     progress.done_before = len(progress.done)
@@ -110,7 +115,8 @@ def run_study(
                 return False
             _fail_dependents(folder, progress)
             while len(progress.running) < executor.size and (name := progress.ready()) is not None:
-                executor.submit(Job(progress.trials[name], str(folder.path), **vars(settings)))
+                exposure = name in progress.exposure
+                executor.submit(Job(progress.trials[name], str(folder.path), **vars(settings), exposure=exposure))
                 progress.running[name] = Event(name, "progress", {"what": "start", "update": 0, "updates": 0})
                 watch(progress, progress.running[name])
             for event in executor.events(POLL_SECONDS):

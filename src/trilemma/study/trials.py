@@ -17,7 +17,7 @@ from typing import Any, Literal
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
-from trilemma.study.file import Grid, Scale, StudyFile
+from trilemma.study.file import Grid, Rank, Scale, StudyFile
 from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
 from trilemma.words import trial_title
@@ -37,16 +37,29 @@ class Removal:
     """Training examples left out before training.
 
     Attributes:
-      share: of the training examples, in (0, 1).
-      arm: "exposed" leaves out those of highest membership probability, "random" as many of each class at random.
-      scored_by: id of the trial whose membership probabilities count.
+      share: the share of the training examples, in (0, 1).
+      arm: "exposed" leaves out those that the ranking puts first, "random" as many of each class at random.
+      scored_by: id of the trial whose examples are ranked.
       control: "class" or "class,group": what the random arm keeps equal to the exposed one.
+      rank: what ranks them, one of ``RANKS`` (:mod:`trilemma.study.removal`).  Studies of earlier versions do not say,
+        and used the histogram.
     """
 
     share: float
     arm: Arm
     scored_by: str
     control: str = "class"
+    rank: Rank = "histogram"
+
+    @property
+    def by_shadows(self) -> bool:
+        """Whether shadow models measure the exposure."""
+        return self.rank != "histogram"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values for JSON.  The histogram is left out, so that trials of earlier versions keep their ids."""
+        values = asdict(self)
+        return values if self.by_shadows else {name: value for name, value in values.items() if name != "rank"}
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,13 @@ class Track:
 
 @dataclass(frozen=True)
 class Trial:
-    """Recipe x data x seed (the seed is the recipe's).
+    """A recipe on data (the seed is the recipe's).
 
     Attributes:
-      recipe: complete.
-      data: arguments of :func:`trilemma.load_data`, but for where it lies; sorted pairs.
-      track: or None.
-      removal: or None.
+      recipe: the complete recipe.
+      data: the arguments of :func:`trilemma.load_data` except folders, as sorted pairs.
+      track: the tracked examples, or None.
+      removal: the examples that are left out, or None.
     """
 
     recipe: Recipe
@@ -78,7 +91,7 @@ class Trial:
             "recipe": self.recipe.to_dict(),
             "data": dict(self.data),
             "track": None if self.track is None else asdict(self.track),
-            "removal": None if self.removal is None else asdict(self.removal),
+            "removal": None if self.removal is None else self.removal.to_dict(),
         }
 
     @classmethod
@@ -102,12 +115,12 @@ class Trial:
         values = self.to_dict()
         del values["recipe"]["seed"]
         if values["removal"]:
-            del values["removal"]["scored_by"]  # another for each seed
+            del values["removal"]["scored_by"]  # differs between seeds
         return _digest(values)
 
     @property
     def title(self) -> str:
-        """For people: not unique."""
+        """A title for readers, which is not unique."""
         return trial_title(self.to_dict())
 
 
@@ -116,9 +129,9 @@ class Study:
     """Trials and the figures drawn from them.
 
     Attributes:
-      name, title, about: for people.
+      name, title, about: a name, a title and a description for readers.
       scale: "small", "paper" or "" (a file without scales).
-      seeds: of its trials; a condition may have fewer.
+      seeds: the seeds of its trials; a condition may have fewer.
       figures: names, in the page's order.
       trials: seed by seed, so that an unfinished study has whole conditions; what scores others comes first.
       file: the TOML as it was read, for the record.
@@ -140,6 +153,7 @@ def expand(
     scale: str | None = None,
     seeds: int | None = None,
     data: Iterable[Mapping[str, Any]] = (),
+    rank: Rank | None = None,
 ) -> Study:
     """The trials of a study's file.
 
@@ -148,9 +162,10 @@ def expand(
       scale: one of the file's scales; None: "small" if it has that, else its only one, else none.
       seeds: 0 to seeds - 1 in place of the file's.
       data: in place of the grids' data.
+      rank: in place of the grids' ranking of the examples to remove.
 
     Raises:
-      InputError: an unknown scale, an empty grid, or a value that a recipe refuses.
+      InputError: an unknown scale, an empty grid, a value that a recipe refuses, or a rank where nothing is removed.
     """
     chosen = _scale(study, scale)
     numbers = tuple(range(seeds)) if seeds is not None else study.seeds
@@ -168,10 +183,14 @@ def expand(
         for grid, own in grids:
             if seed not in own:
                 continue
-            for trial in _trials(study, grid, chosen, seed, own_data):
+            for trial in _trials(study, grid, chosen, seed, own_data, rank):
                 trials.setdefault(trial.id, trial)
     if not trials:
         raise InputError(f"the study {study.name} has no trials at this scale: its grids are empty")
+    if rank is not None and all(trial.removal is None for trial in trials.values()):
+        raise InputError(
+            f"--rank {rank} is for studies that remove examples, and {study.name} removes none: leave it out"
+        )
     return Study(
         study.name,
         study.title,
@@ -219,7 +238,27 @@ def _scale(study: StudyFile, name: str | None) -> Scale | None:
     return study.scales[name]
 
 
-def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: list[dict[str, Any]]) -> list[Trial]:
+def needing_exposure(trials: Iterable[Trial]) -> set[str]:
+    """Ids of the trials whose examples' exposure shadow models must measure.
+
+    These are the trials that decide what is removed by such a ranking, those trained after the removal, whose survivors
+    are measured again, and those of the same recipe with nothing removed, with which the survivors are compared.
+    """
+    needed = set()
+    for trial in trials:
+        if trial.removal is not None and trial.removal.by_shadows:
+            needed |= {trial.removal.scored_by, trial.id, replace(trial, removal=None).id}
+    return needed
+
+
+def _trials(
+    study: StudyFile,
+    grid: Grid,
+    scale: Scale | None,
+    seed: int,
+    data: list[dict[str, Any]],
+    rank: Rank | None,
+) -> list[Trial]:
     """One seed of one grid, in the order of its axes: data, budget, techniques, settings, removal."""
     recipes = grid.recipe or (() if scale is None else scale.recipe)
     if not recipes:
@@ -242,8 +281,8 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
         trials.append(whole)
         if grid.removal is None:
             continue
-        # Exposure is scored by a model without a budget, for private trials too: a private model hardly distinguishes
-        # examples, and trials with and without a budget then leave out the same ones.
+        # Examples are ranked by a model without a budget, for private trials too: a private model hardly distinguishes
+        # them, and trials with and without a budget then leave out the same ones.
         scorer = whole
         if made.private:
             unbounded = load_recipe(
@@ -253,7 +292,8 @@ def _trials(study: StudyFile, grid: Grid, scale: Scale | None, seed: int, data: 
             trials.append(scorer)
         for share in grid.removal.shares:
             for arm in ARMS if grid.removal.control else ARMS[:1]:
-                trials.append(replace(whole, removal=Removal(share, arm, scorer.id, grid.removal.control or "class")))
+                removal = Removal(share, arm, scorer.id, grid.removal.control or "class", rank or grid.removal.rank)
+                trials.append(replace(whole, removal=removal))
     # A trial that scores others comes before them.
     return sorted(trials, key=lambda trial: trial.removal is not None)
 

@@ -121,6 +121,43 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
     return Audited(members, nonmembers[others], np.concatenate([inside[members], outside[others]]), seed)
 
 
+def audited_blocks(data: Dataset, seed: int) -> list[Audited]:
+    """Audits that together compare every training example, each of them once.
+
+    The training examples of each cell are dealt at random to as few blocks as let every block have as many test images
+    of the cell as members.  Test images are drawn anew for each block, and may be in several.
+
+    Args:
+      data: what the target learned from and was tested on.
+      seed: of the draw.
+
+    Raises:
+      InputError: a class (or a group of it) has training examples but no test image.
+    """
+    inside, outside, nonmembers = _matched_cells(data, seed)
+    cells = int(max(inside.max(), outside.max(initial=0))) + 1
+    sizes, images = np.bincount(inside, minlength=cells), np.bincount(outside, minlength=cells)
+    if np.any((sizes > 0) & (images == 0)):
+        raise InputError(
+            "the exposure of every training example cannot be measured with shadows: a class, or a group of it, has no "
+            "test image to compare with; use more test examples, or --rank histogram"
+        )
+    count = int(np.max(-(-sizes // np.maximum(images, 1))))
+    rng = rng_for(seed, "blocks of audited examples")
+    block_of = np.empty(len(inside), dtype=np.int64)
+    first = 0
+    for cell in np.flatnonzero(sizes):  # one cell begins where the last one ended, so that blocks are of equal size
+        rows = rng.permutation(np.flatnonzero(inside == cell))
+        block_of[rows] = (first + np.arange(len(rows))) % count
+        first += len(rows)
+    blocks = []
+    for block in range(count):
+        members = np.flatnonzero(block_of == block).astype(np.int64)
+        others = _drawn(outside, np.bincount(inside[members], minlength=cells), rng)
+        blocks.append(Audited(members, nonmembers[others], np.concatenate([inside[members], outside[others]]), seed))
+    return blocks
+
+
 def _grouped(data: Dataset) -> bool:
     return data.train.groups is not None and data.test.groups is not None
 

@@ -68,9 +68,9 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str, **splits: pa.Table) -
 
 def table(picture: Picture, count: int, **other: list[object]) -> pa.Table:
     images = [{"bytes": picture(row, channels=3), "path": f"{row}.png"} for row in range(count)]
-    found = pa.table({"image": images, "label": [row % 2 for row in range(count)], **other})
+    rows = pa.table({"image": images, "label": [row % 2 for row in range(count)], **other})
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
-    return found.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return rows.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 @pytest.mark.parametrize(("version", "scripts"), [("3.6.0", {"trust_remote_code": False}), ("5.2.0", {})])

@@ -97,10 +97,10 @@ def test_all_layouts_agree(tmp_path: Path, encode: Encode) -> None:
         data = load_data("cifar100", data_dir=root)
         is_the_small_set(data)
         assert layout in data.source
-        found = {source.name: source for source in describe_sources(root)}
-        assert (found["cifar100"].found, found["cifar100"].train, found["cifar100"].test) == (True, 200, 100)
-        assert found["cifar100s"].test == 200
-        assert found["cifar10"].found is False
+        sources = {source.name: source for source in describe_sources(root)}
+        assert (sources["cifar100"].found, sources["cifar100"].train, sources["cifar100"].test) == (True, 200, 100)
+        assert sources["cifar100s"].test == 200
+        assert sources["cifar10"].found is False
     # a folder may also be named itself
     for place in places:
         is_the_small_set(load_data("cifar100", data_dir=place))
@@ -256,8 +256,8 @@ def test_the_real_cifar10(cifar10: Dataset, shared: Path) -> None:
     deviations = np.sqrt(shares @ values**2 - means**2)
     assert np.abs(means - CIFAR_MEAN).max() < 1e-7
     assert np.abs(deviations - CIFAR_DEVIATION).max() < 1e-7
-    found = {source.name: source for source in describe_sources(shared)}
-    assert (found["cifar10"].train, found["cifar10"].test) == (50_000, 10_000)
+    sources = {source.name: source for source in describe_sources(shared)}
+    assert (sources["cifar10"].train, sources["cifar10"].test) == (50_000, 10_000)
 
 
 def test_the_real_cifar10s_counts(

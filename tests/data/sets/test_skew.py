@@ -83,10 +83,10 @@ def test_cifar10s_is_the_published_one(cifar10: Dataset, skew: float) -> None:
 
 def test_classes_can_be_drawn() -> None:
     assert color_classes(100).tolist() == list(range(1, 100, 2))
-    drawn = color_classes(100, 5)
-    assert len(set(drawn.tolist())) == 50
-    assert (drawn == color_classes(100, 5)).all()
-    assert (drawn != color_classes(100, 6)).any()
+    colors = color_classes(100, 5)
+    assert len(set(colors.tolist())) == 50
+    assert (colors == color_classes(100, 5)).all()
+    assert (colors != color_classes(100, 6)).any()
 
 
 def test_the_images_given_are_not_changed() -> None:

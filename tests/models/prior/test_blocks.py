@@ -50,14 +50,14 @@ def first_layer(filters, image):
     """(rows, columns, 2 F) responses of one image (C, H, W)."""
     rows, columns = filters.map_size(*image.shape[1:])
     matrix = filters.matrix.double().numpy()
-    found = np.empty((rows, columns, matrix.shape[1]))
+    features = np.empty((rows, columns, matrix.shape[1]))
     for y in range(rows):
         for x in range(columns):
             top, left = y * filters.stride, x * filters.stride
             patch = image[:, top : top + 6, left : left + 6].astype(float).transpose(1, 2, 0).ravel()
             patch = (patch - patch.mean()) / np.sqrt(patch.var() + 10)
-            found[y, x] = patch @ matrix[:-1] + matrix[-1]
-    return found
+            features[y, x] = patch @ matrix[:-1] + matrix[-1]
+    return features
 
 
 def quarter_means(values, places, soft):
@@ -90,9 +90,9 @@ def test_one_layer(pictures, soft, stride):
         return quarter_means([two_sided(v, 0.25) for v in z.reshape(-1, 4)], places, soft)
 
     expected = (features(image) + features(image[:, :, ::-1])) / 2
-    found = block(Seen(pictures[3:4]), UNMOVED)
-    assert found.shape == (1, 1, 32)
-    np.testing.assert_allclose(found[0, 0].view(4, 8).numpy(), expected, rtol=1e-3, atol=1e-5)
+    computed = block(Seen(pictures[3:4]), UNMOVED)
+    assert computed.shape == (1, 1, 32)
+    np.testing.assert_allclose(computed[0, 0].view(4, 8).numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_coarse_image_is_half_as_large(pictures):
@@ -107,13 +107,13 @@ def descriptors(local, image, phase):
     z = first_layer(local.filters, image)
     rows, columns = (z.shape[0] - phase[0]) // 3, (z.shape[1] - phase[1]) // 3
     mean, channels = local.mean.double().numpy(), local.channels.double().numpy()
-    found = np.empty((rows, columns, channels.shape[1]))
+    features = np.empty((rows, columns, channels.shape[1]))
     for i in range(rows):
         for j in range(columns):
             cell = z[phase[0] + 3 * i : phase[0] + 3 * i + 3, phase[1] + 3 * j : phase[1] + 3 * j + 3]
             pooled = np.mean([two_sided(v, 0.25) for v in cell.reshape(-1, z.shape[2])], axis=0)
-            found[i, j] = (pooled - mean) @ channels
-    return found
+            features[i, j] = (pooled - mean) @ channels
+    return features
 
 
 def test_coarse_descriptors_are_those_of_the_smaller_image(pictures):
@@ -134,9 +134,9 @@ def test_local_descriptors(pictures, local):
     """Maps of 15 places: five cells from 0, four from 1 (and two places are left over)."""
     image = pictures[5].numpy()
     expected = np.concatenate([descriptors(local, image, phase).reshape(-1, 7) for phase in PHASES])
-    found = local(pictures[5:6])[0].numpy()
-    assert found.shape == (25 + 16, 7)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    features = local(pictures[5:6])[0].numpy()
+    assert features.shape == (25 + 16, 7)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_descriptors_of_a_mirrored_image_differ_by_signs(pictures, local):
@@ -179,8 +179,8 @@ def test_second_order(pictures, local):
         return quarter_means(values, places, True)
 
     expected = [newton(moments)[upper] for moments in both_ways(features)]
-    found = SecondOrder(local)(Seen(pictures[5:6]), UNMOVED)
-    np.testing.assert_allclose(found[0, 0].view(4, 28).numpy(), expected, rtol=1e-2, atol=2e-3)
+    computed = SecondOrder(local)(Seen(pictures[5:6]), UNMOVED)
+    np.testing.assert_allclose(computed[0, 0].view(4, 28).numpy(), expected, rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -204,8 +204,8 @@ def test_two_layers(pictures, local, soft):
                     places.append(((top + 3 * i + 0.5) / 7, 1 - right if mirrored else right))
         return quarter_means(values, places, soft)
 
-    found = block(Seen(pictures[5:6]), UNMOVED)
-    np.testing.assert_allclose(found[0, 0].view(4, 12).numpy(), both_ways(features), rtol=1e-3, atol=1e-3)
+    computed = block(Seen(pictures[5:6]), UNMOVED)
+    np.testing.assert_allclose(computed[0, 0].view(4, 12).numpy(), both_ways(features), rtol=1e-3, atol=1e-3)
 
 
 def test_a_matrix_root_is_nearly_the_root():

@@ -33,8 +33,8 @@ def compute(splits, folder, seed=0, blocks=SMALL, **rest):
     return features.features_of(blocks, splits, seed, folder=folder, **rest)
 
 
-def all_rows(found):
-    return found.take(np.arange(len(found)))
+def all_rows(features):
+    return features.take(np.arange(len(features)))
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +57,20 @@ def prior_of(shape):
 
 def test_features_of_an_image_do_not_depend_on_the_other_images(tmp_path):
     """Guards: filters, whitening or scaling fitted to the private images.  Bit for bit, wherever an image stands."""
-    one, other = images(21, 1), images(21, 2)
-    other[4], other[17] = one[0], one[20]
-    (first,) = compute([one], tmp_path / "a")
+    batch, other = images(21, 1), images(21, 2)
+    other[4], other[17] = batch[0], batch[20]
+    (first,) = compute([batch], tmp_path / "a")
     (second,) = compute([other], tmp_path / "b")
     assert torch.equal(all_rows(first)[[0, 20]], all_rows(second)[[4, 17]])
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "priors").symlink_to(tmp_path / "a" / "priors")
-    (alone,) = compute([one[:1]], tmp_path / "c")
+    (alone,) = compute([batch[:1]], tmp_path / "c")
     assert torch.equal(all_rows(alone)[0], all_rows(first)[0])
 
 
 def test_the_seed_and_the_settings_are_all_that_matters(tmp_path):
-    one = images(9)
-    rows = [all_rows(compute([one], tmp_path / name, seed)[0]) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    batch = images(9)
+    rows = [all_rows(compute([batch], tmp_path / name, seed)[0]) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     assert torch.equal(rows[0], rows[1])
     assert not torch.allclose(rows[0], rows[2])
 
@@ -129,8 +129,8 @@ def test_a_flat_image_is_no_trouble():
 
 
 def store(folder):
-    (found,) = (path for path in folder.iterdir() if path.name != "priors")
-    return found
+    (stored,) = (path for path in folder.iterdir() if path.name != "priors")
+    return stored
 
 
 class Counting:
@@ -145,43 +145,43 @@ class Counting:
 
 
 def test_what_is_there_is_not_computed_again(folder):
-    one = images(40)
-    compute([one[:30]], folder)
+    batch = images(40)
+    compute([batch[:30]], folder)
     counted = Counting()
-    train, test = compute([one[::-1], one[5:9]], folder, progress=counted)
+    train, test = compute([batch[::-1], batch[5:9]], folder, progress=counted)
     assert counted.images == 10
     assert torch.equal(all_rows(train).flip(0)[5:9], all_rows(test))
     counted = Counting()
-    compute([one], folder, progress=counted)
+    compute([batch], folder, progress=counted)
     assert counted.images == 0
 
 
 def test_images_that_occur_twice_are_computed_once(folder):
-    one = images(6)
+    batch = images(6)
     counted = Counting()
-    (found,) = compute([np.concatenate([one, one])], folder, progress=counted)
+    (features,) = compute([np.concatenate([batch, batch])], folder, progress=counted)
     assert counted.images == 6
-    assert torch.equal(all_rows(found)[:6], all_rows(found)[6:])
+    assert torch.equal(all_rows(features)[:6], all_rows(features)[6:])
 
 
 def test_other_images_settings_or_seeds_never_meet(folder):
     """Guards: a cache keyed by name."""
-    one = images(9)
-    compute([one], folder)
-    changed = one.copy()
+    batch = images(9)
+    compute([batch], folder)
+    changed = batch.copy()
     changed[3, 0, 0, 0] ^= 1
     counted = Counting()
     compute([changed], folder, progress=counted)
     assert counted.images == 1
     for change in ({"seed": 1}, {"blocks": SMALL[:1]}, {"shifts": ((0.0, 0.0), (0.1, 0.0))}):
         counted = Counting()
-        compute([one], folder, progress=counted, **change)
+        compute([batch], folder, progress=counted, **change)
         assert counted.images == 9
 
 
 def test_a_damaged_segment_is_computed_again(folder):
-    one = images(40)
-    (before,) = compute([one], folder)
+    batch = images(40)
+    (before,) = compute([batch], folder)
     rows = all_rows(before).clone()
     values = sorted(store(folder).glob("*.npy"))
     assert len(values) == 3
@@ -191,30 +191,30 @@ def test_a_damaged_segment_is_computed_again(folder):
     content[-1] ^= 1
     values[1].write_bytes(content)
     counted = Counting()
-    (after,) = compute([one], folder, progress=counted)
+    (after,) = compute([batch], folder, progress=counted)
     assert counted.images in (24, 32)  # two segments of 16, or one of them and the last one of 8
     assert torch.equal(all_rows(after), rows)
     next(store(folder).glob("*.json")).write_text("{")
-    (after,) = compute([one], folder)
+    (after,) = compute([batch], folder)
     assert torch.equal(all_rows(after), rows)
 
 
 def test_an_interrupted_computation_goes_on(folder, tmp_path_factory, priors):
-    one = images(40)
+    batch = images(40)
 
     def stop(what, done, total):
         if what == "computing features" and done > 20:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compute([one], folder, progress=stop)
+        compute([batch], folder, progress=stop)
     counted = Counting()
-    (found,) = compute([one], folder, progress=counted)
+    (features,) = compute([batch], folder, progress=counted)
     assert counted.images == 24
     again = tmp_path_factory.mktemp("again")
     (again / "priors").symlink_to(priors)
-    (whole,) = compute([one], again)
-    assert torch.equal(all_rows(found), all_rows(whole))
+    (whole,) = compute([batch], again)
+    assert torch.equal(all_rows(features), all_rows(whole))
 
 
 def test_the_index_holds_no_pixels(folder):

@@ -28,8 +28,8 @@ def images(count, seed, shape=(3, 32, 32)):
 
 
 def compute(split, folder):
-    (found,) = maps.maps_of([split], 0, folder=folder)
-    return found.take(np.arange(len(found)))
+    (features,) = maps.maps_of([split], 0, folder=folder)
+    return features.take(np.arange(len(features)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -58,9 +58,9 @@ def test_a_map_does_not_depend_on_the_other_images(folder, tmp_path):
     """Guards: anything fitted to private images.  Bit for bit, wherever an image stands and whatever is beside it."""
     shutil.copytree(folder / "priors", tmp_path / "a" / "priors", dirs_exist_ok=True)
     shutil.copytree(folder / "priors", tmp_path / "b" / "priors", dirs_exist_ok=True)
-    one, other = images(9, 1), images(9, 2)
-    other[7] = one[0]
-    first, second = compute(one, tmp_path / "a"), compute(other, tmp_path / "b")
+    batch, other = images(9, 1), images(9, 2)
+    other[7] = batch[0]
+    first, second = compute(batch, tmp_path / "a"), compute(other, tmp_path / "b")
     assert torch.equal(first[0], second[7])
     assert not torch.equal(first[1], second[1])
 

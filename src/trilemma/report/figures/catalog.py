@@ -22,6 +22,7 @@ from trilemma.report.figures.leakage import LEAKAGE
 from trilemma.report.figures.memorization import MEMORIZATION
 from trilemma.report.figures.outliers import OUTLIERS
 from trilemma.report.figures.placing import BUDGET_AXIS
+from trilemma.report.figures.price import PRICE
 from trilemma.report.figures.skew import SKEW
 from trilemma.report.figures.techniques import ACCURACY, BIAS, GROUPS, SCORE
 from trilemma.report.figures.tradeoff import TRADEOFF
@@ -39,6 +40,7 @@ FIGURES: dict[str, Kind] = {
     "memorization": MEMORIZATION,
     "tradeoff": TRADEOFF,
     "groups": GROUPS,
+    "price": PRICE,
 }
 """The figures by name."""
 

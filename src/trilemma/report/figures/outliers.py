@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from trilemma.report.figure import Look, Panel, Series
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
 from trilemma.report.numbers import Numbers, PlacedCondition
-from trilemma.words import budget, percent
+from trilemma.words import RANK_WORDS, budget, clean, percent
 
 _OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("accuracy", "accuracy", {}),
@@ -17,7 +18,20 @@ _OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("bias", "bias", {"floor": 0.0}),
 )
 
-_ARMS = (("exposed", "most exposed removed"), ("random", "as many at random"))
+
+def _arms(rank: str) -> tuple[tuple[str, str], ...]:
+    first = "highest by loss histogram removed" if rank == "histogram" else "most exposed removed"
+    return ("exposed", first), ("random", "as many at random")
+
+
+def _ranks(conditions: Conditions) -> list[str]:
+    """What ranked the examples, in order of appearance."""
+    return list(dict.fromkeys(condition.rank for condition in conditions if condition.removal))
+
+
+def _of_rank(conditions: Conditions, rank: str) -> list[PlacedCondition]:
+    """The conditions without those whose examples something else ranked."""
+    return [condition for condition in conditions if not condition.removal or condition.rank == rank]
 
 
 def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
@@ -26,12 +40,15 @@ def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
     counted = [condition for condition in conditions if (condition.setting, condition.codes) in removing]
     looks = budget_looks(counted)
     panels = []
-    for title, same in by_techniques(counted):
+    ranks = _ranks(counted)
+    for rank, (techniques, alike) in itertools.product(ranks, by_techniques(counted)):
+        title = joined(techniques, *([f"ranked by {RANK_WORDS.get(rank, clean(rank))}"] if len(ranks) > 1 else []))
+        same = _of_rank(alike, rank)
         for measure, y_title, options in _OVER_REMOVAL:
             series = []
             for epsilon in budgets_of(same):
                 of_budget = [condition for condition in same if condition.epsilon == epsilon]
-                for arm, words in _ARMS:
+                for arm, words in _arms(rank):
                     seen = looks[epsilon] if arm == "exposed" else replace(looks[epsilon], hollow=True, dash="dotted")
                     placed = _along_shares(of_budget, arm)
                     if any(condition.removal for _, _, condition in placed):
@@ -48,16 +65,15 @@ def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
                 )
             )
         for epsilon in budgets_of(same):
-            panels.append(
-                _survivors(numbers, title, [condition for condition in same if condition.epsilon == epsilon], epsilon)
-            )
+            of_budget = [condition for condition in same if condition.epsilon == epsilon]
+            panels.append(_survivors(numbers, title, of_budget, epsilon, rank))
     return panels
 
 
-def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: float | None) -> Panel:
+def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: float | None, rank: str) -> Panel:
     inks = {"exposed": ("green", "triangle"), "random": ("purple", "diamond")}
     series = []
-    for arm, words in _ARMS:
+    for arm, words in _arms(rank):
         placed = [place for place in _along_shares(conditions, arm) if place[2].removal]
         ink, marker = inks[arm]
         for measure, when, seen in (
@@ -66,8 +82,8 @@ def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: fl
         ):
             series.append(Series(f"{words}: survivors {when}", points_of(numbers, placed, measure), seen))
     return Panel(
-        joined(title, "exposed survivors", budget(epsilon)),
-        "share of survivors still exposed",
+        joined(title, "survivors above the cut", budget(epsilon)),
+        "share of survivors above the cut",
         "share of the training examples removed",
         tuple(series),
         ticks=_share_ticks([condition for condition in conditions if condition.removal]),
@@ -88,10 +104,11 @@ def _share_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
 
 OUTLIERS = Kind(
     "Removing the most exposed examples",
-    "Models trained again without the examples of highest membership probability, and a control trained without as "
-    "many at random. Survivors: the share of the remaining examples that are at least as exposed as the removed ones "
-    "were, in the model that scored them (before) and in the new one (after). A model without a budget chose whom to "
-    "remove, so no guarantee covers the choice.",
+    "Models trained again without the examples that a ranking puts first, and a control trained without as many at "
+    "random. Shadow attacks (RMIA, LiRA) rank by exposure; the histogram of the loss, which the paper used, does not. "
+    "Survivors: the share of the remaining examples whose score reaches the removed layer’s cut, in the model that "
+    "ranked them (before) and in the new one (after). A model without a budget chose whom to remove, so no guarantee "
+    "covers the choice.",
     (("exposed_survivors",), ("accuracy",)),
     "no grid has a removal; give one a removal, or leave the figure out",
     removal_panels,

@@ -1,0 +1,58 @@
+"""What a budget costs each group, over the budget."""
+
+from __future__ import annotations
+
+from trilemma.report.figure import Panel, Series, look
+from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
+from trilemma.report.figures.placing import (
+    BUDGET_AXIS,
+    along_budgets,
+    budget_ticks,
+    by_techniques,
+    joined,
+    points_of,
+    without_removal,
+)
+from trilemma.report.numbers import Numbers
+from trilemma.words import capital, clean
+
+_MEASURES = (
+    ("accuracy_lost_in_", "accuracy lost to the budget"),
+    ("excess_risk_gap_in_", "excess-risk gap, nats"),
+)
+
+
+def price_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    """For each setting: accuracy lost and the excess-risk gap over the budget, a series for each group."""
+    private = [condition for condition in without_removal(conditions) if condition.private]
+    panels = []
+    for title, same in by_techniques(private):
+        for start, y_title in _MEASURES:
+            names = [name for name in numbers.measures if name.startswith(start)]
+            series = tuple(
+                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(at))
+                for at, name in enumerate(names)
+            )
+            panels.append(
+                Panel(
+                    joined(title, y_title) if title else capital(y_title),
+                    y_title,
+                    BUDGET_AXIS,
+                    series,
+                    ticks=budget_ticks(same),
+                    y_reference=0.0,
+                )
+            )
+    return panels
+
+
+PRICE = Kind(
+    "Privacy’s price by group",
+    "What each group loses to the budget, against the same training without one, paired over seeds: its accuracy, and "
+    "how far its excess risk (test cross-entropy with the budget less without) is from that of all test examples (Tran "
+    "et al. 2021). A budget that costs all groups alike has one line on the left and none above zero on the right.",
+    (("accuracy_lost_in_",),),
+    GROUPS_LACK,
+    price_panels,
+    ("line at 0: nothing lost",),
+)
