@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic, exact_convolutions, refuse_rounded_products
 from trilemma.privacy.gradients.layerwise import layerwise, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
@@ -107,7 +107,7 @@ def check_network(
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
     generator = torch.Generator().manual_seed(20)
-    with exact_arithmetic(torch.device(device or "cpu")):
+    with exact_arithmetic(torch.device(device or "cpu")), exact_convolutions():
         images, exchanged = _trial_images(image_shape, generator, device)
         with _scrambled(model, generator):
             before, after = _outputs(model, images), _outputs(model, exchanged)

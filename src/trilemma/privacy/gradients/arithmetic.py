@@ -47,6 +47,22 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         torch.clear_autocast_cache()
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Inside, a GPU's convolutions of float32 numbers are not rounded to TF32, as torch does unless it is told not to.
+
+    Two ways to compute a gradient can only be compared there: rounding alone moves the gradients of a deep network by
+    several percent.  The switch is the whole process's; it is put back.
+    """
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
 def refuse_rounded_products() -> None:
     """Refuse where torch or a library below it was told to round what goes into float32 products.
 
