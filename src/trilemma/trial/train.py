@@ -105,10 +105,9 @@ def train(
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
-      progress: called after every update and before every measurement.  None shows the progress where somebody
-        watches: in a terminal and in a notebook; True shows it anywhere, and False nowhere.
-      listeners: told of every evaluation and of the result; with a budget, only what may be released.  See
-        :class:`~trilemma.trial.listeners.Listener`.
+      progress: called after every update and before every measurement.  None shows the progress in a terminal and
+        in a notebook, True anywhere, False nowhere.
+      listeners: told of every evaluation and of the result; with a budget, only what may be released.
       should_stop: called before every update; if it returns True, the state is saved and :class:`Stopped` is raised.
 
     Raises:
@@ -214,8 +213,6 @@ class _Trial:
         self.listeners.ended(run.result)
         return run
 
-    # ---- training ---------------------------------------------------------------------------------------------
-
     def resume(self) -> History:
         """Restore the newest whole checkpoint, if there is one; write ``config.json`` and cut the history to fit.
 
@@ -305,8 +302,6 @@ class _Trial:
         self.clock.charge("checkpoints")
         self.saved_at = time.monotonic()
 
-    # ---- release ----------------------------------------------------------------------------------------------
-
     def release(self) -> dict[str, Any]:
         """Run the truth check; write the weights and what is known about the training before anything is measured.
 
@@ -360,8 +355,6 @@ class _Trial:
         checkpoints.remove(self.folder)  # where the run ended between the two
         self.clock.charge("start")
         return trained
-
-    # ---- measuring --------------------------------------------------------------------------------------------
 
     def measure(self, trained: dict[str, Any]) -> Run:
         """Attack and measure the released weights; write ``signals.parquet`` and ``result.json``.
