@@ -272,11 +272,31 @@ def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
         return {}
     keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
     places = [x for x, _ in panel.ticks]
+    if panel.bars:
+        return {key: (index - (len(keys) - 1) / 2) * _bar_width(panel) for index, key in enumerate(keys)}
     step = min(_step(panel) * min(0.16, 0.62 / max(1, len(keys))), 0.02 * (max(places) - min(places) + _step(panel)))
     return {key: (index - (len(keys) - 1) / 2) * step for index, key in enumerate(keys)}
 
 
+def _bar_width(panel: Panel) -> float:
+    return 0.76 * _step(panel) / max(1, len(panel.series))
+
+
+def _draw_bars(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
+    color, base = COLORS[series.look.ink], panel.y_reference or 0.0
+    x, y = [point.x + shift for point in series.points], [point.y.value for point in series.points]
+    fill = "none" if series.look.hollow else color
+    for bar in axes.bar(
+        x, [value - base for value in y], 0.9 * _bar_width(panel), base, color=fill, edgecolor=color, zorder=2
+    ):
+        bar.set_gid(name)
+    ends = _lengths(y, [point.y.low for point in series.points], [point.y.high for point in series.points])
+    axes.errorbar(x, y, yerr=ends, fmt="none", ecolor=COLORS["black"], elinewidth=1.0, capsize=2, zorder=3)
+
+
 def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
+    if panel.bars:
+        return _draw_bars(axes, panel, series, shift, name)
     look = series.look
     color = COLORS[look.ink]
     x = [point.x + shift for point in series.points]
