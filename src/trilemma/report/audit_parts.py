@@ -16,7 +16,7 @@ from trilemma.report.figures.audit_cells import cells_svg
 from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.trial.most_exposed import EXPOSED
-from trilemma.words import clean, percent
+from trilemma.words import clean
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,5 @@ def _shown(example: Mapping[str, Any], pictures: bool) -> dict[str, Any]:
     return {
         "image": image,
         "about": f"example {int(example['index'])}: {clean(example['class'])}{group}",
-        "probabilities": [(words, "–" if value is None else percent(float(value))) for words, value in values],
+        "probabilities": [(words, "–" if value is None else f"{100 * float(value):.0f} %") for words, value in values],
     }

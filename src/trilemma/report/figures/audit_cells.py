@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
-from trilemma.report.style import house_style
+from trilemma.report.style import COLORS, house_style
 from trilemma.words import clean
 
 
@@ -57,7 +57,8 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
                 value = values[row, column]
                 text = "too few" if np.isnan(value) else f"{100 * value:.0f} %" if rate else f"{value:.2f}"
                 dark = not np.isnan(value) and value > (low + high) / 2
-                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                ink = COLORS["muted"] if np.isnan(value) else "white" if dark else "black"
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in columns])
         axes.set_yticks(range(len(rows)), [clean(name)[:20] for name in rows])
         axes.spines[:].set_visible(False)
