@@ -12,6 +12,7 @@ from pathlib import Path
 def commands_page() -> str:
     """Every command with its options, from the parsers."""
     from trilemma.cli.arguments import parser
+    from trilemma.cli.examples import EXAMPLES
 
     lines = ["# Commands", "", "Made from the parsers; `trilemma COMMAND --help` says the same."]
     for name, command in commands(parser()):
@@ -20,6 +21,10 @@ def commands_page() -> str:
             f"## trilemma {name}",
             "",
             _text(command.description or ""),
+            "",
+            "```",
+            *EXAMPLES[name],
+            "```",
             "",
             "| option | meaning |",
             "|---|---|",

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
 
@@ -79,6 +80,8 @@ def parser() -> Parser:
     _calibrate(commands)
     _epsilon(commands)
     _data(commands)
+    for name, command in commands.choices.items():
+        command.epilog = with_examples(name, command.epilog)
     return top
 
 

@@ -85,7 +85,7 @@ def export(model: Model, out: Path) -> float:
             program.save(str(part))
         except Exception as error:  # the exporter raises errors of any class
             raise InputError(f"the network cannot be exported ({one_line(error)})") from error
-        difference = _difference(model, whole, part, images)
+        difference = _difference(whole, part, images)
         if not difference <= TOLERANCE:
             raise InputError(
                 f"onnxruntime differs from torch by {difference:.2g} of the largest logit: no file is written"
@@ -104,7 +104,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _difference(model: Model, whole: nn.Module, path: Path, images: Tensor) -> float:
+def _difference(whole: nn.Module, path: Path, images: Tensor) -> float:
     """The largest relative difference on random images, and on a single one, since any batch size must work."""
     import onnxruntime
 

@@ -26,9 +26,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class GivenImages:
-    """Attributes:
-    images: uint8 (n, C, H, W).
-    names: what each is called: its file's name, or its place.
+    """Images from outside, in the form that a model takes.
+
+    Attributes:
+      images: uint8 (n, C, H, W).
+      names: a name for each image: that of its file, or its position.
     """
 
     images: Pixels

@@ -39,7 +39,7 @@ LARGEST_NOISE_MULTIPLIER = 10_000.0
 """Calibration gives up here: a target that needs more noise than this is out of reach."""
 
 SMALLEST_NOISE_MULTIPLIER = 0.3
-"""Calibration never returns less: what it would save is worth nothing, and losses become slow to compute."""
+"""Calibration never returns less: less noise would not help utility, and losses become slow to compute."""
 
 
 @dataclass(frozen=True)

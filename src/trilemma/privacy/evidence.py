@@ -116,7 +116,7 @@ class Evidence:
         batch_size: int,
         standard_deviation: float,
     ) -> None:
-        """Take down one update.
+        """Record one update.
 
         Args:
           draw: the logical batch.
@@ -155,7 +155,7 @@ class Evidence:
             before = torch.zeros(self.examples, dtype=torch.bool)
             before[self.last_draw] = True
             overlap = float(before[indices].sum())
-        self.inclusions[indices] += 1  # an example that is there twice counts once, which the totals then betray
+        self.inclusions[indices] += 1  # an example drawn twice counts once, which the totals then reveal
         self.last_draw = indices
         digest = hashlib.blake2b(indices.numpy().tobytes(), digest_size=8).digest()
         self._digests.append(int.from_bytes(digest, "big", signed=True))
@@ -188,7 +188,7 @@ class Evidence:
     # ---- single examples --------------------------------------------------------------------------------------------
 
     def spot_due(self) -> bool:
-        """Whether it is time to look at a single example: in updates 1, 2, 4, 8, ..., or the next that has some."""
+        """Whether to recompute a single example now: in updates 1, 2, 4, 8, ..., or the next one with examples."""
         return float(self.spots[0]) < 1 + math.floor(math.log2(self.updates + 1))
 
     def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum) -> None:
@@ -215,7 +215,7 @@ class Evidence:
     # ---- in the training's state ------------------------------------------------------------------------------------
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """All of it, by name."""
+        """All evidence as tensors, by name."""
         return {
             "inclusions": self.inclusions,
             "last_draw": torch.zeros(0, dtype=torch.int64) if self.last_draw is None else self.last_draw,
@@ -228,7 +228,7 @@ class Evidence:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Become what was saved.
+        """Restore the evidence that was saved.
 
         Args:
           tensors: the value of :meth:`to_tensors`.
@@ -249,7 +249,7 @@ class Evidence:
         self.last_draw = tensors["last_draw"].cpu() if self.updates else None
         self.tensors = {n.removeprefix("tensors/"): t.cpu() for n, t in tensors.items() if n.startswith("tensors/")}
         self.last_noise = {
-            # Copied, since a product's last bits depend on how its factors lie in memory: as after an allocation.
+            # Copied, because the last bits of a product depend on how its factors are aligned in memory.
             n.removeprefix("last_noise/"): t.to(device, copy=True)
             for n, t in tensors.items()
             if n.startswith("last_noise/")
@@ -286,7 +286,7 @@ def _noise_row(sizes: list[int], table: Tensor, unit: float) -> list[float]:
 
 
 def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The gradient, float64 by name, of one example's mean loss over its views, as anybody would compute it."""
+    """The gradient, float64 by name, of one example's mean loss over its views, by ordinary autograd."""
     parameters = clipping.objective.parameters()
     views = images.shape[1]
     with (

@@ -15,7 +15,7 @@ from scipy.special import erfcx, log_ndtr, ndtr
 def log_delta(mu: float, epsilon: float) -> float:
     """Natural logarithm of the smallest delta at ``epsilon`` >= 0 for mu > 0."""
     a, b = -epsilon / mu + mu / 2, -epsilon / mu - mu / 2
-    if a > 0:  # ndtr(a) is no small number, so that nothing cancels
+    if a > 0:  # ndtr(a) is not small, so there is no cancellation
         return math.log(max(float(ndtr(a)) - math.exp(min(epsilon + float(log_ndtr(b)), 0.0)), 5e-324))
     # exp(epsilon) times the density at b is the density at a, which leaves a difference of Mills ratios.
     difference = max(float(erfcx(-a / math.sqrt(2)) - erfcx(-b / math.sqrt(2))), 5e-324)

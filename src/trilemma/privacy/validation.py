@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
+from trilemma.privacy.gradients.arithmetic import exact_arithmetic, exact_convolutions, refuse_rounded_products
 from trilemma.privacy.gradients.layerwise import layerwise, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
@@ -63,7 +63,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 @contextmanager
 def refuse_random_layers(device: torch.device) -> Iterator[None]:
-    """Refuse what draws from torch's generators inside.
+    """Refuse a network that draws from torch's generators inside this context.
 
     Raises:
       PrivacyError: the generator of the CPU or of ``device`` has moved on.
@@ -85,7 +85,7 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 def check_network(
     model: nn.Module, image_shape: tuple[int, ...], *, device: torch.device | None = None
 ) -> NetworkCheck:
-    """Refuse what cannot be private, and find out whether the fast method fits.
+    """Refuse a network that cannot be private, and determine whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
     (which are put back): exchanging one image must leave the outputs of the others alone and change no buffer; and
@@ -107,7 +107,7 @@ def check_network(
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
     generator = torch.Generator().manual_seed(20)
-    with exact_arithmetic(torch.device(device or "cpu")):
+    with exact_arithmetic(torch.device(device or "cpu")), exact_convolutions():
         images, exchanged = _trial_images(image_shape, generator, device)
         with _scrambled(model, generator):
             before, after = _outputs(model, images), _outputs(model, exchanged)
@@ -191,7 +191,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
 
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Has a gradient for any logits, even a single one, where a softmax would be blind."""
+    """A loss with a gradient for any logits, even a single one, for which that of a softmax is always zero."""
     columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
     return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
 

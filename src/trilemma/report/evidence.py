@@ -30,7 +30,7 @@ _FPRS = np.concatenate([np.geomspace(1e-4, 0.9999, 120), [1.0]])
 
 @dataclass(frozen=True)
 class OneModel:
-    """A run or an audit, read.
+    """The contents of a run or an audit.
 
     Attributes:
       folder: its folder.

@@ -7,7 +7,6 @@ CSV cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -270,9 +269,3 @@ def _both(point: Point) -> str:
 
 def _axis(value: Number) -> str:
     return measure_of(value.measure).title.split(",")[0]
-
-
-def missing_words(missing: Iterable[str]) -> str:
-    """One sentence on what could not be drawn."""
-    names = sorted(missing)
-    return f"Not measured yet: {listed(names)}." if names else ""

@@ -22,7 +22,7 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> str:
     Args:
       svg: as matplotlib writes it.
       prefix: put before every id; give each drawing of a page its own.
-      alt: what readers hear who do not see it.
+      alt: the text for screen readers.
     """
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)

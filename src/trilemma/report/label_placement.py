@@ -38,7 +38,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """Where the label of point ``index`` has its center; ``far``: a line should lead there."""
+    """The center of the label of point ``index``, and whether it is so ``far`` that a line should lead to it."""
 
     index: int
     x: float
@@ -62,7 +62,7 @@ def place_labels(
     *,
     unit: float = 1.0,
 ) -> list[Label]:
-    """Greedy, the most crowded point first: of many places round it, the one that hides least and lies nearest.
+    """Place labels greedily, the most crowded point first, each where it hides the least and lies nearest.
 
     A label is nearer to its own point than to any other, measured from its middle and from its edge, and meets no other
     label; where no place is so, it is left out.
@@ -90,7 +90,7 @@ def place_labels(
         best: tuple[float, Label] | None = None
         for reach in (*_NEAR, *_FAR):
             for order, angle in enumerate(_ANGLES):
-                # The box touches a circle round the point, wherever it lies.
+                # The box touches a circle around the point, wherever it lies.
                 away = reach * unit + abs(math.cos(angle)) * wide / 2 + abs(math.sin(angle)) * high / 2
                 cx, cy = x + math.cos(angle) * away, y + math.sin(angle) * away
                 box = Box(cx - wide / 2, cy - high / 2, cx + wide / 2, cy + high / 2)

@@ -37,8 +37,8 @@ def write_model_page(
     """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
 
     Args:
-      model: what was read of a run or an audit.
-      out: the folder, created if need be.
+      model: the contents of a run or an audit.
+      out: the folder, created if it does not exist.
       judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
       pictures: whether the page of an audit shows the images of the most exposed examples.

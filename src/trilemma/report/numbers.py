@@ -56,7 +56,7 @@ class PlacedCondition(Condition):
 
 
 class Numbers:
-    """All numbers of the trials that were given.
+    """All numbers of a table of results.
 
     Attributes:
       conditions: by id, in the study's order.
@@ -71,7 +71,7 @@ class Numbers:
           study: ``study.json``.
 
         Raises:
-          InputError: the results are no such table.
+          InputError: the results are not such a table.
         """
         finished = results[results["update"].isna()]
         self.conditions = _conditions(results, study)

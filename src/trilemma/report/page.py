@@ -66,9 +66,9 @@ class ShownFigure:
     """A figure ready for the page.
 
     Attributes:
-      id: of the element.  stem: of its files, without ending.
+      id, stem: the id of its element, and the names of its files without suffix.
       legend: (swatch, name).
-      lone: one panel, and no neighbor of one panel to stand next to.
+      lone: whether it has one panel, and no neighbor with one panel to stand next to.
     """
 
     id: str

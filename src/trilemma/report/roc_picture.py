@@ -1,4 +1,4 @@
-"""What a budget means, as a picture: the measured ROC curve under the one that no attack can exceed, on log axes."""
+"""What a budget means, drawn: the measured ROC curve below the one that no attack can exceed, on log axes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def roc_picture(curve: Curve, ceiling: tuple[Rates, Rates] | None, alt: str) -> 
     Args:
       curve: as measured.
       ceiling: false and largest true positive rates, or None without a budget.
-      alt: what readers hear who do not see it.
+      alt: the text for screen readers.
     """
     with house_style():
         canvas = Canvas(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72, facecolor="none", layout="constrained")

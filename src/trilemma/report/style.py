@@ -63,7 +63,7 @@ _STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    # Names may be in scripts that the font lacks: that is no reason to speak up.
+    # Names may use scripts that the font lacks, which needs no warning.
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph.*missing from.*")
         warnings.filterwarnings("ignore", message=".*constrained_layout not applied.*")

@@ -27,8 +27,8 @@ class Column:
     """A column's head.
 
     Attributes:
-      title: what it says.
-      numeric: whether it is sorted by number; worded: and yet says words.
+      title: its words.
+      numeric, worded: whether it sorts by number, and whether it shows words all the same.
       group: which choice of columns shows it; "" always.
       covered: whether a guarantee covers what it holds; None where that is no question.
     """
@@ -72,7 +72,7 @@ class Table:
 def results_table(numbers: Numbers) -> Table:
     """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
 
-    The first columns and a number fit on a telephone; what else sets rows apart stands at the end.
+    The first columns and a number fit on a phone; whatever else distinguishes rows stands at the end.
     """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []

@@ -34,9 +34,11 @@ PIECE = 15 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Attributes:
-    tensors: by name; CPU.
-    header: JSON-compatible values.
+    """The state of a training as written to disk.
+
+    Attributes:
+      tensors: tensors on the CPU, by name.
+      header: JSON-compatible values.
     """
 
     tensors: dict[str, Tensor]

@@ -8,7 +8,7 @@ import math
 import numbers
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -289,11 +289,6 @@ def _read(source: str | Path) -> dict[str, Any]:
             f"give a TOML file or one of {', '.join(NAMED)}"
         )
     return values | values.pop("of")[table] if table else values
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The same recipe with another seed."""
-    return replace(recipe, seed=seed)
 
 
 def _check(name: str, value: float, low: float, high: float | None, *, open_low: bool = False) -> None:

@@ -257,8 +257,8 @@ ERRORS = [
     Planted(
         "an example with a NaN gradient reaches the sum",
         "privacy/gradients/layerwise.py",
-        "kept = None if bool(finite.all()) else finite",
-        "kept = None",
+        "mask = None if bool(finite.all()) else finite",
+        "mask = None",
         (
             f"{_EDGES}::test_a_poisoned_example_is_bounded_and_leaves_the_others_alone",
             f"{_EDGES}::test_what_adds_nothing_leaves_the_others_as_they_are",

@@ -1,4 +1,4 @@
-"""Float32 arithmetic that is what it says, whatever the caller has set around it.
+"""Keep sums in full float32 precision, whatever modes the caller has set.
 
 A sum that is rounded to fewer digits after the clip can change by more than C when one example is added or removed.
 Torch rounds in two ways.  Modes of the calling thread (``torch.autocast``) are switched off while sums are made, as
@@ -47,6 +47,22 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         torch.clear_autocast_cache()
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Inside, a GPU's convolutions of float32 numbers are not rounded to TF32, as torch does unless it is told not to.
+
+    Two ways to compute a gradient can only be compared there: rounding alone moves the gradients of a deep network by
+    several percent.  The switch is the whole process's; it is put back.
+    """
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
 def refuse_rounded_products() -> None:
     """Refuse where torch or a library below it was told to round what goes into float32 products.
 
@@ -86,7 +102,7 @@ def _value(owner: object, name: str) -> object:
 
 @functools.cache
 def _owners() -> tuple[tuple[str, object], ...]:
-    """What there is in this version of torch of what may have a switch for rounding, by its path.
+    """The parts of this version of torch that may have a switch for rounding, by their paths.
 
     The broadest come first, since what they say holds for the rest.
     """

@@ -114,7 +114,7 @@ class MaterializedConvolution:
         squares: list[Tensor] = []
         for gradients in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
             if not self.used:  # the first of several, all laid out alike
-                # They stay as they lie in memory: turning each example's would take as long as its norm.
+                # They keep their memory layout: transposing each example's gradient would take as long as its norm.
                 self.last = not gradients.is_contiguous()
                 self.shape = (out, *rest[1:], rest[0]) if self.last else (out, *rest)
                 if type(layer) is StandardizedConv2d:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn, no_grad
 
+from trilemma.privacy.gradients import kernels
 from trilemma.privacy.gradients.contributions import Call, Contribution, Materialized, contribution, ghost_pays
 from trilemma.privacy.gradients.rules import Moments
 
@@ -20,7 +21,9 @@ class LayerHooks:
     touched, and several copies may run at once.
     """
 
-    def __init__(self, model: nn.Module, trainable: Mapping[str, nn.Parameter], examples: int) -> None:
+    def __init__(
+        self, model: nn.Module, trainable: Mapping[str, nn.Parameter], examples: int, *, on_gpu: bool = False
+    ) -> None:
         names = {id(p): name for name, p in trainable.items()}
         self.examples = examples
         self._uses: dict[str, int] = dict.fromkeys(trainable, 0)
@@ -32,8 +35,29 @@ class LayerHooks:
         self.network = _shallow_copy(model, copies)
         for module in model.modules():
             owned = {a: names[id(p)] for a, p in module._parameters.items() if p is not None and id(p) in names}
-            if owned:
-                copies[id(module)].register_forward_hook(functools.partial(self._after_forward, owned))
+            copy = copies[id(module)]
+            if owned and on_gpu and type(copy) is nn.GroupNorm and kernels.normalizes(copy):
+                copy.__dict__["forward"] = functools.partial(self._group_norm, owned, copy)
+            elif owned:
+                copy.register_forward_hook(functools.partial(self._after_forward, owned))
+
+    def _group_norm(self, owned: dict[str, str], layer: nn.GroupNorm, images: Tensor) -> Tensor:
+        """The layer by a GPU's kernel, which has the gradients of its parameters at hand in the backward pass."""
+        if images.dim() != 4:
+            return self._after_forward(owned, layer, (images,), nn.GroupNorm.forward(layer, images))
+        for name in owned.values():
+            self._uses[name] += 1
+
+        def record(weight: Tensor, bias: Tensor) -> None:
+            by_view = {"weight": weight, "bias": bias}
+            gradients = {name: by_view[name].unflatten(0, (self.examples, -1)).sum(1) for name in owned}
+            self._recorded.append((owned, Materialized(gradients)))
+
+        if not images.requires_grad:
+            self.starts.append(images.new_zeros((), requires_grad=True))
+            images = images + self.starts[-1]
+        normalized: Tensor = kernels.GroupNorm.apply(images, layer, record)  # type: ignore[no-untyped-call]
+        return normalized
 
     def _after_forward(
         self, owned: dict[str, str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor

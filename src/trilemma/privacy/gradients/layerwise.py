@@ -1,7 +1,7 @@
 """The fast way: one forward and one backward pass for many examples at once.
 
 At each layer that the backward pass meets, what the layer adds to each example's norm comes from its inputs and output
-gradients (``calls``, ``contributions``, ``rules``); once all norms are known, so does the clipped sum.
+gradients (``hooks``, ``contributions``, ``rules``); once all norms are known, so does the clipped sum.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from trilemma.privacy.gradients import kernels
 from trilemma.privacy.gradients.hooks import LayerHooks
 from trilemma.privacy.gradients.rules import CHANNELS, MAP, on_cpu, unsupported
 from trilemma.privacy.gradients.sums import ClippedSum, Objective, in_parts
@@ -55,8 +56,15 @@ def one_pass(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum
     """The same by one forward and one backward pass in the calling thread."""
     examples = len(images)
     trainable = objective.parameters()
-    hooks = LayerHooks(objective.model, trainable, examples)
-    losses = objective.view_losses(hooks.network, images.detach(), labels).mean(dim=1)
+    on_gpu = not on_cpu(images) and kernels.available(images)
+    hooks = LayerHooks(objective.model, trainable, examples, on_gpu=on_gpu)
+
+    def network(views: Tensor) -> Tensor:
+        last = on_gpu and views.dim() == 4
+        logits: Tensor = hooks.network(views.contiguous(memory_format=torch.channels_last) if last else views)
+        return logits
+
+    losses = objective.view_losses(network, images.detach(), labels).mean(dim=1)
     if losses.requires_grad:  # else no trained layer takes part in it
         torch.autograd.grad(losses.sum(), hooks.starts, allow_unused=True)
     contributions = hooks.contributions()

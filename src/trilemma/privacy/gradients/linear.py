@@ -1,4 +1,4 @@
-"""The closed form for a network that is one linear layer: no example's gradient is ever formed.
+"""The closed form for a network that is one linear layer: no example's gradient is ever materialized.
 
 The gradient of an example with views z_1, ..., z_K is sum_k e_k z_k', with e_k the gradient of the loss with respect
 to view k's logits, divided by K.  Its squared norm is sum_jk (e_j . e_k) (z_j . z_k), plus sum_jk (e_j . e_k) with a

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trilemma.privacy.gradients import kernels
 from trilemma.standardization import StandardizedConv2d
 
 Rule = Callable[..., dict[str, Tensor]]
@@ -22,7 +23,7 @@ Rule = Callable[..., dict[str, Tensor]]
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether what is fastest on a CPU is chosen, in every part of a clipped sum.
+    """Whether every part of a clipped sum takes the choices that are fastest on a CPU.
 
     Nothing else asks for the device, so that a test on a CPU can take the choices of a GPU.
     """
@@ -160,6 +161,10 @@ def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tens
     in_view = output_gradients[0, 0].numel()
     if cpu and layer.groups == 1 and layer.in_channels >= CHANNELS and in_view <= MAP and positions <= _VIEWS_ON_MAP:
         yield from _on_small_maps(layer, inputs, output_gradients, examples)
+        return
+    half = inputs.dtype in (torch.bfloat16, torch.float16)
+    if not cpu and half and layer.groups == 1 and kernels.available(inputs):
+        yield kernels.weight_gradients(layer, inputs, output_gradients, examples)
         return
     few = positions <= _POSITIONS or weight[0].numel() * positions <= _SMALL or not cpu
     if few and layer.groups == 1:
