@@ -60,7 +60,7 @@ def test_two_conditions_are_the_paired_t_test() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10_000))
 def test_blocks_are_the_least_squares_fit_of_condition_and_seed(conditions, seeds, rng) -> None:
-    """Independent: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
+    """An independent fit: dummies for conditions and seeds, least squares, and the contrast's error from (X'X)^-1."""
     table = np.random.default_rng(rng).normal(size=(conditions, seeds))
     design = np.zeros((conditions * seeds, conditions + seeds - 1))
     for row, (condition, seed) in enumerate(np.ndindex(conditions, seeds)):

@@ -236,7 +236,7 @@ def test_no_bound_is_below_what_a_selection_really_costs(shape, mean, sigma):
 @pytest.mark.parametrize("grid", [[2.0], [1.0, 1.0, 3.0]], ids=["one", "three"])
 @pytest.mark.parametrize("shape", [0.0, 0.5, 1.0, math.inf])
 def test_the_bound_is_the_one_that_the_text_derives(shape, grid):
-    """From closed-form profiles of Gaussian mechanisms and a dense search."""
+    """The bound, from closed-form profiles of Gaussian mechanisms and a dense search."""
 
     def profile(e):
         return sum(norm.cdf(mu / 2 - e / mu) - np.exp(e + norm.logcdf(-mu / 2 - e / mu)) for mu in mus) / len(mus)

@@ -1,4 +1,4 @@
-"""One long table: what is in it is what the runs say."""
+"""The long table holds what the runs say."""
 
 import json
 import math

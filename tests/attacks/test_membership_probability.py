@@ -72,7 +72,7 @@ def test_lies_in_the_unit_interval_and_swaps_with_the_sides(signal: np.ndarray, 
 
 
 def song_mittal(value: float, inside: list[float], outside: list[float], bins: int) -> float:
-    """Song and Mittal's for one example of a class, as a search outwards from its bin."""
+    """Song and Mittal's score of one example of a class, by a search outward from its bin."""
     values = [max(v, 1e-10) for v in inside + outside]
     edges = np.logspace(np.log10(min(values)), np.log10(max(values)), bins + 1)
 

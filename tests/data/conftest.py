@@ -37,7 +37,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all tests on real data, so that each picture is decoded once."""
+    """One cache for all tests on real data, so that each image is decoded once."""
     return tmp_path_factory.mktemp("real-cache")
 
 

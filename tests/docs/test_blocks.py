@@ -38,7 +38,7 @@ def test_every_page_with_python_has_its_test():
 
 
 def test_the_readme_s_example_runs(tmp_path, monkeypatch, capsys):
-    """On fewer digits and for fewer updates; all else as it is printed."""
+    """The block runs on fewer digits and for fewer updates, and otherwise as printed."""
     monkeypatch.chdir(tmp_path)
     block = block_of("README.md")
     shorter = block.replace("skew=0.95", "skew=0.95, limit=150, test_limit=100").replace("epochs=60", "epochs=2")

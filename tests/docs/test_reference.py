@@ -64,7 +64,7 @@ def test_every_sharp_edge_has_a_severity_a_source_a_guard_and_a_test():
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))
 def test_links_lead_somewhere(page):
-    """As the strict build of the site, without it."""
+    """What the strict build of the site checks, without building it."""
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).is_file(), target

@@ -236,7 +236,7 @@ def test_studies(tmp_path, text, expected):
 @pytest.mark.parametrize("name", ["config.json", "result.json", "fingerprint.private.json"])
 @pytest.mark.parametrize("content", ["[]", "{}", "null", "", '{"recipe": []}', '{"recipe": {"epochs": "x"}}', "\xff"])
 def test_files_of_a_run(valid, tmp_path, name, content):
-    """The same command on its own run, in which a file is damaged."""
+    """Run the same command on its own run, in which a file is damaged."""
     shutil.copytree(valid.root / "run", tmp_path / "run")
     (tmp_path / "run" / name).write_text(content, "latin-1")
     digits = ("--data", "digits", "--limit", "100", "--test-limit", "50")

@@ -201,7 +201,7 @@ def test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again(d
 
 
 def test_a_secret_training_killed_and_resumed(digits, tmp_path):
-    """Its streams are in the checkpoint: what is made again is the same release, and the rest is fresh."""
+    """The run's streams are in the checkpoint: what is made again is the same release, and the rest is fresh."""
     torn = trained(replace(RECIPE, secret_noise=True), digits, tmp_path / "torn", kills=(4, 7))
     assert [use.update for use in torn] == [0, 1, 2, 3, 3, 4, 5, 6, 5, 6, 7]
     again = {(i, j) for i, j in itertools.combinations(range(len(torn)), 2) if torn[i].update == torn[j].update}

@@ -99,7 +99,7 @@ def folder_of_classes(root: Path, count: int = 4) -> Path:
 
 
 SECONDS = 5.0
-"""Of processor time."""
+"""Seconds of processor time."""
 _MOST_ADDRESSES = 4 * 2**30
 """Bytes that may be mapped beyond what was before: a case that takes all there is ends itself and not the machine."""
 

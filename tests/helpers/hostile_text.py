@@ -172,7 +172,7 @@ def placed(payload, field, index):
 
 
 def results_of(made):
-    """Its results as ``collect`` gives them."""
+    """The results, as ``collect`` returns them."""
     made.rows = [{k: encodable(v) if isinstance(v, str) else v for k, v in row.items()} for row in made.rows]
     return made.results
 

@@ -171,7 +171,7 @@ def differences(one: Replay, other: Replay) -> list[str]:
 
 
 def neighbor(data: Dataset) -> Dataset:
-    """Without the first example, so that every other one moves to another place."""
+    """The data without the first example, so that every other one moves to another place."""
     return data.without(np.array([0]))
 
 
@@ -187,7 +187,7 @@ def unrelated(data: Dataset, seed: int = 5) -> Dataset:
 
 
 def undrawn(data: Dataset) -> Dataset:
-    """With unrelated training examples in place of the last third, which :func:`drawn` never draws."""
+    """The data with unrelated training examples in place of the last third, which :func:`drawn` never draws."""
     train, other = data.train, unrelated(data).train
     mixed = {
         name: None

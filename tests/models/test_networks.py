@@ -28,7 +28,7 @@ def scrambled(model, seed=1):
 
 
 def counted(depth, width, classes, channels, norm, standardized):
-    """By hand, from METHODS 2.3."""
+    """The numbers follow by hand from METHODS 2.3."""
 
     def conv(i, o, k):
         return i * o * k * k + o + (o if standardized else 0)
@@ -185,7 +185,7 @@ def test_strides_halve_the_maps_twice():
 
 
 def reference_convnet(model, images, norm_first):
-    """From the class's own text: four convolutions, each with norm and ReLU, pooled after all but the first."""
+    """The class's docstring in plain code: four convolutions with norm and ReLU, pooled after all but the first."""
     x = images
     for index in range(4):
         conv, norm = model.convs[index], model.norms[index]

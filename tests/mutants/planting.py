@@ -112,7 +112,7 @@ class _WithoutShrinking:
 
 
 def _run(copy: Path, tests: tuple[str, ...], log: Path) -> None:
-    """In the fork: never returns."""
+    """Runs in the fork and never returns."""
     code = 70
     try:
         os.setsid()  # so that all that the tests start can be ended with them

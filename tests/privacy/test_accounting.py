@@ -388,7 +388,7 @@ def at_most(seconds):
     ids=["any noise will do", "a batch of one", "huge, full batch", "huge, sampled"],
 )
 def test_a_search_always_ends(target, delta, batch_size, updates, examples):
-    """With a delta near or above the chance of being drawn at all, or a huge epsilon, there is no sensible least noise.
+    """If delta is near or above the chance of being drawn at all, or epsilon is huge, there is no sensible least noise.
 
     Either an answer or a refusal, in the end and in little memory.
     """

@@ -1,4 +1,4 @@
-"""Nothing that a caller sets around the call rounds a sum: it changes nothing, or it is refused."""
+"""No setting of the caller rounds a sum: a setting either changes nothing or is refused."""
 
 import contextlib
 import inspect
@@ -270,7 +270,7 @@ def test_the_walk_finds_what_the_source_of_torch_names():
 
 @pytest.fixture
 def settings_put_back():
-    """By torch's internal names, which mix with nothing, and by the old ones, which have a state of their own."""
+    """A switch is seen by torch's internal names and by the old ones, which have their own state."""
     yield
     pairs = [("generic", "all"), *itertools.product(("cuda", "mkldnn"), ("all", "matmul", "conv", "rnn"))]
     for backend, operation in pairs:
@@ -351,7 +351,7 @@ def test_the_old_way_to_round_is_refused(settings_put_back, precision):
     [("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"), ("DNNL_DEFAULT_FPMATH_MODE", "any"), ("NVIDIA_TF32_OVERRIDE", "1")],
 )
 def test_variables_for_the_libraries_below_are_refused(monkeypatch, variable, value):
-    """Torch does not know of them."""
+    """Torch does not know of these environment variables."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(PrivacyError, match=variable):
         clipped(network("linear"), "linear", *batch("linear"))

@@ -74,7 +74,7 @@ def test_the_forms_are_those_that_are_meant(monkeypatch, name, form, expected):
 
 
 class Tripled(nn.Module):
-    """In place, and not like a ReLU, whose gradient is zero wherever it changes a value."""
+    """An in-place change, unlike that of a ReLU, whose gradient is zero wherever it changes a value."""
 
     def forward(self, x):
         return x.mul_(3)

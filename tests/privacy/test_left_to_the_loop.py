@@ -41,7 +41,7 @@ def test_what_has_no_fast_rule_is_exact_all_the_same(name, views):
 
 
 def test_a_subclass_gets_no_rule_by_inheritance():
-    """Its parent's rule would give the gradient of another function."""
+    """The rule of its parent class would give the gradient of another function."""
     model = prepared(SLOW["subclass"])
     assert "ScaledConv" in why_not_layerwise(model)
     with pytest.raises(ValueError, match="ScaledConv"):
@@ -49,7 +49,7 @@ def test_a_subclass_gets_no_rule_by_inheritance():
 
 
 def test_mixing_in_the_backward_pass_only_is_not_left_to_the_fast_method():
-    """Outputs do not show it, gradients do: the loop gives it nothing to mix with."""
+    """Gradients show the mixing and outputs do not; in the loop there is nothing to mix with."""
 
     def forward(self, x):
         return self.head(BackwardMixing.apply(self.a(x.flatten(1))).tanh())
@@ -103,7 +103,7 @@ def test_a_head_of_zeros_does_not_blind_the_check(make):
 
 
 def test_a_gate_of_zero_does_not_blind_the_check():
-    """The same with a branch that is switched off at the start (SkipInit, zero-initialized norm)."""
+    """The same error in a branch that is switched off at the start (SkipInit, zero-initialized norm)."""
 
     def forward(self, x):
         tokens = x.flatten(2).transpose(1, 2)

@@ -69,7 +69,7 @@ def test_never_below_the_bound_from_below_and_always_fast(log_sigma, log_q, log_
     log_delta=st.floats(-12, -0.2) | st.floats(-1, -0.2),
 )
 def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma, log_q, log_delta):
-    """For every epsilon, not only where the bound is made to be precise: mass that is lost anywhere shows here."""
+    """The bound holds for every epsilon, not only where it is made to be precise; mass lost anywhere shows here."""
     q, sigma = 10**log_q, math.exp(log_sigma)
     bound = loss_distribution.compose(direction, q, sigma, 1, log_delta * math.log(10))
     if bound is None:  # not even an epsilon of 0 is exceeded
@@ -86,9 +86,10 @@ def test_one_update_s_delta_is_never_below_its_closed_form(direction, log_sigma,
     assert np.all(np.exp(bound.log_deltas[-len(losses) :]) >= exact * (1 - 1e-9) - 1e-15)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(**SETTINGS)
 def test_ten_times_finer_cells_change_less_than_a_hundredth(log_sigma, log_q, log_updates, log_delta):
+    """Of 200 random settings: ``python benchmarks/accountant.py --settings 200``."""
     event, delta = event_of(log_sigma, log_q, min(log_updates, 5)), 10**log_delta
     parts = event.sampling_probability, event.noise_multiplier, event.updates, delta
     assert event.epsilon(delta) == pytest.approx(loss_distribution.epsilon(*parts, finer=10), rel=0.01)

@@ -167,7 +167,7 @@ def test_noise_that_comes_back_is_rejected():
 
 
 def test_the_stream_advances_and_alone_decides():
-    """Its state is all that a checkpoint needs; the global generator plays no part."""
+    """The state of the stream is all that a checkpoint needs; the global generator plays no part."""
     plan = plan_with()
     stream = stream_of(9)
     state, world = stream.get_state(), torch.get_rng_state()

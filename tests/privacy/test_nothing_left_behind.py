@@ -19,7 +19,7 @@ from trilemma.training.memory import _Watch
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_cores_change_nothing_but_rounding(oracle, monkeypatch, form, threads):
-    """Also where examples do not divide by them, or are fewer; and torch's own number is as before."""
+    """Any number of examples will do, also fewer than cores; torch's own number of threads is restored."""
     force(monkeypatch, form)
     model = prepared(lambda: build("wrn-10-1", classes=CLASSES, image_shape=SHAPE, norm="group", standardized=True,
                                    generator=torch.Generator().manual_seed(0)))  # fmt: skip

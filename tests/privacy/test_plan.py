@@ -128,7 +128,7 @@ def test_a_refusal_draws_no_noise(wrong):
     ids=str,
 )
 def test_a_plan_that_cannot_be_is_refused(changes):
-    """In one line, with the value that does not fit."""
+    """The message is one line and names the value that does not fit."""
     with pytest.raises(InputError) as caught:
         plan_with(**changes)
     assert "\n" not in str(caught.value)
@@ -220,7 +220,7 @@ def test_replay_for_any_cut_scale_and_number_of_views(oracle, views, seed, size,
 @pytest.mark.parametrize("name", ["wrn-10-1", "convnet-4"])
 @pytest.mark.parametrize("norm", ["none", "group"])
 def test_replay_with_the_catalog_s_networks(oracle, name, norm):
-    """Also with the example at its worst: an image of huge contrast under the wrong label."""
+    """The bound holds with the example at its worst, too: an image of huge contrast under the wrong label."""
     model = build(
         name,
         classes=3,

@@ -75,7 +75,7 @@ def test_more_normals_than_are_computed_at_once():
 
 
 def p_values(numbers, law):
-    """Of shape, mean, variance and correlations with later numbers; each is exact or normal at this size."""
+    """P-values of shape, mean, variance and correlations with later numbers; each is exact or normal at this size."""
     z = numbers.numpy() if law == "norm" else (numbers.numpy() - 0.5) * math.sqrt(12)
     n, kurtosis = len(z), 3 if law == "norm" else 1.8
     lags = {lag: float((z[lag:] * z[:-lag]).sum()) / math.sqrt(n - lag) for lag in (1, 2, n // 2)}

@@ -83,7 +83,7 @@ def honest():
 
 
 def test_no_honest_run_alarms(honest):
-    """By chance 200 do with a probability of 2e-4 at most."""
+    """One of 200 honest runs alarms by chance with a probability of at most 2e-4."""
     assert [outcome.to_dict() for outcome in honest if not outcome.passed] == []
 
 
@@ -126,7 +126,7 @@ def test_every_check_alarms_as_rarely_as_it_says(monkeypatch):
     seed=st.integers(0, 10_000),
 )
 def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma, log_clip, seed):
-    """Also a handful of weights, empty draws, one update and full batches."""
+    """No alarm for a handful of weights, empty draws, one update and full batches either."""
     plan = Plan(examples, max(1, round(share * examples)), updates, 10**log_clip, 10**log_sigma)
     assert failed(plan, noise_of(plan, {"a": tuple(shape), "b": (1,)}, seed)) == set()
 
@@ -241,7 +241,7 @@ def test_one_percent_is_seen_in_every_of_20_runs(monkeypatch):
 
 @pytest.mark.parametrize("fault", ["repeated once", "subtracted once", "missing once", "leftover"])
 def test_one_wrong_update_among_many_is_seen(monkeypatch, fault):
-    """With few weights, where what all updates share would not show it."""
+    """The network has few weights, so that statistics over all updates would not show it."""
     rows = []
 
     def noise(sums, *, standard_deviation, stream):
@@ -449,7 +449,7 @@ def test_an_epsilon_that_is_not_the_event_s_is_seen(q):
 )
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
 def test_the_second_opinion_encloses_the_reported_epsilon(q, sigma, updates, delta):
-    """From below to 3 %, and to 10 % where an example is hardly ever drawn: what is smaller by more is seen."""
+    """The bound from below is within 3 % (10 % if an example is hardly ever drawn), so larger shortfalls are seen."""
     event = Event(q, sigma, updates)
     low, high = second_opinion(event, delta)
     reported = event.epsilon(delta)

@@ -165,7 +165,7 @@ return {
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["1280", "390"])
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
 def test_the_first_screen_says_what_was_studied_and_found(browser, request, name, size):
-    """Without scrolling: one sentence, at least three findings with numbers and intervals, and the trade-off."""
+    """Visible without scrolling: one sentence, at least three findings with numbers, and the trade-off."""
     browser.open(request.getfixturevalue(name), size)
     answer = browser.run(FOLD)
     assert len(answer["studied"]) == 1

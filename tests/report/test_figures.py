@@ -42,7 +42,7 @@ def test_the_stored_table_gives_the_stored_numbers(tiny, name):
 
 
 def test_the_stored_numbers_are_means_with_students_interval(tiny):
-    """By hand: 0.55, 0.6, 0.65 have mean 0.6 and sd 0.05; t(2) = 4.30265, so 0.6 +- 0.12421."""
+    """Computed by hand: 0.55, 0.6, 0.65 have mean 0.6 and sd 0.05; t(2) = 4.30265, so 0.6 +- 0.12421."""
     frame = draw_numbers("accuracy", *tiny).frame().set_index(["series", "at"])
     row = frame.loc[("no budget", "BL")]
     assert row["value"] == pytest.approx(0.6)

@@ -12,7 +12,7 @@ from trilemma.statistics.additive import holm
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_the_step_down_rule(p) -> None:
-    """Independent: reject in ascending order while p <= alpha / (how many are left)."""
+    """An independent implementation: reject in ascending order while p <= alpha / (how many are left)."""
     adjusted = holm(p)
     for alpha in (0.01, 0.05, 0.2):
         rejected = set()

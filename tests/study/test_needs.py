@@ -85,7 +85,7 @@ def test_a_claim_rests_on_five_seeds_at_the_medium_scale(whole):
 
 
 def test_the_estimate_knows_maps(whole, monkeypatch):
-    """Its parts: updates, evaluations, attacks and maps.  With a millisecond each nothing but counting is left."""
+    """The parts are updates, evaluations, attacks and maps; at a millisecond each, only counting is left."""
     monkeypatch.setattr("trilemma.study.estimate._seconds_a_view", lambda *_: (1e-3, 0.0))
     first = next(t for t in whole.trials if dict(t.data)["name"] == "cifar10" and t.recipe.techniques == ())
     first_study = estimate(Study("one", "", "", "medium", (0,), (), (first,)))

@@ -186,7 +186,7 @@ def test_infinite_budgets_are_written_as_json_knows_them(tmp_path):
 
 
 def test_a_trial_whose_exposure_is_needed_is_finished_when_shadows_have_measured_it(tmp_path, study):
-    """So it is, too, for a trial of a study that did not need it."""
+    """This holds for a trial of a study that did not need it, too."""
     folder, executor, _, whole = start(tmp_path, study)
     assert whole
     removed = [trial for trial in study.trials if trial.removal]

@@ -23,6 +23,7 @@ from trilemma.trial.run import load_network
 @pytest.fixture(autouse=True, scope="module")
 def small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trilemma.models.prior.synthetic._CHUNK", 200)  # images are drawn in whole chunks
         patch.setattr(family, "DICTIONARY_IMAGES", 200)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
         patch.setenv("TRILEMMA_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -85,7 +86,7 @@ def test_views_are_moved_and_mirrored_maps_of_the_example_alone(data):
 
 
 def test_it_resumes_to_the_bit_and_predicts_from_images(data, tmp_path):
-    """From a run's folder alone, images in, the same logits as those that were measured."""
+    """A run's folder alone gives, from images, the same logits as those that were measured."""
     private = recipe(techniques=("gn", "ws", "am", "pa", "sat"), epsilon=8.0, secret_noise=False)
     whole = tl.train(private, data, out=tmp_path / "whole")
     asked = itertools.count()

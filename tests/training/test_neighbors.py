@@ -25,7 +25,7 @@ from trilemma.training.recipe import Recipe
 
 CLIP = 0.2
 ROUNDING = 1e-5
-"""Of C: what float32 adds to the distance of neighboring sums; docs/guarantee.md states it."""
+"""What float32 adds to the distance of neighboring sums, as a share of C; docs/guarantee.md states it."""
 
 GONE = {"front": 0, "middle": 700, "end": 1296}
 
@@ -111,7 +111,7 @@ def clipped_sums(monkeypatch, data, choices, drawn, kept=None, processes=1):
 
 
 def distances(first, second):
-    """Of each update's sums, in units of the clipping norm."""
+    """The distance between each update's sums, in units of the clipping norm."""
     return [
         sum(float((a[n] - b[n]).square().sum()) for n in a) ** 0.5 / CLIP for a, b in zip(first, second, strict=True)
     ]

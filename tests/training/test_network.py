@@ -38,7 +38,7 @@ def described(network):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_network_has_another_key(noise_images, name):
-    """Of the pre-trained cache: or one training would start from the backbone of another."""
+    """The key of the pre-training cache; if it were the same, one training would start from the backbone of another."""
     other = replace(BASE, **{name: OTHERS[name]})
     if described(network_for(other, noise_images)) != described(network_for(BASE, noise_images)):
         assert key(other, noise_images) != key(BASE, noise_images)

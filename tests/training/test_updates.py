@@ -430,7 +430,7 @@ class TestRefusals:
             Training(Recipe(model="convnet-4"), digits, Execution(compute="float8"))
 
     def test_a_device_without_float64(self, digits):
-        """Its normal numbers would end at 5.77 deviations."""
+        """Normal numbers from float32 uniforms would end at 5.77 standard deviations."""
         with pytest.raises(InputError, match="--device cpu"):
             Training(Recipe(model="convnet-4"), digits, Execution(device="mps"))
 

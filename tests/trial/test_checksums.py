@@ -69,7 +69,7 @@ def test_bits_of_the_seal_itself(run):
 
 @pytest.mark.parametrize("name", FILES)
 def test_commands_end_with_one_line(run, tmp_path, capsys, name):
-    """Of an audit; the same check stands before a report and a study that goes on."""
+    """An audit makes the check; the same check stands before a report and a study that goes on."""
     with Flipped(run / name, random.Random(name).randrange(2**40)), pytest.raises(SystemExit, match="2"):
         main(["audit", str(run), "--resamples", "100", "--attacks", "threshold", "--out", str(tmp_path / "out")])
     (line,) = capsys.readouterr().err.strip().splitlines()

@@ -53,7 +53,7 @@ def test_every_example_has_the_score_that_its_own_block_gives(measured):
 
 @pytest.mark.parametrize("rank", ["rmia", "lira"])
 def test_wrong_labels_are_more_exposed_than_others(measured, rank):
-    """Of ten in a hundred, chance alone would put five or more among the first ten with probability 7e-4."""
+    """With ten in a hundred, chance alone would put five or more among the first ten with probability 7e-4."""
     run, _ = measured
     first = np.argsort(-read_exposure(run.folder, rank), kind="stable")[:WRONG]
     assert np.count_nonzero(first < WRONG) >= 5

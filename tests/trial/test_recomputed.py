@@ -175,7 +175,7 @@ def test_accuracies(run, rows, test_draws):
 
 
 def test_matched_attacks(run, rows):
-    """With the weights in the file, whose mix of class and group is the members'; each image once."""
+    """The weights in the file give the members' mix of class and group, and each image counts once."""
     member, weight = rows.member.to_numpy(), rows.weight.to_numpy()
     used = rows[~rows.member & (rows.weight > 0)]
     inside = rows[rows.member].groupby(["label", "group"]).size() / 600
@@ -288,7 +288,7 @@ def test_the_score(run, rows, test_draws):
 
 
 def test_the_score_is_of_the_strongest_attack(data):
-    """Outputs that betray members by a logit of another class, which only the learned attacks look at."""
+    """Outputs that reveal members by a logit of another class, which only the learned attacks use."""
     rng = np.random.default_rng(3)
     logits = []
     for part, signature in ((data.train, 1.0), (data.test, 0.0)):

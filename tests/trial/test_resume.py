@@ -100,11 +100,12 @@ module.train(recipe, data, sys.argv[2], execution=Execution("cpu", 40, "float32"
 
 
 def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
+    """Many more kills: ``tests/faults/kills.py``."""
     choices = recipe("private", epochs=4.0)
     train(choices, digits, tmp_path / "whole", execution=CPU)
     command = [sys.executable, "-c", SCRIPT, json.dumps(choices.to_dict()), str(tmp_path / "torn")]
     random.seed(11)
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         process.stdout.readline()
         time.sleep(random.uniform(0.0, 1.5))
@@ -187,7 +188,7 @@ def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_p
 
 
 def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
-    """It is that of the noise that was drawn, also where a run went on; another run has another."""
+    """The digest is that of the noise that was drawn, also in a resumed run; another run has another digest."""
     first = train(recipe("private"), digits, tmp_path / "first", execution=CPU).result["privacy"]
     with pytest.raises(Stopped):
         train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=lambda: True)

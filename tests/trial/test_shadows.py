@@ -28,7 +28,7 @@ from trilemma.trial.shadows import (
 
 @pytest.fixture
 def copied(shadowed, tmp_path):
-    """The same target and shadows in a folder that may be written to."""
+    """A copy of target and shadows in a folder that tests may write to."""
     shutil.copytree(shadowed.run.folder, tmp_path / "run")
     return Target(Run.load(tmp_path / "run"), shadowed.data, shadowed.audited)
 

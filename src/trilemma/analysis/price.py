@@ -41,7 +41,7 @@ class Risk:
 
     @classmethod
     def read(cls, run: Path) -> Risk | None:
-        """Of a finished run; None where its data have no groups.
+        """The risk of a finished run; None where its data have no groups.
 
         Raises:
           InputError: a file of it cannot be read.

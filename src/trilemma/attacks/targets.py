@@ -62,15 +62,15 @@ def cells_of_targets(
       scores: float64 (T, N), each target's scores of the same N examples, higher meaning member.
       member: bool (T, N), which examples each target was trained on.
       cells: int64 (N,), which cell each example is in.
-      seed, resamples: of the bootstrap.
+      seed, resamples: the seed and the number of samples of the bootstrap.
 
     Raises:
       InputError: shapes do not fit.
 
     >>> rng = np.random.default_rng(0)
     >>> member = rng.random((3, 400)) < 0.5
-    >>> found = cells_of_targets(rng.normal(size=(3, 400)) + member, member, np.arange(400) % 2, resamples=50)
-    >>> found[0].examples, 0.6 < found[0].auc_interval[0] < found[0].auc_interval[1] < 0.9, found[0].tpr is None
+    >>> cells = cells_of_targets(rng.normal(size=(3, 400)) + member, member, np.arange(400) % 2, resamples=50)
+    >>> cells[0].examples, 0.6 < cells[0].auc_interval[0] < cells[0].auc_interval[1] < 0.9, cells[0].tpr is None
     (200, True, True)
     """
     if scores.ndim != 2 or member.shape != scores.shape or cells.shape != scores.shape[1:]:

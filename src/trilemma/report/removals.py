@@ -12,7 +12,7 @@ from trilemma.words import RANK_WORDS, clean, percent, removed_words
 
 
 def removal_facts(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> list[tuple[str, str]]:
-    """Names and texts; none where nothing was removed."""
+    """Names and texts; empty if nothing was removed."""
     removals = [condition for condition in conditions if condition.removal]
     facts = []
     for rank in dict.fromkeys(condition.rank for condition in removals):

@@ -40,7 +40,7 @@ class Job:
     Attributes:
       trial: the trial.
       folder: path of the study's folder.
-      data_dir: where to look for data first, or None.
+      data_dir: the folder to search for data first, or None.
       execution: device, precision and batch size.
       exposure: whether shadow models then measure how exposed its training examples are.
     """
@@ -53,7 +53,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The trial's."""
+        """The id of the trial."""
         return self.trial.id
 
     def to_json(self) -> str:

@@ -52,7 +52,7 @@ class Exposure:
 
     @classmethod
     def read(cls, run: Path, rank: Rank = "histogram") -> Exposure:
-        """Of the training examples of the run in a folder.
+        """The ranking of the training examples of the run in a folder.
 
         Raises:
           InputError: a file cannot be read, or shadows have not measured the exposure.
@@ -104,11 +104,11 @@ def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str
     """Sorted indices of the training examples that a trial leaves out.
 
     Args:
-      exposure: under the trial that ranks them.
-      share: in (0, 1).
+      exposure: the exposure in the trial that ranks them.
+      share: the share to leave out, in (0, 1).
       arm: "exposed", or "random": as many of each class (and group) drawn at random.
       control: "class" or "class,group".
-      seed: of the draw.
+      seed: the seed of the draw.
 
     >>> scores = Exposure(np.array([.9, .1, .8, .2]), np.zeros(4), np.array([0, 0, 1, 1]), None)
     >>> removed_examples(scores, share=0.5, arm="exposed", control="class", seed=0).tolist()
@@ -155,13 +155,13 @@ def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: flo
     """Compare the survivors' scores before and after.
 
     Scores are relative to each model's own non-members, so that a model that memorizes less as a whole gives lower
-    values: read them against the random arm, where as many are missing.
+    values: compare them with the random arm, in which as many examples are missing.
 
     Args:
-      before: of the trial that scored all N examples.
-      after: of the trial on the N - R that were left.
-      removed: their indices (R,).
-      share: what the layer was; its cut comes from ``before``.
+      before: the exposure in the trial that scored all N examples.
+      after: the exposure in the trial on the N - R that were left.
+      removed: the indices (R,) of the examples that were removed.
+      share: the share that was removed; its cut comes from ``before``.
 
     Raises:
       InputError: the numbers of examples do not match.

@@ -37,7 +37,7 @@ class Removal:
     """Training examples left out before training.
 
     Attributes:
-      share: of the training examples, in (0, 1).
+      share: the share of the training examples, in (0, 1).
       arm: "exposed" leaves out those that the ranking puts first, "random" as many of each class at random.
       scored_by: id of the trial whose examples are ranked.
       control: "class" or "class,group": what the random arm keeps equal to the exposed one.
@@ -57,7 +57,7 @@ class Removal:
         return self.rank != "histogram"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON.  The histogram is left out, so that trials of earlier versions keep their ids."""
+        """The values for JSON.  The histogram is left out, so that trials of earlier versions keep their ids."""
         values = asdict(self)
         return values if self.by_shadows else {name: value for name, value in values.items() if name != "rank"}
 
@@ -72,13 +72,13 @@ class Track:
 
 @dataclass(frozen=True)
 class Trial:
-    """Recipe x data x seed (the seed is the recipe's).
+    """A recipe on data (the seed is the recipe's).
 
     Attributes:
-      recipe: complete.
-      data: arguments of :func:`trilemma.load_data`, but for where it lies; sorted pairs.
-      track: or None.
-      removal: or None.
+      recipe: the complete recipe.
+      data: the arguments of :func:`trilemma.load_data` except folders, as sorted pairs.
+      track: the tracked examples, or None.
+      removal: the examples that are left out, or None.
     """
 
     recipe: Recipe
@@ -115,12 +115,12 @@ class Trial:
         values = self.to_dict()
         del values["recipe"]["seed"]
         if values["removal"]:
-            del values["removal"]["scored_by"]  # another for each seed
+            del values["removal"]["scored_by"]  # differs between seeds
         return _digest(values)
 
     @property
     def title(self) -> str:
-        """For people: not unique."""
+        """A title for readers, which is not unique."""
         return trial_title(self.to_dict())
 
 
@@ -129,9 +129,9 @@ class Study:
     """Trials and the figures drawn from them.
 
     Attributes:
-      name, title, about: for people.
+      name, title, about: a name, a title and a description for readers.
       scale: "small", "paper" or "" (a file without scales).
-      seeds: of its trials; a condition may have fewer.
+      seeds: the seeds of its trials; a condition may have fewer.
       figures: names, in the page's order.
       trials: seed by seed, so that an unfinished study has whole conditions; what scores others comes first.
       file: the TOML as it was read, for the record.

@@ -77,8 +77,8 @@ def measure_exposure(
     """Train the shadows of a run that are missing, attack every training example, and write the scores.
 
     Args:
-      run: finished.
-      data: what it was trained and tested on.
+      run: the finished run.
+      data: the data that it was trained and tested on.
       execution: device, physical batch, compute type.
       progress: called with (what is being done, updates made, all updates).
       should_stop: asked before every update of a shadow.

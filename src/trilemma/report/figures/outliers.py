@@ -30,7 +30,7 @@ def _ranks(conditions: Conditions) -> list[str]:
 
 
 def _of_rank(conditions: Conditions, rank: str) -> list[PlacedCondition]:
-    """Without those whose examples something else ranked."""
+    """The conditions without those whose examples something else ranked."""
     return [condition for condition in conditions if not condition.removal or condition.rank == rank]
 
 
