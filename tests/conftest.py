@@ -1,5 +1,6 @@
 """The tiny study of ``tests/helpers/tiny_study.py``, run once, and the command."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,6 +9,27 @@ from pathlib import Path
 import pytest
 
 from tiny_study import write_tiny
+
+LONGEST = (
+    "end_to_end/test_study.py",
+    "study/",
+    "training/test_ranks.py",
+    "faults/",
+    "end_to_end/test_commands.py",
+    "end_to_end/test_one_model.py",
+    "trial/test_truth_of_runs.py",
+    "trial/test_resume.py",
+    "trial/test_preflight.py",
+    "benchmarks/",
+    "models/prior/",
+)
+"""The tests that take longest, which begin first: at the end, nobody waits for one of them while a core is idle."""
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(LONGEST)
+               if item.path.is_relative_to(here) else True)  # fmt: skip
 
 
 @pytest.fixture
@@ -18,14 +40,32 @@ def tiny(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The folder of that study, run to its end by two worker processes; not to be written to."""
+    """The folder of that study, run to its end by two worker processes; not to be written to.
+
+    The processes that tests are dealt to share it: the first that asks for it makes it.
+    """
+    from trilemma.study.folder import StudyFolder
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    place = shared / "tiny study"
+    with open(shared / "tiny study.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "finished").exists():
+            place.mkdir()
+            _run_tiny(place)
+            (place / "finished").touch()
+    return StudyFolder(place / "out")
+
+
+def _run_tiny(place):
     from trilemma.study.file import load_study
     from trilemma.study.folder import StudyFolder
     from trilemma.study.pool import Pool
     from trilemma.study.runner import progress_of, run_study
     from trilemma.study.trials import expand
 
-    place = tmp_path_factory.mktemp("tiny")
     study = expand(load_study(write_tiny(place))[0])
     folder = StudyFolder(place / "out")
     folder.path.mkdir()
@@ -33,7 +73,6 @@ def finished(tmp_path_factory):
     now = progress_of(folder, study.trials)
     assert run_study(folder, now, Pool(2))
     assert not now.failed
-    return folder
 
 
 @pytest.fixture(scope="session")

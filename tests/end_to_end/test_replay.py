@@ -79,6 +79,7 @@ def small(tmp_path_factory):
     """A small prior, and little pre-training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRIORS, "prior-tiny", PRIOR)
+        patch.setattr("trilemma.models.prior.synthetic._CHUNK", 200)  # images are drawn in whole chunks
         patch.setattr(family, "DICTIONARY_IMAGES", 200)
         patch.setattr(family, "_WHITENING_IMAGES", 60)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 1000)
@@ -327,12 +328,12 @@ def digest_in_config(found):
 def loss_in_the_file_of_weights(found):
     from trilemma.trial import train as module
 
-    real = module.save_file
+    real = module.serialized
 
-    def save_file(tensors, path, metadata):
-        real(tensors, path, metadata | {"train accuracy": str(found.data.train.labels.mean())})
+    def serialized(tensors, metadata):
+        return real(tensors, metadata | {"train accuracy": str(found.data.train.labels.mean())})
 
-    return mock.patch.object(module, "save_file", save_file)
+    return mock.patch.object(module, "serialized", serialized)
 
 
 def empty_draws_skipped(found):

@@ -13,7 +13,6 @@ Needs Linux and a C compiler.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import mmap
@@ -27,6 +26,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from forks import forked, forked_workers, run_here, to_log
 
 MODES = {1: "an I/O error before", 2: "an I/O error after", 3: "a short write, then no space", 4: "no space"}
 _NUMBERS, _SIZE = struct.Struct("<4q"), 4096
@@ -78,24 +81,15 @@ class Case:
 
 def run(arguments: list[str], log: Path) -> int:
     """The exit status of a command in a fork; what it prints goes to ``log``."""
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            from trilemma.cli.main import main
+    log.unlink(missing_ok=True)
 
-            try:
-                status = main(arguments)
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 1
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
+    def command() -> int:
+        from trilemma.cli.main import main
+
+        to_log(log)
+        return main(arguments)
+
+    _, status = os.waitpid(forked(command), 0)
     return os.waitstatus_to_exitcode(status)
 
 
@@ -147,7 +141,7 @@ def again(case: Case, command: str, out: Path, log: Path) -> list[str]:
 
 
 def prepared(commands: list[str], folder: Path, disk: Disk) -> dict[str, Case]:
-    """Each command run undisturbed, its operations counted."""
+    """Each command run undisturbed in this process, its operations counted."""
     (folder / "recipe.toml").write_text(RECIPE, "utf-8")
     (folder / "study.toml").write_text(STUDY, "utf-8")
     arguments = {
@@ -159,7 +153,7 @@ def prepared(commands: list[str], folder: Path, disk: Disk) -> dict[str, Case]:
     for command in dict.fromkeys(["train", *commands]):
         out = folder / command
         disk.arm(out)
-        status = run([*arguments[command], "--out", str(out)], folder / "log")
+        status = run_here([*arguments[command], "--out", str(out)], folder / "log")
         operations = disk.operations
         disk.arm(None)
         assert status == 0, (folder / "log").read_text("utf-8")
@@ -227,14 +221,9 @@ def main() -> int:
             state.write_bytes(bytes(_SIZE))
             more = {"LD_PRELOAD": str(shim), "FAULT_STATE": str(state), "OMP_NUM_THREADS": "1"}
             return subprocess.run([sys.executable, *sys.argv], env=os.environ | more, check=False).returncode
-    with contextlib.suppress(ImportError):  # what the commands import, once, before the forks
-        import pyarrow.parquet  # noqa: F401
-        import sklearn.linear_model  # noqa: F401
-        import torch  # noqa: F401
-
-        import trilemma  # noqa: F401
     disk = Disk(Path(os.environ["FAULT_STATE"]))
-    return int(disturbed(disk, options.commands.split(","), options.sample, options.seed) > 0)
+    with forked_workers():
+        return int(disturbed(disk, options.commands.split(","), options.sample, options.seed) > 0)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,15 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from forks import forked, forked_workers, run_here, to_log
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TRAIN = ["train", "--data", "digits", "--limit", "200", "--test-limit", "100", "--model", "convnet-4", "--epsilon", "8",
-         "--reproducible", "--techniques", "gn,ws,am,pa,sat", "--views", "2", "--batch-size", "40", "--epochs", "12",
-         "--set", "evaluations=30"]  # fmt: skip
+         "--reproducible", "--techniques", "gn,ws,am,pa,sat", "--views", "2", "--batch-size", "40", "--epochs", "6",
+         "--set", "evaluations=15"]  # fmt: skip
 STUDY = """
 title = "Tiny"
 about = "For tests."
@@ -44,20 +48,15 @@ RECIPE = 'model = "convnet-4"\nbatch_size = 25\nepochs = 4\nlearning_rate = 0.1\
 
 def begun(arguments: list[str], log: Path) -> int:
     """The process id of a fork of this one, in a group of its own, that runs a command."""
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            os.setsid()
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            from trilemma.cli.main import main
 
-            status = main(arguments)
-        finally:
-            os._exit(status)
-    return child
+    def command() -> int:
+        from trilemma.cli.main import main
+
+        os.setsid()
+        to_log(log)
+        return main(arguments)
+
+    return forked(command)
 
 
 def ended(child: int, seconds: float) -> int | None:
@@ -79,8 +78,9 @@ def of_training(out: Path) -> tuple[str, list[str]]:
 
 def kill_trainings(kills: int, folder: Path, moments: random.Random) -> None:
     log = folder / "log"
+    assert run_here([*TRAIN, "--out", str(folder / "undisturbed")], log) == 0, log.read_text("utf-8")
     start = time.monotonic()
-    assert ended(begun([*TRAIN, "--out", str(folder / "undisturbed")], log), 600) == 0, log.read_text("utf-8")
+    assert ended(begun([*TRAIN, "--out", str(folder / "timed")], log), 600) == 0, log.read_text("utf-8")
     longest = time.monotonic() - start
     undisturbed, out = of_training(folder / "undisturbed"), folder / "killed"
     done = finished = 0
@@ -113,7 +113,7 @@ def kill_studies(kills: int, folder: Path, moments: random.Random, longest: floa
         table = table[~table["measure"].str.contains("seconds")]
         return str(table.sort_values(list(table.columns)).to_csv(index=False))
 
-    assert ended(begun([*arguments, "--out", str(folder / "study")], log), 600) == 0, log.read_text("utf-8")
+    assert run_here([*arguments, "--out", str(folder / "study")], log) == 0, log.read_text("utf-8")
     undisturbed, out = results(folder / "study"), folder / "killed study"
     done = finished = 0
     seen: dict[Path, int] = {}
@@ -145,16 +145,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=100)
     parser.add_argument("--study", type=int, default=300)
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds until a study is killed, at most")
+    parser.add_argument("--longest", type=float, default=4.0, help="seconds until a study is killed, at most")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    import pyarrow.parquet
-    import sklearn.linear_model
-    import torch
-
-    assert all((pyarrow, sklearn, torch)), "imported once, before the forks"
     moments = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, forked_workers():
         if options.train:
             kill_trainings(options.train, Path(folder), moments)
         if options.study:

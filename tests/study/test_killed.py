@@ -26,7 +26,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice():
 def test_a_terminated_study_says_how_to_go_on(tiny, tmp_path):
     out = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-m", "trilemma.cli.main", "study", str(tiny), "--out", str(out)],
+        [sys.executable, "-m", "trilemma.cli.main", "study", str(tiny), "--workers", "1", "--out", str(out)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -23,6 +23,7 @@ from trilemma.trial.run import load_network
 @pytest.fixture(autouse=True, scope="module")
 def small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trilemma.models.prior.synthetic._CHUNK", 200)  # images are drawn in whole chunks
         patch.setattr(family, "DICTIONARY_IMAGES", 200)
         patch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
         patch.setenv("TRILEMMA_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -1,5 +1,7 @@
 """One private training by several processes: it equals that by one, is complete, and ends when one of them dies."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import trilemma.training.ranks as ranks_module
+from trilemma.cli.main import main
 from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
 from trilemma.training.ranks import Ranks
@@ -40,6 +43,11 @@ def started(processes, out, *more):
 
 
 def finished(processes, out, *more):
+    """Exit status and what was said; one process is this one, which saves its imports."""
+    if processes == 1:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            return main(command(1, out, *more)[1:]), said.getvalue()
     process = started(processes, out, *more)
     said, _ = process.communicate(timeout=300)
     return process.returncode, said
@@ -131,17 +139,22 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(begun, alon
     assert distance(run, alone / "hard") < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ([], "several processes are for a budget"),
-        (["--model", "prior-s", "--epsilon", "8"], "is trained by one process"),
-    ],
-)
-def test_what_several_processes_are_not_for_is_refused(tmp_path, more, message):
-    status, said = finished(2, tmp_path / "run", *more, "--batch-size", "48")
+def test_what_several_processes_are_not_for_is_refused(tmp_path):
+    status, said = finished(2, tmp_path / "run", "--batch-size", "48")
     assert status != 0
-    assert message in said
+    assert "several processes are for a budget" in said
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_fixed_features_by_several_processes_are_refused(tmp_path, monkeypatch, capsys):
+    """As the first of two processes sees it."""
+    monkeypatch.setattr(Ranks, "joined", classmethod(lambda cls, device: cls(0, 2)))
+    monkeypatch.setattr(Ranks, "tell", lambda self, value: value)
+    monkeypatch.setattr(Ranks, "dismiss", lambda self: None)
+    with pytest.raises(SystemExit) as refused:
+        main(command(1, tmp_path / "run", "--model", "prior-s", "--epsilon", "8", "--batch-size", "48")[1:])
+    assert refused.value.code == 2
+    assert "is trained by one process" in capsys.readouterr().err
     assert not (tmp_path / "run" / "result.json").exists()
 
 

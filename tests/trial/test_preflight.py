@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import trilemma as tl
+from trilemma.attacks.learned import ForestAttacker, MlpAttacker
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
@@ -47,6 +48,10 @@ UNMEASURABLE = {
     "a group missing from the test split": (
         dataset(BOTH, BOTH, [0, 0, 1, 1] * 10, [0] * 40),
         "the group 'colour' has 20 training examples but no test example",
+    ),
+    "a group of one test image": (
+        dataset(BOTH, BOTH, [0, 1] * 20, [0, 1] * 19 + [0, 2], names=("gray", "colour", "colour\0")),
+        r"the group 'colour\\x00' has 1 of the 40 test examples but no training example",
     ),
     "one of three groups": (
         dataset(BOTH, BOTH, [0, 1, 2, 2] * 10, [0, 1] * 20, names=("gray", "colour", "blue")),
@@ -95,7 +100,7 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     seed=st.integers(0, 100),
 )
 def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed):
-    """Whatever the classes, groups and copies of so few examples are."""
+    """Whatever the classes, groups and copies of so few examples are.  The attackers are small, for speed alone."""
     data = dataset(
         [label for label, _ in train],
         [label for label, _, _ in test],
@@ -109,7 +114,10 @@ def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed)
         assume(False)  # another example in place of this one
     rng = np.random.default_rng(seed)
     train_logits, test_logits = (rng.normal(size=(len(s), 3)).astype(np.float32) for s in (data.train, data.test))
-    measure(data, train_logits, test_logits, seed=seed, tell=lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ForestAttacker, "trees", 5)
+        patch.setattr(MlpAttacker, "most_epochs", 5)
+        measure(data, train_logits, test_logits, seed=seed, tell=lambda _: None)
     rows, test_rows = evaluation_rows(data, (0,), seed)
     quick_look(data, rows, test_rows, train_logits[rows], test_logits[test_rows], (0,))
 

@@ -100,11 +100,12 @@ module.train(recipe, data, sys.argv[2], execution=Execution("cpu", 40, "float32"
 
 
 def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
+    """Many more kills: ``tests/faults/kills.py``."""
     choices = recipe("private", epochs=4.0)
     train(choices, digits, tmp_path / "whole", execution=CPU)
     command = [sys.executable, "-c", SCRIPT, json.dumps(choices.to_dict()), str(tmp_path / "torn")]
     random.seed(11)
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         process.stdout.readline()
         time.sleep(random.uniform(0.0, 1.5))

@@ -28,12 +28,11 @@ MARGIN = 1.3
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-class _Watch(TorchDispatchMode):
-    """Counts the bytes of the tensors that are created while it is active; ``peak`` is the largest sum at any
-    moment."""
+class _Count:
+    """The bytes of tensors that exist now, and the largest sum at any moment."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.now = self.peak = 0
         self._known = weakref.WeakSet[Any]()
 
@@ -52,6 +51,14 @@ class _Watch(TorchDispatchMode):
 
     def _ended(self, size: int) -> None:
         self.now -= size
+
+
+class _Watch(_Count, TorchDispatchMode):
+    """Counts the tensors that are created while it is active.
+
+    The method that counts is inherited: a mode that defines ``__torch_dispatch__`` itself makes torch import its
+    compiler, which takes two seconds at the start of every training.
+    """
 
 
 def peak_of(function: Callable[[], object]) -> int:

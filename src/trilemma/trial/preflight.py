@@ -41,8 +41,9 @@ def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> Non
       seed: the seed of the trial.
 
     Raises:
-      InputError: a class or a group of the training split is missing from the test split, the test split has fewer
-        than two groups, or an attack would have too few members or non-members to compare.
+      InputError: a class or a group of the training split is missing from the test split, a group of the test split
+        from the training split, the test split has fewer than two groups, or an attack would have too few members or
+        non-members to compare.
     """
     try:
         _refuse(data, track, seed)
@@ -56,6 +57,7 @@ def _refuse(data: Dataset, track: tuple[int, ...], seed: int) -> None:
         names = data.group_names or [str(group) for group in range(int(data.test.groups.max()) + 1)]
         if data.train.groups is not None:
             _refuse_missing("group", data.train.groups, data.test.groups, names)
+            _refuse_unknown_groups(data.train.groups, data.test.groups, names)
         seen = np.unique(data.test.groups)
         if len(seen) < 2:
             raise InputError(
@@ -77,6 +79,18 @@ def _refuse_missing(what: str, inside: Ints, outside: Ints, names: Sequence[str]
         raise InputError(
             f"the {what} {first!r} has {count} training examples but no test example{more}, so nothing could be "
             f"measured of it: use more test examples, or leave the {what} out"
+        )
+
+
+def _refuse_unknown_groups(inside: Ints, outside: Ints, names: Sequence[str]) -> None:
+    unknown = np.setdiff1d(outside, inside)
+    if len(unknown):
+        name = names[int(unknown[0])]
+        more = f", as have {len(unknown) - 1} more groups" if len(unknown) > 1 else ""
+        raise InputError(
+            f"the group {name!r} has {int((outside == unknown[0]).sum())} of the {len(outside)} test examples but no "
+            f"training example{more}, so no attack could be measured on it: correct its name where it is misspelled, "
+            "use more training examples, or leave the group out"
         )
 
 

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized  # save_file says in its own way that a disk is full
 from torch import nn
 
 from trilemma.checksums import check, write_sealed
@@ -312,7 +313,7 @@ class _Trial:
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
         facts = metadata_of(training.recipe, training.data, privacy)
         with written(self.folder / WEIGHTS) as part:
-            save_file(weights, part, facts)
+            part.write_bytes(serialized(weights, facts))
         self.clock.charge("files")
         trained = {
             "privacy": privacy,

@@ -53,10 +53,10 @@ ERRORS = [
     Planted(
         "losses of training images are released beside the weights",
         "trial/train.py",
-        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part, facts)\n",
+        "        with written(self.folder / WEIGHTS) as part:\n",
         '        weights["losses"] = training.state.evidence.rows.float() if training.state.evidence else weights[next('
         "iter(weights))].clone()\n"
-        "        with written(self.folder / WEIGHTS) as part:\n            save_file(weights, part, facts)\n",
+        "        with written(self.folder / WEIGHTS) as part:\n",
         (f"{_RECOMPUTED}::test_logits_are_those_of_the_released_weights",),
         "losses-released",
     ),
