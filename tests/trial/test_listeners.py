@@ -10,7 +10,7 @@ import trilemma as tl
 from trilemma.errors import InputError
 from trilemma.trial.display import shown
 from trilemma.trial.listeners import MLflow, listener_for
-from trilemma.trial.progress import Progress
+from trilemma.trial.progress import TrialProgress
 
 CPU = tl.Execution("cpu", 40, "float32")
 RELEASED = {"accuracy", "epsilon", "bias", "worst_group_accuracy"}
@@ -118,5 +118,5 @@ def test_progress_is_shown_where_somebody_watches(monkeypatch, progress, termina
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     line = {"epsilon": None, "train_loss": 0.5, "accuracy": 0.75, "train_accuracy": 0.8}
     with shown(progress) as tell:
-        tell(Progress("training", 1, 2, 0.5, None, line))
+        tell(TrialProgress("training", 1, 2, 0.5, None, line))
     assert ("accuracy 0.750" in stream.getvalue()) == told

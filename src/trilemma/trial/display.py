@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilemma.trial.interrupt import Interruptible
-from trilemma.trial.progress import Progress as Step
+from trilemma.trial.progress import TrialProgress
 from trilemma.words import clean
 
 PHASE_SECONDS = 30.0
@@ -62,7 +62,7 @@ class TrainingDisplay(Interruptible[Progress]):
         elif done == total >= 1000:
             self.say(f"{what}: {total}")
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: TrialProgress) -> None:
         if step.preparing:
             if self._live is not None:
                 self._live.update(
@@ -117,7 +117,7 @@ class TrainingDisplay(Interruptible[Progress]):
 
 
 @contextmanager
-def shown(progress: Callable[[Step], None] | bool | None) -> Iterator[Callable[[Step], None]]:
+def shown(progress: Callable[[TrialProgress], None] | bool | None) -> Iterator[Callable[[TrialProgress], None]]:
     """The callback that reports a training: the one that is given, a display, or one that does nothing.
 
     Args:
