@@ -23,7 +23,7 @@ from trilemma.report.write import write_report
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
-from trilemma.trial.run import RESULT
+from trilemma.trial.run import RESULT, SIGNALS
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
 
@@ -78,6 +78,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         missing=missing,
         failures=failures,
         pictures=_pictures(folders),
+        signals={name: file for name, (_, path, _) in finished.items() if (file := path.parent / SIGNALS).is_file()},
         environment=environment,
         commands=_commands(study, folders),
     )

@@ -11,13 +11,16 @@ import pandas as pd
 from trilemma.analysis.claims import Claim
 from trilemma.analysis.conditions import of_study
 from trilemma.files import make_folder, written
+from trilemma.measures import ATTACK_WORDS
 from trilemma.report.drawing import save_figure
-from trilemma.report.figure import Figure
+from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
-from trilemma.report.page import ShownFigure, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.report.page import ShownFigure, ShownPanel, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
+from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv
-from trilemma.words import counted
+from trilemma.words import capital, clean, counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 
@@ -34,6 +37,7 @@ def write_report(
     missing: Mapping[str, str] | None = None,
     failures: Mapping[str, str] | None = None,
     pictures: Mapping[str, bytes] | None = None,
+    signals: Mapping[str, Path] | None = None,
     environment: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
     definition: str = "normalized",
@@ -50,6 +54,7 @@ def write_report(
       claims: as :func:`trilemma.analysis.claims.claims` gives them.
       missing, failures: why trials of the study have no results, by id; what has results is no longer missing.
       pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
+      signals: the path of each finished trial's ``signals.parquet``, by id, from which ROC curves are drawn.
       environment: versions and machine, shown as they are.
       commands: how to run it again, a line each.
       definition: the definition of the harmonic score.
@@ -77,6 +82,7 @@ def write_report(
     for (name, entry), place in zip(entries.items(), slugs(entries), strict=True):
         prefix = f"{place}-" if len(entries) > 1 else ""
         figures = _figures(out, parts[name], entry, prefix, pictures or {}, with_results)
+        figures += _rocs(out, parts[name], prefix, signals or {})
         shown.append(show_study(place, entry, parts[name], figures, missing=unfinished, failures=failed))
     everything = Numbers(results, study) if len(results) else None
     _leave_results(out, results)
@@ -148,6 +154,41 @@ def _figure(
     save_figure(figure, folder, stem)
     write_csv(figure.frame(), folder / f"{stem}.csv", durable=False)
     return show_figure(figure, stem, notes)
+
+
+def _rocs(out: Path, numbers: Numbers | None, prefix: str, signals: Mapping[str, Path]) -> list[ShownFigure]:
+    """Draw the ROC curves of one study into files, if its trials left their signals."""
+    panels = [] if numbers is None else roc_panels(numbers, signals)
+    if not panels:
+        return []
+    stem, looks = f"{prefix}roc", attack_looks(panels)
+    save_panels(panels, looks, out / FIGURES_FOLDER, stem)
+    write_csv(frame_of(panels), out / FIGURES_FOLDER / f"{stem}.csv", durable=False)
+    return [_show_rocs(panels, looks, stem)]
+
+
+def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str) -> ShownFigure:
+    """The ROC curves of a study."""
+    seeds = sorted({panel.seeds for panel in panels if panel.seeds > 1})
+    over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else counted(seeds[0], "seed") if seeds else ""
+    return ShownFigure(
+        f"figure-{stem}",
+        stem,
+        "ROC curves of the attacks",
+        "How many members an attack finds (upward) if it may accuse this share of the matched non-members (to the "
+        "right), both on logarithmic axes. What counts for the single person is the left edge, where false accusations "
+        "are rare. A rate is drawn where at least 10 non-members lie beyond the threshold.",
+        f"Bands: 95 %, Student’s t over {over}, at each rate by itself." if over else "",
+        (),
+        tuple(
+            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{at}"), panel.finding, "", "", "")
+            for at, panel in enumerate(panels, 1)
+        ),
+        tuple((swatch(shown), capital(ATTACK_WORDS.get(name, clean(name)))) for name, shown in looks.items()),
+        ("guessing",),
+        None,
+        lone=len(panels) == 1,
+    )
 
 
 def _leave_results(out: Path, results: pd.DataFrame) -> None:
