@@ -57,7 +57,7 @@ sys.exit(main.main(sys.argv[1:]))
 """
 """The commands have no option for the method, which a network's layers decide."""
 UNMEASURED = ("seconds", "minutes", "run", "folder", "commit", "environment")
-"""Columns of ``results.csv`` that tell of the machine and not of the models."""
+"""Columns and measures of ``results.csv`` that tell of the machine and not of the models."""
 
 
 def run(command: list[str]) -> str | None:
@@ -80,6 +80,7 @@ def digest_of_results(path: Path) -> str:
         rows = [
             {name: value for name, value in row.items() if not any(word in name for word in UNMEASURED)}
             for row in csv.DictReader(file)
+            if row["measure"] not in UNMEASURED
         ]
     return hashlib.sha256(json.dumps(sorted(json.dumps(row, sort_keys=True) for row in rows)).encode()).hexdigest()
 

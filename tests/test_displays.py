@@ -10,7 +10,7 @@ from trilemma.cli import study_display, training_display
 from trilemma.cli.study_display import StudyDisplay
 from trilemma.cli.training_display import TrainingDisplay
 from trilemma.study.pool import Event
-from trilemma.trial.progress import Progress
+from trilemma.trial.progress import TrialProgress
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def lines(console):
 def test_a_long_preparation_is_reported_every_half_minute(clock):
     console = Console(file=io.StringIO(), width=200)
     display = TrainingDisplay("training", console)
-    display(Progress("fitting one layer to synthetic images", 0, 0, preparing=True))
+    display(TrialProgress("fitting one layer to synthetic images", 0, 0, preparing=True))
     for done in range(1, 101):
         clock[0] += 6.0
-        display(Progress("computing features", done, 100, preparing=True))
+        display(TrialProgress("computing features", done, 100, preparing=True))
     said = lines(console)
     assert said[0] == "training  fitting one layer to synthetic images"
     assert 15 <= len(said) <= 22
@@ -44,7 +44,7 @@ def test_updates_without_an_evaluation_are_reported(clock):
     display = TrainingDisplay("training", console)
     for update in range(1, 61):
         clock[0] += 1.0
-        display(Progress("training", update, 60, 0.5))
+        display(TrialProgress("training", update, 60, 0.5))
     assert 1 <= len(lines(console)) <= 2
     assert "updates/s" in lines(console)[0]
 

@@ -15,9 +15,9 @@ from trilemma.models import build
 if sys.argv[1] == "keep":
     keep_freed_memory()
 network = build("convnet", classes=10, image_shape=(3, 32, 32), norm="group", generator=torch.Generator())
-images, labels = torch.zeros(128, 3, 32, 32), torch.zeros(128, dtype=torch.int64)
-for update in range(12):
-    if update == 8:
+images, labels = torch.zeros(64, 3, 32, 32), torch.zeros(64, dtype=torch.int64)
+for update in range(9):
+    if update == 6:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     cross_entropy(network(images), labels).backward()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

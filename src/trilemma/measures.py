@@ -62,6 +62,7 @@ class Measure:
       made: which trials have it: all, or those with groups, with tracked examples, with a removal, with a
         budget, or with a budget and groups beside the same trial without a budget (price).
       attack: whether it is taken against non-members, so that it has an unmatched counterpart (``UNMATCHED``).
+      signed: whether it is a difference, which may be negative.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Measure:
     digits: int = 3
     made: Where = "always"
     attack: bool = False
+    signed: bool = False
 
     @property
     def start(self) -> str:
@@ -104,6 +106,13 @@ _TABLE = (
     Measure("tpr_at_0.01_strongest", "TPR at 1 % FPR",
             "its true positive rate at 1 % false positives, from 1,000 non-members",
             better="lower", digits=4, attack=True),
+    Measure("tpr_at_0.01_threshold", "TPR at 1 % FPR, loss threshold",
+            "the same of the loss threshold, which is a run's headline attack", better="lower", digits=4, attack=True),
+    Measure("ceiling_auc", "AUC, at most", "the largest AUC that the budget allows any attack",
+            covered=True, column="attacks", made="budget"),
+    Measure("ceiling_tpr_at_0.01", "TPR at 1 % FPR, at most",
+            "the same of the true positive rate at 1 % false positives",
+            covered=True, column="attacks", digits=4, made="budget"),
     Measure("tpr_at_0.001_strongest", "TPR at 0.1 % FPR",
             "its true positive rate at 0.1 % false positives, from 10,000 non-members",
             better="lower", digits=4, attack=True),
@@ -120,12 +129,12 @@ _TABLE = (
             better="higher", covered=True, column="groups", made="groups"),
     Measure("accuracy_lost_in_GROUP", "accuracy lost in",
             "accuracy on one group without the budget, less that with it (same data, recipe and seed)",
-            better="lower", column="price", made="price"),
+            better="lower", column="price", made="price", signed=True),
     Measure("accuracy_lost_gap", "accuracy lost, gap", "largest less smallest accuracy that a group loses",
             better="lower", column="price", made="price"),
     Measure("excess_risk_in_GROUP", "excess risk in",
             "mean test cross-entropy on one group with the budget, less that without it, in nats",
-            unit="", better="lower", column="price", made="price"),
+            unit="", better="lower", column="price", made="price", signed=True),
     Measure("excess_risk_gap_in_GROUP", "excess-risk gap in",
             "|excess risk of one group less that of all test examples| (Tran et al. 2021), in nats",
             unit="", better="lower", column="price", made="price"),
@@ -224,14 +233,17 @@ def measure_range(name: str, groups: int | None = None) -> tuple[float, float]:
 
     >>> measure_range("bias", groups=2), measure_range("seconds"), measure_range("something else")
     ((0.0, 0.5), (0.0, inf), (-inf, inf))
+    >>> measure_range("accuracy_lost_in_gray"), measure_range("excess_risk_gap_in_gray")
+    ((-1.0, 1.0), (0.0, inf))
     """
     if name == "bias" and groups is not None and groups >= 2:
         return 0.0, 1 - 1 / groups
     try:
-        unit = described(name).unit
+        measure = described(name)
     except KeyError:
         return -math.inf, math.inf
-    return 0.0, 1.0 if unit == "fraction" else math.inf
+    most = 1.0 if measure.unit == "fraction" else math.inf
+    return -most if measure.signed else 0.0, most
 
 
 def in_words(name: str) -> str:

@@ -1,13 +1,17 @@
 """``trilemma audit RUN --shadows K`` as a user runs it."""
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from trilemma.cli.main import main
 
@@ -25,6 +29,33 @@ def refused(capsys):
         assert re.search(says, last), last
 
     return check
+
+
+def check_page(shadowed, folder):
+    """The page of an audit shows the members that RMIA ranks first, each with its own image, unless told not to."""
+    exposed = json.loads((folder / "first" / "exposed.json").read_text())["examples"]
+    table = pq.read_table(folder / "first" / "signals.parquet").to_pandas()
+    members = table[table["member"]].set_index("index")
+    assert [example["score"] for example in exposed] == sorted(members["score_rmia"], reverse=True)[: len(exposed)]
+    for example in exposed:
+        row = members.loc[example["index"]]
+        assert example["score"] == row["score_rmia"]
+        assert example["probability"] == {
+            "rmia": row["membership_probability_rmia"],
+            "lira": row["membership_probability_lira"],
+            "histogram": row["membership_probability"],
+        }
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(example["png"]))))
+        np.testing.assert_array_equal(np.moveaxis(image, -1, 0), shadowed.data.train.images[example["index"]])
+    bare = json.loads((folder / "second" / "exposed.json").read_text())["examples"]
+    assert [example["png"] for example in bare] == [None] * len(exposed)
+    for name, options, images in (("first", [], len(exposed)), ("first", ["--no-pictures"], 0), ("second", [], 0)):
+        assert main(["report", str(folder / name), *options]) == 0
+        page = (folder / name / "model.html").read_text()
+        assert page.count("<img ") == images
+        assert "ruled out by the budget" in page
+        assert page.count('class="chart"') == 2
+        assert "Whether all are equally exposed was not tested" in page  # 60 on a side are too few
 
 
 def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys):
@@ -45,7 +76,7 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     # One worker or another, trained now or before: the same shadow, and the same audit.
     shutil.copytree(shadowed.run.folder, tmp_path / "whole")
     arguments[1] = str(tmp_path / "whole")
-    assert main([*arguments, "--out", str(tmp_path / "second")]) == 0
+    assert main([*arguments, "--no-pictures", "--out", str(tmp_path / "second")]) == 0
     second = json.loads((tmp_path / "second" / "audit.json").read_text())
     assert second["shadows"]["reused"] == 4
     if not shadowed.run.recipe.secret_noise:
@@ -57,6 +88,7 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     assert len(first["roc"]["ceiling"]) == len(first["roc"]["fpr"])
     with open(tmp_path / "first" / "attacks.csv", newline="") as file:
         rows = {(row["attack"], row["scope"], row["measure"]): row for row in csv.DictReader(file)}
+    check_page(shadowed, tmp_path)
     row = rows["rmia", "all", "tpr_at_0.01"]
     assert (row["value"], row["reason"]) == ("", "needs 1,000 non-members, has 60")
     assert float(rows["rmia", "all", "auc"]["ceiling"]) == pytest.approx(first["ceiling"]["auc"])

@@ -31,7 +31,7 @@ COLUMNS = (
     *("n", "unit", "better", "covered"),
 )
 COVERED = ("accuracy", "bias", "unused", "worst", "score_accuracy", "score_fairness", "epsilon", "noise", "updates")
-COVERED += ("batch_size", "seconds")
+COVERED += ("batch_size", "seconds", "ceiling")
 
 
 class MadeUp:
@@ -141,6 +141,7 @@ class MadeUp:
             self.add(f"auc_strongest{suffix}", strongest[suffix], 0.018)
             self.add(f"advantage_strongest{suffix}", max(0.0, 2 * (strongest[suffix] - 0.5)))
             self.add(f"tpr_at_0.01_strongest{suffix}", 0.011 + max(0, leak) / 10)
+            self.add(f"tpr_at_0.01_threshold{suffix}", 0.010 + max(0, leak) / 10, 0.004)
             self.add(f"null_auc{suffix}", 0.5 + shift + self._noise(0.004), 0.018)
         terms = {"accuracy": accuracy, "privacy": 1 - abs(2 * strongest[""] - 1)}
         if groups:
@@ -156,6 +157,12 @@ class MadeUp:
             self.add(f"score_{term}", value)
         if not math.isinf(epsilon):
             self.add("epsilon_spent", epsilon * 0.998)
+            self.add("ceiling_auc", 1 - 0.45 / (1 + epsilon / 4))
+            self.add("ceiling_tpr_at_0.01", min(1.0, 0.01 + 0.03 * epsilon))
+            for at, group in enumerate(groups):
+                self.add(f"accuracy_lost_in_{group}", cost * (1 + 0.4 * at))
+                self.add(f"excess_risk_in_{group}", 3 * cost * (1 + 0.4 * at))
+                self.add(f"excess_risk_gap_in_{group}", 0.6 * cost)
             self.add("noise_multiplier", 12 / epsilon)
         for name, value in (("updates", 500), ("batch_size", 256), ("seconds", 61.5)):
             self.add(name, value)
@@ -212,7 +219,7 @@ def everything():
     for seed in made.seeds:
         for epsilon in (math.inf, 8.0):
             made.trial(plain, seed, ORDER, epsilon, track=(29, 30, 35), evaluations=25)
-    made.new_study("budget", "Budget and skew", ["budget", "skew"])
+    made.new_study("budget", "Budget and skew", ["budget", "ceiling", "skew", "price"])
     for seed in made.seeds:
         for data in (plain, *skewed):
             for epsilon in (math.inf, 1.0, 8.0):

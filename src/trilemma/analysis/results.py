@@ -194,6 +194,10 @@ def _rows(
     if privacy is not None:
         yield _row("epsilon_spent", privacy["epsilon"], None, train)
         yield _row("noise_multiplier", privacy["noise_multiplier"], None, train)
+        ceiling = privacy.get("ceiling")
+        if ceiling is not None:
+            yield _row("ceiling_auc", ceiling["auc"], None, train)
+            yield _row("ceiling_tpr_at_0.01", ceiling["tpr_at_fpr"]["0.01"], None, train)
         yield from _price(folder, name, trial, test)
     yield _row("updates", course["updates"], None, train)
     yield _row("batch_size", course["batch_size"], None, train)
@@ -210,6 +214,10 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
     n = int(about["members"]) + int(about["nonmembers"])
     for name, attack in attacks.items():
         yield _row(f"auc_{name}{suffix}", attack["auc"], attack["interval"]["auc"], n)
+    threshold = attacks.get("threshold", {"tpr_at_fpr": {"0.01": None}})
+    if threshold["tpr_at_fpr"]["0.01"] is not None:
+        interval = threshold["interval"]["tpr_at_fpr"]["0.01"]
+        yield _row(f"tpr_at_0.01_threshold{suffix}", threshold["tpr_at_fpr"]["0.01"], interval, n)
     best = max(attacks.values(), key=lambda attack: abs(attack["auc"] - 0.5))
     yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
     yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)

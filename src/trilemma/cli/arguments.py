@@ -199,6 +199,7 @@ def _report(commands: Any) -> None:
     )
     command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
     command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder that is given)")
+    _add_pictures(command, "leave the images of the most exposed examples out of the page of an audit")
     command.add_argument("--pdf", action="store_true", help="one model: the page also as statement.pdf (extra pdf)")
     _add_require(command)
 
@@ -313,9 +314,14 @@ def _audit(commands: Any) -> None:
     )
     command.add_argument("--seed", type=int, default=0)
     _add_require(command)
+    _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
     command.add_argument(
         "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
     )
+
+
+def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:
+    command.add_argument("--no-pictures", action="store_false", dest="pictures", help=without)
 
 
 def _predict(commands: Any) -> None:

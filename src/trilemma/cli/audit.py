@@ -20,15 +20,17 @@ from trilemma.cli.table import describe_alarms, describe_attacks
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.cli.weights import check_weights_options, predictions_of_weights
 from trilemma.errors import InputError
-from trilemma.files import make_folder, read_json, reading
+from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.most_exposed import EXPOSED, most_exposed
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
 
 AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
@@ -45,6 +47,7 @@ class Subject:
       privacy: ``privacy`` of the run's ``result.json``, or empty.
       shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
+      target: the run that shadows were trained of, or None.
     """
 
     predictions: Predictions
@@ -53,6 +56,7 @@ class Subject:
     privacy: dict[str, Any] = field(default_factory=dict)
     shadows: dict[str, Any] | None = None
     index: Any = None
+    target: Target | None = None
 
     @property
     def ceiling(self) -> dict[str, Any] | None:
@@ -87,6 +91,8 @@ def audit_command(options: argparse.Namespace) -> int:
     write_csv(attack_rows(document), out / CSV)
     draw_roc(document, out / ROC)
     draw_cells(document, out / CELLS)
+    if subject.target is not None and "rmia" in result.scores:
+        write_json(out / EXPOSED, most_exposed(predictions, result, subject.target, pictures=options.pictures))
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
     show(f"audit         {out}")
@@ -137,7 +143,7 @@ def _subject(options: argparse.Namespace) -> Subject:
         audited = shadow_audit.target.audited
         how = "as many of each class" + ("" if shadow_audit.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])
-        return Subject(shadow_audit.predictions, None, how, privacy, shadow_audit.about, index)
+        return Subject(shadow_audit.predictions, None, how, privacy, shadow_audit.about, index, shadow_audit.target)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
     return Subject(predictions, by, f"non-members matched by {by}", privacy)

@@ -29,6 +29,8 @@ def report_command(options: argparse.Namespace) -> int:
     if len(folders) > 1:
         raise InputError("the page of one model is about one run or one audit: give one folder")
     model = OneModel.read(models[0])
-    page = write_model_page(model, out or models[0], judge(required, model.result), pdf=options.pdf)
+    page = write_model_page(
+        model, out or models[0], judge(required, model.result), pdf=options.pdf, pictures=options.pictures
+    )
     show(str(page))
     return status_of(required, model.result)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilemma.cli.interrupt import Interruptible
-from trilemma.trial.progress import Progress as Step
+from trilemma.trial.progress import TrialProgress
 from trilemma.words import clean
 
 PHASE_SECONDS = 30.0
@@ -51,7 +51,7 @@ class TrainingDisplay(Interruptible[Progress]):
         elif done == total >= 1000:
             self.say(f"{what}: {total}")
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: TrialProgress) -> None:
         if step.preparing:
             if self._live is not None:
                 self._live.update(

@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from trilemma.files import written
+from trilemma.report.bars import draw_bars, lengths
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
 from trilemma.report.point_labels import label_points
 from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_style
@@ -272,11 +273,19 @@ def _dodge(panel: Panel) -> dict[tuple[Any, ...], float]:
         return {}
     keys = list(dict.fromkeys(_dodge_key(panel, s) for s in panel.series if not s.look.faint))
     places = [x for x, _ in panel.ticks]
+    if panel.bars:
+        return {key: (index - (len(keys) - 1) / 2) * _bar_width(panel) for index, key in enumerate(keys)}
     step = min(_step(panel) * min(0.16, 0.62 / max(1, len(keys))), 0.02 * (max(places) - min(places) + _step(panel)))
     return {key: (index - (len(keys) - 1) / 2) * step for index, key in enumerate(keys)}
 
 
+def _bar_width(panel: Panel) -> float:
+    return 0.76 * _step(panel) / max(1, len(panel.series))
+
+
 def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: str) -> None:
+    if panel.bars:
+        return draw_bars(axes, panel, series, shift, 0.9 * _bar_width(panel), name)
     look = series.look
     color = COLORS[look.ink]
     x = [point.x + shift for point in series.points]
@@ -298,10 +307,10 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
         if not all(math.isnan(v) for v in low):
             axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0, zorder=1.2)
         return
-    bars: dict[str, Any] = {"yerr": _lengths(y, low, high)}
+    bars: dict[str, Any] = {"yerr": lengths(y, low, high)}
     if series.labeled:
         across = [p.across for p in series.points if p.across is not None]
-        bars["xerr"] = _lengths([a.value for a in across], [a.low for a in across], [a.high for a in across])
+        bars["xerr"] = lengths([a.value for a in across], [a.low for a in across], [a.high for a in across])
     axes.errorbar(
         x,
         y,
@@ -328,13 +337,6 @@ def _broken(panel: Panel, series: Series, x: list[float], y: list[float]) -> tup
             line.append((math.nan, math.nan))
         line.append((x[index], y[index]))
     return [place for place, _ in line], [value for _, value in line]
-
-
-def _lengths(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[list[float]]:
-    """The lengths of error bars, downward and upward; 0 where there is no interval."""
-    ends = list(zip(values, low, high, strict=True))
-    down = [0.0 if math.isnan(b) else max(0.0, v - b) for v, b, _ in ends]
-    return [down, [0.0 if math.isnan(t) else max(0.0, t - v) for v, _, t in ends]]
 
 
 def _handle(look: Look, name: str) -> Line2D:

@@ -91,6 +91,7 @@ class Panel:
       picture, picture_text: a PNG shown beside it, and what it is.
       summary: said of the panel in place of each series' ends, where these would be many.
       note: one more sentence for people.
+      bars: values stand as bars on ``y_reference``, beside each other at one place.
     """
 
     title: str
@@ -108,6 +109,7 @@ class Panel:
     picture_text: str = ""
     summary: str = ""
     note: str = ""
+    bars: bool = False
 
     @property
     def finding(self) -> str:

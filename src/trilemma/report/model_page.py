@@ -10,6 +10,7 @@ from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json, written
 from trilemma.hints import one_line
 from trilemma.measures import ATTACK_WORDS
+from trilemma.report.audit_parts import audit_parts
 from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
@@ -30,7 +31,9 @@ PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
 
 
-def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False) -> Path:
+def write_model_page(
+    model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, pictures: bool = True
+) -> Path:
     """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
 
     Args:
@@ -38,6 +41,7 @@ def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] =
       out: the folder, created if it does not exist.
       judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
+      pictures: whether the page of an audit shows the images of the most exposed examples.
 
     Returns:
       The path of the page.
@@ -46,7 +50,7 @@ def write_model_page(model: OneModel, out: Path, judgments: Sequence[Judgment] =
       InputError: a file cannot be written, or WeasyPrint is not installed.
     """
     statement = statement_of(model, judgments)
-    text = page_of(model, statement)
+    text = page_of(model, statement, pictures=pictures)
     make_folder(out)
     write_json(out / STATEMENT, statement)
     with written(out / PAGE) as part:
@@ -131,7 +135,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
     return f"{number.value:.{digits}f} [{number.low:.{digits}f}, {number.high:.{digits}f}]"
 
 
-def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
+def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = True) -> str:
     """The page, from first tag to last."""
     environment = templates()
     heads, rows, names = _cells(model)
@@ -148,6 +152,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any]) -> str:
         measured=_measured_words,
         attacks=[_attack(name, values) for name, values in model.result["attacks"].items()],
         picture=roc_picture(model.curve, model.ceiling, alt),
+        parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
         by_class=bool(model.result.get("attacks_by_class")),
         cell_heads=heads,

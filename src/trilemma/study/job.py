@@ -19,13 +19,13 @@ from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
 from trilemma.errors import DataWarning, InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, write_json, written
-from trilemma.progress import Progress as Tell
+from trilemma.progress import Progress
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
 from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
 from trilemma.trial.exposure import measure_exposure
-from trilemma.trial.progress import Progress
+from trilemma.trial.progress import TrialProgress
 from trilemma.trial.run import Run
 from trilemma.trial.train import train
 
@@ -65,7 +65,7 @@ class Job:
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})
 
-    def perform(self, tell: Tell, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
+    def perform(self, tell: Progress, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
         """Run the trial, and its shadows if it has any; returns ``seconds`` (in all), ``accuracy`` (test) and
         ``epsilon`` (spent, or None).
 
@@ -87,7 +87,7 @@ class Job:
 def run_trial(
     job: Job,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrialProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Run:
     """Train, attack and measure one trial; resume from its checkpoint if it has one.
@@ -119,7 +119,7 @@ def run_trial(
             run,
             data,
             execution=job.execution,
-            progress=lambda *step: progress(Progress(*step)) if progress else None,
+            progress=lambda *step: progress(TrialProgress(*step)) if progress else None,
             should_stop=should_stop or (lambda: False),
         )
     return run

@@ -11,7 +11,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrialProgress:
     """The state of a trial, as passed to the ``progress`` callback.
 
     Attributes:

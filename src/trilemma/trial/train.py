@@ -48,7 +48,7 @@ from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.measure import measure, predictions_of
 from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
-from trilemma.trial.progress import Progress, Stopped
+from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
@@ -77,7 +77,7 @@ def train(
     execution: Execution | None = None,
     ranks: Ranks | None = None,
     track: Iterable[int] = (),
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrialProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Run:
     """Train ``recipe`` on ``data`` and leave a run in ``out``.
@@ -124,7 +124,7 @@ def train(
 
     def preparing(what: str, done: int, total: int) -> None:
         if progress:
-            progress(Progress(what, done, total, preparing=True))
+            progress(TrialProgress(what, done, total, preparing=True))
         if should_stop and should_stop():
             raise Stopped("stopped before the first update; the same command resumes from there")
 
@@ -180,7 +180,7 @@ class _Trial:
     config: dict[str, Any]
     track: tuple[int, ...]
     clock: Clock
-    tell: Callable[[Progress], None]
+    tell: Callable[[TrialProgress], None]
     should_stop: Callable[[], bool] | None
     notes: list[str] = field(default_factory=list)
     epsilon: float | None = None
@@ -262,7 +262,7 @@ class _Trial:
             self.evaluated = point
             history.append(line)
             self.clock.charge("evaluation")
-            self.tell(Progress("training", point, course.updates, line["train_loss"], self.epsilon, line))
+            self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))
             self._save(history)
         training.ranks.dismiss()
 
@@ -271,7 +271,7 @@ class _Trial:
         if math.isfinite(loss):  # an empty draw has no loss
             self.losses.append(loss)
         self.clock.charge("updates")
-        self.tell(Progress("training", update, updates, loss, self.epsilon))
+        self.tell(TrialProgress("training", update, updates, loss, self.epsilon))
         stop = self.should_stop is not None and self.should_stop()
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
@@ -363,7 +363,7 @@ class _Trial:
         epsilon = None if privacy is None else privacy["epsilon"]
 
         def named(what: str) -> None:
-            self.tell(Progress(what, updates, updates, None, epsilon))
+            self.tell(TrialProgress(what, updates, updates, None, epsilon))
 
         named("outputs of all examples")
         train_logits, test_logits = training.logits("train").numpy(), training.logits("test").numpy()

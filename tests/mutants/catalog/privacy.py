@@ -55,6 +55,16 @@ ERRORS = [
         "drawn-batch",
     ),
     Planted(
+        "a GPU's kernel takes every example's images from the first",
+        "privacy/gradients/kernels.py",
+        "images = inputs + example * (VIEWS * HEIGHT * WIDTH * IN)",
+        "images = inputs",
+        (
+            "privacy/test_kernels.py::test_results_are_torchs",
+            "privacy/test_kernels.py::test_a_network_has_the_loops_sums",
+        ),
+    ),
+    Planted(
         "batches of fixed size by shuffling",
         "privacy/sampling.py",
         "indices = torch.nonzero(stream.uniform(examples) < sampling_probability).squeeze(1)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
-from trilemma.report.style import house_style
+from trilemma.report.style import COLORS, house_style
 from trilemma.words import clean
 
 
@@ -27,6 +28,12 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
     Raises:
       InputError: the file cannot be written.
     """
+    with written(path, durable=False) as part:
+        part.write_bytes(cells_svg(document))
+
+
+def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
+    """The heat map as an SVG; ``face`` is the color behind it, "none" for a page with colors of its own."""
     rows, columns, cells = _cells(document["cells"])
     attack = document["headline_attack"]
     entries = [entry["attacks"][attack] for entry in cells.values() if "attacks" in entry]
@@ -37,7 +44,7 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
             values[rows.index(group), columns.index(label)] = entry["attacks"][attack]["tpr_own" if rate else "auc"]
     with house_style():
         canvas = Canvas(
-            figsize=(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows)), layout="constrained", facecolor="white"
+            figsize=(2.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows)), layout="constrained", facecolor=face
         )
         FigureCanvasAgg(canvas)
         axes = canvas.subplots()
@@ -50,7 +57,8 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
                 value = values[row, column]
                 text = "too few" if np.isnan(value) else f"{100 * value:.0f} %" if rate else f"{value:.2f}"
                 dark = not np.isnan(value) and value > (low + high) / 2
-                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                ink = COLORS["muted"] if np.isnan(value) else "white" if dark else "black"
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in columns])
         axes.set_yticks(range(len(rows)), [clean(name)[:20] for name in rows])
         axes.spines[:].set_visible(False)
@@ -58,8 +66,9 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
         what = "members found at 1 % false positives, own threshold" if rate else "AUC"
         axes.set_title(f"{words}: {what}", loc="left")
         canvas.colorbar(image, ax=axes, shrink=0.8)
-        with written(path, durable=False) as part:
-            canvas.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
+        file = io.BytesIO()
+        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
 
 
 def _cells(cells: Mapping[str, Any]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,19 @@ def draw_roc(document: Mapping[str, Any], path: Path) -> None:
     Raises:
       InputError: the file cannot be written.
     """
+    with written(path, durable=False) as part:
+        part.write_bytes(roc_svg(document))
+
+
+def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
+    """The curves as an SVG; ``face`` is the color behind them, "none" for a page with colors of its own."""
     roc = document["roc"]
     fpr = roc["fpr"]
     with house_style():
-        canvas = Canvas(figsize=(5.5, 4.6), layout="constrained", facecolor="white")
+        canvas = Canvas(figsize=(5.5, 4.6), layout="constrained", facecolor=face)
         FigureCanvasAgg(canvas)
         axes = canvas.subplots()
+        axes.set_facecolor(face)
         axes.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(max(_LEAST, fpr[0] / 2), 1.05))
         axes.grid(color=COLORS["grid"])
         axes.plot([fpr[0], 1], [fpr[0], 1], color=COLORS["rule"], linestyle=(0, (4.5, 2)), linewidth=1, label="chance")
@@ -54,5 +62,6 @@ def draw_roc(document: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("non-members that are accused (false positives)")
         axes.set_ylabel("members that are found (true positives)")
         axes.legend(loc="lower right")
-        with written(path, durable=False) as part:
-            canvas.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
+        file = io.BytesIO()
+        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()

@@ -17,6 +17,7 @@ from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.report.figure import Figure, Panel
 from trilemma.report.figures.budget import BUDGET
+from trilemma.report.figures.ceiling import CEILING
 from trilemma.report.figures.kind import Kind, Pictures
 from trilemma.report.figures.leakage import LEAKAGE
 from trilemma.report.figures.memorization import MEMORIZATION
@@ -41,6 +42,7 @@ FIGURES: dict[str, Kind] = {
     "tradeoff": TRADEOFF,
     "groups": GROUPS,
     "price": PRICE,
+    "ceiling": CEILING,
 }
 """The figures by name."""
 

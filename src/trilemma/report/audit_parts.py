@@ -1,0 +1,109 @@
+"""What the page of an audit shows beside that of a run: bands of its ROC curves, whom it finds, and who is exposed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from trilemma.files import read_json, reading
+from trilemma.measures import ATTACK_WORDS
+from trilemma.report.evidence import OneModel
+from trilemma.report.figures.audit_cells import cells_svg
+from trilemma.report.figures.audit_roc import roc_svg
+from trilemma.report.inline import inline_svg
+from trilemma.trial.most_exposed import EXPOSED
+from trilemma.words import clean
+
+
+@dataclass(frozen=True)
+class AuditParts:
+    """For the template.
+
+    Attributes:
+      roc: the curves with bands.
+      cells: the heat map of class by group.
+      equal: what the test of equal vulnerability says.
+      alarms: sentences about what lies above the budget's ceiling.
+      exposed: the most exposed examples: ``image`` (a data URL, or ""), ``about`` and the three ``probabilities``.
+    """
+
+    roc: Markup
+    cells: Markup
+    equal: str
+    alarms: tuple[str, ...]
+    exposed: tuple[dict[str, Any], ...]
+
+
+def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
+    """Of an audit; None for a run, whose attacks use no shadow models.
+
+    Args:
+      model: what was read.
+      pictures: whether the page shows the images of the most exposed examples.
+
+    Raises:
+      InputError: a file of the audit is not what was written.
+    """
+    if model.kind != "audit" or "roc" not in model.result:  # audits of earlier versions have no bands
+        return None
+    result = model.result
+    with reading(model.folder / "audit.json"):
+        attacks = ", ".join(ATTACK_WORDS.get(name, clean(name)) for name in result["roc"]["attacks"])
+        ruled_out = " and the region that the budget rules out" if result["roc"]["ceiling"] is not None else ""
+        headline = ATTACK_WORDS.get(result["headline_attack"], clean(result["headline_attack"]))
+        return AuditParts(
+            Markup(inline_svg(roc_svg(result, "none"), "roc", f"ROC curves of {attacks}, with 95 % bands{ruled_out}.")),
+            Markup(inline_svg(cells_svg(result, "none"), "cells", f"Whom {headline} finds, by class and group.")),
+            _equal(result["cells"]["equal_vulnerability"]),
+            tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
+            _exposed(model, pictures),
+        )
+
+
+def _equal(test: Mapping[str, Any]) -> str:
+    if "p_value" not in test:
+        return f"Whether all are equally exposed was not tested: {clean(test['reason'])}."
+    what = clean(test["cells"]).replace("_and_", " and ").replace("_", " ")
+    if test["rejected"]:
+        return (
+            f"Exposure differs between {what} (permutation test, p = {test['p_value']:.3g}); the most unequal is "
+            f"{clean(test['most_unequal'])}."
+        )
+    return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
+
+
+def _alarm(alarm: Mapping[str, Any]) -> str:
+    return (
+        f"The interval of {ATTACK_WORDS.get(alarm['attack'], clean(alarm['attack']))} begins at {alarm['low']:.3f} "
+        f"({clean(alarm['measure'])}), above the {alarm['ceiling']:.3f} that the budget allows any attack: accounting, "
+        "sampling or noise is wrong, or members differ from non-members in more than membership."
+    )
+
+
+def _exposed(model: OneModel, pictures: bool) -> tuple[dict[str, Any], ...]:
+    path = model.folder / EXPOSED
+    if not path.exists():
+        return ()
+    with reading(path):
+        return tuple(_shown(example, pictures) for example in read_json(path)["examples"])
+
+
+_PROBABILITIES = (("rmia", "RMIA"), ("lira", "LiRA"), ("histogram", "loss histogram"))
+
+
+def _shown(example: Mapping[str, Any], pictures: bool) -> dict[str, Any]:
+    group = "" if example["group"] is None else f", {clean(example['group'])}"
+    image = ""
+    if pictures and example["png"] is not None:
+        base64.b64decode(example["png"], validate=True)  # a ValueError, and no markup, if it is something else
+        image = f"data:image/png;base64,{example['png']}"
+    values = [(words, example["probability"][name]) for name, words in _PROBABILITIES]
+    return {
+        "image": image,
+        "about": f"example {int(example['index'])}: {clean(example['class'])}{group}",
+        "probabilities": [(words, "–" if value is None else f"{100 * float(value):.0f} %") for words, value in values],
+    }
