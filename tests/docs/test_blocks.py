@@ -22,6 +22,7 @@ TESTED = {
     "docs/tasks/use.md": "test_a_trained_model_is_used_as_the_page_says",
     "docs/tasks/audit-predictions.md": "test_predictions_come_from_each_source",
     "docs/tasks/loop.md": "test_the_loop_of_ones_own_runs",
+    "docs/gallery.md": "tests/report/test_gallery.py",
     "docs/extend.md": "tests/end_to_end/test_extend.py",
 }
 """Which test runs the Python blocks of a page."""
