@@ -172,8 +172,8 @@ def test_the_gate_of_report_and_audit(run, tmp_path, capsys):
     assert main([*audit, "auc<=0.2", "--out", str(tmp_path / "second")]) == 3
     assert "required:" in capsys.readouterr().out
     assert main(["report", str(tmp_path / "audit"), "--require", "epsilon<=8"]) == 0  # the run's
-    assert "cannot tell  epsilon <= 8 (these are predictions alone" in capsys.readouterr().out
-    assert "No guarantee is known" in (tmp_path / "audit" / "model.html").read_text()
+    assert "holds        epsilon <= 8" in capsys.readouterr().out
+    assert "differentially private" in (tmp_path / "audit" / "model.html").read_text()
 
 
 def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, monkeypatch):
