@@ -22,6 +22,7 @@ TESTED = {
     "docs/tasks/use.md": "test_a_trained_model_is_used_as_the_page_says",
     "docs/tasks/audit-predictions.md": "test_predictions_come_from_each_source",
     "docs/tasks/loop.md": "test_the_loop_of_ones_own_runs",
+    "docs/gallery.md": "tests/report/test_gallery.py",
     "docs/extend.md": "tests/end_to_end/test_extend.py",
 }
 """Which test runs the Python blocks of a page."""
@@ -128,6 +129,7 @@ def test_the_study_of_ones_own_is_one(page, trials, tmp_path):
 
 def test_every_study_file_has_its_test():
     assert [name_of(page) for page in PAGES if blocks(page, "toml")] == [
+        "docs/extend.md",  # in tests/end_to_end/test_extend.py, with the modules that it names
         "docs/studies.md",
         "docs/tasks/compare-techniques.md",
     ]

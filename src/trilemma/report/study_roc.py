@@ -74,7 +74,7 @@ class RocPanel:
             "" if band.low is None or band.high is None else f" [{100 * band.low[at]:.1f}, {100 * band.high[at]:.1f}]"
         )
         return (
-            f"At {100 * self.fpr[at]:.0f} % false positives, {ATTACK_WORDS.get(name, clean(name))} finds most: "
+            f"At {100 * self.fpr[at]:.0f} % false positives, the {ATTACK_WORDS.get(name, clean(name))} finds most: "
             f"{100 * band.tpr[at]:.1f} %{ends} of the members."
         )
 
