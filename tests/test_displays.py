@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from trilemma.cli import study_display, training_display
+from trilemma.cli import study_display
 from trilemma.cli.study_display import StudyDisplay
-from trilemma.cli.training_display import TrainingDisplay
 from trilemma.study.pool import Event
+from trilemma.trial import display as training_display
+from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.progress import TrialProgress
 
 

@@ -18,7 +18,7 @@ from trilemma.errors import InputError
 from trilemma.hints import did_you_mean, one_line
 
 GROUP = "trilemma"
-"""Entry points are in the groups ``trilemma.models``, ``trilemma.attacks`` and ``trilemma.data``."""
+"""Entry points are in the groups ``trilemma.models``, ``trilemma.data`` and so on, one for each kind."""
 
 
 def is_outside(name: str, kind: str) -> bool:
@@ -26,8 +26,10 @@ def is_outside(name: str, kind: str) -> bool:
 
     Args:
       name: as the user gave it.
-      kind: "models", "attacks" or "data".
+      kind: "models", "data", "attacks", "techniques", "optimizers", "measures" or "listeners".
     """
+    if kind == "models" and name.startswith("timm:"):  # of an installed package, see trilemma.models.timm
+        return False
     return _is_reference(name) or name in _entry_points(kind)
 
 

@@ -2,7 +2,8 @@
 
 A technique is one entry of :data:`TECHNIQUES`, and the code of ``trilemma.training`` that asks ``recipe.has(code)``.
 Which techniques the paper compares, and in which order, is a fact about the paper and stands apart from what there is:
-another technique changes neither what "all" means in the paper's studies nor what its claims are about.
+another technique changes neither what "all" means in the paper's studies nor what its claims are about.  A technique
+from outside (``module:name``) is a function of the gradient, see :mod:`trilemma.training.own`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
+from trilemma.outside import is_outside
 
 Changes = Literal["batch size", "network", "views", "weights", "gradient"]
 
@@ -89,24 +91,30 @@ PAPER_TECHNIQUES: tuple[str, ...] = ("obs", "gn", "ws", "am", "pa", "sat")
 """Those that the paper compares, in its order; "all" in a recipe, a study, a figure and a claim means these."""
 
 
-def parse_techniques(techniques: str | Iterable[str]) -> tuple[str, ...]:
-    """Codes, each once: the paper's in its order, then any others in the order of ``TECHNIQUES``.
+def _code(word: str) -> str:
+    """Our own codes in either case; a name from outside as it is."""
+    return word.lower() if word.lower() in (*TECHNIQUES, "all", "none", "bl", "baseline") else word
 
-    >>> parse_techniques("sat, GN"), parse_techniques("none")
-    (('gn', 'sat'), ())
+
+def parse_techniques(techniques: str | Iterable[str]) -> tuple[str, ...]:
+    """Codes, each once: the paper's in its order, others in that of ``TECHNIQUES``, and names from outside as given.
+
+    >>> parse_techniques("sat, mine:Own, GN"), parse_techniques("none")
+    (('gn', 'sat', 'mine:Own'), ())
 
     Raises:
       InputError: an unknown code.
     """
     words = techniques.replace(",", " ").split() if isinstance(techniques, str) else list(techniques)
-    codes = [str(word).strip().lower() for word in words]
+    codes = [_code(str(word).strip()) for word in words]
     if codes == ["all"]:
         return PAPER_TECHNIQUES
     codes = [code for code in codes if code not in ("none", "bl", "baseline")]
     for code in codes:
-        if code not in TECHNIQUES:
+        if code not in TECHNIQUES and not is_outside(code, "techniques"):
             raise InputError(
                 f"unknown technique {code!r}{did_you_mean(code, TECHNIQUES)}: "
-                f"use any of {', '.join(TECHNIQUES)}, or all, or none"
+                f"use any of {', '.join(TECHNIQUES)}, or all, or none, or module:name"
             )
-    return tuple(code for code in dict.fromkeys((*PAPER_TECHNIQUES, *TECHNIQUES)) if code in codes)
+    own = [code for code in dict.fromkeys(codes) if code not in TECHNIQUES]
+    return (*(code for code in dict.fromkeys((*PAPER_TECHNIQUES, *TECHNIQUES)) if code in codes), *own)

@@ -104,7 +104,7 @@ def mix(techniques: Sequence[str]) -> str:
     lacking = [code for code in PAPER_TECHNIQUES if code not in techniques]
     if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
         return "−".join(["all", *(code.upper() for code in lacking)])
-    return "+".join(clean(code).upper() for code in techniques)
+    return "+".join(clean(code) if ":" in code else clean(code).upper() for code in techniques)
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -129,6 +129,7 @@ def test_the_study_of_ones_own_is_one(page, trials, tmp_path):
 
 def test_every_study_file_has_its_test():
     assert [name_of(page) for page in PAGES if blocks(page, "toml")] == [
+        "docs/extend.md",  # in tests/end_to_end/test_extend.py, with the modules that it names
         "docs/studies.md",
         "docs/tasks/compare-techniques.md",
     ]

@@ -14,31 +14,48 @@ from safetensors.torch import save_file
 from torch import nn
 
 import trilemma as tl
+from trilemma import outside
 from trilemma.attacks.roc import roc_curve
 from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 from trilemma.errors import InputError
 from trilemma.models import build
+from trilemma.privacy.plan import Plan
+from trilemma.study.cluster import _environment
+from trilemma.study.shadow_job import data_of_run
 from trilemma.training.execution import Execution
+from trilemma.training.loop import Training
+from trilemma.trial.shadows import Target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text("utf-8")
+FILES = re.findall(r"```(?:python|toml) title=\"(\S+)\"\n(.*?)```", PAGE, re.DOTALL)
 FEW = ["--limit", "60", "--test-limit", "60"]
+
+
+COMMANDS = {}
+"""The commands of the page, by the end of the folder or the kind of the file that they write."""
+for line in PAGE.splitlines():
+    if line.startswith("trilemma "):
+        words = line.split()[1:]
+        out = Path(words[words.index("--out") + 1])
+        COMMANDS["predict" if words[0] == "predict" else "attack" if str(out) == "audits/stripes" else out.name] = words
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The module of the page, in the folder that commands are started in."""
-    for name, text in re.findall(r"```python title=\"(\S+)\"\n(.*?)```", PAGE, re.DOTALL):
+    for name, text in FILES:
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("mine", "mine_data", "mine_attack", "odd"):
+    for name in (*(Path(name).stem for name, _ in FILES), "odd"):
         sys.modules.pop(name, None)
 
 
 def test_the_commands_of_the_page_run(folder, capsys):
-    lines = [line for line in PAGE.splitlines() if line.startswith("trilemma ")]
-    train, predict, stripes, attack, audit = [line.split()[1:] for line in lines]
+    train, predict, stripes, attack, audit = [
+        COMMANDS[out] for out in ("mine", "predict", "stripes", "attack", "theirs")
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "trilemma", *train, *FEW, "--set", "evaluations=1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -162,3 +179,118 @@ def test_techniques_that_need_our_layers_are_refused(folder):
     data = tl.load_data("digits", limit=60, test_limit=60)
     with pytest.raises(InputError, match="gn does not apply to mine:build"):
         tl.train(tl.Recipe(model="mine:build", techniques="gn", batch_size=20), data, folder / "run")
+
+
+def result_of(run):
+    return json.loads(Path(run, "result.json").read_text())
+
+
+def test_the_other_trainings_of_the_page_run(folder):
+    short = [*FEW, "--set", "evaluations=1", "--model", "convnet-4", "--batch-size", "20", "--epochs", "0.4"]
+    for name in ("rmsprop", "centered", "heard", "calibrated"):
+        assert main([*COMMANDS[name], *short]) == 0
+    assert list(result_of("runs/calibrated")["measures"]) == ["mine_measure:calibration_error"]
+    assert 0 <= result_of("runs/calibrated")["measures"]["mine_measure:calibration_error"] <= 1
+    heard = Path("runs/heard.log").read_text().splitlines()
+    assert len(heard) == 2
+    assert heard[0].split()[2] != "None"
+    # A shadow of such a run would import what a folder names.
+    run = tl.Run.load("runs/centered")
+    data = data_of_run(run)
+    with pytest.raises(InputError, match="trained with mine_technique:centered, which shadows cannot be"):
+        Target(run, data, None)
+
+
+def test_a_technique_changes_what_the_optimizer_gets(folder, monkeypatch):
+    data = tl.load_data("digits", limit=60, test_limit=60)
+    recipe = tl.Recipe(
+        model="convnet-4", techniques="mine_technique:centered,sat", epsilon=8.0, batch_size=20, secret_noise=False
+    )
+    assert recipe.techniques == ("sat", "mine_technique:centered")
+    training = Training(recipe, data, Execution("cpu", None, "float32"))
+    released, real = [], Plan.privatize
+    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
+    training.step()
+    for name, p in training.state.model.named_parameters():
+        gradient = released[0][name]
+        assert torch.equal(training.state.previous[name], gradient)
+        if gradient.dim() > 1:
+            gradient = gradient - gradient.mean(dim=tuple(range(1, gradient.dim())), keepdim=True)
+        torch.testing.assert_close(p.detach(), before[name] - recipe.learning_rate * gradient, rtol=1e-5, atol=1e-7)
+
+
+OWN = """
+def nothing(gradient, weights, update): return None
+def shapes(gradient, weights, update): return {name: value.sum() for name, value in gradient.items()}
+def fewer(gradient): return gradient
+def infinite(predictions): return float("inf")
+def text(predictions): return "high"
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"techniques": "odd:nothing"}, "must return a dict of gradients"),
+        ({"techniques": "odd:shapes"}, "returns no gradient of the shape"),
+        ({"techniques": "odd:fewer"}, "another signature"),
+        ({"techniques": "odd:nowhere"}, "has no 'nowhere'"),
+        ({"techniques": "gnn"}, "did you mean 'gn'"),
+        ({"measures": "odd:nowhere"}, "has no 'nowhere'"),
+        ({"measures": "calibration"}, "are your own, as module:name"),
+        ({"attacks": ["threshold"]}, "are your own, as module:name"),
+    ],
+)
+def test_parts_of_a_recipe_that_cannot_be_used_are_one_line(folder, values, message):
+    (folder / "odd.py").write_text(OWN)
+    data = tl.load_data("digits", limit=60, test_limit=60)
+    with pytest.raises(InputError, match=message) as error:
+        tl.train(tl.Recipe(model="convnet-4", batch_size=20, evaluations=1, **values), data, folder / "run")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["infinite", "text"])
+def test_a_measure_that_is_no_number_keeps_the_weights(folder, name):
+    (folder / "odd.py").write_text(OWN)
+    data = tl.load_data("digits", limit=60, test_limit=60)
+    recipe = tl.Recipe(model="convnet-4", batch_size=20, epochs=0.4, evaluations=1, measures=f"odd:{name}")
+    with pytest.raises(InputError, match=f"the measure odd:{name} must return a finite number"):
+        tl.train(recipe, data, folder / "run", execution=Execution("cpu", 20, "float32"))
+    assert (folder / "run" / "model.safetensors").exists()
+
+
+def test_a_worker_process_finds_parts_of_ones_own(folder):
+    """The study of the page, in the pool's processes."""
+    assert main([*COMMANDS["study"], "--workers", "1"]) == 0
+    (run,) = Path("runs/study/runs").iterdir()
+    assert {"mine_attack:confidence"} < set(result_of(run)["attacks"])
+    rows = Path("runs/study/results.csv").read_text()
+    assert "mine_measure:calibration_error" in rows
+    assert "auc_mine_attack:confidence" in rows
+
+
+def test_machines_of_a_cluster_look_in_the_folder_of_the_command(folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    assert _environment()["PYTHONPATH"].split(os.pathsep) == ["elsewhere", str(folder)]
+
+
+def test_an_installed_package_gives_short_names(folder, monkeypatch):
+    """Entry points of a package in a temporary folder."""
+    about = folder / "site" / "own_parts-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-parts\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[trilemma.models]\nsmall = mine:build\n[trilemma.techniques]\ncentered = mine_technique:centered\n"
+        "[trilemma.optimizers]\nrms = mine_optimizer:rmsprop\n"
+    )
+    monkeypatch.syspath_prepend(folder / "site")
+    outside._entry_points.cache_clear()
+    try:
+        recipe = tl.Recipe(model="small", techniques="centered", optimizer="rms", epsilon=8.0, batch_size=20)
+        assert recipe.own_techniques == ("centered",)
+        training = Training(recipe, tl.load_data("digits", limit=60, test_limit=60), Execution("cpu", 20, "float32"))
+        training.step()
+        assert isinstance(training.state.optimizer, torch.optim.RMSprop)
+    finally:
+        outside._entry_points.cache_clear()

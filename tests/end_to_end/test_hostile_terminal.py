@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from hostile_text import FAMILIES, PAYLOADS
-from trilemma.cli.interrupt import Interruptible
 from trilemma.cli.main import main
 from trilemma.cli.study_display import StudyDisplay
 from trilemma.cli.table import describe_run
 from trilemma.cli.terminal import show
-from trilemma.cli.training_display import TrainingDisplay
 from trilemma.study.pool import Event
+from trilemma.trial.display import TrainingDisplay
+from trilemma.trial.interrupt import Interruptible
 from trilemma.words import clean
 
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

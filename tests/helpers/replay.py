@@ -30,6 +30,7 @@ import trilemma as tl
 from trilemma.data.dataset import Dataset, Split
 from trilemma.privacy import accounting
 from trilemma.privacy.plan import Plan
+from trilemma.training import optimizers
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
@@ -141,7 +142,7 @@ def snapshot(training: Training) -> dict[str, Tensor]:
     state = training.state
     parts = {
         "weights": state.model.state_dict(),
-        "velocity": state.momentum,
+        "velocity": optimizers.tensors_of(state.optimizer, state.model),
         "average": state.average,
         "ascent": state.previous,
     }

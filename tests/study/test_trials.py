@@ -102,6 +102,7 @@ OTHER = {
     "norm_groups": 2, "norm_first": True, "views": 3, "shift": 1, "flips": False, "average_decay": 0.5,
     "sharpness_radius": 0.1, "evaluations": 3, "seed": 5, "secret_noise": False, "prior_seed": 1,
     "pretrain": "synthetic", "pretrain_updates": 7, "head_first": 0.5, "head_rate": 2.0, "provenance": "guessed",
+    "optimizer": "adam", "weights": "hub", "trained": "last", "measures": ("mine:a",), "attacks": ("mine:b",),
 }  # fmt: skip
 
 

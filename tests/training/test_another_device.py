@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trilemma.models.prior import Features
 from trilemma.privacy import Clipping, validation
 from trilemma.standardization import StandardizedConv2d
-from trilemma.training import inputs, loop, streams
+from trilemma.training import inputs, loop, optimizers, streams
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
@@ -102,7 +102,12 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
     layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
     expected = {"layerwise.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
     assert waits.by_module == expected
-    kept = [state.model.state_dict(), state.momentum, state.average, state.previous]
+    kept = [
+        state.model.state_dict(),
+        optimizers.tensors_of(state.optimizer, state.model),
+        state.average,
+        state.previous,
+    ]
     assert all(kept)
     assert {value.device.type for values in kept for value in values.values()} == {"meta"}
 

@@ -13,6 +13,7 @@ from trilemma.attacks.learned import ForestAttacker, MlpAttacker
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
+from trilemma.training.recipe import Recipe
 from trilemma.trial import train as module
 from trilemma.trial.evaluation import evaluation_rows, quick_look
 from trilemma.trial.measure import measure
@@ -117,7 +118,7 @@ def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ForestAttacker, "trees", 5)
         patch.setattr(MlpAttacker, "most_epochs", 5)
-        measure(data, train_logits, test_logits, seed=seed, tell=lambda _: None)
+        measure(data, train_logits, test_logits, recipe=Recipe(seed=seed), tell=lambda _: None)
     rows, test_rows = evaluation_rows(data, (0,), seed)
     quick_look(data, rows, test_rows, train_logits[rows], test_logits[test_rows], (0,))
 

@@ -296,7 +296,7 @@ def test_the_score_is_of_the_strongest_attack(data):
         values[np.arange(len(part)), part.labels] += rng.choice([6, -1], len(part), p=[0.8, 0.2]).astype(np.float32)
         values[:, 0] = values[:, 0] + signature * rng.choice([-9, 0], len(part), p=[0.5, 0.5]) * (part.labels != 0)
         logits.append(values)
-    result, audited = measure(data, *logits, seed=0, tell=lambda _: None)
+    result, audited = measure(data, *logits, recipe=tl.Recipe(seed=0), tell=lambda _: None)
     aucs = {name: attack["auc"] for name, attack in result["attacks"].items()}
     assert result["strongest_attack"] in ("mlp", "rf")
     strongest = aucs[result["strongest_attack"]]

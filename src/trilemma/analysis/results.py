@@ -15,7 +15,7 @@ from trilemma.analysis.conditions import epsilon_column
 from trilemma.analysis.price import Risk, price_of, without_budget
 from trilemma.errors import InputError
 from trilemma.files import read_json, read_text, reading, written
-from trilemma.measures import UNMATCHED, described
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
@@ -146,7 +146,7 @@ def _head(folder: StudyFolder, name: str, trial: Trial, studies: list[str]) -> d
 
 def _row(measure: str, value: float, interval: Any, n: int) -> dict[str, Any]:
     low, high = (math.nan, math.nan) if interval is None else map(float, interval)
-    kind = described(measure)
+    kind = measure_of(measure)
     return {
         "measure": measure,
         "value": float(value),
@@ -186,6 +186,8 @@ def _rows(
         if check is not None:
             suffix = "" if kind == "matched" else UNMATCHED
             yield _row(f"null_auc{suffix}", check["auc"]["threshold"], check["interval"]["threshold"], train + test)
+    for measure, value in result.get("measures", {}).items():
+        yield _row(measure, value, None, train + test)
     score = result["harmonic_score"]
     yield _row("harmonic_score", score["value"], score["interval"], test)
     for term, value in score["terms"].items():

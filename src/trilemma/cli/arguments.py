@@ -261,17 +261,18 @@ def _train(commands: Any) -> None:
     )
     _add_execution_options(command)
     _add_require(command)
+    _add_course_options(command)
+
+
+def _add_course_options(command: argparse.ArgumentParser) -> None:
+    """How long a training goes on, and who follows it."""
     command.add_argument(
         "--minutes", type=float, metavar="M", help="stop the training after M minutes; the same command resumes it"
     )
-    command.add_argument(
-        "--track",
-        action="append",
-        type=int,
-        default=[],
-        metavar="INDEX",
-        help="record this training example's membership probability; may be repeated",
-    )
+    track = "record this training example's membership probability; may be repeated"
+    command.add_argument("--track", action="append", type=int, default=[], metavar="INDEX", help=track)
+    listen = "tell tensorboard, mlflow or MODULE:NAME of every evaluation; may be repeated"
+    command.add_argument("--listen", action="append", default=[], metavar="NAME", help=listen)
 
 
 def _audit(commands: Any) -> None:

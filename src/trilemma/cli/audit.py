@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Subject:
       predictions: its outputs, and those of shadows.
       matched_by: how non-members are reweighted, or None.
       how: ``matched_by`` in words.
-      privacy: ``privacy`` of the run's ``result.json``, or empty.
+      privacy: ``privacy`` of the run's ``result.json``, or empty without a budget; None where there is no run.
       shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
       target: the run that shadows were trained of, or None.
@@ -53,7 +53,7 @@ class Subject:
     predictions: Predictions
     matched_by: Any
     how: str
-    privacy: dict[str, Any] = field(default_factory=dict)
+    privacy: dict[str, Any] | None = None
     shadows: dict[str, Any] | None = None
     index: Any = None
     target: Target | None = None
@@ -61,11 +61,11 @@ class Subject:
     @property
     def ceiling(self) -> dict[str, Any] | None:
         """What the run's budget allows any attack, or None."""
-        return self.privacy.get("ceiling")
+        return (self.privacy or {}).get("ceiling")
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
         """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
-        if self.ceiling is None:
+        if self.privacy is None or self.ceiling is None:
             return None
         event = Event.from_dict(self.privacy["event"])
         return [float(value) for value in largest_tpr(event, fpr)]
@@ -163,6 +163,7 @@ def _document(
     roc = roc_bands(predictions, result)
     return {
         "source": options.source,
+        **({} if subject.privacy is None else {"privacy": subject.privacy or None}),
         "members": result.members,
         "nonmembers": result.nonmembers,
         "effective_nonmembers": result.effective_nonmembers,

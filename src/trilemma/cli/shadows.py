@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.attacks import Predictions
-from trilemma.cli.interrupt import Interruptible, Live
 from trilemma.cli.study import default_workers
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
@@ -18,6 +17,7 @@ from trilemma.study.pool import Event, Executor, Pool
 from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
 from trilemma.training.execution import Execution
 from trilemma.trial.audited import choose_audited
+from trilemma.trial.interrupt import Interruptible, Live
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
 from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions, target_outputs

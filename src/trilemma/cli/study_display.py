@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trilemma.cli.interrupt import Interruptible
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
+from trilemma.trial.interrupt import Interruptible
 from trilemma.words import clean
 
 PHASE_SECONDS = 60.0

@@ -16,7 +16,6 @@ from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import ALARM, describe_run
 from trilemma.cli.terminal import show, show_alarm, show_error
-from trilemma.cli.training_display import TrainingDisplay
 from trilemma.data import Dataset, load_data
 from trilemma.errors import InputError
 from trilemma.files import reading
@@ -25,6 +24,8 @@ from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.trial.display import TrainingDisplay
+from trilemma.trial.listeners import listener_for
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import follow, train
@@ -65,7 +66,8 @@ def train_command(options: argparse.Namespace) -> int:
             recipe, fitted = _fitted(options, recipe, data)
             if fitted:
                 display.say(f"note: {fitted}")
-            if recipe.private and not (Path(options.out) / RESULT).exists():
+            finished = (Path(options.out) / RESULT).exists()
+            if recipe.private and not finished:
                 display.say(_where_the_noise_is(recipe, options.out))
             run = train(
                 recipe,
@@ -75,6 +77,7 @@ def train_command(options: argparse.Namespace) -> int:
                 ranks=ranks,
                 track=options.track,
                 progress=display,
+                listeners=[] if finished else [listener_for(n, Path(options.out), recipe) for n in options.listen],
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
     except Stopped as stopped:

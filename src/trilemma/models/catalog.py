@@ -12,12 +12,13 @@ from trilemma.models.convnet import ConvNet
 from trilemma.models.layers import Norm
 from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
 from trilemma.models.prior.maps import map_shape
+from trilemma.models.timm import PREFIX, build_timm
 from trilemma.models.wide_resnet import WideResNet
 from trilemma.outside import called, is_outside, resolve
 
 NAMES = (
     "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-conv or prior-conv-WIDTH, prior-s, "
-    "prior-m or prior-l, or module:name for a network of your own"
+    "prior-m or prior-l, timm:NAME (extra timm), or module:name for a network of your own"
 )
 
 
@@ -53,6 +54,8 @@ def build(
     >>> sum(p.numel() for p in network.parameters())
     103786
     """
+    if name.startswith(PREFIX):
+        return build_timm(name, classes=classes, image_shape=image_shape, norm=norm, groups=groups, generator=generator)
     if is_outside(name, "models"):
         return _from_outside(name, classes, image_shape, generator)
     channels, height, width = image_shape

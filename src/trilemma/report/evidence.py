@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trilemma.attacks.cells import Cell, by_cell
 from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
@@ -61,6 +62,11 @@ class OneModel:
         with reading(folder):
             model.strongest  # noqa: B018 (asks for what the page rests on)
         return model
+
+    @property
+    def training_known(self) -> bool:
+        """Whether it is known how the model was trained: of a run, and of an audit of a run."""
+        return self.kind == "run" or "privacy" in self.result
 
     @property
     def strongest(self) -> tuple[str, Measured]:
@@ -132,23 +138,41 @@ class OneModel:
         )
 
     def cells(self) -> list[dict[str, Any]]:
-        """Accuracy on the examples outside the training set, and examples, by class and group."""
-        table = self.signals[~self.signals["member"]]
-        grouped = table["group"].notna().any()
+        """By class and group: accuracy on the examples outside the training set, how many these are, and the strongest
+        attack's AUC with its interval (both None where members or non-members are too few)."""
+        table = self.signals
+        grouped = bool(table["group"].notna().any())
         keys = ["label", "group"] if grouped else ["label"]
+        leakage = self._leakage_by_cell(table.groupby(keys, dropna=False).ngroup().to_numpy(np.int64))
         data = self.config.get("data", {})
         rows = []
-        for key, part in table.groupby(keys, dropna=False):
-            label, group = key[0], key[1] if grouped else None
+        for number, (key, part) in enumerate(table.groupby(keys, dropna=False)):
+            outside = part[~part["member"]]
+            if not len(outside):
+                continue
+            roc = leakage[number].roc if number in leakage else None
             rows.append(
                 {
-                    "class": _name(data.get("classes"), label),
-                    **({"group": _name(data.get("groups"), group)} if grouped else {}),
-                    "accuracy": float((part["predicted"] == part["label"]).mean()),
-                    "examples": len(part),
+                    "class": _name(data.get("classes"), key[0]),
+                    **({"group": _name(data.get("groups"), key[1])} if grouped else {}),
+                    "accuracy": float((outside["predicted"] == outside["label"]).mean()),
+                    "examples": len(outside),
+                    "auc": None if roc is None else roc.auc,
+                    "auc_interval": None if roc is None else list(roc.auc_interval()),
                 }
             )
         return rows
+
+    def _leakage_by_cell(self, cells: NDArray[np.int64]) -> dict[int, Cell]:
+        table = self.signals
+        weights = table["weight"].to_numpy(np.float64)
+        return by_cell(
+            table[f"score_{self.strongest[0]}"].to_numpy(np.float64),
+            table["member"].to_numpy(bool),
+            cells,
+            weights=weights,
+            sources=table["source"].to_numpy(np.int64),
+        )
 
 
 def _name(names: Any, index: Any) -> str:

@@ -65,7 +65,7 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
     result = model.result
     privacy = result.get("privacy") or {}
     private = privacy.get("epsilon") is not None
-    if model.kind == "audit":
+    if not model.training_known:
         guarantee = short = "No guarantee is known: this audit saw predictions, and not how the model was trained."
     else:
         guarantee, short = guarantee_in_words(privacy), guarantee_in_short(privacy)
@@ -87,6 +87,7 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
             "conditions": list(CONDITIONS) if private else [],
             "not_covered": list(NOT_COVERED) if private else [],
         },
+        "cells": model.cells(),
         "evidence": {"strength": model.strength(), "attacks": result["attacks"]},
         "measured": {
             name: {"value": number.value, "interval": [number.low, number.high]}
@@ -115,7 +116,7 @@ def _verdict(model: OneModel, guarantee: str) -> list[str]:
 def _numbers(model: OneModel) -> list[dict[str, str]]:
     privacy = model.result.get("privacy")
     name, auc = model.strongest
-    if model.kind == "audit":
+    if not model.training_known:
         budget = ("ε", "unknown", "an audit does not see the training")
     elif not privacy or privacy["epsilon"] is None:
         budget = ("ε", "none", "no privacy guarantee")
@@ -138,7 +139,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
 def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = True) -> str:
     """The page, from first tag to last."""
     environment = templates()
-    heads, rows, names = _cells(model)
+    heads, rows, names = _cells(model, statement["cells"])
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
     sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
@@ -154,7 +155,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         picture=roc_picture(model.curve, model.ceiling, alt),
         parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
-        by_class=bool(model.result.get("attacks_by_class")),
+        leakage="AUC" in heads or "AUC of its class" in heads,
         cell_heads=heads,
         cells=rows,
         names=names,
@@ -190,20 +191,28 @@ def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _cells(model: OneModel) -> tuple[list[str], list[list[str]], int]:
-    """Heads, rows, and how many columns are names: accuracy by class and group, and leakage by class."""
-    cells = model.cells()
+def _cells(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], int]:
+    """Heads, rows, and how many columns are names: accuracy and leakage by class and group, and leakage by class where
+    groups halve the examples."""
     keys = [key for key in ("class", "group") if key in cells[0]]
-    by_class: Mapping[str, Any] = model.result.get("attacks_by_class") or {}
+    leakage = any(cell["auc"] is not None for cell in cells)
+    by_class = {
+        clean(name): part["attacks"][model.strongest[0]]["auc"]
+        for name, part in (model.result.get("attacks_by_class") or {}).items()
+        if model.strongest[0] in (part.get("attacks") or {})  # none where there are too few examples
+    }
+    by_class = by_class if "group" in keys else {}
     rows = []
     for cell in cells:
-        row = [clean(cell[key]) for key in keys] + [percent(cell["accuracy"]), f"{cell['examples']:,}"]
+        row = [clean(cell[key]) for key in keys] + [f"{100 * cell['accuracy']:.1f} %", f"{cell['examples']:,}"]
+        if leakage:
+            row.append("–" if cell["auc"] is None else _shown(Measured(cell["auc"], *cell["auc_interval"])))
         if by_class:
-            attacks = by_class.get(cell["class"], {}).get("attacks") or {}  # none where there are too few examples
-            auc = attacks.get(model.strongest[0], {}).get("auc")
+            auc = by_class.get(row[0])
             row.append("–" if auc is None else f"{auc:.3f}")
         rows.append(row)
-    return [*keys, "accuracy", "examples", *(["AUC of its class"] if by_class else [])], rows, len(keys)
+    heads = [*keys, "accuracy", "examples", *(["AUC"] if leakage else []), *(["AUC of its class"] if by_class else [])]
+    return heads, rows, len(keys)
 
 
 def _facts(model: OneModel) -> list[tuple[str, str]]:

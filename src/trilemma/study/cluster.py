@@ -78,8 +78,10 @@ class Cluster:
 
 def _environment() -> dict[str, str]:
     """Environment variables that tasks must share with this process, wherever they start."""
-    names = ("PYTHONPATH", "TRILEMMA_DATA", "TRILEMMA_MEMORY_GIB")
-    return thread_limits(1) | {name: os.environ[name] for name in names if name in os.environ}
+    names = ("TRILEMMA_DATA", "TRILEMMA_MEMORY_GIB")
+    # Modules of the user's own are looked for in the folder that the command was started in.
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), os.getcwd())))
+    return thread_limits(1) | {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONPATH": path}
 
 
 def _task(job: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a gradient becomes a step: learning rate, which parameters are trained, and SGD."""
+"""How a gradient becomes a step: learning rate, which parameters are trained, and the optimizer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from trilemma.outside import called
 from trilemma.training.course import Course
 from trilemma.training.pretraining import HEAD
 from trilemma.training.recipe import Recipe
@@ -38,17 +39,24 @@ def set_trained(recipe: Recipe, course: Course, model: nn.Module, update: int) -
             p.requires_grad_(name.startswith(HEAD) or not alone)
 
 
-@torch.no_grad()
-def descend(recipe: Recipe, state: State, gradient: Mapping[str, Tensor], rate: float) -> None:
-    """SGD with momentum and weight decay: v <- m v + g + d w; w <- w - rate * v."""
-    momentum = state.momentum
-    for name, p in state.model.named_parameters():
-        if name not in gradient:
-            continue
-        g = gradient[name]
-        if recipe.weight_decay:
-            g = g.add(p, alpha=recipe.weight_decay)
-        if recipe.momentum:
-            g = momentum[name].mul_(recipe.momentum).add_(g) if name in momentum else g.clone()
-            momentum[name] = g
-        p.sub_(g.to(p.dtype), alpha=rate)
+def descend(state: State, gradient: Mapping[str, Tensor], rate: float) -> None:
+    """One step of the optimizer.
+
+    Args:
+      state: its weights and optimizer are changed.
+      gradient: by parameter name; parameters without one are left alone.
+      rate: the learning rate of this update, for all parameters.
+
+    Raises:
+      InputError: an optimizer from outside failed.
+    """
+    optimizer, parameters = state.optimizer, dict(state.model.named_parameters())
+    kept = bool(state.previous)  # the next update needs the gradient as it is now
+    for name, p in parameters.items():
+        p.grad = gradient[name].to(p.dtype, copy=kept) if name in gradient else None
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with torch.no_grad():  # one from outside may not see to it
+        called(type(optimizer).__name__, optimizer.step)
+    for p in parameters.values():
+        p.grad = None

@@ -34,6 +34,8 @@ from trilemma.training.execution import Execution
 from trilemma.training.gradients import Examples, OrdinaryGradient, PrivateGradient, losses_of, physical_batch_for
 from trilemma.training.inputs import ImageInputs, Inputs, Part, inputs_for
 from trilemma.training.network import backbone_for, network_for
+from trilemma.training.optimizers import optimizer_for
+from trilemma.training.own import change
 from trilemma.training.pretraining import pretrained
 from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
@@ -65,7 +67,8 @@ class Training:
             noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
             gradient = ranks.gradient_of_first(noisy)  # from here on all is post-processing
             state.previous = gradient if recipe.has("sat") else {}
-        descend(recipe, state, gradient, learning_rate(recipe, course, state.update))
+        gradient = change(recipe, gradient, state.model, state.update)
+        descend(state, gradient, learning_rate(recipe, course, state.update))
         state.update += 1
         if recipe.has("pa"):
             update_average(state.average, state.model.state_dict(), decay=recipe.average_decay, update=state.update)
@@ -208,7 +211,7 @@ class Training:
         return State(
             update=0,
             model=model,
-            momentum={},
+            optimizer=optimizer_for(recipe, model),
             average={n: v.clone() for n, v in model.state_dict().items()} if recipe.has("pa") else {},
             previous={},
             sampling=stream_for("sampling", recipe, self.data, model, computation),

@@ -16,6 +16,7 @@ from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
+from trilemma.models.timm import PREFIX, build_timm
 from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
 from trilemma.training.recipe import Recipe
@@ -41,6 +42,11 @@ class Architecture:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Architecture:
+        timm = recipe.model.startswith(PREFIX)
+        if (recipe.weights or recipe.trained != "all") and not timm:
+            raise InputError(f"weights and trained are for networks of timm, not for {recipe.model}: leave them out")
+        if timm and recipe.has("ws"):
+            raise InputError(f"ws does not apply to {recipe.model}, whose layers are timm's: leave it out")
         if is_outside(recipe.model, "models"):
             codes = [code for code in ("gn", "ws") if recipe.has(code)]
             if codes:
@@ -71,6 +77,18 @@ class Architecture:
 def network_for(recipe: Recipe, data: Dataset) -> nn.Module:
     """The recipe's network, on the CPU, with its initial weights."""
     generator = generator_for(recipe.seed, "weights")
+    if recipe.model.startswith(PREFIX):
+        architecture = Architecture.of(recipe)
+        return build_timm(
+            recipe.model,
+            classes=len(data.classes),
+            image_shape=data.image_shape,
+            norm=architecture.norm,
+            groups=architecture.norm_groups,
+            weights=recipe.weights,
+            last_alone=recipe.trained == "last",
+            generator=generator,
+        )
     return Architecture.of(recipe).build(len(data.classes), data.image_shape, generator)
 
 

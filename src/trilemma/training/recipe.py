@@ -20,7 +20,8 @@ from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
 from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
-from trilemma.techniques import parse_techniques
+from trilemma.outside import is_outside
+from trilemma.techniques import TECHNIQUES, parse_techniques
 
 Schedule = Literal["constant", "cosine"]
 
@@ -43,7 +44,19 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
-_LATER = ("prior_seed", "pretrain", "pretrain_updates", "head_first", "head_rate", "provenance")
+_LATER = (
+    "optimizer",
+    "weights",
+    "trained",
+    "measures",
+    "attacks",
+    "prior_seed",
+    "pretrain",
+    "pretrain_updates",
+    "head_first",
+    "head_rate",
+    "provenance",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +75,11 @@ class Recipe:
       fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
       learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
       schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
-      momentum, weight_decay, label_smoothing: settings of SGD and its loss.
+      momentum, weight_decay, label_smoothing: settings of the optimizer (momentum: of SGD alone) and of its loss.
+      optimizer: "sgd", "adam" or "adamw", as torch has them, or ``module:name`` (``docs/extend.md``).
+      weights: of a network of timm: "hub", or a ``.safetensors`` file; "" for random ones.  trained: "all" of its
+        layers or the "last" alone.
+      measures, attacks: more of them, from outside (``module:name``), taken when the run is measured.
       norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
       views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
       average_decay: the decay of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
@@ -116,9 +133,16 @@ class Recipe:
     head_first: float = 0.2
     head_rate: float = 10.0
     provenance: str = ""
+    optimizer: str = "sgd"
+    weights: str = ""
+    trained: str = "all"
+    measures: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "techniques", parse_techniques(self.techniques))
+        for kind in ("measures", "attacks"):
+            object.__setattr__(self, kind, _own_names(getattr(self, kind), kind))
         for f in fields(self):
             object.__setattr__(self, f.name, _plain(f.name, getattr(self, f.name), str(f.type)))
         if self.epsilon is not None:
@@ -140,6 +164,8 @@ class Recipe:
             _check("shift", self.shift, 0, None)
         if self.pretrain not in ("", "synthetic"):
             raise InputError(f"pretrain must be synthetic or left out, not {self.pretrain!r}")
+        if self.trained not in ("all", "last"):
+            raise InputError(f"trained must be all or last, not {self.trained!r}")
         if self.schedule not in ("constant", "cosine"):
             raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
         if not isinstance(self.model, str) or not self.model:
@@ -147,6 +173,22 @@ class Recipe:
 
     def has(self, technique: str) -> bool:
         return technique in self.techniques
+
+    @property
+    def own_techniques(self) -> tuple[str, ...]:
+        """The techniques from outside."""
+        return tuple(code for code in self.techniques if code not in TECHNIQUES)
+
+    @property
+    def from_outside(self) -> tuple[tuple[str, str], ...]:
+        """(kind, name) of every part that is imported when it is used.  A recipe that merely stands in the folder of a
+        run must not be trained by while it has any: its import would run whatever code a stranger's folder names."""
+        single = {"models": self.model, "optimizers": self.optimizer}
+        several = {"techniques": self.own_techniques, "measures": self.measures, "attacks": self.attacks}
+        return (
+            *((kind, name) for kind, name in single.items() if is_outside(name, kind)),
+            *((kind, name) for kind, names in several.items() for name in names),
+        )
 
     @property
     def private(self) -> bool:
@@ -168,8 +210,10 @@ class Recipe:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         defaults = {f.name: f.default for f in fields(self)}
         later = {name for name in _LATER if values[name] == defaults[name]}
-        return {name: value for name, value in values.items() if name not in later} | {
-            "techniques": list(self.techniques)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name not in later
         }
 
     @classmethod
@@ -180,9 +224,8 @@ class Recipe:
             if key not in known:
                 raise InputError(f"unknown recipe key {key!r}{did_you_mean(key, known)}")
             _check_type(key, value, str(known[key].type))
-        if isinstance(values.get("techniques"), list):
-            values = values | {"techniques": tuple(values["techniques"])}
-        return cls(**values)
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**plain)
 
     def to_toml(self) -> str:
         """As a TOML document that :func:`load_recipe` reads back to an equal recipe."""
@@ -296,6 +339,15 @@ def _check(name: str, value: float, low: float, high: float | None, *, open_low:
     if not fine or (high is not None and value > high):
         bound = f"{'more than' if open_low else 'at least'} {low}" + ("" if high is None else f", at most {high}")
         raise InputError(f"{name} must be {bound}, not {value}")
+
+
+def _own_names(names: Any, kind: str) -> tuple[str, ...]:
+    """Names from outside, given as a sequence or as text with commas."""
+    words = names.replace(",", " ").split() if isinstance(names, str) else [str(name) for name in names]
+    for word in words:
+        if not is_outside(word, kind):
+            raise InputError(f"{kind} in a recipe are your own, as module:name; {word!r} is not one")
+    return tuple(dict.fromkeys(words))
 
 
 def _plain(name: str, value: Any, annotation: str) -> Any:

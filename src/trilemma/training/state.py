@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trilemma.errors import InputError
 from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.randomness import RandomStream
+from trilemma.training import optimizers
 from trilemma.training.checkpoints import Checkpoint
 
 Tensors = dict[str, Tensor]
@@ -25,7 +26,7 @@ class State:
     Attributes:
       update: how many updates have been made (and, with a budget, charged).
       model: weights and buffers.
-      momentum: velocity of SGD by parameter name.
+      optimizer: over the model's parameters, with what it keeps for each.
       average: moving average of weights and buffers under PA, else empty.
       previous: the previous privatized gradient under DP-SAT, else empty.
       sampling, noise: the streams of what must stay secret.
@@ -34,7 +35,7 @@ class State:
 
     update: int
     model: nn.Module
-    momentum: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
     previous: dict[str, Tensor]
     sampling: RandomStream
@@ -62,6 +63,8 @@ class State:
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
+            if part == "momentum":  # as it was called in version 0.2
+                part, name = "optimizer", f"{name}/momentum_buffer"
             parts[part][name] = value
         for part, (_, put) in _PARTS.items():
             if not (shared and part in _OF_FIRST):
@@ -97,7 +100,10 @@ def _tensors_of(name: str) -> tuple[Callable[[State], Tensors], Callable[[State,
 
 _PARTS: dict[str, tuple[Callable[[State], Tensors], Callable[[State, Tensors], Any]]] = {
     "model": (lambda s: s.model.state_dict(), lambda s, tensors: s.model.load_state_dict(tensors)),
-    "momentum": _tensors_of("momentum"),
+    "optimizer": (
+        lambda s: optimizers.tensors_of(s.optimizer, s.model),
+        lambda s, tensors: optimizers.restore(s.optimizer, s.model, tensors),
+    ),
     "average": _tensors_of("average"),
     "previous": _tensors_of("previous"),
     "evidence": (lambda s: s.evidence.to_tensors() if s.evidence else {}, State._put_evidence),

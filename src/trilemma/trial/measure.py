@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,10 +11,15 @@ from numpy.typing import NDArray
 
 from trilemma.attacks import Audit, Predictions, audit, match_predictions
 from trilemma.data.dataset import Dataset
+from trilemma.errors import InputError
 from trilemma.fairness import TestDraws, bootstrap_test, fairness_report
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
+from trilemma.measures import RUN_ATTACKS
+from trilemma.outside import called, resolve
 from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
+from trilemma.words import clean
 
 Logits = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -36,20 +42,20 @@ def _sources(data: Dataset) -> NDArray[np.int64]:
     return np.arange(len(data.test)) if data.test.sources is None else data.test.sources
 
 
-def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell) -> tuple[dict[str, Any], Audit]:
+def measure(data: Dataset, train: Logits, test: Logits, *, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:
     """All measurements of one trained network.
 
     Args:
       data: the data that it was trained on and is tested on.
       train, test: logits float32 of the two splits.
-      seed: the seed of attacks, matching and bootstraps.
+      recipe: its seed is that of attacks, matching and bootstraps; its attacks and measures are taken too.
       tell: called with the name of each measurement before it begins.
 
     Returns:
       (the part of ``result.json`` that is measured, the matched audit).
     """
-    predicted = test.argmax(axis=1)
-    attacked, matched = _attacks(data, predictions_of(data, train, test), seed, tell)
+    predicted, seed, predictions = test.argmax(axis=1), recipe.seed, predictions_of(data, train, test)
+    attacked, matched = _attacks(data, predictions, recipe, tell)
     tell("fairness")
     fairness, draws = _fairness(data, predicted, seed)
     accuracy = float((predicted == data.test.labels).mean())
@@ -61,17 +67,39 @@ def measure(data: Dataset, train: Logits, test: Logits, *, seed: int, tell: Tell
         "accuracy_interval": list(percentile_interval(draws.accuracy)),
         "harmonic_score": _score(data, accuracy, matched, fairness, draws),
     }
+    if recipe.measures:
+        tell("measures from outside")
+        result["measures"] = {name: _own_measure(name, predictions) for name in recipe.measures}
     return result, matched
 
 
-def _attacks(data: Dataset, predictions: Predictions, seed: int, tell: Tell) -> tuple[dict[str, Any], Audit]:
+def _own_measure(name: str, predictions: Predictions) -> float:
+    """A measure from outside.
+
+    Raises:
+      InputError: it failed, or returned no finite number.
+    """
+    value = called(name, resolve(name, "measures"), predictions)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"the measure {name} must return a finite number, not {clean(value)}")
+    return number
+
+
+def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:
     """Attacks against matched and against all non-members, each with its negative control; and the matched audit."""
+    seed, names = recipe.seed, [*RUN_ATTACKS, *recipe.attacks]
     by: Literal["class", "class,group"] = "class" if predictions.groups is None else "class,group"
     weighted, match = match_predictions(predictions, by, seed)
-    matched = audit(weighted, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
+    matched = audit(weighted, attacks=names, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
     unmatched = None
     if not match.trivial:
-        unmatched = audit(predictions, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}"))
+        unmatched = audit(
+            predictions, attacks=names, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}")
+        )
     tell("negative control")
     outside = ~predictions.member
     counts = np.ones(int(outside.sum())) if weighted.weights is None else weighted.weights[outside]

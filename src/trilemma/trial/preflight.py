@@ -14,6 +14,8 @@ from trilemma.attacks.matching import matched_nonmembers
 from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
+from trilemma.outside import resolve
+from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import evaluation_rows
 
 Ints = NDArray[np.int64]
@@ -30,6 +32,17 @@ def tracked_examples(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
         if not 0 <= index < len(data.train):
             raise InputError(f"cannot track example {index}: the training split has 0 to {len(data.train) - 1}")
     return tracked
+
+
+def refuse_unimportable(recipe: Recipe) -> None:
+    """Refuse a recipe that names parts from outside which cannot be imported.
+
+    Raises:
+      InputError: as :func:`trilemma.outside.resolve`.
+    """
+    for kind, name in recipe.from_outside:
+        if kind != "models":  # a module that is given in its place has any name
+            resolve(name, kind)
 
 
 def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> None:

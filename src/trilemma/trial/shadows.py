@@ -35,7 +35,6 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import alone_in, make_folder, read_json, reading, write_json, written
 from trilemma.models.prior import PRIORS
-from trilemma.outside import is_outside
 from trilemma.progress import Progress
 from trilemma.training import checkpoints
 from trilemma.training.execution import Execution
@@ -68,10 +67,11 @@ class Target:
 
     def __post_init__(self) -> None:
         config = read_json(self.run.folder / CONFIG)
-        if config.get("network") != "recipe" or is_outside(self.run.recipe.model, "models"):
+        if config.get("network") != "recipe" or self.run.recipe.from_outside:
+            what = ", ".join(name for _, name in self.run.recipe.from_outside) or "a network of your own"
             raise InputError(
-                f"{self.run.folder} was trained with a network of your own, which shadows cannot be: audit its "
-                "predictions, with reference_logits and reference_member of models that you trained"
+                f"{self.run.folder} was trained with {what}, which shadows cannot be: audit its predictions, with "
+                "reference_logits and reference_member of models that you trained"
             )
         if read_fingerprint(self.run.folder, config) != self.data.fingerprint:
             raise InputError(f"{self.run.folder} was trained on other data than these: give the data of the run")

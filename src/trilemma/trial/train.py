@@ -41,12 +41,14 @@ from trilemma.trial import environment
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
 from trilemma.trial.course_record import course_record
+from trilemma.trial.display import shown
 from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
 from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
+from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import refuse_unmeasurable, tracked_examples
+from trilemma.trial.preflight import refuse_unimportable, refuse_unmeasurable, tracked_examples
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
@@ -77,7 +79,8 @@ def train(
     execution: Execution | None = None,
     ranks: Ranks | None = None,
     track: Iterable[int] = (),
-    progress: Callable[[TrialProgress], None] | None = None,
+    progress: Callable[[TrialProgress], None] | bool | None = None,
+    listeners: Iterable[Listener] = (),
     should_stop: Callable[[], bool] | None = None,
 ) -> Run:
     """Train ``recipe`` on ``data`` and leave a run in ``out``.
@@ -102,12 +105,14 @@ def train(
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
-      progress: called after every update and before every measurement.
+      progress: called after every update and before every measurement.  None shows the progress in a terminal and
+        in a notebook, True anywhere, False nowhere.
+      listeners: told of every evaluation and of the result; with a budget, only what may be released.
       should_stop: called before every update; if it returns True, the state is saved and :class:`Stopped` is raised.
 
     Raises:
-      InputError: an argument cannot be used, ``out`` holds another run, the run could not be measured on these data, or
-        the training diverges.
+      InputError: an argument cannot be used, ``out`` holds another run, the run could not be measured on these data, a
+        listener fails, or the training diverges.
       PrivacyError: the guarantee would not cover the training.
       Stopped: see ``should_stop``.
     """
@@ -120,23 +125,23 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     refuse_unmeasurable(data, tracked, recipe.seed)
-    clock = Clock()
+    refuse_unimportable(recipe)
+    told, clock = Listeners(listeners, private=recipe.private), Clock()
+    with shown(progress) as tell:
 
-    def preparing(what: str, done: int, total: int) -> None:
-        if progress:
-            progress(TrialProgress(what, done, total, preparing=True))
-        if should_stop and should_stop():
-            raise Stopped("stopped before the first update; the same command resumes from there")
+        def preparing(what: str, done: int, total: int) -> None:
+            tell(TrialProgress(what, done, total, preparing=True))
+            if should_stop and should_stop():
+                raise Stopped("stopped before the first update; the same command resumes from there")
 
-    try:
-        training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
-        make_folder(folder)
-        with alone_in(folder):
-            trial = _Trial(training, folder, config, tracked, clock, progress or (lambda _: None), should_stop)
-            return trial.run()
-    except Stopped:
-        ranks.dismiss()
-        raise
+        try:
+            training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
+            make_folder(folder)
+            with alone_in(folder):
+                return _Trial(training, folder, config, tracked, clock, tell, told, should_stop).run()
+        except Stopped:
+            ranks.dismiss()
+            raise
 
 
 def follow(
@@ -167,6 +172,7 @@ class _Trial:
       track: training examples that every evaluation records.
       clock: the time of each phase.
       tell: called after every update and before every measurement.
+      listeners: told of every evaluation and of the result.
       should_stop: called before every update.
       notes: sentences about what happened.
       epsilon: the epsilon spent at the last evaluation.
@@ -181,6 +187,7 @@ class _Trial:
     track: tuple[int, ...]
     clock: Clock
     tell: Callable[[TrialProgress], None]
+    listeners: Listeners
     should_stop: Callable[[], bool] | None
     notes: list[str] = field(default_factory=list)
     epsilon: float | None = None
@@ -197,14 +204,14 @@ class _Trial:
             self.make_updates(history)
             trained = self.release()
         try:
-            return self.measure(trained)
+            run = self.measure(trained)
         except InputError as error:
             raise InputError(
                 f"measuring failed after the training: {error} (the weights and the privacy record, {WEIGHTS} and "
                 f"{TRAINED}, are kept in {self.folder}; the same command only measures)"
             ) from error
-
-    # ---- training ---------------------------------------------------------------------------------------------
+        self.listeners.ended(run.result)
+        return run
 
     def resume(self) -> History:
         """Restore the newest whole checkpoint, if there is one; write ``config.json`` and cut the history to fit.
@@ -264,6 +271,7 @@ class _Trial:
             self.clock.charge("evaluation")
             self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))
             self._save(history)
+            self.listeners.evaluated(line)
         training.ranks.dismiss()
 
     def _after_update(self, loss: float, history: History) -> None:
@@ -293,8 +301,6 @@ class _Trial:
         checkpoints.save(self.folder, training.state.to_checkpoint(header))
         self.clock.charge("checkpoints")
         self.saved_at = time.monotonic()
-
-    # ---- release ----------------------------------------------------------------------------------------------
 
     def release(self) -> dict[str, Any]:
         """Run the truth check; write the weights and what is known about the training before anything is measured.
@@ -350,8 +356,6 @@ class _Trial:
         self.clock.charge("start")
         return trained
 
-    # ---- measuring --------------------------------------------------------------------------------------------
-
     def measure(self, trained: dict[str, Any]) -> Run:
         """Attack and measure the released weights; write ``signals.parquet`` and ``result.json``.
 
@@ -368,7 +372,7 @@ class _Trial:
         named("outputs of all examples")
         train_logits, test_logits = training.logits("train").numpy(), training.logits("test").numpy()
         self.clock.charge("evaluation")
-        measured, audited = measure(data, train_logits, test_logits, seed=recipe.seed, tell=named)
+        measured, audited = measure(data, train_logits, test_logits, recipe=recipe, tell=named)
         self.clock.charge("attacks and fairness")
         index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
         write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), audited, index)

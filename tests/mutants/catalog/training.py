@@ -87,8 +87,8 @@ ERRORS = [
     Planted(
         "momentum is lost in a checkpoint",
         "training/state.py",
-        '"momentum": _tensors_of("momentum"),',
-        '"momentum": (lambda s: s.momentum, lambda s, tensors: None),',
+        "        lambda s, tensors: optimizers.restore(s.optimizer, s.model, tensors),\n",
+        "        lambda s, tensors: None,\n",
         (_SAVED, _STOPS),
     ),
     Planted(
@@ -179,8 +179,8 @@ ERRORS = [
     Planted(
         "the learning rate follows the private loss",
         "training/loop.py",
-        "descend(recipe, state, gradient, learning_rate(recipe, course, state.update))",
-        "descend(recipe, state, gradient, learning_rate(recipe, course, state.update) * max(loss, 0.1))",
+        "descend(state, gradient, learning_rate(recipe, course, state.update))",
+        "descend(state, gradient, learning_rate(recipe, course, state.update) * max(loss, 0.1))",
         (_TOLD, _SLOW),
         "private-statistics",
     ),

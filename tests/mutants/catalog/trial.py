@@ -18,15 +18,15 @@ ERRORS = [
     Planted(
         "matched attacks are unmatched",
         "trial/measure.py",
-        "    matched = audit(weighted, seed=seed,",
-        "    matched = audit(predictions, seed=seed,",
+        "    matched = audit(weighted, attacks=names, seed=seed,",
+        "    matched = audit(predictions, attacks=names, seed=seed,",
         (f"{_RECOMPUTED}::test_matched_attacks",),
     ),
     Planted(
         "unmatched attacks are matched",
         "trial/measure.py",
-        "unmatched = audit(predictions, seed=seed,",
-        "unmatched = audit(weighted, seed=seed,",
+        "predictions, attacks=names, seed=seed, progress",
+        "weighted, attacks=names, seed=seed, progress",
         (f"{_RECOMPUTED}::test_unmatched_attacks",),
     ),
     Planted(

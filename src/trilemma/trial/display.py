@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trilemma.cli.interrupt import Interruptible
+from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import TrialProgress
 from trilemma.words import clean
 
@@ -21,9 +24,17 @@ class TrainingDisplay(Interruptible[Progress]):
 
     stopping = "stopping after this update"
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: Console | None = None, *, interruptible: bool = True) -> None:
+        """
+        Args:
+          title: begins every line.
+          console: to print on; standard error by default.
+          interruptible: whether Ctrl-C asks to stop; else it is Python's own, KeyboardInterrupt.
+        """
         self._title = title
         super().__init__(console)
+        if not interruptible:
+            self.signals = ()
         self._began = (0.0, 0)
         self._told = time.monotonic()
 
@@ -103,3 +114,27 @@ class TrainingDisplay(Interruptible[Progress]):
         if now - self._told >= seconds:
             self._told = now
             self.say(line)
+
+
+@contextmanager
+def shown(progress: Callable[[TrialProgress], None] | bool | None) -> Iterator[Callable[[TrialProgress], None]]:
+    """The callback that reports a training: the one that is given, a display, or one that does nothing.
+
+    Args:
+      progress: a callback; None for a display where somebody watches, True for one anywhere, False for none.
+    """
+    if callable(progress):
+        yield progress
+    elif progress is False or (progress is None and not (in_notebook() or sys.stderr.isatty())):
+        yield lambda step: None
+    else:
+        # Lines in a notebook: what is drawn in place there needs packages that may be missing.
+        console = Console(file=sys.stderr, force_jupyter=False, force_terminal=False if in_notebook() else None)
+        with TrainingDisplay("training", console, interruptible=False) as display:
+            yield display
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None

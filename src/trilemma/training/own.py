@@ -1,0 +1,48 @@
+"""Techniques from outside: functions of what was released, applied to the gradient of every update.
+
+Such a function gets the gradient (with a budget, the privatized one) and the weights, never an image, a label or a
+loss: whatever it does with a budget is post-processing.  It keeps nothing between updates, so that nothing of it has to
+be in a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from trilemma.errors import InputError
+from trilemma.outside import called, resolve
+from trilemma.training.recipe import Recipe
+
+
+def change(recipe: Recipe, gradient: Mapping[str, Tensor], model: nn.Module, update: int) -> dict[str, Tensor]:
+    """The gradient after the recipe's techniques from outside, in their order.
+
+    Args:
+      recipe: of the training.
+      gradient: by parameter name; it stays as it is.
+      model: its weights are shown to the techniques.
+      update: counted from 0.
+
+    Raises:
+      InputError: a technique cannot be called, or returns something else than a gradient.
+    """
+    changed = dict(gradient)
+    for name in recipe.own_techniques:
+        weights = {key: p.detach() for key, p in model.named_parameters() if key in changed}
+        copies = {key: value.clone() for key, value in changed.items()}
+        changed = _checked(name, called(name, resolve(name, "techniques"), copies, weights, update), changed)
+    return changed
+
+
+def _checked(name: str, returned: Any, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not isinstance(returned, dict) or returned.keys() != before.keys():
+        raise InputError(f"the technique {name} must return a dict of gradients with the names that it was given")
+    for key, value in returned.items():
+        if not isinstance(value, Tensor) or value.shape != before[key].shape or value.device != before[key].device:
+            raise InputError(
+                f"the technique {name} returns no gradient of the shape {tuple(before[key].shape)} of {key}"
+            )
+    return {key: value.detach().to(before[key].dtype) for key, value in returned.items()}
