@@ -70,7 +70,7 @@ def understand(words):
         options = parser().parse_args(arguments)
         if options.command == "train":
             recipe_of(options)
-        elif options.command == "study" and options.study != "mine.toml":
+        elif options.command == "study" and not options.study.endswith(".toml"):  # a file of the reader
             plan(options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(d) for d in options.data])
         if getattr(options, "require", None):
             required_by(options)
