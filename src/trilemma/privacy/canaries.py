@@ -169,7 +169,7 @@ def one_run_bound(
     for count in counts:
         first = -(-count // 2)
         correct = int(included[order[:first]].sum() + (~included[order[len(order) - (count - first) :]]).sum())
-        epsilon = largest_epsilon(len(scores), count, correct, delta, significance)
+        epsilon = largest_epsilon(len(scores), count, correct, delta, significance / len(counts))
         if epsilon > best.epsilon:
             best = OneRunBound(epsilon, delta, count, correct, len(counts), significance)
     return best
