@@ -65,6 +65,16 @@ ERRORS = [
         ),
     ),
     Planted(
+        "the best of several guesses counts as if it were the only one",
+        "privacy/canaries.py",
+        "largest_epsilon(len(scores), count, correct, delta, significance / len(counts))",
+        "largest_epsilon(len(scores), count, correct, delta, significance)",
+        (
+            "privacy/test_canaries.py::test_what_so_many_canaries_can_show_at_most",
+            "privacy/test_canaries.py::test_guessing_the_best_of_all_choices_without_a_correction_would_be_wrong_more_often",
+        ),
+    ),
+    Planted(
         "batches of fixed size by shuffling",
         "privacy/sampling.py",
         "indices = torch.nonzero(stream.uniform(examples) < sampling_probability).squeeze(1)",
