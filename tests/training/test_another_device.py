@@ -102,7 +102,7 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
     layers = sum(type(module) is StandardizedConv2d for module in state.model.modules())
     expected = {"layerwise.py": len(physical), "rules.py": layers * len(physical), "loop.py": 1, "sharpness.py": 1}
     assert waits.by_module == expected
-    # The numbers that an optimizer keeps are tensors of the CPU, for the checkpoint alone; their names end in their type.
+    # Numbers that an optimizer keeps are tensors of the CPU, for the checkpoint alone; their names end in their type.
     moments = optimizers.tensors_of(state.optimizer, state.model)
     kept = [
         state.model.state_dict(),
