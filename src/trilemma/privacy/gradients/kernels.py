@@ -11,6 +11,8 @@ are compared with the loop before they are used, like everything that the layerw
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # a torch without CUDA
-    triton = tl = None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's interpreter, which tests use on a CPU
+
+triton: Any = None
+tl: Any = None
+if _INTERPRETED or torch.version.cuda is not None:  # else the import would take its time for nothing
+    with contextlib.suppress(ImportError):
+        triton, tl = (importlib.import_module(name) for name in ("triton", "triton.language"))
 
 jit: Callable[[Any], Any] = triton.jit if triton is not None else lambda kernel: kernel
 
@@ -30,8 +34,8 @@ _TILE = 2**13  # numbers of an image that a program of group norm holds at once
 
 
 def available(images: Tensor) -> bool:
-    """Whether kernels run where these are: on a GPU, or in Triton's interpreter (``TRITON_INTERPRET=1``, for tests)."""
-    return triton is not None and (images.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
+    """Whether kernels run where these are: on a GPU, or in Triton's interpreter."""
+    return triton is not None and (images.is_cuda or _INTERPRETED)
 
 
 # ---- weight gradients of a convolution, by example -------------------------------------------------------------------
