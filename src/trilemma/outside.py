@@ -58,7 +58,7 @@ def resolve(name: str, kind: str) -> Any:
         sys.path.append(working_folder)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a module's own code may raise anything
+    except (Exception, SystemExit) as error:  # a module's own code may raise anything
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"cannot import {module_name} for {name!r} ({reason})") from error
     finally:
@@ -86,7 +86,7 @@ def called(name: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
         raise
     except TypeError as error:
         raise InputError(f"{name!r} has another signature than docs/extend.md asks for ({one_line(error)})") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{name!r} failed ({type(error).__name__}: {one_line(error)})") from error
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from clipping_cases import CLASSES, SHAPE, batch, by_function, by_method, judge, prepared, scramble
 from fast_networks import Net
 from slow_networks import SLOW, position_first
+from trilemma.errors import PrivacyError
 from trilemma.privacy import Clipping, check_network, clipped_gradient_sum
 from trilemma.privacy.gradients.layerwise import why_not_layerwise
 
@@ -134,3 +135,33 @@ def test_a_single_logit_does_not_blind_the_check():
     torch.testing.assert_close(norms, exact_norms, rtol=1e-5, atol=0)
     for name in sums:
         torch.testing.assert_close(sums[name], exact[name], rtol=1e-4, atol=1e-6)
+
+
+class SumOfLater(nn.Module):
+    """Each row adds up itself and all after it, so that an example's gradient depends on its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(48, 3)
+
+    def forward(self, x):
+        return self.head(x.flatten(1).flip(0).cumsum(0).flip(0))
+
+
+class TimesTheLength(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(48, 3)
+
+    def forward(self, x):
+        return self.head(x.flatten(1)) * len(x)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_rows_that_depend_on_place_or_number_are_seen_on_any_number_of_cores(monkeypatch, cores):
+    """Guards: the fast method computed in parts of one example each, which is the loop once more."""
+    for module in ("sums", "layerwise"):
+        monkeypatch.setattr(f"trilemma.privacy.gradients.{module}.threads", lambda: cores, raising=False)
+    with pytest.raises(PrivacyError, match="mixes examples"):
+        check_network(SumOfLater(), (3, 4, 4))
+    assert check_network(TimesTheLength(), (3, 4, 4)).reason

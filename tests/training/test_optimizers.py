@@ -34,6 +34,34 @@ def counting(parameters, *, learning_rate):
     return Counting(parameters, learning_rate)
 
 
+class Double(Counting):
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    moment = self.state[p].setdefault("moment", torch.zeros_like(p, dtype=torch.float64))
+                    moment.mul_(0.9).add_(p.grad)
+                    p.sub_((moment * group["lr"]).to(p))
+
+
+def double(parameters, *, learning_rate):
+    return Double(parameters, learning_rate)
+
+
+def two_groups(parameters, *, learning_rate):
+    biases, weights = ([p for p in parameters if (p.dim() == 1) == flat] for flat in (True, False))
+    return torch.optim.Adam([{"params": biases}, {"params": weights, "weight_decay": 0.1}], learning_rate)
+
+
+class Elsewhere(Counting):
+    def step(self):
+        self.state["all"]["count"] = self.state["all"].get("count", 0) + 1
+
+
+def elsewhere(parameters, *, learning_rate):
+    return Elsewhere(parameters, learning_rate)
+
+
 def wrong(parameters, *, learning_rate):
     return object()
 
@@ -79,7 +107,9 @@ def test_it_is_torchs_and_sees_what_was_released_alone(digits, monkeypatch, name
         torch.testing.assert_close(p.detach(), twin[n].detach(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "own_optimizers:counting"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "adam", "own_optimizers:counting", "own_optimizers:double", "own_optimizers:two_groups"]
+)
 def test_it_resumes_to_the_bit(digits, outside, name):
     """Guards: moments, a number of steps or a number of a group left out of a checkpoint."""
     values = {"optimizer": name, "techniques": ("sat",), "momentum": 0.9 if name == "sgd" else 0.0}
@@ -121,11 +151,17 @@ def test_a_checkpoint_of_version_0_2_goes_on(digits):
         ({"optimizer": "own_optimizers:counting", "weight_decay": 0.1}, "not passed on"),
         ({"optimizer": "own_optimizers:none"}, "has no 'none'"),
         ({"optimizer": "own_optimizers:closure"}, "LBFGS"),
+        ({"optimizer": "own_optimizers:elsewhere"}, "belongs to no parameter"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(digits, outside, values, words):
+    def one_update():
+        made = training(digits, **values)
+        made.step()
+        made.state.to_checkpoint({})
+
     with pytest.raises(InputError, match=words) as error:
-        training(digits, **values).step()
+        one_update()
     assert "\n" not in str(error.value)
 
 

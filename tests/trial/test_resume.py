@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import trilemma as tl
-from trilemma.errors import InputError
+from trilemma.errors import InputError, PrivacyError
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
@@ -132,6 +132,27 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits,
     run = train(recipe("private"), digits, tmp_path / "torn", execution=CPU)
     assert any("damaged" in note and "the one before it" in note for note in run.notes)
     same(tmp_path / "whole", tmp_path / "torn")
+
+
+@pytest.mark.parametrize("loss", ["deleted", "damaged"])
+def test_a_training_whose_checkpoints_are_lost_is_not_begun_again(digits, tmp_path, loss):
+    """Its numbers were shown: with other noise, the budget would be spent twice."""
+    calls = iter(range(100))
+    with pytest.raises(Stopped):
+        train(
+            recipe("private", evaluations=6, secret_noise=True),
+            digits,
+            tmp_path / "run",
+            execution=CPU,
+            should_stop=lambda: next(calls) > 10,
+        )
+    shown = (tmp_path / "run" / "history.jsonl").read_bytes()
+    assert shown.count(b"\n") > 1
+    for path in (tmp_path / "run").glob("checkpoint*"):
+        path.unlink() if loss == "deleted" else path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(PrivacyError, match="would spend the budget a second time"):
+        train(recipe("private", evaluations=6, secret_noise=True), digits, tmp_path / "run", execution=CPU)
+    assert (tmp_path / "run" / "history.jsonl").read_bytes() == shown
 
 
 def test_another_recipe_or_other_data_is_refused_and_nothing_is_lost(digits, tmp_path):

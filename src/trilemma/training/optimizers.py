@@ -7,7 +7,6 @@ that whatever the optimizer computes is post-processing, and so are the moments 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,38 +63,49 @@ def tensors_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
       InputError: it keeps something else, which no checkpoint could hold.
     """
     kept: dict[str, Tensor] = {}
-    for name, p in model.named_parameters():
-        for entry, value in optimizer.state.get(p, {}).items():
+    names = {id(p): name for name, p in model.named_parameters()}
+    for p, entries in optimizer.state.items():
+        if id(p) not in names:
+            raise _unsaved(optimizer, "something that belongs to no parameter")
+        for entry, value in entries.items():
+            if not isinstance(entry, str) or "/" in entry or ":" in entry:
+                raise _unsaved(optimizer, f"an entry with the name {entry!r}")
             if isinstance(value, Tensor):
-                kept[f"{name}/{entry}"] = value
+                kept[f"{names[id(p)]}/{entry}"] = value
             elif type(value) in _NUMBERS:
-                kept |= _number(f"{name}/{entry}", value)
+                kept |= _number(f"{names[id(p)]}/{entry}", value)
             elif value is not None:
-                raise InputError(
-                    f"the optimizer {type(optimizer).__name__} keeps a {type(value).__name__} ({entry}), which cannot "
-                    "be saved: use one that keeps tensors and numbers"
-                )
+                raise _unsaved(optimizer, f"a {type(value).__name__} ({entry})")
     for number, group in enumerate(optimizer.param_groups):
         for entry, value in group.items():
+            if isinstance(value, Tensor):
+                raise _unsaved(optimizer, f"a tensor in a group ({entry})")
             if type(value) in _NUMBERS and entry != "lr":
                 kept |= _number(f"#{number}/{entry}", value)
     return kept
 
 
+def _unsaved(optimizer: torch.optim.Optimizer, what: str) -> InputError:
+    return InputError(
+        f"the optimizer {type(optimizer).__name__} keeps {what}, which cannot be saved: use one that keeps tensors and "
+        "numbers for its parameters"
+    )
+
+
 def restore(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`tensors_of` returned, on the device of each parameter (a number of steps where it was)."""
-    order = {name: number for number, (name, _) in enumerate(model.named_parameters())}
-    groups = optimizer.state_dict()["param_groups"]
-    state: dict[int, dict[str, Any]] = {}
+    """Put back what :func:`tensors_of` returned, in its types, on the device of each parameter (a number of steps where
+    it was)."""
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
     for key, tensor in tensors.items():
-        name, entry = key.split("/", 1)
+        name, entry = key.rsplit("/", 1)
         entry, _, kind = entry.partition(":")
-        value = _NUMBERS_BY_NAME[kind](tensor) if kind else tensor.clone()
         if name.startswith("#"):
-            groups[int(name[1:])][entry] = value
-        else:
-            state.setdefault(order[name], {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+            optimizer.param_groups[int(name[1:])][entry] = _NUMBERS_BY_NAME[kind](tensor)
+            continue
+        p = parameters[name]
+        value = _NUMBERS_BY_NAME[kind](tensor) if kind else tensor.clone().to("cpu" if entry == "step" else p.device)
+        optimizer.state[p][entry] = value
 
 
 def _number(name: str, value: float) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ class Listeners:
                 getattr(listener, method)(*arguments)
             except InputError:
                 raise
-            except Exception as error:  # code from outside may raise anything
+            except (Exception, SystemExit) as error:  # code from outside may raise anything
                 raise InputError(
                     f"the listener {_name(listener)} failed ({type(error).__name__}: {one_line(error)}): leave it out, "
                     "and the same command resumes from there"
@@ -129,16 +129,19 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError("TensorBoard is not installed: pip install 'trilemma[tensorboard]'") from error
-        self._writer: Any = SummaryWriter(folder / "tensorboard")
+        self._open: Any = lambda: SummaryWriter(folder / "tensorboard")  # it must not be there before the run begins
+        self._writer: Any = None
         self._last = 0
 
     def on_update(self, update: int, values: Values) -> None:
         self._last = update
+        self._writer = self._writer or self._open()
         for name, value in values.items():
             self._writer.add_scalar(name, value, update)
         self._writer.flush()
 
     def on_end(self, values: Values) -> None:
+        self._writer = self._writer or self._open()
         for name, value in values.items():
             self._writer.add_scalar(f"final/{name}", value, self._last)
         self._writer.close()

@@ -73,8 +73,8 @@ def _same_noise_beside(folder: Path, digest: str | None) -> bool:
     if digest is None:
         return False
     for name in (RESULT, TRAINED):
-        for path in folder.parent.glob(f"*/{name}"):
+        for path in folder.resolve().parent.glob(f"*/{name}"):
             with suppress(OSError, ValueError):
-                if path.parent.name != folder.name and f'"noise_key_digest": "{digest}"' in read_text(path):
+                if path.parent.name != folder.resolve().name and f'"noise_key_digest": "{digest}"' in read_text(path):
                     return True
     return False

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
@@ -43,6 +43,9 @@ def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         axes = canvas.subplots()
         axes.set_facecolor(face)
         axes.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(max(_LEAST, fpr[0] / 2), 1.05))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+            axis.set_minor_formatter(NullFormatter())  # else a short axis is full of powers of ten
         axes.grid(color=COLORS["grid"])
         axes.plot([fpr[0], 1], [fpr[0], 1], color=COLORS["rule"], linestyle=(0, (4.5, 2)), linewidth=1, label="chance")
         for index, (name, curve) in enumerate(roc["attacks"].items()):
