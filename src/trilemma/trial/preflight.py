@@ -6,6 +6,7 @@ A training spends time and a budget, so it must not turn out afterward that the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from trilemma.attacks.matching import matched_nonmembers
 from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
-from trilemma.errors import InputError
+from trilemma.errors import InputError, PrivacyError
 from trilemma.outside import resolve
 from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import evaluation_rows
+from trilemma.trial.run import HISTORY
 
 Ints = NDArray[np.int64]
 
@@ -124,4 +126,27 @@ def _refuse_too_few(train: Split, test: Split, seed: int, part: str) -> None:
         raise InputError(
             f"the attacks could compare {members} training examples with {others} test images of the same class"
             f"{' and group' if grouped else ''}{part}, but need {MINIMUM_SIDE} of each: use more examples"
+        )
+
+
+def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -> None:
+    """Refuse to start a training with a budget anew after its numbers were shown: with other noise, the budget would be
+    spent twice.
+
+    A single line of history may be of a run that was killed before its first checkpoint, and so before anybody was told.
+
+    Args:
+      folder: the folder of a run without a whole checkpoint.
+      recipe: the recipe of the run.
+      damage: what is wrong with its checkpoints, or None if there are none.
+
+    Raises:
+      PrivacyError: the run has shown results.
+    """
+    history = folder / HISTORY
+    lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
+    if recipe.private and recipe.secret_noise and (damage or lines > 1):
+        raise PrivacyError(
+            f"{folder} holds results of a training whose checkpoints are lost: to start it anew would spend the budget a "
+            "second time; put the checkpoints back, or use another --out and count both"
         )

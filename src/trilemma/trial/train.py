@@ -29,7 +29,7 @@ from torch import nn
 
 from trilemma.checksums import check, write_sealed
 from trilemma.data.dataset import Dataset
-from trilemma.errors import InputError, PrivacyError
+from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
@@ -48,7 +48,12 @@ from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import refuse_unimportable, refuse_unmeasurable, tracked_examples
+from trilemma.trial.preflight import (
+    refuse_a_second_training,
+    refuse_unimportable,
+    refuse_unmeasurable,
+    tracked_examples,
+)
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
@@ -223,7 +228,7 @@ class _Trial:
         self.notes += training.notes
         saved, damage = checkpoints.load(self.folder)
         if saved is None:
-            self._refuse_a_second_training(damage)
+            refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
         kept = 0
@@ -236,20 +241,6 @@ class _Trial:
         history = History(self.folder / HISTORY, kept)
         self.clock.charge("start")
         return history
-
-    def _refuse_a_second_training(self, damage: str | None) -> None:
-        """Refuse to start a training with a budget anew after its numbers were shown.
-
-        With other noise, the budget would be spent twice.  A single line of history may be of a run that was killed
-        before its first checkpoint, and so before anybody was told.
-        """
-        recipe, history = self.training.recipe, self.folder / HISTORY
-        lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
-        if recipe.private and recipe.secret_noise and (damage or lines > 1):
-            raise PrivacyError(
-                f"{self.folder} holds results of a training whose checkpoints are lost: to start it anew would spend "
-                "the budget a second time; put the checkpoints back, or use another --out and count both"
-            )
 
     def _restore(self, saved: Checkpoint) -> int:
         """Take on the saved state; return the number of lines that the history had."""
