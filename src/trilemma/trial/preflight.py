@@ -133,7 +133,8 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     """Refuse to start a training with a budget anew after its numbers were shown: with other noise, the budget would be
     spent twice.
 
-    A single line of history may be of a run that was killed before its first checkpoint, and so before anybody was told.
+    A single line of history may be of a run that was killed before its first checkpoint, and so before anybody was
+    told.
 
     Args:
       folder: the folder of a run without a whole checkpoint.
@@ -147,6 +148,6 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
     if recipe.private and recipe.secret_noise and (damage or lines > 1):
         raise PrivacyError(
-            f"{folder} holds results of a training whose checkpoints are lost: to start it anew would spend the budget a "
-            "second time; put the checkpoints back, or use another --out and count both"
+            f"{folder} holds results of a training whose checkpoints are lost: to start it anew would spend "
+            "the budget a second time; put the checkpoints back, or use another --out and count both"
         )

@@ -37,7 +37,7 @@ from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
-from trilemma.trial import environment
+from trilemma.trial import environment, preflight
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
 from trilemma.trial.course_record import course_record
@@ -48,12 +48,7 @@ from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import (
-    refuse_a_second_training,
-    refuse_unimportable,
-    refuse_unmeasurable,
-    tracked_examples,
-)
+from trilemma.trial.preflight import tracked_examples
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
@@ -129,8 +124,8 @@ def train(
         ranks.dismiss()
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
-    refuse_unmeasurable(data, tracked, recipe.seed)
-    refuse_unimportable(recipe)
+    preflight.refuse_unmeasurable(data, tracked, recipe.seed)
+    preflight.refuse_unimportable(recipe)
     told, clock = Listeners(listeners, private=recipe.private), Clock()
     with shown(progress) as tell:
 
@@ -228,7 +223,7 @@ class _Trial:
         self.notes += training.notes
         saved, damage = checkpoints.load(self.folder)
         if saved is None:
-            refuse_a_second_training(self.folder, training.recipe, damage)
+            preflight.refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
         kept = 0
