@@ -162,13 +162,13 @@ def exact(sizes: Sizes, device: str) -> Iterator[Row]:
     for method in ("layerwise", "loop"):
         with exact_convolutions():
             value = off(method)
-        # torch's own operations, by one example at a time, were 3e-4 away on an H200, and the kernels 2e-6.
-        yield {"what": f"clipped sum, {method}, against float64", "value": value, "passed": value < 1e-3}
+        # On an H200 the layerwise method was 2e-6 away, and the loop, by torch's own operations, 3e-4: it failed.
+        yield {"what": f"clipped sum, {method}, against float64", "value": value, "passed": value < 1e-4}
         yield {"what": f"the same with convolutions rounded to TF32, {method}", "value": off(method)}
     half = {method: off(method, torch.bfloat16) for method in ("layerwise", "loop")}
     for method, value in half.items():  # rounded at the same places, so about as far from what is exact
         what = f"clipped sum in bfloat16, {method}, against float64"
-        yield {"what": what, "value": value, "passed": value < 3 * half["loop"]}
+        yield {"what": what, "value": value, "passed": value < 1.5 * half["loop"]}
     stream = RandomStream.keyed(b"a quarter of an hour")
     noisy = add_gaussian_noise(total.sums, standard_deviation=3.0, stream=stream)
     noise = torch.cat([(noisy[n] - total.sums[n]).flatten().double().cpu() for n in noisy])
