@@ -31,7 +31,7 @@ def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
     for title, same in by_techniques(private):
         placed = along_budgets(same)
         for measure, bound, y_title, chance in _MEASURES:
-            found = points_of(numbers, placed, measure)
+            points = points_of(numbers, placed, measure)
             most = Series(
                 "most that any attack can find",
                 points_of(numbers, placed, bound),
@@ -42,8 +42,8 @@ def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
                     joined(title, y_title) if title else capital(y_title),
                     y_title,
                     BUDGET_AXIS,
-                    (Series("found by the loss threshold", found, replace(look(0), joined=False)), most)
-                    if found
+                    (Series("found by the loss threshold", points, replace(look(0), joined=False)), most)
+                    if points
                     else (),
                     ticks=budget_ticks(same),
                     y_reference=chance,

@@ -30,8 +30,8 @@ def price_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
         for start, y_title in _MEASURES:
             names = [name for name in numbers.measures if name.startswith(start)]
             series = tuple(
-                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(at))
-                for at, name in enumerate(names)
+                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(position))
+                for position, name in enumerate(names)
             )
             panels.append(
                 Panel(
