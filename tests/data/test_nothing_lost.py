@@ -225,7 +225,7 @@ def test_files_beside_the_tables_are_counted(
     )
 
 
-@pytest.mark.parametrize(("one", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
+@pytest.mark.parametrize(("first", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
 def test_two_folders_of_one_split(put: Callable[..., Path], first: str, other: str) -> None:
     for split in {"train", first, other}:
         for name in "ab":

@@ -198,7 +198,7 @@ def test_no_two_series_of_a_panel_look_alike_without_their_color(large, small):
 
 
 @pytest.mark.parametrize(
-    ("given", "labels"),
+    ("arguments", "labels"),
     [
         ([()], [("BL",)]),
         ([ORDER, ()], [("BL", "all")]),
