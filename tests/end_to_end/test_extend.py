@@ -71,14 +71,14 @@ def test_the_commands_of_the_page_run(folder, capsys):
     save_file(model.network.state_dict(), "weights.safetensors")
     assert main([*audit, *FEW, "--attacks", "threshold"]) == 0
     run = json.loads(Path("runs/mine/result.json").read_text())["attacks"]["threshold"]["auc"]
-    found = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
-    assert found == pytest.approx(run, abs=1e-6)
+    audited = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
+    assert audited == pytest.approx(run, abs=1e-6)
     assert main([*stripes, "--set", "evaluations=1"]) == 0
     assert main(attack) == 0
     attacks = json.loads(Path("audits/stripes/audit.json").read_text())["attacks"]
     predictions = run_predictions(Path("runs/stripes"))
-    found = roc_curve(predictions.logits.max(axis=1), predictions.member)
-    assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(found.tpr, found.fpr), abs=0.02)
+    curve = roc_curve(predictions.logits.max(axis=1), predictions.member)
+    assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(curve.tpr, curve.fpr), abs=0.02)
     assert main(["report", "audits/stripes", "--require", "auc<=1"]) == 0
     with pytest.raises(SystemExit):
         main(["audit", "runs/stripes", "--shadows", "4", "--out", "audits/shadows"])
@@ -216,7 +216,7 @@ def test_a_technique_changes_what_the_optimizer_gets(folder, monkeypatch):
     assert recipe.techniques == ("sat", "mine_technique:centered")
     training = Training(recipe, data, Execution("cpu", None, "float32"))
     released, real = [], Plan.privatize
-    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    monkeypatch.setattr(Plan, "privatize", lambda *arguments: released.append(real(*arguments)) or dict(released[-1]))
     before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
     training.step()
     for name, p in training.state.model.named_parameters():

@@ -69,9 +69,9 @@ def recorded():
         released = real_privatize(plan, draw, total, *more, **named)
         unit = plan.noise_multiplier * plan.clipping_norm
         noise = [(released[name].double() * plan.batch_size - sums[name]).flatten() / unit for name in sums]
-        drawn = np.zeros(plan.examples, dtype=bool)
-        drawn[draw.indices.numpy()] = True
-        uses.append(Use(update[0], plan.sampling_probability, drawn, torch.cat(noise).numpy()))
+        included = np.zeros(plan.examples, dtype=bool)
+        included[draw.indices.numpy()] = True
+        uses.append(Use(update[0], plan.sampling_probability, included, torch.cat(noise).numpy()))
         return released
 
     def step(training):
