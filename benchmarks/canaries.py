@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from torch import nn
 
 import trilemma as tl
-from trilemma.data.dataset import Dataset
 from trilemma.privacy import plan
 from trilemma.privacy.canaries import gaussian_bound, one_run_bound
 from trilemma.training.canaries import KINDS, Canaries
 from trilemma.training.loop import Training
-from trilemma.training.recipe import Recipe, load_recipe
+from trilemma.training.recipe import Recipe
 from trilemma.trial.canary_record import auc_of
 
 CLAIMS, SHARES, DELTA = (8.0, 4.0, 1.0), (1.0, 0.25, 0.0), 1e-5
-LINEAR = Recipe(model="linear", batch_size=256, epochs=20, learning_rate=1.0, clipping_norm=1.0)
-HEAD = "prior-study"  # every example in each of 30 updates
+LINEAR = Recipe(model="linear", batch_size=256, epochs=20, learning_rate=1.0)
+FEATURES = Recipe(model="features", batch_size=0, epochs=100, learning_rate=0.2, momentum=0.9)
 
 
 def sabotaged(share: float) -> AbstractContextManager[object]:
@@ -50,18 +50,21 @@ def sabotaged(share: float) -> AbstractContextManager[object]:
 
 
 def training_of(kind: str, count: int, epsilon: float, seed: int) -> Training:
-    """Gradient canaries: a linear layer on the pixels of digits-s.  Images: a linear head on fixed features of digits
-    of 16 x 16 pixels, which can store them."""
-    canaries = Canaries(kind, count)  # type: ignore[arg-type]
+    """Gradient canaries: a linear layer on the pixels of digits-s, 1,297 examples.  Images: a linear head on 1,000
+    fixed random features of 500 digits, which can store what it saw."""
+    torch.manual_seed(seed)
     if kind == "gradient":
-        data = tl.load_data("digits-s")
+        data, recipe = tl.load_data("digits-s"), LINEAR
         network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
-        return Training(replace(LINEAR, epsilon=epsilon, seed=seed), data, network=network, canaries=canaries)
-    return Training(load_recipe(HEAD, epsilon=epsilon, seed=seed), _digits(), canaries=canaries)
-
-
-def _digits() -> Dataset:
-    return tl.load_data("digits", size=16, limit=1000)
+    else:
+        data, recipe = tl.load_data("digits", limit=500), FEATURES
+        features, head = nn.Linear(64, 1000).requires_grad_(False), nn.Linear(1000, 10)
+        nn.init.normal_(features.weight, std=10 / 8)
+        nn.init.uniform_(features.bias, -10, 10)
+        nn.init.zeros_(head.weight)
+        network = nn.Sequential(nn.Flatten(), features, nn.ReLU(), head)
+    recipe = replace(recipe, epsilon=epsilon, delta=DELTA, seed=seed)
+    return Training(recipe, data, network=network, canaries=Canaries(kind, count))  # type: ignore[arg-type]
 
 
 def audited(kind: str, count: int, epsilon: float, share: float, seed: int) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=(*KINDS, "summary"))
     parser.add_argument("--out", type=Path, default=Path("canaries.jsonl"))
-    parser.add_argument("--canaries", type=int, default=1000)
+    parser.add_argument("--canaries", type=int, help="default: 1,000 directions, 500 images")
     parser.add_argument("--trainings", type=int, default=20)
     parser.add_argument("--claims", type=float, nargs="*", default=CLAIMS)
     parser.add_argument("--noise", type=float, nargs="*", default=SHARES, help="shares of the noise")
@@ -113,15 +116,16 @@ def main() -> None:
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     if options.part == "summary":
         return summary(lines)
+    count = options.canaries or (1000 if options.part == "gradient" else 500)
     done = {(line["kind"], line["canaries"], line["claim"], line["noise"], line["seed"]) for line in lines}
     for seed in range(options.trainings):
         for claim in options.claims:
             for share in options.noise:
-                key = (options.part, options.canaries, claim, share, seed)
+                key = (options.part, count, claim, share, seed)
                 if key in done:
                     continue
                 names = dict(zip(("kind", "canaries", "claim", "noise", "seed"), key, strict=True))
-                line = names | audited(options.part, options.canaries, claim, share, seed)
+                line = names | audited(options.part, count, claim, share, seed)
                 with options.out.open("a") as out:
                     out.write(json.dumps(line) + "\n")
                 print(line, flush=True)

@@ -136,7 +136,7 @@ def test_a_training_without_noise_is_caught(data):
 
 def test_what_a_training_cannot_carry_is_refused(data):
     for kind, count, changes, more, words in (
-        ("gradient", 300, {"epsilon": None}, {}, "give --epsilon, or leave out --canaries"),
+        ("gradient", 300, {"epsilon": None, "delta": None}, {}, "give --epsilon, or leave out --canaries"),
         ("gradient", 651, {}, {}, "651 gradient canaries need as many weights, and the network has 650"),
         ("mislabelled", 121, {}, {}, "more than 120 training examples can carry: use 120"),
         ("gradient", 300, {}, {"ranks": Ranks(0, 2)}, "made by one process"),

@@ -17,8 +17,8 @@ from trilemma.trial.run import SHADOWS, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
-    ceiling_in_words,
     canaries_in_words,
+    ceiling_in_words,
     guarantee_in_words,
 )
 from trilemma.version import __version__
