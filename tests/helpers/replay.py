@@ -116,6 +116,9 @@ def replay(
         patches.enter_context(mock.patch.object(Plan, "privatize", privatize))
         patches.enter_context(mock.patch.object(Training, "step", step))
         patches.enter_context(nullcontext() if measured else unmeasured())
+        # A cache of its own: what one replay fitted or pre-trained on its images must not reach the next through it.
+        own_cache = str(out.with_name(f"{out.name}-cache"))
+        patches.enter_context(mock.patch.dict(os.environ, {"TRILEMMA_CACHE": own_cache}))
         run = tl.train(recipe, data, out, network=network, execution=CPU, ranks=ranks)
     replay.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
     privacy = {key: value for key, value in run.result["privacy"].items() if key not in NOT_COMPARED}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
+from trilemma.trial.privacy_record import _same_noise_beside
 from trilemma.trial.progress import Stopped
 from trilemma.trial.train import train
 
@@ -208,7 +210,7 @@ def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_p
     assert anew.result["course"]["physical_batch"] < went_on.result["course"]["physical_batch"]
 
 
-def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
+def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path, monkeypatch):
     """The digest is that of the noise that was drawn, also in a resumed run; another run has another digest."""
     first = train(recipe("private"), digits, tmp_path / "first", execution=CPU).result["privacy"]
     with pytest.raises(Stopped):
@@ -219,6 +221,11 @@ def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
     assert first["noise_key_digest"] == torn["noise_key_digest"] != other["noise_key_digest"]
     assert len(first["noise_key_digest"]) == 64
     assert [run["noise_shared"] for run in (first, torn, other)] == [False, True, False]  # with those beside it
+    # The same where the folder is the one that the command runs in.
+    for name, shared in (("torn", True), ("other", False)):
+        monkeypatch.chdir(tmp_path / name)
+        digest = json.loads((tmp_path / name / "result.json").read_text())["privacy"]["noise_key_digest"]
+        assert _same_noise_beside(Path("."), digest) is shared
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(digits, tmp_path):

@@ -68,6 +68,8 @@ def train_command(options: argparse.Namespace) -> int:
             if fitted:
                 display.say(f"note: {fitted}")
             finished = (Path(options.out) / RESULT).exists()
+            if finished and options.listen:
+                display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
             if recipe.private and not finished:
                 display.say(_where_the_noise_is(recipe, options.out))
             run = train(
