@@ -1,6 +1,7 @@
 """Whether canaries catch a training that adds too little noise, and leave a correct one alone.
 
     python benchmarks/canaries.py gradient --out canaries.jsonl      # 20 trainings for each claim and each sabotage
+    python benchmarks/canaries.py gradient --batch 256 --out sampled.jsonl    # Poisson draws of 256
     python benchmarks/canaries.py mislabelled --out canaries.jsonl
     python benchmarks/canaries.py blank --out canaries.jsonl
     python benchmarks/canaries.py summary --out canaries.jsonl
@@ -33,7 +34,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.trial.canary_record import auc_of
 
 CLAIMS, SHARES, DELTA = (8.0, 4.0, 1.0), (1.0, 0.25, 0.0), 1e-5
-LINEAR = Recipe(model="linear", batch_size=256, epochs=20, learning_rate=1.0)
+LINEAR = Recipe(model="linear", batch_size=0, epochs=20, learning_rate=1.0)  # as many epochs with --batch
 FEATURES = Recipe(model="features", batch_size=0, epochs=100, learning_rate=0.2, momentum=0.9)
 
 
@@ -49,7 +50,7 @@ def sabotaged(share: float) -> AbstractContextManager[object]:
     return mock.patch.object(plan, "add_gaussian_noise", less)
 
 
-def training_of(kind: str, count: int, epsilon: float, seed: int) -> Training:
+def training_of(kind: str, count: int, epsilon: float, seed: int, batch: int = 0) -> Training:
     """Gradient canaries: a linear layer on the pixels of digits-s, 1,297 examples.  Images: a linear head on 1,000
     fixed random features of 500 digits, which can store what it saw."""
     torch.manual_seed(seed)
@@ -63,14 +64,14 @@ def training_of(kind: str, count: int, epsilon: float, seed: int) -> Training:
         nn.init.uniform_(features.bias, -10, 10)
         nn.init.zeros_(head.weight)
         network = nn.Sequential(nn.Flatten(), features, nn.ReLU(), head)
-    recipe = replace(recipe, epsilon=epsilon, delta=DELTA, seed=seed)
+    recipe = replace(recipe, batch_size=batch, epsilon=epsilon, delta=DELTA, seed=seed)
     return Training(recipe, data, network=network, canaries=Canaries(kind, count))  # type: ignore[arg-type]
 
 
-def audited(kind: str, count: int, epsilon: float, share: float, seed: int) -> dict[str, Any]:
+def audited(kind: str, count: int, epsilon: float, share: float, seed: int, batch: int) -> dict[str, Any]:
     """One training and its bounds."""
     began = time.process_time()
-    training = training_of(kind, count, epsilon, seed)
+    training = training_of(kind, count, epsilon, seed, batch)
     with sabotaged(share):
         for _ in training.run_updates(training.course.updates):
             pass
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("part", choices=(*KINDS, "summary"))
     parser.add_argument("--out", type=Path, default=Path("canaries.jsonl"))
     parser.add_argument("--canaries", type=int, help="default: 1,000 directions, 500 images")
+    parser.add_argument("--batch", type=int, default=0, help="0: every example in every update; a file for each")
     parser.add_argument("--trainings", type=int, default=20)
     parser.add_argument("--claims", type=float, nargs="*", default=CLAIMS)
     parser.add_argument("--noise", type=float, nargs="*", default=SHARES, help="shares of the noise")
@@ -125,7 +127,7 @@ def main() -> None:
                 if key in done:
                     continue
                 names = dict(zip(("kind", "canaries", "claim", "noise", "seed"), key, strict=True))
-                line = names | audited(options.part, count, claim, share, seed)
+                line = names | audited(options.part, count, claim, share, seed, options.batch)
                 with options.out.open("a") as out:
                     out.write(json.dumps(line) + "\n")
                 print(line, flush=True)
