@@ -358,6 +358,20 @@ def test_it_prints(browser, large_page):
     )
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    # Guards: a table that goes on over the next sheet has no head there, if its head holds buttons.
+    assert browser.run("return getComputedStyle(document.querySelector('th button')).display") == "contents"
+
+
+def test_paper_shows_what_is_folded_away_on_the_screen(browser, large_page):
+    """All but the tables of numbers that a figure draws, which are long and are in its CSV."""
+    browser.open(large_page)
+    folded = "return [...document.querySelectorAll('details')].filter((d) => !d.open && !d.closest('figure')).length"
+    closed = browser.run(folded)
+    assert closed > 5
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run(folded) == 0
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run(folded) == closed
 
 
 def axe_script():
