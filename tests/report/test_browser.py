@@ -202,7 +202,8 @@ def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, 
       const first = (row) => [...row.cells].find((c) => c.classList.contains('n') && !c.hidden);
       const cells = [...table.tBodies[0].rows].map(first).filter(Boolean);
       const edge = table.closest('.scroll').getBoundingClientRect().right;
-      return [table.caption.textContent.slice(0, 40), Math.max(...cells.map((c) => c.getBoundingClientRect().right)), edge];
+      const right = Math.max(...cells.map((c) => c.getBoundingClientRect().right));
+      return [table.caption.textContent.slice(0, 40), right, edge];
     });
     """
     tables = browser.run(script)
