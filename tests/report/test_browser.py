@@ -323,7 +323,7 @@ def test_the_keyboard_is_enough(browser, small_page):
     assert browser.find("figure details").get_attribute("open") is not None
 
 
-def test_light_and_dark(browser, small_page):
+def test_colors_follow_the_readers_scheme(browser, small_page):
     color = "return getComputedStyle(document.body).backgroundColor"
     ink = "return getComputedStyle(document.querySelector('svg.chart text')).fill"
     browser.open(small_page)
@@ -354,7 +354,7 @@ def test_without_scripts_everything_is_there(browser, small_page):
         browser.cdp("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_it_prints(browser, large_page):
+def test_the_page_prints_in_light_colors(browser, large_page):
     browser.open(large_page, dark=True)
     pdf = browser.cdp("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
     printed = base64.b64decode(pdf["data"])
