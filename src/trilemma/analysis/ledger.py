@@ -132,6 +132,7 @@ class Family:
     best_released: BestReleased
 
     def to_dict(self) -> dict[str, Any]:
+        """The family's entry in ``ledger.json``; no number in it is infinite."""
         trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
         random = [row.to_dict() for row in self.best_released.if_random]
         values: dict[str, Any] = jsonable(

@@ -17,12 +17,14 @@ ALARM = "  ALARM: "
 
 
 def interval(value: float, ends: list[float] | None, digits: int = 3) -> str:
+    """A number with its interval in brackets, if it has one."""
     if ends is None:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def describe_score(score: dict[str, Any]) -> str:
+    """The harmonic score with its interval, definition, and terms."""
     terms = ", ".join(f"{name} {value:.3f}" for name, value in score["terms"].items())
     count = "three terms" if len(score["terms"]) == 3 else "two terms, no groups"
     return f"{interval(score['value'], score['interval'])} ({score['definition']}, {count}: {terms})"

@@ -138,7 +138,7 @@ def decode(
     what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """All images in one array, and what was changed on the way.
+    """All images in one array, and what was changed to make them fit.
 
     Args:
       images: what to decode; read once, in order, never all in memory.

@@ -80,6 +80,7 @@ class Event:
         return _epsilon(self, delta, accountant)
 
     def to_dict(self) -> dict[str, Any]:
+        """The event for a JSON file, as :meth:`from_dict` reads it."""
         return {"mechanism": "poisson-sampled gaussian", **asdict(self)}
 
     @classmethod

@@ -172,6 +172,7 @@ class Recipe:
             raise InputError("model must be the name of a network")
 
     def has(self, technique: str) -> bool:
+        """Whether the recipe uses a technique, by its code."""
         return technique in self.techniques
 
     @property
@@ -192,6 +193,7 @@ class Recipe:
 
     @property
     def private(self) -> bool:
+        """Whether the recipe has a budget."""
         return self.epsilon is not None
 
     @property

@@ -40,6 +40,7 @@ class Condition:
         return f"{self.quantity} {self.sign} {self.bound:g}"
 
     def met_by(self, value: float) -> bool:
+        """Whether a value satisfies the condition."""
         return {
             "<=": value <= self.bound,
             ">=": value >= self.bound,

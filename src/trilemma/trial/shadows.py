@@ -105,6 +105,7 @@ class Target:
         return self.run.folder / SHADOWS / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def shadow_folder(self, shadow: int) -> Path:
+        """The folder of one shadow."""
         return self.store / f"{shadow:03d}"
 
     @property
@@ -213,7 +214,7 @@ def _stopping(progress: Progress, should_stop: Callable[[], bool]) -> Progress:
 
 
 def _make_updates(training: Training, folder: Path, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """All updates that are still to be made, with checkpoints on the way."""
+    """All updates that are still to be made, with checkpoints in between."""
     saved, _ = checkpoints.load(folder)
     if saved is not None:
         training.state.restore(saved)

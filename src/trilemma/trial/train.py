@@ -5,7 +5,7 @@ command resumes after any of them.
 
 1. ``train``: what cannot be trained or measured is refused; a finished run is returned as it is.
 2. ``_Trial.resume``: from the newest whole checkpoint, if there is one.
-3. ``_Trial.make_updates``: updates, evaluations on the way and checkpoints, until the last update.
+3. ``_Trial.make_updates``: updates, with evaluations and checkpoints in between, until the last update.
 4. ``_Trial.release``: the truth check; weights and privacy record are written, checkpoints removed.
 5. ``_Trial.measure``: attacks, fairness and score, from the weights of step 4; ``result.json`` is written last.
 """
