@@ -42,7 +42,7 @@ def test_train_then_audit(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"privacy +ε [\d.]+ at δ 1e-05", said)
+    assert re.search(r"privacy +ε [\d.]+ at δ 1e-5", said)
     assert "not covered by any guarantee" in said
     assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", said)
     result = json.loads((out / "result.json").read_text())

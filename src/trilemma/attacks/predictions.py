@@ -45,6 +45,7 @@ class Predictions:
       reference_member: bool (R, N), which rows each reference model was trained on; (N,) is also accepted for
         R = 1.  None means that no reference model was trained on any of the rows.
       group_names: the names of the groups, indexed by group number, or None.
+      class_names: the names of the C classes, or None.
 
     Raises:
       InputError: lengths differ, a value is not finite, probabilities do not sum to 1, a label is out of
@@ -67,6 +68,7 @@ class Predictions:
     reference_logits: NDArray[np.floating[Any]] | None = None
     reference_member: NDArray[np.bool_] | None = None
     group_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.logits is None) == (self.probs is None):
@@ -82,6 +84,10 @@ class Predictions:
             checked["groups"], checked["group_names"] = _groups(self.groups, self.group_names, rows)
         elif self.group_names is not None:
             raise InputError("group_names without groups: also give groups, one for each row")
+        if self.class_names is not None:
+            checked["class_names"] = tuple(map(str, self.class_names))
+            if len(self.class_names) != classes:
+                raise InputError(f"class_names names {len(self.class_names)} classes of {classes}: name every class")
         if self.sources is not None:
             checked["sources"] = _integers("sources", self.sources, rows)
         if self.weights is not None:
@@ -140,6 +146,10 @@ class Predictions:
         """The name of the group, or its number as a string if it has no name."""
         return str(group) if self.group_names is None else self.group_names[group]
 
+    def name_of_class(self, label: int) -> str:
+        """The name of the class, or its number as a string if it has no name."""
+        return str(label) if self.class_names is None else self.class_names[label]
+
     @classmethod
     def load(
         cls, path: str | Path, *, columns: Mapping[str, str] | None = None, max_bytes: int = MAX_BYTES
@@ -149,8 +159,8 @@ class Predictions:
         Args:
           path: a table (``.csv``, ``.parquet``, ``.arrow``, ``.feather``), see :meth:`from_table`; or an ``.npz`` with
             the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group`` (or ``groups``),
-            ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are not read.  If the
-            file contains both logits and probs, the logits are used.
+            ``classes`` (names), ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are
+            not read.  If the file contains both logits and probs, the logits are used.
           columns: the names of a table's columns.
           max_bytes: the maximum total size of the arrays in memory.
 
@@ -169,6 +179,7 @@ class Predictions:
             "member",
             "group",
             "groups",
+            "classes",
             "sources",
             "weights",
             "reference_logits",
@@ -215,7 +226,7 @@ class Predictions:
 
 
 def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:
-    fields = dict(arrays)
+    fields: dict[str, Any] = dict(arrays)
     missing = [name for name in ("labels", "member") if name not in fields]
     if "logits" not in fields and "probs" not in fields:
         missing.insert(0, "logits (or probs)")
@@ -226,6 +237,9 @@ def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file
         )
     if "logits" in fields and "probs" in fields:
         del fields["probs"]
+    names = fields.pop("classes", None)
+    if names is not None and names.dtype.kind == "U" and names.ndim == 1:
+        fields["class_names"] = tuple(map(str, names))
     if "group" in fields:
         if "groups" in fields:
             raise InputError(f"{file} contains both group and groups: keep one of them")

@@ -7,7 +7,7 @@ from typing import Any
 from trilemma.attacks import ceiling_alarms
 from trilemma.cli.budget import describe_ceiling
 from trilemma.trial.run import Run
-from trilemma.words import clean
+from trilemma.words import clean, power
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -72,7 +72,7 @@ def describe_run(run: Run) -> str:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
         lines.append(
-            f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
+            f"privacy       ε {privacy['epsilon']:.3f} at δ {power(privacy['delta'])} for {privacy['covered']}\n"
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
         )

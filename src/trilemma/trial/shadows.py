@@ -309,6 +309,7 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
         member=audited.member,
         groups=split.groups,
         group_names=None if split.groups is None else target.data.group_names,
+        class_names=target.data.classes,
         sources=np.concatenate([audited.members, others]),
         reference_logits=np.stack([logits for _, logits in stored]),
         reference_member=np.stack([audited.half(shadow) for shadow in range(count)]),
