@@ -18,6 +18,12 @@ from trilemma.errors import InputError
 MINIMUM_SIDE = 10
 """The minimum number of members, and of non-members: an attack on fewer examples is not informative."""
 
+_ARRAYS = (
+    *("logits", "probs", "labels", "member", "group", "groups", "classes", "sources", "weights"),
+    *("reference_logits", "reference_member"),
+)
+"""What is read from an ``.npz``."""
+
 SUM_TOLERANCE = 1e-3
 """How far the sum of a row of probabilities may be from 1: enough for float16, too little for logits to pass."""
 
@@ -84,10 +90,8 @@ class Predictions:
             checked["groups"], checked["group_names"] = _groups(self.groups, self.group_names, rows)
         elif self.group_names is not None:
             raise InputError("group_names without groups: also give groups, one for each row")
-        if self.class_names is not None:
-            checked["class_names"] = tuple(map(str, self.class_names))
-            if len(self.class_names) != classes:
-                raise InputError(f"class_names names {len(self.class_names)} classes of {classes}: name every class")
+        if self.class_names is not None and len(self.class_names) != classes:
+            raise InputError(f"class_names names {len(self.class_names)} classes of {classes}: name every class")
         if self.sources is not None:
             checked["sources"] = _integers("sources", self.sources, rows)
         if self.weights is not None:
@@ -146,10 +150,6 @@ class Predictions:
         """The name of the group, or its number as a string if it has no name."""
         return str(group) if self.group_names is None else self.group_names[group]
 
-    def name_of_class(self, label: int) -> str:
-        """The name of the class, or its number as a string if it has no name."""
-        return str(label) if self.class_names is None else self.class_names[label]
-
     @classmethod
     def load(
         cls, path: str | Path, *, columns: Mapping[str, str] | None = None, max_bytes: int = MAX_BYTES
@@ -172,20 +172,7 @@ class Predictions:
             return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
         if columns:
             raise InputError(f"{Path(path).name} is no table, so it has no columns to name")
-        wanted = (
-            "logits",
-            "probs",
-            "labels",
-            "member",
-            "group",
-            "groups",
-            "classes",
-            "sources",
-            "weights",
-            "reference_logits",
-            "reference_member",
-        )
-        arrays, available = read_arrays(path, wanted, max_bytes=max_bytes)
+        arrays, available = read_arrays(path, _ARRAYS, max_bytes=max_bytes)
         return cls._named(_fields(arrays, available, Path(path).name), Path(path).name)
 
     @classmethod
