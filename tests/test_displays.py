@@ -34,10 +34,10 @@ def test_a_long_preparation_is_reported_every_half_minute(clock):
     for done in range(1, 101):
         clock[0] += 6.0
         display(TrialProgress("computing features", done, 100, preparing=True))
-    said = lines(console)
-    assert said[0] == "training  fitting one layer to synthetic images"
-    assert 15 <= len(said) <= 22
-    assert said[-1] == "training  computing features: 100"
+    shown = lines(console)
+    assert shown[0] == "training  fitting one layer to synthetic images"
+    assert 15 <= len(shown) <= 22
+    assert shown[-1] == "training  computing features: 100"
 
 
 def test_updates_without_an_evaluation_are_reported(clock):

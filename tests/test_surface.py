@@ -226,7 +226,7 @@ def dangers(text: str) -> list[str]:
 
 def test_nothing_in_the_tree_can_run_a_strangers_code():
     """Guards: pickle, and "safe" loaders that fall back to it."""
-    seen = {str(path): found for path in SOURCE.rglob("*.py") if (found := dangers(path.read_text("utf-8")))}
+    seen = {str(path): names for path in SOURCE.rglob("*.py") if (names := dangers(path.read_text("utf-8")))}
     assert not seen
 
 

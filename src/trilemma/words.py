@@ -145,12 +145,12 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, singular: str, plural: str | None = None) -> str:
     """
     >>> counted(1, "trial"), counted(1200, "trial")
     ('1 trial', '1\\u202f200 trials')
     """
-    return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
+    return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
 
 RANK_WORDS = {

@@ -225,12 +225,12 @@ def test_files_beside_the_tables_are_counted(
     )
 
 
-@pytest.mark.parametrize(("one", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
-def test_two_folders_of_one_split(put: Callable[..., Path], one: str, other: str) -> None:
-    for split in {"train", one, other}:
+@pytest.mark.parametrize(("first", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
+def test_two_folders_of_one_split(put: Callable[..., Path], first: str, other: str) -> None:
+    for split in {"train", first, other}:
         for name in "ab":
             put(f"{split}/{name}", 3)
-    refused(put("train/a"), f"several folders of the split .*{min(one, other)} and {max(one, other)}")
+    refused(put("train/a"), f"several folders of the split .*{min(first, other)} and {max(first, other)}")
 
 
 def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def sentences(paragraph):
 
 def unexplained(text):
     """Terms whose first paragraph neither explains them (in italics or bold), nor comes after a link that does."""
-    found, linked = [], False
+    unexplained, linked = [], False
     defined = set()
     for paragraph in paragraphs(text):
         targets = re.findall(r"\]\(([^)]*)\)", paragraph)
@@ -45,8 +45,8 @@ def unexplained(text):
                 continue
             defined.add(term)
             if not linked and not re.search(rf"\*[^*]*{term}[^*]*\*", paragraph):
-                found.append(term)
-    return found
+                unexplained.append(term)
+    return unexplained
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -41,10 +41,10 @@ def refused(capsys):
 def test_train_then_audit(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"privacy +ε [\d.]+ at δ 1e-5", said)
-    assert "not covered by any guarantee" in said
-    assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", said)
+    output = capsys.readouterr().out
+    assert re.search(r"privacy +ε [\d.]+ at δ 1e-5", output)
+    assert "not covered by any guarantee" in output
+    assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", output)
     result = json.loads((out / "result.json").read_text())
     assert main(["audit", str(out), "--out", str(tmp_path / "audit")]) == 0
     again = json.loads((tmp_path / "audit" / "audit.json").read_text())
@@ -237,8 +237,8 @@ def test_a_named_recipe_fits_few_images_and_a_batch_that_is_asked_for_does_not(t
     few = ["train", "--data", "digits", "--limit", "40", "--test-limit", "40", "--model", "convnet-4"]
     few += ["--epsilon", "8", "--epochs", "1", "--set", "evaluations=1"]
     assert main([*few, "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr().err
-    assert re.search(r"note: the recipe's batch of \d+ is larger than the data \(40 examples\): batches of 16", said)
+    errors = capsys.readouterr().err
+    assert re.search(r"note: the recipe's batch of \d+ is larger than the data \(40 examples\): batches of 16", errors)
     recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
     assert recipe["batch_size"] == 16
     assert main([*few, "--out", str(tmp_path / "run")]) == 0  # the same command finds its run

@@ -46,8 +46,8 @@ class Frozen:
     """A mechanism whose draws and releases are given.  ``sums`` are the clipped sums that reached it, by update, and
     ``exact`` the same added up in float64."""
 
-    def __init__(self, drawn):
-        self.drawn, self.sums, self.exact, self._parts = drawn, [], [], []
+    def __init__(self, draws):
+        self.drawn, self.sums, self.exact, self._parts = draws, [], [], []
 
     def clipped(self, clipping, images, labels):
         result = CLIPPED(clipping, images, labels)
@@ -82,17 +82,17 @@ class OneOf(Ranks):
         return gradient if self.first else self.frozen.privatize(ClippedSum(gradient, None, None, CLIP))
 
 
-def clipped_sums(monkeypatch, data, choices, drawn, kept=None, processes=1):
-    """(float32, exact): the clipped sum of each update, by name, where those of the examples ``drawn`` (rows of the
-    whole data) are seen that are among ``kept``."""
-    if kept is not None:
+def clipped_sums(monkeypatch, data, choices, draws, present=None, processes=1):
+    """(float32, exact): the clipped sum of each update, by name, where those of the examples ``draws`` (rows of the
+    whole data) are seen that are among ``present``."""
+    if present is not None:
         place = torch.full((len(data.train),), -1)
-        place[torch.from_numpy(kept)] = torch.arange(len(kept))
-        data = replace(data, train=data.train.take(kept))
-        drawn = [place[rows][place[rows] >= 0] for rows in drawn]
+        place[torch.from_numpy(present)] = torch.arange(len(present))
+        data = replace(data, train=data.train.take(present))
+        draws = [place[rows][place[rows] >= 0] for rows in draws]
     by_process = []
     for rank in range(processes):
-        frozen = Frozen(drawn)
+        frozen = Frozen(draws)
         with monkeypatch.context() as patched:
             patched.setattr(Plan, "draw", frozen.draw)
             patched.setattr(Plan, "privatize", lambda plan, draw, total, *_, frozen=frozen: frozen.privatize(total))
@@ -100,7 +100,7 @@ def clipped_sums(monkeypatch, data, choices, drawn, kept=None, processes=1):
             training = Training(Recipe(**choices), data, Execution("cpu", 16, "float32"), ranks=ranks)
             training.state.evidence = None  # which looks at single examples besides
             patched.setattr(Clipping, "__call__", lambda *parts, frozen=frozen: frozen.clipped(*parts))
-            for _ in drawn:
+            for _ in draws:
                 training.step()
         by_process.append(frozen)
 
@@ -142,9 +142,9 @@ def choices_for(techniques):
 
 def poisson(size, updates):
     generator = torch.Generator().manual_seed(size)
-    drawn = [torch.nonzero(torch.rand(1297, generator=generator) < size / 1297).squeeze(1) for _ in range(updates)]
+    draws = [torch.nonzero(torch.rand(1297, generator=generator) < size / 1297).squeeze(1) for _ in range(updates)]
     # Whoever is removed below has been drawn.
-    return [torch.cat([rows, torch.tensor(list(GONE.values()))]).unique() for rows in drawn]
+    return [torch.cat([rows, torch.tensor(list(GONE.values()))]).unique() for rows in draws]
 
 
 DRAWS = {"full batch": [torch.arange(1297)] * 2, "400": poisson(400, 2), "64": poisson(64, 4)}
@@ -162,20 +162,20 @@ DRAWS = {"full batch": [torch.arange(1297)] * 2, "400": poisson(400, 2), "64": p
 )
 def test_removing_an_example_moves_no_sum_by_more_than_the_clipping_norm(monkeypatch, digits, size, techniques):
     """PITFALLS: views and other randomness that are public and dealt by place."""
-    choices, drawn = choices_for(techniques), DRAWS[size]
-    whole = clipped_sums(monkeypatch, digits, choices, drawn)
+    choices, draws = choices_for(techniques), DRAWS[size]
+    whole = clipped_sums(monkeypatch, digits, choices, draws)
     # Without the first example every other one stands elsewhere: where all are drawn, that alone is tried twice.
     for gone in [GONE["front"]] if size == "full batch" and len(techniques) > 2 else GONE.values():
-        assert_neighbors(whole, clipped_sums(monkeypatch, digits, choices, drawn, all_but(gone)))
+        assert_neighbors(whole, clipped_sums(monkeypatch, digits, choices, draws, all_but(gone)))
 
 
 @pytest.mark.parametrize("size", ["400", "64"])
 def test_nor_where_two_processes_share_the_work(monkeypatch, digits, size):
-    choices, drawn = choices_for(tuple(TECHNIQUES)), DRAWS[size]
-    whole = clipped_sums(monkeypatch, digits, choices, drawn, processes=2)
-    assert max(distances(whole[1], clipped_sums(monkeypatch, digits, choices, drawn)[1])) < 1e-5
+    choices, draws = choices_for(tuple(TECHNIQUES)), DRAWS[size]
+    whole = clipped_sums(monkeypatch, digits, choices, draws, processes=2)
+    assert max(distances(whole[1], clipped_sums(monkeypatch, digits, choices, draws)[1])) < 1e-5
     for gone in GONE.values():
-        assert_neighbors(whole, clipped_sums(monkeypatch, digits, choices, drawn, all_but(gone), processes=2))
+        assert_neighbors(whole, clipped_sums(monkeypatch, digits, choices, draws, all_but(gone), processes=2))
 
 
 def test_a_sum_in_float32_is_off_by_little(monkeypatch, digits):
@@ -190,9 +190,9 @@ def test_views_dealt_by_place_would_be_seen(monkeypatch, digits):
     """The power of the test above: moves dealt by the place in the draw, as version 0.1.0 did."""
     real = inputs.moves_of
     monkeypatch.setattr(inputs, "moves_of", lambda keys, *a, **k: real(torch.arange(len(keys)), *a, **k))
-    choices, drawn = choices_for(("gn", "am")), DRAWS["64"]
-    whole = clipped_sums(monkeypatch, digits, choices, drawn)
-    assert max(distances(whole[1], clipped_sums(monkeypatch, digits, choices, drawn, all_but(0))[1])) > 1.5
+    choices, draws = choices_for(("gn", "am")), DRAWS["64"]
+    whole = clipped_sums(monkeypatch, digits, choices, draws)
+    assert max(distances(whole[1], clipped_sums(monkeypatch, digits, choices, draws, all_but(0))[1])) > 1.5
 
 
 class Noisy(torch.nn.Module):

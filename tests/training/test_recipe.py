@@ -34,8 +34,8 @@ def test_a_recipe_survives_toml_and_json(recipe):
 
 @settings(deadline=None, max_examples=60)
 @given(recipes, recipes)
-def test_fingerprints_differ_exactly_where_recipes_do(one, other):
-    assert (one == other) == (one.fingerprint == other.fingerprint)
+def test_fingerprints_differ_exactly_where_recipes_do(first, other):
+    assert (first == other) == (first.fingerprint == other.fingerprint)
 
 
 def test_a_recipe_file_is_read_back(tmp_path):

@@ -94,7 +94,7 @@ def bias(top, group):
     return np.mean(shares) - 0.5
 
 
-def drawn(sources, rng):
+def sample_counts(sources, rng):
     """How often each row is in a bootstrap sample of sources."""
     names, place = np.unique(sources, return_inverse=True)
     return np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place]
@@ -111,7 +111,7 @@ def test_draws(rows):
     """(accuracies, biases, floors of the bias) of bootstrap samples of the test images."""
     rng, test = np.random.default_rng(1), rows[~rows.member]
     top, group, right = test.top.to_numpy(), test.group.to_numpy(), test.right.to_numpy()
-    counts = [drawn(test.source.to_numpy(), rng) for _ in range(RESAMPLES)]
+    counts = [sample_counts(test.source.to_numpy(), rng) for _ in range(RESAMPLES)]
     cell = top * 2 + group
     by_cell = np.stack([np.bincount(cell, c, 20).reshape(10, 2) for c in counts])
     total = by_cell.sum(axis=2, keepdims=True)
@@ -132,7 +132,7 @@ def auc_draws(score, rows, weight):
     for _ in range(RESAMPLES // 2):
         count = np.zeros(len(rows))
         for side in (member & (weight > 0), ~member & (weight > 0)):
-            count[side] = drawn(source[side], rng)
+            count[side] = sample_counts(source[side], rng)
         aucs.append(auc(score, member, count * weight))
     return np.array(aucs)
 

@@ -268,8 +268,8 @@ def _survivors(
     again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)
     if again is not None and (not removal.by_shadows or has_exposure(folder.run(again))):
         # The layer was the most exposed of one training, so any other training brings its survivors nearer the mean.
-        kept = np.setdiff1d(np.arange(len(before)), removed)
-        share = exposed_share(Exposure.read(folder.run(again), removal.rank), kept, before.cut(removal.share))
+        rows = np.setdiff1d(np.arange(len(before)), removed)
+        share = exposed_share(Exposure.read(folder.run(again), removal.rank), rows, before.cut(removal.share))
         yield _row("exposed_survivors_retrained", share, None, left.count)
     yield _row("mean_exposure", left.mean, None, left.count)
     yield _row("mean_exposure_before", left.mean_before, None, left.count)

@@ -79,11 +79,11 @@ def by_cell(
     counted = np.ones(len(scores), dtype=bool) if weights is None else weights > 0
     threshold = _global_threshold(scores, member, fpr, weights)
     rng = rng_for(seed, "bootstrap/cells")
-    found = {}
+    by_name = {}
     for cell in np.unique(cells[counted]):
         rows = np.flatnonzero(counted & (cells == cell))
-        found[int(cell)] = _cell(scores, member, rows, fpr, weights, sources, threshold, rng, resamples)
-    return found
+        by_name[int(cell)] = _cell(scores, member, rows, fpr, weights, sources, threshold, rng, resamples)
+    return by_name
 
 
 def _cell(
@@ -182,9 +182,9 @@ def equal_vulnerability(
             f"equal vulnerability is a question about two cells or more, each with {TOO_FEW} members and non-members: "
             "audit more examples"
         )
-    kept = np.isin(cells, names)
-    scores, member = scores[kept], member[kept]
-    places = np.searchsorted(names, cells[kept])
+    selected = np.isin(cells, names)
+    scores, member = scores[selected], member[selected]
+    places = np.searchsorted(names, cells[selected])
     ranks = np.empty(len(scores))
     for place in range(len(names)):
         rows = np.flatnonzero(places == place)

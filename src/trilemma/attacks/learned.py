@@ -245,5 +245,5 @@ def _drawn(rows: NDArray[np.int64], weights: Array | None, size: int, rng: np.ra
     # Systematic sampling: evenly spaced points along the cumulative sum of the weights.
     running = np.cumsum(weights[rows])
     points = (rng.random() + np.arange(size)) / size * running[-1]
-    drawn: NDArray[np.int64] = rows[np.minimum(np.searchsorted(running, points, side="right"), len(rows) - 1)]
-    return drawn
+    sample: NDArray[np.int64] = rows[np.minimum(np.searchsorted(running, points, side="right"), len(rows) - 1)]
+    return sample

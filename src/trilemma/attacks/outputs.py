@@ -59,7 +59,7 @@ def fields_from_estimator(estimator: Any, X: Any, y: Any, member: Any, groups: A
         )
     probabilities = np.asarray(estimator.predict_proba(X), dtype=np.float64)
     classes = list(estimator.classes_)
-    places = {value: at for at, value in enumerate(classes)}
+    places = {value: index for index, value in enumerate(classes)}
     unknown = next((value for value in np.asarray(y).tolist() if value not in places), None)
     if unknown is not None:
         raise InputError(f"y holds {unknown!r}, which is none of the classes that the classifier was fitted on")

@@ -129,11 +129,13 @@ def rate_at(
     sides = []
     for rows in (np.flatnonzero(member), np.flatnonzero(~member)):
         own = None if weights is None else weights[rows]
-        kept = rows if own is None else rows[own > 0]
-        if len(kept) == 0:
+        counted = rows if own is None else rows[own > 0]
+        if len(counted) == 0:
             raise InputError("a rate needs members and non-members with a weight above 0")
-        own = np.ones(len(kept)) if weights is None else weights[kept]
-        sides.append((scores[kept], own, effective_count(own, len(kept), None if clusters is None else clusters[kept])))
+        own = np.ones(len(counted)) if weights is None else weights[counted]
+        sides.append(
+            (scores[counted], own, effective_count(own, len(counted), None if clusters is None else clusters[counted]))
+        )
     (inside, inside_weights, n), (outside, outside_weights, m) = sides
     reason = enough(fpr, m)
     if reason:
@@ -193,8 +195,8 @@ def _mixture_quantile(probability: float, weights: Array, a: Array, b: Array) ->
     from scipy.optimize import brentq
     from scipy.stats import beta
 
-    kept = weights > 1e-12 * weights.max()
-    weights, a, b = weights[kept] / weights[kept].sum(), a[kept], b[kept]
+    counted = weights > 1e-12 * weights.max()
+    weights, a, b = weights[counted] / weights[counted].sum(), a[counted], b[counted]
     at_zero, at_one = a <= 1e-9, b <= 1e-9
     inner = ~(at_zero | at_one)
     mass_zero = float(weights[at_zero].sum())

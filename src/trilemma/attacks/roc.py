@@ -253,8 +253,8 @@ class _Ranked:
             raise InputError("scores, member and weights must be (N,) of one length")
         if np.isnan(scores).any():
             raise InputError("a score is NaN: an attack must score every example")
-        kept = np.arange(len(scores)) if weights is None else np.flatnonzero(weights > 0)
-        order = kept[np.argsort(-scores[kept], kind="stable")]
+        counted = np.arange(len(scores)) if weights is None else np.flatnonzero(weights > 0)
+        order = counted[np.argsort(-scores[counted], kind="stable")]
         is_member, sorted_scores = member[order], scores[order]
         self.sides = order[is_member], order[~is_member]
         if min(map(len, self.sides)) == 0:

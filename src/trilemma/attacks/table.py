@@ -55,8 +55,8 @@ def read_table(path: Path, max_bytes: int) -> pd.DataFrame:
         if path.suffix == ".csv":
             _check_size(path, path.stat().st_size, max_bytes)
             # Nothing is taken for missing: a class may be called NA.
-            kept = pyarrow.csv.ConvertOptions(null_values=[], strings_can_be_null=False)
-            return pyarrow.csv.read_csv(path, convert_options=kept).to_pandas()
+            options = pyarrow.csv.ConvertOptions(null_values=[], strings_can_be_null=False)
+            return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
         if path.suffix == ".parquet":
             about = pq.read_metadata(path)
             _check_size(path, 8 * about.num_rows * about.num_columns, max_bytes)
@@ -126,13 +126,13 @@ def _column(role: str, names: Sequence[str], chosen: Mapping[str, str], where: s
             raise InputError(f"{where} has no column {chosen[role]!r}{did_you_mean(chosen[role], names)}")
         return chosen[role]
     folded = {name.casefold(): name for name in reversed(names)}
-    found = next((folded[usual] for usual in USUAL[role] if usual in folded), None)
-    if found is None and needed:
+    column = next((folded[usual] for usual in USUAL[role] if usual in folded), None)
+    if column is None and needed:
         raise InputError(
             f"{where} has no column {role!r}{did_you_mean(role, names)} (it has {listed(names, most=8)}): name it so, "
             f"or say which it is (columns={{'{role}': ...}}, --columns {role}=...)"
         )
-    return found
+    return column
 
 
 def _outputs(
@@ -146,18 +146,18 @@ def _outputs(
             continue
         starts = (prefix,) if prefix is not None else tuple(f"{word}_" for word in usual)
         columns = {name: _rest(name, starts) for name in names}
-        found = {name: rest for name, rest in columns.items() if rest}
-        if len(found) >= 2:
-            if all(re.fullmatch(r"[0-9]+", rest) for rest in found.values()):
-                if len({int(rest) for rest in found.values()}) < len(found):
+        class_names = {name: rest for name, rest in columns.items() if rest}
+        if len(class_names) >= 2:
+            if all(re.fullmatch(r"[0-9]+", rest) for rest in class_names.values()):
+                if len({int(rest) for rest in class_names.values()}) < len(class_names):
                     raise InputError(f"{where} has two columns of outputs for one class: remove one of them")
-                found = dict(sorted(found.items(), key=lambda item: int(item[1])))
-            return kind, _numbers(frame, list(found), where), tuple(found.values())
+                class_names = dict(sorted(class_names.items(), key=lambda item: int(item[1])))
+            return kind, _numbers(frame, list(class_names), where), tuple(class_names.values())
         lists = [name for name in names if name.casefold() in usual or name == prefix]
         if lists and len(frame) and isinstance(frame[lists[0]].iloc[0], list | np.ndarray):
             values = np.stack([np.asarray(row, dtype=np.float64) for row in frame[lists[0]]])
-            return kind, values, tuple(str(at) for at in range(values.shape[1]))
-        alone = [*found, *lists]
+            return kind, values, tuple(str(index) for index in range(values.shape[1]))
+        alone = [*class_names, *lists]
         if len(alone) == 1:  # a sigmoid's output
             score = _numbers(frame, alone, where)
             both = np.concatenate([np.zeros_like(score) if kind == "logits" else 1 - score, score], axis=1)
@@ -186,7 +186,9 @@ def _numbers(frame: pd.DataFrame, names: list[str], where: str) -> NDArray[np.fl
 def _labels(values: NDArray[Any], classes: tuple[str, ...], where: str, column: str) -> NDArray[Any]:
     """Indices: as they are, or found by the names of the classes where any label is text that names one."""
     text = [_text(value) for value in values]
-    places = {name: at for at, name in enumerate(classes)} | {csv_text(name): at for at, name in enumerate(classes)}
+    places = {name: index for index, name in enumerate(classes)} | {
+        csv_text(name): index for index, name in enumerate(classes)
+    }
     named = not all(re.fullmatch(r"[0-9]+", name) for name in classes)
     if named and all(label in places for label in text):
         return np.array([places[label] for label in text], dtype=np.int64)

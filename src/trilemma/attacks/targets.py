@@ -97,9 +97,9 @@ def _cell(scores: Array, member: Booleans, rng: np.random.Generator, resamples: 
     for size in chunks(resamples, scores.size):
         counts = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.int32)
         for target in zip(scores, member, strict=True):
-            drawn = resampled_metrics(*target, counts)
-            aucs[done : done + size] += drawn.auc / len(scores)
-            tprs[done : done + size] += drawn.tpr_at_fpr[FPR] / len(scores)
+            resampled = resampled_metrics(*target, counts)
+            aucs[done : done + size] += resampled.auc / len(scores)
+            tprs[done : done + size] += resampled.tpr_at_fpr[FPR] / len(scores)
         done += size
     auc = float(np.mean([metrics.auc for metrics in seen]))
     tpr = float(np.mean([metrics.tpr_at_fpr[FPR] for metrics in seen]))

@@ -17,6 +17,7 @@ from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import ALARM, describe_run
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.data import Dataset, load_data
+from trilemma.data.named import DEFAULT
 from trilemma.errors import InputError
 from trilemma.files import reading
 from trilemma.training.execution import Execution
@@ -67,6 +68,8 @@ def train_command(options: argparse.Namespace) -> int:
             if fitted:
                 display.say(f"note: {fitted}")
             finished = (Path(options.out) / RESULT).exists()
+            if finished and options.listen:
+                display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
             if recipe.private and not finished:
                 display.say(_where_the_noise_is(recipe, options.out))
             run = train(
@@ -155,7 +158,7 @@ def data_of(options: argparse.Namespace) -> dict[str, Any]:
     made_for = recipe_data(options.recipe) if options.recipe else None
     requested = {name: value for name, value in data_options(options).items() if value is not None}
     if made_for is None:
-        return {"name": options.data or "digits"} | requested
+        return {"name": options.data or DEFAULT} | requested
     if options.data not in (None, made_for["name"]):
         raise InputError(
             f"the recipe {options.recipe} was made for {made_for['name']}, not for {options.data}: leave out --data, "
@@ -181,4 +184,4 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         except tomllib.TOMLDecodeError:
             overrides[key.strip()] = text
     overrides |= {name: getattr(options, name) for name in _OVERRIDES if getattr(options, name) is not None}
-    return load_recipe(options.recipe or default_recipe_name(options.data or "digits"), **overrides)
+    return load_recipe(options.recipe or default_recipe_name(options.data or DEFAULT), **overrides)

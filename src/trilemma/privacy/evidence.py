@@ -55,6 +55,8 @@ PLACES = 8
 _REMEMBERED = 2**16
 """Values of each tensor's noise that are compared with the next update's, at most."""
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 _PRODUCTS = 13  # numbers of one tensor in one update, see _products
 
 
@@ -187,26 +189,36 @@ class Evidence:
 
     # ---- single examples --------------------------------------------------------------------------------------------
 
-    def spot_due(self) -> bool:
-        """Whether to recompute a single example now: in updates 1, 2, 4, 8, ..., or the next one with examples."""
-        return float(self.spots[0]) < 1 + math.floor(math.log2(self.updates + 1))
+    def spot_place(self, count: int) -> int | None:
+        """The place, among ``count`` examples of this update's draw, of the one to recompute, or None for no example.
 
-    def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum) -> None:
-        """Compute the first example of a physical batch again, by an ordinary backward pass of its own.
+        One is due in updates 1, 2, 4, 8, ..., or in the next one with examples.  The places are multiples of the golden
+        ratio, modulo 1: the next one always lies in one of the widest gaps between those before.  So an error at some
+        places of a draw, or in some of its physical batches, is not passed by in every update.
+        """
+        looked_at = int(self.spots[0])
+        if not count or looked_at >= 1 + math.floor(math.log2(self.updates + 1)):
+            return None
+        return int(count * (looked_at * _GOLDEN % 1))
+
+    def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum, place: int) -> None:
+        """Compute one example of a physical batch again, by an ordinary backward pass of its own.
 
         Args:
           clipping: what computes this run's clipped sums.
           images, labels: the physical batch, as they were given to ``clipping``.
           clipped: what it returned for them.
+          place: of the example in the physical batch.
         """
-        gradient = _plain_gradient(clipping, images[:1], labels[:1])
-        alone = clipping(images[:1], labels[:1]).sums
+        image, label = images[place : place + 1], labels[place : place + 1]
+        gradient = _plain_gradient(clipping, image, label)
+        alone = clipping(image, label).sums
         flat = torch.cat([g.flatten() for g in gradient.values()])
         exact, limit = float(flat.norm()), clipping.clipping_norm
         expected = flat * min(1.0, limit / max(exact, 1e-300)) if math.isfinite(exact) else torch.zeros_like(flat)
         added = torch.cat([alone[name].double().flatten() for name in gradient])
         distance = float((added - expected).norm()) / limit
-        reported = float(clipped.norms[0])
+        reported = float(clipped.norms[place])
         error = abs(reported - exact) / max(exact, limit * 1e-3) if math.isfinite(exact) else 0.0
         measured = torch.tensor([0.0, distance, float(added.norm()) / limit, error], dtype=torch.float64)
         self.spots = torch.maximum(self.spots, measured)  # which keeps a NaN, so that it fails the check

@@ -96,7 +96,7 @@ class ShownStudy:
     figures: tuple[ShownFigure, ...]
 
     @property
-    def drawn(self) -> bool:
+    def has_panels(self) -> bool:
         """Whether any figure has anything to show."""
         return any(figure.panels for figure in self.figures)
 
@@ -108,9 +108,9 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
     """Draw the panels, with a table of their numbers."""
     name = f"figure-{stem}"
     panels = []
-    for at, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
+    for place, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
         picture = "" if panel.picture is None else f"data:image/png;base64,{base64.b64encode(panel.picture).decode()}"
-        svg = Markup(inline_svg(panel_svg(panel, limits), f"{name}-{at}", panel.alt))
+        svg = Markup(inline_svg(panel_svg(panel, limits), f"{name}-{place}", panel.alt))
         panels.append(ShownPanel(panel.title, svg, panel.finding, panel.note, picture, panel.picture_text))
     return ShownFigure(
         name,
@@ -167,9 +167,9 @@ def _beside_each_other(figures: Sequence[ShownFigure]) -> tuple[ShownFigure, ...
     """Figures of one panel stand two in a row where they follow each other."""
     shown: list[ShownFigure] = []
     waiting = False
-    for at, figure in enumerate(figures):
+    for position, figure in enumerate(figures):
         single = len(figure.panels) == 1
-        follows = at + 1 < len(figures) and len(figures[at + 1].panels) == 1
+        follows = position + 1 < len(figures) and len(figures[position + 1].panels) == 1
         shown.append(dataclasses.replace(figure, lone=single and not waiting and not follows))
         waiting = single and not waiting and follows
     return tuple(shown)
@@ -183,11 +183,11 @@ def slugs(names: Iterable[str]) -> list[str]:
     """
     slugs_so_far: list[str] = []
     for name in names:
-        kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else " " for c in name).split()
-        base = "-".join(kept)[:60] or "study"
+        words = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else " " for c in name).split()
+        base = "-".join(words)[:60] or "study"
         # Some file systems take upper and lower case for the same.
         taken = {other.lower() for other in slugs_so_far}
-        tries = (base if at == 1 else f"{base}-{at}" for at in itertools.count(1))
+        tries = (base if count == 1 else f"{base}-{count}" for count in itertools.count(1))
         slugs_so_far.append(next(slug for slug in tries if slug.lower() not in taken))
     return slugs_so_far
 
@@ -264,8 +264,8 @@ def _numbers_table(figure: Figure, name: str) -> Table:
         for series in panel.series:
             # A curve of many evaluations is read at its ends and every fifth of it; the CSV has them all.
             step = max(1, len(series.points) // 5) if len(series.points) > 12 else 1
-            for at, point in enumerate(series.points):
-                if at % step and at != len(series.points) - 1:
+            for position, point in enumerate(series.points):
+                if position % step and position != len(series.points) - 1:
                     continue
                 digits = measure_of(point.y.measure).digits
                 value = number(point.y.value, digits)
@@ -392,7 +392,7 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         text = json.dumps(trial, indent=1, ensure_ascii=False)
         trials_by_recipe.setdefault(text, []).append((seed, name))
         # Studies that train nearly the same do so by recipes of their own.
-        of = [key for key, one in study.get("studies", {}).items() if name in one.get("trials", ())]
+        of = [key for key, part in study.get("studies", {}).items() if name in part.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
         titles[text] = trial_title(planned[name], seed=False) + where
     return [

@@ -181,8 +181,8 @@ def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str)
         f"Bands: 95 %, Student’s t over {over}, at each rate by itself." if over else "",
         (),
         tuple(
-            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{at}"), panel.finding, "", "", "")
-            for at, panel in enumerate(panels, 1)
+            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{place}"), panel.finding, "", "", "")
+            for place, panel in enumerate(panels, 1)
         ),
         tuple((swatch(shown), capital(ATTACK_WORDS.get(name, clean(name)))) for name, shown in looks.items()),
         ("guessing",),

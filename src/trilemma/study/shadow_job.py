@@ -158,8 +158,8 @@ def train_shadows(
     """
     make_private_folder(target.run.folder / SHADOWS)
     make_folder(target.store)
-    there = finished_shadows(target, len(jobs))
-    waiting, running = [job for job in jobs if job.shadow not in there], set[str]()
+    finished = finished_shadows(target, len(jobs))
+    waiting, running = [job for job in jobs if job.shadow not in finished], set[str]()
     with alone_in(Path(target.store)):
         try:
             while waiting or running:

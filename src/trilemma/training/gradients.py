@@ -86,12 +86,13 @@ class PrivateGradient:
         mine = ranks.share(len(draw))
         total = self.clipping.zero()
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
+        spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
         with one_each(), refuse_random_layers(self.examples.labels.device), uphill:
             for places in mine.split(physical_batch) if len(mine) else ():
                 images, labels = self.examples.seen(draw.indices[places], state.update)
                 part = self.clipping(images, labels)
-                if ranks.first and state.evidence is not None and state.evidence.spot_due():
-                    state.evidence.spot(self.clipping, images, labels, part)
+                if state.evidence is not None and spot is not None and 0 <= spot - total.count < len(places):
+                    state.evidence.spot(self.clipping, images, labels, part, spot - total.count)
                 total = total.add_(part)
         return ranks.add_up(total, mine, len(draw))
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.privacy.randomness import RandomStream
@@ -61,8 +62,13 @@ def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, co
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 (hex) of all parameters and buffers."""
+    return tensors_digest(model.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of tensors: names, types, shapes and content."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         content = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(content.view(torch.uint8).numpy().data)

@@ -208,8 +208,8 @@ def _seats(inside: Ints, outside: Ints) -> Ints:
 
 def _drawn(cells: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
     """Rows drawn at random, so many of each cell, ascending."""
-    drawn = [rng.permutation(np.flatnonzero(cells == cell))[:count] for cell, count in enumerate(counts) if count]
-    rows: Ints = np.sort(np.concatenate(drawn)).astype(np.int64)
+    by_cell = [rng.permutation(np.flatnonzero(cells == cell))[:count] for cell, count in enumerate(counts) if count]
+    rows: Ints = np.sort(np.concatenate(by_cell)).astype(np.int64)
     return rows
 
 

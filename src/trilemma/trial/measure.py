@@ -19,7 +19,7 @@ from trilemma.outside import called, resolve
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
-from trilemma.words import clean
+from trilemma.words import clean, shortened
 
 Logits = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -82,12 +82,21 @@ def _own_measure(name: str, predictions: Predictions) -> float:
     """
     value = called(name, resolve(name, "measures"), predictions)
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        # float() would read text, and drop what is imaginary.
+        number = math.nan if isinstance(value, (str, bytes)) or np.iscomplexobj(value) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # tensors raise the last
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"the measure {name} must return a finite number, not {clean(value)}")
+        raise InputError(f"the measure {name} must return a finite number, not {_shown(value)}")
     return number
+
+
+def _shown(value: object) -> str:
+    """What code from outside returned, short and on one line."""
+    try:
+        return shortened(clean(value))
+    except Exception:  # an integer of many digits, or an object whose own code fails
+        return f"a value of type {type(value).__name__}"
 
 
 def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:

@@ -226,14 +226,14 @@ class _Trial:
             preflight.refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
-        kept = 0
+        lines = 0
         if saved is not None:
-            kept = self._restore(saved)
+            lines = self._restore(saved)
             self.notes.append(f"went on from update {training.state.update} of {training.course.updates}")
         training.lead()
         write_fingerprint(self.folder, training.data.fingerprint)  # before config.json: it marks the folder as a run's
         write_json(self.folder / CONFIG, self.config)
-        history = History(self.folder / HISTORY, kept)
+        history = History(self.folder / HISTORY, lines)
         self.clock.charge("start")
         return history
 

@@ -217,13 +217,13 @@ def test_a_matrix_root_is_nearly_the_root():
 
 
 def test_blocks_with_the_same_descriptors_compute_them_once(pictures, local, monkeypatch):
-    calls = []
+    computations = []
     plain = LocalMaps.__call__
-    monkeypatch.setattr(LocalMaps, "__call__", lambda self, images: calls.append(1) or plain(self, images))
+    monkeypatch.setattr(LocalMaps, "__call__", lambda self, images: computations.append(1) or plain(self, images))
     seen = Seen(pictures[:2])
     SecondOrder(local)(seen, UNMOVED)
     SecondOrder(local)(seen, UNMOVED)
-    assert len(calls) == 1
+    assert len(computations) == 1
 
 
 def test_a_view_moves_the_windows():

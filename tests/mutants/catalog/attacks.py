@@ -83,7 +83,7 @@ ERRORS = [
     Planted(
         "members without counterpart still count",
         "attacks/audit.py",
-        "weights[inside[found.covered]] = 1.0",
+        "weights[inside[matched.covered]] = 1.0",
         "weights[inside] = 1.0",
         (f"{_AUDIT}::test_members_without_counterpart_are_left_out",),
     ),

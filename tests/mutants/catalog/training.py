@@ -73,7 +73,7 @@ ERRORS = [
         "",
         (
             f"{_UPDATES}::test_secret_noise_does_not_come_from_the_seed",
-            f"{_USED}::test_a_secret_training_killed_and_resumed",
+            _SHARED,
         ),
     ),
     Planted(

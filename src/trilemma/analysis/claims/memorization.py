@@ -69,10 +69,10 @@ def memorization_claim(table: Table) -> Claim:
 
 
 def _turning_words(points: TurningPoints) -> str:
-    def at(update: int | None) -> str:
+    def moment(update: int | None) -> str:
         return "never" if update is None else f"at update {update}"
 
     return (
-        f"memorization begins {at(points.memorization)}, overfitting {at(points.overfitting)} "
-        f"(the best test accuracy is {at(points.early_stopping)})"
+        f"memorization begins {moment(points.memorization)}, overfitting {moment(points.overfitting)} "
+        f"(the best test accuracy is {moment(points.early_stopping)})"
     )

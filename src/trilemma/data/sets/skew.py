@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
+from trilemma.data.named import SKEW_GROUPS
 from trilemma.data.orders import seeded_order
 from trilemma.errors import InputError
 
 COLOR, GRAY = 0, 1
-GROUP_NAMES = ("colour", "gray")
 
 _BLOCK = 2048
 
@@ -154,7 +154,7 @@ def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, s
             groups=np.repeat(np.array([COLOR, GRAY], dtype=np.int64), count),
             sources=np.tile(np.arange(count, dtype=np.int64), 2),
         ),
-        group_names=GROUP_NAMES,
+        group_names=SKEW_GROUPS,
         skew=skew,
         source=f"{data.source}; skew {skew:g}, {which} mostly in color, seed {seed}",
     )

@@ -56,6 +56,11 @@ def by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedConditio
     return groups
 
 
+def private_by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
+    """Likewise of conditions that have a budget and all their examples."""
+    return by_techniques([condition for condition in without_removal(conditions) if condition.private])
+
+
 def budgets_of(conditions: Conditions) -> list[float | None]:
     """Without a budget first, then from the loosest to the tightest."""
     return sorted({condition.epsilon for condition in conditions}, key=budget_order, reverse=True)
