@@ -364,7 +364,7 @@ def test_survivors_that_rise_less_than_at_random_contradict_it() -> None:
 def test_with_the_survivors_scored_in_a_training_without_removal_it_can_be_told(retrained, expected) -> None:
     judgment = claim(removal(extra=retrained), "onion")
     assert judgment.verdict == expected
-    assert "training anew on all examples" in judgment.sentence
+    assert "retraining on all examples" in judgment.sentence
     assert verdict(removal(control=False, extra=0.02), "onion") == "not measured"
 
 

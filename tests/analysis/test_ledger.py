@@ -19,7 +19,8 @@ from scipy.special import gammaln, logsumexp, ndtr
 from scipy.stats import norm
 
 from trilemma.analysis import selection
-from trilemma.analysis.ledger import PrivateTrial, data_family, ledger_of
+from trilemma.analysis.ledger import ledger_of
+from trilemma.analysis.private_trial import PrivateTrial, data_family
 from trilemma.analysis.selection import DISTRIBUTIONS, GridCost
 from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
@@ -410,7 +411,7 @@ def test_a_fixed_grid_is_not_covered_by_the_bounds_for_selection():
     assert all(row.mean == 3 and row.delta == DELTA for row in best.if_random)
     words = " ".join(family.sentences())
     assert "not covered by the bounds for selection" in words
-    assert "Had the number of trials been drawn at random with mean 3" in words
+    assert "If the number of trials had been drawn at random with mean 3" in words
 
 
 def test_one_trial_alone_chose_nothing():
@@ -493,7 +494,7 @@ def test_nothing_private_is_nothing_to_add_up():
     ledger = ledger_of([])
     assert ledger.families == ()
     assert ledger.rows() == []
-    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to add up."]
+    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to account for."]
 
 
 # --- what is refused, and what is written -----------------------------------------------------------------------------

@@ -97,8 +97,8 @@ def test_the_bar_is_passed_by_chance_once_in_forty() -> None:
     [
         (lambda rows: rows[rows["measure"] != "auc_threshold"], "lacks"),
         (lambda rows: rows.iloc[1:], "lacks"),
-        (lambda rows: rows.assign(update=np.nan), "not of 0"),
-        (lambda rows: rows.assign(trial=["a", "b"] * 3), "not of 2"),
+        (lambda rows: rows.assign(update=np.nan), "evaluations, not 0"),
+        (lambda rows: rows.assign(trial=["a", "b"] * 3), "evaluations, not 2"),
         (lambda rows: pd.concat([rows, rows.iloc[:1]]), "twice"),
         (lambda rows: rows.assign(n=0), "number of examples"),
     ],

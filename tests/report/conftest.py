@@ -306,7 +306,7 @@ def written(made, folder, **more):
         comparison_notes=compared.notes,
         claims=claims(made.results, made.study),
         ledger={
-            "sentences": ["6 private trials looked at the training examples; released alone, each costs epsilon 8."],
+            "sentences": ["6 private trials learned from the training examples; released alone, each costs epsilon 8."],
             "families": [
                 {
                     "family": "digits",

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import trilemma as tl
-from trilemma.analysis.ledger import PrivateTrial
+from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.cli.main import main
 from trilemma.cli.table import describe_run
 from trilemma.errors import PrivacyError

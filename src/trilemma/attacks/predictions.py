@@ -25,7 +25,7 @@ _ARRAYS = (
 """What is read from an ``.npz``."""
 
 SUM_TOLERANCE = 1e-3
-"""How far the sum of a row of probabilities may be from 1: enough for float16, too little for logits to pass."""
+"""How far the sum of a row of probabilities may be from 1: enough for float16, but too little for logits to pass."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -171,7 +171,7 @@ class Predictions:
         if Path(path).suffix in ENDINGS:
             return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
         if columns:
-            raise InputError(f"{Path(path).name} is no table, so it has no columns to name")
+            raise InputError(f"{Path(path).name} is not a table, so it has no columns to name")
         arrays, available = read_arrays(path, _ARRAYS, max_bytes=max_bytes)
         return cls._named(_fields(arrays, available, Path(path).name), Path(path).name)
 
@@ -179,15 +179,15 @@ class Predictions:
     def from_table(
         cls, table: Any, *, columns: Mapping[str, str] | None = None, where: str = "the table"
     ) -> Predictions:
-        """Read predictions from a data frame (pandas, polars, Arrow), a row for each example.
+        """Read predictions from a data frame (pandas, polars, Arrow) with one row for each example.
 
         Args:
-          table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; logits are used where there are
-            both), or one such column alone, a sigmoid's; ``label`` (a number, or the name of a class), ``member`` (true
-            or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``, ``source`` and ``weight``.
-            Other usual names are found too.
-          columns: names that are not usual, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
-          where: the table in errors.
+          table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; if both kinds are present, the
+            logits are used), or a single such column for a sigmoid; ``label`` (a number, or the name of a class),
+            ``member`` (true or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``,
+            ``source`` and ``weight``. Other common names are recognized, too.
+          columns: names that are not recognized, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
+          where: how error messages refer to the table.
 
         Raises:
           InputError: a column is missing, or the values are not valid predictions.
@@ -196,12 +196,12 @@ class Predictions:
 
     @classmethod
     def from_model(cls, model: Any, train: Any, test: Any) -> Predictions:
-        """Ask a model about its training examples and about others; see :func:`fields_from_model`."""
+        """Run a model on its training examples and on others; see :func:`fields_from_model`."""
         return cls(**fields_from_model(model, train, test))
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, member: Any, *, groups: Any = None) -> Predictions:
-        """Ask a fitted classifier of scikit-learn's kind; see :func:`fields_from_estimator`."""
+        """Run a fitted classifier with scikit-learn's interface; see :func:`fields_from_estimator`."""
         return cls(**fields_from_estimator(estimator, X, y, member, groups))
 
     @classmethod
@@ -321,7 +321,7 @@ def _weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:
     weights = array.astype(np.float64)
     _check_finite("weights", weights)
     if (weights < 0).any():
-        raise InputError("weights must not be negative: 0 leaves a row out")
+        raise InputError("weights must not be negative: a weight of 0 leaves a row out")
     return weights
 
 

@@ -1,7 +1,7 @@
-"""Predictions in a table: CSV, Parquet, Arrow or a data frame, whose columns are found by their usual names.
+"""Predictions in a table (CSV, Parquet, Arrow, or a data frame), whose columns are found by their common names.
 
-Nothing in a file is trusted: no cell is computed, sizes are checked before a table is unpacked, and what a column lacks
-or holds besides is an error that names it.
+Nothing in a file is trusted: no cell is evaluated, sizes are checked before a table is unpacked, and a column with
+missing or unexpected values is an error that names the column.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ USUAL = {
     "source": ("source", "sources"),
     "weight": ("weight", "weights"),
 }
-"""Names by which columns are found, in any case, in this order."""
+"""The names by which columns are found, case-insensitively and in this order."""
 
 _OUTPUTS = {"logits": ("logit", "logits"), "probs": ("prob", "probs", "probability", "probabilities", "proba")}
 _FIELD = {"label": "labels", "member": "member", "group": "groups", "source": "sources", "weight": "weights"}
@@ -54,7 +54,7 @@ def read_table(path: Path, max_bytes: int) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             _check_size(path, path.stat().st_size, max_bytes)
-            # Nothing is taken for missing: a class may be called NA.
+            # No text counts as a missing value: a class may be called NA.
             options = pyarrow.csv.ConvertOptions(null_values=[], strings_can_be_null=False)
             return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
         if path.suffix == ".parquet":
@@ -85,16 +85,16 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
     Args:
       table: a pandas data frame, or anything with ``to_pandas`` (polars, Arrow).
       columns: names of columns by what they hold: ``label``, ``member``, ``group``, ``source``, ``weight``; and under
-        ``logit`` or ``prob`` how the names of the outputs' columns begin.
-      where: the table in errors.
+        ``logit`` or ``prob`` the prefix of the columns of outputs.
+      where: how error messages refer to the table.
 
     Raises:
-      InputError: a column is missing or given wrongly, or holds what cannot be read.
+      InputError: a column is missing, is named wrongly in ``columns``, or has values that cannot be read.
     """
     frame = table.to_pandas() if hasattr(table, "to_pandas") else table
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
-        raise InputError(f"{where} has two columns of one name: rename one of them")
+        raise InputError(f"{where} has two columns with one name: rename one of them")
     frame = frame.set_axis(names, axis=1)
     chosen = dict(columns or {})
     unknown = [role for role in chosen if role not in (*USUAL, "logit", "prob")]
@@ -113,7 +113,7 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
         elif role == "member":
             fields[field] = _members(values, where, name)
         elif role == "group":
-            if not all(value is None or value != value for value in values):  # a column of nothing
+            if not all(value is None or value != value for value in values):  # an empty column
                 fields[field] = _plain(values)
         else:
             fields[field] = values
@@ -184,7 +184,7 @@ def _numbers(frame: pd.DataFrame, names: list[str], where: str) -> NDArray[np.fl
 
 
 def _labels(values: NDArray[Any], classes: tuple[str, ...], where: str, column: str) -> NDArray[Any]:
-    """Indices: as they are, or found by the names of the classes where any label is text that names one."""
+    """Indices of classes: the labels themselves or, where a label is the text of a class's name, found by name."""
     text = [_text(value) for value in values]
     places = {name: index for index, name in enumerate(classes)} | {
         csv_text(name): index for index, name in enumerate(classes)
@@ -217,7 +217,7 @@ def _members(values: NDArray[Any], where: str, column: str) -> NDArray[np.bool_]
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Groups as numbers where they are, else as text."""
+    """Groups as numbers if they are numbers, otherwise as text."""
     return np.array([_text(value) for value in values]) if values.dtype.kind == "O" else values
 
 

@@ -22,7 +22,7 @@ CONDITIONS = (
 
 NOT_COVERED = (
     "Everything measured with the training images: attacks, signals, training accuracy, histories.",
-    "A choice of hyper-parameters, or among several trained models, made by looking at results.",
+    "A choice of hyperparameters, or among several trained models, made by looking at results.",
     "What the model says about people in general: a pattern that holds with and without any one example is learned.",
     "Other models trained on the same images: their budgets add up.",
 )

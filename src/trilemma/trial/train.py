@@ -286,7 +286,10 @@ class _Trial:
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
         if stop and update < updates:
-            raise Stopped(f"stopped after update {update} of {updates}; the same command resumes from there")
+            raise Stopped(
+                f"stopped after update {update} of {updates}; its checkpoint is kept in {self.folder}, and the same "
+                "command resumes from there"
+            )
 
     def _save(self, history: History) -> None:
         training = self.training
