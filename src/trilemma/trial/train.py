@@ -287,8 +287,7 @@ class _Trial:
             self._save(history)
         if stop and update < updates:
             raise Stopped(
-                f"stopped after update {update} of {updates}; its checkpoint is kept in {self.folder}, and the same "
-                "command resumes from there"
+                f"stopped after update {update} of {updates}, saved in {self.folder}; the same command resumes from there"
             )
 
     def _save(self, history: History) -> None:
