@@ -83,10 +83,13 @@ def _width(svg: bytes) -> float:
     return round(_SCALE * float(size[1]) / 16, 1)
 
 
+_KINDS = {"class": "classes", "group": "groups", "class_and_group": "classes and groups"}
+
+
 def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
     if "p_value" not in test:
         return f"Whether all are equally exposed was not tested: {clean(test['reason'])}."
-    what = clean(test["cells"]).replace("_and_", " and ").replace("_", " ")
+    what = _KINDS[test["cells"]]
     if test["rejected"]:
         cell = cell_words(test["most_unequal"], test["cells"], class_names)
         return (

@@ -286,9 +286,8 @@ class _Trial:
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
         if stop and update < updates:
-            raise Stopped(
-                f"stopped after update {update} of {updates}, saved in {self.folder}; the same command resumes from there"
-            )
+            where = f"update {update} of {updates}, kept in {self.folder}"
+            raise Stopped(f"stopped after {where}; the same command resumes from there")
 
     def _save(self, history: History) -> None:
         training = self.training

@@ -50,6 +50,7 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         )
         FigureCanvasAgg(canvas)
         axes = canvas.subplots()
+        axes.set_facecolor(face)
         low, high = (0.0, max(0.05, float(np.nanmax(values)))) if rate else (0.5, 1.0)
         if not entries:
             low, high = 0.0, 1.0
