@@ -174,7 +174,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert 0.934 < covered < 0.966
 
 
-def test_conditions_in_words() -> None:
+def test_conditions_are_named_by_what_defines_them() -> None:
     study = Study()
     study.add({"accuracy": 0.5}, data="cifar10s", skew=0.95, techniques="obs+gn", epsilon=8.0)
     study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)

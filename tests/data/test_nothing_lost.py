@@ -377,7 +377,7 @@ def test_a_column_that_might_have_been_meant_is_named(tmp_path: Path, table: Cal
     refused(write(tmp_path / "y.parquet", twice), "more than one column 'label'")
 
 
-def test_columns_of_metadata(put: Callable[..., Path]) -> None:
+def test_metadata_with_a_column_twice_are_refused(put: Callable[..., Path]) -> None:
     root = put("", 4)
     (root / "metadata.csv").write_text("file_name,label,label\n0.png,a,b\n1.png,b,a\n")
     refused(root, "more than one column 'label'")

@@ -38,7 +38,7 @@ def refused(capsys):
     return check
 
 
-def test_train_then_audit(tmp_path, capsys):
+def test_a_run_can_be_trained_and_then_audited(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
     output = capsys.readouterr().out

@@ -140,7 +140,7 @@ def test_the_attacks_that_come_after_it_leave_no_trace_either(digits, tmp_path):
     assert signals[0] != signals[1]
 
 
-def test_two_processes(tmp_path):
+def test_two_processes_release_no_more_than_one(tmp_path):
     """Each computes its share; the first draws, adds up, privatizes and writes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -158,7 +158,7 @@ def test_padding_at_stride_two_is_at_the_bottom_and_right():
     assert pad_same(images, 1, 2) is images
 
 
-def test_norm_layers():
+def test_norm_layers_have_groups_that_divide_their_channels():
     assert isinstance(norm_layer("none", 16, 16), nn.Identity)
     assert isinstance(norm_layer("batch", 16, 16), nn.BatchNorm2d)
     for channels, groups, expected in ((16, 16, 16), (64, 16, 16), (24, 16, 12), (8, 16, 8), (7, 4, 1), (12, 1, 1)):

@@ -289,7 +289,7 @@ def test_what_a_file_must_not_say(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused_with_the_nearest_known_one():
     with pytest.raises(InputError, match=r"did you mean 'techniques'\?"):
         load_study("technique")
     with pytest.raises(InputError, match=r"no scale 'smal' \(did you mean 'small'\?\): it has small, medium, paper"):

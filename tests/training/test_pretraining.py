@@ -99,7 +99,7 @@ def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch)
     assert [done for what, done in steps if done] == [10, 11, 12]
 
 
-def test_it_learns(tmp_path):
+def test_pre_training_learns_on_images_it_never_saw(tmp_path):
     """Pairs are told from others better than at the start, on images that were not seen."""
     images = data()
     recipe = replace(RECIPE, pretrain_updates=200)

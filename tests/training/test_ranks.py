@@ -109,7 +109,7 @@ def test_two_processes_are_one_to_rounding(begun, alone, tmp_path):
     assert status == 0, output  # a finished run is shown again
 
 
-def test_empty_shares(begun, alone, tmp_path):
+def test_processes_may_have_no_share_of_a_draw(begun, alone, tmp_path):
     """Draws of fewer examples than processes, and of none."""
     run = copied(begun / "tiny", tmp_path / "run")
     status, output = finished(3, run, *TINY)

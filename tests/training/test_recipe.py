@@ -108,7 +108,7 @@ def test_bad_values_are_one_clear_line(values, says):
 
 
 @pytest.mark.parametrize("text", ["batch_size = ", "[with_budget]\nnonsense = 1", "with_budget = 3"])
-def test_bad_files(tmp_path, text):
+def test_bad_files_are_refused(tmp_path, text):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(InputError):
         load_recipe(tmp_path / "r.toml")

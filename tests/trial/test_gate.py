@@ -64,7 +64,7 @@ def test_it_holds_where_the_whole_interval_does_and_fails_where_none_does(sign, 
         ("harmonic_score>=0.1", "cannot tell"),
     ],
 )
-def test_examples(text, expected):
+def test_conditions_are_judged_by_intervals(text, expected):
     assert verdict(text) == expected
 
 

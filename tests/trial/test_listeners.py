@@ -63,7 +63,7 @@ def test_without_a_budget_it_hears_everything_and_a_failing_one_costs_no_update(
     assert (tmp_path / "run" / "result.json").exists()
 
 
-def test_listeners_by_name(tmp_path, monkeypatch):
+def test_listeners_are_found_by_name(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="did you mean 'tensorboard'"):
         listener_for("tensorbord", tmp_path, recipe())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

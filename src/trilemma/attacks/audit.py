@@ -81,7 +81,7 @@ class Audit:
 
     @property
     def strongest_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the strongest attack's AUC, with the choice: each bootstrap sample chooses anew."""
+        """The 95 % interval of the strongest attack's AUC; each bootstrap sample chooses its strongest attack."""
         draws = np.stack([roc.draws.auc for roc in self.rocs.values()])
         chosen = np.abs(draws - 0.5).argmax(axis=0)
         return percentile_interval(draws[chosen, np.arange(draws.shape[1])], LEVEL)

@@ -5,7 +5,7 @@ more exposed are its members?  At the *global* threshold, f of all non-members a
 does not look at cells find?
 
 Estimates of small cells scatter, and the largest of many lies above its truth.  :func:`equal_vulnerability` therefore
-compares what is seen with what is seen when the cells' names are dealt anew (Kulynych et al. 2022 show that naive
+compares what is seen with what is seen when the cells' names are shuffled (Kulynych et al. 2022 show that naive
 comparisons overstate disparities), and its maximum over cells corrects for how many were looked at.
 """
 
@@ -152,7 +152,7 @@ class EqualVulnerability:
 def equal_vulnerability(
     scores: Array, member: Booleans, cells: Ints, *, permutations: int = 999, seed: int | np.random.Generator = 0
 ) -> EqualVulnerability:
-    """Test whether an attack's AUC is the same in every cell, by dealing the cells' names anew among the members and
+    """Test whether an attack's AUC is the same in every cell, by shuffling the cells' names among the members and
     among the non-members.
 
     A cell may have higher scores than another, alike for members and non-members (its examples are merely harder),

@@ -43,7 +43,8 @@ LONGEST = 14 * 86400.0
 
 
 def _time_here(seconds: float) -> str:
-    """
+    """The time that a study takes on this machine, in words.
+
     >>> _time_here(7300), _time_here(3e9)
     ('2 h 1 min', 'needs a GPU')
     """

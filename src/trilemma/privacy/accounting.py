@@ -46,7 +46,7 @@ SMALLEST_NOISE_MULTIPLIER = 0.3
 @dataclass(frozen=True)
 class Event:
     """What happened: ``updates`` Poisson-subsampled Gaussian releases.  Stored with every run, so that any later
-    accountant can compute epsilon anew.
+    accountant can recompute epsilon.
 
     Attributes:
       sampling_probability: q in (0, 1]; 1 is the full batch.

@@ -252,7 +252,7 @@ class Evidence:
         if "rows" not in tensors:
             raise InputError(
                 "the checkpoint was written by a version that kept no evidence of what it did, so the run could not be "
-                "checked at its end: start anew in another --out"
+                "checked at its end: start again in another --out"
             )
         self.inclusions, self.spots = tensors["inclusions"].cpu(), tensors["spots"].cpu()
         self._rows = array.array("d", tensors["rows"].flatten().tolist())

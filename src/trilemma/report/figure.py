@@ -210,7 +210,8 @@ def overlap(a: Number, b: Number) -> bool | None:
 
 
 def _short(series: Series) -> str:
-    """
+    """A series in a few words: its first and its last point.
+
     >>> n = [Number(v, v - .1, v + .1, 3, "seeds", "accuracy", "c", ()) for v in (.5, .8)]
     >>> _short(Series("no budget", (Point(0, "BL", n[0]), Point(1, "all", n[1])), look(0)))
     'no budget: 0.500 → 0.800'

@@ -65,9 +65,10 @@ class Numbers:
     """
 
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any]) -> None:
-        """
+        """Summarize the results of finished trials.
+
         Args:
-          results: as ``trilemma.analysis.results.read_results`` gives them.
+          results: as ``trilemma.analysis.results.read_results`` returns them.
           study: ``study.json``.
 
         Raises:

@@ -121,7 +121,7 @@ class StudyFolder:
         return values
 
     def forget_failures(self, trial_ids: Iterable[str]) -> None:
-        """Forget these failures, so that the trials run again; one that failed its truth check is trained anew."""
+        """Forget these failures, so that the trials run again; one that failed its truth check is retrained."""
         for name in trial_ids:
             self.failure(name).unlink(missing_ok=True)
             if self._not_private(name) is not None:

@@ -58,7 +58,7 @@ class State:
         if not shared and "stream/noise" not in checkpoint.tensors:
             raise InputError(
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
-                "start it anew with another --out"
+                "start again with another --out"
             )
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for key, value in checkpoint.tensors.items():

@@ -125,7 +125,7 @@ def audited_blocks(data: Dataset, seed: int) -> list[Audited]:
     """Audits that together compare every training example, each of them once.
 
     The training examples of each cell are dealt at random to as few blocks as let every block have as many test images
-    of the cell as members.  Test images are drawn anew for each block, and may be in several.
+    of the cell as members.  Test images are drawn separately for each block, and may be in several.
 
     Args:
       data: what the target learned from and was tested on.

@@ -27,11 +27,12 @@ class TrainingDisplay(Interruptible[Progress]):
     stopping = "stopping after this update"
 
     def __init__(self, title: str, console: Console | None = None, *, interruptible: bool = True) -> None:
-        """
+        """Create a display, which shows nothing until it is entered.
+
         Args:
-          title: begins every line.
-          console: to print on; standard error by default.
-          interruptible: whether Ctrl-C asks to stop; else it is Python's own, KeyboardInterrupt.
+          title: the beginning of every line.
+          console: the console to print on; standard error by default.
+          interruptible: whether Ctrl-C asks the training to stop; otherwise it raises KeyboardInterrupt as usual.
         """
         self._title = title
         super().__init__(console)

@@ -175,7 +175,7 @@ def train_shadow(
         with written(folder / OUTPUTS) as part, open(part, "wb") as file:
             np.save(file, _mean_of_views(training, len(target.audited)))
         # First: a shadow that counts as finished is not trained again, and the key of its noise would stay.  One that
-        # is killed between the two is trained anew.
+        # is killed between the two is retrained.
         _remove_checkpoints(folder)
         write_json(
             folder / SHADOW,
@@ -347,4 +347,4 @@ def _refuse_shared_noise(target: Target, shadows: list[dict[str, Any]]) -> None:
     digests = [privacy.get("noise_key_digest"), *(about.get("noise_key_digest") for about in shadows)]
     known = [digest for digest in digests if digest is not None]
     if len(set(known)) < len(known):
-        raise InputError(f"two models in {target.store} share their noise: delete that folder to train shadows anew")
+        raise InputError(f"two models in {target.store} share their noise: delete that folder to retrain the shadows")

@@ -225,7 +225,7 @@ class _Trial:
         if saved is None:
             preflight.refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
-            self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
+            self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts again")
         lines = 0
         if saved is not None:
             lines = self._restore(saved)

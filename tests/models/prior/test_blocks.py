@@ -79,7 +79,7 @@ def quarter_means(values, places, soft):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_one_layer(pictures, soft, stride):
+def test_one_layer_agrees_with_a_loop(pictures, soft, stride):
     block = OneLayer.fit(pictures, filters=4, coarse=False, soft=soft, stride=stride, generator=generator())
     image = pictures[3].numpy()
 
@@ -130,7 +130,7 @@ def by_size(x):
     return x / np.sqrt((x**2).mean() + 0.1)
 
 
-def test_local_descriptors(pictures, local):
+def test_local_descriptors_agree_with_a_loop(pictures, local):
     """Maps of 15 places: five cells from 0, four from 1 (and two places are left over)."""
     image = pictures[5].numpy()
     expected = np.concatenate([descriptors(local, image, phase).reshape(-1, 7) for phase in PHASES])
@@ -162,7 +162,7 @@ def newton(moments):
     return vectors @ np.diag(root * np.sqrt(trace)) @ vectors.T
 
 
-def test_second_order(pictures, local):
+def test_the_second_order_block_agrees_with_a_loop(pictures, local):
     image = pictures[5].numpy()
     upper = np.triu_indices(7)
 
@@ -184,7 +184,7 @@ def test_second_order(pictures, local):
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_two_layers(pictures, local, soft):
+def test_two_layers_agree_with_a_loop(pictures, local, soft):
     block = TwoLayer.fit(local, pictures, filters=6, soft=soft, generator=generator())
     image = pictures[5].numpy()
     matrix = block.matrix.double().numpy()
@@ -261,7 +261,7 @@ def test_the_invariance_metric_shrinks_what_changes():
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 20, 16), (3, 16, 40)])
-def test_synthetic_images(shape):
+def test_synthetic_images_follow_from_their_seed(shape):
     images = synthetic_images(6, shape, 3)
     assert images.dtype == torch.uint8
     assert images.shape == (6, *shape)

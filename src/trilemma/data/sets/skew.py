@@ -5,7 +5,7 @@ Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHOD
   project).
 
 **The assignment of groups is public.**  The published construction has exact counts per class, so the groups are dealt
-from a seed to the places of the examples, and dealing anew without one example gives thousands of the others another
+from a seed to the places of the examples, and dealing again without one example gives thousands of the others another
 group.  What the guarantee calls a neighbor is therefore the data set after the assignment, less one example
 (:meth:`trilemma.data.dataset.Dataset.without`): the assignment (:func:`skewed_groups`) is held fixed, and how an
 example is shown (:func:`shown_in`) depends on its own image and group alone.
