@@ -132,10 +132,9 @@ class OneModel:
         check = (self.result.get("null_check") or {}).get("matched")
         control = "The negative control" if self.kind == "run" else "The negative control of the run"
         if not check:
-            without = "" if self.training_known else ", which needs the images and not only predictions"
             return (
-                f"No negative control was made{without}, so another difference between members and non-members could "
-                "look like leakage."
+                "No negative control was made, so another difference between members and non-members could look like "
+                "leakage."
             )
         if check["passed"]:
             return (
