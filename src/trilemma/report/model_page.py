@@ -15,17 +15,18 @@ from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
 from trilemma.trial.gate import Judgment, Measured, measured
-from trilemma.trial.run import why_not_for_release
+from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
+    canaries_in_words,
     ceiling_in_words,
     guarantee_in_short,
     guarantee_in_words,
     rounded_up,
 )
 from trilemma.version import __version__
-from trilemma.words import clean, percent, power
+from trilemma.words import capital, clean, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
@@ -88,6 +89,7 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
             "conditions": list(CONDITIONS) if private else [],
             "not_covered": list(NOT_COVERED) if private else [],
         },
+        "canaries": _canaries(result),
         "cells": cells,
         "evidence": {"headline_attack": model.headline, "strength": model.strength(), "attacks": result["attacks"]},
         "measured": {
@@ -96,6 +98,15 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
             for number in measured(name, result)
         },
     }
+
+
+def _canaries(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the canaries of a run prove, with ``alarm`` where that is more than its budget allows; None without any."""
+    record = result.get("canaries")
+    if not record:
+        return None
+    alarm = why_contradicted(result)
+    return {"statement": canaries_in_words(record), "alarm": alarm and capital(alarm), **record}
 
 
 def _verdict(model: OneModel, guarantee: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,10 +14,16 @@ from typing import Any
 
 from trilemma.files import written
 from trilemma.trial.gate import cell_words
-from trilemma.trial.run import SHADOWS, why_not_for_release
-from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_words
+from trilemma.trial.run import SHADOWS, why_contradicted, why_not_for_release
+from trilemma.trial.statement import (
+    CONDITIONS,
+    NOT_COVERED,
+    canaries_in_words,
+    ceiling_in_words,
+    guarantee_in_words,
+)
 from trilemma.version import __version__
-from trilemma.words import clean
+from trilemma.words import capital, clean
 
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
@@ -45,7 +51,7 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
 def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card; see :func:`write_card`."""
     data, privacy, recipe = config["data"], result["privacy"], config["recipe"]
-    caution = why_not_for_release(result)
+    cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
     name = str(data["request"].get("name") or "own images")
     lines = [
         "---",
@@ -54,7 +60,7 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         f"# An image classifier trained on {plain(name)}",
         "",
-        *([f"**{caution}**", ""] if caution else []),
+        *(line for caution in cautions for line in (f"**{capital(caution)}**", "")),
         f"{guarantee_in_words(privacy)} {(privacy and ceiling_in_words(privacy.get('ceiling'))) or ''}".strip(),
         "",
         "## Use",
@@ -87,6 +93,7 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         guarantee_in_words(privacy),
         *(_covered(privacy) if privacy and privacy["epsilon"] is not None else []),
+        *_canaries(result.get("canaries")),
         "",
         f"Made by Trilemma {__version__}.",
         "",
@@ -168,6 +175,20 @@ def _covered(privacy: Mapping[str, Any]) -> list[str]:
         "",
         *(f"- {limit}" for limit in NOT_COVERED),
     ]
+
+
+def _canaries(record: Mapping[str, Any] | None) -> list[str]:
+    """Numbers of gradient canaries are computed from the noise, so of these the card has the verdict alone."""
+    if not record:
+        return []
+    if record["kind"] == "gradient":
+        found = (
+            f"{record['count']:,} gradient canaries: the guarantee is {record['verdict']} by what they prove of this "
+            "training."
+        )
+    else:
+        found = canaries_in_words(record)
+    return ["", f"The training was audited with {found}"]
 
 
 def _ends(ends: Sequence[float] | None) -> str:

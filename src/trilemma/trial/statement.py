@@ -61,6 +61,21 @@ def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
     return f"An attacker who accuses 1 in 100 non-members finds at most {members.normalize():f} of 100 members."
 
 
+def canaries_in_words(record: Mapping[str, Any]) -> str:
+    """What was found, in one sentence.
+
+    Args:
+      record: ``canaries`` of ``result.json``.
+    """
+    counting, gaussian = record["counting"], record["gaussian"]
+    return (
+        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f}; "
+        f"ε is at least {counting['epsilon']:.2f} by counting ({counting['correct']} of {counting['guesses']} guesses "
+        f"right, at most {counting['largest']:.2f} provable), {gaussian['epsilon']:.2f} if scores are normal and "
+        f"independent; claimed is {record['claim']:.3f}."
+    )
+
+
 def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
     """As :func:`guarantee_in_words`, for a verdict."""
     if not privacy or privacy["epsilon"] is None:
