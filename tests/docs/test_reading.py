@@ -7,13 +7,14 @@ import pytest
 from documented import ROOT
 
 PAGES = (
+    "README.md",
     "docs/index.md",
     "docs/concepts.md",
     "docs/faq.md",
     "docs/paper.md",
-    "docs/tasks/audit-model.md",
-    "docs/tasks/audit-predictions.md",
-    "docs/tasks/compare-techniques.md",
+    "docs/compare.md",
+    "docs/extend.md",
+    *(f"docs/tasks/{path.name}" for path in sorted((ROOT / "docs" / "tasks").glob("*.md")) if path.name != "index.md"),
 )
 MOST_WORDS = 35
 TERMS = ("ε", "AUC", "non-members?", "matched", "bias", "skew", "shadow models?", "seeds?", "budget", "ledger", "study")
@@ -53,7 +54,7 @@ def unexplained(text):
 def test_no_sentence_is_long(page):
     text = (ROOT / page).read_text("utf-8")
     counted = [(len(sentence.split()), sentence) for part in paragraphs(text) for sentence in sentences(part)]
-    assert len(counted) > 5
+    assert len(counted) >= 5
     assert [pair for pair in counted if pair[0] > MOST_WORDS] == []
 
 

@@ -297,13 +297,14 @@ def written(made, folder, **more):
     from trilemma.report import write_report
 
     first = next(iter(made.study["studies"]))
-    compared = comparisons(of_study(made.results, first), "accuracy", made.study)
+    results = of_study(made.results, first)
+    compared = [comparisons(results, measure, made.study) for measure in ("accuracy", "auc_threshold_naive")]
     return write_report(
         folder,
         made.results,
         made.study,
-        comparisons=compared.table().to_dict("records"),
-        comparison_notes=compared.notes,
+        comparisons=[row for each in compared for row in each.table().to_dict("records")],
+        comparison_notes=compared[0].notes,
         claims=claims(made.results, made.study),
         ledger={
             "sentences": ["6 private trials learned from the training examples; released alone, each costs epsilon 8."],

@@ -93,7 +93,7 @@ class _First:
         if (height, width) != (self.height, self.width):
             raise InputError(
                 f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
-                f"bring all to one size, or load with size={min(self.height, self.width)}"
+                f"bring all to one size, or load with --size {min(self.height, self.width)} (size= in Python)"
             )
 
 

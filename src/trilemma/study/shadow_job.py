@@ -171,6 +171,7 @@ def train_shadows(
                     job = waiting.pop(0)
                     executor.submit(job)
                     running.add(job.id)
+                    watch(Event(job.id, "progress", {"what": "start", "update": 0, "updates": 0}))
                 for event in executor.events(POLL_SECONDS):
                     watch(event)
                     if event.kind == "progress":
