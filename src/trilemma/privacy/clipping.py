@@ -33,9 +33,9 @@ C below 1e-30 or above 1e30, or NaN         ``ValueError``: sums of float32 coul
 - *loop*: one ordinary forward and backward pass per example.  It works for every module.
 - *linear*: a closed form for a network that is one linear layer.
 
-Sums are made in float32, in products that are not rounded to fewer digits on the way, and added up over a logical
-batch in float64 (``Clipping.zero``): rounding after the clip is not covered by the sensitivity.  What the caller has
-set around the call changes nothing, or is refused (``trilemma.privacy.gradients.arithmetic``).
+Sums are computed in float32, with products that are not rounded to fewer digits, and added up over a logical batch in
+float64 (``Clipping.zero``): rounding after the clip is not covered by the sensitivity.  What the caller has set around
+the call changes nothing, or is refused (``trilemma.privacy.gradients.arithmetic``).
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this process is the one that draws, adds the noise, and writes."""
         return self.rank == 0
 
     def tell(self, value: Any) -> Any:
