@@ -65,7 +65,7 @@ class Evidence:
     """The evidence of one training so far; part of its state, and of its checkpoints.
 
     Attributes:
-      examples: N.
+      examples: N, and the canaries that are in.
       inclusions: int64 (N,), how often each example was drawn.
       last_draw: int64 (n,), the latest draw, or None before the first.
       tensors: by parameter name: float64 (3,), how many noise values it got in all, their sum, the sum of squares.
@@ -132,8 +132,9 @@ class Evidence:
         wanted = _spread_out(sum(sizes))
         products, places, before, start = [], [], None, 0
         for name, tensor in released.items():
-            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).flatten()
-            products.append(self._products(noise, total.sums[name].flatten(), before, self.last_noise.get(name)))
+            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).float().flatten()
+            clipped = total.sums[name].float().flatten()
+            products.append(self._products(noise, clipped, before, self.last_noise.get(name)))
             places += [noise[place - start] for place in wanted if start <= place < start + len(noise)]
             # Of a long tensor only the beginning is kept: a copy, which lets go of the rest.
             self.last_noise[name] = noise if len(noise) <= _REMEMBERED else noise[:_REMEMBERED].clone()
@@ -254,6 +255,7 @@ class Evidence:
                 "the checkpoint was written by a version that kept no evidence of what it did, so the run could not be "
                 "checked at its end: start again in another --out"
             )
+        self.examples = len(tensors["inclusions"])  # canaries are in by chance, so the saved number counts
         self.inclusions, self.spots = tensors["inclusions"].cpu(), tensors["spots"].cpu()
         self._rows = array.array("d", tensors["rows"].flatten().tolist())
         self._places = array.array("f", tensors["places"].flatten().tolist())

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.privacy.randomness import RandomStream
+from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
 
 
@@ -42,8 +43,16 @@ class Computation:
     processes: int
 
 
-def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, computation: Computation) -> RandomStream:
-    """The stream of one purpose ("sampling" or "noise") for a run that starts with ``model`` as it is now."""
+def stream_for(
+    purpose: str,
+    recipe: Recipe,
+    data: Dataset,
+    model: nn.Module,
+    computation: Computation,
+    canaries: Canaries | None = None,
+) -> RandomStream:
+    """The stream of one purpose ("sampling", "noise" or "canaries") for a run that starts with ``model`` as it is
+    now."""
     if recipe.keeps_noise_secret:
         return RandomStream.secret()
     run: dict[str, Any] = {
@@ -56,6 +65,7 @@ def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, co
         "parameters": [(name, tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()],
         "initial weights": weights_digest(model),
         "computation": vars(computation),
+        **({"canaries": canaries.to_dict()} if canaries else {}),
     }
     return RandomStream.keyed(json.dumps(run, sort_keys=True, default=str).encode())
 
