@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,13 @@ def test_a_circle_is_seen():
     graph["trilemma.study.trials"].add("trilemma.study.runner")
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_layout_for_contributors_names_every_part():
+    """Guards: a picture of the layout that the code has left behind."""
+    layout = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text("utf-8").split("```")[3]
+    parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert not {part for part in parts if not part.startswith("__") and not re.search(rf"\b{part}\b", layout)}
 
 
 RUN_CODE = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml")

@@ -133,6 +133,21 @@ def power(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:g}".replace("e-0", "e-")
 
 
+def clock(seconds: float) -> str:
+    """A duration in words, rounded to its leading units.
+
+    >>> clock(42), clock(125), clock(7300), clock(1e6)
+    ('42 s', '2 min', '2 h 1 min', '12 days')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
+
+
 def capital(words: str) -> str:
     """Words with a capital first letter, unless the first letter is a symbol.
 

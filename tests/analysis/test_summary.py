@@ -147,7 +147,7 @@ def test_on_the_way_each_update_is_apart_and_finished_trials_are_left_out() -> N
     study.add({"accuracy": 0.5})
     study.history([0.1, 0.2], [0.1, 0.3], [0.5, 0.5])
     assert len(summarize(study.frame())) == 1
-    summary = summarize(study.frame(), ["accuracy"], on_the_way=True)
+    summary = summarize(study.frame(), ["accuracy"], during_training=True)
     assert summary["update"].tolist() == [10.0, 20.0]
     assert summary["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.2)]
 

@@ -42,7 +42,7 @@ def test_a_run_can_be_trained_and_then_audited(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
     output = capsys.readouterr().out
-    assert re.search(r"privacy +ε [\d.]+ at δ 1e-05", output)
+    assert re.search(r"privacy +ε [\d.]+ at δ 1e-5", output)
     assert "not covered by any guarantee" in output
     assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", output)
     result = json.loads((out / "result.json").read_text())
@@ -215,20 +215,28 @@ def test_a_training_in_pieces_ends_as_one_in_one_go(tmp_path, capsys):
     assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys):
+def test_ctrl_c_and_sigterm_stop_cleanly_and_the_same_command_goes_on(tmp_path, capsys):
     command = [sys.executable, "-m", "trilemma.cli.main", "train", *SMALL, "--out", str(tmp_path / "run")]
     command[command.index("--epochs") + 1] = "160"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "the same command resumes from there" in err
-    assert "Traceback" not in err
+    history = tmp_path / "run" / "history.jsonl"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = history.stat().st_mtime_ns if history.exists() else 0  # it is written anew before the first update
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        deadline = time.monotonic() + 60
+        while (not history.exists() or history.stat().st_mtime_ns == before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        last = err.splitlines()[-1]
+        assert re.fullmatch(
+            rf"trilemma: stopped after update \d+ of \d+, kept in {re.escape(str(tmp_path / 'run'))}; the same command "
+            "resumes from there",
+            last,
+        ), err
+        assert "Traceback" not in err
     assert main(command[3:]) == 0
     assert "note: went on from update" in capsys.readouterr().out
 

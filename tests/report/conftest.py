@@ -96,7 +96,7 @@ class MadeUp:
         }
         self._measure(len(techniques), epsilon, skew, removed, removal, groups)
         if track:
-            self._on_the_way(len(techniques), epsilon, track)
+            self._during_training(len(techniques), epsilon, track)
         return name
 
     def add(self, measure, value, half=math.nan, update=math.nan, n=4000):
@@ -172,7 +172,7 @@ class MadeUp:
             self.add("mean_exposure", 0.51 + leak / 2)
             self.add("mean_exposure_before", 0.53)
 
-    def _on_the_way(self, step, epsilon, track):
+    def _during_training(self, step, epsilon, track):
         private = not math.isinf(epsilon)
         for k in range(1, 26):
             share = k / 25

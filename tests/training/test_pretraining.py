@@ -55,7 +55,7 @@ def same(first, other):
     return first.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in first.items())
 
 
-def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
+def test_initial_weights_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
     """Guards: pre-training that sees, or is normalized by, the images that are learned from.  Bit for bit."""
     starts = []
     for index, (images, recipe) in enumerate([(data(0), RECIPE), (data(1, 30), replace(RECIPE, seed=5))]):

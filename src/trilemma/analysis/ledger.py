@@ -43,6 +43,7 @@ from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import jsonable
 from trilemma.hints import listed
+from trilemma.words import power
 
 Status = Literal["covered", "not covered"]
 
@@ -132,6 +133,7 @@ class Family:
     best_released: BestReleased
 
     def to_dict(self) -> dict[str, Any]:
+        """The family's entry in ``ledger.json``; no number in it is infinite."""
         trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
         random = [row.to_dict() for row in self.best_released.if_random]
         values: dict[str, Any] = jsonable(
@@ -151,7 +153,7 @@ class Family:
         n, every, best = len(self.trials), self.all_released, self.best_released
         costs, deltas = {t.epsilon for t in self.trials}, {t.delta for t in self.trials}
         alone = f"{'' if len(costs) == 1 else 'at most '}epsilon {_shown(max(costs))}"
-        delta_words = f"at delta {every.delta:g}"
+        delta_words = f"at delta {power(every.delta)}"
         own = delta_words if len(deltas) == 1 else "at its own delta"
         if n == 1:
             text = [
@@ -330,8 +332,8 @@ def _check_reports(trials: Iterable[PrivateTrial], cost: GridCost) -> None:
         if spent > 1.5 * reported + 0.1:
             name = next(trial.id for trial in trials if (trial.event, trial.epsilon) == (event, reported))
             raise PrivacyError(
-                f"trial {name} reports epsilon {reported:g} at delta {delta:g} but its event costs {spent:.4g}: its "
-                "result was changed, so run the trial again"
+                f"trial {name} reports epsilon {reported:g} at delta {power(delta)} but its event costs {spent:.4g}: "
+                "its result was changed, so run the trial again"
             )
 
 

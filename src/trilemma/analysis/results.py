@@ -209,7 +209,7 @@ def _rows(
     if trial.track is not None:
         with reading(run / HISTORY):
             lines = [json.loads(line) for line in read_text(run / HISTORY).splitlines()]
-            yield from [row for line in lines for row in _on_the_way(line, train, test)]
+            yield from [row for line in lines for row in _during_training(line, train, test)]
 
 
 def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
@@ -281,7 +281,7 @@ def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
     return names[others[0][1]] if others else None
 
 
-def _on_the_way(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
+def _during_training(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
     trained, tested = min(train, LOOK), min(test, LOOK)
     rows = [
         _row("accuracy", line["accuracy"], None, tested),

@@ -89,6 +89,7 @@ class BestOfRandom:
         return min(self.epsilon_pld, self.epsilon_rdp)
 
     def to_dict(self) -> dict[str, Any]:
+        """The bounds for a JSON file, with the smaller one as ``epsilon``."""
         return asdict(self) | {"epsilon": self.epsilon}
 
 

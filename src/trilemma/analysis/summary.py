@@ -18,7 +18,7 @@ _ROUNDING = 1e-9
 
 
 def summarize(
-    results: pd.DataFrame, measures: Iterable[str] | None = None, *, on_the_way: bool = False
+    results: pd.DataFrame, measures: Iterable[str] | None = None, *, during_training: bool = False
 ) -> pd.DataFrame:
     """A row per condition and measure: the mean over seeds, its interval, and the values it comes from.
 
@@ -33,24 +33,24 @@ def summarize(
     Args:
       results: some or all rows of a study's results.
       measures: names, or None for all.
-      on_the_way: summarize what was measured during training, each update by itself, instead of the finished trials.
+      during_training: summarize what was measured during training, by update, instead of the finished trials.
 
     Returns:
-      Columns ``cell``, those of ``conditions.DESCRIPTION``, ``studies``, ``update`` (only on the way), ``measure``,
-      ``unit``, ``better``, ``covered`` (if the results have these), ``mean``, ``low``, ``high``, ``sd`` (NaN with
-      one seed), ``seeds`` (how many), ``interval_over`` ("seeds", "examples", or "" where there is no interval),
-      ``by_seed`` (dict of value by seed, in the order of the seeds) and ``missing`` (tuple of seeds whose trial has
-      no value); in the order of the results.
+      Columns ``cell``, those of ``conditions.DESCRIPTION``, ``studies``, ``update`` (only during training),
+      ``measure``, ``unit``, ``better``, ``covered`` (if the results have these), ``mean``, ``low``, ``high``, ``sd``
+      (NaN with one seed), ``seeds`` (how many), ``interval_over`` ("seeds", "examples", or "" where there is no
+      interval), ``by_seed`` (dict of value by seed, in the order of the seeds) and ``missing`` (tuple of seeds whose
+      trial has no value); in the order of the results.
 
     Raises:
       InputError: columns are missing, a condition has two descriptions, a seed occurs twice in one condition, or a
         value lies outside its measure's range.
     """
     check_columns(results)
-    rows = results[results["update"].notna()] if on_the_way else finished(results)
+    rows = results[results["update"].notna()] if during_training else finished(results)
     if measures is not None:
         rows = rows[rows["measure"].isin(list(measures))]
-    keys = ["cell", "measure", *(["update"] if on_the_way else [])]
+    keys = ["cell", "measure", *(["update"] if during_training else [])]
     check_once(rows, keys)
     conditions_of(rows)
     _check_range(rows)

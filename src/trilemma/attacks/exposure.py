@@ -5,7 +5,7 @@ See :mod:`trilemma.attacks.cells` for the two thresholds and the test of equal v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
-from trilemma.statistics.intervals import LEVEL
+from trilemma.statistics.intervals import binomial_interval
 
 FPR = 0.01
 """The false-positive rate at which cells are compared."""
@@ -66,6 +66,25 @@ def exposure(predictions: Predictions, audited: Audit, *, permutations: int = 99
     part = partitions[finest]
     assert part is not None
     return {"fpr": FPR, **cells, "equal_vulnerability": _test(predictions, audited, *part, finest, permutations)}
+
+
+def cell_words(cell: str, kind: str, class_names: Sequence[str] | None) -> str:
+    """A cell of :func:`exposure`, whose class is a number, with the name of its class.
+
+    >>> cell_words("1/gray", "class_and_group", ["cat", "dog"]), cell_words("1", "class", ["cat", "dog"])
+    ('dog/gray', 'dog')
+    >>> cell_words("1/gray", "group", ["cat", "dog"]), cell_words("1", "class", None)
+    ('1/gray', '1')
+
+    Args:
+      cell: its key.
+      kind: "class", "group" or "class_and_group".
+      class_names: the names, where they are known.
+    """
+    if kind == "group" or class_names is None:
+        return cell
+    number, slash, group = cell.partition("/")
+    return f"{class_names[int(number)]}{slash}{group}"
 
 
 _FINEST_FIRST = ("by_class_and_group", "by_class", "by_group")
@@ -117,21 +136,6 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
             "tpr_global": None if at_all.interval is None else list(at_all.interval),
         },
     }
-
-
-def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Clopper-Pearson limits for a share of ``count``: here of the members at a threshold that is taken as given.
-
-    >>> low, high = binomial_interval(0.0, 100)
-    >>> low, round(high, 4)
-    (0.0, 0.0362)
-    """
-    from scipy.stats import beta
-
-    hits, tail = share * count, (1 - level) / 2
-    low = 0.0 if hits <= 1e-9 else float(beta.ppf(tail, hits, count - hits + 1))
-    high = 1.0 if hits >= count - 1e-9 else float(beta.ppf(1 - tail, hits + 1, count - hits))
-    return low, high
 
 
 def _test(

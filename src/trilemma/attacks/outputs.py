@@ -33,6 +33,9 @@ def fields_from_model(model: Any, train: Any, test: Any) -> dict[str, Any]:
     fields["member"] = np.arange(len(fields["labels"])) < len(labels[0])
     if all(values is not None for values in groups):
         fields["groups"] = np.concatenate(groups)
+    names = getattr(model, "classes", None)
+    if isinstance(names, tuple | list) and len(names) == logits[0].shape[1]:  # of a model of tl.load_model
+        fields["class_names"] = tuple(map(str, names))
     return fields
 
 
@@ -61,7 +64,8 @@ def fields_from_estimator(estimator: Any, X: Any, y: Any, member: Any, groups: A
     if unknown is not None:
         raise InputError(f"y contains {unknown!r}, which is not one of the classes that the classifier was fitted on")
     labels = np.array([places[value] for value in np.asarray(y).tolist()], dtype=np.int64)
-    fields: dict[str, Any] = {"probs": probabilities, "labels": labels, "member": member}
+    names = tuple(str(value) for value in classes)
+    fields: dict[str, Any] = {"probs": probabilities, "labels": labels, "member": member, "class_names": names}
     return fields if groups is None else fields | {"groups": groups}
 
 

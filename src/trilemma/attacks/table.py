@@ -102,7 +102,7 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
         known = (*USUAL, "logit", "prob")
         raise InputError(f"columns are for {', '.join(known)}, not {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     kind, outputs, classes = _outputs(frame, chosen, where)
-    fields: dict[str, Any] = {kind: outputs}
+    fields: dict[str, Any] = {kind: outputs, "class_names": classes}
     for role, field in _FIELD.items():
         name = _column(role, names, chosen, where, needed=role in ("label", "member"))
         if name is None:

@@ -209,7 +209,7 @@ def _add_require(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--require",
         metavar="CONDITIONS",
-        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_group_accuracy>=0.7"',
+        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_cell_accuracy>=0.7"',
     )
 
 

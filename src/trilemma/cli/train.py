@@ -180,6 +180,7 @@ def execution_of(options: argparse.Namespace) -> Execution:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe that the command line requests: a named one or a file, with the options on top."""
     overrides: dict[str, Any] = {}
     for pair in options.set:
         key, equals, text = pair.partition("=")

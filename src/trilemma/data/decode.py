@@ -93,7 +93,7 @@ class _First:
         if (height, width) != (self.height, self.width):
             raise InputError(
                 f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
-                f"bring all to one size, or load with size={min(self.height, self.width)}"
+                f"bring all to one size, or load with --size {min(self.height, self.width)} (size= in Python)"
             )
 
 
@@ -138,7 +138,7 @@ def decode(
     what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """All images in one array, and what was changed on the way.
+    """All images in one array, and what was changed to make them fit.
 
     Args:
       images: what to decode; read once, in order, never all in memory.

@@ -85,6 +85,7 @@ class Plan:
 
     @property
     def sampling_probability(self) -> float:
+        """q = B / N, the probability with which an update draws each example."""
         return accounting.sampling_probability(self.batch_size, self.examples)
 
     def draw(self, stream: RandomStream) -> Draw:

@@ -67,6 +67,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether the value is a number within its limits."""
         if self.value is None or math.isnan(self.value):
             return False
         return bool((self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high))
@@ -87,6 +88,7 @@ class Truth:
 
     @property
     def passed(self) -> bool:
+        """Whether every check passed."""
         return all(check.passed for check in self.checks.values())
 
     def to_dict(self) -> dict[str, Any]:

@@ -158,11 +158,13 @@ class Figure:
 
     @property
     def numbers(self) -> list[Number]:
+        """All numbers that the figure draws."""
         points = [point for panel in self.panels for s in panel.series for point in s.points]
         return [n for point in points for n in (point.y, point.across) if n is not None]
 
     @property
     def intervals(self) -> str:
+        """What the figure's intervals are over, in words."""
         return interval_words(self.numbers)
 
     def frame(self) -> pd.DataFrame:

@@ -43,7 +43,6 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
 }
 
-
 _LATER = (
     "optimizer",
     "weights",
@@ -181,6 +180,7 @@ class Recipe:
             raise InputError("model must be the name of a network")
 
     def has(self, technique: str) -> bool:
+        """Whether the recipe uses a technique, by its code."""
         return technique in self.techniques
 
     @property
@@ -201,6 +201,7 @@ class Recipe:
 
     @property
     def private(self) -> bool:
+        """Whether the recipe has a budget."""
         return self.epsilon is not None
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.files import written
+from trilemma.trial.gate import cell_words
 from trilemma.trial.run import SHADOWS, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
@@ -77,7 +78,8 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         "## Data and training",
         "",
-        f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}; model "
+        f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}"
+        f"{_skew(data['source'])}; model "
         f"{plain(recipe['model'])}, techniques {', '.join(recipe['techniques']) or 'none'}, "
         f"{result['course']['updates']:,} updates. `config.json` has the whole recipe.",
         "",
@@ -97,6 +99,16 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _skew(source: str) -> str:
+    """How the classes are mixed with the groups, out of what is said of where the images came from.
+
+    >>> _skew("images of mine; skew 0.9, odd classes mostly in color, seed 0"), _skew("images of mine")
+    (' (skew 0\\\\.9\\\\, odd classes mostly in color\\\\, seed 0)', '')
+    """
+    skew = next((part for part in source.split("; ") if part.startswith("skew ")), "")
+    return f" ({plain(skew)})" if skew else ""
 
 
 def plain(text: object) -> str:
@@ -136,12 +148,17 @@ def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -
 
 
 def _measured(result: Mapping[str, Any]) -> list[tuple[str, float, Sequence[float] | None]]:
+    """Name (as Markdown), value and interval."""
     rows = [("test accuracy", result["accuracy"], result["accuracy_interval"])]
     fairness = result.get("fairness")
     if fairness:
         intervals = fairness["interval"]
         rows.append(("bias amplification", fairness["bias"], intervals.get("bias")))
         rows.append(("worst group accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy")))
+        if "worst_cell_interval" in fairness:
+            cell = plain(cell_words(fairness["worst_cell"]))
+            ends = fairness["worst_cell_interval"]
+            rows.append((f"worst accuracy by class and group \\({cell}\\)", fairness["worst_cell_accuracy"], ends))
     return rows
 
 

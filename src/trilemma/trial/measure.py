@@ -34,6 +34,7 @@ def predictions_of(data: Dataset, train: Logits, test: Logits) -> Predictions:
         member=np.arange(len(train) + len(test)) < len(train),
         groups=np.concatenate([data.train.groups, data.test.groups]) if grouped else None,
         group_names=data.group_names if grouped else None,
+        class_names=data.classes,
         sources=np.concatenate([np.arange(len(train)), _sources(data)]),
     )
 
@@ -140,15 +141,47 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
     return entries, matched
 
 
+def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
+    """``accuracy``, ``accuracy_interval`` and ``fairness`` of ``result.json``, of all non-members as they are."""
+    outside = ~predictions.member
+    labels = predictions.labels[outside]
+    predicted = predictions.outputs[outside].argmax(axis=1).astype(np.int64)
+    sources = None if predictions.sources is None else predictions.sources[outside]
+    groups = None if predictions.groups is None else predictions.groups[outside]
+    draws = bootstrap_test(labels, predicted, classes=predictions.classes, sources=sources)
+    fairness = None
+    if groups is not None and len(np.unique(groups)) > 1:
+        fairness = fairness_report(
+            labels,
+            predicted,
+            groups,
+            predictions.classes,
+            group_names=predictions.group_names,
+            class_names=predictions.class_names,
+            sources=sources,
+        )
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "fairness": fairness,
+    }
+
+
 def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:
     """The fairness report, None without groups; and bootstrap draws of accuracy and bias over test examples."""
     test, classes = data.test, len(data.classes)
     draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)
     if test.groups is None:
         return None, draws
-    names, sources = data.group_names, test.sources
     report = fairness_report(
-        test.labels, predicted, test.groups, classes, group_names=names, sources=sources, seed=seed
+        test.labels,
+        predicted,
+        test.groups,
+        classes,
+        group_names=data.group_names,
+        class_names=data.classes,
+        sources=test.sources,
+        seed=seed,
     )
     return report, draws
 

@@ -14,7 +14,7 @@ from trilemma.trial.run import RESULT, TRAINED
 
 NOT_COVERED = (
     "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
-    "training images and are not covered by the guarantee; nor is a choice of hyper-parameters made by looking at "
+    "training images and are not covered by the guarantee; nor is a choice of hyperparameters made by looking at "
     "results"
 )
 

@@ -110,6 +110,7 @@ class Target:
         return self.run.folder / SHADOWS / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def shadow_folder(self, shadow: int) -> Path:
+        """The folder of one shadow."""
         return self.store / f"{shadow:03d}"
 
     @property
@@ -218,7 +219,7 @@ def _stopping(progress: Progress, should_stop: Callable[[], bool]) -> Progress:
 
 
 def _make_updates(training: Training, folder: Path, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """All updates that are still to be made, with checkpoints on the way."""
+    """All updates that are still to be made, with checkpoints in between."""
     saved, _ = checkpoints.load(folder)
     if saved is not None:
         training.state.restore(saved)
@@ -314,6 +315,7 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
         member=audited.member,
         groups=split.groups,
         group_names=None if split.groups is None else target.data.group_names,
+        class_names=target.data.classes,
         sources=np.concatenate([audited.members, others]),
         reference_logits=np.stack([logits for _, logits in stored]),
         reference_member=np.stack([audited.half(shadow) for shadow in range(count)]),

@@ -5,7 +5,7 @@ command resumes after any of them.
 
 1. ``train``: what cannot be trained or measured is refused; a finished run is returned as it is.
 2. ``_Trial.resume``: from the newest whole checkpoint, if there is one.
-3. ``_Trial.make_updates``: updates, evaluations on the way and checkpoints, until the last update.
+3. ``_Trial.make_updates``: updates, with evaluations and checkpoints in between, until the last update.
 4. ``_Trial.release``: the truth check; weights and privacy record are written, checkpoints removed.
 5. ``_Trial.measure``: attacks, fairness and score, from the weights of step 4; ``result.json`` is written last.
 """
@@ -288,7 +288,7 @@ class _Trial:
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
         if stop and update < updates:
-            raise Stopped(f"stopped after update {update} of {updates}; the same command resumes from there")
+            raise Stopped.after(update, updates, self.folder)
 
     def _save(self, history: History) -> None:
         training = self.training

@@ -17,7 +17,7 @@ def memorization_claim(table: Table) -> Claim:
     first, or both at once, in every seed.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
     That it *can* is confirmed by one such training and contradicted only where all trainings are against it.
     """
-    rows = table.on_the_way
+    rows = table.during_training
     looked_at = rows[rows["measure"] == ATTACK]
     check_once(looked_at, ["cell", "update"])
     points: dict[str, dict[int, TurningPoints]] = {}
