@@ -1,4 +1,4 @@
-"""Blocks against loops written from the definitions: one image, one patch, one cell at a time, in float64."""
+"""Blocks agree with loops written from the definitions: one image, one patch, and one cell at a time, in float64."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Fixed features: nothing private gets in, and what is kept on disk is what was computed."""
+"""Fixed features use nothing private, and what is cached on disk is what was computed."""
 
 import functools
 import json
