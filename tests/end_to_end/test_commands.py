@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import warm
 from trilemma.cli.main import main
 
 SMALL = ["--limit", "150", "--test-limit", "80", "--model", "convnet-4", "--batch-size", "25", "--epochs", "2"]
@@ -219,7 +220,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys):
     command = [sys.executable, "-m", "trilemma.cli.main", "train", *SMALL, "--out", str(tmp_path / "run")]
     command[command.index("--epochs") + 1] = "160"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+import warm
 from trilemma.cli.main import main
 
 MINE = """
@@ -33,7 +34,7 @@ recipe = "digits"
 
 
 @pytest.fixture
-def trilemma(tmp_path, monkeypatch, capfd):
+def trilemma(tmp_path, monkeypatch, capfd, warm_workers):
     """Run ``trilemma`` in this process, which saves its imports (``test_commands.py`` starts it as a user does)."""
 
     def run(*arguments):
@@ -135,7 +136,7 @@ def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path)
 
 def test_a_second_run_on_the_same_folder_is_refused(refused, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
-    first = subprocess.Popen(
+    first = warm.Popen(
         [
             sys.executable,
             "-m",
