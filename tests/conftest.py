@@ -10,6 +10,10 @@ import pytest
 import warm
 from tiny_study import write_tiny
 
+# Read when torch is loaded, here and in children: threads that wait for a core that another test has must not spin on
+# the one that they have.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 LONGEST = (
     "end_to_end/test_study.py",
     "study/",

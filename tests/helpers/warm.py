@@ -332,8 +332,9 @@ def _become(request: dict[str, Any], fds: list[int]) -> None:
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
     os.closerange(3, 1024)
-    sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    text: dict[str, Any] = {"encoding": "utf-8", "closefd": False}
+    sys.stdin, sys.stdout = os.fdopen(0, **text), os.fdopen(1, "w", **text)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", **text)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
