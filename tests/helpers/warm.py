@@ -376,9 +376,6 @@ def _end(work: Callable[[], object]) -> None:
     except BaseException as error:
         traceback.print_exc()
         status = 130 if isinstance(error, KeyboardInterrupt) else 1
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
             stream.flush()
