@@ -147,9 +147,9 @@ def unseen(models: int, repeats: int, learned: int) -> dict[str, Any]:
         member = np.zeros(len(family.labels), dtype=bool)
         member[rng.permutation(rows)[: len(rows) // 2]] = True
         names = ["threshold", "rmia", *(("mlp", "rf") if repeat < learned else ())]
-        found = tl.audit(family.target(number, member, rows), attacks=names, resamples=400, seed=repeat)
+        audited = tl.audit(family.target(number, member, rows), attacks=names, resamples=400, seed=repeat)
         for name in names:
-            low, high = found.rocs[name].auc_interval()
+            low, high = audited.rocs[name].auc_interval()
             covered.setdefault(name, []).append(low <= 0.5 <= high)
     return {"covered": {name: f"{sum(seen)} of {len(seen)}" for name, seen in covered.items()}}
 

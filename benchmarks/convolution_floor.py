@@ -48,7 +48,7 @@ def sizes(model: nn.Module) -> list[tuple[nn.Conv2d, torch.Size, torch.Size]]:
 
 def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
     threads = torch.get_num_threads()
-    calls = [
+    layers = [
         (layer, torch.randn(examples * views, *into), torch.randn(examples * views, *out))
         for layer, into, out in sizes(model)
     ]
@@ -57,7 +57,7 @@ def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
     def each_example(start: int, clipped: bool) -> None:
         rows = slice(start * views, min(start + size, examples) * views)
         results = []
-        for layer, x, g in calls:
+        for layer, x, g in layers:
             for gradients in convolution_weights(layer, x[rows], g[rows], len(x[rows]) // views):
                 if clipped:
                     row_squares(gradients.flatten(2))
@@ -69,9 +69,9 @@ def ratios(model: nn.Module, views: int, examples: int) -> tuple[float, float]:
         list(in_threads(lambda start: each_example(start, clipped), range(0, examples, size), threads))
 
     with torch.no_grad():
-        shared = seconds(lambda: [nn.functional.conv2d(x, c.weight, c.bias, c.stride, c.padding) for c, x, _ in calls])
-        shared += seconds(lambda: [backward(c, x, g, [True, False, False]) for c, x, g in calls])
-        whole = shared + seconds(lambda: [backward(c, x, g, [False, True, False]) for c, x, g in calls])
+        shared = seconds(lambda: [nn.functional.conv2d(x, c.weight, c.bias, c.stride, c.padding) for c, x, _ in layers])
+        shared += seconds(lambda: [backward(c, x, g, [True, False, False]) for c, x, g in layers])
+        whole = shared + seconds(lambda: [backward(c, x, g, [False, True, False]) for c, x, g in layers])
         formed, clipped = seconds(lambda: all_examples(False)), seconds(lambda: all_examples(True))
     return (shared + formed) / whole, (shared + clipped) / whole
 

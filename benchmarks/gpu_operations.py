@@ -44,22 +44,22 @@ class Count(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             self.waits += 1
             return self.asked is not torch.ops.aten.any  # is all finite?  yes.  Is any inexact?  no.
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         self.asked = func._overloadpacket
         views = [r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns]
         if func.namespace != "aten" or all(views) or "empty" in str(func) or "_unsafe_view" in str(func):
-            return found
+            return result
         made = func._schema.name.startswith(("aten::new_", "aten::zeros", "aten::ones"))  # reads nothing
-        tensors = {id(x): x for x in tree_leaves(found if made else (args, kwargs, found)) if isinstance(x, Tensor)}
+        tensors = {id(x): x for x in tree_leaves(result if made else (args, kwargs, result)) if isinstance(x, Tensor)}
         # A view that has pixels more than once is read once.
         moved = sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors.values())
         formula = flop_registry.get(func._overloadpacket)
-        flop = formula(*args, **(kwargs or {}), out_val=found) if formula else 0
+        flop = formula(*args, **(kwargs or {}), out_val=result) if formula else 0
         self.operations += 1
         self.flop += flop
         self.bytes += moved
         self.seconds[str(func).removeprefix("aten.")] += max(flop / self.flops, moved / self.rate)  # type: ignore
-        return found
+        return result
 
 
 def on_no_device(model: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ import sys
 from private_update import resident
 
 
-def one(model: str, batch: int, memory: str | None) -> None:
+def measure(model: str, batch: int, memory: str | None) -> None:
     import numpy as np
 
     from trilemma.data.dataset import Dataset, Split
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--default", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one(options.model, options.one, None if options.default else options.memory)
+        measure(options.model, options.one, None if options.default else options.memory)
         return
     print(f"{options.model}, float32, one view; MB at the peak beyond network and images")
     print(f"| logical batch | physical batch | peak, MB | physical batch, --memory {options.memory} | peak, MB |")

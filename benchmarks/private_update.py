@@ -419,7 +419,7 @@ def compare(arguments: argparse.Namespace, shape: tuple[int, int], folder: Path)
         if rivals and "trilemma" in sides:
             fastest = min(rivals, key=lambda side: statistics.median(times[do][side]))
             pairs = zip(times[do][fastest], times[do]["trilemma"], strict=True)
-            print(f"{do}: fastest of Opacus ({fastest}) / trilemma: {spread([a / b for a, b in pairs])}")
+            print(f"{do}: fastest mode of Opacus ({fastest}) / trilemma: {spread([a / b for a, b in pairs])}")
     sys.stdout.flush()
     for process in processes.values():
         process.close()

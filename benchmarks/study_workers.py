@@ -60,19 +60,19 @@ def main() -> None:
     crews = {"one worker": lambda: Pool(1), "a worker a core": lambda: Pool(cores())}
     crews["a worker a core, threads not limited"] = lambda: Unlimited(cores())
     print(f"{len(study.trials)} trials, {cores()} cores, {platform.machine()}, torch {torch.__version__}")
-    found: dict[str, list[float]] = {name: [] for name in crews}
+    times_by_crew: dict[str, list[float]] = {name: [] for name in crews}
     for number in range(options.rounds):
         accuracies = []
         for name, crew in crews.items():
             spent, accuracy = seconds(study, crew())
-            found[name].append(spent)
+            times_by_crew[name].append(spent)
             accuracies.append(accuracy)
             print(f"round {number + 1}: {name}: {spent:.1f} s", flush=True)
         for other in accuracies[1:]:
             # Sums of several threads round otherwise.
             assert max(abs(a - b) for a, b in zip(accuracies[0], other, strict=True)) < 0.02
-    for name, times in found.items():
-        ratios = [alone / other for alone, other in zip(found["one worker"], times, strict=True)]
+    for name, times in times_by_crew.items():
+        ratios = [alone / other for alone, other in zip(times_by_crew["one worker"], times, strict=True)]
         print(
             f"{name:<40} median {statistics.median(times):6.1f} s ({min(times):.1f} to {max(times):.1f}), "
             f"{statistics.median(ratios):.2f} times as fast as one ({min(ratios):.2f} to {max(ratios):.2f})"

@@ -44,32 +44,52 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ar
             yield from action.choices.items()
 
 
+UNITS = {
+    "epsilon": "nats",
+    "delta": "probability",
+    "clipping_norm": "norm of a gradient",
+    "batch_size": "examples",
+    "epochs": "training sets",
+    "fewest_updates": "updates",
+    "learning_rate": "step per gradient",
+    "warmup": "share of the updates",
+    "momentum": "share kept per update",
+    "weight_decay": "per update and learning rate",
+    "label_smoothing": "share of the target",
+    "norm_groups": "groups",
+    "views": "views per example",
+    "shift": "pixels",
+    "average_decay": "share kept per update",
+    "sharpness_radius": "norm of a step of the weights",
+    "evaluations": "times per run",
+    "seed": "none",
+    "prior_seed": "none",
+    "pretrain_updates": "updates",
+    "head_first": "share of the updates",
+    "head_rate": "multiple of the learning rate",
+}
+"""The unit of each key whose value is a number."""
+
+
 def recipe_page() -> str:
-    """Every key of a recipe with its type, default and meaning, from the dataclass."""
+    """Every key of a recipe with its type, unit, default and meaning, from the dataclass."""
     from trilemma.training.recipe import Recipe
 
     meanings = attribute_meanings(Recipe.__doc__ or "")
     rows = []
     for field in dataclasses.fields(Recipe):
         default = "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
-        elsewhere = [f"see `{other}`: {words}" for other, words in meanings.items() if f"``{field.name}``" in words]
         kind = str(field.type).replace(" | ", " or ")
-        rows.append((f"`{field.name}`", f"`{kind}`", default, meanings.get(field.name) or "".join(elsewhere[:1])))
+        rows.append((f"`{field.name}`", f"`{kind}`", UNITS.get(field.name, "–"), default, meanings[field.name]))
     head = "# Recipe keys\n\nKeys of a recipe file (TOML), of `--set KEY=VALUE` and of `trilemma.Recipe`.\n\n"
-    return head + _table(("key", "type", "default", "meaning"), rows)
+    return head + _table(("key", "type", "unit", "default", "meaning"), rows)
 
 
 def attribute_meanings(docstring: str) -> dict[str, str]:
-    """What a docstring's Attributes say of each name; names that share an entry share its meaning."""
-    body = docstring.partition("Attributes:")[2]
-    entries = re.split(r"\n      (?=[a-z_][a-z_, ]*:)", body)
-    meanings = {}
-    for entry in entries:
-        for part in re.split(r"[;.]\s+(?=[a-z_]+(?:, [a-z_]+)*: )", " ".join(entry.split())):  # "one: …; other: …"
-            names, colon, words = part.partition(":")
-            if colon:
-                meanings |= dict.fromkeys(names.split(", "), words.strip())
-    return meanings
+    """What a docstring's Attributes say of each name."""
+    attributes = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^      (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
+    return {name: " ".join(meaning.split()).replace("``", "`") for name, meaning in entries}
 
 
 def measures_page() -> str:

@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from trilemma.cli import study_display
+from trilemma.cli import shadows, study_display
+from trilemma.cli.shadows import ShadowDisplay
+from trilemma.cli.study import plan
 from trilemma.cli.study_display import StudyDisplay
 from trilemma.study.pool import Event
+from trilemma.study.runner import StudyProgress
 from trilemma.trial import display as training_display
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.progress import TrialProgress
@@ -18,7 +21,7 @@ from trilemma.trial.progress import TrialProgress
 def clock(monkeypatch):
     """The time that displays see; a list of one number."""
     now = [1000.0]
-    for module in (study_display, training_display):
+    for module in (study_display, shadows, training_display):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
@@ -34,10 +37,10 @@ def test_a_long_preparation_is_reported_every_half_minute(clock):
     for done in range(1, 101):
         clock[0] += 6.0
         display(TrialProgress("computing features", done, 100, preparing=True))
-    said = lines(console)
-    assert said[0] == "training  fitting one layer to synthetic images"
-    assert 15 <= len(said) <= 22
-    assert said[-1] == "training  computing features: 100"
+    shown = lines(console)
+    assert shown[0] == "training  fitting one layer to synthetic images"
+    assert 15 <= len(shown) <= 22
+    assert shown[-1] == "training  computing features: 100"
 
 
 def test_updates_without_an_evaluation_are_reported(clock):
@@ -50,10 +53,57 @@ def test_updates_without_an_evaluation_are_reported(clock):
     assert "updates/s" in lines(console)[0]
 
 
+def test_the_first_and_the_last_evaluation_promise_nothing(clock):
+    """Guards: "0.0 updates/s  0 s left" at the first evaluation, before any time has passed."""
+    console = Console(file=io.StringIO(), width=200)
+    display = TrainingDisplay("training", console)
+    line = {"epsilon": 1.0, "train_loss": 0.5, "accuracy": 0.5, "train_accuracy": 0.6}
+    for update in (0, 10, 20, 40):
+        display(TrialProgress("training", update, 40, 0.5, evaluation=line))
+        clock[0] += 100.0
+    first, second, third, last = lines(console)
+    assert first.endswith("ε 1.000")
+    assert second.endswith("10.0 s an update  about 5 min left")
+    assert third.endswith("10.0 s an update  about 3 min left")
+    assert last.endswith("7.5 s an update")
+
+
+def test_every_shadow_is_reported_with_its_phase(clock, capsys):
+    display = ShadowDisplay(2)
+    for _ in range(250):  # twice a second, for two minutes
+        clock[0] += 0.5
+        for shadow, what in enumerate(("training", "computing features")):
+            display(Event(f"shadow {shadow}", "progress", {"what": what, "update": 7, "updates": 9}))
+    display(Event("shadow 0", "done", {"seconds": 120.0}))
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        *("shadow 0: 7/9 (0 trained now; 60 s)", "shadow 1: computing features, 7/9 (0 trained now; 60 s)"),
+        *("shadow 0: 7/9 (0 trained now; 2 min)", "shadow 1: computing features, 7/9 (0 trained now; 2 min)"),
+        "shadow 0 is trained (1 now, 2 in all; 2 min)",
+    ]
+
+
+def test_a_trial_is_estimated_by_those_that_differ_in_their_seed_alone(clock):
+    (study,) = plan("quickstart", scale="short", seeds=2)
+    progress = StudyProgress({trial.id: trial for trial in study.trials})
+    display = StudyDisplay(progress, 1, Console(file=io.StringIO()))
+    assert display.seconds_left() is None
+    of_seed = {seed: [t for t in study.trials if t.recipe.seed == seed] for seed in (0, 1)}
+    assert len(of_seed[0]) == len(of_seed[1]) > 1
+    for place, trial in enumerate(of_seed[0]):
+        progress.done.add(trial.id)
+        progress.seconds[trial.id] = 10.0**place
+    first, *others = of_seed[1]
+    progress.running[first.id] = Event(first.id, "progress", {"what": "training", "update": 1, "updates": 4})
+    by_kind = {t.title.partition(", seed")[0]: progress.seconds[t.id] for t in of_seed[0]}
+    seconds = [by_kind[trial.title.partition(", seed")[0]] for trial in (first, *others)]
+    assert display.seconds_left() == pytest.approx(0.75 * seconds[0] + sum(seconds[1:]))
+
+
 def test_a_study_says_what_a_silent_trial_is_doing(clock):
     console = Console(file=io.StringIO(), width=200)
     running = {"t": Event("t", "progress", {"what": "fitting maps", "update": 0, "updates": 0})}
-    progress = SimpleNamespace(trials={"t": SimpleNamespace(title="cifar10, BL")}, running=running)
+    progress = SimpleNamespace(trials={"t": SimpleNamespace(title="cifar10, BL")}, running=running, seconds={})
     display = StudyDisplay(progress, 1, console)
     for _ in range(400):  # twice a second, no event comes
         clock[0] += 0.5

@@ -38,7 +38,7 @@ def test_on_a_balanced_test_set_it_is_wang_et_al(pairs: list[tuple[int, int]]) -
     assert bias_amplification(predicted, groups, 4).bias == pytest.approx(wang(predicted, groups, 4), abs=1e-15)
 
 
-def test_by_hand() -> None:
+def test_bias_agrees_with_values_computed_by_hand() -> None:
     # Class 0: 3 gray, 1 color, so 1/4; class 1: 1 and 2, so 1/6; class 2: 0 and 1, so 1/2; class 3: never, 1/2.
     predicted = np.array([0, 0, 0, 1, 0, 1, 1, 2])
     groups = np.repeat([0, 1], 4)
@@ -76,7 +76,7 @@ def test_bias_keeps_its_range_and_its_symmetries(pair: tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])
-def test_the_extremes(groups: int) -> None:
+def test_the_extremes_of_bias_are_reached(groups: int) -> None:
     members = np.arange(groups * 10) % groups
     assert bias_amplification(members, members, groups).bias == pytest.approx(1 - 1 / groups)
     assert bias_amplification(np.arange(groups * 10) // groups, members, 10).bias == pytest.approx(0)
@@ -91,7 +91,7 @@ def classified(classes: int, groups: int, rows: int = 600, seed: int = 0) -> tup
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("groups", [2, 3])
-def test_differences_are_fairlearns(classes: int, groups: int) -> None:
+def test_differences_agree_with_fairlearn(classes: int, groups: int) -> None:
     labels, predicted, codes = classified(classes, groups)
     result = fairness_report(labels, predicted, codes, classes, resamples=10)
     for name in ("equal_opportunity_difference", "equalized_odds_difference", "demographic_parity_difference"):
@@ -175,7 +175,7 @@ def test_draws_are_those_of_repeated_rows(monkeypatch: pytest.MonkeyPatch) -> No
             assert result.accuracy_by_group[k, g] == pytest.approx((labels == predicted)[mine].mean())
 
 
-def test_copies_of_a_picture_are_drawn_together() -> None:
+def test_copies_of_a_image_are_drawn_together() -> None:
     rng = np.random.default_rng(0)
     labels = np.zeros(400, dtype=int)
     predicted = (rng.random(400) < 0.3).astype(int)

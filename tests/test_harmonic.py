@@ -21,7 +21,7 @@ from trilemma.harmonic import (
 unit, half = st.floats(0, 1), st.floats(0, 0.5)
 
 
-def test_normalized_by_hand() -> None:
+def test_the_normalized_score_agrees_with_one_computed_by_hand() -> None:
     score = harmonic_score(accuracy=0.8, auc=0.6, bias=0.1)
     assert score.definition == "normalized"
     assert score.terms == {"accuracy": 0.8, "privacy": pytest.approx(0.8), "fairness": pytest.approx(0.8)}
@@ -30,7 +30,7 @@ def test_normalized_by_hand() -> None:
     assert harmonic_score(accuracy=0.8, auc=0.4, bias=0.1).value == pytest.approx(score.value)
 
 
-def test_complement_by_hand() -> None:
+def test_the_complement_score_agrees_with_one_computed_by_hand() -> None:
     score = harmonic_score(accuracy=0.5, auc=0.5, bias=0.0, definition="complement")
     assert score.terms == {"accuracy": 0.5, "privacy": 0.5, "fairness": 1.0}
     assert score.value == pytest.approx(3 / (2 + 2 + 1))
@@ -98,7 +98,7 @@ def scores(values: list[float]) -> list[HarmonicScore]:
     return [HarmonicScore(value, "normalized", {"accuracy": value, "privacy": value}) for value in values]
 
 
-def test_over_seeds() -> None:
+def test_the_interval_over_seeds_has_the_width_of_a_normal_one() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(0.6, 0.05, size=40).tolist()
     interval = harmonic_interval_over_seeds(scores(values))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trilemma.errors import InputError, PrivacyError
     from trilemma.fairness import bias_amplification, fairness_report
     from trilemma.harmonic import harmonic_score
+    from trilemma.training.canaries import Canaries
     from trilemma.training.execution import Execution
     from trilemma.training.recipe import Recipe, load_recipe
     from trilemma.trial.model import Model, load_model
@@ -40,6 +41,7 @@ _HOME = {
     "bias_amplification": "fairness",
     "fairness_report": "fairness",
     "harmonic_score": "harmonic",
+    "Canaries": "training.canaries",
     "Execution": "training.execution",
     "Recipe": "training.recipe",
     "load_recipe": "training.recipe",
@@ -51,6 +53,7 @@ _HOME = {
 
 __all__ = [
     "Audit",
+    "Canaries",
     "Dataset",
     "Execution",
     "InputError",

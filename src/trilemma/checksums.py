@@ -8,14 +8,13 @@ checksum.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import opened, read_json, written
+from trilemma.files import json_text, opened, read_json, write_json
 from trilemma.hints import one_line
 
 KEY = "checksums"
@@ -35,10 +34,9 @@ def write_sealed(path: Path, values: dict[str, Any], names: Iterable[str]) -> di
     files = [path.with_name(name) for name in names]
     sums = {file.name: _sha256(file) for file in files if file.exists()}
     sealed = values | {KEY: {**sums, path.name: _ZEROS}}
-    text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
+    text = json_text(sealed)
     sealed[KEY][path.name] = hashlib.sha256(text.encode()).hexdigest()
-    with written(path) as part:
-        part.write_text(json.dumps(sealed, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_json(path, sealed)
     return sealed
 
 

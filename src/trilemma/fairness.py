@@ -12,12 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
+from trilemma.statistics.cells import cell_report
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is reported as small, since its accuracy is very uncertain."""
-
-SMALL_CELL = 10
-"""The same limit for a pair of class and group."""
 
 _CERTAIN = 3.0
 
@@ -121,6 +119,7 @@ def fairness_report(
     classes: int,
     *,
     group_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     sources: ArrayLike | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -132,6 +131,7 @@ def fairness_report(
       groups: integer (N,), at least two different values.
       classes: C, the number of classes.
       group_names: the names of the groups, indexed by group number; None: the numbers are the names.
+      class_names: C names of the classes, or None.
       sources: integer (N,); rows that share a source (two copies of an image) are resampled together.
       seed: the seed of the bootstrap.
       resamples: the number of bootstrap samples for each interval.
@@ -142,14 +142,15 @@ def fairness_report(
         :class:`BiasAmplification`;
         ``accuracy_by_group`` and ``examples_by_group`` {name: value}, ``gap`` (largest minus smallest),
         ``worst_group`` (its name), ``worst_group_accuracy``;
-        ``worst_cell`` {"class", "group", "examples"} and ``worst_cell_accuracy``, over pairs of class and group;
+        ``worst_cell``, ``worst_cell_accuracy``, ``worst_cell_interval``, ``least_known_cell`` and ``small_cells``, over
+        pairs of class and group: see :func:`~trilemma.statistics.cells.cell_report`;
         ``equal_opportunity_difference`` (TPR), ``equalized_odds_difference`` (the larger of TPR and FPR) and
         ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups: for
         two classes with class 1 as the positive one, for more classes the mean over classes, one against the rest;
         ``undefined_classes``: those whose TPR exists in fewer than two groups; they are left out of the first two
         differences, which are None if no class is left;
-        ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples) and ``small_cells`` (as ``worst_cell``,
-        fewer than ``SMALL_CELL``): included above, but too small for reliable accuracies;
+        ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples): included above, but too small for reliable
+        accuracies;
         ``interval``: 95 % bootstrap [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
         ``worst_group_accuracy``.  Noise biases largest and smallest values, so one end of each, except for
         the second, comes from unbiased draws: ``bias_floor``, or the groups that are best and worst in the data.
@@ -181,7 +182,15 @@ def fairness_report(
         "gap": float(accuracies.max() - accuracies.min()),
         "worst_group": names[worst],
         "worst_group_accuracy": float(accuracies[worst]),
-        **_cells(confusion, names),
+        **cell_report(
+            truth,
+            predictions,
+            codes,
+            classes=classes,
+            group_names=names,
+            class_names=class_names,
+            sources=None if sources is None else _integers("sources", sources),
+        ),
         **_differences(confusion),
         "small_groups": [name for name, size in zip(names, sizes, strict=True) if size < SMALL_GROUP],
         "interval": _intervals(draws, amplified, accuracies, names),
@@ -279,22 +288,6 @@ def _confusion(truth: Ints, predictions: Ints, codes: Ints, groups: int, classes
     # One frame of matrices holds every rate of every class; a frame for each class would take C times as long.
     frame = MetricFrame(metrics=matrix, y_true=truth, y_pred=predictions, sensitive_features=codes)
     return np.stack([frame.by_group[group] for group in range(groups)]).astype(np.int64)
-
-
-def _cells(confusion: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
-    examples = confusion.sum(axis=2)
-    accuracy = _rate(np.diagonal(confusion, axis1=1, axis2=2), examples)
-
-    def described(group: int, label: int) -> dict[str, Any]:
-        return {"class": int(label), "group": names[group], "examples": int(examples[group, label])}
-
-    worst = np.unravel_index(np.nanargmin(accuracy), accuracy.shape)
-    small = np.argwhere((examples > 0) & (examples < SMALL_CELL))
-    return {
-        "worst_cell": described(int(worst[0]), int(worst[1])),
-        "worst_cell_accuracy": float(accuracy[worst]),
-        "small_cells": [described(group, label) for group, label in small],
-    }
 
 
 def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:

@@ -127,7 +127,16 @@ def write_json(path: Path, values: Any) -> None:
       ValueError: a number is not finite.
     """
     with written(path) as part:
-        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+        part.write_text(json_text(values), "utf-8")
+
+
+def json_text(values: Any) -> str:
+    """The text of a JSON file.
+
+    Raises:
+      ValueError: a number is not finite.
+    """
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

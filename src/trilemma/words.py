@@ -53,7 +53,8 @@ def shortened(text: str, longest: int = 40) -> str:
 
 
 def budget(epsilon: float | None) -> str:
-    """
+    """A budget in words.
+
     >>> budget(8.0), budget(None)
     ('ε = 8', 'no budget')
     """
@@ -61,7 +62,8 @@ def budget(epsilon: float | None) -> str:
 
 
 def epsilon_tick(epsilon: float | None) -> str:
-    """
+    """A budget as the label of a tick on an axis.
+
     >>> epsilon_tick(8.0), epsilon_tick(None)
     ('8', '∞')
     """
@@ -78,7 +80,8 @@ def budget_order(epsilon: float | None) -> float:
 
 
 def skew_words(skew: float | None) -> str:
-    """
+    """A skew in words.
+
     >>> skew_words(0.95), skew_words(None)
     ('skew 95 %', 'no skew')
     """
@@ -86,7 +89,8 @@ def skew_words(skew: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """
+    """A share as a percentage with up to four digits.
+
     >>> percent(0.95), percent(0.975)
     ('95 %', '97.5 %')
     """
@@ -108,7 +112,8 @@ def mix(techniques: Sequence[str]) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """
+    """A number with a fixed number of digits, narrow spaces between thousands, and a real minus sign.
+
     >>> number(0.98765), number(float("nan")), number(12345.6, 0)
     ('0.988', '–', '12\\u202f346')
     """
@@ -120,15 +125,32 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def power(value: float) -> str:
-    """
+    """A small number, such as delta, without a leading zero in its exponent.
+
     >>> power(1e-5), power(0.05), power(float("nan"))
     ('1e-5', '0.05', '–')
     """
     return "–" if math.isnan(value) else f"{value:g}".replace("e-0", "e-")
 
 
-def capital(words: str) -> str:
+def clock(seconds: float) -> str:
+    """A duration in words, rounded to its leading units.
+
+    >>> clock(42), clock(125), clock(7300), clock(1e6)
+    ('42 s', '2 min', '2 h 1 min', '12 days')
     """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
+
+
+def capital(words: str) -> str:
+    """Words with a capital first letter, unless the first letter is a symbol.
+
     >>> capital("no budget"), capital("ε = 8")
     ('No budget', 'ε = 8')
     """
@@ -136,7 +158,8 @@ def capital(words: str) -> str:
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """
+    """A number with its interval in brackets, if it has one.
+
     >>> with_interval(0.5, 0.4, 0.6), with_interval(0.5, float("nan"), float("nan"))
     ('0.500 [0.400, 0.600]', '0.500')
     """
@@ -145,12 +168,13 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """A count with its noun in the singular or plural.
+
     >>> counted(1, "trial"), counted(1200, "trial")
     ('1 trial', '1\\u202f200 trials')
     """
-    return f"{number(count, 0)} {one if count == 1 else many or one + 's'}"
+    return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
 
 RANK_WORDS = {

@@ -91,7 +91,7 @@ def test_techniques_raise_private_accuracy(gain, expected) -> None:
 
 @pytest.mark.parametrize("private", [True, False])
 @pytest.mark.parametrize(("more", "expected"), [(0.1, "confirmed"), (-0.1, "contradicted"), (0.0, "cannot tell")])
-def test_techniques_amplify_bias(private, more, expected) -> None:
+def test_techniques_that_amplify_bias_confirm_the_claim_for_their_budget(private, more, expected) -> None:
     kind, other = ("private", "ordinary") if private else ("ordinary", "private")
     results = techniques(bias=more, private=private)
     assert verdict(results, f"techniques-bias-{kind}") == expected
@@ -115,7 +115,7 @@ def test_one_seed_cannot_tell() -> None:
     assert "one seed" in judgment.sentence.lower()
 
 
-def test_settings_together() -> None:
+def test_verdicts_of_several_settings_are_combined() -> None:
     """One setting for, one against: mixed.  One for, one that cannot tell: confirmed, and it says in how many."""
 
     def both(first, second):
@@ -169,7 +169,7 @@ def test_the_headline_needs_the_papers_scale() -> None:
     assert verdict(study.frame(), "headline-accuracy") == "not measured", "without study.json the scale is unknown"
 
 
-def test_the_headline_judged() -> None:
+def test_the_headline_is_judged_by_the_interval_for_one_more_seed() -> None:
     assert headline([0.78, 0.781, 0.779]).verdict == "contradicted"
     assert headline([0.84, 0.841, 0.839]).verdict == "confirmed"
     assert headline([0.70, 0.80, 0.75]).verdict == "cannot tell", "so wide that it holds everything"
@@ -211,7 +211,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "argument", "sign"), CASES)
-def test_skew(name, argument, sign) -> None:
+def test_claims_about_skew_follow_the_sign_of_the_effect(name, argument, sign) -> None:
     results = budgets(**{argument: 0.1 * sign})
     assert verdict(results, name) == "confirmed"
     assert verdict(budgets(**{argument: -0.1 * sign}), name) == "contradicted"
@@ -319,7 +319,7 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
         (0.0, 0.0, "cannot tell", "no difference beyond noise"),
     ],
 )
-def test_removing_the_exposed(name, exposed, random, expected, words) -> None:
+def test_a_removal_must_move_the_measure_against_both_controls(name, exposed, random, expected, words) -> None:
     judgment = claim(removal(exposed, random), name)
     assert judgment.verdict == expected
     assert words in judgment.sentence
@@ -364,7 +364,7 @@ def test_survivors_that_rise_less_than_at_random_contradict_it() -> None:
 def test_with_the_survivors_scored_in_a_training_without_removal_it_can_be_told(retrained, expected) -> None:
     judgment = claim(removal(extra=retrained), "onion")
     assert judgment.verdict == expected
-    assert "training anew on all examples" in judgment.sentence
+    assert "retraining on all examples" in judgment.sentence
     assert verdict(removal(control=False, extra=0.02), "onion") == "not measured"
 
 
@@ -375,7 +375,7 @@ EARLY, LATE, NEVER = [0.5, 0.55, 0.6], [0.5, 0.5, 0.6], [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(("auc", "expected"), [(EARLY, "confirmed"), (LATE, "contradicted"), (NEVER, "cannot tell")])
-def test_memorization_before_overfitting(auc, expected) -> None:
+def test_memorization_that_begins_first_in_every_seed_confirms_the_claim(auc, expected) -> None:
     study = Study("memorization")
     study.history(**GROWS, auc=auc)
     judgment = claim(study.frame(), "memorization-first")

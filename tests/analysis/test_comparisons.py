@@ -244,7 +244,7 @@ def test_what_is_called_detectable_is_seen_four_times_in_five() -> None:
     assert "with a probability of 80 % it would have seen a difference of 0.0" in plain[0].comparisons[0].words
 
 
-def test_words() -> None:
+def test_a_comparison_says_its_result_in_words() -> None:
     table = np.array([[0.50, 0.51, 0.49], [0.531, 0.541, 0.521], [0.5, 0.511, 0.493], [0.501, 0.507, 0.49]])
     up, down, same = compare(values_of(table), pairs_of((1, 0), (0, 1), (2, 3), conditions=4))
     assert up.words == (

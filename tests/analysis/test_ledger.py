@@ -19,7 +19,8 @@ from scipy.special import gammaln, logsumexp, ndtr
 from scipy.stats import norm
 
 from trilemma.analysis import selection
-from trilemma.analysis.ledger import PrivateTrial, data_family, ledger_of
+from trilemma.analysis.ledger import ledger_of
+from trilemma.analysis.private_trial import PrivateTrial, data_family
 from trilemma.analysis.selection import DISTRIBUTIONS, GridCost
 from trilemma.data.named import NAMED
 from trilemma.errors import InputError, PrivacyError
@@ -190,10 +191,10 @@ def exact_best(sigma, slope, *, highest=True, delta=DELTA):
         at_most = ndtr((y - mean) / sigma) if highest else ndtr((mean - y) / sigma)
         densities.append(slope(at_most) * norm.pdf(y, mean, sigma))
     worst = 0.0
-    for here, there in (densities, densities[::-1]):
+    for here, other in (densities, densities[::-1]):
 
-        def excess(e, here=here, there=there):
-            return float(np.clip(here - math.exp(e) * there, 0, None).sum() * step) - delta
+        def excess(e, here=here, other=other):
+            return float(np.clip(here - math.exp(e) * other, 0, None).sum() * step) - delta
 
         worst = max(worst, 0.0 if excess(0.0) <= 0 else brentq(excess, 0.0, 300.0))
     return worst
@@ -289,9 +290,9 @@ def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
         at_most = [sum(below) / 2] * 2 if by_score else [below[0] / 2, (1 + below[1]) / 2]
         density = [norm.pdf(y, center, sigma) / 2 for sigma in sigmas]
         densities.append(np.concatenate([slope(a) * d for a, d in zip(at_most, density, strict=True)]))
-    for here, there in (densities, densities[::-1]):
+    for here, other in (densities, densities[::-1]):
         for bound in (selection.epsilon_pld, selection.epsilon_rdp):
-            assert np.clip(here - math.exp(bound) * there, 0, None).sum() * step <= DELTA
+            assert np.clip(here - math.exp(bound) * other, 0, None).sum() * step <= DELTA
 
 
 @pytest.mark.parametrize("grid", [SAMPLED[:1], SAMPLED[:2]], ids=["one", "two"])
@@ -410,7 +411,7 @@ def test_a_fixed_grid_is_not_covered_by_the_bounds_for_selection():
     assert all(row.mean == 3 and row.delta == DELTA for row in best.if_random)
     words = " ".join(family.sentences())
     assert "not covered by the bounds for selection" in words
-    assert "Had the number of trials been drawn at random with mean 3" in words
+    assert "If the number of trials had been drawn at random with mean 3" in words
 
 
 def test_one_trial_alone_chose_nothing():
@@ -440,8 +441,8 @@ def test_a_training_set_that_a_model_chose_is_not_covered():
     words = " ".join(family.sentences())
     assert "No epsilon is proven for releasing all 3: 1 trial learned from a training set that was chosen" in words
     assert "(whole)" in words
-    for one in removed:  # the control as well: its classes are those of the exposed
-        alone = ledger_of([one]).families[0]
+    for study_trial in removed:  # the control as well: its classes are those of the exposed
+        alone = ledger_of([study_trial]).families[0]
         assert alone.all_released.status == alone.best_released.status == "not covered"
         assert alone.all_released.epsilon is alone.best_released.epsilon is alone.all_released.composed is None
         assert "not covered" in " ".join(alone.sentences())
@@ -493,7 +494,7 @@ def test_nothing_private_is_nothing_to_add_up():
     ledger = ledger_of([])
     assert ledger.families == ()
     assert ledger.rows() == []
-    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to add up."]
+    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to account for."]
 
 
 # --- what is refused, and what is written -----------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_on_the_way_each_update_is_apart_and_finished_trials_are_left_out() -> N
     study.add({"accuracy": 0.5})
     study.history([0.1, 0.2], [0.1, 0.3], [0.5, 0.5])
     assert len(summarize(study.frame())) == 1
-    summary = summarize(study.frame(), ["accuracy"], on_the_way=True)
+    summary = summarize(study.frame(), ["accuracy"], during_training=True)
     assert summary["update"].tolist() == [10.0, 20.0]
     assert summary["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.2)]
 
@@ -174,7 +174,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert 0.934 < covered < 0.966
 
 
-def test_conditions_in_words() -> None:
+def test_conditions_are_named_by_what_defines_them() -> None:
     study = Study()
     study.add({"accuracy": 0.5}, data="cifar10s", skew=0.95, techniques="obs+gn", epsilon=8.0)
     study.add({"accuracy": 0.5}, data="celeba", target="Smiling", protected="Male", techniques=ALL)

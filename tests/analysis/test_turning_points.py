@@ -20,7 +20,7 @@ def history(accuracy, train_accuracy, auc, n=(1000, 1000)):
     return study.frame()
 
 
-def test_by_hand() -> None:
+def test_turning_points_agree_with_those_computed_by_hand() -> None:
     points = turning_points(
         history(
             accuracy=[0.3, 0.6, 0.7, 0.7, 0.65],
@@ -35,7 +35,7 @@ def test_by_hand() -> None:
     assert points.evaluations == (10, 20, 30, 40, 50)
 
 
-def test_orders() -> None:
+def test_the_order_tells_which_point_comes_first() -> None:
     def order(overfitting, memorization):
         return TurningPoints(10, overfitting, memorization, (10, 20, 30)).order
 
@@ -97,8 +97,8 @@ def test_the_bar_is_passed_by_chance_once_in_forty() -> None:
     [
         (lambda rows: rows[rows["measure"] != "auc_threshold"], "lacks"),
         (lambda rows: rows.iloc[1:], "lacks"),
-        (lambda rows: rows.assign(update=np.nan), "not of 0"),
-        (lambda rows: rows.assign(trial=["a", "b"] * 3), "not of 2"),
+        (lambda rows: rows.assign(update=np.nan), "evaluations, not 0"),
+        (lambda rows: rows.assign(trial=["a", "b"] * 3), "evaluations, not 2"),
         (lambda rows: pd.concat([rows, rows.iloc[:1]]), "twice"),
         (lambda rows: rows.assign(n=0), "number of examples"),
     ],

@@ -18,9 +18,9 @@ from trilemma.attacks import (
     rmia_scores,
     roc_bands,
 )
-from trilemma.attacks.exposure import binomial_interval
 from trilemma.attacks.references import References
 from trilemma.attacks.reliability import _attacked, reliability_of
+from trilemma.statistics.intervals import binomial_interval
 
 
 def shadowed(leak: float = 1.5, shadows: int = 8, each: int = 1000, seed: int = 0, uneven: float = 0.0) -> Predictions:

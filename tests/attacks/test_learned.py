@@ -201,7 +201,7 @@ def test_features_are_outputs_then_loss() -> None:
     np.testing.assert_array_equal(features[:, 5], signals.loss)
 
 
-def test_one_picture_cannot_be_split(made: list[Recorder]) -> None:
+def test_one_image_cannot_be_split(made: list[Recorder]) -> None:
     member = np.arange(40) < 20
     with pytest.raises(InputError, match="two non-members from different images"):
         cross_fitted_scores(ids(40), member, Recorder, sources=np.where(member, np.arange(40), 99))

@@ -47,7 +47,7 @@ def test_the_weighted_mix_is_the_covered_members(inside: np.ndarray, outside: np
     st.integers(0, 1000),
 )
 @settings(deadline=None)
-def test_each_picture_is_used_once(inside: np.ndarray, pictures: list[tuple[int, set[int]]], seed: int) -> None:
+def test_each_image_is_used_once(inside: np.ndarray, pictures: list[tuple[int, set[int]]], seed: int) -> None:
     rows = [(label, group, source) for source, (label, groups) in enumerate(pictures) for group in groups]
     labels, groups, sources = np.array(rows).T
     assume(set(map(tuple, inside.tolist())) & set(zip(labels.tolist(), groups.tolist(), strict=True)))
@@ -83,7 +83,7 @@ def skewed(per_class: int = 400, skew: float = 0.95, seed: int = 0) -> dict[str,
     }
 
 
-def test_skewed_training_draws_skewed_pictures() -> None:
+def test_skewed_training_draws_skewed_images() -> None:
     data = skewed()
     match = matched_nonmembers(**data, seed=3)
     labels, groups = data["labels"][match.indices], data["groups"][match.indices]
@@ -99,7 +99,7 @@ def test_skewed_training_draws_skewed_pictures() -> None:
     np.testing.assert_array_equal(match.indices, matched_nonmembers(**data, seed=3).indices)
 
 
-def test_the_choice_of_pictures_is_fair() -> None:
+def test_the_choice_of_images_is_fair() -> None:
     # 60 draws: a picture is in the rare color with probability 0.05, so 3 times on average.  Over 1,000
     # pictures the mean is fixed, so what is checked is that no picture is favored: more than 14 of 60 has
     # probability 4e-7 each, 4e-4 in all.
@@ -143,7 +143,7 @@ def test_equal_mixes_are_left_alone() -> None:
     assert not matched_nonmembers(np.array([0] * 500 + [1] * 500), None, np.array([0] * 506 + [1] * 494), None).trivial
 
 
-def test_a_rare_cell_gets_a_picture_all_the_same() -> None:
+def test_a_rare_cell_gets_a_image_all_the_same() -> None:
     # Of 4 pictures 5 % is a fifth of one; without it a twentieth of the members would have no counterpart.
     match = matched_nonmembers(
         np.zeros(100, dtype=int),
@@ -157,7 +157,7 @@ def test_a_rare_cell_gets_a_picture_all_the_same() -> None:
     np.testing.assert_allclose(sorted(match.weights), [0.2, 3.8 / 3, 3.8 / 3, 3.8 / 3])
 
 
-def test_pictures_with_a_choice_fill_what_the_others_leave() -> None:
+def test_images_with_a_choice_fill_what_the_others_leave() -> None:
     # Five pictures exist in group 0 only, five in both; members are half and half, so the five go to group 1.
     groups = np.array([0] * 5 + [0, 1] * 5)
     sources = np.r_[np.arange(5), np.repeat(np.arange(5, 10), 2)]

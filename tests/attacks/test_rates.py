@@ -104,7 +104,7 @@ def test_weights_and_clusters_reduce_what_is_known():
         ({"fpr": 0.0}, "between 0 and 1"),
         ({"scores": np.full(40, np.nan)}, "NaN"),
         ({"member": np.ones(40, bool)}, "weight above 0"),
-        ({"weights": np.ones(3)}, "one length"),
+        ({"weights": np.ones(3)}, "equal length"),
     ],
 )
 def test_what_cannot_be_used_is_refused(change, message):

@@ -112,7 +112,7 @@ def test_ties_count_half() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scores": np.zeros(9)}, "one length"),
+        ({"scores": np.zeros(9)}, "equal length"),
         ({"scores": np.full(10, np.nan)}, "NaN"),
         ({"member": np.ones(10, bool)}, "members and non-members"),
         ({"weights": np.arange(10) < 5.0}, "members and non-members"),

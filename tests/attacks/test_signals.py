@@ -54,7 +54,7 @@ def test_probabilities_agree_with_logits() -> None:
         np.testing.assert_allclose(getattr(first, name), getattr(other, name), rtol=1e-10, err_msg=name)
 
 
-def test_by_hand() -> None:
+def test_signals_agree_with_values_computed_by_hand() -> None:
     signals = signals_from_probs(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]), np.array([0, 1]))
     half, quarter = np.log(2), np.log(4)
     np.testing.assert_allclose(signals.loss, [half, quarter])
@@ -69,7 +69,7 @@ def test_by_hand() -> None:
     assert signals.correct.tolist() == [True, False]
 
 
-def test_floors() -> None:
+def test_logarithms_of_zero_are_floored() -> None:
     signals = signals_from_probs(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
     np.testing.assert_allclose(signals.loss, [0, -np.log(1e-8)])
     np.testing.assert_allclose(signals.modified_entropy, [0, -2 * np.log(1e-30)])

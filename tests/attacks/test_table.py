@@ -153,7 +153,7 @@ def test_a_module_and_a_classifier_are_asked(arrays):
         np.testing.assert_array_equal(predictions.labels, arrays["labels"])
         assert (predictions.member == (np.arange(N) < 40)).all()
         assert module.training
-    with pytest.raises(InputError, match="does not take the inputs of train"):
+    with pytest.raises(InputError, match="does not accept the inputs of train"):
         Predictions.from_model(module, (inputs[:, :2], labels), sides[1])
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     images = np.zeros((20, 1, 8, 8), dtype=np.uint8)
@@ -164,7 +164,7 @@ def test_a_module_and_a_classifier_are_asked(arrays):
     predictions = Predictions.from_estimator(classifier, inputs, names, np.arange(N) < 40)
     np.testing.assert_array_equal(predictions.probs, classifier.predict_proba(inputs))
     assert [classifier.classes_[label] for label in predictions.labels] == list(names)
-    with pytest.raises(InputError, match="none of the classes"):
+    with pytest.raises(InputError, match="not one of the classes"):
         Predictions.from_estimator(classifier, inputs, ["cow"] * N, np.arange(N) < 40)
     with pytest.raises(InputError, match="has no predict_proba"):
         Predictions.from_estimator(object(), inputs, names, np.arange(N) < 40)

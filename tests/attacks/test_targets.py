@@ -19,13 +19,13 @@ def targets(seed, count=4, examples=400, shared=3.0, leak=1.0):
 def test_an_estimate_is_the_mean_over_targets_of_the_cell_s_own():
     scores, member = targets(0)
     cells = np.arange(400) % 2
-    found = cells_of_targets(scores, member, cells, resamples=50)
+    cells_by_name = cells_of_targets(scores, member, cells, resamples=50)
     for cell in (0, 1):
         rows = cells == cell
         expected = np.mean([measure(s[rows], m[rows]).auc for s, m in zip(scores, member, strict=True)])
-        assert found[cell].auc == pytest.approx(expected)
-        assert found[cell].reason == "needs 1,000 non-members, has 100"
-        assert found[cell].auc_interval[0] < expected < found[cell].auc_interval[1]
+        assert cells_by_name[cell].auc == pytest.approx(expected)
+        assert cells_by_name[cell].reason == "needs 1,000 non-members, has 100"
+        assert cells_by_name[cell].auc_interval[0] < expected < cells_by_name[cell].auc_interval[1]
 
 
 def test_intervals_cover_the_truth_over_examples():
@@ -44,10 +44,10 @@ def test_intervals_cover_the_truth_over_examples():
 def test_small_cells_have_no_numbers_and_large_ones_a_rate():
     scores, member = targets(0, count=2, examples=2400, shared=0.0, leak=8.0)
     cells = (np.arange(2400) % 25 == 0).astype(int)
-    found = cells_of_targets(scores, member, cells, resamples=50)
-    assert found[1].auc is None
-    assert found[0].tpr == pytest.approx(1.0, abs=0.001)
-    assert found[0].tpr_interval[0] > 0.99
+    cells_by_name = cells_of_targets(scores, member, cells, resamples=50)
+    assert cells_by_name[1].auc is None
+    assert cells_by_name[0].tpr == pytest.approx(1.0, abs=0.001)
+    assert cells_by_name[0].tpr_interval[0] > 0.99
 
 
 def test_shapes_must_fit():

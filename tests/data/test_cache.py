@@ -15,7 +15,7 @@ from trilemma.data.decode import Decoded, Framing
 from trilemma.data.readers.class_folders import ImageFiles
 
 
-def kept() -> list[Path]:
+def cached_files() -> list[Path]:
     return sorted((cache.cache_folder() / "images").glob("*"))
 
 
@@ -33,7 +33,7 @@ def paths(tmp_path: Path, picture: Callable[..., bytes]) -> list[Path]:
 
 def test_the_second_time_nothing_is_decoded(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(paths)
-    assert [file.suffix for file in kept()] == [".npy"]
+    assert [file.suffix for file in cached_files()] == [".npy"]
 
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("decoded again")
@@ -51,7 +51,7 @@ def test_the_file_is_an_ordinary_npy(paths: list[Path]) -> None:
 
 def kept_one(paths: list[Path]) -> Path:
     load(paths)
-    (file,) = kept()
+    (file,) = cached_files()
     return file
 
 
@@ -64,14 +64,14 @@ def test_changed_content_is_never_served_stale(paths: list[Path], picture: Calla
     after = load(paths)
     assert (after[[0, 1, 3, 4]] == before[[0, 1, 3, 4]]).all()
     assert (after[2] != before[2]).any()
-    assert len(kept()) == 2
+    assert len(cached_files()) == 2
 
 
 def test_order_and_size_are_part_of_the_key(paths: list[Path]) -> None:
     forward, backward = load(paths), load(paths[::-1])
     assert (forward[::-1] == backward).all()
     assert load(paths, size=16).shape == (5, 1, 16, 16)
-    assert len(kept()) == 3
+    assert len(cached_files()) == 3
 
 
 def test_the_same_content_elsewhere_shares_the_file(paths: list[Path], tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ def test_the_same_content_elsewhere_shares_the_file(paths: list[Path], tmp_path:
     for copy, file in zip(copies, paths, strict=True):
         copy.write_bytes(file.read_bytes())
     load(copies)
-    assert len(kept()) == 1
+    assert len(cached_files()) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flip", "longer", "text", "header", "changes", "length"])
 def test_a_damaged_file_is_built_again(paths: list[Path], damage: str) -> None:
     right = np.array(load(paths))
-    (file,) = kept()
+    (file,) = cached_files()
     content = bytearray(file.read_bytes())
     if damage == "cut":
         del content[-100:]
@@ -130,7 +130,7 @@ def test_a_write_that_fails_leaves_nothing(paths: list[Path], monkeypatch: pytes
 
     monkeypatch.setattr(os, "replace", full)
     assert load(paths).shape == (5, 1, 8, 8)
-    assert kept() == []
+    assert cached_files() == []
 
 
 def test_a_source_that_changes_meanwhile_is_not_kept(
@@ -145,7 +145,7 @@ def test_a_source_that_changes_meanwhile_is_not_kept(
 
     monkeypatch.setattr(cache, "decode", slow)
     load(paths)
-    assert kept() == []
+    assert cached_files() == []
 
 
 def test_what_was_changed_is_kept_with_the_pixels(paths: list[Path]) -> None:

@@ -55,7 +55,7 @@ def test_lossless_forms_are_exact(encode: Callable[..., bytes], form: str) -> No
     assert (run(encode(pixels, form, **options))[0] == pixels.transpose(2, 0, 1)).all()
 
 
-def test_many_pictures_keep_their_order(encode: Callable[..., bytes]) -> None:
+def test_many_images_keep_their_order(encode: Callable[..., bytes]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 8, 8), dtype=np.uint8)
     assert (run(*map(encode, pixels))[:, 0] == pixels).all()
 
@@ -182,7 +182,7 @@ def test_what_is_converted_is_counted(picture: Callable[..., bytes]) -> None:
     assert decode(InMemory((picture(0), picture(1))), framing=Framing(), cap=2**30).changes == {}
 
 
-def test_bad_pictures_are_named(picture: Callable[..., bytes]) -> None:
+def test_bad_images_are_named(picture: Callable[..., bytes]) -> None:
     good = picture(0)
     for bad, message in (
         (b"nothing", "picture 1 cannot be read as an image"),
@@ -219,7 +219,7 @@ def test_an_error_ends_the_threads(picture: Callable[..., bytes]) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
-def test_no_pictures(picture: Callable[..., bytes]) -> None:
+def test_no_images_and_too_small_sizes_are_refused(picture: Callable[..., bytes]) -> None:
     with pytest.raises(InputError, match="holds no images"):
         run()
     with pytest.raises(InputError, match="size must be at least 8"):

@@ -63,7 +63,7 @@ def test_names_that_are_easily_mistyped_stay_apart_and_are_told() -> None:
     assert code([["\u0663", "3"]]).names == ("3", "\u0663")
 
 
-def test_recorded_names() -> None:
+def test_recorded_names_are_found_by_number() -> None:
     assert by_name([1, 0.0, None, "x", True], ["cat", "dog"], "label", "f") == ["dog", "cat", None, "x", "dog"]
     for value in (2, -1):
         with pytest.raises(InputError, match=f"f has the label {value}, out of range for 2 names, in row 1"):
@@ -80,7 +80,7 @@ def test_recorded_names() -> None:
             check_names(names, "label", "f")
 
 
-def test_kinds_of_values() -> None:
+def test_values_of_every_kind_are_named_as_text() -> None:
     assert code([[True, False]]).names == ("False", "True")
     assert code([[np.int8(3), np.uint64(1)]]).names == ("1", "3")
     assert code([[2.0, 0.0]]).names == ("0", "2")
@@ -88,7 +88,7 @@ def test_kinds_of_values() -> None:
     assert code([["10", "9"]]).names == ("9", "10")
 
 
-def test_known_names() -> None:
+def test_known_names_give_the_order_of_the_codes() -> None:
     coded = code([[2, 0]], names=("a", "b", "c"))
     assert coded.codes[0].tolist() == [2, 0]
     assert coded.names == ("a", "b", "c")
@@ -117,7 +117,7 @@ def test_known_names() -> None:
         (["a", "007"], ("a", "b"), "'007', which is not one of"),
     ],
 )
-def test_bad_labels(values: list[object], names: tuple[str, ...] | None, message: str) -> None:
+def test_bad_labels_are_refused(values: list[object], names: tuple[str, ...] | None, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         code([values], names=names)
     assert "\n" not in str(caught.value)

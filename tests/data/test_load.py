@@ -50,7 +50,7 @@ def test_nothing_slow_is_imported() -> None:
         ("digits", {"memory_gib": 0}, "memory limit must be a positive number of GiB"),
     ],
 )
-def test_unusable_arguments(name: str, options: dict[str, object], message: str) -> None:
+def test_unusable_arguments_are_refused(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load_data(name, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
@@ -108,7 +108,7 @@ def test_orders_do_not_depend_on_the_numpy_version() -> None:
     assert (raw_draws(5, 0, "a") != raw_draws(5, 0, "b")).all()
 
 
-def test_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_limit_comes_from_the_argument_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory_cap() == 4 * 2**30
     monkeypatch.setenv("TRILEMMA_MEMORY_GIB", "0.5")
     assert memory_cap() == 2**29
@@ -144,7 +144,7 @@ def test_sources_survive_damage(tmp_path: Path) -> None:
     assert "cannot be read as Parquet" in sources["cifar10"].where
 
 
-def test_real_sources(shared: Path) -> None:
+def test_real_sources_are_counted(shared: Path) -> None:
     sources = {source.name: source for source in describe_sources(shared)}
     assert (sources["celeba"].train, sources["celeba"].test) == (37_540, 4_640)
     assert sources["cifar10s"].test == 20_000

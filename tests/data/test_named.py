@@ -57,7 +57,7 @@ def test_every_set_has_a_reader_and_a_recipe() -> None:
 
 def test_a_new_set_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that asks about named sets reads the table: loading, listing, estimates, figures, the ledger."""
-    from trilemma.analysis.ledger import data_family
+    from trilemma.analysis.private_trial import data_family
     from trilemma.data import describe_sources
     from trilemma.report.figures.catalog import planned_measures
     from trilemma.study.file import load_study

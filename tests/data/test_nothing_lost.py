@@ -225,12 +225,12 @@ def test_files_beside_the_tables_are_counted(
     )
 
 
-@pytest.mark.parametrize(("one", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
-def test_two_folders_of_one_split(put: Callable[..., Path], one: str, other: str) -> None:
-    for split in {"train", one, other}:
+@pytest.mark.parametrize(("first", "other"), [("train", "TRAIN"), ("val", "validation"), ("test", "testing")])
+def test_two_folders_of_one_split(put: Callable[..., Path], first: str, other: str) -> None:
+    for split in {"train", first, other}:
         for name in "ab":
             put(f"{split}/{name}", 3)
-    refused(put("train/a"), f"several folders of the split .*{min(one, other)} and {max(one, other)}")
+    refused(put("train/a"), f"several folders of the split .*{min(first, other)} and {max(first, other)}")
 
 
 def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_column_that_might_have_been_meant_is_named(tmp_path: Path, table: Cal
     refused(write(tmp_path / "y.parquet", twice), "more than one column 'label'")
 
 
-def test_columns_of_metadata(put: Callable[..., Path]) -> None:
+def test_metadata_with_a_column_twice_are_refused(put: Callable[..., Path]) -> None:
     root = put("", 4)
     (root / "metadata.csv").write_text("file_name,label,label\n0.png,a,b\n1.png,b,a\n")
     refused(root, "more than one column 'label'")

@@ -141,7 +141,7 @@ def test_an_example_s_views_are_its_own() -> None:
     assert torch.equal(moves_by(keys, range(5), 2), whole[:, :, :2])
 
 
-def test_nothing_else_decides() -> None:
+def test_moves_depend_on_their_keys_alone() -> None:
     torch.manual_seed(3)
     outside = torch.random.get_rng_state()
     assert torch.equal(moves_by(some_keys(9), range(3), 4), moves_by(some_keys(9), range(3), 4))

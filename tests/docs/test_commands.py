@@ -37,8 +37,10 @@ def entries_for(command):
     """(list, its entry) of every list that has the command; commands that are run are in no other."""
     if run := [("run", entry) for entry in LISTS["run"] if entry["command"] == command]:
         return run
-    found = [(kind, e) for kind in ("elsewhere", "parsed") for e in LISTS[kind] if fnmatchcase(command, e["command"])]
-    return found[:1] if found and found[0][0] == "elsewhere" else found
+    examples = [
+        (kind, e) for kind in ("elsewhere", "parsed") for e in LISTS[kind] if fnmatchcase(command, e["command"])
+    ]
+    return examples[:1] if examples and examples[0][0] == "elsewhere" else examples
 
 
 def test_every_command_is_in_one_list_and_every_entry_is_a_command():

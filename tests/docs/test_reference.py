@@ -37,6 +37,13 @@ def test_every_recipe_key_has_a_meaning():
         assert len(row.split(" | ")[-1]) > 8, row
 
 
+def test_every_number_of_a_recipe_has_a_unit():
+    """Guards: a key that is added without its unit, and a unit of a key that is gone or is no number."""
+    numeric = {field.name for field in dataclasses.fields(Recipe) if re.match("(int|float)", str(field.type))}
+    assert set(reference.UNITS) == numeric
+    assert "| `shift` | `int or None` | pixels | `None` |" in reference.recipe_page()
+
+
 def test_every_measure_and_technique_is_there():
     assert all(f"`{name}`" in reference.measures_page() for name in MEASURES)
     assert all(technique.name in reference.techniques_page() for technique in TECHNIQUES.values())

@@ -39,13 +39,13 @@ def refused(capsys):
     return check
 
 
-def test_train_then_audit(tmp_path, capsys):
+def test_a_run_can_be_trained_and_then_audited(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--data", "digits-s", *SMALL, "--techniques", "gn", "--epsilon", "8", "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"privacy +ε [\d.]+ at δ 1e-05", said)
-    assert "not covered by any guarantee" in said
-    assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", said)
+    output = capsys.readouterr().out
+    assert re.search(r"privacy +ε [\d.]+ at δ 1e-5", output)
+    assert "not covered by any guarantee" in output
+    assert re.search(r"score .*accuracy [\d.]+, privacy [\d.]+, fairness [\d.]+", output)
     result = json.loads((out / "result.json").read_text())
     assert main(["audit", str(out), "--out", str(tmp_path / "audit")]) == 0
     again = json.loads((tmp_path / "audit" / "audit.json").read_text())
@@ -216,20 +216,28 @@ def test_a_training_in_pieces_ends_as_one_in_one_go(tmp_path, capsys):
     assert (pieces / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys):
+def test_ctrl_c_and_sigterm_stop_cleanly_and_the_same_command_goes_on(tmp_path, capsys):
     command = [sys.executable, "-m", "trilemma.cli.main", "train", *SMALL, "--out", str(tmp_path / "run")]
     command[command.index("--epochs") + 1] = "160"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "the same command resumes from there" in err
-    assert "Traceback" not in err
+    history = tmp_path / "run" / "history.jsonl"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = history.stat().st_mtime_ns if history.exists() else 0  # it is written anew before the first update
+        process = warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        deadline = time.monotonic() + 60
+        while (not history.exists() or history.stat().st_mtime_ns == before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        last = err.splitlines()[-1]
+        assert re.fullmatch(
+            rf"trilemma: stopped after update \d+ of \d+, kept in {re.escape(str(tmp_path / 'run'))}; the same command "
+            "resumes from there",
+            last,
+        ), err
+        assert "Traceback" not in err
     assert main(command[3:]) == 0
     assert "note: went on from update" in capsys.readouterr().out
 
@@ -238,8 +246,8 @@ def test_a_named_recipe_fits_few_images_and_a_batch_that_is_asked_for_does_not(t
     few = ["train", "--data", "digits", "--limit", "40", "--test-limit", "40", "--model", "convnet-4"]
     few += ["--epsilon", "8", "--epochs", "1", "--set", "evaluations=1"]
     assert main([*few, "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr().err
-    assert re.search(r"note: the recipe's batch of \d+ is larger than the data \(40 examples\): batches of 16", said)
+    errors = capsys.readouterr().err
+    assert re.search(r"note: the recipe's batch of \d+ is larger than the data \(40 examples\): batches of 16", errors)
     recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
     assert recipe["batch_size"] == 16
     assert main([*few, "--out", str(tmp_path / "run")]) == 0  # the same command finds its run

@@ -15,6 +15,8 @@ from torch import nn
 import trilemma as tl
 import warm
 from trilemma import outside
+from trilemma.attacks.named import single_model_scores
+from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.roc import roc_curve
 from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
@@ -25,6 +27,7 @@ from trilemma.study.cluster import _environment
 from trilemma.study.shadow_job import data_of_run
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
+from trilemma.trial.measure import _own_measure
 from trilemma.trial.shadows import Target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text("utf-8")
@@ -68,14 +71,14 @@ def test_the_commands_of_the_page_run(folder, capsys):
     save_file(model.network.state_dict(), "weights.safetensors")
     assert main([*audit, *FEW, "--attacks", "threshold"]) == 0
     run = json.loads(Path("runs/mine/result.json").read_text())["attacks"]["threshold"]["auc"]
-    found = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
-    assert found == pytest.approx(run, abs=1e-6)
+    audited = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
+    assert audited == pytest.approx(run, abs=1e-6)
     assert main([*stripes, "--set", "evaluations=1"]) == 0
     assert main(attack) == 0
     attacks = json.loads(Path("audits/stripes/audit.json").read_text())["attacks"]
     predictions = run_predictions(Path("runs/stripes"))
-    found = roc_curve(predictions.logits.max(axis=1), predictions.member)
-    assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(found.tpr, found.fpr), abs=0.02)
+    curve = roc_curve(predictions.logits.max(axis=1), predictions.member)
+    assert attacks["mine_attack:confidence"]["auc"] == pytest.approx(np.trapezoid(curve.tpr, curve.fpr), abs=0.02)
     assert main(["report", "audits/stripes", "--require", "auc<=1"]) == 0
     with pytest.raises(SystemExit):
         main(["audit", "runs/stripes", "--shadows", "4", "--out", "audits/shadows"])
@@ -110,6 +113,7 @@ from torch import nn
 number = 3
 def signature(classes): return nn.Linear(1, 1)
 def breaks(*, classes, image_shape): raise RuntimeError("no such\\nlayer")
+def leaves(*, classes, image_shape): raise SystemExit(0)
 def nothing(*, classes, image_shape): return None
 def shape(*, classes, image_shape): return nn.Sequential(nn.Flatten(), nn.Linear(64, classes + 1))
 def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, classes))
@@ -120,6 +124,8 @@ def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.
     ("name", "message"),
     [
         ("nowhere:build", "cannot import nowhere"),
+        ("leaving:build", r"cannot import leaving for 'leaving:build' \(SystemExit: 3\)"),
+        ("odd:leaves", r"'odd:leaves' failed \(SystemExit: 0\)"),
         ("mine:bild", "did you mean 'build'"),
         ("odd:number", "cannot be called"),
         ("odd:signature", "another signature than docs/extend.md"),
@@ -131,6 +137,7 @@ def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.
 )
 def test_what_cannot_be_used_is_one_line(folder, capsys, name, message):
     (folder / "odd.py").write_text(ODD)
+    (folder / "leaving.py").write_text("import sys\nsys.exit(3)\n")
     command = [
         "train",
         "--data",
@@ -209,7 +216,7 @@ def test_a_technique_changes_what_the_optimizer_gets(folder, monkeypatch):
     assert recipe.techniques == ("sat", "mine_technique:centered")
     training = Training(recipe, data, Execution("cpu", None, "float32"))
     released, real = [], Plan.privatize
-    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    monkeypatch.setattr(Plan, "privatize", lambda *arguments: released.append(real(*arguments)) or dict(released[-1]))
     before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
     training.step()
     for name, p in training.state.model.named_parameters():
@@ -221,10 +228,23 @@ def test_a_technique_changes_what_the_optimizer_gets(folder, monkeypatch):
 
 
 OWN = """
+import numpy as np
+
 def nothing(gradient, weights, update): return None
 def shapes(gradient, weights, update): return {name: value.sum() for name, value in gradient.items()}
 def fewer(gradient): return gradient
+def integers(gradient, weights, update): return {name: value.long() for name, value in gradient.items()}
+def imaginary(gradient, weights, update): return {name: value + 1j for name, value in gradient.items()}
+def sparse(gradient, weights, update): return {name: value.to_sparse() for name, value in gradient.items()}
+def leaves(gradient, weights, update): raise SystemExit(0)
 def infinite(predictions): return float("inf")
+def huge(predictions): return 10**400
+def hugest(predictions): return 10**5000
+def imaginary_number(predictions): return np.complex64(1 + 2j)
+def digits(predictions): return "0.5"
+def imaginary_scores(predictions): return predictions.outputs.max(axis=1) + 0j
+def huge_scores(predictions): return [10**400] * len(predictions.labels)
+def leaves_scores(predictions): raise SystemExit(0)
 def text(predictions): return "high"
 """
 
@@ -234,6 +254,10 @@ def text(predictions): return "high"
     [
         ({"techniques": "odd:nothing"}, "must return a dict of gradients"),
         ({"techniques": "odd:shapes"}, "returns no gradient of the shape"),
+        ({"techniques": "odd:integers"}, "returns no gradient of the shape"),
+        ({"techniques": "odd:imaginary"}, "returns no gradient of the shape"),
+        ({"techniques": "odd:sparse"}, "returns no gradient of the shape"),
+        ({"techniques": "odd:leaves"}, "'odd:leaves' failed .SystemExit: 0."),
         ({"techniques": "odd:fewer"}, "another signature"),
         ({"techniques": "odd:nowhere"}, "has no 'nowhere'"),
         ({"techniques": "gnn"}, "did you mean 'gn'"),
@@ -250,14 +274,40 @@ def test_parts_of_a_recipe_that_cannot_be_used_are_one_line(folder, values, mess
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["infinite", "text"])
-def test_a_measure_that_is_no_number_keeps_the_weights(folder, name):
+def test_a_measure_that_is_no_number_keeps_the_weights(folder):
     (folder / "odd.py").write_text(OWN)
     data = tl.load_data("digits", limit=60, test_limit=60)
-    recipe = tl.Recipe(model="convnet-4", batch_size=20, epochs=0.4, evaluations=1, measures=f"odd:{name}")
-    with pytest.raises(InputError, match=f"the measure odd:{name} must return a finite number"):
+    recipe = tl.Recipe(model="convnet-4", batch_size=20, epochs=0.4, evaluations=1, measures="odd:infinite")
+    with pytest.raises(InputError, match="the measure odd:infinite must return a finite number"):
         tl.train(recipe, data, folder / "run", execution=Execution("cpu", 20, "float32"))
     assert (folder / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["infinite", "text", "digits", "huge", "hugest", "imaginary_number"])
+def test_a_measure_is_a_finite_real_number(folder, name):
+    (folder / "odd.py").write_text(OWN)
+    with pytest.raises(InputError, match=f"the measure odd:{name} must return a finite number, not .{{0,60}}$"):
+        _own_measure(f"odd:{name}", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("imaginary_scores", "no real numbers"), ("huge_scores", "no real numbers"), ("leaves_scores", "SystemExit")],
+)
+def test_scores_of_an_attack_are_real_numbers(folder, name, message):
+    (folder / "odd.py").write_text(OWN)
+    predictions = Predictions(logits=np.eye(2)[[0, 1] * 20], labels=[0, 1] * 20, member=[True] * 20 + [False] * 20)
+    with pytest.raises(InputError, match=message):
+        single_model_scores(f"odd:{name}", predictions, None, np.random.default_rng(0))
+
+
+def test_listeners_of_a_finished_run_are_said_to_hear_nothing(folder, capsys):
+    arguments = ["train", "--data", "digits", "--limit", "60", "--test-limit", "60", "--model", "convnet-4"]
+    arguments += ["--batch-size", "20", "--epochs", "0.4", "--set", "evaluations=1", "--device", "cpu", "--out", "run"]
+    assert main([*arguments, "--listen", "mine_listener:Lines"]) == 0
+    assert "nothing to follow" not in capsys.readouterr().err
+    assert main([*arguments, "--listen", "mine_listener:Lines"]) == 0
+    assert "note: the run in run is finished, so --listen has nothing to follow" in capsys.readouterr().err
 
 
 def test_a_worker_process_finds_parts_of_ones_own(folder):

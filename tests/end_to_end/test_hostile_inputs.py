@@ -27,7 +27,7 @@ def test_there_are_as_many_as_planned():
 
 
 @pytest.mark.parametrize("case", CASES[::EVERY], ids=lambda case: case.name)
-def test_hostile_input(case, tmp_path, monkeypatch):
+def test_hostile_input_does_no_harm(case, tmp_path, monkeypatch):
     monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TRILEMMA_DATA", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -51,7 +51,7 @@ def test_what_is_damaged_was_valid(valid, tmp_path, name):
     assert ending.status == 130, ending.said
 
 
-def test_generated_inputs(valid, tmp_path):
+def test_generated_inputs_are_refused_as_they_should_be(valid, tmp_path):
     wrong, refused, began = [], 0, time.process_time()
     for case in cases(valid, GENERATED, seed=1):
         ending, problems = complaints(case, tmp_path / "out")
@@ -120,21 +120,21 @@ def train(data, *more):
 
 
 @pytest.mark.parametrize("number", range(len(bad_data_arrays())))
-def test_arrays_of_data(tmp_path, number):
+def test_malformed_arrays_of_data_are_refused(tmp_path, number):
     name, make = bad_data_arrays()[number]
     (tmp_path / "mine.npz").write_bytes(npz(data_arrays(np.random.default_rng(0)) | {name: make()}))
     refusal(train(tmp_path / "mine.npz"), tmp_path / "out", r"mine\.npz", WORDS.get(name, name))
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_headers_of_arrays(tmp_path, header):
+def test_malformed_headers_of_arrays_are_refused(tmp_path, header):
     content = npz(data_arrays(np.random.default_rng(0)) | {"images": npy_header(header)})
     (tmp_path / "mine.npz").write_bytes(content)
     refusal(train(tmp_path / "mine.npz"), tmp_path / "out", r"mine\.npz", "images")
 
 
 @pytest.mark.parametrize("number", range(len(bad_prediction_arrays())))
-def test_arrays_of_predictions(tmp_path, number):
+def test_malformed_arrays_of_predictions_are_refused(tmp_path, number):
     name, make = bad_prediction_arrays()[number]
     (tmp_path / "theirs.npz").write_bytes(npz(prediction_arrays(np.random.default_rng(0)) | {name: make()}))
     refusal(
@@ -146,7 +146,7 @@ def test_arrays_of_predictions(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", range(len(bad_columns())))
-def test_columns_of_tables(tmp_path, number):
+def test_malformed_columns_of_tables_are_refused(tmp_path, number):
     name, make = bad_columns()[number]
     (tmp_path / "x.parquet").write_bytes(table_with(name, make()))
     refusal(train(tmp_path / "x.parquet"), tmp_path / "out", r"x\.parquet", WORDS.get(name, name))
@@ -171,7 +171,7 @@ def test_columns_of_tables(tmp_path, number):
         ('file_name,label\n0.png,"a\n', "is not CSV"),
     ],
 )
-def test_metadata(valid, tmp_path, text, expected):
+def test_malformed_metadata_are_refused(valid, tmp_path, text, expected):
     shutil.copytree(valid.root / "classes/train/a", tmp_path / "m")
     (tmp_path / "m/2.png").rename(tmp_path / "m/1.png")
     (tmp_path / "m/4.png").rename(tmp_path / "m/0000.png")
@@ -201,7 +201,7 @@ def test_metadata(valid, tmp_path, text, expected):
         ("views = 0", "views must be at least 1"),
     ],
 )
-def test_recipes(tmp_path, lines, expected):
+def test_malformed_recipes_are_refused(tmp_path, lines, expected):
     (tmp_path / "mine.toml").write_text(lines)
     command = ("train", "--data", "digits", "--limit", 50, "--recipe", tmp_path / "mine.toml", "--minutes", "1e-9")
     refusal(command, tmp_path / "out", r"mine\.toml", expected)
@@ -228,14 +228,14 @@ def test_recipes(tmp_path, lines, expected):
         ("[[grid]", "not valid TOML"),
     ],
 )
-def test_studies(tmp_path, text, expected):
+def test_malformed_studies_are_refused(tmp_path, text, expected):
     (tmp_path / "mine.toml").write_text(text)
     refusal(("study", tmp_path / "mine.toml"), tmp_path / "out", "mine", expected)
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "fingerprint.private.json"])
 @pytest.mark.parametrize("content", ["[]", "{}", "null", "", '{"recipe": []}', '{"recipe": {"epochs": "x"}}', "\xff"])
-def test_files_of_a_run(valid, tmp_path, name, content):
+def test_a_damaged_file_of_a_run_is_refused(valid, tmp_path, name, content):
     """Run the same command on its own run, in which a file is damaged."""
     shutil.copytree(valid.root / "run", tmp_path / "run")
     (tmp_path / "run" / name).write_text(content, "latin-1")
@@ -249,7 +249,7 @@ def test_files_of_a_run(valid, tmp_path, name, content):
 @pytest.mark.parametrize(
     "content", ["[]", '{"data": 3}', '{"data": {}}', '{"data": {"groups": 3}}', '{"data": {"groups": [3]}}', ""]
 )
-def test_an_audit_of_a_damaged_run(valid, tmp_path, content):
+def test_an_audit_of_a_damaged_run_is_refused(valid, tmp_path, content):
     shutil.copytree(valid.root / "run", tmp_path / "run")
     (tmp_path / "run/config.json").write_text(content)
     refusal(("audit", tmp_path / "run"), tmp_path / "out", r"config\.json")
@@ -266,7 +266,7 @@ def test_an_audit_of_a_damaged_run(valid, tmp_path, content):
         ({"studies": {"a": {"trials": []}}}, "something other"),
     ],
 )
-def test_a_report_of_a_damaged_study(valid, tmp_path, change, expected):
+def test_a_report_of_a_damaged_study_is_refused(valid, tmp_path, change, expected):
     path = valid.study / "study.json"
     content = path.read_text()
     path.write_text(json.dumps(json.loads(content) | change))

@@ -30,9 +30,9 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     run, data = tmp_path / "run", ["--data", "digits-s", "--limit", "150", "--test-limit", "100"]
     recipe = ["--model", "convnet-4", "--techniques", "gn", "--set", "norm_groups=2", "--batch-size", "50"]
     budget = ["--epsilon", 8, "--epochs", 2, "--require", "epsilon<=8"]
-    status, said = command("train", *data, *recipe, *budget, "--out", run)
-    assert status == 0, said
-    assert "holds        epsilon <= 8" in said
+    status, output = command("train", *data, *recipe, *budget, "--out", run)
+    assert status == 0, output
+    assert "holds        epsilon <= 8" in output
 
     # Predictions of new images, from the two released files alone, in three kinds of file.
     fresh = tl.load_data("digits-s", seed=1, limit=150, test_limit=100)
@@ -45,16 +45,18 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     table = pd.read_csv(tmp_path / "p.csv")
     classes = tl.load_model(run).classes
     expected = tl.load_model(run).logits(both)
-    found = table[[f"logit_{name}" for name in classes]].to_numpy()
-    np.testing.assert_array_equal(found.astype(np.float32), expected)
+    predicted = table[[f"logit_{name}" for name in classes]].to_numpy()
+    np.testing.assert_array_equal(predicted.astype(np.float32), expected)
 
     # An audit of the table says what one of the arrays says.
     for ending in ("csv", "npz"):
         out = str(tmp_path / f"audit-{ending}")
         options = ["--attacks", "threshold", "--resamples", "100", "--out", out]
         assert main(["audit", str(tmp_path / f"p.{ending}"), *options]) == 0
-    one, two = (json.loads((tmp_path / f"audit-{e}" / "audit.json").read_text())["attacks"] for e in ("csv", "npz"))
-    assert one["threshold"]["auc"] == pytest.approx(two["threshold"]["auc"], abs=1e-12)
+    from_csv, from_npz = (
+        json.loads((tmp_path / f"audit-{e}" / "audit.json").read_text())["attacks"] for e in ("csv", "npz")
+    )
+    assert from_csv["threshold"]["auc"] == pytest.approx(from_npz["threshold"]["auc"], abs=1e-12)
 
     if all(importlib.util.find_spec(name) for name in ("onnxscript", "onnxruntime")):  # the extra onnx
         import onnxruntime

@@ -26,6 +26,7 @@ from judges import judge_noise, judge_sampler, judge_successive
 from replay import unmeasured
 from trilemma.privacy import accounting
 from trilemma.privacy.plan import Plan
+from trilemma.privacy.randomness import RandomStream
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.state import State
@@ -68,9 +69,9 @@ def recorded():
         released = real_privatize(plan, draw, total, *more, **named)
         unit = plan.noise_multiplier * plan.clipping_norm
         noise = [(released[name].double() * plan.batch_size - sums[name]).flatten() / unit for name in sums]
-        drawn = np.zeros(plan.examples, dtype=bool)
-        drawn[draw.indices.numpy()] = True
-        uses.append(Use(update[0], plan.sampling_probability, drawn, torch.cat(noise).numpy()))
+        included = np.zeros(plan.examples, dtype=bool)
+        included[draw.indices.numpy()] = True
+        uses.append(Use(update[0], plan.sampling_probability, included, torch.cat(noise).numpy()))
         return released
 
     def step(training):
@@ -122,7 +123,28 @@ class Killed(Exception):
     pass
 
 
-def trained(recipe, data, out, *, kills=(), stop=False, physical=None):
+@contextlib.contextmanager
+def keystream_recorded():
+    """A list of the parts of keystreams that every stream hands out: (key, first block, the block after the last)."""
+    parts, real_words = [], RandomStream._words
+
+    def words(stream, count):
+        key, first = stream._key, stream._position
+        numbers = real_words(stream, count)
+        parts.append((key, first, stream._position))
+        return numbers
+
+    with mock.patch.object(RandomStream, "_words", words):
+        yield parts
+
+
+def repeated(parts):
+    """The parts that begin before another part of the same keystream ends."""
+    parts = sorted(parts)
+    return [later for part, later in itertools.pairwise(parts) if later[0] == part[0] and later[1] < part[2]]
+
+
+def trained(recipe, data, out, *, kills=(), stop=False, physical=None, network=None):
     """A training to its end, killed (or asked to stop) after the given updates, each once; all that was used, in the
     order in which it was."""
     left = list(kills)
@@ -138,7 +160,8 @@ def trained(recipe, data, out, *, kills=(), stop=False, physical=None):
 
         for _ in range(len(kills) + 1):
             with contextlib.suppress(Killed, Stopped):
-                tl.train(recipe, data, out, execution=Execution("cpu", physical, "float32"), should_stop=killed)
+                execution = Execution("cpu", physical, "float32")
+                tl.train(recipe, data, out, network=network, execution=execution, should_stop=killed)
     assert not left
     assert uses[-1].update == UPDATES - 1
     return uses
@@ -157,29 +180,42 @@ def changed(data, **values):
     return replace(data, train=replace(data.train, **arrays))
 
 
+def two_layers(seed):
+    """A small network whose initial weights follow from ``seed``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+
+
 def test_no_two_updates_of_any_trainings_share_draws_or_noise(digits, tmp_path):
-    """False alarm 1e-6.  Other seeds, recipes that differ in what changes no shape, other data, other computations of
-    one seed, and two secret runs of one recipe."""
+    """False alarm 1e-6.  Other seeds, recipes that differ in what changes no shape, other data, other initial weights,
+    other computations of one seed, and two secret runs of one recipe.  No two draws, noises, or one of each come from
+    the same part of a keystream either."""
     secret = replace(RECIPE, secret_noise=True)
     seeded = replace(RECIPE, secret_noise=False)
     trainings = {
-        "first": (seeded, digits, None),
-        "another seed": (replace(seeded, seed=1), digits, None),
-        "another learning rate": (replace(seeded, learning_rate=0.06), digits, None),
-        "averaged": (replace(seeded, techniques=("pa",)), digits, None),
-        "another budget": (replace(seeded, epsilon=7.0), digits, None),
-        "another label": (seeded, changed(digits, label=1), None),
-        "another pixel": (seeded, changed(digits, pixel=1), None),
-        "another physical batch": (seeded, digits, 5),
-        "secret": (secret, digits, None),
-        "secret again": (secret, digits, None),
+        "first": (seeded, digits, {}),
+        "another seed": (replace(seeded, seed=1), digits, {}),
+        "another learning rate": (replace(seeded, learning_rate=0.06), digits, {}),
+        "averaged": (replace(seeded, techniques=("pa",)), digits, {}),
+        "another budget": (replace(seeded, epsilon=7.0), digits, {}),
+        "another label": (seeded, changed(digits, label=1), {}),
+        "another pixel": (seeded, changed(digits, pixel=1), {}),
+        "another physical batch": (seeded, digits, {"physical": 5}),
+        "a network": (seeded, digits, {"network": two_layers(0)}),
+        "other initial weights": (seeded, digits, {"network": two_layers(1)}),
+        "secret": (secret, digits, {}),
+        "secret again": (secret, digits, {}),
     }
     uses, owners = [], []
-    for name, (recipe, data, physical) in trainings.items():
-        uses += trained(recipe, data, tmp_path / name, physical=physical)
-        owners += [name] * UPDATES
+    with keystream_recorded() as parts:
+        for name, (recipe, data, how) in trainings.items():
+            uses += trained(recipe, data, tmp_path / name, **how)
+            owners += [name] * UPDATES
     assert len(uses) == UPDATES * len(trainings)
     assert {(owners[i], owners[j]) for i, j in shared(uses)} == set()
+    assert len(parts) >= 2 * len(uses)
+    assert repeated(parts) == []
 
 
 KILLS = [(1,), (4, 7), (2, 3, 5, 8)]
@@ -309,6 +345,17 @@ def test_secret_streams_that_are_not_secret_are_noticed(digits, tmp_path):
         secret = replace(RECIPE, secret_noise=True)
         uses = [use for n in range(2) for use in trained(secret, digits, tmp_path / str(n))]
     assert {(n, n + UPDATES) for n in range(UPDATES)} <= shared(uses)
+
+
+def test_a_keystream_that_is_used_twice_is_noticed():
+    with keystream_recorded() as parts:
+        one, again, other = (RandomStream.keyed(material) for material in (b"one", b"one", b"other"))
+        one.uniform(5)
+        one.normal(5)
+        other.normal(5)
+        assert repeated(parts) == []
+        again.uniform(1)
+    assert len(repeated(parts)) == 1
 
 
 def test_noise_that_is_the_same_at_another_place_or_in_part_is_noticed():

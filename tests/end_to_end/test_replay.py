@@ -120,28 +120,28 @@ def replayed(case, digits, folder, *kinds, **how):
 
 @pytest.mark.parametrize("case", CASES)
 def test_neighbors_are_within_the_clipping_norm_and_nothing_else_is_told(case, digits, tmp_path):
-    one, neighbor, undrawn, unrelated = replayed(case, digits, tmp_path, "neighbor", "undrawn", "unrelated")
-    apart = distances(one, neighbor)
+    original, neighbor, undrawn, unrelated = replayed(case, digits, tmp_path, "neighbor", "undrawn", "unrelated")
+    apart = distances(original, neighbor)
     assert len(apart) >= 5
     assert max(apart) <= LARGEST
     assert min(apart) > 1e-3, "the example is in every draw, so this test would notice"
     # On the neighbor the weights take the same way: what is computed from them tells no more than the sums do.
-    assert [replaying.save(state) for state in one.states] == [replaying.save(state) for state in neighbor.states]
+    assert [replaying.save(state) for state in original.states] == [replaying.save(state) for state in neighbor.states]
     if "full batch" not in case:
-        assert distances(one, undrawn) == [0] * len(apart)
-    assert differences(one, unrelated) == []
-    moved = one.states[0].keys() & one.states[-1].keys()
-    assert any(not torch.equal(one.states[0][name], one.states[-1][name]) for name in moved)
+        assert distances(original, undrawn) == [0] * len(apart)
+    assert differences(original, unrelated) == []
+    moved = original.states[0].keys() & original.states[-1].keys()
+    assert any(not torch.equal(original.states[0][name], original.states[-1][name]) for name in moved)
 
 
 def test_the_attacks_that_come_after_it_leave_no_trace_either(digits, tmp_path):
-    one, unrelated = replayed("baseline", digits, tmp_path, "unrelated", measured=True)
-    assert differences(one, unrelated) == []
+    original, unrelated = replayed("baseline", digits, tmp_path, "unrelated", measured=True)
+    assert differences(original, unrelated) == []
     signals = [(tmp_path / kind / "signals.parquet").read_bytes() for kind in ("one", "unrelated")]
     assert signals[0] != signals[1]
 
 
-def test_two_processes(tmp_path):
+def test_two_processes_release_no_more_than_one(tmp_path):
     """Each computes its share; the first draws, adds up, privatizes and writes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -167,10 +167,10 @@ def test_two_processes(tmp_path):
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0]
-    found = json.loads(printed[0].splitlines()[-1])
-    assert min(found["distances"]) > 1e-3
-    assert max(found["distances"]) <= LARGEST
-    assert found["differences"] == []
+    report = json.loads(printed[0].splitlines()[-1])
+    assert min(report["distances"]) > 1e-3
+    assert max(report["distances"]) <= LARGEST
+    assert report["differences"] == []
 
 
 # ---- errors, planted one at a time ----------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ def after(cls, method, then):
     """``then(self, result)`` after every call of a method; what it gives is the result, unless it gives None."""
     real = getattr(cls, method)
 
-    def changed(self, *given, **named):
-        result = real(self, *given, **named)
+    def changed(self, *arguments, **named):
+        result = real(self, *arguments, **named)
         other = then(self, result)
         return result if other is None else other
 
@@ -190,7 +190,7 @@ def after(cls, method, then):
         yield
 
 
-def bias_at_log_counts(found):
+def bias_at_log_counts(replay):
     """Initial bias at the logarithm of how often each class occurs."""
 
     def then(training, _):
@@ -201,7 +201,7 @@ def bias_at_log_counts(found):
     return after(Training, "__post_init__", then)
 
 
-def rate_that_follows_the_loss(found):
+def rate_that_follows_the_loss(replay):
     losses = []
 
     def then(training, loss):
@@ -212,12 +212,12 @@ def rate_that_follows_the_loss(found):
     return after(Training, "step", then)
 
 
-def batch_from_private_gradients(found):
+def batch_from_private_gradients(replay):
     """OBS that measures the noise scale of gradients on the training images, as it does without a budget: here of a
     linear model."""
 
     def with_budget(*, epsilon, delta, **limits):
-        train = found.data.train
+        train = replay.data.train
         pixels = train.images.reshape(len(train), -1) / 255
         errors = 0.1 - np.eye(10)[train.labels]
         gradients = np.einsum("nc,nd->ncd", errors, pixels).reshape(len(train), -1)
@@ -227,7 +227,7 @@ def batch_from_private_gradients(found):
     return mock.patch.object(obs, "with_budget", with_budget)
 
 
-def early_stopping(found):
+def early_stopping(replay):
     """After the private loss has risen once."""
     real = Training.run_updates
 
@@ -242,16 +242,16 @@ def early_stopping(found):
     return mock.patch.object(Training, "run_updates", run_updates)
 
 
-def ascent_before_noise(found):
+def ascent_before_noise(replay):
     """DP-SAT along the clipped sum that was not yet privatized."""
 
     def then(training, _):
-        training.state.previous = {name: value.clone() for name, value in found.sums[-1].items()}
+        training.state.previous = {name: value.clone() for name, value in replay.sums[-1].items()}
 
     return after(Training, "step", then)
 
 
-def weights_of_classes(found):
+def weights_of_classes(replay):
     """A loss that weighs classes by how rare they are."""
 
     def then(training, _):
@@ -265,12 +265,12 @@ def weights_of_classes(found):
     return after(Training, "__post_init__", then)
 
 
-def mean_of_the_batch(found):
+def mean_of_the_batch(replay):
     """Images less the mean of those computed with them, which is what batch norm does."""
     return after(ImageInputs, "views", lambda inputs, images: images - images.mean(0, keepdim=True))
 
 
-def views_by_place(found):
+def views_by_place(replay):
     """Views that follow from the place in the batch and not from the example."""
 
     def then(inputs, images):
@@ -280,7 +280,7 @@ def views_by_place(found):
     return after(ImageInputs, "views", then)
 
 
-def mean_of_the_data(found):
+def mean_of_the_data(replay):
     """Images normalized by the mean of the private ones."""
 
     def then(inputs, images):
@@ -289,7 +289,7 @@ def mean_of_the_data(found):
     return after(ImageInputs, "views", then)
 
 
-def initial_weights_from_data(found):
+def initial_weights_from_data(replay):
     """A seed that is hashed with the data."""
 
     def then(training, _):
@@ -299,7 +299,7 @@ def initial_weights_from_data(found):
     return after(Training, "__post_init__", then)
 
 
-def best_state_kept(found):
+def best_state_kept(replay):
     """Weights of the update with the least training loss."""
     best = [math.inf, None]
 
@@ -312,37 +312,37 @@ def best_state_kept(found):
     return after(Training, "step", then)
 
 
-def digest_in_config(found):
+def digest_in_config(replay):
     """What versions until 0.1 did."""
     from trilemma.trial import train as module
 
     real = module.write_json
 
     def write_json(path, values):
-        digest = {"digest": found.data.train.fingerprint} if path.name == "config.json" else {}
+        digest = {"digest": replay.data.train.fingerprint} if path.name == "config.json" else {}
         real(path, values | digest)
 
     return mock.patch.object(module, "write_json", write_json)
 
 
-def loss_in_the_file_of_weights(found):
+def loss_in_the_file_of_weights(replay):
     from trilemma.trial import train as module
 
     real = module.serialized
 
     def serialized(tensors, metadata):
-        return real(tensors, metadata | {"train accuracy": str(found.data.train.labels.mean())})
+        return real(tensors, metadata | {"train accuracy": str(replay.data.train.labels.mean())})
 
     return mock.patch.object(module, "serialized", serialized)
 
 
-def empty_draws_skipped(found):
+def empty_draws_skipped(replay):
     """An update without examples changes nothing, though it is counted."""
     real = loop.descend
 
-    def descend(*given):
-        if any(bool(value.any()) for value in found.sums[-1].values()):
-            real(*given)
+    def descend(*arguments):
+        if any(bool(value.any()) for value in replay.sums[-1].values()):
+            real(*arguments)
 
     return mock.patch.object(loop, "descend", descend)
 
@@ -369,19 +369,19 @@ def name_of(error):
 @pytest.mark.parametrize("error", SEEN_ON_A_NEIGHBOR, ids=name_of)
 def test_an_error_is_seen_on_a_neighbor(error, digits, tmp_path):
     recipe = tl.Recipe(**BASE | {"techniques": "sat", "epochs": 1.1})
-    one, neighbor = replays(recipe, digits, tmp_path, ("one", "neighbor"), planted=error)
-    assert max(distances(one, neighbor)) > 1.001
+    original, neighbor = replays(recipe, digits, tmp_path, ("one", "neighbor"), planted=error)
+    assert max(distances(original, neighbor)) > 1.001
 
 
 @pytest.mark.parametrize("error", SEEN_IF_THE_UNDRAWN_DIFFER, ids=name_of)
 def test_an_error_is_seen_if_examples_differ_that_were_not_drawn(error, digits, tmp_path):
     recipe = tl.Recipe(**BASE | {"epochs": 1.1, "clipping_norm": 5.0})
-    one, undrawn = replays(recipe, digits, tmp_path, ("one", "undrawn"), planted=error)
-    assert max(distances(one, undrawn)) > 1e-3
+    original, undrawn = replays(recipe, digits, tmp_path, ("one", "undrawn"), planted=error)
+    assert max(distances(original, undrawn)) > 1e-3
 
 
 @pytest.mark.parametrize("error", SEEN_ON_UNRELATED_DATA, ids=name_of)
 def test_an_error_is_seen_on_unrelated_data(error, digits, tmp_path):
     recipe = tl.Recipe(**BASE | {"techniques": "obs" if error is batch_from_private_gradients else "gn"})
-    one, unrelated = replays(recipe, digits, tmp_path, ("one", "unrelated"), planted=error)
-    assert any(name.startswith(SEEN_ON_UNRELATED_DATA[error]) for name in differences(one, unrelated))
+    original, unrelated = replays(recipe, digits, tmp_path, ("one", "unrelated"), planted=error)
+    assert any(name.startswith(SEEN_ON_UNRELATED_DATA[error]) for name in differences(original, unrelated))

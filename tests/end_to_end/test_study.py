@@ -55,12 +55,12 @@ def refused(tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main([str(one) for one in arguments])
+            main([str(argument) for argument in arguments])
         assert ended.value.code == 2
-        said = capfd.readouterr().err
-        assert said.count("\n") == 1
+        errors = capfd.readouterr().err
+        assert errors.count("\n") == 1
         for word in words:
-            assert word in said
+            assert word in errors
 
     return run
 
@@ -94,8 +94,8 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     # The page can be drawn again, from an unfinished study, and from several folders.
     gone = next((tmp_path / "out" / "runs").iterdir())
     (gone / "result.json").unlink()
-    drawn = trilemma("report", "out")
-    assert drawn.returncode == 0, drawn.stderr
+    report = trilemma("report", "out")
+    assert report.returncode == 0, report.stderr
     assert "5 of 6 trials" in (tmp_path / "out" / "report.html").read_text()
     refused(["report", "out", "out2"], "give --out")
     skewed = ("--data", "digits-s,skew=0.8,limit=150")

@@ -97,9 +97,11 @@ def digest_of(command: str, out: Path) -> str:
     """What a finished command came to, without what differs from run to run."""
     if command == "train":
         result = json.loads((out / "result.json").read_text("utf-8"))
-        kept = {name: result[name] for name in ("accuracy", "train_accuracy", "attacks", "harmonic_score", "fairness")}
+        measured = {
+            name: result[name] for name in ("accuracy", "train_accuracy", "attacks", "harmonic_score", "fairness")
+        }
         weights = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-        return json.dumps([kept, weights, len((out / "history.jsonl").read_text("utf-8").splitlines())])
+        return json.dumps([measured, weights, len((out / "history.jsonl").read_text("utf-8").splitlines())])
     if command == "audit":
         return json.dumps(json.loads((out / "audit.json").read_text("utf-8"))["attacks"])
     import pandas as pd

@@ -117,13 +117,13 @@ def run_here(arguments: list[str], log: Path) -> int:
     """The exit status of a command in this process, which has then imported what its forks need."""
     from trilemma.cli.main import main
 
-    kept = [os.dup(number) for number in (1, 2)]
+    saved = [os.dup(number) for number in (1, 2)]
     try:
         to_log(log)
         return main(arguments)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, copy in zip((1, 2), kept, strict=True):
+        for number, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, number)
             os.close(copy)

@@ -44,8 +44,8 @@ def mentions_in(page: Path) -> list[list[str]]:
     """The words of commands that stand within a sentence, which may leave out arguments or name them in capitals."""
     prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", prose)
-    found = [shlex.split(span) for span in spans if span.split()[0] in PROGRAMS and "\n\n" not in span]
-    return [words for words in found if len(words) > 1]
+    commands = [shlex.split(span) for span in spans if span.split()[0] in PROGRAMS and "\n\n" not in span]
+    return [words for words in commands if len(words) > 1]
 
 
 def _holds_commands(block: str) -> bool:

@@ -84,14 +84,14 @@ class Study:
         """Evaluations of a condition at updates 10, 20, ..., the same for all seeds."""
         condition = {**PLAIN, "delta": math.nan, **columns}
         name = hashlib.sha256(repr((sorted(condition.items()), self.name, "tracked")).encode()).hexdigest()[:12]
-        for seed, (at, values) in itertools.product(
+        for seed, (place, values) in itertools.product(
             seeds or self.seeds, enumerate(zip(accuracy, train_accuracy, auc, strict=True), 1)
         ):
             counts = n[1], n[0], sum(n)
             for measure, value, count in zip(
                 ("accuracy", "train_accuracy", "auc_threshold"), values, counts, strict=True
             ):
-                self.row(condition, name, seed, measure, value, update=10.0 * at, n=count)
+                self.row(condition, name, seed, measure, value, update=10.0 * place, n=count)
         return name
 
     def frame(self) -> pd.DataFrame:

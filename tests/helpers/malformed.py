@@ -618,7 +618,7 @@ def _tables(valid: Valid, rng: random.Random) -> Malformed:
     folder = valid.root / "tables"
     path = rng.choice(sorted(folder.iterdir()))
     return _bytes_or(
-        "a folder of Parquet files", _train(valid, str(folder)), path, rng, lambda: _bad_table(rng), "parquet"
+        "a folder of Parquet files", _train(valid, str(folder)), path, rng, lambda: _bad_table(rng), folder.name
     )
 
 

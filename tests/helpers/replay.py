@@ -90,37 +90,40 @@ def replay(
       planted: an error to make in it.
       measured: also run the attacks, which come after the last update and take long.
     """
-    found = Replay(data, recipe.clipping_norm)
+    replay = Replay(data, recipe.clipping_norm)
     real_draw, real_privatize, real_step = Plan.draw, Plan.privatize, Training.step
 
     def draw(plan: Plan, *streams: Any) -> Any:
-        return dataclasses.replace(real_draw(plan, *streams), indices=draws[len(found.sums)])
+        return dataclasses.replace(real_draw(plan, *streams), indices=draws[len(replay.sums)])
 
-    def privatize(plan: Plan, drawn: Any, total: Any, *more: Any, **named: Any) -> dict[str, Tensor]:
-        real_privatize(plan, drawn, total, *more, **named)  # with all that it checks and records
-        found.sums.append({name: value.clone() for name, value in total.sums.items()})
-        generator = torch.Generator().manual_seed(len(found.sums))
+    def privatize(plan: Plan, sample: Any, total: Any, *more: Any, **named: Any) -> dict[str, Tensor]:
+        real_privatize(plan, sample, total, *more, **named)  # with all that it checks and records
+        replay.sums.append({name: value.clone() for name, value in total.sums.items()})
+        generator = torch.Generator().manual_seed(len(replay.sums))
         return {name: SCALE * torch.randn(value.shape, generator=generator) for name, value in total.sums.items()}
 
     def step(training: Training) -> float:
-        if not found.states:
-            found.states.append(snapshot(training))
+        if not replay.states:
+            replay.states.append(snapshot(training))
         loss = real_step(training)
-        found.states.append(snapshot(training))
+        replay.states.append(snapshot(training))
         return loss
 
     with ExitStack() as patches:
-        patches.enter_context(planted(found) if planted else nullcontext())
+        patches.enter_context(planted(replay) if planted else nullcontext())
         real_step = Training.step  # with what was planted
         patches.enter_context(mock.patch.object(Plan, "draw", draw))
         patches.enter_context(mock.patch.object(Plan, "privatize", privatize))
         patches.enter_context(mock.patch.object(Training, "step", step))
         patches.enter_context(nullcontext() if measured else unmeasured())
+        # A cache of its own: what one replay fitted or pre-trained on its images must not reach the next through it.
+        own_cache = str(out.with_name(f"{out.name}-cache"))
+        patches.enter_context(mock.patch.dict(os.environ, {"TRILEMMA_CACHE": own_cache}))
         run = tl.train(recipe, data, out, network=network, execution=CPU, ranks=ranks)
-    found.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
+    replay.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
     privacy = {key: value for key, value in run.result["privacy"].items() if key not in NOT_COMPARED}
-    found.reported = {"privacy": privacy} | {key: run.result[key] for key in ("accuracy", "course", "environment")}
-    return found
+    replay.reported = {"privacy": privacy} | {key: run.result[key] for key in ("accuracy", "course", "environment")}
+    return replay
 
 
 @contextmanager
@@ -149,23 +152,23 @@ def snapshot(training: Training) -> dict[str, Tensor]:
     return {f"{part} {name}": value.clone() for part, values in parts.items() for name, value in values.items()}
 
 
-def distances(one: Replay, other: Replay) -> list[float]:
+def distances(first_replay: Replay, other: Replay) -> list[float]:
     """Between the clipped sums of each update, in units of C."""
     return [
         sum(float((first[name].double() - second[name].double()).square().sum()) for name in first) ** 0.5
-        / one.clipping_norm
-        for first, second in zip(one.sums, other.sums, strict=True)
+        / first_replay.clipping_norm
+        for first, second in zip(first_replay.sums, other.sums, strict=True)
     ]
 
 
-def differences(one: Replay, other: Replay) -> list[str]:
+def differences(first_replay: Replay, other: Replay) -> list[str]:
     """Names of all that is released, or that later updates start from, and is not the same to the bit."""
-    names = [] if len(one.sums) == len(other.sums) else ["number of updates"]
-    for update, (first, second) in enumerate(zip(one.states, other.states, strict=False)):
+    names = [] if len(first_replay.sums) == len(other.sums) else ["number of updates"]
+    for update, (first, second) in enumerate(zip(first_replay.states, other.states, strict=False)):
         if save(first) != save(second):
             names.append(f"state after update {update}" if update else "initial state")
-    names += [name for name, content in one.files.items() if content != other.files[name]]
-    return names + [key for key, value in one.reported.items() if value != other.reported[key]]
+    names += [name for name, content in first_replay.files.items() if content != other.files[name]]
+    return names + [key for key, value in first_replay.reported.items() if value != other.reported[key]]
 
 
 # ---- the data -------------------------------------------------------------------------------------------------------
@@ -188,22 +191,22 @@ def unrelated(data: Dataset, seed: int = 5) -> Dataset:
 
 
 def undrawn(data: Dataset) -> Dataset:
-    """The data with unrelated training examples in place of the last third, which :func:`drawn` never draws."""
+    """The data with unrelated training examples in place of the last third, which :func:`draws_of` never draws."""
     train, other = data.train, unrelated(data).train
     mixed = {
         name: None
         if getattr(train, name) is None
-        else np.concatenate([getattr(train, name)[: kept(data)], getattr(other, name)[kept(data) :]])
+        else np.concatenate([getattr(train, name)[: count_kept(data)], getattr(other, name)[count_kept(data) :]])
         for name in ("images", "labels", "groups")
     }
     return dataclasses.replace(data, train=Split(**mixed))
 
 
-def kept(data: Dataset) -> int:
+def count_kept(data: Dataset) -> int:
     return len(data.train) * 2 // 3
 
 
-def drawn(data: Dataset, recipe: tl.Recipe, seed: int, *, always: bool = False) -> list[Tensor]:
+def draws_of(data: Dataset, recipe: tl.Recipe, seed: int, *, always: bool = False) -> list[Tensor]:
     """Draws of more updates than any training here has, one of them empty.  With ``always`` the first example is in
     each and the last third in none."""
     if not recipe.batch_size:
@@ -211,7 +214,7 @@ def drawn(data: Dataset, recipe: tl.Recipe, seed: int, *, always: bool = False) 
     coins = torch.rand(60, len(data.train), generator=torch.Generator().manual_seed(seed))
     coins[3] = 1
     if always:
-        coins[:, kept(data) :] = 1
+        coins[:, count_kept(data) :] = 1
         coins[:, 0] = 0
     return [torch.nonzero(row < recipe.batch_size / len(data.train)).squeeze(1) for row in coins]
 
@@ -231,12 +234,12 @@ def replays(
     **how: Any,
 ) -> list[Replay]:
     """One training for each of ``kinds``: "one" on the data themselves, and "neighbor", "undrawn" or "unrelated"."""
-    draws = drawn(data, recipe, 0, always=True)
+    draws = draws_of(data, recipe, 0, always=True)
     on: dict[str, tuple[Dataset, Draws]] = {
         "one": (data, draws),
         "neighbor": (neighbor(data), without_first(draws)),
         "undrawn": (undrawn(data), draws),
-        "unrelated": (unrelated(data), drawn(data, recipe, 1)),
+        "unrelated": (unrelated(data), draws_of(data, recipe, 1)),
     }
     return [replay(recipe, on[kind][0], folder / kind, on[kind][1], network=network(), **how) for kind in kinds]
 
@@ -250,8 +253,11 @@ def main(folder: Path, choices: dict[str, Any]) -> None:
     accounting.noise_multiplier = functools.cache(accounting.noise_multiplier)  # each is searched once
     recipe, data = tl.Recipe.from_dict(choices), tl.load_data("digits", limit=60, test_limit=40)
     if ranks.first:
-        one, less, other = replays(recipe, data, folder, ("one", "neighbor", "unrelated"), ranks=ranks)
-        print(json.dumps({"distances": distances(one, less), "differences": differences(one, other)}), flush=True)
+        original, less, other = replays(recipe, data, folder, ("one", "neighbor", "unrelated"), ranks=ranks)
+        print(
+            json.dumps({"distances": distances(original, less), "differences": differences(original, other)}),
+            flush=True,
+        )
     else:
         for images in (data, neighbor(data), unrelated(data)):
             follow(recipe, images, ranks, execution=CPU)

@@ -158,7 +158,7 @@ def test_padding_at_stride_two_is_at_the_bottom_and_right():
     assert pad_same(images, 1, 2) is images
 
 
-def test_norm_layers():
+def test_norm_layers_have_groups_that_divide_their_channels():
     assert isinstance(norm_layer("none", 16, 16), nn.Identity)
     assert isinstance(norm_layer("batch", 16, 16), nn.BatchNorm2d)
     for channels, groups, expected in ((16, 16, 16), (64, 16, 16), (24, 16, 12), (8, 16, 8), (7, 4, 1), (12, 1, 1)):
@@ -181,7 +181,7 @@ def test_convolutions_are_biased_and_pad_at_stride_one_only():
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-def test_start_values_have_variance_one_over_fan_in(standardized):
+def test_initial_weights_have_variance_one_over_fan_in(standardized):
     """METHODS 2.3: convolutions normal, the head truncated normal, biases 0, norms and gains 1.
 
     Each layer's mean square is within five standard deviations of its value (about 1e-6 false alarms a layer).
@@ -216,7 +216,7 @@ def test_start_values_have_variance_one_over_fan_in(standardized):
     assert seen == 17  # stem, six blocks of two, three projections, head
 
 
-def test_start_values_come_from_the_generator_alone():
+def test_initial_weights_come_from_the_generator_alone():
     def made(seed):
         return build("convnet", classes=10, image_shape=(3, 8, 8), generator=torch.Generator().manual_seed(seed))
 

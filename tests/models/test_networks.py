@@ -50,7 +50,7 @@ def counted(depth, width, classes, channels, norm, standardized):
 @pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 4), (16, 1), (22, 2), (40, 4), (28, 10)])
 @pytest.mark.parametrize("norm", ["none", "group"])
 @pytest.mark.parametrize("standardized", [False, True])
-def test_number_of_parameters(depth, width, norm, standardized):
+def test_the_number_of_parameters_agrees_with_the_formula(depth, width, norm, standardized):
     if (depth, width) == (28, 10) and (norm == "none" or not standardized):
         pytest.skip("36 million numbers: once is enough")
     model = made(f"wrn-{depth}-{width}", norm=norm, standardized=standardized)

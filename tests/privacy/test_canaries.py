@@ -72,8 +72,8 @@ def test_the_bound_is_seldom_above_the_truth():
     above = 0
     for _ in range(200):
         included = rng.random(200) < 0.5
-        said = np.where(rng.random(200) < 0.75, included, ~included)
-        above += one_run_bound(said + 1e-9 * rng.random(200), included, 0.0).epsilon > math.log(3)
+        guesses = np.where(rng.random(200) < 0.75, included, ~included)
+        above += one_run_bound(guesses + 1e-9 * rng.random(200), included, 0.0).epsilon > math.log(3)
     assert binom.sf(20, 200, 0.05) < 2e-3
     assert above <= 20
 

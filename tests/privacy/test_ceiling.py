@@ -28,7 +28,7 @@ def as_subsampled(sigma, updates):
     [(4.6494, 0.881, 0.255, 0.077), (28.8973, 0.575, 0.020, 0.0024)],
 )
 @pytest.mark.parametrize("event_of", [lambda sigma: Event(1.0, sigma, 60), lambda sigma: as_subsampled(sigma, 60)])
-def test_the_published_ceilings(event_of, sigma, auc, at_one_percent, at_one_in_a_thousand):
+def test_the_published_ceilings_are_reproduced(event_of, sigma, auc, at_one_percent, at_one_in_a_thousand):
     bounds = ceiling(event_of(sigma)).to_dict()
     assert bounds["auc"] == pytest.approx(auc, abs=6e-4)
     assert bounds["tpr_at_fpr"]["0.01"] == pytest.approx(at_one_percent, abs=6e-4)

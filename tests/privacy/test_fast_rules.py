@@ -70,7 +70,7 @@ def test_the_forms_are_those_that_are_meant(monkeypatch, name, form, expected):
     monkeypatch.setattr(hooks, "contribution", noting)
     model = zoo(FAST[name], name)
     Clipping(model, 1.0, "layerwise")(*batch(2, 1))
-    assert expected in {found for kind, found in seen if kind in (nn.Conv2d, StandardizedConv2d)}
+    assert expected in {rule for kind, rule in seen if kind in (nn.Conv2d, StandardizedConv2d)}
 
 
 class Tripled(nn.Module):

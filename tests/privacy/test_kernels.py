@@ -27,7 +27,7 @@ def seen():
     return json.loads(done.stdout)
 
 
-def test_results_are_torchs(seen):
+def test_results_agree_with_torch(seen):
     for name, error in seen["errors"].items():
         # A weight gradient of half precision is added up in float32, a normalized image is rounded to it.
         if not name.startswith("network"):

@@ -40,10 +40,10 @@ def test_nist_s_known_answers():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=6), st.integers(0, 2**100))
-def test_numbers_are_those_of_the_blocks_in_their_order(calls, position):
+def test_numbers_are_those_of_the_blocks_in_their_order(requests, position):
     """Python's own arithmetic on blocks that are encrypted one at a time; none is used twice, none is left out."""
     stream = RandomStream(KEY, position)
-    for normal, count in calls:
+    for normal, count in requests:
         if normal:
             pairs = -(-count // 2)
             words = words_of(KEY, position, 2 * pairs)

@@ -402,9 +402,9 @@ def test_single_examples_are_computed_again(kind, views):
                 return made(images / 2, labels)
             return total
 
-    assert evidence.spot_due()
+    assert evidence.spot_place(len(images)) == 0
     planted = Planted()
-    evidence.spot(planted, images, labels, planted(images, labels))
+    evidence.spot(planted, images, labels, planted(images, labels), 0)
     failures = failed(plan, evidence)
     assert failures <= {"example_norm", "example_gradient"}
     assert bool(failures) == (kind != "honest")
@@ -413,11 +413,48 @@ def test_single_examples_are_computed_again(kind, views):
 def test_single_examples_are_looked_at_in_updates_1_2_4_8():
     plan, evidence, looked = plan_with(examples=20, batch_size=10), Evidence(20), []
     for update in range(1, 17):
-        if evidence.spot_due():
-            looked.append(update)
+        assert evidence.spot_place(0) is None, "an empty draw has no example to look at: the next one's turn comes"
+        if (place := evidence.spot_place(20)) is not None:
+            looked.append((update, place))
             evidence.spots[0] += 1
         noise_of(plan, {"a": (2,)}, evidence=evidence, updates=1, seed=update)
-    assert looked == [1, 2, 4, 8, 16]
+    assert looked == [(1, 0), (2, 12), (4, 4), (8, 17), (16, 9)]
+
+
+def test_places_looked_at_are_spread_over_the_draw():
+    """No stretch of a fifth of the draw is passed by in eight looks (a run of 128 updates)."""
+    evidence, places = Evidence(1000), []
+    evidence._rows.extend([0.0] * len(COLUMNS) * 128)
+    while (place := evidence.spot_place(1000)) is not None:
+        places.append(place)
+        evidence.spots[0] += 1
+    assert len(places) == 8
+    assert max(np.diff([0, *sorted(places), 1000])) < 200
+
+
+def test_a_fault_that_only_some_examples_show_is_seen_wherever_they_are():
+    """Guards: the example recomputed is always the first of its draw, whose gradient happens to be right."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
+    images, labels = 3 * torch.randn(8, 1, 1, 5, 5), torch.tensor([0, 1, 0, 1, 0, 2, 0, 1])
+    plan = plan_with(clipping_norm=0.3)
+    clipping, evidence = plan.clipping(model), noise_of(plan)
+    unclipped = dataclasses.replace(clipping, clipping_norm=1e9)
+
+    class Planted:
+        clipping_norm, model, autocast = clipping.clipping_norm, clipping.model, None
+        loss = staticmethod(clipping.loss)
+        objective = clipping.objective
+
+        def __call__(self, images, labels):
+            return (unclipped if bool((labels == 2).any()) else clipping)(images, labels)
+
+    evidence._rows.extend([0.0] * len(COLUMNS) * 64)
+    seen = []
+    while (place := evidence.spot_place(len(images))) is not None:
+        evidence.spot(Planted(), images, labels, clipping(images, labels), place)
+        seen.append(float(evidence.spots[2]) > 1.001)
+    assert seen == [False] * 6 + [True]
 
 
 def test_an_update_that_was_not_charged_is_seen():

@@ -96,7 +96,7 @@ class MadeUp:
         }
         self._measure(len(techniques), epsilon, skew, removed, removal, groups)
         if track:
-            self._on_the_way(len(techniques), epsilon, track)
+            self._during_training(len(techniques), epsilon, track)
         return name
 
     def add(self, measure, value, half=math.nan, update=math.nan, n=4000):
@@ -147,8 +147,8 @@ class MadeUp:
         if groups:
             self.add("bias", bias, 0.006)
             self.add("unused_classes", 0)
-            for at, group in enumerate(groups):
-                self.add(f"accuracy_in_{group}", accuracy + (0.03 if at else -0.03) * (1 + tilt), 0.025)
+            for position, group in enumerate(groups):
+                self.add(f"accuracy_in_{group}", accuracy + (0.03 if position else -0.03) * (1 + tilt), 0.025)
             self.add("worst_group_accuracy", accuracy - 0.03 * (1 + tilt), 0.025)
             self.add("worst_cell_accuracy", accuracy - 0.2)
             terms["fairness"] = 1 - 2 * bias
@@ -159,9 +159,9 @@ class MadeUp:
             self.add("epsilon_spent", epsilon * 0.998)
             self.add("ceiling_auc", 1 - 0.45 / (1 + epsilon / 4))
             self.add("ceiling_tpr_at_0.01", min(1.0, 0.01 + 0.03 * epsilon))
-            for at, group in enumerate(groups):
-                self.add(f"accuracy_lost_in_{group}", cost * (1 + 0.4 * at))
-                self.add(f"excess_risk_in_{group}", 3 * cost * (1 + 0.4 * at))
+            for position, group in enumerate(groups):
+                self.add(f"accuracy_lost_in_{group}", cost * (1 + 0.4 * position))
+                self.add(f"excess_risk_in_{group}", 3 * cost * (1 + 0.4 * position))
                 self.add(f"excess_risk_gap_in_{group}", 0.6 * cost)
             self.add("noise_multiplier", 12 / epsilon)
         for name, value in (("updates", 500), ("batch_size", 256), ("seconds", 61.5)):
@@ -172,7 +172,7 @@ class MadeUp:
             self.add("mean_exposure", 0.51 + leak / 2)
             self.add("mean_exposure_before", 0.53)
 
-    def _on_the_way(self, step, epsilon, track):
+    def _during_training(self, step, epsilon, track):
         private = not math.isinf(epsilon)
         for k in range(1, 26):
             share = k / 25
@@ -181,8 +181,8 @@ class MadeUp:
             self.add("accuracy", learned - 0.05 * max(0.0, share - 0.6) + self._noise(0.006), update=40.0 * k, n=2000)
             self.add("train_accuracy", min(1.0, learned + 3.4 * memory), update=40.0 * k, n=2000)
             self.add("auc_threshold", 0.5 + memory + self._noise(0.002), update=40.0 * k, n=4000)
-            for at, index in enumerate(track):
-                probability = 0.5 + memory * (4.5 - at) + self._noise(0.008)
+            for position, index in enumerate(track):
+                probability = 0.5 + memory * (4.5 - position) + self._noise(0.008)
                 self.add(f"membership_probability/{index}", min(1.0, max(0.0, probability)), update=40.0 * k, n=1)
                 self.add(f"correct/{index}", float(share > 0.2), update=40.0 * k, n=1)
 
@@ -297,16 +297,17 @@ def written(made, folder, **more):
     from trilemma.report import write_report
 
     first = next(iter(made.study["studies"]))
-    found = comparisons(of_study(made.results, first), "accuracy", made.study)
+    results = of_study(made.results, first)
+    compared = [comparisons(results, measure, made.study) for measure in ("accuracy", "auc_threshold_naive")]
     return write_report(
         folder,
         made.results,
         made.study,
-        comparisons=found.table().to_dict("records"),
-        comparison_notes=found.notes,
+        comparisons=[row for each in compared for row in each.table().to_dict("records")],
+        comparison_notes=compared[0].notes,
         claims=claims(made.results, made.study),
         ledger={
-            "sentences": ["6 private trials looked at the training examples; released alone, each costs epsilon 8."],
+            "sentences": ["6 private trials learned from the training examples; released alone, each costs epsilon 8."],
             "families": [
                 {
                     "family": "digits",

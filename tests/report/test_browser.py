@@ -193,17 +193,23 @@ def test_a_term_opens_its_meaning_where_it_stands(browser, small_page):
     assert not browser.run(shown)
 
 
-def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, small_page):
-    browser.open(small_page, PHONE)
+@pytest.mark.parametrize("name", ["small_page", "large_page"])
+def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, name):
+    browser.open(request.getfixturevalue(name), PHONE)
     browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
     script = """
     return [...document.querySelectorAll('.scroll table')].map((table) => {
-      const cell = [...table.tBodies[0].rows[0].cells].find((c) => c.classList.contains('n') && !c.hidden);
-      return [table.caption.textContent.slice(0, 40), cell ? cell.getBoundingClientRect().right : 0];
+      const first = (row) => [...row.cells].find((c) => c.classList.contains('n') && !c.hidden);
+      const cells = [...table.tBodies[0].rows].map(first).filter(Boolean);
+      const edge = table.closest('.scroll').getBoundingClientRect().right;
+      const right = Math.max(...cells.map((c) => c.getBoundingClientRect().right));
+      return [table.caption.textContent.slice(0, 40), right, edge];
     });
     """
-    for caption, right in browser.run(script):
-        assert right <= PHONE[0], (caption, right)
+    tables = browser.run(script)
+    assert len(tables) > 5
+    for caption, right, edge in tables:
+        assert right <= edge <= PHONE[0], (caption, right)
 
 
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
@@ -317,7 +323,7 @@ def test_the_keyboard_is_enough(browser, small_page):
     assert browser.find("figure details").get_attribute("open") is not None
 
 
-def test_light_and_dark(browser, small_page):
+def test_colors_follow_the_readers_scheme(browser, small_page):
     color = "return getComputedStyle(document.body).backgroundColor"
     ink = "return getComputedStyle(document.querySelector('svg.chart text')).fill"
     browser.open(small_page)
@@ -348,7 +354,7 @@ def test_without_scripts_everything_is_there(browser, small_page):
         browser.cdp("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_it_prints(browser, large_page):
+def test_the_page_prints_in_light_colors(browser, large_page):
     browser.open(large_page, dark=True)
     pdf = browser.cdp("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
     printed = base64.b64decode(pdf["data"])
@@ -358,6 +364,20 @@ def test_it_prints(browser, large_page):
     )
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    # Guards: a table that goes on over the next sheet has no head there, if its head holds buttons.
+    assert browser.run("return getComputedStyle(document.querySelector('th button')).display") == "contents"
+
+
+def test_paper_shows_what_is_folded_away_on_the_screen(browser, large_page):
+    """All but the tables of numbers that a figure draws, which are long and are in its CSV."""
+    browser.open(large_page)
+    folded = "return [...document.querySelectorAll('details')].filter((d) => !d.open && !d.closest('figure')).length"
+    closed = browser.run(folded)
+    assert closed > 5
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run(folded) == 0
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run(folded) == closed
 
 
 def axe_script():

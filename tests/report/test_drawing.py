@@ -50,7 +50,7 @@ def test_the_same_numbers_give_the_same_files(small, tmp_path):
     assert {"BL", "all", "bias", "AUC of the strongest attack"} <= words  # text, not outlines
 
 
-def test_two_pictures_in_one_page_share_no_id():
+def test_two_images_in_one_page_share_no_id():
     texts = [inlined(figure(), "a"), inlined(figure(), "b")]
     ids = [re.findall(r'\bid="([^"]+)"', text) for text in texts]
     assert ids[0]
@@ -60,7 +60,7 @@ def test_two_pictures_in_one_page_share_no_id():
         assert {a or b for a, b in used} == set(own)
 
 
-def test_an_inlined_picture_says_what_it_shows_and_follows_the_page():
+def test_an_inlined_image_says_what_it_shows_and_follows_the_page():
     text = inlined(figure(), alt='from 0.5 to 0.6 "& <more>')
     root = ET.fromstring(text)
     assert root.get("role") == "img"

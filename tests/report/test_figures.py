@@ -28,15 +28,15 @@ def tiny():
     return results, json.loads((HERE / "tiny_study.json").read_text("utf-8"))
 
 
-def drawn(made, study, figure, **more):
+def numbers_of(made, study, figure, **more):
     return draw_numbers(figure, of_study(made.results, study), made.study, **more)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "bias", "leakage", "score", "tradeoff"])
 def test_the_stored_table_gives_the_stored_numbers(tiny, name):
-    found = draw_numbers(name, *tiny).frame()
+    shown = draw_numbers(name, *tiny).frame()
     expected = pd.read_csv(HERE / f"tiny_{name}.csv", keep_default_na=False, na_values=["nan"])
-    written = found.to_csv(index=False, na_rep="nan", float_format="%.6f")
+    written = shown.to_csv(index=False, na_rep="nan", float_format="%.6f")
     read = pd.read_csv(io.StringIO(written), keep_default_na=False, na_values=["nan"])
     pd.testing.assert_frame_equal(read, expected, check_dtype=False, atol=1e-6)
 
@@ -83,7 +83,7 @@ def test_every_figure_is_covered_by_these_studies(large, small):
 
 
 def test_the_paths_go_from_the_baseline_on(large):
-    figure = drawn(large, "techniques", "tradeoff")
+    figure = numbers_of(large, "techniques", "tradeoff")
     assert [panel.x_title for panel in figure.panels] == ["AUC of the strongest attack", "bias"]
     for panel in figure.panels:
         assert [series.name for series in panel.series] == ["no budget", "ε = 8"]
@@ -95,7 +95,7 @@ def test_the_paths_go_from_the_baseline_on(large):
 
 
 def test_leakage_has_a_panel_for_each_attack_with_matched_in_front(large):
-    figure = drawn(large, "techniques", "leakage")
+    figure = numbers_of(large, "techniques", "leakage")
     attacks = ("loss threshold", "entropy threshold", "MLP", "random forest")
     assert [panel.title for panel in figure.panels] == [f"cifar10s, skew 95 %, {attack}" for attack in attacks]
     for panel in figure.panels:
@@ -113,7 +113,7 @@ def test_leakage_has_a_panel_for_each_attack_with_matched_in_front(large):
 
 
 def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
-    figure = drawn(large, "budget", "budget")
+    figure = numbers_of(large, "budget", "budget")
     assert [panel.y_title for panel in figure.panels] == ["accuracy", "AUC, matched", "AUC, unmatched", "bias", "score"]
     assert [series.name for series in figure.panels[0].series] == [
         "cifar10",
@@ -125,7 +125,7 @@ def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
 
 
 def test_skew_shows_the_artifact_beside_a_classifier_that_never_saw_the_members(large):
-    figure = drawn(large, "budget", "skew")
+    figure = numbers_of(large, "budget", "skew")
     panel = figure.panels[0]
     assert [series.name.split(",")[0] for series in panel.series[:2]] == [
         "matched non-members",
@@ -136,7 +136,7 @@ def test_skew_shows_the_artifact_beside_a_classifier_that_never_saw_the_members(
 
 
 def test_both_arms_begin_where_nothing_is_removed(large):
-    figure = drawn(large, "outliers", "outliers")
+    figure = numbers_of(large, "outliers", "outliers")
     accuracy = figure.panels[0]
     assert [(p.x, p.at) for p in accuracy.series[0].points] == [
         (0.0, "none removed"),
@@ -148,7 +148,7 @@ def test_both_arms_begin_where_nothing_is_removed(large):
 
 
 def test_memorization_follows_one_example_and_marks_where_things_begin(large, png):
-    figure = drawn(large, "memorization", "memorization", pictures={"29": png})
+    figure = numbers_of(large, "memorization", "memorization", pictures={"29": png})
     ordinary, private = figure.panels
     assert ordinary.picture == png
     assert "membership probability of example 29" in [s.name for s in ordinary.series]
@@ -159,15 +159,15 @@ def test_memorization_follows_one_example_and_marks_where_things_begin(large, pn
 
 
 def test_where_techniques_do_not_vary_the_budget_makes_the_axis(large):
-    figure = drawn(large, "budget", "accuracy")
+    figure = numbers_of(large, "budget", "accuracy")
     assert [panel.x_title for panel in figure.panels] == ["budget ε"] * 3
     assert [panel.title for panel in figure.panels] == ["cifar10", "cifar10s, skew 75 %", "cifar10s, skew 95 %"]
     assert figure.title == "Accuracy by budget"
-    assert drawn(large, "techniques", "accuracy").title == "Accuracy by technique"
+    assert numbers_of(large, "techniques", "accuracy").title == "Accuracy by technique"
 
 
 def test_removal_trials_do_not_stand_among_techniques(large):
-    figure = drawn(large, "outliers", "score")
+    figure = numbers_of(large, "outliers", "score")
     assert all(len(series.points) == 2 for panel in figure.panels for series in panel.series)
     assert figure.panels[0].y_title == "score (two terms, no groups)"
 
@@ -180,7 +180,7 @@ def test_settings_that_read_alike_are_told_apart(large, small):
 
 
 def test_alternative_texts_state_the_finding_in_numbers(small):
-    panel = drawn(small, "quickstart", "accuracy").panels[0]
+    panel = numbers_of(small, "quickstart", "accuracy").panels[0]
     first = panel.series[0].points[0].y
     assert f"{first.value:.3f} [{first.low:.3f}, {first.high:.3f}] at BL" in panel.alt
     assert "accuracy by techniques" in panel.alt
@@ -198,7 +198,7 @@ def test_no_two_series_of_a_panel_look_alike_without_their_color(large, small):
 
 
 @pytest.mark.parametrize(
-    ("given", "labels"),
+    ("arguments", "labels"),
     [
         ([()], [("BL",)]),
         ([ORDER, ()], [("BL", "all")]),
@@ -213,13 +213,13 @@ def test_no_two_series_of_a_panel_look_alike_without_their_color(large, small):
         ([("mine",), ()], [("BL", "+MINE")]),
     ],
 )
-def test_axes_of_any_mixes(given, labels):
-    assert [axis.labels for axis in techniques_axes(given)] == labels
+def test_axes_of_any_mixes(arguments, labels):
+    assert [axis.labels for axis in techniques_axes(arguments)] == labels
 
 
 def test_every_mix_stands_on_some_axis():
-    given = [(), *((c,) for c in ORDER), *(ORDER[:k] for k in range(2, 7)), ORDER[1:], ("ws", "sat")]
-    assert {m for axis in techniques_axes(given) for m in axis.mixes} == set(given)
+    arguments = [(), *((c,) for c in ORDER), *(ORDER[:k] for k in range(2, 7)), ORDER[1:], ("ws", "sat")]
+    assert {m for axis in techniques_axes(arguments) for m in axis.mixes} == set(arguments)
 
 
 # What cannot be drawn

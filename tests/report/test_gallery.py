@@ -18,11 +18,11 @@ NOT_SHOWN = {"price"}
 
 def test_every_block_draws_its_figure(large, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    drawn = {}
+    figures = {}
 
     def save(figure, folder, stem):  # the drawing itself has tests of its own, and takes ten seconds here
         assert figure.panels
-        drawn[stem] = (figure.name, folder)
+        figures[stem] = (figure.name, folder)
 
     assert list(inspect.signature(save).parameters) == list(inspect.signature(drawing.save_figure).parameters)
     monkeypatch.setattr(drawing, "save_figure", save)
@@ -41,8 +41,8 @@ def test_every_block_draws_its_figure(large, tmp_path, monkeypatch):
     names = {}
     for block in blocks(ROOT / "docs" / "gallery.md", "python"):
         exec(block, names)
-    assert drawn == {name: (name, folder) for name in drawn}
-    assert set(drawn) == set(FIGURES) - NOT_SHOWN
+    assert figures == {name: (name, folder) for name in figures}
+    assert set(figures) == set(FIGURES) - NOT_SHOWN
     assert (folder / "roc.svg").stat().st_size > 3000
 
 

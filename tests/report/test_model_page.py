@@ -17,6 +17,7 @@ from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
+from trilemma.statistics.intervals import binomial_interval
 from trilemma.training.execution import Execution
 from trilemma.trial.statement import ceiling_in_words
 from trilemma.words import SEEDED_NOISE
@@ -67,7 +68,7 @@ def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, c
     assert all(sentence in text for sentence in statement["verdict"])
     assert ceiling_in_words(privacy["ceiling"]) in text
     assert "weak evidence" in text or "Stronger attacks" in text
-    assert f"{run.result['fairness']['worst_group_accuracy']:.3f}" in text
+    assert f"{run.result['fairness']['worst_cell_accuracy']:.3f}" in text
     assert SEEDED_NOISE not in text
 
 
@@ -78,9 +79,9 @@ def test_the_drawn_ceiling_is_that_of_the_event_that_happened(run):
     event = Event(event["sampling_probability"], event["noise_multiplier"], event["updates"])
     np.testing.assert_array_equal(most, largest_tpr(event, rates))
     assert (most >= rates).all()
-    name, auc = model.strongest
     area = np.trapezoid(model.curve.tpr, model.curve.fpr)
-    assert area == pytest.approx(auc.value, abs=1e-9) == run.result["attacks"][name]["auc"]
+    assert area == pytest.approx(model.aucs[model.headline].value, abs=1e-9)
+    assert model.headline == run.result["headline_attack"] == "threshold"
 
 
 def test_first_lines_of_a_reproducible_model(run):
@@ -92,16 +93,56 @@ def test_first_lines_of_a_reproducible_model(run):
     assert text.index(SEEDED_NOISE) < text.index("Verdict")
 
 
-def test_an_attack_far_below_one_half_is_the_strongest_and_tells(run):
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            "threshold",
+            "Attacks tell training examples from others: the AUC of the headline attack is 0.042 [0.033, 0.0",
+        ),
+        ("mlp", "but another interval excludes one half: 0.042 [0.033, 0.054] (MLP)."),
+    ],
+)
+def test_an_attack_far_below_one_half_is_shown_as_it_is(run, wrong, says):
     model = OneModel.read(run.folder)
-    (wrong, values), *_ = model.result["attacks"].items()
-    ends = values["interval"] | {"auc": [0.033, 0.054]}
-    attacks = model.result["attacks"] | {wrong: values | {"auc": 0.042, "interval": ends}}
+
+    def with_auc(name, auc, ends):
+        values = model.result["attacks"][name]
+        return {name: values | {"auc": auc, "interval": values["interval"] | {"auc": ends}}}
+
+    attacks = {}
+    for name in model.result["attacks"]:
+        attacks |= with_auc(name, *((0.042, [0.033, 0.054]) if name == wrong else (0.51, [0.48, 0.54])))
     model = OneModel(model.folder, "run", model.config, dict(model.result) | {"attacks": attacks}, model.signals)
-    assert model.strongest[0] == wrong
-    leak = statement_of(model)["verdict"][1]
-    assert leak.startswith("Attacks tell training examples from others")
-    assert "0.042 [0.033, 0.054]" in leak
+    statement = statement_of(model)
+    assert says in statement["verdict"][1]
+    shown = "0.042 [0.033, 0.054]" if wrong == "threshold" else "0.510 [0.480, 0.540]"
+    assert statement["numbers"][1] == {
+        "name": "AUC",
+        "shown": shown,
+        "about": "headline attack: loss threshold; ½ is chance",
+    }
+    assert "0.958" not in page_of(model, statement)
+
+
+def test_the_verdict_names_the_worst_cell(run):
+    """Guards: a model that fails one cell looks fine, since its worst group does."""
+    model = OneModel.read(run.folder)
+    outside = ~model.signals["member"]
+    table = model.signals.assign(predicted=model.signals["label"].where(outside, model.signals["predicted"]))
+    cell = outside & (table["label"] == 2) & (table["group"] == 1)
+    table.loc[table[cell].index[:7], "predicted"] = 0
+    statement = statement_of(OneModel(model.folder, "run", model.config, model.result, table))
+    count = int(cell.sum())
+    low, high = (round(100 * end) for end in binomial_interval(1 - 7 / count, count))
+    share = f"{100 * (1 - 7 / count):.0f} % [{low}, {high}]"
+    assert statement["verdict"][2].endswith(
+        f"and {share} of the {count} images of class plain in two, the worst class and group."
+    )
+    fairness = run.result["fairness"]
+    number = statement_of(model)["numbers"][2]
+    assert number["name"] == "accuracy, worst class and group"
+    assert number["shown"].startswith(f"{fairness['worst_cell_accuracy']:.3f} [")
 
 
 def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
@@ -123,14 +164,14 @@ def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
         assert (cell["auc"] is None) == (len(sides) < 2 or sides.min() < 50)
         if cell["auc"] is not None:
             shown += 1
-            scores = part[f"score_{model.strongest[0]}"]
+            scores = part[f"score_{model.headline}"]
             auc = roc_auc_score(part["member"], scores, sample_weight=part["weight"])
             assert cell["auc"] == pytest.approx(auc, abs=1e-9)
             assert cell["auc_interval"][0] - 0.02 <= auc <= cell["auc_interval"][1] + 0.02
             assert f"{cell['auc']:.3f} [" in " ".join(Tags(page_of(model, statement)).text)
     assert 0 < shown < len(statement["cells"])
-    # Beside it, each class shows the strongest attack's AUC in it.
-    aucs = {model.strongest[0]: {"auc": 0.6789}} | {"other": {"auc": 0.9}}
+    # Beside it, each class shows the headline attack's AUC in it.
+    aucs = {model.headline: {"auc": 0.6789}} | {"other": {"auc": 0.9}}
     by_class = {name: {"members": 5, "nonmembers": 5, "too_few": True} for name in NAMES}
     by_class["plain"] = {"members": 40, "nonmembers": 40, "attacks": aucs}
     result = dict(model.result) | {"attacks_by_class": by_class}
@@ -150,6 +191,7 @@ def test_an_audit_of_a_run_knows_the_guarantee_and_one_of_predictions_does_not(r
     assert known["guarantee"]["epsilon"] == model.result["privacy"]["epsilon"]
     assert known["guarantee"]["conditions"]
     assert known["numbers"][0]["shown"] != "unknown"
+    assert any(sentence.startswith("The negative control of the run") for sentence in known["evidence"]["strength"])
     assert unknown["guarantee"]["statement"].startswith("No guarantee is known")
     assert unknown["numbers"][0]["shown"] == "unknown"
 

@@ -280,7 +280,7 @@ def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):
         write_report(tmp_path, results, study)
 
 
-def test_pictures_of_ones_own_that_turn_out_to_have_no_groups_keep_their_page(tmp_path, large):
+def test_images_of_ones_own_that_turn_out_to_have_no_groups_keep_their_page(tmp_path, large):
     results = large.results[large.results["studies"] == "outliers"]
     entry = large.study["studies"]["outliers"] | {"figures": ["bias"]}
     trials = {name: large.study["trials"][name] | {"data": {"name": "my/pictures"}} for name in entry["trials"]}

@@ -22,8 +22,8 @@ def study(tmp_path):
     made_up.add({"accuracy": 0.7, "auc_threshold": 0.7}, techniques=ALL)
     results = made_up.frame()
     paths = {}
-    for at, (trial, rows) in enumerate(results.groupby("trial", sort=False)):
-        rng = np.random.default_rng(at)
+    for seed, (trial, rows) in enumerate(results.groupby("trial", sort=False)):
+        rng = np.random.default_rng(seed)
         member = np.arange(600) < 300
         leak = 1.0 if (rows["techniques"] == ALL).all() else 0.0
         scores = {f"score_{name}": rng.normal(size=600) + leak * member for name in ATTACKS}

@@ -1,6 +1,7 @@
 """Two Ray nodes on this machine, one of which is killed while trials run on it; addresses that nobody answers."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from trilemma.analysis.results import collect
 from trilemma.errors import InputError
 from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
+from trilemma.trial.run import Run
 
 # In a process of its own: Ray starts threads and daemons, and warns of things that are none of ours.
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 from ray.cluster_utils import Cluster as Nodes
@@ -22,7 +25,8 @@ from trilemma.study.cluster import Cluster
 from trilemma.study.folder import StudyFolder
 from trilemma.study.file import load_study
 from trilemma.study.trials import expand
-from trilemma.study.runner import run_study, progress_of
+from trilemma.study.runner import Settings, run_study, progress_of
+from trilemma.training.execution import Execution
 
 study = expand(load_study(sys.argv[1])[0], seeds=1)
 folder = StudyFolder(Path(sys.argv[2]))
@@ -42,18 +46,58 @@ def watch(now, answer):
         nodes.remove_node(left.pop(), allow_graceful=False)
 
 assert run_study(folder, now, executor, watch=watch)
-nodes.shutdown()
 assert not left
 assert not now.failed, now.failed
 print("FINISHED", len(now.done))
+
+# Parts from outside, in a folder that neither Ray nor its workers were started in.
+os.chdir(sys.argv[3])
+study = expand(load_study("mine.toml")[0])
+folder = StudyFolder(Path(sys.argv[2]).with_name("mine"))
+folder.path.mkdir()
+folder.add(study, "test")
+now = progress_of(folder, study.trials)
+assert run_study(folder, now, Cluster(nodes.address), Settings(execution=Execution("cpu")))
+nodes.shutdown()
+assert not now.failed, now.failed
+print("OUTSIDE", *(folder.run(name) for name in now.done))
+"""
+
+
+PARTS = """
+import torch
+
+def halved(gradient, weights, update):
+    return {name: values / 2 for name, values in gradient.items()}
+
+def confidence(predictions):
+    return predictions.outputs.max(axis=1)
+
+def build(*, classes, image_shape):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+"""
+MINE = """
+title = "Parts from outside"
+figures = ["accuracy"]
+seeds = 1
+
+[[grid]]
+data = {name = "digits", limit = 60, test_limit = 60}
+recipe = "digits"
+techniques = ["mine_on_ray:halved"]
+epsilon = [8.0]
+set = {model = "mine_on_ray:build", attacks = ["mine_on_ray:confidence"], batch_size = 20, epochs = 1, evaluations = 1}
 """
 
 
 def test_a_node_is_killed_and_the_study_ends_with_the_same_results(tiny, tmp_path, finished):
     pytest.importorskip("ray", reason="ray is not installed (extra ray)")
-    out = tmp_path / "ray"
+    out, mine = tmp_path / "ray", tmp_path / "folder of mine"
+    mine.mkdir()
+    (mine / "mine_on_ray.py").write_text(PARTS)
+    (mine / "mine.toml").write_text(MINE)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tiny), str(out)],
+        [sys.executable, "-c", SCRIPT, str(tiny), str(out), str(mine)],
         capture_output=True,
         text=True,
         timeout=400,
@@ -61,6 +105,11 @@ def test_a_node_is_killed_and_the_study_ends_with_the_same_results(tiny, tmp_pat
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert f"FINISHED {len(finished.trials()) // 2}" in done.stdout
+
+    (run,) = re.findall(r"^OUTSIDE (.+)$", done.stdout, re.MULTILINE)
+    result = Run.load(run)
+    assert result.recipe.techniques == ("mine_on_ray:halved",)
+    assert "mine_on_ray:confidence" in result.result["attacks"]
 
     def compared(folder):
         table = collect(folder)

@@ -37,8 +37,8 @@ def test_a_terminated_study_says_how_to_go_on(tiny, tmp_path):
         time.sleep(0.1)
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    said, told = process.communicate(timeout=120)
+    output, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command resumes from there" in told
-    assert "trials are finished; the page is" in said
+    assert "trials are finished; the page is" in output
     assert (out / "report.html").is_file()

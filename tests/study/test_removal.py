@@ -26,11 +26,11 @@ seeds, sizes, shares = st.integers(0, 2**32), st.integers(4, 60), st.floats(0.01
 def test_the_exposed_arm_leaves_out_the_highest_and_of_equals_those_with_the_lower_loss(seed, count, share):
     scores = exposure(seed, count)
     gone = removed_examples(scores, share=share, arm="exposed", control="class", seed=0)
-    kept = np.setdiff1d(np.arange(count), gone)
+    rest = np.setdiff1d(np.arange(count), gone)
     assert len(gone) == max(1, round(share * count))
-    assert scores.score[gone].min() >= scores.score[kept].max()
+    assert scores.score[gone].min() >= scores.score[rest].max()
     edge = scores.score[gone].min()
-    equal_gone, equal_kept = (rows[scores.score[rows] == edge] for rows in (gone, kept))
+    equal_gone, equal_kept = (rows[scores.score[rows] == edge] for rows in (gone, rest))
     if len(equal_kept):
         assert scores.loss[equal_gone].max() <= scores.loss[equal_kept].min()
 
@@ -39,14 +39,14 @@ def test_the_exposed_arm_leaves_out_the_highest_and_of_equals_those_with_the_low
 def test_the_random_arm_leaves_out_as_many_of_each_kind(seed, count, share, control):
     scores = exposure(seed, count, groups=2)
     exposed = removed_examples(scores, share=share, arm="exposed", control=control, seed=seed)
-    drawn = removed_examples(scores, share=share, arm="random", control=control, seed=seed)
-    assert len(set(drawn.tolist())) == len(drawn) == len(exposed)
+    removed = removed_examples(scores, share=share, arm="random", control=control, seed=seed)
+    assert len(set(removed.tolist())) == len(removed) == len(exposed)
 
     def kinds(rows):
         parts = scores.labels[rows] * 2 + (scores.groups[rows] if control == "class,group" else 0)
         return sorted(parts.tolist())
 
-    assert kinds(drawn) == kinds(exposed)
+    assert kinds(removed) == kinds(exposed)
 
 
 def test_the_random_arm_is_random_and_of_its_seed():
@@ -65,12 +65,12 @@ def test_survivors_are_compared_with_themselves():
     removed = removed_examples(before, share=0.2, arm="exposed", control="class", seed=0)
     assert removed.tolist() == [0]
     after = Exposure(np.array([0.95, 0.9, 0.1, 0.91]), np.zeros(4), np.array([1, 2, 3, 4]), None)
-    found = survivors(before, after, removed=removed, share=0.2)
-    assert found.exposed == 3 / 4
-    assert found.exposed_before == 1 / 4  # example 2 is as exposed as the one that went
-    assert found.mean == pytest.approx((0.95 + 0.9 + 0.1 + 0.91) / 4)
-    assert found.mean_before == pytest.approx((0.5 + 0.9 + 0.2 + 0.8) / 4)
-    assert found.count == 4
+    comparison = survivors(before, after, removed=removed, share=0.2)
+    assert comparison.exposed == 3 / 4
+    assert comparison.exposed_before == 1 / 4  # example 2 is as exposed as the one that went
+    assert comparison.mean == pytest.approx((0.95 + 0.9 + 0.1 + 0.91) / 4)
+    assert comparison.mean_before == pytest.approx((0.5 + 0.9 + 0.2 + 0.8) / 4)
+    assert comparison.count == 4
 
 
 def test_survivors_of_other_examples_are_refused():
@@ -78,8 +78,8 @@ def test_survivors_of_other_examples_are_refused():
     removed = removed_examples(before, share=0.2, arm="exposed", control="class", seed=0)
     with pytest.raises(InputError, match="do not have the same examples"):
         survivors(before, exposure(1, 7), removed=removed, share=0.2)
-    kept = np.setdiff1d(np.arange(10), removed)
-    shuffled = Exposure(np.zeros(8), np.zeros(8), before.labels[kept][::-1] + 1, None)
+    rows = np.setdiff1d(np.arange(10), removed)
+    shuffled = Exposure(np.zeros(8), np.zeros(8), before.labels[rows][::-1] + 1, None)
     with pytest.raises(InputError, match="do not have the same examples"):
         survivors(before, shuffled, removed=removed, share=0.2)
 

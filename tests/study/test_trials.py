@@ -126,31 +126,31 @@ def test_data_tracking_and_removal_change_the_id():
         trial(removal=Removal(0.1, "random", "x", rank="rmia")),
         trial(removal=Removal(0.1, "random", "x", rank="lira")),
     ]
-    assert len({one.id for one in ones}) == len(ones)
+    assert len({made.id for made in ones}) == len(ones)
 
 
 @given(st.floats(0.001, 10), st.sampled_from([None, 1.0, 8.0]), st.integers(0, 9), st.sampled_from(ARMS), st.booleans())
 @settings(max_examples=50, deadline=None)
 def test_a_trial_survives_its_dictionary(rate, epsilon, seed, arm, removed):
-    one = Trial(
+    original = Trial(
         Recipe(learning_rate=rate, epsilon=epsilon, seed=seed, techniques="am,gn"),
         (("name", "cifar10s"), ("skew", 0.95)),
         Track(1, 2),
         Removal(0.25, arm, "abc") if removed else None,
     )
-    again = Trial.from_dict(one.to_dict())
-    assert again == one
-    assert again.id == one.id
-    other_seed = replace(one, recipe=replace(one.recipe, seed=seed + 1))
-    assert other_seed.condition == one.condition
-    assert other_seed.id != one.id
+    again = Trial.from_dict(original.to_dict())
+    assert again == original
+    assert again.id == original.id
+    other_seed = replace(original, recipe=replace(original.recipe, seed=seed + 1))
+    assert other_seed.condition == original.condition
+    assert other_seed.id != original.id
 
 
 def test_a_removal_ranked_by_the_histogram_keeps_the_id_it_had_before_there_were_others():
     """Guards: studies of earlier versions, whose files name no rank, are trained anew."""
-    one = trial(removal=Removal(0.1, "exposed", "x", rank="histogram"))
-    assert set(one.to_dict()["removal"]) == {"share", "arm", "scored_by", "control"}
-    assert Trial.from_dict(one.to_dict()).removal.rank == "histogram"
+    by_histogram = trial(removal=Removal(0.1, "exposed", "x", rank="histogram"))
+    assert set(by_histogram.to_dict()["removal"]) == {"share", "arm", "scored_by", "control"}
+    assert Trial.from_dict(by_histogram.to_dict()).removal.rank == "histogram"
 
 
 def test_exposure_is_ranked_by_rmia_unless_something_else_is_asked_for():
@@ -163,28 +163,28 @@ def test_exposure_is_ranked_by_rmia_unless_something_else_is_asked_for():
 
 def test_the_default_skew_is_written_out(tmp_path):
     plain = expand(load_study(written(tmp_path, SMALLEST.replace('"digits"', '"digits-s"', 1)))[0])
-    said = SMALLEST.replace('"digits"', '{name = "digits-s", skew = 0.9}', 1)
-    assert [t.id for t in plain.trials] == [t.id for t in expand(load_study(written(tmp_path, said))[0]).trials]
+    spelled_out = SMALLEST.replace('"digits"', '{name = "digits-s", skew = 0.9}', 1)
+    assert [t.id for t in plain.trials] == [t.id for t in expand(load_study(written(tmp_path, spelled_out))[0]).trials]
 
 
 def test_both_arms_of_a_removal_are_scored_by_the_same_trial_without_a_budget():
     study = expand(read_study("outliers"))
-    trials = {one.id: one for one in study.trials}
+    trials = {planned.id: planned for planned in study.trials}
     order = list(trials)
-    for one in study.trials:
-        if one.removal is None:
+    for planned in study.trials:
+        if planned.removal is None:
             continue
-        scorer = trials[one.removal.scored_by]
+        scorer = trials[planned.removal.scored_by]
         assert scorer.recipe.epsilon is None
         assert scorer.removal is None
-        assert scorer.recipe.seed == one.recipe.seed
-        assert scorer.data == one.data
-        assert order.index(scorer.id) < order.index(one.id)
+        assert scorer.recipe.seed == planned.recipe.seed
+        assert scorer.data == planned.data
+        assert order.index(scorer.id) < order.index(planned.id)
     arms = {}
-    for one in study.trials:
-        if one.removal:
-            key = (one.recipe.seed, one.data, one.recipe.epsilon, one.removal.share)
-            arms.setdefault(key, {})[one.removal.arm] = one.removal.scored_by
+    for planned in study.trials:
+        if planned.removal:
+            key = (planned.recipe.seed, planned.data, planned.recipe.epsilon, planned.removal.share)
+            arms.setdefault(key, {})[planned.removal.arm] = planned.removal.scored_by
     assert arms
     assert all(set(pair) == set(ARMS) and len(set(pair.values())) == 1 for pair in arms.values())
 
@@ -228,7 +228,7 @@ def test_techniques_by_word_and_listed():
     codes = PAPER_TECHNIQUES
     assert techniques_axis("each") == [(), *((c,) for c in codes)]
     assert techniques_axis("leave-one-out")[0] == codes
-    assert all(len(one) == 5 for one in techniques_axis("leave-one-out")[1:])
+    assert all(len(mix) == 5 for mix in techniques_axis("leave-one-out")[1:])
     assert techniques_axis(("none", "gn,ws", "none")) == [(), ("gn", "ws")]
     assert techniques_axis("all") == [codes]
 
@@ -289,7 +289,7 @@ def test_what_a_file_must_not_say(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused_with_the_nearest_known_one():
     with pytest.raises(InputError, match=r"did you mean 'techniques'\?"):
         load_study("technique")
     with pytest.raises(InputError, match=r"no scale 'smal' \(did you mean 'small'\?\): it has small, medium, paper"):

@@ -103,14 +103,14 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
     assert waits.by_module == expected
     # Numbers that an optimizer keeps are tensors of the CPU, for the checkpoint alone; their names end in their type.
     moments = optimizers.tensors_of(state.optimizer, state.model)
-    kept = [
+    tensors = [
         state.model.state_dict(),
         {name: value for name, value in moments.items() if ":" not in name},
         state.average,
         state.previous,
     ]
-    assert all(kept)
-    assert {value.device.type for values in kept for value in values.values()} == {"meta"}
+    assert all(tensors)
+    assert {value.device.type for values in tensors for value in values.values()} == {"meta"}
 
 
 @pytest.mark.parametrize("forgotten", ["images", "labels"])

@@ -96,12 +96,12 @@ def test_what_the_device_itself_finds_too_much_is_made_smaller():
 
 
 @pytest.mark.parametrize(("text", "size"), [("4GB", 4 * 10**9), ("1.5g", 1.5 * 10**9), ("512 MiB", 2**29), ("7", 7)])
-def test_sizes(text, size):
+def test_sizes_are_read_with_their_units(text, size):
     assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "4 gallons", "1e9", "nan"])
-def test_no_sizes(text):
+def test_what_is_not_a_size_is_refused(text):
     with pytest.raises(InputError, match="not an amount of memory"):
         parse_memory(text)
 

@@ -1,11 +1,16 @@
 """Which network a recipe builds, and that the names of what is kept of it see all that decides that."""
 
+import importlib
+import shutil
+import sys
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from trilemma.data.dataset import Split
 from trilemma.study import estimate
 from trilemma.training import network as module
 from trilemma.training import pretraining
@@ -27,8 +32,12 @@ BASE = Recipe(model="convnet-4", techniques=("gn",), norm_groups=4)
 CPU = torch.device("cpu")
 
 
-def key(recipe, data):
-    return pretraining.cache_key(recipe, data, CPU, None)
+NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+
+
+def key(recipe, data, network=NETWORK):
+    """The same network for every recipe, unless one is given: the recipe alone must tell them apart."""
+    return pretraining.cache_key(recipe, data, network, CPU, None)
 
 
 def described(network):
@@ -71,6 +80,49 @@ def test_the_key_reads_every_field_that_the_network_does(monkeypatch, noise_imag
     # ``backbone_for`` copies the recipe, which reads all of it: what counts is what the copy is asked for.
     direct = fields_read(monkeypatch, BASE, lambda recipe: network_for(recipe, noise_images))
     assert direct - {"seed"} <= named
+
+
+OWN = """
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, classes, width={width}):
+        super().__init__()
+        self.body, self.head = nn.Linear(64, width), nn.Linear(width, classes)
+
+    def forward(self, images):
+        return self.head(self.body(images.flatten(1)).{activation}())
+
+def build(*, classes, image_shape):
+    return Own(classes)
+"""
+
+
+def test_the_code_of_a_network_from_outside_is_in_the_key(noise_images, tmp_path, monkeypatch):
+    """Guards: the cache hands out a backbone that other code, or other initial weights, pre-trained under one name."""
+    monkeypatch.chdir(tmp_path)
+    data = replace(noise_images, train=Split(np.zeros((2, 1, 8, 8), np.uint8), np.arange(2)))
+    recipe, keys = Recipe(model="own_network:build"), []
+    for width, activation in ((8, "tanh"), (9, "tanh"), (8, "relu"), (8, "tanh")):
+        (tmp_path / "own_network.py").write_text(OWN.format(width=width, activation=activation))
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        network = backbone_for(recipe, data)
+        keys.append(key(recipe, data, network))
+        sys.modules.pop("own_network")
+    assert keys[0] == keys[3]
+    assert len(set(keys)) == 3
+
+
+def test_the_weights_that_pre_training_starts_from_are_in_the_key(noise_images):
+    network, other = backbone_for(BASE, noise_images), backbone_for(BASE, noise_images)
+    assert key(BASE, noise_images, network) == key(BASE, noise_images, other)
+    with torch.no_grad():
+        other.head.bias.add_(1.0)  # the head is not pre-trained
+    assert key(BASE, noise_images, network) == key(BASE, noise_images, other)
+    with torch.no_grad():
+        next(p for name, p in other.named_parameters() if not name.startswith(pretraining.HEAD)).view(-1)[0] += 1e-6
+    assert key(BASE, noise_images, network) != key(BASE, noise_images, other)
 
 
 @dataclass(frozen=True)

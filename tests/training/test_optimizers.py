@@ -93,7 +93,7 @@ def test_it_is_torchs_and_sees_what_was_released_alone(digits, monkeypatch, name
     """Guards: an optimizer that sees the sum before the noise; weight decay or the learning rate not passed on."""
     released = []
     real = Plan.privatize
-    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    monkeypatch.setattr(Plan, "privatize", lambda *arguments: released.append(real(*arguments)) or dict(released[-1]))
     made = training(digits, optimizer=name, weight_decay=0.1, learning_rate=0.02, schedule="cosine")
     twin = {n: p.detach().clone().requires_grad_() for n, p in made.state.model.named_parameters()}
     oracle = kind(twin.values(), lr=1.0, weight_decay=0.1)
@@ -118,11 +118,11 @@ def test_it_resumes_to_the_bit(digits, outside, name):
     other.state.restore(copy.deepcopy(first.state.to_checkpoint({})))
     for made in (first, other):
         list(made.run_updates(5))
-    one, two = (made.state.to_checkpoint({}).tensors for made in (first, other))
-    assert one.keys() == two.keys()
-    assert any(key.startswith("optimizer/") for key in one)
-    for key, value in one.items():
-        assert value.numpy().tobytes() == two[key].numpy().tobytes(), key
+    first_tensors, other_tensors = (made.state.to_checkpoint({}).tensors for made in (first, other))
+    assert first_tensors.keys() == other_tensors.keys()
+    assert any(key.startswith("optimizer/") for key in first_tensors)
+    for key, value in first_tensors.items():
+        assert value.numpy().tobytes() == other_tensors[key].numpy().tobytes(), key
 
 
 def test_a_checkpoint_of_version_0_2_goes_on(digits):

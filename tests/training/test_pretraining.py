@@ -55,7 +55,7 @@ def same(first, other):
     return first.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in first.items())
 
 
-def test_start_values_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
+def test_initial_weights_do_not_depend_on_the_private_images_or_on_the_seed(tmp_path, monkeypatch):
     """Guards: pre-training that sees, or is normalized by, the images that are learned from.  Bit for bit."""
     starts = []
     for index, (images, recipe) in enumerate([(data(0), RECIPE), (data(1, 30), replace(RECIPE, seed=5))]):
@@ -99,7 +99,7 @@ def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch)
     assert [done for what, done in steps if done] == [10, 11, 12]
 
 
-def test_it_learns(tmp_path):
+def test_pre_training_learns_on_images_it_never_saw(tmp_path):
     """Pairs are told from others better than at the start, on images that were not seen."""
     images = data()
     recipe = replace(RECIPE, pretrain_updates=200)

@@ -74,9 +74,9 @@ def finished(processes, out, *more):
     """Exit status, of the first process that failed if any did, and what was said; one process is this one, which saves
     its imports."""
     if processes == 1:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            return main(command(1, out, *more)[1:]), said.getvalue()
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            return main(command(1, out, *more)[1:]), output.getvalue()
     log = out.with_name("log")
     log.unlink(missing_ok=True)
     statuses = ended(started(processes, out, log, *more))
@@ -105,9 +105,9 @@ def begun(tmp_path_factory):
     draws of none to three examples."""
     folder = tmp_path_factory.mktemp("begun")
     for name, more in (("hard", HARD), ("tiny", TINY)):
-        status, said = finished(1, folder / name, *more, "--minutes", "1e-6")
-        assert status != 0, said
-        assert "stopped after update 1 of" in said
+        status, output = finished(1, folder / name, *more, "--minutes", "1e-6")
+        assert status != 0, output
+        assert "stopped after update 1 of" in output
     return folder
 
 
@@ -116,8 +116,8 @@ def alone(begun, tmp_path_factory):
     """The same trainings to their ends, by one process."""
     folder = tmp_path_factory.mktemp("alone")
     for name, more in (("hard", HARD), ("tiny", TINY)):
-        status, said = finished(1, copied(begun / name, folder / name), *more)
-        assert status == 0, said
+        status, output = finished(1, copied(begun / name, folder / name), *more)
+        assert status == 0, output
     return folder
 
 
@@ -129,28 +129,30 @@ def copied(begun, out):
 def test_two_processes_are_one_to_rounding(begun, alone, tmp_path):
     """Guards: noise added by every rank; a share left out or counted twice; ranks that drift apart."""
     run = copied(begun / "hard", tmp_path / "run")
-    status, said = finished(2, run, *HARD, "--minutes", "1e-6")  # a stop ends both without complaint
+    status, output = finished(2, run, *HARD, "--minutes", "1e-6")  # a stop ends both without complaint
     assert status != 0
-    assert "stopped after update 2 of" in said
-    assert "another process" not in said
-    status, said = by_torchrun(2, run, *HARD)
-    assert status == 0, said
+    assert "stopped after update 2 of" in output
+    assert "another process" not in output
+    status, output = by_torchrun(2, run, *HARD)
+    assert status == 0, output
     assert distance(run, alone / "hard") < 1e-5
-    one, two = Run.load(alone / "hard").result, Run.load(run).result
-    truths = [result["privacy"].pop("truth") for result in (one, two)]  # whose numbers are equal to rounding
-    assert one["privacy"] == two["privacy"]
+    by_one_process, by_two = Run.load(alone / "hard").result, Run.load(run).result
+    truths = [
+        result["privacy"].pop("truth") for result in (by_one_process, by_two)
+    ]  # whose numbers are equal to rounding
+    assert by_one_process["privacy"] == by_two["privacy"]
     assert all(truth["passed"] for truth in truths)
-    attacks = re.findall(r"^ +(threshold|threshold-entropy|mlp|rf) +AUC", said, re.MULTILINE)
+    attacks = re.findall(r"^ +(threshold|threshold-entropy|mlp|rf) +AUC", output, re.MULTILINE)
     assert len(attacks) == 4  # only the first process measures and speaks
-    status, said = finished(2, run, *HARD)
-    assert status == 0, said  # a finished run is shown again
+    status, output = finished(2, run, *HARD)
+    assert status == 0, output  # a finished run is shown again
 
 
-def test_empty_shares(begun, alone, tmp_path):
+def test_processes_may_have_no_share_of_a_draw(begun, alone, tmp_path):
     """Draws of fewer examples than processes, and of none."""
     run = copied(begun / "tiny", tmp_path / "run")
-    status, said = finished(3, run, *TINY)
-    assert status == 0, said
+    status, output = finished(3, run, *TINY)
+    assert status == 0, output
     assert distance(run, alone / "tiny") < 1e-5
 
 
@@ -165,21 +167,21 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(begun, alon
         assert time.monotonic() < deadline
         time.sleep(0.02)
     processes[1].kill()
-    statuses, said = ended(processes), log.read_text("utf-8")
-    assert statuses[0] not in (0, None), said
+    statuses, output = ended(processes), log.read_text("utf-8")
+    assert statuses[0] not in (0, None), output
     assert statuses[1] == -signal.SIGKILL
-    assert "trilemma: another process of this training has ended" in said
+    assert "trilemma: another process of this training has ended" in output
     assert not (run / "result.json").exists()
-    status, said = finished(1, run, *HARD)
-    assert status == 0, said
+    status, output = finished(1, run, *HARD)
+    assert status == 0, output
     assert any("went on from update" in note for note in Run.load(run).result["notes"])
     assert distance(run, alone / "hard") < 1e-5
 
 
 def test_what_several_processes_are_not_for_is_refused(tmp_path):
-    status, said = finished(2, tmp_path / "run", "--batch-size", "48")
+    status, output = finished(2, tmp_path / "run", "--batch-size", "48")
     assert status != 0
-    assert "several processes are for a budget" in said
+    assert "several processes are for a budget" in output
     assert not (tmp_path / "run" / "result.json").exists()
 
 
@@ -226,10 +228,10 @@ def test_a_batch_that_is_not_complete_is_refused(monkeypatch, second):
     monkeypatch.setattr(ranks_module.dist, "all_reduce", other)
     mine = Ranks(0, 2).share(count)
     if second == "other share":
-        found = Ranks(0, 2).add_up(total(mine, count), mine, count)
+        total_sum = Ranks(0, 2).add_up(total(mine, count), mine, count)
         expected = total(torch.arange(count), count)
-        torch.testing.assert_close(found.sums, expected.sums)
-        torch.testing.assert_close(found.norms, expected.norms)
+        torch.testing.assert_close(total_sum.sums, expected.sums)
+        torch.testing.assert_close(total_sum.norms, expected.norms)
     else:
         with pytest.raises(PrivacyError, match="who computes which"):
             Ranks(0, 2).add_up(total(mine, count), mine, count)

@@ -34,8 +34,8 @@ def test_a_recipe_survives_toml_and_json(recipe):
 
 @settings(deadline=None, max_examples=60)
 @given(recipes, recipes)
-def test_fingerprints_differ_exactly_where_recipes_do(one, other):
-    assert (one == other) == (one.fingerprint == other.fingerprint)
+def test_fingerprints_differ_exactly_where_recipes_do(first, other):
+    assert (first == other) == (first.fingerprint == other.fingerprint)
 
 
 def test_a_recipe_file_is_read_back(tmp_path):
@@ -108,7 +108,7 @@ def test_bad_values_are_one_clear_line(values, says):
 
 
 @pytest.mark.parametrize("text", ["batch_size = ", "[with_budget]\nnonsense = 1", "with_budget = 3"])
-def test_bad_files(tmp_path, text):
+def test_bad_files_are_refused(tmp_path, text):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(InputError):
         load_recipe(tmp_path / "r.toml")

@@ -71,7 +71,7 @@ def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeyp
     """Guards: a sum before noise, in the step or in DP-SAT's direction; noise changed after it was added."""
     released = []
     real = Plan.privatize
-    monkeypatch.setattr(Plan, "privatize", lambda *given: released.append(real(*given)) or dict(released[-1]))
+    monkeypatch.setattr(Plan, "privatize", lambda *arguments: released.append(real(*arguments)) or dict(released[-1]))
     training = train(digits, updates=0, epsilon=8.0, techniques=("sat",))
     for _ in range(3):
         before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
@@ -191,7 +191,7 @@ def test_a_process_that_is_not_the_first_adds_no_noise(digits):
     before = {name: p.detach().clone() for name, p in training.state.model.named_parameters()}
     training.step()
     after = [stream.get_state() for stream in (training.state.noise, training.state.sampling)]
-    assert all(torch.equal(one, other) for one, other in zip(streams, after, strict=True))
+    assert all(torch.equal(earlier, later) for earlier, later in zip(streams, after, strict=True))
     for name, p in training.state.model.named_parameters():
         assert torch.allclose(p, before[name] - training.recipe.learning_rate * released[name], atol=1e-6)
 
@@ -218,11 +218,11 @@ def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        found = training.logits("test", rows)
+        logits = training.logits("test", rows)
     finally:
         torch.set_num_threads(before)
     assert graphs == [False] * 15
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(logits, expected, atol=1e-5)
     assert training.state.model.training
     assert all(torch.equal(value, last[name]) for name, value in training.state.model.state_dict().items())
 

@@ -89,9 +89,9 @@ def test_a_shadow_has_the_targets_size_and_the_members_it_says():
 
 def test_the_digest_tells_examples_and_halves_apart():
     data = dataset(0)
-    one, again, other = (choose_audited(data, 60, seed) for seed in (0, 0, 1))
-    assert one.digest == again.digest != other.digest
-    np.testing.assert_array_equal(one.half(3), again.half(3))
+    first, again, other = (choose_audited(data, 60, seed) for seed in (0, 0, 1))
+    assert first.digest == again.digest != other.digest
+    np.testing.assert_array_equal(first.half(3), again.half(3))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import operator
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trilemma.errors import InputError
+from trilemma.fairness import fairness_report
 from trilemma.trial.gate import Condition, conditions, judge
 from trilemma.words import SEEDED_NOISE
 
@@ -62,36 +64,66 @@ def test_it_holds_where_the_whole_interval_does_and_fails_where_none_does(sign, 
         ("harmonic_score>=0.1", "cannot tell"),
     ],
 )
-def test_examples(text, expected):
+def test_conditions_are_judged_by_intervals(text, expected):
     assert verdict(text) == expected
 
 
 @settings(deadline=None)
-@given(st.tuples(*[st.integers(0, 1024)] * 3), st.integers(0, 1024), st.sampled_from(list(SIGNS)))
+@given(st.tuples(*[st.integers(0, 1024)] * 3), st.integers(0, 1024), st.sampled_from(["<", "<="]))
 def test_an_attack_that_is_always_wrong_is_judged_as_one_that_is_always_right(ends, bound, sign):
     low, auc, high = (end / 1024 for end in sorted(ends))  # whose differences from 1 are exact
-    if auc == 0.5:
-        return
     condition = Condition("auc_threshold", sign, bound / 1024)
     both = (attack(auc, low, high), attack(1 - auc, 1 - high, 1 - low))
     first, second = (judge([condition], {"attacks": {"threshold": entry}})[0] for entry in both)
-    assert (first.verdict, first.value, first.low, first.high) == (
-        second.verdict,
-        second.value,
-        second.low,
-        second.high,
-    )
+    assert first.verdict == second.verdict
+    assert (first.value, first.low, first.high) == (auc, low, high)  # as measured
+    inside = [SIGNS[sign](max(end, 1 - end), condition.bound) for end in (low, min(max(low, 0.5), high), high)]
+    expected = "holds" if inside[0] and inside[2] else "cannot tell" if any(inside) else "fails"
+    assert first.verdict == expected
 
 
-def test_leakage_below_one_half_opens_no_gate():
+def test_leakage_below_one_half_opens_no_gate_and_is_shown_as_it_was_measured():
     result = RESULT | {"attacks": RESULT["attacks"] | {"mlp": attack(0.042, 0.033, 0.054)}}
     (judgment,) = judge(conditions("auc<=0.55"), result)
-    assert judgment.verdict == "fails"
-    assert (judgment.low, judgment.high) == (pytest.approx(0.946), pytest.approx(0.967))
-    assert "0.042" in judgment.line
+    assert (judgment.verdict, judgment.value, judgment.low, judgment.high) == ("fails", 0.042, 0.033, 0.054)
+    assert judgment.line.endswith("0.042 [0.033, 0.054] (MLP; an AUC below one half must be at least 0.45)")
     assert verdict("auc_mlp<=0.55", result) == "fails"
     assert verdict("auc_threshold<=0.55", result) == "holds"
-    assert verdict("accuracy<=0.9", {"accuracy": 0.1}) == "holds"  # only AUCs are reversed
+    assert verdict("accuracy<=0.9", {"accuracy": 0.1}) == "holds"  # only AUCs have two sides
+
+
+def test_the_attack_that_fails_decides_before_one_that_may_be_worse():
+    attacks = {"threshold": attack(0.6, 0.4, 0.8), "rf": attack(0.6, 0.58, 0.62)}
+    (judgment,) = judge(conditions("auc<=0.55"), {"attacks": attacks})
+    assert (judgment.verdict, judgment.value, judgment.why) == ("fails", 0.6, "random forest")
+
+
+def cells(*counts):
+    """A fairness report of one group, by (examples, correct ones) of each class."""
+    labels = np.repeat(np.arange(len(counts)), [count for count, _ in counts])
+    right = np.concatenate([np.arange(count) < correct for count, correct in counts])
+    names = {"group_names": ("gray", "color"), "class_names": [f"class{number}" for number in range(len(counts))]}
+    both = np.tile(labels, 2), np.concatenate([np.where(right, labels, (labels + 1) % len(counts)), labels])
+    return fairness_report(*both, np.repeat([0, 1], len(labels)), len(counts), resamples=10, **names)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected", "why"),
+    [
+        (((200, 160), (200, 180)), "holds", "class class0 in gray, 200 test images"),
+        (((200, 160), (200, 60)), "fails", "class class1 in gray, 200 test images"),
+        (((200, 160), (200, 124)), "cannot tell", "class class1 in gray, 200 test images"),
+        (((200, 160), (3, 3)), "cannot tell", "the low end is that of class class1 in gray, 3 test images"),
+        (((200, 160), (0, 0)), "cannot tell", "the low end is that of class class1 in gray, 0 test images"),
+    ],
+)
+def test_the_worst_cell_is_judged_and_one_that_is_too_small_opens_no_gate(counts, expected, why):
+    result = {"fairness": cells(*counts)}
+    (judgment,) = judge(conditions("worst_cell_accuracy>=0.6"), result)
+    assert judgment.verdict == expected
+    assert why in judgment.why
+    old = {name: value for name, value in result["fairness"].items() if name != "worst_cell_interval"}
+    assert verdict("worst_cell_accuracy>=0", {"fairness": old}) == "cannot tell"  # of an earlier version
 
 
 @pytest.mark.parametrize(

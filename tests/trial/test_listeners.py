@@ -2,11 +2,13 @@
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import trilemma as tl
+from trilemma.cli.main import main
 from trilemma.errors import InputError
 from trilemma.trial.display import shown
 from trilemma.trial.listeners import MLflow, listener_for
@@ -61,7 +63,7 @@ def test_without_a_budget_it_hears_everything_and_a_failing_one_costs_no_update(
     assert (tmp_path / "run" / "result.json").exists()
 
 
-def test_listeners_by_name(tmp_path, monkeypatch):
+def test_listeners_are_found_by_name(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="did you mean 'tensorboard'"):
         listener_for("tensorbord", tmp_path, recipe())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -90,6 +92,39 @@ def test_listeners_by_name(tmp_path, monkeypatch):
     flow.on_update(3, {"accuracy": 0.5})
     flow.on_end({"accuracy": 0.6})
     assert logged == ["first", "convnet-4", ({"accuracy": 0.5}, 3), ({"final_accuracy": 0.6}, None), "ended"]
+
+
+def test_tensorboard_listens_to_a_run_in_a_new_folder(tmp_path, monkeypatch):
+    """Guards: the writer makes its folder before the run does, which wants a folder that is new or empty."""
+
+    class Writer:
+        def __init__(self, path):
+            self.file = Path(path) / "events"
+            self.file.parent.mkdir(parents=True)
+
+        def add_scalar(self, name, value, update):
+            with self.file.open("a") as file:
+                file.write(f"{name} {update}\n")
+
+        def flush(self):
+            pass
+
+        close = flush
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    arguments = ["train", "--data", "digits", "--limit", "80", "--test-limit", "40", "--model", "convnet-4"]
+    arguments += ["--batch-size", "40", "--epochs", "1", "--device", "cpu", "--set", "evaluations=2"]
+    assert main([*arguments, "--listen", "tensorboard", "--out", str(tmp_path / "run")]) == 0
+    heard = (tmp_path / "run" / "tensorboard" / "events").read_text().splitlines()
+    assert {"accuracy 1", "accuracy 2", "final/accuracy 2"} < set(heard)
+
+
+def test_a_listener_that_ends_the_process_is_one_line(data, tmp_path):
+    """Guards: ``sys.exit`` in somebody's code ends the command with status 0, as if the run had succeeded."""
+    leaving = Recording()
+    leaving.on_update = lambda update, values: sys.exit(0)
+    with pytest.raises(InputError, match=r"listener Recording failed \(SystemExit: 0\)"):
+        tl.train(recipe(), data, tmp_path / "run", execution=CPU, listeners=[leaving])
 
 
 def test_one_from_outside_must_be_a_listener(data, tmp_path, monkeypatch):

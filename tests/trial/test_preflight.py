@@ -150,17 +150,19 @@ def recipe(**values):
 
 def outcome(folder):
     result = json.loads((folder / "result.json").read_text())
-    kept = {key: value for key, value in result.items() if key not in ("seconds", "environment", "notes", "checksums")}
-    (kept["privacy"] or {}).pop("noise_shared", None)  # with a run beside it
-    return load_file(folder / "model.safetensors"), (folder / "history.jsonl").read_text(), kept
+    lasting = {
+        key: value for key, value in result.items() if key not in ("seconds", "environment", "notes", "checksums")
+    }
+    (lasting["privacy"] or {}).pop("noise_shared", None)  # with a run beside it
+    return load_file(folder / "model.safetensors"), (folder / "history.jsonl").read_text(), lasting
 
 
 def failing_once(monkeypatch, name, error):
-    real, calls = getattr(module, name), []
+    real, failures = getattr(module, name), []
 
     def fails(*arguments, **keywords):
-        calls.append(1)
-        if len(calls) == 1:
+        failures.append(1)
+        if len(failures) == 1:
             raise error
         return real(*arguments, **keywords)
 
@@ -197,9 +199,9 @@ def test_weights_and_privacy_record_are_kept_where_measuring_fails(digits, tmp_p
     assert run.result["privacy"] == privacy
     assert Run.load(tmp_path / "run").result == run.result
     if not secret:
-        one, other = outcome(tmp_path / "whole"), outcome(tmp_path / "run")
-        assert one[1:] == other[1:]
-        assert all((one[0][n] == other[0][n]).all() for n in one[0])
+        whole, other = outcome(tmp_path / "whole"), outcome(tmp_path / "run")
+        assert whole[1:] == other[1:]
+        assert all((whole[0][n] == other[0][n]).all() for n in whole[0])
 
 
 def test_a_run_that_failed_its_truth_check_stays_failed_where_measuring_fails(digits, tmp_path, monkeypatch):
@@ -229,8 +231,8 @@ def test_a_run_that_ends_between_weights_and_record_goes_on(digits, tmp_path, mo
     steps = []
     tl.train(recipe(), digits, tmp_path / "run", execution=CPU, progress=steps.append)
     assert [step for step in steps if step.what == "training"] == []
-    one, other = outcome(tmp_path / "whole"), outcome(tmp_path / "run")
-    assert one[1:] == other[1:]
+    whole, other = outcome(tmp_path / "whole"), outcome(tmp_path / "run")
+    assert whole[1:] == other[1:]
 
 
 def test_weights_that_cannot_be_read_are_named(digits, tmp_path, monkeypatch):
@@ -243,10 +245,10 @@ def test_weights_that_cannot_be_read_are_named(digits, tmp_path, monkeypatch):
 
 
 def test_a_training_that_is_stopped_has_no_record_yet(digits, tmp_path):
-    calls = []
+    asked = []
     with pytest.raises(Stopped):
         tl.train(
-            recipe(), digits, tmp_path / "run", execution=CPU, should_stop=lambda: calls.append(1) or len(calls) > 4
+            recipe(), digits, tmp_path / "run", execution=CPU, should_stop=lambda: asked.append(1) or len(asked) > 4
         )
     assert not (tmp_path / "run" / "trained.json").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()

@@ -186,7 +186,7 @@ def test_rounded_products_are_refused(data):
         torch.set_float32_matmul_precision("highest")
 
 
-def test_without_a_budget(data, tmp_path):
+def test_a_prior_trains_without_a_budget(data, tmp_path):
     run = tl.train(recipe(), data, out=tmp_path / "run")
     assert run.result["privacy"] is None
     assert run.result["accuracy"] > 0.9

@@ -94,7 +94,7 @@ def bias(top, group):
     return np.mean(shares) - 0.5
 
 
-def drawn(sources, rng):
+def sample_counts(sources, rng):
     """How often each row is in a bootstrap sample of sources."""
     names, place = np.unique(sources, return_inverse=True)
     return np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place]
@@ -107,11 +107,11 @@ def close(interval, draws):
 
 
 @pytest.fixture(scope="module")
-def test_draws(rows):
+def resampled_test_set(rows):
     """(accuracies, biases, floors of the bias) of bootstrap samples of the test images."""
     rng, test = np.random.default_rng(1), rows[~rows.member]
     top, group, right = test.top.to_numpy(), test.group.to_numpy(), test.right.to_numpy()
-    counts = [drawn(test.source.to_numpy(), rng) for _ in range(RESAMPLES)]
+    counts = [sample_counts(test.source.to_numpy(), rng) for _ in range(RESAMPLES)]
     cell = top * 2 + group
     by_cell = np.stack([np.bincount(cell, c, 20).reshape(10, 2) for c in counts])
     total = by_cell.sum(axis=2, keepdims=True)
@@ -132,7 +132,7 @@ def auc_draws(score, rows, weight):
     for _ in range(RESAMPLES // 2):
         count = np.zeros(len(rows))
         for side in (member & (weight > 0), ~member & (weight > 0)):
-            count[side] = drawn(source[side], rng)
+            count[side] = sample_counts(source[side], rng)
         aucs.append(auc(score, member, count * weight))
     return np.array(aucs)
 
@@ -161,11 +161,11 @@ def test_released_weights_are_the_average(run, averages):
     assert any(not torch.allclose(value, averages[-1][name], atol=1e-3) for name, value in released.items())
 
 
-def test_accuracies(run, rows, test_draws):
+def test_accuracies_agree_with_the_signals(run, rows, resampled_test_set):
     assert run.result["accuracy"] == pytest.approx(rows[~rows.member].right.mean())
     assert run.result["train_accuracy"] == pytest.approx(rows[rows.member].right.mean())
     assert run.result["train_accuracy"] > run.result["accuracy"] + 0.05
-    assert close(run.result["accuracy_interval"], test_draws[0])
+    assert close(run.result["accuracy_interval"], resampled_test_set[0])
     for name, group in (("gray", 0), ("colour", 1)):
         names = run.result["fairness"]["accuracy_by_group"]
         index = list(names).index(name)
@@ -174,7 +174,7 @@ def test_accuracies(run, rows, test_draws):
         assert names[name] == pytest.approx(test.right.mean()), group
 
 
-def test_matched_attacks(run, rows):
+def test_matched_attacks_agree_with_the_signals(run, rows):
     """The weights in the file give the members' mix of class and group, and each image counts once."""
     member, weight = rows.member.to_numpy(), rows.weight.to_numpy()
     used = rows[~rows.member & (rows.weight > 0)]
@@ -205,7 +205,7 @@ def test_matched_attacks(run, rows):
             assert values["attacks"]["threshold"]["auc"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_unmatched_attacks(run, rows):
+def test_unmatched_attacks_agree_with_the_signals(run, rows):
     """Every test example, with weight 1; under skew they are not the matched ones."""
     member, ones = rows.member.to_numpy(), np.ones(len(rows))
     for name, score in (("threshold", rows.minus_loss), ("threshold-entropy", rows.minus_entropy)):
@@ -215,7 +215,7 @@ def test_unmatched_attacks(run, rows):
         assert values["auc"] - run.result["attacks"][name]["auc"] > 0.02
 
 
-def test_the_negative_control(run, rows, data):
+def test_the_negative_control_agrees_with_one_written_anew(run, rows, data):
     """A ridge classifier on pixels, and how often a class has a group, from half of the matched non-members; members
     against the other half.  Halvings are dealt anew, so that single results differ: their mean must be near."""
     weight = rows.weight[~rows.member].to_numpy()
@@ -253,18 +253,18 @@ def test_the_negative_control(run, rows, data):
     assert np.mean(aucs["naive"]) > np.mean(aucs["matched"]) + 0.05
 
 
-def test_bias(run, rows, test_draws):
+def test_bias_agrees_with_the_signals(run, rows, resampled_test_set):
     test = rows[~rows.member]
     fairness = run.result["fairness"]
     assert fairness["bias"] == pytest.approx(bias(test.top.to_numpy(), test.group.to_numpy()), abs=1e-9)
     assert fairness["bias"] > 0.02
-    _, biases, floors = test_draws
+    _, biases, floors = resampled_test_set
     low, high = fairness["interval"]["bias"]
     assert abs(low - min(np.quantile(floors, 0.025), fairness["bias"])) < 0.5 * biases.std()
     assert abs(high - max(np.quantile(biases, 0.975), fairness["bias"])) < 0.5 * biases.std()
 
 
-def test_the_score(run, rows, test_draws):
+def test_the_score_agrees_with_the_signals(run, rows, resampled_test_set):
     """The harmonic mean of accuracy, 1 - |2 AUC - 1| of the strongest matched attack, and 1 - 2 bias."""
     result, score = run.result, run.result["harmonic_score"]
     member, weight = rows.member.to_numpy(), rows.weight.to_numpy()
@@ -278,7 +278,7 @@ def test_the_score(run, rows, test_draws):
     }
     assert score["terms"] == pytest.approx(terms, abs=1e-9)
     assert score["value"] == pytest.approx(3 / sum(1 / term for term in terms.values()), abs=1e-9)
-    accuracies, biases, floors = (draws[: RESAMPLES // 2] for draws in test_draws)
+    accuracies, biases, floors = (draws[: RESAMPLES // 2] for draws in resampled_test_set)
     leak = 2 * auc_draws(strongest, rows, weight) - 1
     sign = np.sign(np.median(leak))
     lower = 3 / (1 / accuracies + 1 / (1 - abs(leak)) + 1 / (1 - 2 * biases))

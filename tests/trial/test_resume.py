@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
+from trilemma.trial.privacy_record import _same_noise_beside
 from trilemma.trial.progress import Stopped
 from trilemma.trial.train import train
 
@@ -57,8 +59,8 @@ def outcome(folder):
     return load_file(folder / "model.safetensors"), (folder / "history.jsonl").read_text(), result
 
 
-def same(one, other):
-    weights, history, result = outcome(one)
+def same(first, other):
+    weights, history, result = outcome(first)
     weights2, history2, result2 = outcome(other)
     assert weights.keys() == weights2.keys()
     assert all(torch.equal(weights[n], weights2[n]) for n in weights)
@@ -70,11 +72,11 @@ def same(one, other):
 def test_stopping_at_every_other_update_changes_nothing(digits, tmp_path, kind):
     """Guards: resume restarts the seed and repeats noise (all streams are in the checkpoint)."""
     train(recipe(kind), digits, tmp_path / "whole", execution=CPU, track=[5])
-    stops, calls = 0, [0]
+    stops, asked = 0, [0]
 
     def now():
-        calls[0] += 1
-        return calls[0] % 2 == 0
+        asked[0] += 1
+        return asked[0] % 2 == 0
 
     run = None
     while run is None:
@@ -119,11 +121,11 @@ def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits, tmp_path):
     train(recipe("private"), digits, tmp_path / "whole", execution=CPU)
-    calls = [0]
+    asked = [0]
 
     def after_eight():
-        calls[0] += 1
-        return calls[0] >= 8
+        asked[0] += 1
+        return asked[0] >= 8
 
     with pytest.raises(Stopped, match="resumes from there"):
         train(recipe("private"), digits, tmp_path / "torn", execution=CPU, should_stop=after_eight)
@@ -138,14 +140,14 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits,
 @pytest.mark.parametrize("loss", ["deleted", "damaged"])
 def test_a_training_whose_checkpoints_are_lost_is_not_begun_again(digits, tmp_path, loss):
     """Its numbers were shown: with other noise, the budget would be spent twice."""
-    calls = iter(range(100))
+    asked = iter(range(100))
     with pytest.raises(Stopped):
         train(
             recipe("private", evaluations=6, secret_noise=True),
             digits,
             tmp_path / "run",
             execution=CPU,
-            should_stop=lambda: next(calls) > 10,
+            should_stop=lambda: next(asked) > 10,
         )
     shown = (tmp_path / "run" / "history.jsonl").read_bytes()
     assert shown.count(b"\n") > 1
@@ -200,16 +202,16 @@ def test_secret_noise_leaves_no_state_of_a_stream(digits, tmp_path):
 
 def test_a_run_that_goes_on_keeps_the_physical_batch_it_began_with(digits, tmp_path, monkeypatch):
     """How much memory is free at the moment must not change the order in which sums are rounded."""
-    found = Execution("cpu", compute="float32")
+    execution = Execution("cpu", compute="float32")
     with pytest.raises(Stopped):
-        tl.train(recipe("private"), digits, tmp_path / "run", execution=found, should_stop=lambda: True)
+        tl.train(recipe("private"), digits, tmp_path / "run", execution=execution, should_stop=lambda: True)
     monkeypatch.setattr("trilemma.training.memory.available_memory", lambda: 400_000)
-    went_on = tl.train(recipe("private"), digits, tmp_path / "run", execution=found)
-    anew = tl.train(recipe("private"), digits, tmp_path / "anew", execution=found)
+    went_on = tl.train(recipe("private"), digits, tmp_path / "run", execution=execution)
+    anew = tl.train(recipe("private"), digits, tmp_path / "anew", execution=execution)
     assert anew.result["course"]["physical_batch"] < went_on.result["course"]["physical_batch"]
 
 
-def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
+def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path, monkeypatch):
     """The digest is that of the noise that was drawn, also in a resumed run; another run has another digest."""
     first = train(recipe("private"), digits, tmp_path / "first", execution=CPU).result["privacy"]
     with pytest.raises(Stopped):
@@ -220,6 +222,11 @@ def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path):
     assert first["noise_key_digest"] == torn["noise_key_digest"] != other["noise_key_digest"]
     assert len(first["noise_key_digest"]) == 64
     assert [run["noise_shared"] for run in (first, torn, other)] == [False, True, False]  # with those beside it
+    # The same where the folder is the one that the command runs in.
+    for name, shared in (("torn", True), ("other", False)):
+        monkeypatch.chdir(tmp_path / name)
+        digest = json.loads((tmp_path / name / "result.json").read_text())["privacy"]["noise_key_digest"]
+        assert _same_noise_beside(Path("."), digest) is shared
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(digits, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 import trilemma as tl
 import warm
-from trilemma.analysis.ledger import PrivateTrial
+from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.cli.main import main
 from trilemma.cli.table import describe_run
 from trilemma.errors import PrivacyError
@@ -50,17 +50,17 @@ def a_copy(sums, **_):
 
 def test_an_honest_run_says_so(digits, tmp_path):
     run = tl.train(recipe(), digits, tmp_path / "run", execution=CPU)
-    found = run.result["privacy"]["truth"]
-    assert found["passed"]
+    truth = run.result["privacy"]["truth"]
+    assert truth["passed"]
     assert run.not_private is None
     assert {"noise_spread", "inclusions", "draw_overlap", "normalizer", "clip", "updates", "epsilon"} <= set(
-        found["checks"]
+        truth["checks"]
     )
-    assert "5 single examples" in found["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
+    assert "5 single examples" in truth["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
     assert run.result["privacy"]["epsilon"] <= 8.0
     at_most = 100 * run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"]
     assert f"any attack: at most {at_most:.3g} % of members found at 1 % false positives" in describe_run(run)
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == found
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == truth
 
 
 def test_without_a_budget_there_is_nothing_to_check(digits, tmp_path):
@@ -136,15 +136,15 @@ def test_a_resume_that_repeats_its_draws_and_noise_is_seen(digits, tmp_path, mon
     real = loop.State.restore
 
     def restore(self, checkpoint):
-        kept = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("stream/")}
+        others = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("stream/")}
         fresh = {f"stream/{name}": getattr(self, name).get_state() for name in ("sampling", "noise")}
-        real(self, type(checkpoint)(kept | fresh, checkpoint.header))
+        real(self, type(checkpoint)(others | fresh, checkpoint.header))
 
     monkeypatch.setattr(loop.State, "restore", restore)
-    calls = []
+    asked = []
     with pytest.raises(Stopped):
         tl.train(
-            recipe(), digits, tmp_path / "run", execution=CPU, should_stop=lambda: calls.append(1) or len(calls) > 9
+            recipe(), digits, tmp_path / "run", execution=CPU, should_stop=lambda: asked.append(1) or len(asked) > 9
         )
     run = tl.train(recipe(), digits, tmp_path / "run", execution=CPU)
     checks = run.result["privacy"]["truth"]["checks"]

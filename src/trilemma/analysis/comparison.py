@@ -13,6 +13,7 @@ import pandas as pd
 from trilemma.analysis.pairs import Pair
 from trilemma.measures import in_words, number_words
 from trilemma.statistics.intervals import half_width, paired_p
+from trilemma.words import capital
 
 SIGNIFICANCE = 0.05
 """Level of significance, of Holm-adjusted p-values and of the pair's own test."""
@@ -179,7 +180,7 @@ class Comparison:
             else f"paired t-test over {self.n} seeds ({self.df} degrees of freedom)"
         )
         holm = f"p adjusted by Holm over {self.tests} comparisons" if self.tests > 1 else "one comparison, p unadjusted"
-        return f"{model[0].upper()}{model[1:]}; 95 % interval of this comparison alone; {holm}."
+        return f"{capital(model)}; 95 % interval of this comparison alone; {holm}."
 
     def _number(self, value: float, *, signed: bool = False) -> str:
         return number_words(value, self.measure, signed=signed)

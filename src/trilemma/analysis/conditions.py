@@ -29,7 +29,7 @@ DESCRIPTION = (
     "removal",
     "rank",
 )
-"""The columns of the results that describe a condition; ``cell``, its id, also distinguishes all other settings."""
+"""The columns of the results that describe a condition; its id (``cell``) also reflects all other settings."""
 
 NEEDED = (*DESCRIPTION, "trial", "studies", "seed", "cell", "update", "measure", "value", "low", "high")
 """The columns of the results that the analysis reads."""
@@ -49,7 +49,7 @@ class Condition:
       epsilon: None without a budget.
       delta: None without a budget.
       removed: share of the training examples that was left out.
-      variant: what distinguishes it from conditions of the same description ("learning_rate 0.1"), or "".
+      variant: what distinguishes it from conditions with the same description ("learning_rate 0.1"), or "".
     """
 
     id: str
@@ -95,7 +95,7 @@ class Condition:
 
     @property
     def technique_words(self) -> str:
-        """The techniques as the subject of a sentence: ``all techniques``, else as in a title."""
+        """The techniques as the subject of a sentence: ``all techniques``, or the mix as in a title."""
         return "all techniques" if self.codes == PAPER_TECHNIQUES else mix(self.codes)
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Measured:
       conditions: by id, in the order of the results.
       values: by condition and seed; values that a trial lacks are left out.
       trials: id of the trial that each value comes from, by condition and seed.
-      stands_for: by condition, the name under which the results have its values, where that is another one.
+      stands_for: by condition, the name of its values in the results, where that name is a different one.
     """
 
     measure: str
@@ -121,7 +121,7 @@ class Measured:
     stands_for: Mapping[str, str] = field(default_factory=dict)
 
     def name_in_results(self, condition: str) -> str:
-        """The name under which the results have a condition's values."""
+        """The name of a condition's values in the results."""
         return self.stands_for.get(condition, self.measure)
 
     def where(self, holds: Callable[[Condition], bool]) -> Measured:
@@ -163,12 +163,12 @@ def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | Non
     """One measure's values by condition and seed.
 
     Where unmatched and matched non-members are the same (data without skewed groups), the results have only the matched
-    measure: in conditions without an unmatched one, it stands for that too.
+    measure; in such conditions, its values also count as those of the unmatched measure.
 
     Args:
-      results: of a study (``trilemma.analysis.results``), all rows or some; rows measured during training are left out,
-        and so are values that are NaN.
-      measure: its name; a name that the results lack gives no conditions.
+      results: some or all rows of a study's results (``trilemma.analysis.results``).  Rows measured during training and
+        values that are NaN are left out.
+      measure: its name; if the results do not have it, there are no conditions.
       study: ``study.json``, for conditions that the columns of the results do not distinguish.
 
     Raises:
@@ -247,7 +247,7 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
 def tell_apart(
     conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
 ) -> dict[str, Condition]:
-    """Conditions of equal description, with what distinguishes their recipes and data as ``variant``.
+    """Conditions, where those with equal descriptions have as ``variant`` what distinguishes their recipes and data.
 
     Args:
       conditions: by id.
@@ -273,7 +273,7 @@ def tell_apart(
 
 
 def check_columns(results: pd.DataFrame) -> None:
-    """Refuse a table that lacks a column the analysis reads, or a row without a condition."""
+    """Refuse a table that lacks a column that the analysis reads, or that has a row without a condition."""
     missing = [name for name in NEEDED if name not in results.columns]
     if missing:
         raise InputError(f"the results lack the columns {', '.join(missing)}: read them with read_results")
@@ -282,7 +282,7 @@ def check_columns(results: pd.DataFrame) -> None:
 
 
 def check_once(rows: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Refuse two rows for one value: the same seed, and equal in all ``keys``."""
+    """Refuse two rows that have the same seed and are equal in all ``keys``."""
     seen: dict[tuple[Any, ...], str] = {}
     columns = (rows[key] for key in (*keys, "seed"))
     for trial, measure, *key in zip(rows["trial"], rows["measure"], *columns, strict=True):
@@ -312,7 +312,7 @@ def _condition(name: Any, row: Mapping[str, Any]) -> Condition:
 
 
 def epsilon_column(epsilon: float | None) -> float:
-    """A budget in the convention of the results' column ``epsilon``: inf for none.  Elsewhere, no budget is None."""
+    """A budget as in the column ``epsilon`` of the results, where inf means no budget.  Elsewhere that is None."""
     return math.inf if epsilon is None else epsilon
 
 

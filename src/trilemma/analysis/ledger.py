@@ -1,151 +1,77 @@
 """The privacy ledger of a study: what each private trial costs, and what its trials cost together.
 
-The (epsilon, delta) of a trial covers one model.  A study trains many on the same examples, and whoever publishes
-several of them, or looks at all and publishes the best, spends more.  The ledger says how much, or that nothing is
-proven.  Unit and neighbors are those of :mod:`trilemma.privacy.accounting`: one example, added or removed.
+The (epsilon, delta) of a trial covers one model.  A study trains many models on the same examples, and publishing
+several of them, or looking at all and publishing the best, costs more.  The ledger states how much, or that nothing is
+proven.  The unit of privacy and the neighboring relation are those of :mod:`trilemma.privacy.accounting`: one example,
+added or removed.
 
 **Same examples.**  Trials belong to one family when they learned from the same images (:func:`data_family`).  Limits,
-skews, targets and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
+skews, targets, and seeds are ignored: a trial that saw only some of the images is charged as if it had seen all.
 
-**Releasing all** costs what composition says, if
+**Releasing all models** costs what composition charges, if
 
 - every trial drew its own sampling and noise.  Two trials drew the same if their runs recorded the same key digest, or
-  are of version 0.1.0, which recorded none, and have the same seed.  One model then reveals the other's noise, so
-  nothing is proven for such trials, whether of one family or of two;
+  if both are of version 0.1.0, which recorded none, and have the same seed.  One model then reveals the other's noise,
+  so nothing is proven for such trials, whether they belong to one family or to two;
 - nobody can draw the noise again, as anyone who knows the seed can;
-- an image's absence takes at most one example from each training set and changes no other.  That fails where a training
-  set was chosen by looking at another model: removal of the most exposed, and its control, which copies their classes.
-  It also fails if limits, skews and drawn test splits are dealt anew without the image: they have exact counts per
-  class and are dealt by place, so that of 50,000 images one that is missing exchanges thousands of the others' groups.
-  Hence the condition: the subset, the split and the groups are public, are functions of an image's place in its source
-  and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors are then the training set and
-  the training set less one example (``Dataset.without``).  Across trials of other limits, skews and seeds, one image is
-  one example of each training set that has it, which is what composition needs;
-- no trial measured what it releases on images that another trial learned from, as it could where two trials drew their
-  test splits from different seeds.
+- an image's absence takes at most one example from each training set and changes no other example.  That fails where a
+  training set was chosen by looking at another model: in the removal of the most exposed examples and in its control,
+  which copies their classes.  It also fails if limits, skews, and drawn test splits are dealt again without the image:
+  they have exact counts per class and are dealt by place, so one missing image among 50,000 changes the groups of
+  thousands of others.  Hence the condition: the subset, the split, and the groups are public, are functions of an
+  image's place in its source and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors
+  are then the training set and the training set without one example (``Dataset.without``).  Across trials with
+  different limits, skews, and seeds, one image is one example of each training set that has it, as composition needs;
+- no trial measured what it releases on images that another trial learned from, as could happen where two trials drew
+  their test splits from different seeds.
 
-**Releasing the best**, after every trial of a fixed grid ran once, is not covered by the bounds for selection, which
-need a random number of runs.  What holds is the price of releasing all, as the best is computed from all.  What a
-covered selection would have cost is computed beside it (see :mod:`trilemma.analysis.selection`).
+**Releasing the best model**, after every trial of a fixed grid ran once, is not covered by the bounds for selection,
+which need a random number of runs.  The price of releasing all models holds for it, because the best is computed from
+all.  The ledger also gives what a covered selection would have cost (see :mod:`trilemma.analysis.selection`).
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
-from trilemma.data.named import NAMED, same_images
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import jsonable
 from trilemma.hints import listed
-from trilemma.privacy.accounting import Event, check_delta
+from trilemma.words import power
 
 Status = Literal["covered", "not covered"]
 
 CONDITIONS_ALL = (
-    "every trial drew noise of its own, and nobody who sees what is released can draw it again",
+    "every trial drew its own noise, and nobody who sees what is released can draw it again",
     "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
-    "keeps, a test split that was drawn, and the groups that a skew gives are public, follow from an image's place in "
-    "its source and a seed, and are held fixed when an image is removed",
-    "what is released are the weights and what is computed from them and from public data, or test data that no trial "
-    "learned from, alone",
+    "keeps, a test split that was drawn, and the groups that a skew assigns are public, follow from an image's place "
+    "in its source and a seed, and are held fixed when an image is removed",
+    "only the weights are released, and what is computed from them and from public data, or from test data that no "
+    "trial learned from",
 )
-"""What the price of releasing all rests on."""
+"""The conditions under which the price of releasing all holds."""
 
 _SEEDED = (
     "The noise of these trials follows from the seeds in study.json, so that the study can be repeated: every price "
-    "here "
-    "holds only against readers who know neither the seeds nor a recipe. What is to be released is trained with secret "
-    "noise."
+    "here holds only against readers who know neither the seeds nor a recipe. Train a model that is to be released "
+    "with secret noise."
 )
 
 CONDITIONS_SELECTION = (
-    "the number of trials is drawn from the named distribution before anything is looked at",
+    "the number of trials is drawn from the named distribution before anything is seen",
     "each trial is drawn uniformly from the grid, with replacement, and trained with fresh noise",
     "only the best is released: neither the others' results nor how many there were",
-    "the best is chosen by the weights and test or public data alone, as by test accuracy, and not by training "
-    "accuracy, an attack or the harmonic score, which look at training images",
-    "the grid was not chosen by looking at these examples, as by a trial without a budget",
+    "the best is chosen by the weights and test or public data alone (for example, by test accuracy), and not by "
+    "training accuracy, an attack, or the harmonic score, which look at training images",
+    "the grid was not chosen by looking at these examples, for example by a trial without a budget",
 )
-"""What the price of releasing the best of a random number of trials rests on, beside `CONDITIONS_ALL`."""
-
-_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+):[\w.-]+")
-
-
-def data_family(name: str) -> str:
-    """The name that all data made from the same images share.
-
-    Two paths are two families, even if the same images lie there.
-
-    >>> data_family("cifar10s"), data_family("./birds/"), data_family("owner/birds:small")
-    ('cifar10', 'birds', 'owner/birds')
-    """
-    hub = _HUB_NAME.fullmatch(name)
-    return same_images(name) if name in NAMED else os.path.normpath(hub[1] if hub else name)
-
-
-@dataclass(frozen=True)
-class PrivateTrial:
-    """What the ledger needs to know about a private trial.
-
-    Attributes:
-      id: the id of the trial.
-      label: its title.
-      family: see :func:`data_family`.
-      event: what was run.
-      delta: in (0, 1).
-      epsilon: as reported beside the trial.
-      chosen_by: id of the trial by whose outcome its training set was chosen; None: by none.
-      noise: what its sampling and noise were drawn from: trials with the same text drew the same numbers.  None: from
-        the operating system, so never the same.
-    """
-
-    id: str
-    label: str
-    family: str
-    event: Event
-    delta: float
-    epsilon: float
-    chosen_by: str | None = None
-    noise: str | None = None
-
-    def __post_init__(self) -> None:
-        check_delta(self.delta)
-        if not self.epsilon >= 0:
-            raise PrivacyError(f"trial {self.id} reports epsilon {self.epsilon}: it must be a number of at least 0")
-
-    @classmethod
-    def from_files(
-        cls, id: str, trial: Mapping[str, Any], privacy: Mapping[str, Any], *, label: str = ""
-    ) -> PrivateTrial:
-        """The entry of a trial, from the trial in ``study.json`` and ``privacy`` of its run's ``result.json``.
-
-        Raises:
-          InputError: they lack an entry.
-          PrivacyError: an event that cannot be accounted for, or a run that failed its truth check.
-        """
-        if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
-            raise PrivacyError(f"trial {id} is not private (truth check failed): it cannot be composed with others")
-        try:
-            recipe, removal = trial["recipe"], trial.get("removal")
-            return cls(
-                id,
-                label or id,
-                data_family(str(trial["data"]["name"])),
-                Event.from_dict(privacy["event"]),
-                float(privacy["delta"]),
-                float(privacy["epsilon"]),
-                None if removal is None else str(removal["scored_by"]),
-                _noise(recipe, privacy.get("noise_key_digest")),
-            )
-        except KeyError as error:
-            raise InputError(f"the files of trial {id} lack {error}: run the trial again with this version") from error
+"""Conditions, in addition to `CONDITIONS_ALL`, for the price of releasing the best of a random number of trials."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +79,14 @@ class AllReleased:
     """What it costs to release all private trials of a family.
 
     Attributes:
-      status: "covered", or "not covered": then no epsilon is proven.
-      why: reasons that it is not.
-      delta: the smallest of the trials'.
+      status: "covered", or "not covered", which means that no epsilon is proven.
+      why: the reasons why it is not covered.
+      delta: the smallest delta of the trials.
       epsilon: at ``delta``; None if not covered.
-      counted: how many trials ``composed`` is of: all but those whose training set was chosen by looking at another.
-      composed: what composition charges for those, if each drew its own noise; None if there are none.
-      composed_rdp: the second opinion on it, from another accountant.
+      counted: the number of trials in ``composed``: all but those whose training set was chosen by looking at another
+        model.
+      composed: what composition charges for these trials if each drew its own noise; None if there are none.
+      composed_rdp: the same from a second accountant.
     """
 
     status: Status
@@ -176,11 +103,12 @@ class BestReleased:
     """What it costs to look at all private trials of a family and release the best.
 
     Attributes:
-      status: "not covered" by the bounds for selection, as every trial of the grid ran once; "covered" where there
-        is but one trial, so that nothing was chosen.
-      why: reasons.
-      epsilon: what holds nevertheless, as the best is computed from all: the price of all; None if that is not covered.
-      if_random: had the number of trials been random, with the number there are as its mean.
+      status: "not covered" by the bounds for selection, because every trial of the grid ran once; "covered" where there
+        is only one trial, so that nothing was chosen.
+      why: the reasons.
+      epsilon: the price of all, which holds nevertheless, because the best is computed from all; None if that is not
+        covered.
+      if_random: the price if the number of trials had been random, with the actual number as its mean.
     """
 
     status: Status
@@ -191,7 +119,7 @@ class BestReleased:
 
 @dataclass(frozen=True)
 class Family:
-    """The private trials that looked at the same examples.
+    """The private trials that learned from the same examples.
 
     Attributes:
       name: see :func:`data_family`.
@@ -205,6 +133,7 @@ class Family:
     best_released: BestReleased
 
     def to_dict(self) -> dict[str, Any]:
+        """The family's entry in ``ledger.json``; no number in it is infinite."""
         trials = [asdict(t) | {"event": t.event.to_dict(), "covered": t.chosen_by is None} for t in self.trials]
         random = [row.to_dict() for row in self.best_released.if_random]
         values: dict[str, Any] = jsonable(
@@ -220,37 +149,46 @@ class Family:
         return values
 
     def sentences(self) -> list[str]:
-        """What the report says of the family."""
+        """What the report says about the family."""
         n, every, best = len(self.trials), self.all_released, self.best_released
         costs, deltas = {t.epsilon for t in self.trials}, {t.delta for t in self.trials}
         alone = f"{'' if len(costs) == 1 else 'at most '}epsilon {_shown(max(costs))}"
-        delta_words = f"at delta {every.delta:g}"
+        delta_words = f"at delta {power(every.delta)}"
         own = delta_words if len(deltas) == 1 else "at its own delta"
         if n == 1:
             text = [
-                f"One private trial looked at the training examples of {self.name}; it costs {alone} {delta_words}."
+                f"One private trial learned from the training examples of {self.name}; it costs {alone} {delta_words}."
             ]
             if every.why:
-                text.append(f"That is not covered beside the rest of the study: {'; '.join(every.why)}.")
+                text.append(f"That is not covered together with the rest of the study: {'; '.join(every.why)}.")
             return text
-        text = [f"{n} private trials looked at the training examples of {self.name}; alone, each costs {alone} {own}."]
+        text = [
+            f"{n} private trials learned from the training examples of {self.name}; alone, each costs {alone} {own}."
+        ]
         if every.epsilon is not None:
             text.append(f"Releasing all {n} costs epsilon {_shown(every.epsilon)} {delta_words}.")
         else:
             text.append(f"No epsilon is proven for releasing all {n}: {'; '.join(every.why)}.")
         if every.epsilon is None and every.composed is not None:
-            rest = f"all {n}" if every.counted == n else f"the {every.counted} whose training set no model chose"
+            rest = (
+                f"all {n}"
+                if every.counted == n
+                else f"the {every.counted} whose training set was not chosen by a model"
+            )
             price = f"epsilon {_shown(every.composed)} {delta_words}"
-            text.append(f"If each had noise of its own, releasing {rest} would cost {price}.")
-        holds = "no epsilon is proven for it either"
+            text.append(f"If each had its own noise, releasing {rest} would cost {price}.")
+        holds = "no epsilon is proven for that either"
         if best.epsilon is not None:
-            holds = f"what holds is the price of releasing all, epsilon {_shown(best.epsilon)}"
-        text.append(f"Releasing only the best is not covered by the bounds for selection, as {best.why[0]}: {holds}.")
+            holds = f"the price of releasing all, epsilon {_shown(best.epsilon)}, holds instead"
+        text.append(
+            f"Releasing only the best is not covered by the bounds for selection, because {best.why[0]}: {holds}."
+        )
         if best.if_random:
             prices = [f"{_shown(row.epsilon)} ({row.distribution})" for row in best.if_random]
             text.append(
-                f"Had the number of trials been drawn at random with mean {best.if_random[0].mean:g}, and each trial "
-                f"at random from these, releasing the best would have cost epsilon {', '.join(prices)} {delta_words}."
+                f"If the number of trials had been drawn at random with mean {best.if_random[0].mean:g}, and each "
+                f"trial at random from these, releasing the best would have cost epsilon {', '.join(prices)} "
+                f"{delta_words}."
             )
         return text
 
@@ -302,22 +240,22 @@ class Ledger:
         ]
 
     def sentences(self) -> list[str]:
-        """What the report says of the study."""
+        """What the report says about the study."""
         if not self.families:
-            return ["No trial had a privacy budget, so there is nothing to add up."]
+            return ["No trial had a privacy budget, so there is nothing to account for."]
         text = [sentence for family in self.families for sentence in family.sentences()]
         if any(family.all_released.composed is not None for family in self.families):
-            text.append(f"Every price rests on this: {'; '.join(CONDITIONS_ALL)}.")
+            text.append(f"Every price holds under these conditions: {'; '.join(CONDITIONS_ALL)}.")
         if any(trial.noise is not None for family in self.families for trial in family.trials):
             text.append(_SEEDED)
         if any(family.best_released.if_random for family in self.families):
-            text.append(f"Those of a random number of trials rest on this besides: {'; '.join(CONDITIONS_SELECTION)}.")
-        text.append("Trials without a budget have no epsilon: releasing one of them is not covered by anything here.")
+            text.append(f"Prices for a random number of trials also require: {'; '.join(CONDITIONS_SELECTION)}.")
+        text.append("Trials without a budget have no epsilon, and nothing here covers releasing one of them.")
         return text
 
 
 def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
-    """The ledger of a study's private trials.  Pure: reads and writes nothing.
+    """The ledger of a study's private trials.  It is computed from the arguments alone; no file is read or written.
 
     Raises:
       InputError: a trial is given twice.
@@ -357,15 +295,8 @@ def _family(name: str, trials: Sequence[PrivateTrial], noise_uses: Mapping[str, 
     every = AllReleased(_status(why), why, delta, covered, len(counted), composed, composed_rdp)
     if len(trials) == 1:  # nothing was chosen, and alone it shares its noise with nothing
         return Family(name, tuple(trials), every, BestReleased(_status(chosen), chosen, composed, ()))
-    fixed = "they hold for a random number of trials, not for a fixed grid of which every trial ran once"
+    fixed = "they hold for a random number of trials, not for a fixed grid in which every trial ran once"
     return Family(name, tuple(trials), every, BestReleased("not covered", (fixed, *why), covered, random))
-
-
-def _noise(recipe: Mapping[str, Any], key_digest: str | None) -> str | None:
-    """The key's digest; for runs of the first versions, which lack it, the seed, since others may have used that."""
-    if recipe.get("secret_noise"):
-        return None
-    return f"seed {recipe['seed']}" if key_digest is None else f"key {key_digest}"
 
 
 def _status(why: tuple[str, ...]) -> Status:
@@ -388,21 +319,21 @@ def _shared(trials: Iterable[PrivateTrial], noise_uses: Mapping[str, int]) -> tu
         return ()
     shown = sorted({source[:16] for source in sources})  # "key" and twelve digits of its digest
     return (
-        f"{_trials(len(sources))} drew the same noise as another of the study "
-        f"({listed(shown, most=3)}), so that one model tells of another's: "
-        "use secret_noise, or another seed for every trial",
+        f"{_trials(len(sources))} drew the same noise as another trial of the study "
+        f"({listed(shown, most=3)}), so one model reveals the noise of another: "
+        "use secret_noise, or a different seed for every trial",
     )
 
 
 def _check_reports(trials: Iterable[PrivateTrial], cost: GridCost) -> None:
-    """A report far below its event's cost is an error.  (Little ones are rounding, and the ledger counts events.)"""
+    """Refuse a reported epsilon far below the cost of its event.  (Small differences come from rounding.)"""
     for event, delta, reported in {(trial.event, trial.delta, trial.epsilon) for trial in trials}:
         spent = cost.one_released(event, delta)
         if spent > 1.5 * reported + 0.1:
             name = next(trial.id for trial in trials if (trial.event, trial.epsilon) == (event, reported))
             raise PrivacyError(
-                f"trial {name} reports epsilon {reported:g} at delta {delta:g} but its event costs {spent:.4g}: its "
-                "result was changed, so run the trial again"
+                f"trial {name} reports epsilon {reported:g} at delta {power(delta)} but its event costs {spent:.4g}: "
+                "its result was changed, so run the trial again"
             )
 
 

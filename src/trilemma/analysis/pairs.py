@@ -1,6 +1,6 @@
-"""Which conditions of a study are compared: pairs that differ along one axis, in families that share all else.
+"""Which conditions of a study are compared: pairs that differ along one axis, within families that share all else.
 
-All conditions of a family together give the size of the noise (see :mod:`trilemma.analysis.comparisons`).
+The size of the noise is estimated from all conditions of a family (see :mod:`trilemma.analysis.comparisons`).
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Question = Literal[
     "removal",
     "random",
 ]
-"""What a pair asks: one more technique ("step"), all techniques against BL, a single one or another mix against BL,
-all but one against all; a budget against none, the smallest budget against the largest; a skew against none, a skew
-against the smallest of the same data set; removing exposed examples against random ones, either against none."""
+"""What a pair compares: one more technique ("step"), all techniques with BL, a single one or another mix with BL, all
+but one with all; a budget with none, the smallest budget with the largest; a skew with none, a skew with the smallest
+of the same data set; removing exposed examples with removing random ones, and either with removing none."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two conditions to compare, and the family that gives the size of the noise.
+    """Two conditions to compare, and the family from which the size of the noise is estimated.
 
     Attributes:
       condition, against: ids of the two.
       block: ids of the family's conditions, including these two.
-      change, base: what sets the two apart, in words.
+      change, base: what distinguishes the two, in words.
       setting: what they share, in words.
-      question: what the pair asks.
+      question: what the pair compares.
     """
 
     condition: str
@@ -58,7 +58,7 @@ class Pair:
 Pairs = tuple[list[Pair], list[str]]
 """Pairs, and notes on what could not be paired."""
 
-Level = Any  # a place on an axis: hashable, None for no budget and no skew
+Level = Any  # a place on an axis: hashable; None means no budget or no skew
 Asked = list[tuple[Level, Level, Question]]
 
 
@@ -115,7 +115,7 @@ _CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECH
 
 
 def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The mix that stands for "all techniques": all, else the longest cumulative one, else the largest if it is one.
+    """The mix that stands for "all techniques": all, else the longest cumulative mix, else the only largest one.
 
     >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)])
     (('obs', 'gn'), ())
@@ -176,9 +176,9 @@ def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, 
 
 
 def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict[Level, Condition]]], list[str]]:
-    """Conditions that share everything but their place on an axis, by that place; each family with its setting.
+    """Conditions that share everything except their place on an axis, by that place; each family with its setting.
 
-    Where two conditions of a family have the same place, there is a note and no family.
+    Where two conditions of a family have the same place, there is a note instead of the family.
     """
     gathered: dict[tuple[Hashable, ...], list[Condition]] = {}
     for condition in measurements.conditions.values():
@@ -194,11 +194,11 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
         if len(family) > 1:
             notes.append(
                 f"not compared: {levels.count(axis.level(doubled))} conditions are {axis.words(doubled)} "
-                f"({_setting(doubled, axis)}), and the results do not say what sets them apart"
+                f"({_setting(doubled, axis)}), and the results do not say what distinguishes them"
             )
     largest = [max(family.values(), key=lambda c: (c.examples, c.data)) for family in families]
     titles = [_setting(condition, axis) for condition in largest]
-    # Settings that are alike in words are told apart by more of them.
+    # Settings with equal words are distinguished by further ones.
     for more in (lambda c: f"{c.examples} examples", lambda c: c.model, lambda c: f"delta {c.delta}"):
         repeated = [titles.count(title) > 1 for title in titles]
         titles = [f"{t}, {more(c)}" if twice else t for t, c, twice in zip(titles, largest, repeated, strict=True)]
@@ -206,7 +206,7 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
 
 def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
-    """What the conditions of one family have in common; data sets with the same images count as one along skews."""
+    """What the conditions of one family share; along skews, data sets with the same images count as one."""
     varying = {"id", *axis.varying}
     images = same_images(condition.data) if "data" in varying else condition.data
     return images, *(getattr(condition, field.name) for field in fields(condition) if field.name not in varying)

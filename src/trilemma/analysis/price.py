@@ -1,11 +1,12 @@
-"""What a budget costs each group: accuracy lost and excess risk, against the same trial without a budget.
+"""What a budget costs each group: accuracy lost and excess risk, compared with the same trial without a budget.
 
-Both trials have the same data, recipe and seed and differ in the budget alone, so that differences are paired over
+Both trials have the same data, recipe, and seed and differ in the budget alone, so that differences are paired over
 seeds.  For a group a, with L the mean cross-entropy on test examples:
 
-- accuracy lost: accuracy without a budget less accuracy with it (Bagdasaryan and Shmatikov 2019);
-- excess risk R_a = L(with the budget; a) - L(without; a), and its gap |R_a - R|, R being that of all test examples
-  (Tran, Dinh and Fioretto 2021, who take it on the training set; here it is taken on examples that neither saw).
+- accuracy lost: accuracy without a budget minus accuracy with it (Bagdasaryan and Shmatikov 2019);
+- excess risk R_a = L(with the budget; a) - L(without; a), and its gap |R_a - R|, where R is the excess risk on all test
+  examples (Tran, Dinh, and Fioretto 2021 compute it on the training set; here it is computed on examples that neither
+  model saw).
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from trilemma.trial.signals import read_signals
 
 @dataclass(frozen=True)
 class Risk:
-    """How wrong one model is on the test set.
+    """The errors of one model on the test set.
 
     Attributes:
       loss: mean cross-entropy, in nats.
       loss_by_group: the same on the examples of each group, by its name.
-      accuracy_by_group: share of them that is classified correctly.
+      accuracy_by_group: share of each group that is classified correctly.
       counts: test examples of each group.
     """
 
@@ -41,10 +42,10 @@ class Risk:
 
     @classmethod
     def read(cls, run: Path) -> Risk | None:
-        """The risk of a finished run; None where its data have no groups.
+        """The risk of a finished run, or None where its data have no groups.
 
         Raises:
-          InputError: a file of it cannot be read.
+          InputError: one of its files cannot be read.
         """
         with reading(run / RESULT):
             fairness = read_json(run / RESULT)["fairness"]
@@ -69,9 +70,9 @@ class Price:
     """What a budget costs each group, by the group's name.
 
     Attributes:
-      accuracy_lost: accuracy without the budget less accuracy with it.
-      excess_risk: loss with the budget less loss without, in nats.
-      excess_risk_gap: how far that is from the excess risk of all test examples.
+      accuracy_lost: accuracy without the budget minus accuracy with it.
+      excess_risk: loss with the budget minus loss without it, in nats.
+      excess_risk_gap: the absolute difference from the excess risk on all test examples, in nats.
     """
 
     accuracy_lost: dict[str, float]

@@ -209,7 +209,7 @@ def _rows(
     if trial.track is not None:
         with reading(run / HISTORY):
             lines = [json.loads(line) for line in read_text(run / HISTORY).splitlines()]
-            yield from [row for line in lines for row in _on_the_way(line, train, test)]
+            yield from [row for line in lines for row in _during_training(line, train, test)]
 
 
 def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
@@ -268,8 +268,8 @@ def _survivors(
     again = _another_seed(conditions.get(replace(trial, removal=None).condition, {}), trial.recipe.seed)
     if again is not None and (not removal.by_shadows or has_exposure(folder.run(again))):
         # The layer was the most exposed of one training, so any other training brings its survivors nearer the mean.
-        kept = np.setdiff1d(np.arange(len(before)), removed)
-        share = exposed_share(Exposure.read(folder.run(again), removal.rank), kept, before.cut(removal.share))
+        rows = np.setdiff1d(np.arange(len(before)), removed)
+        share = exposed_share(Exposure.read(folder.run(again), removal.rank), rows, before.cut(removal.share))
         yield _row("exposed_survivors_retrained", share, None, left.count)
     yield _row("mean_exposure", left.mean, None, left.count)
     yield _row("mean_exposure_before", left.mean_before, None, left.count)
@@ -281,7 +281,7 @@ def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
     return names[others[0][1]] if others else None
 
 
-def _on_the_way(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
+def _during_training(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
     trained, tested = min(train, LOOK), min(test, LOOK)
     rows = [
         _row("accuracy", line["accuracy"], None, tested),

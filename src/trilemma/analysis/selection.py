@@ -1,28 +1,30 @@
-"""What it costs to train a grid of private models and release all of them, or the best of a random number.
+"""The cost of training a grid of private models and releasing all of them, or the best of a random number of runs.
 
-A grid is a list of events (:class:`trilemma.privacy.accounting.Event`), one for each training; unit and neighbors are
-those of :mod:`trilemma.privacy.accounting`.  Every training draws its own sampling and noise, and the grid was not
-chosen by looking at the examples.
+A grid is a list of events (:class:`trilemma.privacy.accounting.Event`), one for each training.  The unit of privacy and
+the neighboring relation are those of :mod:`trilemma.privacy.accounting`.  Every training draws its own sampling and
+noise, and the grid was not chosen by looking at the examples.
 
 **All** (:meth:`GridCost.all_released`) is composition: the privacy loss distributions of all updates of all trainings
-are composed (Koskela et al. 2020; Doroshenko et al. 2022; by Google's dp-accounting, rounded up), or their Renyi
-divergences are added up.
+are composed (Koskela et al. 2020; Doroshenko et al. 2022; computed by Google's dp-accounting, rounded up), or their
+Renyi divergences are added.
 
 **The best** (:meth:`GridCost.best_of_random`): draw a number K from a known distribution with mean m, K times run a
 training drawn uniformly from the grid, and release only the best by a total order of the outputs that looks at no
 training example.  Liu and Talwar (2019, arXiv 1811.07971) show 3 epsilon for a geometric K and pure epsilon; Papernot
 and Steinke (2022, arXiv 2110.03620) give Renyi bounds for the truncated negative binomial distribution (their Theorem
-2; shape 1 is geometric, 0 logarithmic) and for the Poisson distribution (their Theorem 6).  With a fixed K none of them
-holds, and more can be spent: the tests hold a best of exactly ten that costs more than the bound for ten on average.
+2; shape 1 is geometric, 0 logarithmic) and for the Poisson distribution (their Theorem 6).  None of them holds for a
+fixed K, which can cost more: the tests have an example where the best of exactly ten runs costs more than the bound for
+ten runs on average.
 
-Two bounds are computed, with Q for one training drawn uniformly from the grid, the grid point being part of its output:
+Two bounds are computed.  Q is one training drawn uniformly from the grid, whose output includes the grid point:
 
-- ``epsilon_rdp``: those two theorems.  exp((a - 1) D_a) of Q is at most the mean of that of the grid's points.
+- ``epsilon_rdp``: those two theorems.  exp((a - 1) D_a) of Q is at most the mean over the grid's points.
 - ``epsilon_pld``: the same argument on privacy profiles, as in Koskela, Redberg and Wang (2024, "Privacy profiles for
-  private selection"), usually tighter.  Let d(e) be the profile of Q, at most the mean of those of the grid's points;
-  F(y) the chance that Q gives at most y (ties are broken by a fresh uniform number) and t = 1 - F(y); f the generating
-  function of K.  The best has the density f'(F(y)) Q(y), and K = 0 gives nothing on either of two neighbors.  On the
-  other neighbor t' <= exp(h) t + d(h) for every h >= 0, so that f'(F) <= exp(c) f'(F') with
+  private selection"), usually tighter.  Let d(e) be the profile of Q, which is at most the mean of the profiles of the
+  grid's points; F(y) the probability that Q gives at most y (ties are broken by a fresh uniform number), and
+  t = 1 - F(y); and f the generating function of K.  The best has the density f'(F(y)) Q(y), and K = 0 gives no output
+  on either of two neighbors.  On the other neighbor, t' <= exp(h) t + d(h) for every h >= 0, so that f'(F) <= exp(c)
+  f'(F') with
 
       f'(F) ~ (g + (1 - g) t) ** -(1 + shape)   c = (1 + shape) log(exp(h) + d(h) (1 - g) / g)   negative binomial
       f'(F) ~ exp(-m t)                         c = m (exp(h) - 1 + d(h))                        Poisson
@@ -30,7 +32,7 @@ Two bounds are computed, with Q for one training drawn uniformly from the grid, 
   As f' <= f'(1) = m, the hockey-stick divergence of the best at e + c is at most the integral of
   f'(F) max(Q - exp(e) Q', 0), hence at most m d(e): the best is (e + c, m d(e))-private.
 
-Both hold, so that the smaller one does.  Nothing here protects the (test) examples by which the best was chosen.
+Both bounds hold, and so does the smaller one.  Nothing here protects the (test) examples by which the best was chosen.
 """
 
 from __future__ import annotations
@@ -51,10 +53,13 @@ from trilemma.privacy.accounting import Accountant, Event, check_delta, quiet
 Array = NDArray[np.float64]
 
 DISTRIBUTIONS: dict[str, float] = {"logarithmic": 0.0, "geometric": 1.0, "Poisson": math.inf}
-"""Shapes of the distributions of the number of runs, as dp-accounting counts them."""
+"""Shapes of the distributions of the number of runs, in dp-accounting's convention."""
 
-_CELL = 5e-4  # width of the cells in which losses are rounded up: over 2500 updates, epsilon 1 becomes 1.001
-_CELLS = 400_000  # a sum of losses spreads over about twice that many; wider cells only raise the bound
+_CELL = 5e-4
+"""Width of the grid to which privacy losses are rounded up: over 2,500 updates, epsilon 1 becomes 1.001."""
+
+_CELLS = 400_000
+"""A sum of losses spreads over about twice this many cells; wider cells only raise the bound."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class BestOfRandom:
       distribution: of the number of runs: a key of `DISTRIBUTIONS`, or "truncated negative binomial".
       shape: 0 logarithmic, 1 geometric, infinite Poisson.
       mean: the mean number of runs.
-      stop: the distribution's gamma (geometric: the chance to stop after each run); None for Poisson.
+      stop: the distribution's gamma (for geometric, the probability of stopping after each run); None for Poisson.
       delta: the delta of the bounds.
       epsilon_pld, epsilon_rdp: see the module's docstring.
     """
@@ -80,15 +85,16 @@ class BestOfRandom:
 
     @property
     def epsilon(self) -> float:
-        """Both bounds hold, so the smaller one does."""
+        """The smaller of the two bounds, both of which hold."""
         return min(self.epsilon_pld, self.epsilon_rdp)
 
     def to_dict(self) -> dict[str, Any]:
+        """The bounds for a JSON file, with the smaller one as ``epsilon``."""
         return asdict(self) | {"epsilon": self.epsilon}
 
 
 class GridCost:
-    """What a grid of private trainings costs: see the module's docstring.
+    """The cost of a grid of private trainings (see the module's docstring).
 
     Args:
       events: one for each grid point; equal ones are computed once.
@@ -108,13 +114,13 @@ class GridCost:
         check_delta(delta)
         grid = Counter(events)
         if not grid:
-            raise InputError("the cost of an empty grid is asked for: give at least one event")
+            raise InputError("an empty grid has no cost: give at least one event")
         self.delta = delta
         self._curves = _curves(grid)
         self._profile = _Profile(grid, _cell(self.all_released("rdp")))
 
     def all_released(self, accountant: Accountant = "pld") -> float:
-        """Epsilon of all grid points together, each run once."""
+        """Epsilon of releasing all grid points, each run once."""
         if accountant == "rdp":
             return self._curves.epsilon(self._curves.composed, self.delta)
         return self._profile.composed(self.delta)
@@ -160,7 +166,7 @@ class GridCost:
 
 
 class _Profile:
-    """Privacy loss distributions of a grid's events: composed, and mixed by drawing one uniformly.
+    """Privacy loss distributions of a grid's events, composed, and mixed by drawing one event uniformly.
 
     Args:
       grid: events, with how many grid points share each.
@@ -174,7 +180,7 @@ class _Profile:
         self._size = grid.total()
         self._cell = cell
         self._losses: Any = losses
-        # One update of every kind, once: with little noise this is what takes time.
+        # Each kind of update is computed once: with little noise, this takes most of the time.
         self._updates: dict[tuple[float, float], Any] = {}
         self._parts: dict[float, tuple[float, Array, Array]] = {}
         self._each: dict[Event, Any] = {}
@@ -187,7 +193,7 @@ class _Profile:
         return self._updates[q, sigma].self_compose(updates)
 
     def _gaussian(self, precision: float) -> Any:
-        """Full batches: Gaussians compose to the one whose 1 / sigma^2 is the sum of theirs."""
+        """For full batches: Gaussians compose to the one whose 1 / sigma^2 is the sum of theirs."""
         return self._losses.from_gaussian_mechanism(precision**-0.5, value_discretization_interval=self._cell)
 
     def _of(self, event: Event) -> Any:
@@ -197,7 +203,7 @@ class _Profile:
         return self._each[event]
 
     def epsilon_of(self, event: Event, delta: float) -> float:
-        """Of one grid point."""
+        """Epsilon of one grid point."""
         return 0.0 if event.updates == 0 else float(self._of(event).get_epsilon_for_delta(delta))
 
     def composed(self, delta: float) -> float:
@@ -214,22 +220,22 @@ class _Profile:
             parts.append(self._gaussian(precision))
         if not parts:
             return 0.0
-        while len(parts) > 1:  # in pairs of like size: a convolution costs what its longer side does
+        while len(parts) > 1:  # in pairs of similar size: the longer side determines the cost of a convolution
             parts = [
                 parts[i].compose(parts[i + 1]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)
             ]
         return float(parts[0].get_epsilon_for_delta(delta))
 
     def delta(self, epsilon: float) -> float:
-        """Of one grid point drawn uniformly."""
-        # One call a number: given several, dp-accounting walks through all losses in Python.
+        """Delta of one grid point drawn uniformly."""
+        # One call per number: with several, dp-accounting loops over all losses in Python.
         spent = sum(
             count * float(self._of(event).get_delta_for_epsilon(epsilon)) for event, count in self._grid.items()
         )
         return min(max(spent / self._size, 0.0), 1.0)
 
     def epsilon(self, delta: float) -> float:
-        """Of one grid point drawn uniformly, rounded up by less than a ten-thousandth."""
+        """Epsilon of one grid point drawn uniformly, rounded up by less than a ten-thousandth."""
         if not self._grid:
             return 0.0
         if len(self._grid) == 1 and self._grid.total() == self._size:
@@ -237,7 +243,7 @@ class _Profile:
         low, high = 0.0, 1.0
         while self.delta(high) > delta:
             low, high = high, 2 * high
-            if high > 1e9:  # delta is less than the tails that were cut
+            if high > 1e9:  # delta is smaller than the truncated tails
                 return math.inf
         while high - low > 1e-4 * high and high > self._cell:
             middle = (low + high) / 2
@@ -292,7 +298,7 @@ def _curves(grid: Counter[Event]) -> _Curves:
 def _theorems(curves: _Curves, mean: float, shape: float, stop: float | None) -> Array:
     """Papernot and Steinke's Theorem 6 (``stop`` None) and Theorem 2.
 
-    dp-accounting has both for a single event (``RepeatAndSelectDpEvent``); the tests hold these against them.
+    dp-accounting has both for a single event (``RepeatAndSelectDpEvent``); the tests compare these with them.
     """
     from dp_accounting.rdp.rdp_privacy_accountant import compute_delta
 
@@ -304,7 +310,7 @@ def _theorems(curves: _Curves, mean: float, shape: float, stop: float | None) ->
     else:
         constant = (1 + shape) * np.min((1 - 1 / orders) * rdp - math.log(stop) / orders)
         bounds = rdp + math.log(mean) / (orders - 1) + constant
-    # Renyi divergences grow with their order, so that a bound at a higher order holds at the lower ones too.
+    # Renyi divergences grow with the order, so a bound at a higher order also holds at lower orders.
     return np.minimum.accumulate(bounds[::-1])[::-1]
 
 
@@ -336,5 +342,5 @@ def _stop(mean: float, shape: float) -> float:
 
 
 def _cell(epsilon: float) -> float:
-    """Wider cells for losses that add up to much, so that time and memory stay bounded."""
+    """The width of a cell: wider where losses add up to a large sum, so that time and memory stay bounded."""
     return max(_CELL, epsilon / _CELLS) if math.isfinite(epsilon) else 0.1

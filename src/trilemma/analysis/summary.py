@@ -1,4 +1,4 @@
-"""Means over seeds for each condition, and how far the mean of other seeds may lie from them."""
+"""Means over seeds for each condition, with intervals for the mean over other seeds."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _ROUNDING = 1e-9
 
 
 def summarize(
-    results: pd.DataFrame, measures: Iterable[str] | None = None, *, on_the_way: bool = False
+    results: pd.DataFrame, measures: Iterable[str] | None = None, *, during_training: bool = False
 ) -> pd.DataFrame:
     """A row per condition and measure: the mean over seeds, its interval, and the values it comes from.
 
     The interval is Student's t over the n >= 2 seeds, mean +- t(n - 1) sd / sqrt(n), cut at the ends of the measure's
-    range.  It says where the mean of many trainings lies on these test examples, which all seeds share; what other test
-    examples would give is not in it.  It assumes normal values; where a measure is at an end of its range (a budget so
-    small that nothing is learned) or is a small count, read the values themselves.  With one seed the interval is that
-    trial's own over examples, which knows nothing about other trainings; ``interval_over`` says which.  The same holds
-    where seeds repeat one training (a linear head on fixed features, every example in every update, no budget): their
-    spread would be 0 and meaningless.
+    range.  It covers the mean of many trainings on these test examples, which all seeds share; it does not cover other
+    test examples.  It assumes normally distributed values; where a measure is at an end of its range (with a budget so
+    small that nothing is learned) or is a small count, look at the values themselves.  With one seed, the interval is
+    that trial's own over examples, which says nothing about other trainings; ``interval_over`` says which kind it is.
+    The same applies where seeds repeat one training (a linear head on fixed features, every example in every update, no
+    budget), because the spread over seeds would be 0 and meaningless.
 
     Args:
-      results: the results of a study, all rows or some.
+      results: some or all rows of a study's results.
       measures: names, or None for all.
-      on_the_way: summarize what was measured during training, each update by itself, instead of the finished trials.
+      during_training: summarize what was measured during training, by update, instead of the finished trials.
 
     Returns:
-      Columns ``cell``, those of ``conditions.DESCRIPTION``, ``studies``, ``update`` (only on the way), ``measure``,
-      ``unit``, ``better``, ``covered`` (where the results have these), ``mean``, ``low``, ``high``, ``sd`` (NaN with
-      one seed), ``seeds`` (how many), ``interval_over`` ("seeds", "examples", or "" where there is no interval),
-      ``by_seed`` (dict of value by seed, in the order of the seeds) and ``missing`` (tuple of seeds whose trial has
-      no value); in the order of the results.
+      Columns ``cell``, those of ``conditions.DESCRIPTION``, ``studies``, ``update`` (only during training),
+      ``measure``, ``unit``, ``better``, ``covered`` (if the results have these), ``mean``, ``low``, ``high``, ``sd``
+      (NaN with one seed), ``seeds`` (how many), ``interval_over`` ("seeds", "examples", or "" where there is no
+      interval), ``by_seed`` (dict of value by seed, in the order of the seeds) and ``missing`` (tuple of seeds whose
+      trial has no value); in the order of the results.
 
     Raises:
       InputError: columns are missing, a condition has two descriptions, a seed occurs twice in one condition, or a
         value lies outside its measure's range.
     """
     check_columns(results)
-    rows = results[results["update"].notna()] if on_the_way else finished(results)
+    rows = results[results["update"].notna()] if during_training else finished(results)
     if measures is not None:
         rows = rows[rows["measure"].isin(list(measures))]
-    keys = ["cell", "measure", *(["update"] if on_the_way else [])]
+    keys = ["cell", "measure", *(["update"] if during_training else [])]
     check_once(rows, keys)
     conditions_of(rows)
     _check_range(rows)

@@ -22,12 +22,12 @@ Order = Literal["memorization first", "together", "overfitting first", "no memor
 
 @dataclass(frozen=True)
 class TurningPoints:
-    """Updates at which something begins in one training, to the nearest evaluation.
+    """The updates at which overfitting and memorization begin in one training, to the nearest evaluation.
 
     Attributes:
       early_stopping: the first evaluation with the best test accuracy.
-      overfitting: the first from which on training minus test accuracy stays above ``GAP``; None if none does.
-      memorization: the first from which on the AUC of the loss threshold stays above ``auc_bar``; None if none does.
+      overfitting: the first from which on training minus test accuracy stays above ``GAP``, or None.
+      memorization: the first from which on the AUC of the loss threshold stays above ``auc_bar``, or None.
       evaluations: all updates at which the training was evaluated, ascending.
     """
 
@@ -49,32 +49,34 @@ class TurningPoints:
 def turning_points(history: pd.DataFrame) -> TurningPoints:
     """The turning points of one training.
 
-    A training that memorizes nothing has a point of memorization with probability 2.5 %: its last evaluation must lie
-    above the bar.  Which of two points comes first is known only to the nearest evaluation.  The AUC compares members
-    with matched non-members, so that skewed groups do not look like memorization (the bar ignores the matching weights
-    and is slightly low there); training and test accuracy each have their own mix of groups, so that with skewed groups
-    part of their gap is the skew.
+    A training that memorizes nothing gets a point of memorization with probability 2.5 %: if its last evaluation lies
+    above the bar.  The order of two points is known only to the nearest evaluation.  The AUC compares members with
+    matched non-members, so that skewed groups do not look like memorization (the bar ignores the matching weights and
+    is slightly too low there).  Training and test accuracy each have their own mix of groups, so with skewed groups
+    part of their gap comes from the skew.
 
     Args:
-      history: rows of the results of one trial with a number in ``update``; of ``measure`` accuracy, train_accuracy and
-        auc_threshold are read, at every update.  ``n`` is how many examples each was computed from: where those of the
-        two accuracies add up to that of the AUC, they are the members and non-members; else the two are taken to be
-        as many.
+      history: rows of the results of one trial with a number in ``update``.  The measures accuracy, train_accuracy, and
+        auc_threshold are read at every update.  ``n`` is the number of examples behind each value: where the counts of
+        the two accuracies add up to that of the AUC, they are the members and non-members; otherwise both sides are
+        assumed to have half of the AUC's count.
 
     Raises:
-      InputError: no evaluation, more than one trial, or a measure is missing at some update or there twice.
+      InputError: there is no evaluation or more than one trial, or a measure is missing or occurs twice at some update.
 
     >>> rows = [(u, m, v, 1000) for u, (a, t, auc) in enumerate([(.5, .5, .5), (.7, .72, .54), (.6, .9, .6)])
     ...         for m, v in (("accuracy", a), ("train_accuracy", t), ("auc_threshold", auc))]
     >>> history = pd.DataFrame(rows, columns=["update", "measure", "value", "n"]).assign(trial="a")
-    >>> found = turning_points(history)
-    >>> found.early_stopping, found.overfitting, found.memorization, found.order
+    >>> points = turning_points(history)
+    >>> points.early_stopping, points.overfitting, points.memorization, points.order
     (1, 2, 1, 'memorization first')
     """
     rows = history[history["update"].notna() & history["measure"].isin(_MEASURES)]
     trials = rows["trial"].unique()
     if len(trials) != 1:
-        raise InputError(f"turning points are of one trial with evaluations, not of {len(trials)}: choose its rows")
+        raise InputError(
+            f"turning points need one trial with evaluations, not {len(trials)}: select the rows of one trial"
+        )
     if rows.duplicated(["update", "measure"]).any():
         raise InputError(f"trial {trials[0]} has an evaluation twice: write the results again from the run")
     values = rows.pivot(index="update", columns="measure", values="value").sort_index()
@@ -94,7 +96,7 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
 
 
 def auc_bar(members: float, non_members: float) -> float:
-    """The AUC that is exceeded with probability 2.5 % where both sides have one distribution (Mann and Whitney 1947).
+    """The AUC that is exceeded with probability 2.5 % if both sides have the same distribution (Mann and Whitney 1947).
 
     Args:
       members, non_members: n1 and n0, the numbers of examples.

@@ -81,7 +81,7 @@ class Audit:
 
     @property
     def strongest_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the strongest attack's AUC, with the choice: each bootstrap sample chooses anew."""
+        """The 95 % interval of the strongest attack's AUC; each bootstrap sample chooses its strongest attack."""
         draws = np.stack([roc.draws.auc for roc in self.rocs.values()])
         chosen = np.abs(draws - 0.5).argmax(axis=0)
         return percentile_interval(draws[chosen, np.arange(draws.shape[1])], LEVEL)
@@ -231,7 +231,7 @@ def match_predictions(
         raise InputError("match class,group needs groups: add them to the predictions, or match by class")
     inside, outside = np.flatnonzero(predictions.member), np.flatnonzero(~predictions.member)
     groups = predictions.groups if by == "class,group" else None
-    found = matched_nonmembers(
+    matched = matched_nonmembers(
         predictions.labels[inside],
         None if groups is None else groups[inside],
         predictions.labels[outside],
@@ -239,15 +239,15 @@ def match_predictions(
         None if predictions.sources is None else predictions.sources[outside],
         seed,
     )
-    if found.trivial:
-        return predictions, found
+    if matched.trivial:
+        return predictions, matched
     weights = np.zeros(len(predictions))
-    weights[inside[found.covered]] = 1.0
-    weights[outside[found.indices]] = found.weights
-    return replace(predictions, weights=weights), found
+    weights[inside[matched.covered]] = 1.0
+    weights[outside[matched.indices]] = matched.weights
+    return replace(predictions, weights=weights), matched
 
 
-def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
+def null_check(audited: Audit, *, false_alarm: float = 0.05) -> NullCheck:
     """The negative control: whether every attack's interval covers 1/2, as it must for a classifier that never saw
     the members.
 
@@ -268,13 +268,13 @@ def null_check(found: Audit, *, false_alarm: float = 0.05) -> NullCheck:
     """
     if not 0 < false_alarm < 1:
         raise InputError(f"false_alarm must lie between 0 and 1, not {false_alarm}")
-    level = 1 - false_alarm / len(found.rocs)
-    if found.resamples * (1 - level) / 2 < 1:
+    level = 1 - false_alarm / len(audited.rocs)
+    if audited.resamples * (1 - level) / 2 < 1:
         raise InputError(
-            f"{found.resamples} resamples are too few for an interval at level {level:.4f}: audit with at least "
+            f"{audited.resamples} resamples are too few for an interval at level {level:.4f}: audit with at least "
             f"{int(np.ceil(2 / (1 - level)))}"
         )
-    intervals = {name: roc.auc_interval(level) for name, roc in found.rocs.items()}
+    intervals = {name: roc.auc_interval(level) for name, roc in audited.rocs.items()}
     return NullCheck(all(low <= 0.5 <= high for low, high in intervals.values()), level, intervals)
 
 
@@ -344,8 +344,8 @@ def _slice(
     sizes: dict[str, Any] = {"members": members, "nonmembers": nonmembers}
     if min(members, nonmembers) < TOO_FEW:
         return {**sizes, "too_few": True}
-    found = {
+    by_attack = {
         name: {"auc": roc.auc, "interval": {"auc": list(roc.auc_interval(LEVEL))}}
         for name, roc in _rocs(scores, predictions, counted, rng, resamples).items()
     }
-    return {**sizes, "attacks": found}
+    return {**sizes, "attacks": by_attack}

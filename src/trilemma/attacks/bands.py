@@ -20,12 +20,12 @@ SHOWN = ("threshold", "lira")
 """Attacks that are shown beside the headline attack, where they were made."""
 
 
-def roc_bands(predictions: Predictions, found: Audit) -> dict[str, Any]:
+def roc_bands(predictions: Predictions, audited: Audit) -> dict[str, Any]:
     """The curves of the headline attack and of ``SHOWN``, for axes on a logarithmic scale.
 
     Args:
       predictions: what was audited.
-      found: the audit of them.
+      audited: the audit of them.
 
     Returns:
       ``{"fpr": [...], "attacks": {name: {"tpr": [...], "low": [...], "high": [...]}}}``, intervals at 95 % for each
@@ -33,20 +33,20 @@ def roc_bands(predictions: Predictions, found: Audit) -> dict[str, Any]:
     """
     rates: NDArray[np.float64] = np.geomspace(
         # An effective number is a fraction, and rates ask for a whole number of non-members.
-        min(_LARGEST / 2, FALSE_POSITIVES / max(math.floor(found.effective_nonmembers), 1)),
+        min(_LARGEST / 2, FALSE_POSITIVES / max(math.floor(audited.effective_nonmembers), 1)),
         _LARGEST,
         POINTS,
     )
     curves: dict[str, Any] = {}
-    for name in dict.fromkeys((found.headline, *SHOWN)):
-        if name not in found.scores:
+    for name in dict.fromkeys((audited.headline, *SHOWN)):
+        if name not in audited.scores:
             continue
         points = [
             rate_at(
-                found.scores[name],
+                audited.scores[name],
                 predictions.member,
                 float(fpr),
-                weights=found.weights,
+                weights=audited.weights,
                 clusters=predictions.sources,
             ).widened(LEARNED.get(name, 1.0))
             for fpr in rates

@@ -5,7 +5,7 @@ more exposed are its members?  At the *global* threshold, f of all non-members a
 does not look at cells find?
 
 Estimates of small cells scatter, and the largest of many lies above its truth.  :func:`equal_vulnerability` therefore
-compares what is seen with what is seen when the cells' names are dealt anew (Kulynych et al. 2022 show that naive
+compares what is seen with what is seen when the cells' names are shuffled (Kulynych et al. 2022 show that naive
 comparisons overstate disparities), and its maximum over cells corrects for how many were looked at.
 """
 
@@ -79,11 +79,11 @@ def by_cell(
     counted = np.ones(len(scores), dtype=bool) if weights is None else weights > 0
     threshold = _global_threshold(scores, member, fpr, weights)
     rng = rng_for(seed, "bootstrap/cells")
-    found = {}
+    by_name = {}
     for cell in np.unique(cells[counted]):
         rows = np.flatnonzero(counted & (cells == cell))
-        found[int(cell)] = _cell(scores, member, rows, fpr, weights, sources, threshold, rng, resamples)
-    return found
+        by_name[int(cell)] = _cell(scores, member, rows, fpr, weights, sources, threshold, rng, resamples)
+    return by_name
 
 
 def _cell(
@@ -152,7 +152,7 @@ class EqualVulnerability:
 def equal_vulnerability(
     scores: Array, member: Booleans, cells: Ints, *, permutations: int = 999, seed: int | np.random.Generator = 0
 ) -> EqualVulnerability:
-    """Test whether an attack's AUC is the same in every cell, by dealing the cells' names anew among the members and
+    """Test whether an attack's AUC is the same in every cell, by shuffling the cells' names among the members and
     among the non-members.
 
     A cell may have higher scores than another, alike for members and non-members (its examples are merely harder),
@@ -182,9 +182,9 @@ def equal_vulnerability(
             f"equal vulnerability is a question about two cells or more, each with {TOO_FEW} members and non-members: "
             "audit more examples"
         )
-    kept = np.isin(cells, names)
-    scores, member = scores[kept], member[kept]
-    places = np.searchsorted(names, cells[kept])
+    selected = np.isin(cells, names)
+    scores, member = scores[selected], member[selected]
+    places = np.searchsorted(names, cells[selected])
     ranks = np.empty(len(scores))
     for place in range(len(names)):
         rows = np.flatnonzero(places == place)

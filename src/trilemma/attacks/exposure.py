@@ -5,7 +5,7 @@ See :mod:`trilemma.attacks.cells` for the two thresholds and the test of equal v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
-from trilemma.statistics.intervals import LEVEL
+from trilemma.statistics.intervals import binomial_interval
 
 FPR = 0.01
 """The false-positive rate at which cells are compared."""
@@ -26,12 +26,12 @@ FPR = 0.01
 Ints = NDArray[np.int64]
 
 
-def exposure(predictions: Predictions, found: Audit, *, permutations: int = 999) -> dict[str, Any]:
+def exposure(predictions: Predictions, audited: Audit, *, permutations: int = 999) -> dict[str, Any]:
     """Each attack's success by class, by group, and by class and group.
 
     Args:
       predictions: what was audited.
-      found: the audit of them.
+      audited: the audit of them.
       permutations: the number of permutations in the test of equal vulnerability.
 
     Returns:
@@ -60,12 +60,31 @@ def exposure(predictions: Predictions, found: Audit, *, permutations: int = 999)
             {int(cell): f"{cell // count}/{names[int(cell % count)]}" for cell in np.unique(both)},
         )
     cells = {
-        kind: None if part is None else _cells(predictions, found, *part, kind) for kind, part in partitions.items()
+        kind: None if part is None else _cells(predictions, audited, *part, kind) for kind, part in partitions.items()
     }
     finest = next((kind for kind in _FINEST_FIRST if _comparable(cells[kind]) > 1), "by_class")
     part = partitions[finest]
     assert part is not None
-    return {"fpr": FPR, **cells, "equal_vulnerability": _test(predictions, found, *part, finest, permutations)}
+    return {"fpr": FPR, **cells, "equal_vulnerability": _test(predictions, audited, *part, finest, permutations)}
+
+
+def cell_words(cell: str, kind: str, class_names: Sequence[str] | None) -> str:
+    """A cell of :func:`exposure`, whose class is a number, with the name of its class.
+
+    >>> cell_words("1/gray", "class_and_group", ["cat", "dog"]), cell_words("1", "class", ["cat", "dog"])
+    ('dog/gray', 'dog')
+    >>> cell_words("1/gray", "group", ["cat", "dog"]), cell_words("1", "class", None)
+    ('1/gray', '1')
+
+    Args:
+      cell: its key.
+      kind: "class", "group" or "class_and_group".
+      class_names: the names, where they are known.
+    """
+    if kind == "group" or class_names is None:
+        return cell
+    number, slash, group = cell.partition("/")
+    return f"{class_names[int(number)]}{slash}{group}"
 
 
 _FINEST_FIRST = ("by_class_and_group", "by_class", "by_group")
@@ -76,18 +95,18 @@ def _comparable(cells: dict[str, Any] | None) -> int:
     return sum("attacks" in entry for entry in (cells or {}).values())
 
 
-def _cells(predictions: Predictions, found: Audit, cells: Ints, names: dict[int, str], kind: str) -> dict[str, Any]:
+def _cells(predictions: Predictions, audited: Audit, cells: Ints, names: dict[int, str], kind: str) -> dict[str, Any]:
     table: dict[str, dict[str, Any]] = {}
-    for attack, scores in found.scores.items():
+    for attack, scores in audited.scores.items():
         parts = by_cell(
             scores,
             predictions.member,
             cells,
             fpr=FPR,
-            weights=found.weights,
+            weights=audited.weights,
             sources=predictions.sources,
-            seed=rng_for(found.seed, f"bootstrap/{kind}"),
-            resamples=found.resamples,
+            seed=rng_for(audited.seed, f"bootstrap/{kind}"),
+            resamples=audited.resamples,
         )
         for number, cell in parts.items():
             entry = table.setdefault(names[number], {"members": cell.members, "nonmembers": cell.nonmembers})
@@ -119,37 +138,22 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
     }
 
 
-def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Clopper-Pearson limits for a share of ``count``: here of the members at a threshold that is taken as given.
-
-    >>> low, high = binomial_interval(0.0, 100)
-    >>> low, round(high, 4)
-    (0.0, 0.0362)
-    """
-    from scipy.stats import beta
-
-    hits, tail = share * count, (1 - level) / 2
-    low = 0.0 if hits <= 1e-9 else float(beta.ppf(tail, hits, count - hits + 1))
-    high = 1.0 if hits >= count - 1e-9 else float(beta.ppf(1 - tail, hits + 1, count - hits))
-    return low, high
-
-
 def _test(
-    predictions: Predictions, found: Audit, cells: Ints, names: dict[int, str], kind: str, permutations: int
+    predictions: Predictions, audited: Audit, cells: Ints, names: dict[int, str], kind: str, permutations: int
 ) -> dict[str, Any]:
-    kept = predictions.counted if found.weights is None else found.weights > 0
+    selected = predictions.counted if audited.weights is None else audited.weights > 0
     try:
         test = equal_vulnerability(
-            found.scores[found.headline][kept],
-            predictions.member[kept],
-            cells[kept],
+            audited.scores[audited.headline][selected],
+            predictions.member[selected],
+            cells[selected],
             permutations=permutations,
-            seed=rng_for(found.seed, "equal vulnerability"),
+            seed=rng_for(audited.seed, "equal vulnerability"),
         )
     except InputError as error:
         return {"reason": str(error)}
     return {
-        "attack": found.headline,
+        "attack": audited.headline,
         "cells": kind.removeprefix("by_"),
         "p_value": test.p_value,
         "statistic": test.statistic,

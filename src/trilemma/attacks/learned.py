@@ -214,14 +214,14 @@ def _folds(
     counts = np.ones(len(member), dtype=bool) if weights is None else weights > 0
     for name, side in (("members", member), ("non-members", ~member)):
         # Rows of positive weight and rows of weight 0 are split separately, so that neither fold lacks the former.
-        pictures = np.arange(len(member)) if sources is None else sources
-        counted = np.unique(pictures[side & counts])
+        images = np.arange(len(member)) if sources is None else sources
+        counted = np.unique(images[side & counts])
         if len(counted) < 2:
             raise InputError(f"a learned attack needs at least two {name} from different images, not {len(counted)}")
-        for part in (counted, np.setdiff1d(pictures[side], counted)):
+        for part in (counted, np.setdiff1d(images[side], counted)):
             half = rng.permutation(np.arange(len(part)) % 2)
-            rows = side & np.isin(pictures, part)
-            fold[rows] = half[np.searchsorted(part, pictures[rows])]
+            rows = side & np.isin(images, part)
+            fold[rows] = half[np.searchsorted(part, images[rows])]
     return fold
 
 
@@ -245,5 +245,5 @@ def _drawn(rows: NDArray[np.int64], weights: Array | None, size: int, rng: np.ra
     # Systematic sampling: evenly spaced points along the cumulative sum of the weights.
     running = np.cumsum(weights[rows])
     points = (rng.random() + np.arange(size)) / size * running[-1]
-    drawn: NDArray[np.int64] = rows[np.minimum(np.searchsorted(running, points, side="right"), len(rows) - 1)]
-    return drawn
+    sample: NDArray[np.int64] = rows[np.minimum(np.searchsorted(running, points, side="right"), len(rows) - 1)]
+    return sample

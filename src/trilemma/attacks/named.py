@@ -88,9 +88,12 @@ def single_model_scores(
         return SCORES[name](predictions, signals, rng)
     scores = called(name, resolve(name, "attacks"), predictions)
     try:
-        array = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(scores)
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors raise the last
         raise InputError(f"the attack {name!r} returned no numbers ({one_line(error)})") from error
+    if array.dtype.kind not in "biuf":  # a conversion would read text, and drop what is imaginary
+        raise InputError(f"the attack {name!r} returned no real numbers, but values of type {array.dtype}")
+    array = array.astype(np.float64)
     if array.shape != (len(predictions),) or not np.isfinite(array).all():
         raise InputError(f"the attack {name!r} must return a finite score for each of {len(predictions)} rows")
     return array

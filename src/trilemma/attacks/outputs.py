@@ -1,4 +1,4 @@
-"""The predictions of a model at hand: a torch module or a classifier of scikit-learn's kind, asked about both sides."""
+"""The predictions of a torch module, or of a classifier with scikit-learn's interface, on members and non-members."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ def fields_from_model(model: Any, train: Any, test: Any) -> dict[str, Any]:
     Args:
       model: maps a batch of inputs to logits (n, C).  A module is used as it is, in evaluation mode.
       train, test: (inputs, labels) or (inputs, labels, groups) as arrays or tensors, a ``Split``, or an iterable of
-        such batches (a ``DataLoader``): what it was trained on, and other examples.
+        such batches (a ``DataLoader``): its training examples, and other examples.
 
     Raises:
-      InputError: the model does not take the inputs, or gives no logits.
+      InputError: the model does not accept the inputs, or does not return logits.
     """
     parts = [_asked(model, part, what) for part, what in ((train, "train"), (test, "test"))]
     logits, labels, groups = (list(values) for values in zip(*parts, strict=True))
     if logits[0].shape[1] != logits[1].shape[1]:
-        raise InputError("the model gives train and test different numbers of classes: give inputs of one kind")
+        raise InputError("the model returns different numbers of classes for train and test: give inputs of one kind")
     fields: dict[str, Any] = {"logits": np.concatenate(logits), "labels": np.concatenate(labels)}
     fields["member"] = np.arange(len(fields["labels"])) < len(labels[0])
     if all(values is not None for values in groups):
         fields["groups"] = np.concatenate(groups)
+    names = getattr(model, "classes", None)
+    if isinstance(names, tuple | list) and len(names) == logits[0].shape[1]:  # of a model of tl.load_model
+        fields["class_names"] = tuple(map(str, names))
     return fields
 
 
@@ -47,7 +50,7 @@ def fields_from_estimator(estimator: Any, X: Any, y: Any, member: Any, groups: A
       groups: (N,) or None.
 
     Raises:
-      InputError: it has no probabilities, or a class is none of its own.
+      InputError: it has no probabilities, or ``y`` contains a class that the classifier does not have.
     """
     if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
         raise InputError(
@@ -56,12 +59,13 @@ def fields_from_estimator(estimator: Any, X: Any, y: Any, member: Any, groups: A
         )
     probabilities = np.asarray(estimator.predict_proba(X), dtype=np.float64)
     classes = list(estimator.classes_)
-    places = {value: at for at, value in enumerate(classes)}
+    places = {value: index for index, value in enumerate(classes)}
     unknown = next((value for value in np.asarray(y).tolist() if value not in places), None)
     if unknown is not None:
-        raise InputError(f"y holds {unknown!r}, which is none of the classes that the classifier was fitted on")
+        raise InputError(f"y contains {unknown!r}, which is not one of the classes that the classifier was fitted on")
     labels = np.array([places[value] for value in np.asarray(y).tolist()], dtype=np.int64)
-    fields: dict[str, Any] = {"probs": probabilities, "labels": labels, "member": member}
+    names = tuple(str(value) for value in classes)
+    fields: dict[str, Any] = {"probs": probabilities, "labels": labels, "member": member, "class_names": names}
     return fields if groups is None else fields | {"groups": groups}
 
 
@@ -111,7 +115,7 @@ def _logits(model: Any, inputs: Any, what: str) -> NDArray[np.float32]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"the model does not take the inputs of {what} ({one_line(error)}): give them as it was trained on them "
+            f"the model does not accept the inputs of {what} ({one_line(error)}): give them as it was trained on them "
             "(float32, normalized)"
         ) from error
     finally:

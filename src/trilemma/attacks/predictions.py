@@ -18,8 +18,14 @@ from trilemma.errors import InputError
 MINIMUM_SIDE = 10
 """The minimum number of members, and of non-members: an attack on fewer examples is not informative."""
 
+_ARRAYS = (
+    *("logits", "probs", "labels", "member", "group", "groups", "classes", "sources", "weights"),
+    *("reference_logits", "reference_member"),
+)
+"""What is read from an ``.npz``."""
+
 SUM_TOLERANCE = 1e-3
-"""How far the sum of a row of probabilities may be from 1: enough for float16, too little for logits to pass."""
+"""How far the sum of a row of probabilities may be from 1: enough for float16, but too little for logits to pass."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +51,7 @@ class Predictions:
       reference_member: bool (R, N), which rows each reference model was trained on; (N,) is also accepted for
         R = 1.  None means that no reference model was trained on any of the rows.
       group_names: the names of the groups, indexed by group number, or None.
+      class_names: the names of the C classes, or None.
 
     Raises:
       InputError: lengths differ, a value is not finite, probabilities do not sum to 1, a label is out of
@@ -67,6 +74,7 @@ class Predictions:
     reference_logits: NDArray[np.floating[Any]] | None = None
     reference_member: NDArray[np.bool_] | None = None
     group_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.logits is None) == (self.probs is None):
@@ -82,6 +90,8 @@ class Predictions:
             checked["groups"], checked["group_names"] = _groups(self.groups, self.group_names, rows)
         elif self.group_names is not None:
             raise InputError("group_names without groups: also give groups, one for each row")
+        if self.class_names is not None and len(self.class_names) != classes:
+            raise InputError(f"class_names names {len(self.class_names)} classes of {classes}: name every class")
         if self.sources is not None:
             checked["sources"] = _integers("sources", self.sources, rows)
         if self.weights is not None:
@@ -149,8 +159,8 @@ class Predictions:
         Args:
           path: a table (``.csv``, ``.parquet``, ``.arrow``, ``.feather``), see :meth:`from_table`; or an ``.npz`` with
             the arrays ``logits`` or ``probs``, ``labels``, ``member`` and, optionally, ``group`` (or ``groups``),
-            ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are not read.  If the
-            file contains both logits and probs, the logits are used.
+            ``classes`` (names), ``sources``, ``weights``, ``reference_logits``, ``reference_member``.  Other arrays are
+            not read.  If the file contains both logits and probs, the logits are used.
           columns: the names of a table's columns.
           max_bytes: the maximum total size of the arrays in memory.
 
@@ -161,35 +171,23 @@ class Predictions:
         if Path(path).suffix in ENDINGS:
             return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
         if columns:
-            raise InputError(f"{Path(path).name} is no table, so it has no columns to name")
-        wanted = (
-            "logits",
-            "probs",
-            "labels",
-            "member",
-            "group",
-            "groups",
-            "sources",
-            "weights",
-            "reference_logits",
-            "reference_member",
-        )
-        arrays, available = read_arrays(path, wanted, max_bytes=max_bytes)
+            raise InputError(f"{Path(path).name} is not a table, so it has no columns to name")
+        arrays, available = read_arrays(path, _ARRAYS, max_bytes=max_bytes)
         return cls._named(_fields(arrays, available, Path(path).name), Path(path).name)
 
     @classmethod
     def from_table(
         cls, table: Any, *, columns: Mapping[str, str] | None = None, where: str = "the table"
     ) -> Predictions:
-        """Read predictions from a data frame (pandas, polars, Arrow), a row for each example.
+        """Read predictions from a data frame (pandas, polars, Arrow) with one row for each example.
 
         Args:
-          table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; logits are used where there are
-            both), or one such column alone, a sigmoid's; ``label`` (a number, or the name of a class), ``member`` (true
-            or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``, ``source`` and ``weight``.
-            Other usual names are found too.
-          columns: names that are not usual, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
-          where: the table in errors.
+          table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; if both kinds are present, the
+            logits are used), or a single such column for a sigmoid; ``label`` (a number, or the name of a class),
+            ``member`` (true or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``,
+            ``source`` and ``weight``. Other common names are recognized, too.
+          columns: names that are not recognized, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
+          where: how error messages refer to the table.
 
         Raises:
           InputError: a column is missing, or the values are not valid predictions.
@@ -198,12 +196,12 @@ class Predictions:
 
     @classmethod
     def from_model(cls, model: Any, train: Any, test: Any) -> Predictions:
-        """Ask a model about its training examples and about others; see :func:`fields_from_model`."""
+        """Run a model on its training examples and on others; see :func:`fields_from_model`."""
         return cls(**fields_from_model(model, train, test))
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, member: Any, *, groups: Any = None) -> Predictions:
-        """Ask a fitted classifier of scikit-learn's kind; see :func:`fields_from_estimator`."""
+        """Run a fitted classifier with scikit-learn's interface; see :func:`fields_from_estimator`."""
         return cls(**fields_from_estimator(estimator, X, y, member, groups))
 
     @classmethod
@@ -215,7 +213,7 @@ class Predictions:
 
 
 def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:
-    fields = dict(arrays)
+    fields: dict[str, Any] = dict(arrays)
     missing = [name for name in ("labels", "member") if name not in fields]
     if "logits" not in fields and "probs" not in fields:
         missing.insert(0, "logits (or probs)")
@@ -226,6 +224,9 @@ def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file
         )
     if "logits" in fields and "probs" in fields:
         del fields["probs"]
+    names = fields.pop("classes", None)
+    if names is not None and names.dtype.kind == "U" and names.ndim == 1:
+        fields["class_names"] = tuple(map(str, names))
     if "group" in fields:
         if "groups" in fields:
             raise InputError(f"{file} contains both group and groups: keep one of them")
@@ -320,7 +321,7 @@ def _weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:
     weights = array.astype(np.float64)
     _check_finite("weights", weights)
     if (weights < 0).any():
-        raise InputError("weights must not be negative: 0 leaves a row out")
+        raise InputError("weights must not be negative: a weight of 0 leaves a row out")
     return weights
 
 

@@ -1,22 +1,22 @@
 """True-positive rates at low false-positive rates, with intervals that include the threshold's own uncertainty.
 
 "What share of the members does the attack find when it accuses one non-member in a hundred?"  The threshold at which
-it does so is not known: it is read off the same non-members whose scores are at hand, and at a rate of 0.1 % only a
-handful of them lie above it.  A Clopper-Pearson interval at that threshold ignores this and covers the truth far less
-often than it says (49 to 91 % in place of 95), and so does a percentile bootstrap (28 to 91 %).
+it does so is not known: it is estimated from the same non-members whose scores were measured, and at a rate of 0.1 %
+only a handful of them lie above it.  A Clopper-Pearson interval at that threshold ignores this and covers the true
+value far less often than its nominal level (49 to 91 % instead of 95), and so does a percentile bootstrap (28 to 91 %).
 
 **Method.**  Sort the m non-members from the highest score.  The true false-positive rate at the k-th of them is a
-random number with distribution Beta(k, m - k + 1), whatever the scores' distribution is (the probability integral
-transform of an order statistic).  So the chance that the rate f is reached by the k-th score is known exactly, and
-this gives every step of the empirical ROC curve a probability of being the one where the true threshold lies.  On each
-step the members found, x of n, give the Clopper-Pearson limits Beta(x, n - x + 1) and Beta(x + 1, n - x).  The
-interval's ends are quantiles of the mixture of these over the steps.  (This is the generalized fiducial distribution,
-Hannig 2009, with the one-sided discreteness taken to the safe side on both axes.)  With one non-member threshold known
-it reduces to Clopper-Pearson.
+random number with distribution Beta(k, m - k + 1), whatever the distribution of the scores (the probability integral
+transform of an order statistic).  Hence the probability that the rate f is reached by the k-th score is known exactly,
+which gives, for every step of the empirical ROC curve, the probability that the true threshold lies on it.  On each
+step, the members found, x of n, give the Clopper-Pearson limits Beta(x, n - x + 1) and Beta(x + 1, n - x).  The ends of
+the interval are quantiles of the mixture of these over the steps.  (This is the generalized fiducial distribution,
+Hannig 2009, with the discreteness rounded to the conservative side on both axes.)  If the threshold is known, the
+interval reduces to Clopper-Pearson.
 
 **Weights.**  Where rows count with weights w, or come in clusters (two copies of one image), m and n are effective
-numbers: (sum w)^2 / sum w^2, and at most the number of clusters.  Counts become shares of them; the beta distribution
-is defined for real parameters.
+numbers: (sum w)^2 / sum w^2, and at most the number of clusters.  Counts become shares of these numbers, since the
+beta distribution is defined for real parameters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trilemma.statistics.intervals import LEVEL
 Array = NDArray[np.float64]
 
 FALSE_POSITIVES = 10
-"""A rate f is reported only where f times the non-members is at least this many: below it, nothing is measured."""
+"""A rate f is reported only if f times the number of non-members is at least this; below, nothing is measured."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Rate:
     reason: str | None = None
 
     def widened(self, factor: float) -> Rate:
-        """The same with an interval whose ends are ``factor`` times as far from the value, within [0, 1]."""
+        """The same value with an interval whose ends are ``factor`` times as far from it, within [0, 1]."""
         if self.value is None or self.interval is None:
             return self
         low, high = (self.value + factor * (end - self.value) for end in self.interval)
@@ -63,13 +63,15 @@ class Rate:
 
 
 def effective_count(weights: Array | None, rows: int, clusters: NDArray[np.int64] | None = None) -> float:
-    """How many equally weighted, independent rows tell as much: (sum w)^2 / sum w^2, at most the number of clusters.
+    """The number of equally weighted, independent rows with as much information: (sum w)^2 / sum w^2.
+
+    It is at most the number of clusters.
 
     >>> effective_count(None, 40), effective_count(np.array([1.0, 1.0, 0.0]), 3)
     (40.0, 2.0)
 
     Args:
-      weights: float (rows,), >= 0, or None for all alike.
+      weights: float (rows,), >= 0, or None for equal weights.
       rows: how many rows there are.
       clusters: int (rows,), equal where rows belong together, or None.
     """
@@ -81,7 +83,7 @@ def effective_count(weights: Array | None, rows: int, clusters: NDArray[np.int64
 
 
 def enough(fpr: float, nonmembers: float) -> str | None:
-    """None where ``nonmembers`` (an effective number) suffice for a rate of ``fpr``, else what is missing in words.
+    """None if ``nonmembers`` (an effective number) suffice for a rate of ``fpr``, otherwise what is missing, in words.
 
     >>> enough(0.01, 1000), enough(0.001, 500)
     (None, 'needs 10,000 non-members, has 500')
@@ -101,7 +103,7 @@ def rate_at(
     clusters: NDArray[np.int64] | None = None,
     level: float = LEVEL,
 ) -> Rate:
-    """The true-positive rate at ``fpr`` with its interval (the module's text says how).
+    """The true-positive rate at ``fpr`` with its interval (see the module's docstring for the method).
 
     >>> rng = np.random.default_rng(0)
     >>> scores, member = np.r_[rng.normal(1, 1, 2000), rng.normal(0, 1, 2000)], np.arange(4000) < 2000
@@ -113,32 +115,36 @@ def rate_at(
       scores: float (N,), higher meaning member.
       member: bool (N,).
       fpr: in (0, 1).
-      weights: float (N,), >= 0, or None for all alike.
-      clusters: int (N,); rows of one side that share a value are one for the interval.  None: each by itself.
+      weights: float (N,), >= 0, or None for equal weights.
+      clusters: int (N,); rows of one side that share a value count as one for the interval.  None: every row counts by
+        itself.
       level: the confidence level of the interval.
 
     Raises:
       InputError: lengths differ, a score is NaN, a rate or level is outside (0, 1), or a side has no weight.
     """
     if not 0 < fpr < 1 or not 0 < level < 1:
-        raise InputError(f"a rate and a level lie between 0 and 1, not {fpr} and {level}")
+        raise InputError(f"a rate and a level must lie between 0 and 1, not {fpr} and {level}")
     if scores.shape != member.shape or scores.ndim != 1 or (weights is not None and weights.shape != scores.shape):
-        raise InputError("scores, member and weights must be (N,) of one length")
+        raise InputError("scores, member, and weights must be (N,) of equal length")
     if np.isnan(scores).any():
         raise InputError("a score is NaN: an attack must score every example")
     sides = []
     for rows in (np.flatnonzero(member), np.flatnonzero(~member)):
         own = None if weights is None else weights[rows]
-        kept = rows if own is None else rows[own > 0]
-        if len(kept) == 0:
+        counted = rows if own is None else rows[own > 0]
+        if len(counted) == 0:
             raise InputError("a rate needs members and non-members with a weight above 0")
-        own = np.ones(len(kept)) if weights is None else weights[kept]
-        sides.append((scores[kept], own, effective_count(own, len(kept), None if clusters is None else clusters[kept])))
+        own = np.ones(len(counted)) if weights is None else weights[counted]
+        sides.append(
+            (scores[counted], own, effective_count(own, len(counted), None if clusters is None else clusters[counted]))
+        )
     (inside, inside_weights, n), (outside, outside_weights, m) = sides
     reason = enough(fpr, m)
     if reason:
         return Rate(fpr, None, None, reason)
-    # Every step of the curve to the right ends at one of these, equal scores together; those far beyond f do not count.
+    # Every step of the curve to the right ends at one of these, where equal scores form one step; those far beyond f
+    # have no weight.
     corners = np.unique(outside)[::-1]
     false = _share(outside, outside_weights, corners, "left")
     corners = corners[: 1 + int(np.searchsorted(false, fpr + 12 * math.sqrt(fpr / m) + 60 / m))]
@@ -155,11 +161,11 @@ def rate_at(
 
 
 def _steps(fpr: float, m: float, false: Array, row: float, true: Array, above: Array) -> tuple[Array, Array, Array]:
-    """Where the true threshold may lie: probabilities, and the least and the largest share of members found there.
+    """Where the true threshold may lie: probabilities, and the smallest and the largest share of members found there.
 
     Each corner has two steps.  In the *gap* above it, between the next higher score and its own, no fewer members are
-    found than at the higher score and no more than lie above its own.  *Among* equal scores a threshold cannot be set:
-    there the rate is that of the members above them.  A last step holds whatever lies below all corners.
+    found than at the higher score and no more than lie above its own.  *Among* equal scores, no threshold can be set,
+    and the rate is that of the members above them.  A last step covers everything below all corners.
 
     Args:
       fpr, m: the rate and the effective number of non-members.
@@ -171,7 +177,7 @@ def _steps(fpr: float, m: float, false: Array, row: float, true: Array, above: A
 
     before = np.r_[0.0, false[:-1]]
     first = np.minimum(m * before + row, m * false)
-    # The chance that the true rate at the first score of each corner, and at its last, is at least f.
+    # The probability that the true rate at the first score of each corner, and at its last, is at least f.
     reached = np.stack([beta.sf(fpr, k, np.maximum(m - k, 0) + 1) for k in (first, m * false)], axis=1).ravel()
     return (
         np.diff(np.r_[0.0, reached, 1.0]),
@@ -189,12 +195,12 @@ def _share(values: Array, weights: Array, corners: Array, side: Literal["left", 
 
 
 def _mixture_quantile(probability: float, weights: Array, a: Array, b: Array) -> float:
-    """The quantile of a mixture of Beta(a, b), where a = 0 is the point 0 and b = 0 the point 1."""
+    """A quantile of a mixture of Beta(a, b), where a = 0 stands for the point 0 and b = 0 for the point 1."""
     from scipy.optimize import brentq
     from scipy.stats import beta
 
-    kept = weights > 1e-12 * weights.max()
-    weights, a, b = weights[kept] / weights[kept].sum(), a[kept], b[kept]
+    counted = weights > 1e-12 * weights.max()
+    weights, a, b = weights[counted] / weights[counted].sum(), a[counted], b[counted]
     at_zero, at_one = a <= 1e-9, b <= 1e-9
     inner = ~(at_zero | at_one)
     mass_zero = float(weights[at_zero].sum())

@@ -1,4 +1,4 @@
-"""What shadow attacks read from reference models: two signals of every example under each, and who trained on whom."""
+"""What shadow attacks read from reference models: two signals of every example, and which models trained on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class References:
     Attributes:
       confidence: float64 (R, N), the probability of the true class.
       scaled_logit: float64 (R, N), LiRA's phi.
-      member: bool (R, N), which examples each model trained on; None where all are taken as examples that none did.
+      member: bool (R, N), which examples each model trained on; None if no model is assumed to have trained on any of
+        them.
     """
 
     confidence: NDArray[np.float64]
@@ -28,7 +29,7 @@ class References:
 
     @classmethod
     def of(cls, predictions: Predictions) -> References:
-        """Read from ``predictions.reference_logits``.
+        """Read the references from ``predictions.reference_logits``.
 
         Raises:
           InputError: there are none.
@@ -45,7 +46,7 @@ class References:
         )
 
     def online_member(self, attack: str) -> NDArray[np.bool_]:
-        """``member``, for an attack that cannot do without.
+        """``member``, for an attack that requires it.
 
         Raises:
           InputError: it is not known.

@@ -1,11 +1,11 @@
-"""From a shadow attack's score to a probability of membership at prior 1/2, and whether such a probability holds.
+"""Probabilities of membership at prior 1/2 from the scores of a shadow attack, and how reliable they are.
 
-*LiRA*'s score is a log-likelihood ratio, so its posterior at prior 1/2 is the logistic function of it.  *RMIA*'s is a
-rank among non-members; it is calibrated: each shadow is attacked with the others as the target is, and an isotonic
-regression of membership on the scores turns a score into a share of members.
+The score of *LiRA* is a log-likelihood ratio, so the posterior at prior 1/2 is its logistic function.  The score of
+*RMIA* is a rank among non-members, which is calibrated: each shadow is attacked with the others, as the target is, and
+an isotonic regression of membership on the scores turns a score into a share of members.
 
-Nothing of the target is used to calibrate.  Whether "0.8" means that eight in ten are members is checked on shadows
-that were not used for the fit: a reliability curve, and its expected calibration error (Naeini et al. 2015).
+The calibration uses nothing from the target.  Whether "0.8" means that eight in ten are members is checked on shadows
+that were not used for the fit, by a reliability curve and its expected calibration error (Naeini et al. 2015).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted probabilities against shares of members, on shadows that were not used for the fit.
+    """Predicted probabilities and observed shares of members, on shadows that were not used for the fit.
 
     Attributes:
       predicted: float64 (B,), mean predicted probability in each of B bins of (nearly) equal size, ascending.
-      observed: float64 (B,), the share of members there.
-      counts: int64 (B,), examples, each counted once for each shadow that was attacked.
+      observed: float64 (B,), the share of members in each bin.
+      counts: int64 (B,), the number of examples, each counted once for every shadow that was attacked.
       error: the expected calibration error: the mean of |predicted - observed| over examples.
-      shadows: how many shadows were attacked for it.
+      shadows: the number of shadows that were attacked.
     """
 
     predicted: Array
@@ -46,7 +46,7 @@ class Reliability:
     shadows: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The values for a JSON file."""
         return {
             "predicted": self.predicted.tolist(),
             "observed": self.observed.tolist(),
@@ -67,11 +67,11 @@ def reliability_of(predicted: Array, member: Booleans, shadows: int) -> Reliabil
 
 
 def rmia_probability(scores: Array, references: References) -> tuple[Array, Reliability] | None:
-    """RMIA's calibrated probability of membership, and its reliability; None where there are too few shadows.
+    """RMIA's calibrated probability of membership, and its reliability; None if there are too few shadows.
 
     Args:
       scores: float64 (N,), the target's online scores.
-      references: the shadows, with what each was trained on.
+      references: the shadows, with the examples that each was trained on.
     """
     attacked = _attacked(references, 2, _rmia_of)
     half = _half(references, attacked)
@@ -84,7 +84,7 @@ def rmia_probability(scores: Array, references: References) -> tuple[Array, Reli
 
 
 def lira_probability(ratio: Array, references: References) -> tuple[Array, Reliability | None]:
-    """LiRA's posterior at prior 1/2, and its reliability where there are shadows enough to attack one with the others.
+    """LiRA's posterior at prior 1/2, and its reliability if there are enough shadows to attack one with the others.
 
     Args:
       ratio: float64 (N,), the target's log-likelihood ratios.
@@ -105,9 +105,9 @@ Attacked = tuple[Array, Booleans]
 def _attacked(
     references: References, fewest: int, score: Callable[[References, int, Booleans], Array]
 ) -> dict[int, Attacked]:
-    """Every shadow that can be attacked with the others but its complement: its scores and its members.
+    """The scores and the members of every shadow that can be attacked with the others, its complement excluded.
 
-    A target has no complement among its shadows, so that one must not be used.
+    The complement must not be used, because a target has no complement among its shadows.
     """
     matrix = references.member
     assert matrix is not None
@@ -134,7 +134,7 @@ def _lira_of(references: References, shadow: int, others: Booleans) -> Array:
 
 
 def _half(references: References, attacked: dict[int, Attacked]) -> tuple[list[Attacked], list[Attacked]] | None:
-    """Attacked shadows for fitting and for checking; a shadow and its complement are on one side."""
+    """The attacked shadows for fitting and those for checking; a shadow and its complement are on the same side."""
     assert references.member is not None
     middle = max(2, len(references.member) // 4 * 2)
     first = [pair for shadow, pair in attacked.items() if shadow < middle]
@@ -148,7 +148,7 @@ def _isotonic(pairs: list[Attacked]) -> Callable[[Array], Array]:
     scores = np.concatenate([scores for scores, _ in pairs])
     member = np.concatenate([member for _, member in pairs]).astype(np.float64)
     weights = np.where(member == 1, 0.5 / member.mean(), 0.5 / (1 - member.mean()))  # prior 1/2
-    least = 0.5 / len(member)  # no share of a sample proves certainty
+    least = 0.5 / len(member)  # a share in a sample never proves certainty
     fit = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(scores, member, weights)
 
     def probability(values: Array) -> Array:

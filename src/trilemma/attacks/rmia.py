@@ -1,14 +1,14 @@
-"""RMIA, the robust attack (Zarifzadeh, Liu and Shokri 2024): is an example likelier under the target than others are?
+"""RMIA, the robust attack (Zarifzadeh, Liu, and Shokri 2024): is an example more likely under the target than others?
 
-With p the probability of the true class, an example's ratio is p under the target over its expected p under models of
-the same kind.  Its score is the share of non-members z that it dominates: ratio_x / ratio_z > gamma.
+Let p be the probability of the true class.  An example's ratio is its p under the target, divided by its expected p
+under models of the same kind.  Its score is the share of non-members z that it dominates: ratio_x / ratio_z > gamma.
 
 - *online*: the expected p is the mean of two means, over the reference models that trained on the example and over
   those that did not.
-- *offline*: only models that did not train on it are at hand; the other mean is taken as pulled toward 1, so that the
-  expected p is ((1 + a) mean_out + 1 - a) / 2.  The constant a depends on how strongly the models fit their members: on
-  CIFAR-10 0.3 is right without a budget (AUC 0.94 against 0.86 for a = 1) and wrong with one (0.72 against 0.78 at
-  epsilon 8).  :func:`tuned_a` chooses it by attacking one reference model with the others, never by the target.
+- *offline*: only models that did not train on the example are available.  The other mean is assumed to be closer to 1,
+  so that the expected p is ((1 + a) mean_out + 1 - a) / 2.  The right constant a depends on how strongly the models fit
+  their members: on CIFAR-10, 0.3 is better than 1 without a budget (AUC 0.94 and 0.86), and worse with one (0.72 and
+  0.78 at epsilon 8).  :func:`tuned_a` chooses it by attacking one reference model with the others, never by the target.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 OFFLINE_A = 0.3
-"""The published a, where there is nothing to tune it on."""
+"""The published value of a, used where there is nothing to tune it on."""
 
 GAMMA = 1.0
 FEWEST_SHADOWS = 2
@@ -48,15 +48,15 @@ def rmia_scores(
       shadow_confidence: float64 (R, N), p under each reference model.
       shadow_member: bool (R, N): which examples each trained on.
       population: bool (N,): the non-members z that examples are compared with.
-      weights: float64 (N,), how much each z counts, or None for all alike.
+      weights: float64 (N,), how much each z counts, or None for equal weights.
       gamma: >= 1; how far an example must exceed another to dominate it.
 
     Returns:
       float64 (N,) in [0, 1], higher meaning member.
 
     Raises:
-      InputError: shapes that do not fit, fewer than two reference models, an example never in or never out, or gamma
-        out of range.
+      InputError: shapes do not fit, there are fewer than two reference models, all or none of them trained on an
+        example, or gamma is out of range.
     """
     check_matrix(shadow_member, shadow_confidence.shape, attack="rmia", fewest=FEWEST_SHADOWS)
     inside = _mean_where(shadow_confidence, shadow_member)
@@ -78,7 +78,7 @@ def rmia_offline_scores(
 
     Args:
       shadow_member: bool (R, N), or None where no reference model trained on any audited example.
-      a: in [0, 1]; see the module's text.
+      a: in [0, 1]; see the module's docstring.
     """
     if not 0 <= a <= 1:
         raise InputError(f"a must lie in [0, 1], not {a}")
@@ -89,13 +89,13 @@ def rmia_offline_scores(
 
 
 def tuned_a(shadow_confidence: Array, shadow_member: Booleans) -> float:
-    """The a with which the first reference model is attacked best by the others: of 0, 0.1, ..., 1 the one with the
-    largest AUC (the first of equals).
+    """The a with which the others attack the first reference model best: among 0, 0.1, ..., 1, the one with the largest
+    AUC (the first of equal ones).
 
-    Each example of the attacked model needs another model that did not train on it; those without are left out.
+    Each example of the attacked model needs another model that did not train on it; examples without one are left out.
 
     Raises:
-      InputError: fewer than two reference models, or no example is left.
+      InputError: there are fewer than two reference models, or no example is left.
     """
     check_matrix(shadow_member, shadow_confidence.shape, attack="rmia-offline with a tuned a", fewest=2, sides=())
     usable = (~shadow_member[1:]).any(axis=0)

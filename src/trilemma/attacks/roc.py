@@ -18,7 +18,7 @@ from trilemma.statistics.intervals import LEVEL
 FPRS = (0.001, 0.01)
 """The false-positive rates at which the true-positive rate is reported."""
 
-# FPRs are quotients of sums: rounding may put one that should be 0.01 slightly above it.
+# FPRs are quotients of sums, so rounding may put one that should be 0.01 slightly above it.
 _ROUNDING = 1e-12
 
 Array = NDArray[np.float64]
@@ -28,7 +28,8 @@ Array = NDArray[np.float64]
 class Curve:
     """The corners of an ROC curve, from (0, 0) to (1, 1); equal scores form one step.  All arrays are float64 (K,).
 
-    ``thresholds[k]`` is the score at and above which an example is classified as a member, and inf at the first corner.
+    ``thresholds[k]`` is the score at or above which an example is classified as a member; it is inf at the first
+    corner.
     """
 
     fpr: Array
@@ -41,7 +42,7 @@ class Metrics:
     """Metrics of an ROC curve: scalars for one curve, or arrays (R,) for R bootstrap samples.
 
     Attributes:
-      auc: area by the trapezoid rule: the probability that a member scores above a non-member, counting ties half.
+      auc: area by the trapezoid rule: the probability that a member scores above a non-member, where ties count half.
       advantage: maximum over thresholds of |TPR - FPR|.
       tpr_at_fpr: for each rate in ``FPRS``, the largest TPR among thresholds with FPR at or below it (without
         interpolation, since an attacker must be able to choose that threshold).  With fewer than 1 / rate
@@ -79,8 +80,8 @@ class Roc:
         A percentile interval would be wrong here: a maximum over thresholds is biased upward, and its bootstrap
         draws are biased further, so that the interval would exclude 0 for a model that does not leak at all.
         Two maxima, however, differ by at most the largest distance between the curves, so that this interval
-        covers at least as often as its level says, at the cost of being some 1.4 times as wide as necessary
-        where the leakage is clear.
+        covers the true value at least as often as its level says, at the cost of being about 1.4 times as wide as
+        necessary where the leakage is clear.
         """
         advantage, width = float(self.metrics.advantage), float(np.quantile(self.deviation, level))
         return max(0.0, advantage - width), min(1.0, advantage + width)
@@ -126,7 +127,7 @@ class Roc:
 
 
 def _spread(draws: Array, value: Array, factor: float) -> Array:
-    """Draws of a value in [0, 1], moved ``factor`` times as far away from it."""
+    """Draws of a value in [0, 1], moved to ``factor`` times their distance from it."""
     return np.clip(value + factor * (draws - value), 0.0, 1.0)
 
 
@@ -250,11 +251,11 @@ class _Ranked:
 
     def __init__(self, scores: Array, member: NDArray[np.bool_], weights: Array | None, collapse: bool = False) -> None:
         if scores.shape != member.shape or scores.ndim != 1 or (weights is not None and weights.shape != scores.shape):
-            raise InputError("scores, member and weights must be (N,) of one length")
+            raise InputError("scores, member, and weights must be (N,) of equal length")
         if np.isnan(scores).any():
             raise InputError("a score is NaN: an attack must score every example")
-        kept = np.arange(len(scores)) if weights is None else np.flatnonzero(weights > 0)
-        order = kept[np.argsort(-scores[kept], kind="stable")]
+        counted = np.arange(len(scores)) if weights is None else np.flatnonzero(weights > 0)
+        order = counted[np.argsort(-scores[counted], kind="stable")]
         is_member, sorted_scores = member[order], scores[order]
         self.sides = order[is_member], order[~is_member]
         if min(map(len, self.sides)) == 0:

@@ -97,7 +97,7 @@ def _chunk_from_logits(logits: Array, labels: NDArray[np.int64]) -> Signals:
     top = logits.argmax(axis=1)
     with np.errstate(over="ignore"):
         shifted = np.maximum(logits - logits[rows, top][:, None], -_LARGEST)
-    # The largest logit is 0 here; summing the others separately keeps the digits that adding 1 would lose.
+    # The largest logit is 0 here, and summing the others separately keeps the digits that adding 1 would lose.
     log_others = _log_sum_without(shifted, top)
     log_total = np.logaddexp(0.0, log_others)
     log_p = shifted - log_total[:, None]
@@ -136,7 +136,8 @@ def _assemble(
     rest = np.maximum(log_rest, floor)
     others = p * rest
     others[rows, labels] = 0.0
-    # max(0, .) removes the -0.0 of a certain prediction, and negative values where rounding puts a probability above 1.
+    # max(0, .) removes the -0.0 of a certain prediction, and negative values where rounding gives a probability above
+    # 1.
     modified = np.maximum(0.0, -rest_true * np.maximum(log_p_true, floor) - others.sum(axis=1))
     return Signals(
         loss=np.maximum(0.0, -np.maximum(log_p_true, np.log(LOSS_FLOOR))),

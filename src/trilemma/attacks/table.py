@@ -1,7 +1,7 @@
-"""Predictions in a table: CSV, Parquet, Arrow or a data frame, whose columns are found by their usual names.
+"""Predictions in a table (CSV, Parquet, Arrow, or a data frame), whose columns are found by their common names.
 
-Nothing in a file is trusted: no cell is computed, sizes are checked before a table is unpacked, and what a column lacks
-or holds besides is an error that names it.
+Nothing in a file is trusted: no cell is evaluated, sizes are checked before a table is unpacked, and a column with
+missing or unexpected values is an error that names the column.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ USUAL = {
     "source": ("source", "sources"),
     "weight": ("weight", "weights"),
 }
-"""Names by which columns are found, in any case, in this order."""
+"""The names by which columns are found, case-insensitively and in this order."""
 
 _OUTPUTS = {"logits": ("logit", "logits"), "probs": ("prob", "probs", "probability", "probabilities", "proba")}
 _FIELD = {"label": "labels", "member": "member", "group": "groups", "source": "sources", "weight": "weights"}
@@ -54,9 +54,9 @@ def read_table(path: Path, max_bytes: int) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             _check_size(path, path.stat().st_size, max_bytes)
-            # Nothing is taken for missing: a class may be called NA.
-            kept = pyarrow.csv.ConvertOptions(null_values=[], strings_can_be_null=False)
-            return pyarrow.csv.read_csv(path, convert_options=kept).to_pandas()
+            # No text counts as a missing value: a class may be called NA.
+            options = pyarrow.csv.ConvertOptions(null_values=[], strings_can_be_null=False)
+            return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
         if path.suffix == ".parquet":
             about = pq.read_metadata(path)
             _check_size(path, 8 * about.num_rows * about.num_columns, max_bytes)
@@ -85,16 +85,16 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
     Args:
       table: a pandas data frame, or anything with ``to_pandas`` (polars, Arrow).
       columns: names of columns by what they hold: ``label``, ``member``, ``group``, ``source``, ``weight``; and under
-        ``logit`` or ``prob`` how the names of the outputs' columns begin.
-      where: the table in errors.
+        ``logit`` or ``prob`` the prefix of the columns of outputs.
+      where: how error messages refer to the table.
 
     Raises:
-      InputError: a column is missing or given wrongly, or holds what cannot be read.
+      InputError: a column is missing, is named wrongly in ``columns``, or has values that cannot be read.
     """
     frame = table.to_pandas() if hasattr(table, "to_pandas") else table
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
-        raise InputError(f"{where} has two columns of one name: rename one of them")
+        raise InputError(f"{where} has two columns with one name: rename one of them")
     frame = frame.set_axis(names, axis=1)
     chosen = dict(columns or {})
     unknown = [role for role in chosen if role not in (*USUAL, "logit", "prob")]
@@ -102,7 +102,7 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
         known = (*USUAL, "logit", "prob")
         raise InputError(f"columns are for {', '.join(known)}, not {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     kind, outputs, classes = _outputs(frame, chosen, where)
-    fields: dict[str, Any] = {kind: outputs}
+    fields: dict[str, Any] = {kind: outputs, "class_names": classes}
     for role, field in _FIELD.items():
         name = _column(role, names, chosen, where, needed=role in ("label", "member"))
         if name is None:
@@ -113,7 +113,7 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
         elif role == "member":
             fields[field] = _members(values, where, name)
         elif role == "group":
-            if not all(value is None or value != value for value in values):  # a column of nothing
+            if not all(value is None or value != value for value in values):  # an empty column
                 fields[field] = _plain(values)
         else:
             fields[field] = values
@@ -126,13 +126,13 @@ def _column(role: str, names: Sequence[str], chosen: Mapping[str, str], where: s
             raise InputError(f"{where} has no column {chosen[role]!r}{did_you_mean(chosen[role], names)}")
         return chosen[role]
     folded = {name.casefold(): name for name in reversed(names)}
-    found = next((folded[usual] for usual in USUAL[role] if usual in folded), None)
-    if found is None and needed:
+    column = next((folded[usual] for usual in USUAL[role] if usual in folded), None)
+    if column is None and needed:
         raise InputError(
             f"{where} has no column {role!r}{did_you_mean(role, names)} (it has {listed(names, most=8)}): name it so, "
             f"or say which it is (columns={{'{role}': ...}}, --columns {role}=...)"
         )
-    return found
+    return column
 
 
 def _outputs(
@@ -146,18 +146,18 @@ def _outputs(
             continue
         starts = (prefix,) if prefix is not None else tuple(f"{word}_" for word in usual)
         columns = {name: _rest(name, starts) for name in names}
-        found = {name: rest for name, rest in columns.items() if rest}
-        if len(found) >= 2:
-            if all(re.fullmatch(r"[0-9]+", rest) for rest in found.values()):
-                if len({int(rest) for rest in found.values()}) < len(found):
+        class_names = {name: rest for name, rest in columns.items() if rest}
+        if len(class_names) >= 2:
+            if all(re.fullmatch(r"[0-9]+", rest) for rest in class_names.values()):
+                if len({int(rest) for rest in class_names.values()}) < len(class_names):
                     raise InputError(f"{where} has two columns of outputs for one class: remove one of them")
-                found = dict(sorted(found.items(), key=lambda item: int(item[1])))
-            return kind, _numbers(frame, list(found), where), tuple(found.values())
+                class_names = dict(sorted(class_names.items(), key=lambda item: int(item[1])))
+            return kind, _numbers(frame, list(class_names), where), tuple(class_names.values())
         lists = [name for name in names if name.casefold() in usual or name == prefix]
         if lists and len(frame) and isinstance(frame[lists[0]].iloc[0], list | np.ndarray):
             values = np.stack([np.asarray(row, dtype=np.float64) for row in frame[lists[0]]])
-            return kind, values, tuple(str(at) for at in range(values.shape[1]))
-        alone = [*found, *lists]
+            return kind, values, tuple(str(index) for index in range(values.shape[1]))
+        alone = [*class_names, *lists]
         if len(alone) == 1:  # a sigmoid's output
             score = _numbers(frame, alone, where)
             both = np.concatenate([np.zeros_like(score) if kind == "logits" else 1 - score, score], axis=1)
@@ -184,9 +184,11 @@ def _numbers(frame: pd.DataFrame, names: list[str], where: str) -> NDArray[np.fl
 
 
 def _labels(values: NDArray[Any], classes: tuple[str, ...], where: str, column: str) -> NDArray[Any]:
-    """Indices: as they are, or found by the names of the classes where any label is text that names one."""
+    """Indices of classes: the labels themselves or, where a label is the text of a class's name, found by name."""
     text = [_text(value) for value in values]
-    places = {name: at for at, name in enumerate(classes)} | {csv_text(name): at for at, name in enumerate(classes)}
+    places = {name: index for index, name in enumerate(classes)} | {
+        csv_text(name): index for index, name in enumerate(classes)
+    }
     named = not all(re.fullmatch(r"[0-9]+", name) for name in classes)
     if named and all(label in places for label in text):
         return np.array([places[label] for label in text], dtype=np.int64)
@@ -215,7 +217,7 @@ def _members(values: NDArray[Any], where: str, column: str) -> NDArray[np.bool_]
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Groups as numbers where they are, else as text."""
+    """Groups as numbers if they are numbers, otherwise as text."""
     return np.array([_text(value) for value in values]) if values.dtype.kind == "O" else values
 
 

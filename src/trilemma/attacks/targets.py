@@ -1,8 +1,8 @@
-"""Whom an attack finds in several targets that share their examples: cells with intervals clustered by example.
+"""The success of an attack by cell over several targets that share examples, with intervals clustered by example.
 
-An example is a member of some targets and not of others, and is hard or easy in all of them.  Its rows are therefore
-one cluster: a bootstrap sample draws examples, each with its rows under all targets.  To treat rows as independent
-would make the intervals of T targets too narrow, up to sqrt(T) times.  What is estimated is the mean over *these*
+An example is a member of some targets and not of others, and it is hard or easy in all of them.  Its rows are therefore
+one cluster: a bootstrap sample draws examples, each with its rows under all targets.  Treating rows as independent
+would make the intervals over T targets too narrow by a factor of up to sqrt(T).  The estimate is the mean over *these*
 targets; how much trainings differ from each other is another question.
 """
 
@@ -32,11 +32,11 @@ class TargetsCell:
     """An attack's success in one cell, as a mean over targets.
 
     Attributes:
-      examples: how many are in the cell.
+      examples: the number of examples in the cell.
       auc: mean over targets, or None where a target has fewer than ``TOO_FEW`` members or non-members in the cell.
       auc_interval: 95 %, over examples.
       tpr: the mean share of members found at 1 % false positives of the cell's own non-members, or None.
-      tpr_interval: 95 %, over examples, each sample with thresholds of its own.
+      tpr_interval: 95 %, over examples; each bootstrap sample has its own thresholds.
       reason: why there is no TPR.
     """
 
@@ -97,9 +97,9 @@ def _cell(scores: Array, member: Booleans, rng: np.random.Generator, resamples: 
     for size in chunks(resamples, scores.size):
         counts = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.int32)
         for target in zip(scores, member, strict=True):
-            drawn = resampled_metrics(*target, counts)
-            aucs[done : done + size] += drawn.auc / len(scores)
-            tprs[done : done + size] += drawn.tpr_at_fpr[FPR] / len(scores)
+            resampled = resampled_metrics(*target, counts)
+            aucs[done : done + size] += resampled.auc / len(scores)
+            tprs[done : done + size] += resampled.tpr_at_fpr[FPR] / len(scores)
         done += size
     auc = float(np.mean([metrics.auc for metrics in seen]))
     tpr = float(np.mean([metrics.tpr_at_fpr[FPR] for metrics in seen]))

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from trilemma.cli.canaries import add_canary_options
 from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
@@ -208,7 +209,7 @@ def _add_require(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--require",
         metavar="CONDITIONS",
-        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_group_accuracy>=0.7"',
+        help='exit with status 3 unless all hold, such as "epsilon<=8, auc<=0.55, worst_cell_accuracy>=0.7"',
     )
 
 
@@ -222,11 +223,8 @@ def _train(commands: Any) -> None:
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the run, new or of the same recipe")
     add_data_options(command)
     group = command.add_argument_group("recipe (these options override the recipe's values)")
-    group.add_argument(
-        "--recipe",
-        metavar="FILE|NAME",
-        help="a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data",
-    )
+    recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
+    group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
     group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
     group.add_argument(
         "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
@@ -262,6 +260,7 @@ def _train(commands: Any) -> None:
     _add_execution_options(command)
     _add_require(command)
     _add_course_options(command)
+    add_canary_options(command)
 
 
 def _add_course_options(command: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, most_exposed
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
@@ -44,7 +45,7 @@ class Subject:
       predictions: its outputs, and those of shadows.
       matched_by: how non-members are reweighted, or None.
       how: ``matched_by`` in words.
-      privacy: ``privacy`` of the run's ``result.json``, or empty without a budget; None where there is no run.
+      run: the run's ``result.json``; None where there is no run.
       shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
       target: the run that shadows were trained of, or None.
@@ -53,7 +54,7 @@ class Subject:
     predictions: Predictions
     matched_by: Any
     how: str
-    privacy: dict[str, Any] | None = None
+    run: dict[str, Any] | None = None
     shadows: dict[str, Any] | None = None
     index: Any = None
     target: Target | None = None
@@ -61,13 +62,13 @@ class Subject:
     @property
     def ceiling(self) -> dict[str, Any] | None:
         """What the run's budget allows any attack, or None."""
-        return (self.privacy or {}).get("ceiling")
+        return None if self.run is None else (self.run["privacy"] or {}).get("ceiling")
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
         """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
-        if self.privacy is None or self.ceiling is None:
+        if self.run is None or self.ceiling is None:
             return None
-        event = Event.from_dict(self.privacy["event"])
+        event = Event.from_dict(self.run["privacy"]["event"])
         return [float(value) for value in largest_tpr(event, fpr)]
 
 
@@ -96,9 +97,7 @@ def audit_command(options: argparse.Namespace) -> int:
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
     show(f"audit         {out}")
-    source = Path(options.source)
-    run = read_json(source / RESULT) if required and source.is_dir() else {}
-    return status_of(required, {**run, "attacks": result.attacks})
+    return status_of(required, {**(subject.run or {}), **document})
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
@@ -135,18 +134,18 @@ def _subject(options: argparse.Namespace) -> Subject:
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
         return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)
-    result = read_json(source / RESULT) if (source / RESULT).exists() else {}
+    run = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
-        privacy = dict(result.get("privacy") or {})
+        run["privacy"] = dict(run.get("privacy") or {}) or None
     if options.shadows is not None:
         shadow_audit = audit_with_shadows(options)
         audited = shadow_audit.target.audited
         how = "as many of each class" + ("" if shadow_audit.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])
-        return Subject(shadow_audit.predictions, None, how, privacy, shadow_audit.about, index, shadow_audit.target)
+        return Subject(shadow_audit.predictions, None, how, run, shadow_audit.about, index, shadow_audit.target)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
-    return Subject(predictions, by, f"non-members matched by {by}", privacy)
+    return Subject(predictions, by, f"non-members matched by {by}", run)
 
 
 def _document(
@@ -163,7 +162,10 @@ def _document(
     roc = roc_bands(predictions, result)
     return {
         "source": options.source,
-        **({} if subject.privacy is None else {"privacy": subject.privacy or None}),
+        **({} if subject.run is None else {"privacy": subject.run["privacy"]}),
+        "class_names": None if predictions.class_names is None else list(predictions.class_names),
+        "group_names": None if predictions.group_names is None else list(predictions.group_names),
+        **_accuracy(subject),
         "members": result.members,
         "nonmembers": result.nonmembers,
         "effective_nonmembers": result.effective_nonmembers,
@@ -185,6 +187,13 @@ def _document(
         "seed": options.seed,
         "resamples": options.resamples,
     }
+
+
+def _accuracy(subject: Subject) -> dict[str, Any]:
+    """Accuracy and fairness: those of the run, which also has a negative control; else those of the non-members."""
+    if subject.run is not None:
+        return {name: subject.run.get(name) for name in ("accuracy", "accuracy_interval", "fairness", "null_check")}
+    return accuracy_of_nonmembers(subject.predictions)
 
 
 def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
@@ -226,7 +235,8 @@ def run_predictions(folder: Path) -> Predictions:
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"cannot read {path} ({one_line(error)}): train again, or put the file back") from error
     with reading(folder / CONFIG):
-        names = read_json(folder / CONFIG)["data"]["groups"]
+        data = read_json(folder / CONFIG)["data"]
+        names, classes = data["groups"], tuple(map(str, data["classes"]))
         if names is not None and not all(isinstance(name, str) for name in names):
             raise TypeError(f"data.groups is {names!r}")
     with reading(path):
@@ -237,4 +247,5 @@ def run_predictions(folder: Path) -> Predictions:
             groups=groups,
             sources=columns["source"],
             group_names=tuple(names) if names and groups is not None else None,
+            class_names=classes,
         )

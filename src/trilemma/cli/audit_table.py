@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.words import clean
 
@@ -23,7 +24,7 @@ def attack_rows(document: dict[str, Any]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [*_overall(document), *_in_cells(document["cells"])]
+    rows = [*_overall(document), *_in_cells(document["cells"], document["class_names"])]
     columns = ["attack", "scope", "cell", "members", "nonmembers", "measure", "value", "low", "high", "ceiling"]
     return pd.DataFrame(rows, columns=[*columns, "reason"])
 
@@ -53,10 +54,11 @@ def _overall(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             )
 
 
-def _in_cells(cells: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _in_cells(cells: dict[str, Any], class_names: list[str] | None) -> Iterator[dict[str, Any]]:
     for kind, scope in _KINDS.items():
         for cell, entry in (cells[kind] or {}).items():
-            head = {"scope": scope, "cell": cell, "members": entry["members"], "nonmembers": entry["nonmembers"]}
+            name = cell_words(cell, kind.removeprefix("by_"), class_names)
+            head = {"scope": scope, "cell": name, "members": entry["members"], "nonmembers": entry["nonmembers"]}
             if entry.get("too_few"):
                 yield head | {"attack": "", "measure": "auc", "reason": "too few"}
                 continue
@@ -87,8 +89,12 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for kind in ("by_group", "by_class_and_group") if cells["by_group"] else ("by_class",):
         lines.append(f"{headline} by {_KINDS[kind]} (TPR at 1 % FPR at the cell's own threshold, at that of all):")
-        few = [clean(cell) for cell, entry in cells[kind].items() if entry.get("too_few")]
-        lines += [_cell(cell, entry, headline) for cell, entry in cells[kind].items() if not entry.get("too_few")]
+        named = [
+            (cell_words(cell, kind.removeprefix("by_"), document["class_names"]), entry)
+            for cell, entry in cells[kind].items()
+        ]
+        few = [clean(cell) for cell, entry in named if entry.get("too_few")]
+        lines += [_cell(cell, entry, headline) for cell, entry in named if not entry.get("too_few")]
         if few:
             lines.append(f"  too few examples in {len(few)} of {len(cells[kind])} cells: {', '.join(few)}")
     test = cells["equal_vulnerability"]
@@ -96,9 +102,10 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
         lines.append(f"equal vulnerability is not tested: {test['reason']}")
     else:
         verdict = "rejected" if test["rejected"] else "not rejected"
+        cell = cell_words(test["most_unequal"], test["cells"], document["class_names"])
         lines.append(
             f"equal vulnerability of all cells is {verdict} (p = {test['p_value']:.3f}; "
-            f"{clean(test['most_unequal'])} is farthest from the rest)"
+            f"{clean(cell)} is farthest from the rest)"
         )
     return lines
 

@@ -9,6 +9,7 @@ from trilemma.cli.terminal import show, show_error
 from trilemma.privacy import accounting, gaussian
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import ceiling
+from trilemma.words import power
 
 
 def calibrate_command(arguments: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def _explain(spent: float, sigma: float, arguments: argparse.Namespace) -> None:
     bounds = ceiling(event)
     mu = gaussian.mu(spent, arguments.delta)
     lines = [
-        f"ε {spent:.4f} at δ {arguments.delta:g}, noise multiplier {sigma:.6g}",
+        f"ε {spent:.4f} at δ {power(arguments.delta)}, noise multiplier {sigma:.6g}",
         f"μ {mu:.4g}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
         *describe_ceiling(bounds.to_dict()),
     ]

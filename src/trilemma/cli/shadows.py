@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.live import Live
+from rich.table import Table
+
 from trilemma.attacks import Predictions
 from trilemma.cli.study import default_workers
+from trilemma.cli.study_display import Phases, running_table
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
 from trilemma.study.pool import Event, Executor, Pool
 from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
 from trilemma.training.execution import Execution
 from trilemma.trial.audited import choose_audited
-from trilemma.trial.interrupt import Interruptible, Live
+from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
 from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions, target_outputs
+from trilemma.words import clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def _train_missing(
     seconds = estimated_seconds(target, missing, executor.size, execution, display.preparing)
     display.say(
         f"{len(missing)} of {options.shadows} shadows to train on {len(target.data.train):,} examples each, "
-        f"{executor.size} at once: about {seconds / 60:.1f} minutes"
+        f"{executor.size} at once: about {clock(seconds)}"
     )
     settings = (len(target.audited), options.seed, options.data_dir, execution)
     jobs = [ShadowJob(str(target.run.folder), shadow, *settings) for shadow in range(options.shadows)]
@@ -119,7 +124,7 @@ def _executor(options: argparse.Namespace, jobs: int) -> Executor:
 
 
 class ShadowDisplay(Interruptible[Live]):
-    """One line for each shadow that is done."""
+    """A live table of the shadows that are being trained; without a terminal, lines. One line for each that is done."""
 
     signals = (signal.SIGINT, signal.SIGTERM)
     stopping = "stopping: the shadows that are being trained are saved"
@@ -127,6 +132,14 @@ class ShadowDisplay(Interruptible[Live]):
     def __init__(self, count: int) -> None:
         super().__init__(None)
         self._count, self._began, self._done = count, time.monotonic(), 0
+        self._running: dict[str, Event] = {}
+        self._phases = Phases()
+
+    def _new_live(self) -> Live:
+        return Live(self._table(), console=self._console, auto_refresh=False, transient=True)
+
+    def _table(self) -> Table:
+        return running_table("shadow", self._running, {})
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Callback of what is computed once for all shadows."""
@@ -136,7 +149,16 @@ class ShadowDisplay(Interruptible[Live]):
             self.say(f"{what}: {total}")
 
     def __call__(self, event: Event | None) -> None:
-        if event is not None and event.kind == "done":
-            self._done += 1
-            minutes = (time.monotonic() - self._began) / 60
-            self.say(f"{event.trial} is trained ({self._done} now, {self._count} in all; {minutes:.1f} minutes)")
+        if event is not None and event.kind == "progress":
+            self._running[event.trial] = event
+        elif event is not None:
+            self._running.pop(event.trial, None)
+            if event.kind == "done":
+                self._done += 1
+                spent = clock(time.monotonic() - self._began)
+                self.say(f"{event.trial} is trained ({self._done} now, {self._count} in all; {spent})")
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        else:
+            for name, phase in self._phases.due(self._running):
+                self.say(f"{name}: {phase} ({self._done} trained now; {clock(time.monotonic() - self._began)})")

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import replace
 
 from trilemma.cli.closing import aligned
-from trilemma.cli.study_display import clock
 from trilemma.cli.terminal import show
 from trilemma.machine import cores
 from trilemma.study.estimate import estimate
 from trilemma.study.file import STUDIES, load_study, read_study
 from trilemma.study.trials import Study, Trial, expand
+from trilemma.words import clock
 
 
 def studies_command(options: argparse.Namespace) -> int:
@@ -43,7 +43,8 @@ LONGEST = 14 * 86400.0
 
 
 def _time_here(seconds: float) -> str:
-    """
+    """The time that a study takes on this machine, in words.
+
     >>> _time_here(7300), _time_here(3e9)
     ('2 h 1 min', 'needs a GPU')
     """

@@ -98,6 +98,9 @@ def conduct(studies: list[Study], out: Path, executor: Executor, settings: Setti
         if retry:
             folder.forget_failures(trials)
         progress = progress_of(folder, trials.values())
+        from trilemma.report.write import PAGE  # imported here: it takes a second, and a mistake is told at once
+
+        show(f"the page will be {out / PAGE}, once the last trial is finished")
         with StudyDisplay(progress, executor.size) as display:
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)
         page = _report(folder)

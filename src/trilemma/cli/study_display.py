@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,8 +13,9 @@ from rich.text import Text
 
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
+from trilemma.study.trials import Trial
 from trilemma.trial.interrupt import Interruptible
-from trilemma.words import clean
+from trilemma.words import clean, clock, trial_title
 
 PHASE_SECONDS = 60.0
 """Without a terminal, how often a line says what a running trial is doing."""
@@ -30,7 +32,7 @@ class StudyDisplay(Interruptible[Live]):
         self._progress, self._workers = progress, workers
         super().__init__(console)
         self._began = time.monotonic()
-        self._told: dict[str, float] = {}  # when a line last said what a trial was doing
+        self._phases = Phases()
 
     def __enter__(self) -> StudyDisplay:
         progress = self._progress
@@ -55,24 +57,26 @@ class StudyDisplay(Interruptible[Live]):
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
         else:
-            self._tell_of_phases()
-
-    def _tell_of_phases(self) -> None:
-        """Without a terminal: say once in a while what each trial is doing, so that no phase is silent for minutes."""
-        now = time.monotonic()
-        for name, event in self._progress.running.items():
-            if now - self._told.setdefault(name, now) >= PHASE_SECONDS:
-                self._told[name] = now
-                self.say(f"{name}  {self._progress.trials[name].title}: {_phase(event)}")
+            for name, phase in self._phases.due(self._progress.running):
+                self.say(f"{name}  {self._progress.trials[name].title}: {phase}{self._left()}")
 
     def seconds_left(self) -> float | None:
-        """An estimate, assuming that the remaining trials take as long as those finished in this session."""
+        """An estimate: a trial takes as long as those finished in this session that differ from it in their seed alone,
+        or as long as all of them on average where there is none."""
         progress = self._progress
         if not progress.seconds:
             return None
-        each = sum(progress.seconds.values()) / len(progress.seconds)
-        to_come = len(progress.waiting) + sum(1 - _share(event) for event in progress.running.values())
-        return each * to_come / max(1, min(self._workers, round(to_come + 0.5)))
+        of_kind: dict[str, list[float]] = {}
+        for name, seconds in progress.seconds.items():
+            of_kind.setdefault(_kind(progress.trials[name]), []).append(seconds)
+        all_seconds = [seconds for each in of_kind.values() for seconds in each]
+        shares = dict.fromkeys(progress.waiting, 1.0)
+        shares |= {name: 1 - _share(event) for name, event in progress.running.items()}
+        left = 0.0
+        for name, share in shares.items():
+            known = of_kind.get(_kind(progress.trials[name]), all_seconds)
+            left += share * sum(known) / len(known)
+        return left / max(1, min(self._workers, len(shares)))
 
     def _left(self) -> str:
         seconds = self.seconds_left()
@@ -80,18 +84,46 @@ class StudyDisplay(Interruptible[Live]):
 
     def _table(self) -> Group:
         progress = self._progress
-        table = Table(box=None, pad_edge=False)
-        for head in ("trial", "", "", "updates"):
-            table.add_column(head, justify="right" if head == "updates" else "left", no_wrap=head != "")
-        for name, event in progress.running.items():
-            bar = "█" * round(20 * _share(event))
-            cells = (name, progress.trials[name].title, f"{bar:<20}", _phase(event))
-            table.add_row(*(Text(clean(cell)) for cell in cells))
+        table = running_table(
+            "trial", progress.running, {name: progress.trials[name].title for name in progress.running}
+        )
         spent = clock(time.monotonic() - self._began)
         failed = f", {len(progress.failed)} failed" if progress.failed else ""
         finished = f"{len(progress.done)} of {len(progress.trials)} finished"
         line = f"{finished}{failed}, {len(progress.waiting)} to come; {spent}{self._left()}"
         return Group(table, Text(line))
+
+
+def _kind(trial: Trial) -> str:
+    """What trials have in common that differ in their seed alone."""
+    return trial_title(trial.to_dict(), seed=False)
+
+
+class Phases:
+    """Without a terminal: says once in a while what each piece of work is doing, so that none is silent for minutes."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def due(self, running: Mapping[str, Event]) -> Iterator[tuple[str, str]]:
+        """(name, phase) of the running work that no line has told of for ``PHASE_SECONDS``, by its latest event."""
+        now = time.monotonic()
+        for name, event in running.items():
+            if now - self._told.setdefault(name, now) >= PHASE_SECONDS:
+                self._told[name] = now
+                yield name, phase_words(event)
+
+
+def running_table(heading: str, running: Mapping[str, Event], titles: Mapping[str, str]) -> Table:
+    """What is running, for a terminal: a row with a bar for each piece of work."""
+    table = Table(box=None, pad_edge=False)
+    for head in (heading, "", "", "updates"):
+        table.add_column(head, justify="right" if head == "updates" else "left", no_wrap=head != "")
+    for name, event in running.items():
+        bar = "█" * round(20 * _share(event))
+        cells = (name, titles.get(name, ""), f"{bar:<20}", phase_words(event))
+        table.add_row(*(Text(clean(cell)) for cell in cells))
+    return table
 
 
 def _outcome(event: Event) -> str:
@@ -101,12 +133,12 @@ def _outcome(event: Event) -> str:
     return "" if accuracy is None else f"accuracy {accuracy:.3f}, {spent}"
 
 
-def _phase(event: Event) -> str:
+def phase_words(event: Event) -> str:
     """What a running trial is doing, and how far it is.
 
-    >>> _phase(Event("t", "progress", {"what": "training", "update": 3, "updates": 40}))
+    >>> phase_words(Event("t", "progress", {"what": "training", "update": 3, "updates": 40}))
     '3/40'
-    >>> _phase(Event("t", "progress", {"what": "computing features", "update": 300, "updates": 1000}))
+    >>> phase_words(Event("t", "progress", {"what": "computing features", "update": 300, "updates": 1000}))
     'computing features, 300/1000'
     """
     what, updates = str(event.message.get("what")), event.message.get("updates")
@@ -119,18 +151,3 @@ def _phase(event: Event) -> str:
 def _share(event: Event) -> float:
     updates = event.message.get("updates") or 0
     return min(1.0, event.message.get("update", 0) / updates) if updates else 0.0
-
-
-def clock(seconds: float) -> str:
-    """A duration in words, rounded to its leading units.
-
-    >>> clock(42), clock(125), clock(7300), clock(1e6)
-    ('42 s', '2 min', '2 h 1 min', '12 days')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours = minutes // 60
-    return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"

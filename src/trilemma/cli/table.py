@@ -7,7 +7,8 @@ from typing import Any
 from trilemma.attacks import ceiling_alarms
 from trilemma.cli.budget import describe_ceiling
 from trilemma.trial.run import Run
-from trilemma.words import clean
+from trilemma.trial.statement import canaries_in_words
+from trilemma.words import clean, power
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -17,12 +18,14 @@ ALARM = "  ALARM: "
 
 
 def interval(value: float, ends: list[float] | None, digits: int = 3) -> str:
+    """A number with its interval in brackets, if it has one."""
     if ends is None:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def describe_score(score: dict[str, Any]) -> str:
+    """The harmonic score with its interval, definition, and terms."""
     terms = ", ".join(f"{name} {value:.3f}" for name, value in score["terms"].items())
     count = "three terms" if len(score["terms"]) == 3 else "two terms, no groups"
     return f"{interval(score['value'], score['interval'])} ({score['definition']}, {count}: {terms})"
@@ -72,7 +75,7 @@ def describe_run(run: Run) -> str:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
         lines.append(
-            f"privacy       ε {privacy['epsilon']:.3f} at δ {privacy['delta']:g} for {privacy['covered']}\n"
+            f"privacy       ε {privacy['epsilon']:.3f} at δ {power(privacy['delta'])} for {privacy['covered']}\n"
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
         )
@@ -94,6 +97,10 @@ def describe_run(run: Run) -> str:
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  train accuracy     {result['train_accuracy']:.3f}")
+    if result.get("canaries"):
+        lines.append(f"  canaries           {canaries_in_words(result['canaries'])}")
+    if run.contradicted:
+        lines.append(f"{ALARM}{clean(run.contradicted)}")
     ceiling = privacy.get("ceiling") if privacy else None
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))

@@ -12,11 +12,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from trilemma.cli.canaries import canaries_of
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.table import ALARM, describe_run
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.data import Dataset, load_data
+from trilemma.data.named import DEFAULT
 from trilemma.errors import InputError
 from trilemma.files import reading
 from trilemma.training.execution import Execution
@@ -24,6 +26,7 @@ from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
 from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.listeners import listener_for
 from trilemma.trial.progress import Stopped
@@ -50,7 +53,7 @@ _OVERRIDES = (
 
 
 def train_command(options: argparse.Namespace) -> int:
-    recipe, required = recipe_of(options), required_by(options)
+    recipe, required, canaries = recipe_of(options), required_by(options), canaries_of(options)
     if options.minutes is not None and not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0, not {options.minutes}")
     end = time.monotonic() + 60 * (math.inf if options.minutes is None else options.minutes)
@@ -67,8 +70,12 @@ def train_command(options: argparse.Namespace) -> int:
             if fitted:
                 display.say(f"note: {fitted}")
             finished = (Path(options.out) / RESULT).exists()
+            if finished and options.listen:
+                display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
             if recipe.private and not finished:
                 display.say(_where_the_noise_is(recipe, options.out))
+                if canaries and recipe.epsilon and recipe.delta:
+                    display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
             run = train(
                 recipe,
                 data,
@@ -76,6 +83,7 @@ def train_command(options: argparse.Namespace) -> int:
                 execution=execution,
                 ranks=ranks,
                 track=options.track,
+                canaries=canaries,
                 progress=display,
                 listeners=[] if finished else [listener_for(n, Path(options.out), recipe) for n in options.listen],
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
@@ -89,8 +97,9 @@ def train_command(options: argparse.Namespace) -> int:
     with reading(run.folder / RESULT):  # a finished run is read back
         for line in describe_run(run).split("\n"):
             (show_alarm if line.startswith(ALARM) else show)(line)
-    if run.not_private:
-        show_error(f"trilemma: {run.not_private}")
+    wrong = run.not_private or run.contradicted
+    if wrong:
+        show_error(f"trilemma: {wrong}")
         return _end(ranks, 1)
     return _end(ranks, status_of(required, run.result))
 
@@ -155,7 +164,7 @@ def data_of(options: argparse.Namespace) -> dict[str, Any]:
     made_for = recipe_data(options.recipe) if options.recipe else None
     requested = {name: value for name, value in data_options(options).items() if value is not None}
     if made_for is None:
-        return {"name": options.data or "digits"} | requested
+        return {"name": options.data or DEFAULT} | requested
     if options.data not in (None, made_for["name"]):
         raise InputError(
             f"the recipe {options.recipe} was made for {made_for['name']}, not for {options.data}: leave out --data, "
@@ -171,6 +180,7 @@ def execution_of(options: argparse.Namespace) -> Execution:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe that the command line requests: a named one or a file, with the options on top."""
     overrides: dict[str, Any] = {}
     for pair in options.set:
         key, equals, text = pair.partition("=")
@@ -181,4 +191,4 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         except tomllib.TOMLDecodeError:
             overrides[key.strip()] = text
     overrides |= {name: getattr(options, name) for name in _OVERRIDES if getattr(options, name) is not None}
-    return load_recipe(options.recipe or default_recipe_name(options.data or "digits"), **overrides)
+    return load_recipe(options.recipe or default_recipe_name(options.data or DEFAULT), **overrides)

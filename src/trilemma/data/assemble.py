@@ -125,7 +125,7 @@ def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int)
     order of the source.
 
     Which positions of the source the subset consists of (:func:`limited_rows`) is public.  The order assigns positions
-    with exact counts per class, so drawing it anew without one example would exchange other examples.  A neighbor is
+    with exact counts per class, so drawing it again without one example would exchange other examples.  A neighbor is
     therefore the subset without one example, not the subset that would be drawn from a source without it.
 
     Raises:

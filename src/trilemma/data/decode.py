@@ -93,7 +93,7 @@ class _First:
         if (height, width) != (self.height, self.width):
             raise InputError(
                 f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
-                f"bring all to one size, or load with size={min(self.height, self.width)}"
+                f"bring all to one size, or load with --size {min(self.height, self.width)} (size= in Python)"
             )
 
 
@@ -138,7 +138,7 @@ def decode(
     what: str = "images",
     progress: Progress | None = None,
 ) -> Decoded:
-    """All images in one array, and what was changed on the way.
+    """All images in one array, and what was changed to make them fit.
 
     Args:
       images: what to decode; read once, in order, never all in memory.
@@ -210,7 +210,7 @@ def _decoded(images: Iterator[tuple[str, bytes]], framing: Framing) -> Iterator[
 def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: _First, size: int) -> Iterator[_Item]:
     """All images after the first one, ``size`` of them a chunk."""
 
-    def work(chunk: list[tuple[str, bytes]]) -> list[_Item]:
+    def decode_chunk(chunk: list[tuple[str, bytes]]) -> list[_Item]:
         items = []
         for name, data in chunk:
             items.append((*_decode_one(name, data, framing), len(data)))
@@ -223,7 +223,7 @@ def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: 
     try:
         while True:
             while len(waiting) < 2 * workers and (chunk := list(islice(images, size))):
-                waiting.append(pool.submit(work, chunk))
+                waiting.append(pool.submit(decode_chunk, chunk))
             if not waiting:
                 return
             yield from waiting.popleft().result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,41 +64,22 @@ def build(
         raise InputError(
             f"images of {channels} x {height} x {width} do not fit {name}: at least 8x8 pixels, 1 or 3 channels"
         )
-    norm_order = {} if norm_first is None else {"norm_first": norm_first}
+    choices: dict[str, Any] = {
+        "classes": classes,
+        "in_channels": network_inputs(name, image_shape)[0],
+        "norm": norm,
+        "groups": groups,
+        "standardized": standardized,
+        "generator": generator,
+    }
+    if norm_first is not None:
+        choices["norm_first"] = norm_first
     if match := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name):
-        return WideResNet(
-            depth=int(match[1]),
-            width=int(match[2]),
-            classes=classes,
-            in_channels=channels,
-            norm=norm,
-            groups=groups,
-            standardized=standardized,
-            generator=generator,
-            **norm_order,
-        )
+        return WideResNet(depth=int(match[1]), width=int(match[2]), **choices)
     if match := re.fullmatch(r"convnet(?:-(\d{1,4}))?", name):
-        return ConvNet(
-            width=int(match[1] or 32),
-            classes=classes,
-            in_channels=channels,
-            norm=norm,
-            groups=groups,
-            standardized=standardized,
-            generator=generator,
-            **norm_order,
-        )
+        return ConvNet(width=int(match[1] or 32), **choices)
     if (map_width := map_network_width(name)) is not None:
-        return MapNetwork(
-            width=map_width,
-            classes=classes,
-            in_channels=network_inputs(name, image_shape)[0],
-            norm=norm,
-            groups=groups,
-            standardized=standardized,
-            generator=generator,
-            **norm_order,
-        )
+        return MapNetwork(width=map_width, **choices)
     raise InputError(f"unknown model {name!r}: use {NAMES}")
 
 

@@ -75,9 +75,9 @@ def build_timm(
     if last_alone:
         if not last:
             raise InputError(f"{name} has no last layer to train alone: leave trained out")
-        kept = {id(p) for p in last.values()}
+        trainable = {id(p) for p in last.values()}
         for p in network.parameters():
-            p.requires_grad_(id(p) in kept)
+            p.requires_grad_(id(p) in trainable)
     return network.train()
 
 

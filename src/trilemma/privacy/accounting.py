@@ -29,6 +29,7 @@ from scipy.optimize import brentq
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import gaussian, loss_distribution
+from trilemma.words import power
 
 Accountant = Literal["pld", "rdp"]
 
@@ -45,7 +46,7 @@ SMALLEST_NOISE_MULTIPLIER = 0.3
 @dataclass(frozen=True)
 class Event:
     """What happened: ``updates`` Poisson-subsampled Gaussian releases.  Stored with every run, so that any later
-    accountant can compute epsilon anew.
+    accountant can recompute epsilon.
 
     Attributes:
       sampling_probability: q in (0, 1]; 1 is the full batch.
@@ -80,6 +81,7 @@ class Event:
         return _epsilon(self, delta, accountant)
 
     def to_dict(self) -> dict[str, Any]:
+        """The event for a JSON file, as :meth:`from_dict` reads it."""
         return {"mechanism": "poisson-sampled gaussian", **asdict(self)}
 
     @classmethod
@@ -159,7 +161,7 @@ def noise_multiplier(
     q = sampling_probability(batch_size, examples)
     if q < 1 and delta >= -math.expm1(updates * math.log1p(-q)):
         raise InputError(
-            f"delta {delta:g} is no less than the chance of being drawn at all, so that any noise would do: "
+            f"delta {power(delta)} is no less than the chance of being drawn at all, so that any noise would do: "
             "use a smaller one"
         )
 
@@ -171,7 +173,7 @@ def noise_multiplier(
     bracket = _bracket(excess, math.log(_guess(epsilon, delta, q, updates)), *ends)
     if bracket is None:
         raise InputError(
-            f"epsilon {epsilon:g} at delta {delta:g} is out of reach with {updates} updates at sampling "
+            f"epsilon {epsilon:g} at delta {power(delta)} is out of reach with {updates} updates at sampling "
             f"probability {q:.4g}: use a larger epsilon, fewer updates or a smaller batch"
         )
     low, high = bracket
@@ -217,7 +219,7 @@ def check_delta(delta: float, examples: int | None = None, *, allow_large: bool 
         raise InputError(f"delta must lie in (0, 1), not {delta}; 1e-5 is usual")
     if examples is not None and delta >= 1 / examples and not allow_large:
         raise PrivacyError(
-            f"delta {delta:g} is 1/N or more for N = {examples} examples, which would allow publishing one of "
+            f"delta {power(delta)} is 1/N or more for N = {examples} examples, which would allow publishing one of "
             f"them: use less than {1 / examples:.3g}, or force it with --allow-large-delta"
         )
 

@@ -13,7 +13,16 @@ by the number of tries (Bonferroni), so that the best of them is a bound at the 
 **What counting cannot show.**  Even if every guess is right, M canaries prove no more than :func:`largest_bound`.  The
 Gaussian bound (:func:`gaussian_bound`) goes further by an assumption that counting does not make.
 
-The module does not train: it takes the scores of canaries that were placed elsewhere.
+**Why canaries do no harm to the guarantee of the real examples.**  The guarantee is that of adding or removing one
+example, whatever the others are.  Canaries are such others: they follow from a seed and from no real example, and the
+sampling probability, the noise multiplier and B are computed from the N real examples before any canary is there.
+Real examples are drawn by the same coins as without canaries, and what a canary adds to a clipped sum has norm C at
+most and depends on no real example.  So the sums on two neighboring data sets differ by at most C, as before, and each
+update remains the Poisson-subsampled Gaussian mechanism that is accounted for.  A drawn gradient canary adds C times a
+direction, as if the data set held one more example with that clipped gradient.  Each canary has the same guarantee as
+a real example; that is what makes its score evidence about theirs.
+
+The module does not train: it takes the scores of canaries that :mod:`trilemma.training.canaries` placed, or others.
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ PLACES = 8
 _REMEMBERED = 2**16
 """Values of each tensor's noise that are compared with the next update's, at most."""
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 _PRODUCTS = 13  # numbers of one tensor in one update, see _products
 
 
@@ -63,7 +65,7 @@ class Evidence:
     """The evidence of one training so far; part of its state, and of its checkpoints.
 
     Attributes:
-      examples: N.
+      examples: N, and the canaries that are in.
       inclusions: int64 (N,), how often each example was drawn.
       last_draw: int64 (n,), the latest draw, or None before the first.
       tensors: by parameter name: float64 (3,), how many noise values it got in all, their sum, the sum of squares.
@@ -130,8 +132,9 @@ class Evidence:
         wanted = _spread_out(sum(sizes))
         products, places, before, start = [], [], None, 0
         for name, tensor in released.items():
-            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).flatten()
-            products.append(self._products(noise, total.sums[name].flatten(), before, self.last_noise.get(name)))
+            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).float().flatten()
+            clipped = total.sums[name].float().flatten()
+            products.append(self._products(noise, clipped, before, self.last_noise.get(name)))
             places += [noise[place - start] for place in wanted if start <= place < start + len(noise)]
             # Of a long tensor only the beginning is kept: a copy, which lets go of the rest.
             self.last_noise[name] = noise if len(noise) <= _REMEMBERED else noise[:_REMEMBERED].clone()
@@ -187,26 +190,36 @@ class Evidence:
 
     # ---- single examples --------------------------------------------------------------------------------------------
 
-    def spot_due(self) -> bool:
-        """Whether to recompute a single example now: in updates 1, 2, 4, 8, ..., or the next one with examples."""
-        return float(self.spots[0]) < 1 + math.floor(math.log2(self.updates + 1))
+    def spot_place(self, count: int) -> int | None:
+        """The place, among ``count`` examples of this update's draw, of the one to recompute, or None for no example.
 
-    def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum) -> None:
-        """Compute the first example of a physical batch again, by an ordinary backward pass of its own.
+        One is due in updates 1, 2, 4, 8, ..., or in the next one with examples.  The places are multiples of the golden
+        ratio, modulo 1: the next one always lies in one of the widest gaps between those before.  So an error at some
+        places of a draw, or in some of its physical batches, is not passed by in every update.
+        """
+        looked_at = int(self.spots[0])
+        if not count or looked_at >= 1 + math.floor(math.log2(self.updates + 1)):
+            return None
+        return int(count * (looked_at * _GOLDEN % 1))
+
+    def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum, place: int) -> None:
+        """Compute one example of a physical batch again, by an ordinary backward pass of its own.
 
         Args:
           clipping: what computes this run's clipped sums.
           images, labels: the physical batch, as they were given to ``clipping``.
           clipped: what it returned for them.
+          place: of the example in the physical batch.
         """
-        gradient = _plain_gradient(clipping, images[:1], labels[:1])
-        alone = clipping(images[:1], labels[:1]).sums
+        image, label = images[place : place + 1], labels[place : place + 1]
+        gradient = _plain_gradient(clipping, image, label)
+        alone = clipping(image, label).sums
         flat = torch.cat([g.flatten() for g in gradient.values()])
         exact, limit = float(flat.norm()), clipping.clipping_norm
         expected = flat * min(1.0, limit / max(exact, 1e-300)) if math.isfinite(exact) else torch.zeros_like(flat)
         added = torch.cat([alone[name].double().flatten() for name in gradient])
         distance = float((added - expected).norm()) / limit
-        reported = float(clipped.norms[0])
+        reported = float(clipped.norms[place])
         error = abs(reported - exact) / max(exact, limit * 1e-3) if math.isfinite(exact) else 0.0
         measured = torch.tensor([0.0, distance, float(added.norm()) / limit, error], dtype=torch.float64)
         self.spots = torch.maximum(self.spots, measured)  # which keeps a NaN, so that it fails the check
@@ -240,8 +253,9 @@ class Evidence:
         if "rows" not in tensors:
             raise InputError(
                 "the checkpoint was written by a version that kept no evidence of what it did, so the run could not be "
-                "checked at its end: start anew in another --out"
+                "checked at its end: start again in another --out"
             )
+        self.examples = len(tensors["inclusions"])  # canaries are in by chance, so the saved number counts
         self.inclusions, self.spots = tensors["inclusions"].cpu(), tensors["spots"].cpu()
         self._rows = array.array("d", tensors["rows"].flatten().tolist())
         self._places = array.array("f", tensors["places"].flatten().tolist())

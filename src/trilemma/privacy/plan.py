@@ -9,10 +9,10 @@ An update of DP-SGD (Abadi et al. 2016) with a plan is
     gradient = plan.privatize(draw, total, noise) # + N(0, (sigma C)^2), once; / B
 
 **Why this is private.**  Adding or removing one example changes ``total`` by at most C (see ``clipping``), with
-probability q; ``privatize`` adds noise of deviation sigma C to every coordinate of it and divides by B, a constant
-that depends neither on the draw nor on the examples.  So each call is one Poisson-subsampled Gaussian mechanism, and
-``plan.event(updates)`` is exactly the composition of that many.  Everything computed from the gradient (momentum,
-averages, the next ascent direction) is post-processing.
+probability q; ``privatize`` adds noise with standard deviation sigma C to every coordinate of it and divides by B, a
+constant that depends neither on the draw nor on the examples.  So each call is one Poisson-subsampled Gaussian
+mechanism, and ``plan.event(updates)`` is exactly the composition of that many.  Everything computed from the gradient
+(momentum, averages, the next ascent direction) is post-processing.
 
 N is public under add-or-remove-one neighbors, as in all of this field's accounting: q is computed from it.
 """
@@ -85,6 +85,7 @@ class Plan:
 
     @property
     def sampling_probability(self) -> float:
+        """q = B / N, the probability with which an update draws each example."""
         return accounting.sampling_probability(self.batch_size, self.examples)
 
     def draw(self, stream: RandomStream) -> Draw:

@@ -67,6 +67,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether the value is a number within its limits."""
         if self.value is None or math.isnan(self.value):
             return False
         return bool((self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high))
@@ -87,6 +88,7 @@ class Truth:
 
     @property
     def passed(self) -> bool:
+        """Whether every check passed."""
         return all(check.passed for check in self.checks.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +100,9 @@ class Truth:
         }
 
 
-def truth_check(plan: Plan, evidence: Evidence, record: Mapping[str, Any], *, bfloat16: bool = False) -> Truth:
+def truth_check(
+    plan: Plan, evidence: Evidence, record: Mapping[str, Any], *, bfloat16: bool = False, canaries: int = 0
+) -> Truth:
     """Compare what a run reports with what it did.
 
     Args:
@@ -106,13 +110,18 @@ def truth_check(plan: Plan, evidence: Evidence, record: Mapping[str, Any], *, bf
       evidence: what it did.
       record: what it reports: "event" (as :meth:`Event.to_dict` writes it), "epsilon", "delta" and "updates".
       bfloat16: whether per-example gradients were computed in bfloat16, so that two ways to compute one differ more.
+      canaries: how many canaries were in the training, each drawn as an example is.
     """
-    rows = _Rows(evidence)
+    rows, examples = _Rows(evidence), plan.examples + canaries
     checks = {
         "updates": _updates(plan, evidence, record),
         "event": _event(plan, record),
         "epsilon": _epsilon(record),
-        **(_full_batches(plan, rows) if plan.batch_size == plan.examples else _draws(plan, evidence, rows)),
+        **(
+            _full_batches(examples, rows)
+            if plan.batch_size == plan.examples
+            else _draws(plan, examples, evidence, rows)
+        ),
         **_noise(evidence, rows),
         "normalizer": _normalizer(plan, rows),
         **_clip(evidence, rows, 0.1 if bfloat16 else 2e-3),
@@ -182,20 +191,20 @@ def second_opinion(event: Event, delta: float) -> tuple[float, float]:
 # ---- draws ----------------------------------------------------------------------------------------------------------
 
 
-def _full_batches(plan: Plan, rows: _Rows) -> dict[str, Check]:
-    fewest = float(rows["drawn"].min(initial=plan.examples))
-    return {"full_batch": Check(fewest, plan.examples, plan.examples, "examples in the smallest draw of a full batch")}
+def _full_batches(examples: int, rows: _Rows) -> dict[str, Check]:
+    fewest = float(rows["drawn"].min(initial=examples))
+    return {"full_batch": Check(fewest, examples, examples, "examples in the smallest draw of a full batch")}
 
 
-def _draws(plan: Plan, evidence: Evidence, rows: _Rows) -> dict[str, Check]:
-    q, examples, updates = plan.sampling_probability, plan.examples, rows.updates
+def _draws(plan: Plan, examples: int, evidence: Evidence, rows: _Rows) -> dict[str, Check]:
+    q, updates = plan.sampling_probability, rows.updates
     drawn, inclusions = rows["drawn"], evidence.inclusions.numpy()
     low, high = stats.binom.ppf(ALPHA / 2, examples * updates, q), stats.binom.isf(ALPHA / 2, examples * updates, q)
     sizes = float((drawn - examples * q) @ (drawn - examples * q)) / (updates * examples * q * (1 - q))
     counts = inclusions - updates * q
     spread = float(counts @ counts) / (examples * updates * q * (1 - q))
-    if float(inclusions.sum()) != float(drawn.sum()):
-        spread = math.nan  # an example was in one draw twice
+    if float(inclusions.sum()) != float(drawn.sum()) or len(inclusions) != examples:
+        spread = math.nan  # an example was in one draw twice, or others could be drawn than these
     return {
         "draw_count": Check(float(drawn.sum()), float(low), float(high), "examples drawn in all"),
         "draw_sizes": Check(

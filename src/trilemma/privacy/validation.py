@@ -176,7 +176,7 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Any:
-    """What the network returns, and a refusal if it changes buffers on the way (all are put back first)."""
+    """What the network returns, and a refusal if that changes buffers (all are restored first)."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with _own_randomness(), torch.no_grad(), refuse_random_layers(images.device):
         outputs = model(images)

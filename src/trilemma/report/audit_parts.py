@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from trilemma.attacks.exposure import cell_words
 from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
@@ -25,7 +27,7 @@ class AuditParts:
 
     Attributes:
       roc: the curves with bands.
-      cells: the heat map of class by group.
+      cells: the heat map of class by group, or of classes; its title; its width in rem, by how many cells it has.
       equal: what the test of equal vulnerability says.
       alarms: sentences about what lies above the budget's ceiling.
       exposed: the most exposed examples: ``image`` (a data URL, or ""), ``about`` and the three ``probabilities``.
@@ -33,6 +35,8 @@ class AuditParts:
 
     roc: Markup
     cells: Markup
+    cells_title: str
+    cells_width: float
     equal: str
     alarms: tuple[str, ...]
     exposed: tuple[dict[str, Any], ...]
@@ -54,24 +58,43 @@ def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
     with reading(model.folder / "audit.json"):
         attacks = ", ".join(ATTACK_WORDS.get(name, clean(name)) for name in result["roc"]["attacks"])
         ruled_out = " and the region that the budget rules out" if result["roc"]["ceiling"] is not None else ""
+        heat, grouped = cells_svg(result, "none"), result["cells"]["by_class_and_group"] is not None
+        kind = "class and group" if grouped else "class"
         headline = ATTACK_WORDS.get(result["headline_attack"], clean(result["headline_attack"]))
         return AuditParts(
             Markup(inline_svg(roc_svg(result, "none"), "roc", f"ROC curves of {attacks}, with 95 % bands{ruled_out}.")),
-            Markup(inline_svg(cells_svg(result, "none"), "cells", f"Whom {headline} finds, by class and group.")),
-            _equal(result["cells"]["equal_vulnerability"]),
+            Markup(inline_svg(heat, "cells", f"Whom {headline} finds, by {kind}.")),
+            f"By {kind}",
+            _width(heat),
+            _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
             _exposed(model, pictures),
         )
 
 
-def _equal(test: Mapping[str, Any]) -> str:
+_SCALE = 1.3
+"""How much larger the page shows the heat map than it was drawn: its numbers are as large as the page's small print."""
+
+
+def _width(svg: bytes) -> float:
+    """The width in rem of 16 pixels."""
+    size = re.search(rb'viewBox="0 0 ([0-9.]+) ', svg)
+    assert size is not None
+    return round(_SCALE * float(size[1]) / 16, 1)
+
+
+_KINDS = {"class": "classes", "group": "groups", "class_and_group": "classes and groups"}
+
+
+def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
     if "p_value" not in test:
         return f"Whether all are equally exposed was not tested: {clean(test['reason'])}."
-    what = clean(test["cells"]).replace("_and_", " and ").replace("_", " ")
+    what = _KINDS[test["cells"]]
     if test["rejected"]:
+        cell = cell_words(test["most_unequal"], test["cells"], class_names)
         return (
             f"Exposure differs between {what} (permutation test, p = {test['p_value']:.3g}); the most unequal is "
-            f"{clean(test['most_unequal'])}."
+            f"{clean(cell)}."
         )
     return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
 

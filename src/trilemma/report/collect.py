@@ -13,7 +13,8 @@ import pandas as pd
 from trilemma.analysis.claims import Claim, claims
 from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.conditions import of_study, study_names
-from trilemma.analysis.ledger import PrivateTrial, ledger_of
+from trilemma.analysis.ledger import ledger_of
+from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.analysis.results import collect, write_results
 from trilemma.checksums import read_sealed
 from trilemma.errors import InputError

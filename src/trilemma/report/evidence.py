@@ -18,9 +18,11 @@ from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
+from trilemma.statistics.intervals import binomial_interval
 from trilemma.trial.gate import Measured, measured
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS
 from trilemma.trial.signals import read_signals
+from trilemma.words import clean
 
 AUDIT = "audit.json"
 WITH_REFERENCES = ("rmia", "rmia-offline", "lira", "lira-offline")
@@ -60,7 +62,7 @@ class OneModel:
         signals = read_signals(folder / SIGNALS).to_pandas()
         model = cls(folder, kind, config, result, signals)
         with reading(folder):
-            model.strongest  # noqa: B018 (asks for what the page rests on)
+            model.headline  # noqa: B018 (asks for what the page rests on)
         return model
 
     @property
@@ -69,16 +71,21 @@ class OneModel:
         return self.kind == "run" or "privacy" in self.result
 
     @property
-    def strongest(self) -> tuple[str, Measured]:
-        """The attack whose AUC interval reaches farthest from 1/2, to either side, and its AUC."""
+    def aucs(self) -> dict[str, Measured]:
+        """The AUC of each attack."""
         attacks = self.result["attacks"].items()
-        aucs = {name: measured("auc", {"attacks": {name: values}})[0] for name, values in attacks}
-        return max(aucs.items(), key=lambda attack: max(attack[1].high, 1 - attack[1].low))
+        return {name: measured("auc", {"attacks": {name: values}})[0] for name, values in attacks}
+
+    @property
+    def headline(self) -> str:
+        """The attack that was chosen before its numbers were seen."""
+        chosen = str(self.result.get("headline_attack", "threshold"))  # runs of the first versions do not name it
+        return chosen if chosen in self.result["attacks"] else str(next(iter(self.result["attacks"])))
 
     @property
     def curve(self) -> Curve:
-        """The ROC curve of the strongest attack."""
-        name, table = self.strongest[0], self.signals
+        """The ROC curve of the headline attack."""
+        name, table = self.headline, self.signals
         weight = table["weight"].to_numpy(np.float64)
         counted = weight > 0
         scores, member = table[f"score_{name}"].to_numpy(np.float64), table["member"].to_numpy(bool)
@@ -102,11 +109,11 @@ class OneModel:
         members, others = int(counts["members"]), int(counts["nonmembers"])  # type: ignore[index]
         attacks = result["attacks"]
         reference = [name for name in attacks if name in WITH_REFERENCES]
-        name, auc = self.strongest
+        name, auc = self.headline, self.aucs[self.headline]
         chance = auc.low <= 0.5 <= auc.high
         text = [
-            f"{len(attacks)} attacks compared {members:,} training examples with {others:,} others. The strongest was "
-            f"the {ATTACK_WORDS.get(name, name)} attack."
+            f"{len(attacks)} attacks compared {members:,} training examples with {others:,} others. The headline "
+            f"attack, {ATTACK_WORDS.get(name, clean(name))}, was chosen before its numbers were seen."
         ]
         if reference:
             text.append("Attacks with reference models were among them, which are the strongest that are known.")
@@ -123,39 +130,55 @@ class OneModel:
 
     def _control(self) -> str:
         check = (self.result.get("null_check") or {}).get("matched")
+        control = "The negative control" if self.kind == "run" else "The negative control of the run"
         if not check:
             return (
-                "No negative control was made, so a difference between members and non-members could look like leakage."
+                "No negative control was made, so another difference between members and non-members could look like "
+                "leakage."
             )
         if check["passed"]:
             return (
-                "The negative control passed: the same attack on a classifier that never saw the members is at chance, "
-                "so members and non-members differ in nothing but membership, as far as it can tell."
+                f"{control} passed: the same attack on a classifier that never saw the members is at chance, so "
+                "members and non-members differ in nothing but membership, as far as it can tell."
             )
         return (
-            "The negative control failed: the attack also succeeds on a classifier that never saw the members, so "
-            "these numbers measure a difference between members and non-members, and not leakage alone."
+            f"{control} failed: the attack also succeeds on a classifier that never saw the members, so these numbers "
+            "measure a difference between members and non-members, and not leakage alone."
         )
 
+    @property
+    def class_names(self) -> list[str] | None:
+        """The names of the classes, where they are known."""
+        names = self.result.get("class_names") if self.kind == "audit" else self.config.get("data", {}).get("classes")
+        return None if names is None else [str(name) for name in names]
+
+    @property
+    def group_names(self) -> list[str] | None:
+        """The names of the groups, where they are known."""
+        names = self.result.get("group_names") if self.kind == "audit" else self.config.get("data", {}).get("groups")
+        return None if names is None else [str(name) for name in names]
+
     def cells(self) -> list[dict[str, Any]]:
-        """By class and group: accuracy on the examples outside the training set, how many these are, and the strongest
-        attack's AUC with its interval (both None where members or non-members are too few)."""
+        """By class and group: accuracy on the examples outside the training set with its interval (Clopper and
+        Pearson's), how many these are, and the headline attack's AUC with its interval (both None where members or
+        non-members are too few)."""
         table = self.signals
         grouped = bool(table["group"].notna().any())
         keys = ["label", "group"] if grouped else ["label"]
         leakage = self._leakage_by_cell(table.groupby(keys, dropna=False).ngroup().to_numpy(np.int64))
-        data = self.config.get("data", {})
         rows = []
         for number, (key, part) in enumerate(table.groupby(keys, dropna=False)):
             outside = part[~part["member"]]
             if not len(outside):
                 continue
             roc = leakage[number].roc if number in leakage else None
+            accuracy = float((outside["predicted"] == outside["label"]).mean())
             rows.append(
                 {
-                    "class": _name(data.get("classes"), key[0]),
-                    **({"group": _name(data.get("groups"), key[1])} if grouped else {}),
-                    "accuracy": float((outside["predicted"] == outside["label"]).mean()),
+                    "class": _name(self.class_names, key[0]),
+                    **({"group": _name(self.group_names, key[1])} if grouped else {}),
+                    "accuracy": accuracy,
+                    "accuracy_interval": list(binomial_interval(accuracy, outside["source"].nunique())),
                     "examples": len(outside),
                     "auc": None if roc is None else roc.auc,
                     "auc_interval": None if roc is None else list(roc.auc_interval()),
@@ -167,7 +190,7 @@ class OneModel:
         table = self.signals
         weights = table["weight"].to_numpy(np.float64)
         return by_cell(
-            table[f"score_{self.strongest[0]}"].to_numpy(np.float64),
+            table[f"score_{self.headline}"].to_numpy(np.float64),
             table["member"].to_numpy(bool),
             cells,
             weights=weights,

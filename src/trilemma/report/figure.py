@@ -158,11 +158,13 @@ class Figure:
 
     @property
     def numbers(self) -> list[Number]:
+        """All numbers that the figure draws."""
         points = [point for panel in self.panels for s in panel.series for point in s.points]
         return [n for point in points for n in (point.y, point.across) if n is not None]
 
     @property
     def intervals(self) -> str:
+        """What the figure's intervals are over, in words."""
         return interval_words(self.numbers)
 
     def frame(self) -> pd.DataFrame:
@@ -210,7 +212,8 @@ def overlap(a: Number, b: Number) -> bool | None:
 
 
 def _short(series: Series) -> str:
-    """
+    """A series in a few words: its first and its last point.
+
     >>> n = [Number(v, v - .1, v + .1, 3, "seeds", "accuracy", "c", ()) for v in (.5, .8)]
     >>> _short(Series("no budget", (Point(0, "BL", n[0]), Point(1, "all", n[1])), look(0)))
     'no budget: 0.500 → 0.800'

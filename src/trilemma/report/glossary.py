@@ -153,8 +153,8 @@ GLOSSARY: dict[str, Term] = {term.key: term for term in (*_GENERAL, *_technique_
 _GROUPS = [(term.key, spelling) for term in GLOSSARY.values() for spelling in term.spellings]
 _PATTERN = re.compile(
     "|".join(
-        rf"(?P<t{at}>(?<![\w-]){spelling}(?![\w-]))"
-        for at, (_, spelling) in enumerate(sorted(_GROUPS, key=lambda group: -len(group[1])))
+        rf"(?P<t{number}>(?<![\w-]){spelling}(?![\w-]))"
+        for number, (_, spelling) in enumerate(sorted(_GROUPS, key=lambda group: -len(group[1])))
     )
 )
 _KEYS = [key for key, _ in sorted(_GROUPS, key=lambda group: -len(group[1]))]

@@ -1,4 +1,4 @@
-"""The page of one model: a verdict, the guarantee, the evidence, and whom the model serves; and ``statement.json``."""
+"""The page of one model: a verdict, the guarantee, the evidence, accuracy by class and group; ``statement.json``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
 from trilemma.trial.gate import Judgment, Measured, measured
-from trilemma.trial.run import why_not_for_release
+from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
+    canaries_in_words,
     ceiling_in_words,
     guarantee_in_short,
     guarantee_in_words,
     rounded_up,
 )
 from trilemma.version import __version__
-from trilemma.words import clean, percent
+from trilemma.words import capital, clean, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
@@ -70,13 +71,14 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
     else:
         guarantee, short = guarantee_in_words(privacy), guarantee_in_short(privacy)
     ceiling = privacy.get("ceiling") if private else None
+    cells = model.cells()
     reported = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
     return {
         "format": 1,
         "version": __version__,
         "kind": model.kind,
         "not_for_release": why_not_for_release(result),
-        "verdict": _verdict(model, short),
+        "verdict": _verdict(model, short, cells),
         "numbers": _numbers(model),
         "required": [judgment.to_dict() for judgment in judgments],
         "guarantee": {
@@ -87,49 +89,90 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
             "conditions": list(CONDITIONS) if private else [],
             "not_covered": list(NOT_COVERED) if private else [],
         },
-        "cells": model.cells(),
-        "evidence": {"strength": model.strength(), "attacks": result["attacks"]},
+        "canaries": _canaries(result),
+        "cells": cells,
+        "evidence": {"headline_attack": model.headline, "strength": model.strength(), "attacks": result["attacks"]},
         "measured": {
             name: {"value": number.value, "interval": [number.low, number.high]}
-            for name in ("accuracy", "worst_group_accuracy", "bias", "harmonic_score")
+            for name in ("accuracy", "worst_group_accuracy", "worst_cell_accuracy", "bias", "harmonic_score")
             for number in measured(name, result)
         },
     }
 
 
-def _verdict(model: OneModel, guarantee: str) -> list[str]:
-    """Three sentences: what is guaranteed, what leaks, whom it serves."""
-    name, auc = model.strongest
-    attack = ATTACK_WORDS.get(name, name)
-    if auc.low > 0.5 or auc.high < 0.5:
-        leak = f"Attacks tell training examples from others: the AUC of the {attack} attack is {_shown(auc)}."
-    else:
-        leak = f"No attack told training examples from others: the AUC farthest from ½ ({attack}) is {_shown(auc)}."
-    accuracy, worst = measured("accuracy", model.result), measured("worst_group_accuracy", model.result)
-    serves = "How accurate it is was not measured."
+def _canaries(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the canaries of a run prove, with ``alarm`` where that is more than its budget allows; None without any."""
+    record = result.get("canaries")
+    if not record:
+        return None
+    alarm = why_contradicted(result)
+    return {"statement": canaries_in_words(record), "alarm": alarm and capital(alarm), **record}
+
+
+def _verdict(model: OneModel, guarantee: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Three sentences: what is guaranteed, what leaks, and for which images the model is accurate."""
+    return [guarantee, _leak(model), _accuracy(model, cells)]
+
+
+def _leak(model: OneModel) -> str:
+    words = {name: f"{_shown(auc)} ({clean(ATTACK_WORDS.get(name, name))})" for name, auc in model.aucs.items()}
+    telling = [name for name, auc in model.aucs.items() if auc.low > 0.5 or auc.high < 0.5]
+    headline, others = model.headline, ", ".join(words[name] for name in telling)
+    if headline in telling:
+        leak = f"Attacks tell training examples from others: the AUC of the headline attack is {words[headline]}"
+        below = model.aucs[headline].high < 0.5
+        return f"{leak}{'; this far below one half it leaks as much as this far above' if below else ''}."
+    shown = f"training examples from others: the AUC of the headline attack is {words[headline]}"
+    if telling:
+        return f"The headline attack did not tell {shown}, but another interval excludes one half: {others}."
+    return f"No attack told {shown}."
+
+
+def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
+    accuracy, worst_group = (measured(name, model.result) for name in ("accuracy", "worst_group_accuracy"))
+    parts = []
     if accuracy:
-        serves = f"It classifies {percent(accuracy[0].value)} of the test images correctly"
-        serves += f", {percent(worst[0].value)} in the group that it serves worst." if worst else "."
-    return [guarantee, leak, serves]
+        parts.append(f"It classifies {percent(accuracy[0].value)} of the test images correctly")
+    if worst_group:
+        group = clean(model.result["fairness"]["worst_group"])
+        parts.append(f"{percent(worst_group[0].value)} of those of the worst group ({group})")
+    if not cells:
+        return f"{', '.join(parts)}." if parts else "How accurate it is was not measured."
+    worst = min(cells, key=lambda cell: cell["accuracy"])
+    low, high = (f"{100 * end:.0f}" for end in worst["accuracy_interval"])
+    kind = "class and group" if "group" in worst else "class"
+    where = f"class {clean(worst['class'])}" + (f" in {clean(worst['group'])}" if "group" in worst else "")
+    share = f"{100 * worst['accuracy']:.0f} % [{low}, {high}] of the {worst['examples']:,} images of {where}"
+    parts.append(f"{share}, the worst {kind}" if parts else f"It classifies {share}, the worst {kind}, correctly")
+    return f"{', '.join(parts[:-1])}{', and ' if len(parts) > 1 else ''}{parts[-1]}."
 
 
 def _numbers(model: OneModel) -> list[dict[str, str]]:
     privacy = model.result.get("privacy")
-    name, auc = model.strongest
     if not model.training_known:
         budget = ("ε", "unknown", "an audit does not see the training")
     elif not privacy or privacy["epsilon"] is None:
         budget = ("ε", "none", "no privacy guarantee")
     else:
-        bound = f"at δ = {privacy['delta']:g}; an upper bound, computed and not measured"
+        bound = f"at δ = {power(privacy['delta'])}; an upper bound, computed and not measured"
         budget = ("ε", rounded_up(privacy["epsilon"]), bound)
-    numbers = [budget, ("AUC of attacks", _shown(auc), f"{ATTACK_WORDS.get(name, name)}; ½ is chance")]
-    for quantity, title in (("worst_group_accuracy", "accuracy, worst group"), ("accuracy", "accuracy")):
+    headline = clean(ATTACK_WORDS.get(model.headline, model.headline))
+    about = f"headline attack: {headline}; ½ is chance"
+    numbers = [budget, ("AUC", _shown(model.aucs[model.headline]), about)]
+    for quantity, title in _ACCURACIES.items():
         values = measured(quantity, model.result)
         if values:
-            numbers.append((title, _shown(values[0]), "on test images"))
+            numbers.append((title, _shown(values[0]), values[0].what or "on test images"))
             break
     return [{"name": title, "shown": shown, "about": about} for title, shown, about in numbers]
+
+
+_ACCURACIES = {
+    "worst_cell_accuracy": "accuracy, worst class and group",
+    "worst_group_accuracy": "accuracy, worst group",
+    "accuracy": "accuracy",
+}
+"""What the third number is: the first of these that was measured."""
 
 
 def _shown(number: Measured, digits: int = 3) -> str:
@@ -143,7 +186,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
     sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
-    alt = f"ROC curve of the strongest attack. {statement['guarantee']['attackers'] or ''}".strip()
+    alt = f"ROC curve of the headline attack. {statement['guarantee']['attackers'] or ''}".strip()
     return environment.get_template("model.html").render(
         title=_title(model),
         version=__version__,
@@ -151,7 +194,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         statement=statement,
         looks=_LOOKS,
         measured=_measured_words,
-        attacks=[_attack(name, values) for name, values in model.result["attacks"].items()],
+        attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
         picture=roc_picture(model.curve, model.ceiling, alt),
         parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
@@ -179,11 +222,12 @@ def _measured_words(judgment: Mapping[str, Any]) -> str:
     return ", ".join([*words, *([judgment["why"]] if judgment["why"] else [])])
 
 
-def _attack(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+def _attack(name: str, values: Mapping[str, Any], headline: str) -> dict[str, str]:
     auc, tpr = values["interval"]["auc"], values["interval"]["tpr_at_fpr"]["0.01"]
     rate = values["tpr_at_fpr"]["0.01"]
     return {
         "name": clean(ATTACK_WORDS.get(name, name)),
+        "headline": "headline" if name == headline else "",
         "auc": f"{values['auc']:.3f}",
         "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
         "tpr": "–" if rate is None else percent(rate),
@@ -197,14 +241,15 @@ def _cells(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[list[st
     keys = [key for key in ("class", "group") if key in cells[0]]
     leakage = any(cell["auc"] is not None for cell in cells)
     by_class = {
-        clean(name): part["attacks"][model.strongest[0]]["auc"]
-        for name, part in (model.result.get("attacks_by_class") or {}).items()
-        if model.strongest[0] in (part.get("attacks") or {})  # none where there are too few examples
+        clean(name): part["attacks"][model.headline]["auc"]
+        for name, part in _by_class(model).items()
+        if "group" in keys and model.headline in (part.get("attacks") or {})  # none where there are too few examples
     }
-    by_class = by_class if "group" in keys else {}
     rows = []
     for cell in cells:
-        row = [clean(cell[key]) for key in keys] + [f"{100 * cell['accuracy']:.1f} %", f"{cell['examples']:,}"]
+        low, high = (f"{100 * end:.0f}" for end in cell["accuracy_interval"])
+        row = [clean(cell[key]) for key in keys]
+        row += [f"{100 * cell['accuracy']:.0f} % [{low}, {high}]", f"{cell['examples']:,}"]
         if leakage:
             row.append("–" if cell["auc"] is None else _shown(Measured(cell["auc"], *cell["auc_interval"])))
         if by_class:
@@ -213,6 +258,14 @@ def _cells(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[list[st
         rows.append(row)
     heads = [*keys, "accuracy", "examples", *(["AUC"] if leakage else []), *(["AUC of its class"] if by_class else [])]
     return heads, rows, len(keys)
+
+
+def _by_class(model: OneModel) -> dict[str, Any]:
+    """``attacks_by_class`` by the classes' names; an audit has it by their numbers."""
+    parts, names = model.result.get("attacks_by_class") or {}, model.class_names
+    if model.kind == "audit" and names is not None:
+        return {names[int(number)]: part for number, part in parts.items()}
+    return dict(parts)
 
 
 def _facts(model: OneModel) -> list[tuple[str, str]]:
@@ -226,7 +279,7 @@ def _facts(model: OneModel) -> list[tuple[str, str]]:
         ]
     recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
     facts = [
-        ("data", clean(data["source"].split("; ")[0])),
+        ("data", clean(data["source"])),
         ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
         ("techniques", ", ".join(recipe["techniques"]) or "none"),
         ("updates", f"{course['updates']:,} with batches of {course['batch_size']:,}"),

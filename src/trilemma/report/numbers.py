@@ -27,7 +27,7 @@ class Number:
       over: what the interval is over: "seeds", "examples" (of the one training) or "".
       measure, condition: as in ``results.csv``.
       trials: ids, there too.
-      update: where on the way it was measured; NaN for finished trials.
+      update: the update after which it was measured; NaN for finished trials.
     """
 
     value: float
@@ -65,9 +65,10 @@ class Numbers:
     """
 
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any]) -> None:
-        """
+        """Summarize the results of finished trials.
+
         Args:
-          results: as ``trilemma.analysis.results.read_results`` gives them.
+          results: as ``trilemma.analysis.results.read_results`` returns them.
           study: ``study.json``.
 
         Raises:
@@ -84,7 +85,7 @@ class Numbers:
         self._way: dict[tuple[str, str], list[Number]] = {}
         self._histories = results[results["update"].notna()]
         if len(self._histories):
-            for summary in self._numbers(summarize(_turns(self._histories), on_the_way=True)):
+            for summary in self._numbers(summarize(_turns(self._histories), during_training=True)):
                 self._way.setdefault((summary.condition, summary.measure), []).append(summary)
 
     def get(self, condition: Condition, measure: str) -> Number | None:
@@ -96,11 +97,12 @@ class Numbers:
         """How many examples a measure was taken on; None where that is unknown or differs between seeds."""
         return self._sizes.get((condition.id, measure))
 
-    def on_the_way(self, condition: Condition, measure: str) -> list[Number]:
+    def during_training(self, condition: Condition, measure: str) -> list[Number]:
         """One number for each evaluation, in order."""
         return sorted(self._way.get((condition.id, measure), []), key=lambda number: number.update)
 
-    def measured_on_the_way(self, condition: Condition) -> tuple[str, ...]:
+    def measured_during_training(self, condition: Condition) -> tuple[str, ...]:
+        """The names of the measures that were taken during a condition's trainings."""
         return tuple(measure for name, measure in self._way if name == condition.id)
 
     def histories(self, condition: Condition) -> dict[str, pd.DataFrame]:

@@ -32,9 +32,9 @@ def _ranking(rank: str, conditions: Sequence[PlacedCondition], numbers: Numbers 
         )
     text = RANK_WORDS.get(rank, clean(rank))
     shared = [
-        found.value
+        share.value
         for condition in conditions
-        if numbers is not None and (found := numbers.get(condition, "removed_by_histogram_too"))
+        if numbers is not None and (share := numbers.get(condition, "removed_by_histogram_too"))
     ]
     if shared:
         ends = sorted({percent(float(np.min(shared))), percent(float(np.max(shared)))})

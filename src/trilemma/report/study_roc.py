@@ -68,14 +68,16 @@ class RocPanel:
     @property
     def finding(self) -> str:
         """What the panel says at ``TOLD`` false positives."""
-        at = int(np.argmin(np.abs(self.fpr - TOLD)))
-        name, band = max(self.bands.items(), key=lambda pair: pair[1].tpr[at])
+        column = int(np.argmin(np.abs(self.fpr - TOLD)))
+        name, band = max(self.bands.items(), key=lambda pair: pair[1].tpr[column])
         ends = (
-            "" if band.low is None or band.high is None else f" [{100 * band.low[at]:.1f}, {100 * band.high[at]:.1f}]"
+            ""
+            if band.low is None or band.high is None
+            else f" [{100 * band.low[column]:.1f}, {100 * band.high[column]:.1f}]"
         )
         return (
-            f"At {100 * self.fpr[at]:.0f} % false positives, the {ATTACK_WORDS.get(name, clean(name))} finds most: "
-            f"{100 * band.tpr[at]:.1f} %{ends} of the members."
+            f"At {100 * self.fpr[column]:.0f} % false positives, the {ATTACK_WORDS.get(name, clean(name))} finds most: "
+            f"{100 * band.tpr[column]:.1f} %{ends} of the members."
         )
 
 
@@ -138,7 +140,10 @@ def _panel(title: str, condition: str, trials: list[tuple[float, dict[str, tuple
 def attack_looks(panels: Iterable[RocPanel]) -> dict[str, Look]:
     """The ink and dash of each attack, the same in all panels."""
     names = dict.fromkeys(name for panel in panels for name in panel.bands)
-    return {name: replace(look(at), dash=("", "dashed", "dotted")[at % 3]) for at, name in enumerate(names)}
+    return {
+        name: replace(look(position), dash=("", "dashed", "dotted")[position % 3])
+        for position, name in enumerate(names)
+    }
 
 
 def panel_picture(panel: RocPanel, looks: Mapping[str, Look], name: str) -> Markup:
@@ -189,10 +194,10 @@ def frame_of(panels: Iterable[RocPanel]) -> pd.DataFrame:
     rows = []
     for panel in panels:
         for attack, band in panel.bands.items():
-            for at, fpr in enumerate(panel.fpr):
-                low, high = (math.nan if end is None else float(end[at]) for end in (band.low, band.high))
+            for column, fpr in enumerate(panel.fpr):
+                low, high = (math.nan if end is None else float(end[column]) for end in (band.low, band.high))
                 place = panel.title, panel.condition, attack
-                rows.append((*place, float(fpr), float(band.tpr[at]), low, high, panel.seeds))
+                rows.append((*place, float(fpr), float(band.tpr[column]), low, high, panel.seeds))
     return pd.DataFrame(rows, columns=["panel", "cell", "attack", "fpr", "tpr", "low", "high", "seeds"])
 
 

@@ -63,6 +63,7 @@ _STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
+    """Draw in the project's style, whatever matplotlib is set to, within this context."""
     # Names may use scripts that the font lacks, which needs no warning.
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph.*missing from.*")

@@ -218,7 +218,7 @@ def _in_order(measures: Iterable[str]) -> list[str]:
 def _techniques_rank(codes: tuple[str, ...]) -> str:
     """Sorts by how many, then by the paper's order."""
     places = [PAPER_TECHNIQUES.index(code) if code in PAPER_TECHNIQUES else 9 for code in codes]
-    return str(len(codes) + sum((place + 1) / 10 ** (at + 1) for at, place in enumerate(places)) / 10)
+    return str(len(codes) + sum((place + 1) / 10 ** (position + 1) for position, place in enumerate(places)) / 10)
 
 
 def _removed(condition: PlacedCondition) -> str:

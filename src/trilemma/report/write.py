@@ -16,7 +16,8 @@ from trilemma.report.drawing import save_figure
 from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
-from trilemma.report.page import ShownFigure, ShownPanel, ShownStudy, render, show_figure, show_study, slugs
+from trilemma.report.page import render
+from trilemma.report.shown import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
 from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
 from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv
@@ -181,8 +182,8 @@ def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str)
         f"Bands: 95 %, Student’s t over {over}, at each rate by itself." if over else "",
         (),
         tuple(
-            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{at}"), panel.finding, "", "", "")
-            for at, panel in enumerate(panels, 1)
+            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{place}"), panel.finding, "", "", "")
+            for place, panel in enumerate(panels, 1)
         ),
         tuple((swatch(shown), capital(ATTACK_WORDS.get(name, clean(name)))) for name, shown in looks.items()),
         ("guessing",),

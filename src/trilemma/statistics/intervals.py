@@ -1,4 +1,4 @@
-"""Student's t intervals of means of repeated measurements."""
+"""Intervals: Student's t for means of repeated measurements, Clopper and Pearson's for shares."""
 
 from __future__ import annotations
 
@@ -71,3 +71,46 @@ def prediction_interval(values: NDArray[np.float64], level: float = LEVEL) -> tu
 def repeated(values: NDArray[np.float64]) -> bool:
     """Whether the values of several seeds are so close that the seeds repeat one training, up to an example or two."""
     return bool(np.ptp(values) <= _REPEATED * np.abs(values).max())
+
+
+def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper-Pearson's interval for a share of ``count`` independent examples; (0, 1) where there are none.
+
+    >>> low, high = binomial_interval(0.0, 100)
+    >>> low, round(high, 4)
+    (0.0, 0.0362)
+    """
+    from scipy.stats import beta
+
+    if count == 0:
+        return 0.0, 1.0
+    hits, tail = share * count, (1 - level) / 2
+    low = 0.0 if hits <= 1e-9 else float(beta.ppf(tail, hits, count - hits + 1))
+    high = 1.0 if hits >= count - 1e-9 else float(beta.ppf(1 - tail, hits + 1, count - hits))
+    return low, high
+
+
+def smallest_share_interval(
+    shares: NDArray[np.float64], counts: NDArray[np.int64], level: float = LEVEL
+) -> tuple[float, float, int]:
+    """An interval for the smallest of several true shares, and the index of the one that its low end belongs to.
+
+    The low end is the smallest of the low ends of Clopper and Pearson's intervals, each at ``level``: the smallest true
+    share lies below it only if it lies below its own low end, so nothing has to be corrected for the choice.  The high
+    end is the smallest of their high ends, each at Bonferroni's level, since every one of them bounds the smallest.
+
+    Args:
+      shares: float (K,); those without examples are not looked at.
+      counts: int (K,), the independent examples of each share; without any, nothing is known and the low end is 0.
+      level: the confidence level, in (0, 1).
+
+    >>> low, high, index = smallest_share_interval(np.array([0.9, 0.4, 1.0]), np.array([50, 50, 2]))
+    >>> round(low, 3), round(high, 3), index
+    (0.158, 0.578, 2)
+    """
+    each = 1 - (1 - level) / max(1, int(np.count_nonzero(counts)))
+    pairs = [(float(share), int(count)) for share, count in zip(shares, counts, strict=True)]
+    lows = [binomial_interval(share, count, level)[0] for share, count in pairs]
+    high = min(binomial_interval(share, count, each)[1] for share, count in pairs)
+    index = int(np.argmin(lows))
+    return lows[index], high, index

@@ -52,9 +52,11 @@ class Cluster:
         self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
 
     def submit(self, job: Work) -> None:
+        """Hand a job to the cluster."""
         self._running[self._task.remote(job.to_json())] = job.id
 
     def events(self, seconds: float) -> Iterator[Event]:
+        """What has happened since the last call, after at most ``seconds``."""
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         for task in done:
             trial = self._running.pop(task)
@@ -70,6 +72,7 @@ class Cluster:
             yield Event(trial, message.pop("kind"), message)
 
     def stop(self) -> None:
+        """Cancel all running jobs."""
         for task in self._running:
             self._ray.cancel(task)
         self._running.clear()

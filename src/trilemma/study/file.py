@@ -53,7 +53,7 @@ class Grid:
       techniques: "cumulative", "each", "leave-one-out", codes, or a list of such.
       recipe: names or files of recipes; empty: the scale's.
       settings: tables of recipe keys and values.
-      track: (label, how many): the first training examples of a class to record on the way.
+      track: (label, how many): the first training examples of a class, to be recorded during training.
       removal: the removal of outliers, or None.
       scales: the scales at which the grid counts; empty: all.
       seeds: the seeds of its conditions; empty: the study's.

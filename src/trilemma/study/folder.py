@@ -36,21 +36,27 @@ class StudyFolder:
 
     @property
     def study_file(self) -> Path:
+        """The path of ``study.json``."""
         return self.path / STUDY
 
     def run(self, trial_id: str) -> Path:
+        """The folder of a trial's run."""
         return self.path / "runs" / trial_id
 
     def removed(self, trial_id: str) -> Path:
+        """The file with the indices of the examples that a trial leaves out."""
         return self.path / "removed" / f"{trial_id}.json"
 
     def examples(self, trial_id: str) -> Path:
+        """The folder with the images that a trial tracks."""
         return self.path / "examples" / trial_id
 
     def failure(self, trial_id: str) -> Path:
+        """The file that says why a trial failed."""
         return self.path / "failures" / f"{trial_id}.json"
 
     def finished(self, trial_id: str) -> bool:
+        """Whether a trial has a result and, with a budget, passed its truth check."""
         return (self.run(trial_id) / RESULT).is_file() and self._not_private(trial_id) is None
 
     def _not_private(self, trial_id: str) -> str | None:
@@ -121,7 +127,7 @@ class StudyFolder:
         return values
 
     def forget_failures(self, trial_ids: Iterable[str]) -> None:
-        """Forget these failures, so that the trials run again; one that failed its truth check is trained anew."""
+        """Forget these failures, so that the trials run again; one that failed its truth check is retrained."""
         for name in trial_ids:
             self.failure(name).unlink(missing_ok=True)
             if self._not_private(name) is not None:

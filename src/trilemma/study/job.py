@@ -57,10 +57,12 @@ class Job:
         return self.trial.id
 
     def to_json(self) -> str:
+        """The job as one line for a worker."""
         return json.dumps(vars(self) | {"trial": self.trial.to_dict(), "execution": vars(self.execution)})
 
     @classmethod
     def from_json(cls, text: str) -> Job:
+        """Inverse of :meth:`to_json`."""
         values = json.loads(text)
         trial, execution = Trial.from_dict(values["trial"]), Execution(**values["execution"])
         return cls(**values | {"trial": trial, "execution": execution})

@@ -82,11 +82,13 @@ class Pool:
         self._messages: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()
 
     def submit(self, job: Work) -> None:
+        """Hand a job to an idle worker process, or to a new one."""
         process = self._idle.pop() if self._idle else _Process(self._environment, self._messages)
         self._busy[job.id] = process
         process.send(job)
 
     def events(self, seconds: float) -> Iterator[Event]:
+        """What has happened since the last call, after at most ``seconds``."""
         with contextlib.suppress(queue.Empty):
             yield from self._events_of(*self._messages.get(timeout=seconds))
         while True:
@@ -114,6 +116,7 @@ class Pool:
         yield Event(trial, kind, message)
 
     def stop(self) -> None:
+        """End all worker processes; running trials save themselves first."""
         processes = [*self._idle, *self._busy.values()]
         for process in processes:
             process.ask_to_end()

@@ -121,11 +121,11 @@ def removed_examples(exposure: Exposure, *, share: float, arm: str, control: str
     if control == "class,group" and exposure.groups is not None:
         kinds = kinds * (int(exposure.groups.max()) + 1) + exposure.groups
     rng = rng_for(seed, "random removal")
-    drawn = [
+    by_kind = [
         rng.choice(np.flatnonzero(kinds == kind), size=int(np.sum(kinds[layer] == kind)), replace=False)
         for kind in np.unique(kinds[layer])
     ]
-    return np.sort(np.concatenate(drawn)).astype(np.int64)
+    return np.sort(np.concatenate(by_kind)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ class Survivors:
     count: int
 
 
-def exposed_share(scores: Exposure, kept: Indices, cut: float) -> float:
-    """Share of the examples ``kept`` whose score is at least ``cut``."""
-    return float((scores.score[kept] >= cut).mean())
+def exposed_share(scores: Exposure, rows: Indices, cut: float) -> float:
+    """Share of the examples ``rows`` whose score is at least ``cut``."""
+    return float((scores.score[rows] >= cut).mean())
 
 
 def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: float) -> Survivors:
@@ -166,14 +166,14 @@ def survivors(before: Exposure, after: Exposure, *, removed: Indices, share: flo
     Raises:
       InputError: the numbers of examples do not match.
     """
-    kept = np.setdiff1d(np.arange(len(before)), removed)
-    if len(kept) != len(after) or not np.array_equal(before.labels[kept], after.labels):
+    rows = np.setdiff1d(np.arange(len(before)), removed)
+    if len(rows) != len(after) or not np.array_equal(before.labels[rows], after.labels):
         raise InputError("the trials before and after the removal do not have the same examples")
     cut = before.cut(share)
     return Survivors(
         exposed_share(after, np.arange(len(after)), cut),
-        exposed_share(before, kept, cut),
+        exposed_share(before, rows, cut),
         float(after.score.mean()),
-        float(before.score[kept].mean()),
-        len(kept),
+        float(before.score[rows].mean()),
+        len(rows),
     )

@@ -54,10 +54,12 @@ class ShadowJob:
         return f"shadow {self.shadow}"
 
     def to_json(self) -> str:
+        """The job as one line for a worker."""
         return json.dumps({"shadow job": vars(self) | {"execution": vars(self.execution)}})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShadowJob:
+        """Inverse of :meth:`to_json`, from its value."""
         return cls(**values | {"execution": Execution(**values["execution"])})
 
     def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
 def seconds_a_shadow(target: Target, shadow: int, threads: int, execution: Execution, progress: Progress) -> float:
     """An estimate of how long a worker takes for a shadow that is not there yet, from a few of its updates.
 
-    What all shadows share (features, pre-trained weights) is computed and kept on the way.
+    What all shadows share (features, pre-trained weights) is computed and cached in the process.
     """
     import torch
 
@@ -158,8 +160,8 @@ def train_shadows(
     """
     make_private_folder(target.run.folder / SHADOWS)
     make_folder(target.store)
-    there = finished_shadows(target, len(jobs))
-    waiting, running = [job for job in jobs if job.shadow not in there], set[str]()
+    finished = finished_shadows(target, len(jobs))
+    waiting, running = [job for job in jobs if job.shadow not in finished], set[str]()
     with alone_in(Path(target.store)):
         try:
             while waiting or running:
@@ -169,6 +171,7 @@ def train_shadows(
                     job = waiting.pop(0)
                     executor.submit(job)
                     running.add(job.id)
+                    watch(Event(job.id, "progress", {"what": "start", "update": 0, "updates": 0}))
                 for event in executor.events(POLL_SECONDS):
                     watch(event)
                     if event.kind == "progress":

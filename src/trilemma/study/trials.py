@@ -64,7 +64,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Track:
-    """Training examples whose membership probability is recorded on the way: the first ``first`` of class ``label``."""
+    """Examples whose membership probability is recorded during training: the first ``first`` of class ``label``."""
 
     label: int
     first: int
@@ -87,6 +87,7 @@ class Trial:
     removal: Removal | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """The trial as ``study.json`` holds it."""
         return {
             "recipe": self.recipe.to_dict(),
             "data": dict(self.data),

@@ -42,10 +42,10 @@ def main() -> int:
 
     send(kind="ready")
     for line in sys.stdin:
-        work = read_work(line)
+        assignment = read_work(line)
         last = 0.0
 
-        def progress(what: str, update: int, updates: int, name: str = work.id) -> None:
+        def progress(what: str, update: int, updates: int, name: str = assignment.id) -> None:
             nonlocal last
             now = time.monotonic()
             if what != "training" or now - last > PROGRESS_SECONDS:
@@ -53,12 +53,12 @@ def main() -> int:
                 send(kind="progress", trial=name, what=what, update=update, updates=updates)
 
         try:
-            send(kind="done", trial=work.id, **work.perform(progress, should_stop))
+            send(kind="done", trial=assignment.id, **assignment.perform(progress, should_stop))
         except Stopped:
-            send(kind="stopped", trial=work.id)
+            send(kind="stopped", trial=assignment.id)
             return 0
         except Exception as error:
-            send(kind="failed", trial=work.id, **failure_of(error))
+            send(kind="failed", trial=assignment.id, **failure_of(error))
         if should_stop():
             return 0
     return 0

@@ -51,9 +51,9 @@ def descend(state: State, gradient: Mapping[str, Tensor], rate: float) -> None:
       InputError: an optimizer from outside failed.
     """
     optimizer, parameters = state.optimizer, dict(state.model.named_parameters())
-    kept = bool(state.previous)  # the next update needs the gradient as it is now
+    keeps_gradient = bool(state.previous)  # the next update needs the gradient as it is now
     for name, p in parameters.items():
-        p.grad = gradient[name].to(p.dtype, copy=kept) if name in gradient else None
+        p.grad = gradient[name].to(p.dtype, copy=keeps_gradient) if name in gradient else None
     for group in optimizer.param_groups:
         group["lr"] = rate
     with torch.no_grad():  # one from outside may not see to it

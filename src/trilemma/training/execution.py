@@ -36,6 +36,11 @@ class Execution:
             raise InputError("--memory finds the physical batch: leave out --physical-batch, or --memory")
 
     def resolved_device(self) -> torch.device:
+        """The device to compute on; "auto" is a GPU if there is one.
+
+        Raises:
+          InputError: the device cannot be used.
+        """
         if self.device != "auto":
             if self.device.startswith("mps"):
                 raise InputError("norms and noise are computed in float64, which Apple's MPS lacks: use --device cpu")

@@ -19,6 +19,7 @@ from trilemma.privacy.validation import refuse_random_layers
 from trilemma.seeds import generator_for
 from trilemma.threads import one_each
 from trilemma.training import batch_size as obs
+from trilemma.training.canaries import Placed
 from trilemma.training.execution import Execution
 from trilemma.training.inputs import Inputs, PriorInputs
 from trilemma.training.memory import physical_batch
@@ -73,27 +74,38 @@ class PrivateGradient:
       examples: the training examples.
       plan: draws and adds the noise.
       clipping: clips each example's gradient to the plan's clipping norm.
+      canaries: extra examples that audit the training, or None.
     """
 
     recipe: Recipe
     examples: Examples
     plan: Plan
     clipping: Clipping
+    canaries: Placed | None = None
+
+    def draw(self, state: State) -> Draw:
+        """The next logical batch.  Canaries are drawn after the examples, from a stream of their own."""
+        draw = self.plan.draw(state.sampling)
+        return self.canaries.draw(draw, state.coins) if self.canaries and state.coins else draw
 
     def clipped_sum(self, draw: Draw, state: State, ranks: Ranks, physical_batch: int) -> ClippedSum:
         """The sum of the clipped gradients of the examples in ``draw``, the same in every process.  Gradients are taken
         at the weights or, with SAT, a step uphill from them along the previous privatized gradient."""
-        mine = ranks.share(len(draw))
+        placed, coins = self.canaries, state.coins
+        rows = placed.rows(draw, coins) if placed and coins else draw.indices
+        mine = ranks.share(len(rows))
         total = self.clipping.zero()
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
+        spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
         with one_each(), refuse_random_layers(self.examples.labels.device), uphill:
             for places in mine.split(physical_batch) if len(mine) else ():
-                images, labels = self.examples.seen(draw.indices[places], state.update)
+                images, labels = self.examples.seen(rows[places], state.update)
                 part = self.clipping(images, labels)
-                if ranks.first and state.evidence is not None and state.evidence.spot_due():
-                    state.evidence.spot(self.clipping, images, labels, part)
+                if state.evidence is not None and spot is not None and 0 <= spot - total.count < len(places):
+                    state.evidence.spot(self.clipping, images, labels, part, spot - total.count)
                 total = total.add_(part)
-        return ranks.add_up(total, mine, len(draw))
+        total = ranks.add_up(total, mine, len(rows))
+        return placed.join(total, draw, coins) if placed and coins else total
 
 
 @dataclass(eq=False)

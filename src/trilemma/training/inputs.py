@@ -52,12 +52,14 @@ class ImageInputs:
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device) -> ImageInputs:
+        """The inputs for a recipe on data, with their training images moved to the device."""
         train = data.train
         keys = example_keys(train.images, train.labels, recipe.seed).to(device) if recipe.has("am") else None
         return cls(recipe, data, device, torch.tensor(train.images, device=device), keys)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image."""
         return self.data.image_shape
 
     @property
@@ -68,6 +70,7 @@ class ImageInputs:
         return (4096 if self.device.type == "cuda" else 128) * max(1, 32 * 32 // pixels)
 
     def views(self, rows: Tensor, update: int) -> Tensor:
+        """float32 (n, K, C, H, W): the views of training examples ``rows`` in an update."""
         recipe, data, rows = self.recipe, self.data, rows.to(self.device)
         images = self.images[rows]
         if self.keys is None:
@@ -83,6 +86,7 @@ class ImageInputs:
         return normalize(moved(images, moves), data.mean, data.deviation)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        """float32 (n, C, H, W): normalized images as they are."""
         split = self.data.train if part == "train" else self.data.test
         images = torch.tensor(split.images[rows], device=self.device)
         return normalize(images, self.data.mean, self.data.deviation)
@@ -108,6 +112,7 @@ class PriorInputs:
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:
+        """The inputs for a recipe on data, whose features are computed or read from the cache."""
         shifts = shifts_of(recipe, data)
         splits = [data.train.images, data.test.images]
         train, test = features_of(PRIORS[recipe.model], splits, recipe.prior_seed, shifts=shifts, progress=progress)
@@ -115,12 +120,15 @@ class PriorInputs:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(d,) of an example's features."""
         return self.train.shape[1:]
 
     def views(self, rows: Tensor, update: int) -> Tensor:
+        """(n, K, d): the views of training examples ``rows``, which are the same in every update."""
         return self.train.take(rows).to(self.device)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        """float32 (n, d): features, averaged over views if there are several."""
         views = (self.train if part == "train" else self.test).take(rows).to(self.device)
         return views[:, 0].float() if views.shape[1] == 1 else views.float().mean(1)
 
@@ -158,6 +166,7 @@ class MapInputs:
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> MapInputs:
+        """The inputs for a recipe on data, whose maps are computed or read from the cache."""
         shape = network_inputs(recipe.model, data.image_shape)
         train, test = maps_of([data.train.images, data.test.images], recipe.prior_seed, progress=progress)
         signs = fitted_maps(data.image_shape, recipe.prior_seed).signs[: shape[0], None, None].to(device)
@@ -168,6 +177,7 @@ class MapInputs:
         return cls(recipe, train, test, shape, signs, keys, flips, device)
 
     def views(self, rows: Tensor, update: int) -> Tensor:
+        """float32 (n, K, c, h, w): the views of training examples ``rows`` in an update."""
         maps = self._leading(self.train, rows)
         if self.keys is None:
             return maps[:, None]
@@ -179,6 +189,7 @@ class MapInputs:
         return torch.where(mirrored, views * self.signs, views)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
+        """float32 (n, c, h, w): maps as they are."""
         return self._leading(self.train if part == "train" else self.test, rows)
 
     def _leading(self, features: Features, rows: Tensor | NDArray[np.int64]) -> Tensor:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.machine import keep_freed_memory
-from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
@@ -27,6 +26,7 @@ from trilemma.privacy.validation import known_check
 from trilemma.progress import Progress
 from trilemma.threads import threads
 from trilemma.training.averaging import update_average
+from trilemma.training.canaries import Canaries, Coins, Placed, losses_of_canaries, with_canaries
 from trilemma.training.course import course_for
 from trilemma.training.descent import descend, learning_rate, set_trained
 from trilemma.training.evaluation import logits_of
@@ -39,6 +39,7 @@ from trilemma.training.own import change
 from trilemma.training.pretraining import pretrained
 from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
+from trilemma.training.refusals import refuse_what_does_not_apply
 from trilemma.training.state import State
 from trilemma.training.streams import Computation, stream_for
 
@@ -53,6 +54,7 @@ class Training:
     network: nn.Module | None = None
     progress: Progress = lambda *_: None
     ranks: Ranks = field(default_factory=Ranks)
+    canaries: Canaries | None = None
 
     def step(self) -> float:
         """Make one update; return its mean training loss (which is private: for the screen, not for release)."""
@@ -61,10 +63,12 @@ class Training:
         if private is None:
             gradient, loss = self.ordinary(state, course.batch_size, self.physical_batch)
         else:
-            draw = ranks.tell(private.plan.draw(state.sampling) if ranks.first else None)
+            draw = ranks.tell(private.draw(state) if ranks.first else None)
             total = private.clipped_sum(draw, state, ranks, self.physical_batch)
-            loss = float(total.losses.mean()) if total.count else math.nan
+            loss = float(total.losses.mean()) if len(total.losses) else math.nan
             noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
+            if private.canaries and state.coins:
+                private.canaries.add_scores(noisy, state.coins)
             gradient = ranks.gradient_of_first(noisy)  # from here on all is post-processing
             state.previous = gradient if recipe.has("sat") else {}
         gradient = change(recipe, gradient, state.model, state.update)
@@ -104,6 +108,20 @@ class Training:
             self.state, self.examples.inputs, part, rows, at_once=at_once, threads=threads() if by_core else 1
         )
 
+    def canary_scores(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(the score of each canary, whether it is in), of a training with canaries after its last update."""
+        coins = self.state.coins
+        assert coins is not None
+        return (coins.scores - self._canary_losses()).numpy(), coins.included.numpy()
+
+    def _canary_losses(self) -> Tensor:
+        """float64 (M,): the loss of each canary image at the evaluation weights; 0 for gradient canaries."""
+        assert self.canaries is not None
+        rows = np.arange(len(self.data.train), len(self.examples.labels))
+        if not len(rows):
+            return torch.zeros(self.canaries.count, dtype=torch.float64)
+        return losses_of_canaries(self.logits("train", rows), self.examples.labels[rows[0] :].cpu())
+
     # ---- several processes -------------------------------------------------------------------------------------------
 
     def lead(self) -> None:
@@ -139,12 +157,13 @@ class Training:
         self.prior = recipe.model in PRIORS and self.network is None
         self.notes: list[str] = []
         self.device = ranked_device(self.execution.resolved_device())
-        self._refuse_what_does_not_apply()
+        refuse_what_does_not_apply(recipe, self.execution, self.data, self.network, self.ranks, self.canaries)
         self.autocast = None if self.prior else self.execution.autocast(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         model = (network_for(recipe, self.data) if self.network is None else self.network).to(self.device).train()
-        self.examples = Examples(self._inputs(), torch.tensor(self.data.train.labels, device=self.device))
+        data = with_canaries(self.data, self.canaries, recipe.seed)
+        self.examples = Examples(self._inputs(data), torch.tensor(data.train.labels, device=self.device))
         self._load_pretrained(model)
         self.method = self._method(model)
         self.ordinary = OrdinaryGradient(recipe, self.examples, self.autocast)
@@ -157,35 +176,14 @@ class Training:
         plan = self.course.plan
         self.private = PrivateGradient(recipe, self.examples, plan, plan.clipping(model, **how)) if plan else None
         self.state = self._start(model)
+        if self.canaries and self.private and self.state.coins:
+            self.private.canaries = Placed.among(self.canaries, recipe, len(self.data.train), self.private.plan, model)
+            self.state.coins.scores = self._canary_losses()
 
-    def _refuse_what_does_not_apply(self) -> None:
-        """Refuse options that do not apply, rather than ignore them."""
-        recipe = self.recipe
-        if self.ranks.size > 1 and (self.prior or not recipe.private):
-            what = f"{recipe.model} is trained by one process" if self.prior else "several processes are for a budget"
-            raise InputError(f"{what}: run the same command without torchrun")
-        fitted = self.network is None and (self.prior or map_network_width(recipe.model) is not None)
-        if recipe.pretrain and (fitted or self.network is not None):
-            whose = f"{recipe.model} is fitted to them already" if fitted else "it is for networks by name"
-            raise InputError(f"pre-training on synthetic images does not apply here ({whose}): leave --pretrain out")
-        if not self.prior:
-            return
-        for code, layers in (("gn", "norm layers"), ("ws", "convolutions that are trained")):
-            if recipe.has(code):
-                rest = ",".join(code for code in recipe.techniques if code not in ("gn", "ws")) or "none"
-                raise InputError(
-                    f"{code} does not apply to {recipe.model}, which has no {layers}: use --techniques {rest}"
-                )
-        if self.execution.compute == "bfloat16":
-            raise InputError(
-                f"{recipe.model} is trained in float32, so that no sum is rounded before the noise is added: "
-                "use --compute float32"
-            )
-
-    def _inputs(self) -> Inputs:
+    def _inputs(self, data: Dataset) -> Inputs:
         if self.network is not None:
-            return ImageInputs.of(self.recipe, self.data, self.device)
-        return inputs_for(self.recipe, self.data, self.device, self.progress)
+            return ImageInputs.of(self.recipe, data, self.device)
+        return inputs_for(self.recipe, data, self.device, self.progress)
 
     def _load_pretrained(self, model: nn.Module) -> None:
         if self.recipe.pretrain and self.ranks.first:  # the other processes receive the weights of the first
@@ -208,13 +206,19 @@ class Training:
     def _start(self, model: nn.Module) -> State:
         recipe, compute = self.recipe, str(self.autocast or torch.float32)
         computation = Computation(compute, self.physical_batch, self.method, self.device.type, self.ranks.size)
+        streams = {
+            purpose: stream_for(purpose, recipe, self.data, model, computation, self.canaries)
+            for purpose in ("sampling", "noise", "canaries")
+        }
+        coins = Coins.tossed(streams["canaries"], self.canaries.count) if self.canaries else None
         return State(
             update=0,
             model=model,
             optimizer=optimizer_for(recipe, model),
             average={n: v.clone() for n, v in model.state_dict().items()} if recipe.has("pa") else {},
             previous={},
-            sampling=stream_for("sampling", recipe, self.data, model, computation),
-            noise=stream_for("noise", recipe, self.data, model, computation),
-            evidence=Evidence(len(self.data.train)) if recipe.private else None,
+            sampling=streams["sampling"],
+            noise=streams["noise"],
+            evidence=Evidence(len(self.data.train) + (coins.count if coins else 0)) if recipe.private else None,
+            coins=coins,
         )

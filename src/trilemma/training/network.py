@@ -42,6 +42,11 @@ class Architecture:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Architecture:
+        """The architecture that a recipe asks for.
+
+        Raises:
+          InputError: the recipe has a setting that its model does not take.
+        """
         timm = recipe.model.startswith(PREFIX)
         if (recipe.weights or recipe.trained != "all") and not timm:
             raise InputError(f"weights and trained are for networks of timm, not for {recipe.model}: leave them out")

@@ -62,7 +62,7 @@ def tensors_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
     Raises:
       InputError: it keeps something else, which no checkpoint could hold.
     """
-    kept: dict[str, Tensor] = {}
+    saved: dict[str, Tensor] = {}
     names = {id(p): name for name, p in model.named_parameters()}
     for p, entries in optimizer.state.items():
         if id(p) not in names:
@@ -71,9 +71,9 @@ def tensors_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
             if not isinstance(entry, str) or "/" in entry or ":" in entry:
                 raise _unsaved(optimizer, f"an entry with the name {entry!r}")
             if isinstance(value, Tensor):
-                kept[f"{names[id(p)]}/{entry}"] = value
+                saved[f"{names[id(p)]}/{entry}"] = value
             elif type(value) in _NUMBERS:
-                kept |= _number(f"{names[id(p)]}/{entry}", value)
+                saved |= _number(f"{names[id(p)]}/{entry}", value)
             elif value is not None:
                 raise _unsaved(optimizer, f"a {type(value).__name__} ({entry})")
     for number, group in enumerate(optimizer.param_groups):
@@ -81,8 +81,8 @@ def tensors_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
             if isinstance(value, Tensor):
                 raise _unsaved(optimizer, f"a tensor in a group ({entry})")
             if type(value) in _NUMBERS and entry != "lr":
-                kept |= _number(f"#{number}/{entry}", value)
-    return kept
+                saved |= _number(f"#{number}/{entry}", value)
+    return saved
 
 
 def _unsaved(optimizer: torch.optim.Optimizer, what: str) -> InputError:

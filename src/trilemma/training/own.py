@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trilemma.errors import InputError
@@ -41,8 +42,10 @@ def _checked(name: str, returned: Any, before: Mapping[str, Tensor]) -> dict[str
     if not isinstance(returned, dict) or returned.keys() != before.keys():
         raise InputError(f"the technique {name} must return a dict of gradients with the names that it was given")
     for key, value in returned.items():
-        if not isinstance(value, Tensor) or value.shape != before[key].shape or value.device != before[key].device:
+        real = isinstance(value, Tensor) and value.is_floating_point() and value.layout == torch.strided
+        if not real or value.shape != before[key].shape or value.device != before[key].device:
             raise InputError(
-                f"the technique {name} returns no gradient of the shape {tuple(before[key].shape)} of {key}"
+                f"the technique {name} returns no gradient of the shape {tuple(before[key].shape)} of {key}: return a "
+                "dense tensor of floating-point numbers, on the device of the gradient that it was given"
             )
     return {key: value.detach().to(before[key].dtype) for key, value in returned.items()}

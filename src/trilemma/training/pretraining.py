@@ -3,12 +3,14 @@
 Two altered copies of one synthetic image should look alike to the network, and copies of others should not: SimCLR's
 loss (Chen et al. 2020), on dead-leaves images in place of photographs.  (That private training does well from such
 initial weights: Tang et al. 2023, DP-RandP.)  Only the backbone is kept.  It is a function of the recipe's
-architecture, ``prior_seed`` and ``pretrain_updates`` alone, so it costs no budget, and trials with other seeds and
+network, ``prior_seed`` and ``pretrain_updates`` alone, so it costs no budget, and trials with other seeds and
 budgets share it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import time
 from dataclasses import astuple
 from pathlib import Path
@@ -29,6 +31,7 @@ from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
+from trilemma.training.streams import tensors_digest
 
 FORMAT = 2
 HEAD = "head."
@@ -69,18 +72,39 @@ def pretrained(
     Raises:
       InputError: the cache cannot be written.
     """
-    store = (folder or cache_folder() / "pretrained") / cache_key(recipe, data, device, autocast)
+    store = (folder or cache_folder() / "pretrained") / cache_key(recipe, data, network, device, autocast)
     saved, _ = checkpoints.load(store)
     if saved is None or saved.header["update"] < recipe.pretrain_updates:
         saved = _train(recipe, data, network, device, autocast, progress, store, saved)
     return _part(saved, "backbone")
 
 
-def cache_key(recipe: Recipe, data: Dataset, device: torch.device, autocast: torch.dtype | None) -> str:
-    """Names the result of pre-training for a recipe: trainings with equal keys start from the same backbone."""
+def cache_key(
+    recipe: Recipe, data: Dataset, network: nn.Module, device: torch.device, autocast: torch.dtype | None
+) -> str:
+    """Names the result of pre-training for a recipe and network: trainings with equal keys start from the same
+    backbone."""
     settings = [*astuple(Architecture.of(recipe)), recipe.pretrain, recipe.pretrain_updates, _IMAGES, _BATCH]
-    settings += [autocast, device.type, data.mean, data.deviation]
+    settings += [autocast, device.type, data.mean, data.deviation, *_backbone(network)]
     return key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
+
+
+def _backbone(network: nn.Module) -> list[object]:
+    """What tells backbones apart that have one name: initial weights, layers, and the code of those from outside."""
+    layers = [(name, module) for name, module in network.named_modules() if name and not f"{name}.".startswith(HEAD)]
+    types = sorted({_full_name(type(module)) for module in network.modules()})
+    outside = [name for name in types if name.partition(":")[0].split(".")[0] not in ("torch", "trilemma")]
+    files = {name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None) for name in outside}
+    return [
+        tensors_digest({name: v for name, v in network.state_dict().items() if not name.startswith(HEAD)}),
+        _full_name(type(network)),
+        [(name, _full_name(type(module)), module.extra_repr()) for name, module in layers],
+        {name: file and hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items()},
+    ]
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:

@@ -43,7 +43,6 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
 }
 
-
 _LATER = (
     "optimizer",
     "weights",
@@ -66,34 +65,43 @@ class Recipe:
     Attributes:
       model: name of a network (``trilemma.models.NAMES``).
       techniques: codes of ``TECHNIQUES``, any subset; "all", "none" and comma-separated text are understood.
-      epsilon, delta: the budget; epsilon None trains without one.  delta is 1e-5 unless given.
-      allow_large_delta: accept a delta of 1/N or more.
-      clipping_norm: C, with a budget.
-      batch_size: size of the logical batch (expected size, with a budget); with ``obs`` where its rule starts.  0 is
+      epsilon: ε of the budget; None trains without a budget.
+      delta: δ of the budget; 1e-5 unless given.
+      allow_large_delta: accept a δ of 1/N or more.
+      clipping_norm: C, the largest norm of a per-example gradient, with a budget.
+      batch_size: size of the logical batch (expected size, with a budget); with ``obs``, where its rule starts.  0 is
         the whole training set: every example in every update.
-      epochs: examples that may be spent, in units of the training set; with the batch size this gives the updates.
+      epochs: examples that may be spent, as a multiple of the training set; with the batch size, the updates.
       fewest_updates: ``obs`` never takes a batch so large that fewer updates than this are left.
       learning_rate: at ``batch_size``; ``obs`` scales it with the batch it chooses.
-      schedule: "constant", or "cosine" to zero; warmup: share of the updates over which the rate rises from 0.
-      momentum, weight_decay, label_smoothing: settings of the optimizer (momentum: of SGD alone) and of its loss.
-      optimizer: "sgd", "adam" or "adamw", as torch has them, or ``module:name`` (``docs/extend.md``).
-      weights: of a network of timm: "hub", or a ``.safetensors`` file; "" for random ones.  trained: "all" of its
-        layers or the "last" alone.
-      measures, attacks: more of them, from outside (``module:name``), taken when the run is measured.
-      norm_groups: groups of group norm.  norm_first: norm before ReLU; None is the network's usual order.
-      views: K, views per example under ``am``.  shift, flips: of a view; None is what the data set allows.
-      average_decay: the decay of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
-      sharpness_radius: rho of ``sat``.
+      schedule: "constant", or "cosine" to zero.
+      warmup: share of the updates over which the learning rate rises from 0.
+      momentum: of SGD; the other optimizers have their own.
+      weight_decay: of the optimizer.
+      label_smoothing: share of the target that is spread evenly over all classes.
+      norm_groups: number of groups of channels in each group norm.
+      norm_first: norm before ReLU; None is the network's usual order.
+      views: K, the number of views per example under ``am``.
+      shift: how far a view is moved at most; None is what the data set allows.
+      flips: whether views are mirrored at random; None is what the data set allows.
+      average_decay: decay of the moving average under ``pa``, after the warm-up min(decay, (1 + t) / (10 + t)).
+      sharpness_radius: ρ of ``sat``.
       evaluations: how many times the run is measured, the last one at its end.
       seed: source of initial weights, views, order, and, if the noise is not secret, of sampling and noise.
       secret_noise: with a budget, key sampling and noise by the operating system's randomness in place of ``seed``, and
         keep no record of the key once the run has ended: nobody can repeat the noise, and neither can you.  False makes
         the run reproducible and its model unfit for release, since whoever knows the seed can subtract the noise.
-      prior_seed: the seed of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
-      pretrain: "synthetic" starts from a backbone that was trained on synthetic images (of ``prior_seed``) for
-        ``pretrain_updates``; "" from random values.  After it only the head is trained for the share ``head_first`` of
-        the updates, at ``head_rate`` times the learning rate; then all layers are.
+      prior_seed: seed of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
+      pretrain: "synthetic" starts from a backbone trained on synthetic images (of ``prior_seed``); "" at random.
+      pretrain_updates: how many updates that pre-training makes.
+      head_first: after it, the share of the updates in which only the head is trained; then all layers are.
+      head_rate: factor of the learning rate while only the head is trained.
       provenance: how these values were chosen, and whether that was paid for; printed with every result.
+      optimizer: "sgd", "adam" or "adamw", as torch has them, or ``module:name`` (``docs/extend.md``).
+      weights: of a network of timm: "hub", or a ``.safetensors`` file; "" for random ones.
+      trained: "all" layers of such a network, or the "last" alone.
+      measures: more measures, from outside (``module:name``), taken when the run is measured.
+      attacks: more attacks, from outside (``module:name``), made when the run is measured.
 
     Raises:
       InputError: a value outside its range, or techniques that do not exist.
@@ -172,6 +180,7 @@ class Recipe:
             raise InputError("model must be the name of a network")
 
     def has(self, technique: str) -> bool:
+        """Whether the recipe uses a technique, by its code."""
         return technique in self.techniques
 
     @property
@@ -192,6 +201,7 @@ class Recipe:
 
     @property
     def private(self) -> bool:
+        """Whether the recipe has a budget."""
         return self.epsilon is not None
 
     @property

@@ -14,6 +14,7 @@ from trilemma.errors import InputError
 from trilemma.privacy.evidence import Evidence
 from trilemma.privacy.randomness import RandomStream
 from trilemma.training import optimizers
+from trilemma.training.canaries import Coins
 from trilemma.training.checkpoints import Checkpoint
 
 Tensors = dict[str, Tensor]
@@ -31,6 +32,7 @@ class State:
       previous: the previous privatized gradient under DP-SAT, else empty.
       sampling, noise: the streams of what must stay secret.
       evidence: records of what the updates did, for the truth check of a private run; None without a budget.
+      coins: which canaries are in, and their scores so far; None without canaries.
     """
 
     update: int
@@ -41,6 +43,7 @@ class State:
     sampling: RandomStream
     noise: RandomStream
     evidence: Evidence | None = None
+    coins: Coins | None = None
 
     def to_checkpoint(self, header: dict[str, Any], *, shared: bool = False) -> Checkpoint:
         """This state, on its own device; with ``shared``, only what the other processes of a training compute with."""
@@ -58,7 +61,7 @@ class State:
         if not shared and "stream/noise" not in checkpoint.tensors:
             raise InputError(
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
-                "start it anew with another --out"
+                "start again with another --out"
             )
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for key, value in checkpoint.tensors.items():
@@ -84,6 +87,10 @@ class State:
         if self.evidence is not None:
             self.evidence.restore({name: value.to(self._device) for name, value in tensors.items()}, self._device)
 
+    def _put_coins(self, tensors: Tensors) -> None:
+        if self.coins is not None:
+            self.coins.restore(tensors)
+
     def _put_streams(self, tensors: Tensors) -> None:
         for name, value in tensors.items():
             getattr(self, name).set_state(value)
@@ -107,6 +114,7 @@ _PARTS: dict[str, tuple[Callable[[State], Tensors], Callable[[State, Tensors], A
     "average": _tensors_of("average"),
     "previous": _tensors_of("previous"),
     "evidence": (lambda s: s.evidence.to_tensors() if s.evidence else {}, State._put_evidence),
+    "coins": (lambda s: s.coins.to_tensors() if s.coins else {}, State._put_coins),
     "stream": (lambda s: {n: getattr(s, n).get_state() for n in ("sampling", "noise")}, State._put_streams),
     # Without a budget, layers of a user's own network may draw from torch's global generator (dropout does).
     "generator": (
@@ -116,5 +124,5 @@ _PARTS: dict[str, tuple[Callable[[State], Tensors], Callable[[State, Tensors], A
 }
 """What a checkpoint holds: how each part is taken from a state, as tensors by name, and put back."""
 
-_OF_FIRST = ("evidence", "stream")
+_OF_FIRST = ("evidence", "coins", "stream")
 """Parts that only the first process of a training uses: the keys of sampling and noise go to no other."""

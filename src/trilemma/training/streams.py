@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.privacy.randomness import RandomStream
+from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
 
 
@@ -41,8 +43,16 @@ class Computation:
     processes: int
 
 
-def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, computation: Computation) -> RandomStream:
-    """The stream of one purpose ("sampling" or "noise") for a run that starts with ``model`` as it is now."""
+def stream_for(
+    purpose: str,
+    recipe: Recipe,
+    data: Dataset,
+    model: nn.Module,
+    computation: Computation,
+    canaries: Canaries | None = None,
+) -> RandomStream:
+    """The stream of one purpose ("sampling", "noise" or "canaries") for a run that starts with ``model`` as it is
+    now."""
     if recipe.keeps_noise_secret:
         return RandomStream.secret()
     run: dict[str, Any] = {
@@ -55,14 +65,20 @@ def stream_for(purpose: str, recipe: Recipe, data: Dataset, model: nn.Module, co
         "parameters": [(name, tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()],
         "initial weights": weights_digest(model),
         "computation": vars(computation),
+        **({"canaries": canaries.to_dict()} if canaries else {}),
     }
     return RandomStream.keyed(json.dumps(run, sort_keys=True, default=str).encode())
 
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 (hex) of all parameters and buffers."""
+    return tensors_digest(model.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of tensors: names, types, shapes and content."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         content = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(content.view(torch.uint8).numpy().data)

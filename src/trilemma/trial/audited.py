@@ -125,7 +125,7 @@ def audited_blocks(data: Dataset, seed: int) -> list[Audited]:
     """Audits that together compare every training example, each of them once.
 
     The training examples of each cell are dealt at random to as few blocks as let every block have as many test images
-    of the cell as members.  Test images are drawn anew for each block, and may be in several.
+    of the cell as members.  Test images are drawn separately for each block, and may be in several.
 
     Args:
       data: what the target learned from and was tested on.
@@ -208,8 +208,8 @@ def _seats(inside: Ints, outside: Ints) -> Ints:
 
 def _drawn(cells: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
     """Rows drawn at random, so many of each cell, ascending."""
-    drawn = [rng.permutation(np.flatnonzero(cells == cell))[:count] for cell, count in enumerate(counts) if count]
-    rows: Ints = np.sort(np.concatenate(drawn)).astype(np.int64)
+    by_cell = [rng.permutation(np.flatnonzero(cells == cell))[:count] for cell, count in enumerate(counts) if count]
+    rows: Ints = np.sort(np.concatenate(by_cell)).astype(np.int64)
     return rows
 
 

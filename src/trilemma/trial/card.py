@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.files import written
-from trilemma.trial.run import SHADOWS, why_not_for_release
-from trilemma.trial.statement import CONDITIONS, NOT_COVERED, ceiling_in_words, guarantee_in_words
+from trilemma.trial.gate import cell_words
+from trilemma.trial.run import SHADOWS, why_contradicted, why_not_for_release
+from trilemma.trial.statement import (
+    CONDITIONS,
+    NOT_COVERED,
+    canaries_in_words,
+    ceiling_in_words,
+    guarantee_in_words,
+)
 from trilemma.version import __version__
-from trilemma.words import clean
+from trilemma.words import capital, clean
 
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
@@ -44,7 +51,7 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
 def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card; see :func:`write_card`."""
     data, privacy, recipe = config["data"], result["privacy"], config["recipe"]
-    caution = why_not_for_release(result)
+    cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
     name = str(data["request"].get("name") or "own images")
     lines = [
         "---",
@@ -53,7 +60,7 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         f"# An image classifier trained on {plain(name)}",
         "",
-        *([f"**{caution}**", ""] if caution else []),
+        *(line for caution in cautions for line in (f"**{capital(caution)}**", "")),
         f"{guarantee_in_words(privacy)} {(privacy and ceiling_in_words(privacy.get('ceiling'))) or ''}".strip(),
         "",
         "## Use",
@@ -71,7 +78,8 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         "## Data and training",
         "",
-        f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}; model "
+        f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}"
+        f"{_skew(data['source'])}; model "
         f"{plain(recipe['model'])}, techniques {', '.join(recipe['techniques']) or 'none'}, "
         f"{result['course']['updates']:,} updates. `config.json` has the whole recipe.",
         "",
@@ -85,11 +93,22 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         guarantee_in_words(privacy),
         *(_covered(privacy) if privacy and privacy["epsilon"] is not None else []),
+        *_canaries(result.get("canaries")),
         "",
         f"Made by Trilemma {__version__}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _skew(source: str) -> str:
+    """How the classes are mixed with the groups, out of what is said of where the images came from.
+
+    >>> _skew("images of mine; skew 0.9, odd classes mostly in color, seed 0"), _skew("images of mine")
+    (' (skew 0\\\\.9\\\\, odd classes mostly in color\\\\, seed 0)', '')
+    """
+    skew = next((part for part in source.split("; ") if part.startswith("skew ")), "")
+    return f" ({plain(skew)})" if skew else ""
 
 
 def plain(text: object) -> str:
@@ -129,12 +148,17 @@ def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -
 
 
 def _measured(result: Mapping[str, Any]) -> list[tuple[str, float, Sequence[float] | None]]:
+    """Name (as Markdown), value and interval."""
     rows = [("test accuracy", result["accuracy"], result["accuracy_interval"])]
     fairness = result.get("fairness")
     if fairness:
         intervals = fairness["interval"]
         rows.append(("bias amplification", fairness["bias"], intervals.get("bias")))
         rows.append(("worst group accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy")))
+        if "worst_cell_interval" in fairness:
+            cell = plain(cell_words(fairness["worst_cell"]))
+            ends = fairness["worst_cell_interval"]
+            rows.append((f"worst accuracy by class and group \\({cell}\\)", fairness["worst_cell_accuracy"], ends))
     return rows
 
 
@@ -151,6 +175,20 @@ def _covered(privacy: Mapping[str, Any]) -> list[str]:
         "",
         *(f"- {limit}" for limit in NOT_COVERED),
     ]
+
+
+def _canaries(record: Mapping[str, Any] | None) -> list[str]:
+    """Numbers of gradient canaries are computed from the noise, so of these the card has the verdict alone."""
+    if not record:
+        return []
+    if record["kind"] == "gradient":
+        found = (
+            f"{record['count']:,} gradient canaries: the guarantee is {record['verdict']} by what they prove of this "
+            "training."
+        )
+    else:
+        found = canaries_in_words(record)
+    return ["", f"The training was audited with {found}"]
 
 
 def _ends(ends: Sequence[float] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import TrialProgress
-from trilemma.words import clean
+from trilemma.words import clean, clock
 
 PHASE_SECONDS = 30.0
 """Without a terminal, how often a line says how far a long phase is."""
@@ -22,14 +23,16 @@ class TrainingDisplay(Interruptible[Progress]):
     """A context manager; the display is the ``progress`` callback of :func:`trilemma.train`, and
     ``display.should_stop`` is its ``should_stop``."""
 
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
     stopping = "stopping after this update"
 
     def __init__(self, title: str, console: Console | None = None, *, interruptible: bool = True) -> None:
-        """
+        """Create a display, which shows nothing until it is entered.
+
         Args:
-          title: begins every line.
-          console: to print on; standard error by default.
-          interruptible: whether Ctrl-C asks to stop; else it is Python's own, KeyboardInterrupt.
+          title: the beginning of every line.
+          console: the console to print on; standard error by default.
+          interruptible: whether Ctrl-C asks the training to stop; otherwise it raises KeyboardInterrupt as usual.
         """
         self._title = title
         super().__init__(console)
@@ -92,21 +95,22 @@ class TrainingDisplay(Interruptible[Progress]):
                 completed=step.update,
                 total=step.updates,
                 unit="updates",
-                detail=f"{rate:.1f}/s  {loss}{spent}",
+                detail=f"{_speed(rate)}{loss}{spent}",
             )
         if step.evaluation is not None:
             line = step.evaluation
-            left = (step.updates - step.update) / rate if rate > 0 else 0.0
+            to_come = step.updates - step.update
+            left = f"about {clock(to_come / rate)} left" if rate and to_come else ""
             spent = "" if line["epsilon"] is None else f"  ε {line['epsilon']:.3f}"
             loss = "" if line["train_loss"] is None else f"  loss {line['train_loss']:.3f}"
             self._tell(
                 f"{self._title}  {step.update}/{step.updates}{loss}  accuracy {line['accuracy']:.3f}"
-                f"  (train {line['train_accuracy']:.3f}){spent}  {rate:.1f} updates/s  {left:.0f} s left"
+                f"  (train {line['train_accuracy']:.3f}){spent}  {_speed(rate)}{left}".rstrip()
             )
         elif self._live is None and step.what != "training":
             self._tell(f"{self._title}  {step.what}")
         elif self._live is None:
-            self._tell(f"{self._title}  {step.update}/{step.updates}  {rate:.1f} updates/s", seconds=PHASE_SECONDS)
+            self._tell(f"{self._title}  {step.update}/{step.updates}  {_speed(rate)}".rstrip(), seconds=PHASE_SECONDS)
 
     def _tell(self, line: str, *, seconds: float = 0.0) -> None:
         """Say a line, unless one was said less than so many ``seconds`` ago."""
@@ -114,6 +118,16 @@ class TrainingDisplay(Interruptible[Progress]):
         if now - self._told >= seconds:
             self._told = now
             self.say(line)
+
+
+def _speed(rate: float) -> str:
+    """
+    >>> _speed(12.34), _speed(0.04), _speed(0.0)
+    ('12.3 updates/s  ', '25.0 s an update  ', '')
+    """
+    if not rate:
+        return ""
+    return f"{rate:.1f} updates/s  " if rate >= 1 else f"{1 / rate:.1f} s an update  "
 
 
 @contextmanager

@@ -8,13 +8,12 @@ data is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import owner_alone, read_json, written
+from trilemma.files import json_text, owner_alone, read_json, written
 from trilemma.trial.run import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
@@ -28,7 +27,7 @@ def write_fingerprint(folder: Path, fingerprint: str) -> None:
       InputError: the disk is full or the folder cannot be written.
     """
     with written(folder / FINGERPRINT) as part, owner_alone(part):
-        part.write_text(json.dumps({"fingerprint": fingerprint, "note": _NOTE}, indent=2) + "\n", "utf-8")
+        part.write_text(json_text({"fingerprint": fingerprint, "note": _NOTE}), "utf-8")
 
 
 def read_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
 A condition holds if its whole interval satisfies it, and fails if none of it does.  In between, and where nothing was
 measured, one cannot tell, and a gate stays closed.
+
+An attack that is always wrong tells members from non-members as well as one that is always right, so an upper bound b
+on an AUC also asks for at least 1 - b.  The AUC itself is shown as it was measured.
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.measures import ATTACK_WORDS
-from trilemma.trial.run import why_not_for_release, why_not_private
+from trilemma.trial.run import why_contradicted, why_not_for_release, why_not_private
+from trilemma.words import clean, counted
 
 Verdict = Literal["holds", "fails", "cannot tell"]
 
@@ -24,7 +28,10 @@ STATUS = 3
 
 _CONDITION = re.compile(r"([a-zA-Z][\w.\-]*)\s*(<=|>=|<|>)\s*(\S+)")
 _ATTACKS = ("auc", "advantage", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
-QUANTITIES = ("epsilon", "delta", "accuracy", *_ATTACKS, "bias", "worst_group_accuracy", "harmonic_score")
+QUANTITIES = (
+    *("epsilon", "delta", "accuracy", *_ATTACKS, "bias"),
+    *("worst_group_accuracy", "worst_cell_accuracy", "harmonic_score"),
+)
 """What conditions can be about; of attacks also one by its name, as ``auc_threshold``."""
 
 
@@ -39,7 +46,15 @@ class Condition:
     def __str__(self) -> str:
         return f"{self.quantity} {self.sign} {self.bound:g}"
 
+    @property
+    def two_sided(self) -> bool:
+        """Whether it bounds the distance of an AUC from one half, to either side."""
+        return self.quantity.partition("_")[0] == "auc" and self.sign.startswith("<")
+
     def met_by(self, value: float) -> bool:
+        """Whether a value satisfies the condition."""
+        if self.two_sided:
+            value = max(value, 1 - value)
         return {
             "<=": value <= self.bound,
             ">=": value >= self.bound,
@@ -47,10 +62,18 @@ class Condition:
             ">": value > self.bound,
         }[self.sign]
 
+    def verdict(self, low: float, high: float) -> Verdict:
+        """Whether all, none or a part of the interval satisfies it."""
+        inside = [self.met_by(low), self.met_by(high)]
+        if all(inside):
+            return "holds"
+        nearest = min(max(low, 0.5), high)  # to one half: what is met anywhere is met there
+        return "cannot tell" if any(inside) or (self.two_sided and self.met_by(nearest)) else "fails"
+
 
 @dataclass(frozen=True)
 class Measured:
-    """A value with its 95 % interval; ``what`` names the attack that it is of, where it was the worst of several."""
+    """A value with its 95 % interval; ``what`` names the attack or the cell that it is of, where there are several."""
 
     value: float
     low: float
@@ -127,12 +150,23 @@ def _judge(condition: Condition, result: Mapping[str, Any]) -> Judgment:
     if reason:
         verdict: Verdict = "cannot tell" if "privacy" not in result else "fails"
         return Judgment(str(condition), verdict, None, None, None, reason)
-    worst = _worst(condition, result)
-    if worst is None:
+    numbers = measured(condition.quantity, result)
+    if not numbers:
         return Judgment(str(condition), "cannot tell", None, None, None, _why_not_measured(condition, result))
-    ends = [condition.met_by(worst.low), condition.met_by(worst.high)]
-    verdict = "holds" if all(ends) else "cannot tell" if any(ends) else "fails"
-    return Judgment(str(condition), verdict, worst.value, worst.low, worst.high, worst.what)
+    worst = max(numbers, key=lambda number: _badness(condition, number))
+    verdict, why = condition.verdict(worst.low, worst.high), worst.what
+    if condition.two_sided and not condition.met_by(worst.low) and worst.low < 0.5 <= condition.bound:
+        why += f"; an AUC below one half must be at least {_number(1 - condition.bound)}"
+    return Judgment(str(condition), verdict, worst.value, worst.low, worst.high, why)
+
+
+def _badness(condition: Condition, number: Measured) -> tuple[float, ...]:
+    """Of several attacks the one with the largest decides: first by its verdict, then by how far its interval reaches
+    to the wrong side."""
+    rank = ("holds", "cannot tell", "fails").index(condition.verdict(number.low, number.high))
+    if condition.two_sided:
+        return rank, max(number.high, 1 - number.low)
+    return (rank, number.high, number.value) if condition.sign.startswith("<") else (rank, -number.low, -number.value)
 
 
 def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
@@ -149,28 +183,7 @@ def _no_guarantee(result: Mapping[str, Any]) -> str:
         return "trained without a budget"
     if result["privacy"]["epsilon"] is None:
         return why_not_private(result) or "the run failed its truth check"
-    return why_not_for_release(result) or ""
-
-
-def _worst(condition: Condition, result: Mapping[str, Any]) -> Measured | None:
-    """The measured value, of several attacks the one that is worst for the condition."""
-    numbers = measured(condition.quantity, result)
-    if condition.quantity.partition("_")[0] == "auc":
-        numbers = [_reversed_if_below_chance(number) for number in numbers]
-    if not numbers:
-        return None
-    if condition.sign.startswith("<"):
-        return max(numbers, key=lambda number: (number.high, number.value))
-    return min(numbers, key=lambda number: (number.low, number.value))
-
-
-def _reversed_if_below_chance(auc: Measured) -> Measured:
-    """The AUC of the same scores with their sign reversed, where that is the higher one: an attack that is always wrong
-    tells members from non-members as well as one that is always right."""
-    if auc.value >= 0.5:
-        return auc
-    what = f"{auc.what}, whose AUC is {_number(auc.value)}, with its scores reversed"
-    return replace(auc, value=1 - auc.value, low=1 - auc.high, high=1 - auc.low, what=what)
+    return why_contradicted(result) or why_not_for_release(result) or ""
 
 
 def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
@@ -187,6 +200,8 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         return _with(score.get("value"), score.get("interval"))
     if quantity in ("bias", "worst_group_accuracy"):
         return _with(fairness.get(quantity), (fairness.get("interval") or {}).get(quantity))
+    if quantity == "worst_cell_accuracy":
+        return _worst_cell(fairness)
     kind, attack_quantity = quantity, _of_one_attack(quantity)
     if attack_quantity:
         kind, attacks = (
@@ -203,6 +218,27 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         else:
             numbers += _with(values[kind], ends[kind], name)
     return numbers
+
+
+def cell_words(cell: Mapping[str, Any]) -> str:
+    """
+    >>> cell_words({"class": 8, "class_name": "truck", "group": "gray", "examples": 49})
+    'class truck in gray, 49 test images'
+    """
+    return f"class {clean(cell.get('class_name', cell['class']))} in {clean(cell['group'])}, " + (
+        counted(cell["examples"], "test image")
+    )
+
+
+def _worst_cell(fairness: Mapping[str, Any]) -> list[Measured]:
+    """Empty for results of earlier versions, which have no interval."""
+    if "worst_cell_interval" not in fairness:
+        return []
+    worst, least_known = fairness["worst_cell"], fairness["least_known_cell"]
+    what = cell_words(worst)
+    if least_known != worst:
+        what += f"; the low end is that of {cell_words(least_known)}"
+    return _with(fairness["worst_cell_accuracy"], fairness["worst_cell_interval"], what)
 
 
 def _with(value: float | None, ends: Any, what: str = "") -> list[Measured]:

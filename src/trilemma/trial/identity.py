@@ -13,12 +13,19 @@ from torch import nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import read_json
+from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
 from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint
 from trilemma.trial.run import CONFIG, RESULT
 
 
-def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked: tuple[int, ...]) -> dict[str, Any]:
+def config_of(
+    recipe: Recipe,
+    data: Dataset,
+    network: nn.Module | None,
+    tracked: tuple[int, ...],
+    canaries: Canaries | None = None,
+) -> dict[str, Any]:
     """``config.json``.
 
     Args:
@@ -26,6 +33,7 @@ def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked:
       data: the data of the trial.
       network: the user's own module, or None.
       tracked: training examples that every evaluation records.
+      canaries: extra examples that audit the training, or None.
     """
     return {
         "recipe": recipe.to_dict(),
@@ -39,6 +47,7 @@ def config_of(recipe: Recipe, data: Dataset, network: nn.Module | None, tracked:
         },
         "network": "recipe" if network is None else _signature(network),
         "track": list(tracked),
+        **({"canaries": canaries.to_dict()} if canaries else {}),
     }
 
 
@@ -72,8 +81,10 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
         ("data", "data"),
         ("network", "network"),
         ("track", "tracked examples"),
+        ("canaries", "canaries (or none)"),
     ):
-        old, new = stored.get(part), config[part]
+        old: Any = stored.get(part)
+        new: Any = config.get(part)
         if part == "data":  # the request may differ, but not the data
             old, new = read_fingerprint(folder, stored), fingerprint
         elif part == "recipe" and isinstance(old, dict) and new["epsilon"] is None:  # then no noise has to be secret

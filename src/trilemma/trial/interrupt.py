@@ -64,8 +64,10 @@ class Interruptible(Generic[L]):
         self.say(f"{self.stopping} (press Ctrl-C again to stop at once)")
 
     def should_stop(self) -> bool:
+        """Whether a stop was requested."""
         return self._asked
 
     def say(self, text: str) -> None:
+        """Print a line above the display."""
         # Names from outside may look like escape sequences, like markup ("[bold]") or like emoji codes (":boom:").
         self._console.print(clean(text), highlight=False, markup=False, emoji=False, soft_wrap=True)

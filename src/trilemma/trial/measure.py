@@ -19,7 +19,7 @@ from trilemma.outside import called, resolve
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
-from trilemma.words import clean
+from trilemma.words import clean, shortened
 
 Logits = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -34,6 +34,7 @@ def predictions_of(data: Dataset, train: Logits, test: Logits) -> Predictions:
         member=np.arange(len(train) + len(test)) < len(train),
         groups=np.concatenate([data.train.groups, data.test.groups]) if grouped else None,
         group_names=data.group_names if grouped else None,
+        class_names=data.classes,
         sources=np.concatenate([np.arange(len(train)), _sources(data)]),
     )
 
@@ -81,12 +82,21 @@ def _own_measure(name: str, predictions: Predictions) -> float:
     """
     value = called(name, resolve(name, "measures"), predictions)
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        # float() would read text, and drop what is imaginary.
+        number = math.nan if isinstance(value, (str, bytes)) or np.iscomplexobj(value) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # tensors raise the last
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"the measure {name} must return a finite number, not {clean(value)}")
+        raise InputError(f"the measure {name} must return a finite number, not {_shown(value)}")
     return number
+
+
+def _shown(value: object) -> str:
+    """What code from outside returned, short and on one line."""
+    try:
+        return shortened(clean(value))
+    except Exception:  # an integer of many digits, or an object whose own code fails
+        return f"a value of type {type(value).__name__}"
 
 
 def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:
@@ -131,15 +141,47 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
     return entries, matched
 
 
+def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
+    """``accuracy``, ``accuracy_interval`` and ``fairness`` of ``result.json``, of all non-members as they are."""
+    outside = ~predictions.member
+    labels = predictions.labels[outside]
+    predicted = predictions.outputs[outside].argmax(axis=1).astype(np.int64)
+    sources = None if predictions.sources is None else predictions.sources[outside]
+    groups = None if predictions.groups is None else predictions.groups[outside]
+    draws = bootstrap_test(labels, predicted, classes=predictions.classes, sources=sources)
+    fairness = None
+    if groups is not None and len(np.unique(groups)) > 1:
+        fairness = fairness_report(
+            labels,
+            predicted,
+            groups,
+            predictions.classes,
+            group_names=predictions.group_names,
+            class_names=predictions.class_names,
+            sources=sources,
+        )
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "fairness": fairness,
+    }
+
+
 def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:
     """The fairness report, None without groups; and bootstrap draws of accuracy and bias over test examples."""
     test, classes = data.test, len(data.classes)
     draws = bootstrap_test(test.labels, predicted, test.groups, classes=classes, sources=test.sources, seed=seed)
     if test.groups is None:
         return None, draws
-    names, sources = data.group_names, test.sources
     report = fairness_report(
-        test.labels, predicted, test.groups, classes, group_names=names, sources=sources, seed=seed
+        test.labels,
+        predicted,
+        test.groups,
+        classes,
+        group_names=data.group_names,
+        class_names=data.classes,
+        sources=test.sources,
+        seed=seed,
     )
     return report, draws
 

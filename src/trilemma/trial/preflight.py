@@ -130,11 +130,11 @@ def _refuse_too_few(train: Split, test: Split, seed: int, part: str) -> None:
 
 
 def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -> None:
-    """Refuse to start a training with a budget anew after its numbers were shown: with other noise, the budget would be
+    """Refuse to restart a training with a budget after its numbers were shown: with other noise, the budget would be
     spent twice.
 
-    A single line of history may be of a run that was killed before its first checkpoint, and so before anybody was
-    told.
+    A single line of history may come from a run that was killed before its first checkpoint, and so before anybody saw
+    it.
 
     Args:
       folder: the folder of a run without a whole checkpoint.
@@ -148,6 +148,6 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
     if recipe.private and recipe.secret_noise and (damage or lines > 1):
         raise PrivacyError(
-            f"{folder} holds results of a training whose checkpoints are lost: to start it anew would spend "
+            f"{folder} holds results of a training whose checkpoints are lost: starting it again would spend "
             "the budget a second time; put the checkpoints back, or use another --out and count both"
         )

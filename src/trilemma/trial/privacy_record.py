@@ -14,7 +14,7 @@ from trilemma.trial.run import RESULT, TRAINED
 
 NOT_COVERED = (
     "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
-    "training images and are not covered by the guarantee; nor is a choice of hyper-parameters made by looking at "
+    "training images and are not covered by the guarantee; nor is a choice of hyperparameters made by looking at "
     "results"
 )
 
@@ -56,7 +56,10 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
         "noise_key_digest": digest,
         "noise_shared": _same_noise_beside(folder, digest),
     }
-    truth = truth_check(plan, evidence, record, bfloat16=training.autocast is not None)
+    coins = training.state.coins
+    truth = truth_check(
+        plan, evidence, record, bfloat16=training.autocast is not None, canaries=coins.count if coins else 0
+    )
     bounds: dict[str, Any] | None = ceiling(event).to_dict()
     if not truth.passed:
         record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
 class Stopped(Exception):
     """The training was asked to stop; its state is saved.  The message says how to go on."""
+
+    @classmethod
+    def after(cls, update: int, updates: int, folder: Path) -> Stopped:
+        """After an update whose checkpoint lies in the folder."""
+        return cls(f"stopped after update {update} of {updates}, kept in {folder}; the same command resumes from there")
 
 
 @dataclass(frozen=True)

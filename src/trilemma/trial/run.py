@@ -58,6 +58,11 @@ class Run:
         """Why the model of a run with a budget must not be released although its epsilon is right; else None."""
         return why_not_for_release(self.result)
 
+    @property
+    def contradicted(self) -> str | None:
+        """Why the canaries of a run contradict its epsilon; otherwise None."""
+        return why_contradicted(self.result)
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Run:
         """Read a finished run.
@@ -87,6 +92,20 @@ def why_not_private(result: Mapping[str, Any]) -> str | None:
     return (
         f"not private (truth check failed): {name} is {_number(check['value'])}, allowed is "
         f"{'at most ' if len(ends) == 1 else ''}{allowed} ({check['what']}){more}"
+    )
+
+
+def why_contradicted(result: Mapping[str, Any]) -> str | None:
+    """By which lower bound the canaries of a run contradict its epsilon, in one line, from its ``result.json``; else
+    None."""
+    record = result.get("canaries")
+    if not record or not record["contradicted_by"]:
+        return None
+    kind = record["contradicted_by"][0]
+    return (
+        f"the canaries contradict ε = {record['claim']:.3f}: it is at least {record[kind]['epsilon']:.2f} "
+        f"({kind} bound of {record['count']:,} {record['kind']} canaries, which is wrong for at most 1 in "
+        f"{1 / record['significance']:.0f} correct trainings): accounting, sampling, clipping or noise is wrong"
     )
 
 

@@ -73,6 +73,11 @@ class Target:
                 f"{self.run.folder} was trained with {what}, which shadows cannot be: audit its predictions, with "
                 "reference_logits and reference_member of models that you trained"
             )
+        if config.get("canaries"):
+            raise InputError(
+                f"{self.run.folder} was trained with canaries, which shadows would lack: train it without --canaries "
+                "to audit it with shadows"
+            )
         if read_fingerprint(self.run.folder, config) != self.data.fingerprint:
             raise InputError(f"{self.run.folder} was trained on other data than these: give the data of the run")
         if self.run.not_private:
@@ -105,6 +110,7 @@ class Target:
         return self.run.folder / SHADOWS / hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def shadow_folder(self, shadow: int) -> Path:
+        """The folder of one shadow."""
         return self.store / f"{shadow:03d}"
 
     @property
@@ -175,7 +181,7 @@ def train_shadow(
         with written(folder / OUTPUTS) as part, open(part, "wb") as file:
             np.save(file, _mean_of_views(training, len(target.audited)))
         # First: a shadow that counts as finished is not trained again, and the key of its noise would stay.  One that
-        # is killed between the two is trained anew.
+        # is killed between the two is retrained.
         _remove_checkpoints(folder)
         write_json(
             folder / SHADOW,
@@ -213,7 +219,7 @@ def _stopping(progress: Progress, should_stop: Callable[[], bool]) -> Progress:
 
 
 def _make_updates(training: Training, folder: Path, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """All updates that are still to be made, with checkpoints on the way."""
+    """All updates that are still to be made, with checkpoints in between."""
     saved, _ = checkpoints.load(folder)
     if saved is not None:
         training.state.restore(saved)
@@ -309,6 +315,7 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
         member=audited.member,
         groups=split.groups,
         group_names=None if split.groups is None else target.data.group_names,
+        class_names=target.data.classes,
         sources=np.concatenate([audited.members, others]),
         reference_logits=np.stack([logits for _, logits in stored]),
         reference_member=np.stack([audited.half(shadow) for shadow in range(count)]),
@@ -346,4 +353,4 @@ def _refuse_shared_noise(target: Target, shadows: list[dict[str, Any]]) -> None:
     digests = [privacy.get("noise_key_digest"), *(about.get("noise_key_digest") for about in shadows)]
     known = [digest for digest in digests if digest is not None]
     if len(set(known)) < len(known):
-        raise InputError(f"two models in {target.store} share their noise: delete that folder to train shadows anew")
+        raise InputError(f"two models in {target.store} share their noise: delete that folder to retrain the shadows")

@@ -7,6 +7,7 @@ from decimal import MAX_EMAX, ROUND_CEILING, Context, Decimal
 from typing import Any
 
 from trilemma.trial.run import why_not_for_release
+from trilemma.words import power
 
 CONDITIONS = (
     "The unit of privacy is one training example with its label: an image that occurs several times counts as several, "
@@ -21,7 +22,7 @@ CONDITIONS = (
 
 NOT_COVERED = (
     "Everything measured with the training images: attacks, signals, training accuracy, histories.",
-    "A choice of hyper-parameters, or among several trained models, made by looking at results.",
+    "A choice of hyperparameters, or among several trained models, made by looking at results.",
     "What the model says about people in general: a pattern that holds with and without any one example is learned.",
     "Other models trained on the same images: their budgets add up.",
 )
@@ -40,9 +41,9 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None) -> str:
         return "No guarantee: the run failed its truth check, so what it did is not what its budget was computed for."
     epsilon, delta = privacy["epsilon"], privacy["delta"]
     words = (
-        f"The weights are differentially private with ε = {rounded_up(epsilon)} and δ = {delta:g}: whether any one "
-        f"training example was used changes the probability of any outcome by a factor of at most {_factor(epsilon)}, "
-        f"apart from a probability of {delta:g}."
+        f"The weights are differentially private with ε = {rounded_up(epsilon)} and δ = {power(delta)}: whether any "
+        f"one training example was used changes the probability of any outcome by a factor of at most "
+        f"{_factor(epsilon)}, apart from a probability of {power(delta)}."
     )
     caution = why_not_for_release({"privacy": privacy})
     return f"{words} {caution}" if caution else words
@@ -60,11 +61,28 @@ def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
     return f"An attacker who accuses 1 in 100 non-members finds at most {members.normalize():f} of 100 members."
 
 
+def canaries_in_words(record: Mapping[str, Any]) -> str:
+    """What was found, in one sentence.
+
+    Args:
+      record: ``canaries`` of ``result.json``.
+    """
+    counting, gaussian = record["counting"], record["gaussian"]
+    return (
+        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f}; "
+        f"ε is at least {counting['epsilon']:.2f} by counting ({counting['correct']} of {counting['guesses']} guesses "
+        f"right, at most {counting['largest']:.2f} provable), {gaussian['epsilon']:.2f} if scores are normal and "
+        f"independent; claimed is {record['claim']:.3f}."
+    )
+
+
 def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
     """As :func:`guarantee_in_words`, for a verdict."""
     if not privacy or privacy["epsilon"] is None:
         return guarantee_in_words(privacy)
-    short = f"The model has a privacy guarantee of ε = {rounded_up(privacy['epsilon'])} at δ = {privacy['delta']:g}"
+    short = (
+        f"The model has a privacy guarantee of ε = {rounded_up(privacy['epsilon'])} at δ = {power(privacy['delta'])}"
+    )
     if why_not_for_release({"privacy": privacy}):
         return f"{short} against those who do not know its seed, and is not for release."
     return f"{short}."

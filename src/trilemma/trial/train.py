@@ -5,7 +5,7 @@ command resumes after any of them.
 
 1. ``train``: what cannot be trained or measured is refused; a finished run is returned as it is.
 2. ``_Trial.resume``: from the newest whole checkpoint, if there is one.
-3. ``_Trial.make_updates``: updates, evaluations on the way and checkpoints, until the last update.
+3. ``_Trial.make_updates``: updates, with evaluations and checkpoints in between, until the last update.
 4. ``_Trial.release``: the truth check; weights and privacy record are written, checkpoints removed.
 5. ``_Trial.measure``: attacks, fairness and score, from the weights of step 4; ``result.json`` is written last.
 """
@@ -32,12 +32,13 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
-from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.canaries import Canaries
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment, preflight
+from trilemma.trial.canary_record import canary_record
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
 from trilemma.trial.course_record import course_record
@@ -48,7 +49,6 @@ from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.preflight import tracked_examples
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
@@ -79,6 +79,7 @@ def train(
     execution: Execution | None = None,
     ranks: Ranks | None = None,
     track: Iterable[int] = (),
+    canaries: Canaries | None = None,
     progress: Callable[[TrialProgress], None] | bool | None = None,
     listeners: Iterable[Listener] = (),
     should_stop: Callable[[], bool] | None = None,
@@ -105,6 +106,7 @@ def train(
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
+      canaries: extra examples that audit the budget; ``Run.contradicted`` says if they prove that more was spent.
       progress: called after every update and before every measurement.  None shows the progress in a terminal and
         in a notebook, True anywhere, False nowhere.
       listeners: told of every evaluation and of the result; with a budget, only what may be released.
@@ -117,8 +119,8 @@ def train(
       Stopped: see ``should_stop``.
     """
     folder = Path(out)
-    tracked = tracked_examples(track, data)
-    config = config_of(recipe, data, network, tracked)
+    tracked = preflight.tracked_examples(track, data)
+    config = config_of(recipe, data, network, tracked, canaries)
     ranks = ranks or Ranks()
     if holds_finished_run(folder, config, data.fingerprint):
         ranks.dismiss()
@@ -135,7 +137,7 @@ def train(
                 raise Stopped("stopped before the first update; the same command resumes from there")
 
         try:
-            training = Training(recipe, data, execution or Execution(), network, preparing, ranks)
+            training = Training(recipe, data, execution or Execution(), network, preparing, ranks, canaries)
             make_folder(folder)
             with alone_in(folder):
                 return _Trial(training, folder, config, tracked, clock, tell, told, should_stop).run()
@@ -225,19 +227,19 @@ class _Trial:
         if saved is None:
             preflight.refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
-            self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts anew")
-        kept = 0
+            self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts again")
+        lines = 0
         if saved is not None:
-            kept = self._restore(saved)
+            lines = self._restore(saved)
             self.notes.append(f"went on from update {training.state.update} of {training.course.updates}")
         training.lead()
         write_fingerprint(self.folder, training.data.fingerprint)  # before config.json: it marks the folder as a run's
         write_json(self.folder / CONFIG, self.config)
-        history = History(self.folder / HISTORY, kept)
+        history = History(self.folder / HISTORY, lines)
         self.clock.charge("start")
         return history
 
-    def _restore(self, saved: Checkpoint) -> int:
+    def _restore(self, saved: checkpoints.Checkpoint) -> int:
         """Take on the saved state; return the number of lines that the history had."""
         training, header = self.training, saved.header
         training.state.restore(saved)
@@ -286,7 +288,7 @@ class _Trial:
         if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self._save(history)
         if stop and update < updates:
-            raise Stopped(f"stopped after update {update} of {updates}; the same command resumes from there")
+            raise Stopped.after(update, updates, self.folder)
 
     def _save(self, history: History) -> None:
         training = self.training
@@ -307,10 +309,8 @@ class _Trial:
     def release(self) -> dict[str, Any]:
         """Run the truth check; write the weights and what is known about the training before anything is measured.
 
-        Then the checkpoints are removed: they are no longer needed, and they hold the state of the noise's generator.
-
-        Returns:
-          The content of ``trained.json``: the part of ``result.json`` that does not have to be measured.
+        Then the checkpoints are removed, since they hold the state of the noise's generator.  Returns the content of
+        ``trained.json``: the part of ``result.json`` that does not have to be measured.
         """
         training = self.training
         privacy = privacy_record(training, self.folder)
@@ -325,6 +325,7 @@ class _Trial:
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
+            "canaries": canary_record(training),
             "course": course_record(training),
             "seconds": dict(self.clock.seconds),
             "notes": self.notes,
@@ -385,6 +386,7 @@ class _Trial:
             **({"not_for_release": not_for_release} if not_for_release else {}),
             **measured,
             "privacy": privacy,
+            **({"canaries": trained["canaries"]} if trained.get("canaries") else {}),
             "course": trained["course"],
             "seconds": {"total": sum(seconds.values()), **seconds},
             "environment": environment.describe(training.device, training.autocast, recipe.seed),

@@ -29,7 +29,7 @@ def refused(path: Path, message: str, **options: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_class_folders(class_folders: Path) -> None:
+def test_class_folders_give_images_labels_and_splits(class_folders: Path) -> None:
     data = load_data(class_folders)
     assert (data.name, data.classes, data.group_names) == ("pictures", ("cat", "dog"), None)
     assert data.train.images.shape == (12, 1, 8, 8)
@@ -39,7 +39,7 @@ def test_class_folders(class_folders: Path) -> None:
     assert load_data(class_folders, flips=False, shift=2).flips is False
 
 
-def test_group_folders(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+def test_folders_within_class_folders_give_groups(tmp_path: Path, picture: Callable[..., bytes]) -> None:
     seed = 0
     for split in ("training", "testing"):
         for name in ("cat", "dog"):
@@ -112,7 +112,7 @@ def test_what_a_folder_may_not_be(tmp_path: Path, class_folders: Path, picture: 
     refused(class_folders, "has no folder train")
 
 
-def test_unreadable_and_odd_pictures_are_named(class_folders: Path, picture: Callable[..., bytes]) -> None:
+def test_unreadable_and_odd_images_are_named(class_folders: Path, picture: Callable[..., bytes]) -> None:
     file = class_folders / "train" / "dog" / "3.png"
     good = file.read_bytes()
     file.write_bytes(good[:40])
@@ -151,7 +151,9 @@ def test_links_may_not_lead_out(class_folders: Path, tmp_path: Path, picture: Ca
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @pytest.mark.parametrize("layout", ["split folders", "paths", "column", "none"])
-def test_metadata(tmp_path: Path, picture: Callable[..., bytes], form: str, layout: str) -> None:
+def test_metadata_gives_labels_groups_and_splits(
+    tmp_path: Path, picture: Callable[..., bytes], form: str, layout: str
+) -> None:
     root = tmp_path / "m"
     rows = []
     for number in range(20):
@@ -217,7 +219,9 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
         ("", "lists no images"),
     ],
 )
-def test_bad_metadata(tmp_path: Path, picture: Callable[..., bytes], text: str, message: str) -> None:
+def test_bad_metadata_are_refused_with_their_row(
+    tmp_path: Path, picture: Callable[..., bytes], text: str, message: str
+) -> None:
     put(tmp_path / "secret.png", picture(0))
     put(tmp_path / "m" / "0.png", picture(0))
     (tmp_path / "m" / "link.png").symlink_to(tmp_path / "secret.png")
@@ -226,7 +230,7 @@ def test_bad_metadata(tmp_path: Path, picture: Callable[..., bytes], text: str, 
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"file_name": ' + "[" * 100_000])
-def test_bad_json_lines(tmp_path: Path, text: str) -> None:
+def test_bad_json_lines_are_refused_with_their_number(tmp_path: Path, text: str) -> None:
     put(tmp_path / "m" / "metadata.jsonl", text.encode())
     refused(tmp_path / "m", "line 1 is not")
     put(tmp_path / "m" / "metadata.jsonl", b"\xff\xfe")

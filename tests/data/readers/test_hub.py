@@ -74,7 +74,9 @@ def table(picture: Picture, count: int, **other: list[object]) -> pa.Table:
 
 
 @pytest.mark.parametrize(("version", "scripts"), [("3.6.0", {"trust_remote_code": False}), ("5.2.0", {})])
-def test_a_hub_name(monkeypatch: pytest.MonkeyPatch, picture: Picture, version: str, scripts: dict[str, bool]) -> None:
+def test_a_hub_name_loads_its_repository_and_configuration(
+    monkeypatch: pytest.MonkeyPatch, picture: Picture, version: str, scripts: dict[str, bool]
+) -> None:
     asked = install(monkeypatch, version, train=table(picture, 12), validation=table(picture, 4))
     data = load_data("someone/pets:small")
     assert asked == [(("someone/pets", "small"), scripts)]

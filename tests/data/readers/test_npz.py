@@ -34,7 +34,7 @@ def member(shape: str, data: bytes, descr: str = "|u1") -> bytes:
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW", "NHW", "NHWA", "int64"])
-def test_layouts(tmp_path: Path, layout: str) -> None:
+def test_arrays_of_every_layout_give_the_same_images(tmp_path: Path, layout: str) -> None:
     images = {
         "NHWC": IMAGES,
         "NCHW": IMAGES.transpose(0, 3, 1, 2),
@@ -105,7 +105,7 @@ def test_arrays_can_be_named(tmp_path: Path) -> None:
         ({"images": np.zeros((20, 8, 8, 5), np.uint8)}, "must have shape"),
     ],
 )
-def test_bad_arrays(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+def test_bad_arrays_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
     refused(write(tmp_path, **{"images": IMAGES, "labels": LABELS, **changes}), message)
 
 
@@ -162,7 +162,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path) -> None:
     refused(archive(b""), "cannot be read")
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path, images=IMAGES, labels=LABELS)
     content = bytearray(file.read_bytes())
     file.write_bytes(content[: len(content) // 2])

@@ -60,7 +60,7 @@ def test_raw_bytes_words_groups_and_a_split_column(tmp_path: Path, contents: lis
     assert data.train.groups.tolist() == [1] * 10 + [0] * 2
 
 
-def test_recorded_class_names(tmp_path: Path, contents: list[bytes]) -> None:
+def test_class_names_recorded_in_the_file_are_used(tmp_path: Path, contents: list[bytes]) -> None:
     features = {"label": {"_type": "ClassLabel", "names": ["a", "b", "c"]}}
     labels = [number % 2 for number in range(20)]
     data = load_data(write(tmp_path / "x.parquet", features, img=contents, label=labels))
@@ -105,7 +105,7 @@ def test_damage_is_found(tmp_path: Path, contents: list[bytes]) -> None:
     refused(file, "cannot be read as Parquet")
 
 
-def test_pictures_must_be_in_the_table(tmp_path: Path, contents: list[bytes]) -> None:
+def test_images_must_be_in_the_table(tmp_path: Path, contents: list[bytes]) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(contents[0])
     labels = [0, 1] * 10

@@ -46,7 +46,7 @@ def test_the_original_size_is_cropped_and_reduced(root: Path, picture: Picture) 
     assert load_data("celeba", data_dir=root, size=32).image_shape == (3, 32, 32)
 
 
-def test_target_and_protected(root: Path) -> None:
+def test_target_and_protected_attribute_give_labels_and_groups(root: Path) -> None:
     data = load_data("celeba", data_dir=root, target="blond-hair", protected="MALE", test_split="valid")
     assert data.classes == ("not Blond_Hair", "Blond_Hair")
     assert data.group_names == ("not Male", "Male")
@@ -56,7 +56,7 @@ def test_target_and_protected(root: Path) -> None:
     assert (data.test.labels == TRUTHS[40:50, CELEBA_ATTRIBUTES.index("Blond_Hair")]).all()
 
 
-def test_attributes() -> None:
+def test_attributes_have_their_official_order() -> None:
     assert len(CELEBA_ATTRIBUTES) == 40
     # the ids that METHODS 7 verified
     for position, name in ((2, "Attractive"), (8, "Black_Hair"), (9, "Blond_Hair"), (18, "Heavy_Makeup"),
@@ -67,14 +67,14 @@ def test_attributes() -> None:
         attribute("Smilling")
 
 
-def test_what_is_refused(root: Path) -> None:
+def test_attributes_that_cannot_be_used_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match="target and protected are both Male"):
         load_data("celeba", data_dir=root, target="male")
     with pytest.raises(InputError, match="no attribute 'Age'"):
         load_data("celeba", data_dir=root, protected="Age")
 
 
-def test_the_real_shares(shared: Path, tmp_path: Path) -> None:
+def test_the_real_data_have_the_documented_shares(shared: Path, tmp_path: Path) -> None:
     """The shares that the data's README states, on all labels; then a slice of the pictures."""
     from trilemma.data.named import NAMED
     from trilemma.data.readers.parquet import ParquetRows, parquet_splits

@@ -118,7 +118,7 @@ def test_ten_classes_from_the_binary_archive(tmp_path: Path) -> None:
         load_data("cifar10", data_dir=tmp_path, columns={"label": "coarse_label"})
 
 
-def test_coarse_labels(tmp_path: Path, encode: Encode) -> None:
+def test_coarse_labels_are_those_of_the_files(tmp_path: Path, encode: Encode) -> None:
     as_binary(tmp_path / "b" / "cifar-100-binary")
     as_parquet(tmp_path / "a" / "cifar100", encode)
     column: dict[str, Any] = {"columns": {"label": "coarse_label"}}
@@ -135,7 +135,7 @@ def test_coarse_labels(tmp_path: Path, encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("classes_seed", [None, 3])
-def test_cifar100s(tmp_path: Path, classes_seed: int | None) -> None:
+def test_half_of_the_classes_of_cifar100s_are_mostly_in_color(tmp_path: Path, classes_seed: int | None) -> None:
     as_binary(tmp_path / "cifar-100-binary")
     data = load_data("cifar100s", data_dir=tmp_path, skew=0.5, classes_seed=classes_seed)
     assert data.train.groups is not None
@@ -204,7 +204,7 @@ def test_the_pickled_archive_is_refused(tmp_path: Path, name: str, monkeypatch: 
     assert len(load_data("cifar10", data_dir=tmp_path / "old").train) == 100
 
 
-def test_a_damaged_archive(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     place = as_binary_ten(tmp_path / "cifar-10-batches-bin")
 
     def refused(message: str) -> None:
@@ -243,7 +243,7 @@ def test_the_names_are_the_official_ones() -> None:
     assert (CIFAR100_CLASSES[26], CIFAR100_CLASSES[99]) == ("crab", "worm")
 
 
-def test_the_real_cifar10(cifar10: Dataset, shared: Path) -> None:
+def test_the_real_cifar10_has_its_known_counts_and_constants(cifar10: Dataset, shared: Path) -> None:
     assert cifar10.train.images.shape == (50_000, 3, 32, 32)
     assert cifar10.test.images.shape == (10_000, 3, 32, 32)
     assert np.bincount(cifar10.train.labels).tolist() == [5000] * 10

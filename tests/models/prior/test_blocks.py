@@ -80,7 +80,7 @@ def quarter_means(values, places, soft):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_one_layer(pictures, soft, stride):
+def test_one_layer_agrees_with_a_loop(pictures, soft, stride):
     block = OneLayer.fit(pictures, filters=4, coarse=False, soft=soft, stride=stride, generator=generator())
     image = pictures[3].numpy()
 
@@ -131,7 +131,7 @@ def by_size(x):
     return x / np.sqrt((x**2).mean() + 0.1)
 
 
-def test_local_descriptors(pictures, local):
+def test_local_descriptors_agree_with_a_loop(pictures, local):
     """Maps of 15 places: five cells from 0, four from 1 (and two places are left over)."""
     image = pictures[5].numpy()
     expected = np.concatenate([descriptors(local, image, phase).reshape(-1, 7) for phase in PHASES])
@@ -163,7 +163,7 @@ def newton(moments):
     return vectors @ np.diag(root * np.sqrt(trace)) @ vectors.T
 
 
-def test_second_order(pictures, local):
+def test_the_second_order_block_agrees_with_a_loop(pictures, local):
     image = pictures[5].numpy()
     upper = np.triu_indices(7)
 
@@ -185,7 +185,7 @@ def test_second_order(pictures, local):
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_two_layers(pictures, local, soft):
+def test_two_layers_agree_with_a_loop(pictures, local, soft):
     block = TwoLayer.fit(local, pictures, filters=6, soft=soft, generator=generator())
     image = pictures[5].numpy()
     matrix = block.matrix.double().numpy()
@@ -218,13 +218,13 @@ def test_a_matrix_root_is_nearly_the_root():
 
 
 def test_blocks_with_the_same_descriptors_compute_them_once(pictures, local, monkeypatch):
-    calls = []
+    computations = []
     plain = LocalMaps.__call__
-    monkeypatch.setattr(LocalMaps, "__call__", lambda self, images: calls.append(1) or plain(self, images))
+    monkeypatch.setattr(LocalMaps, "__call__", lambda self, images: computations.append(1) or plain(self, images))
     seen = Seen(pictures[:2])
     SecondOrder(local)(seen, UNMOVED)
     SecondOrder(local)(seen, UNMOVED)
-    assert len(calls) == 1
+    assert len(computations) == 1
 
 
 def test_a_view_moves_the_windows():
@@ -262,7 +262,7 @@ def test_the_invariance_metric_shrinks_what_changes():
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 20, 16), (3, 16, 40)])
-def test_synthetic_images(shape, monkeypatch):
+def test_synthetic_images_follow_from_their_seed(shape, monkeypatch):
     monkeypatch.setattr(synthetic, "_CHUNK", 20)  # images are drawn in whole chunks
     images = synthetic_images(6, shape, 3)
     assert images.dtype == torch.uint8

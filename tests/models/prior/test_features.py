@@ -233,7 +233,7 @@ def test_small_images_are_refused_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_prior():
+def test_an_unknown_prior_is_refused():
     with pytest.raises(InputError, match="the priors are prior-s"):
         family.Prior.fit("prior-x", SHAPE, 0)
 

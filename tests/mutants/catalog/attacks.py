@@ -43,14 +43,14 @@ ERRORS = [
         "attacks/signals.py",
         "loss=np.maximum(0.0, -np.maximum(log_p_true, np.log(LOSS_FLOOR))),",
         "loss=np.maximum(0.0, -log_p_true),",
-        (f"{_SIGNALS}::test_floors",),
+        (f"{_SIGNALS}::test_logarithms_of_zero_are_floored",),
     ),
     Planted(
         "modified entropy forgets the true class",
         "attacks/signals.py",
         "-rest_true * np.maximum(log_p_true, floor) - others.sum(axis=1)",
         "-np.maximum(log_p_true, floor) - others.sum(axis=1)",
-        (f"{_SIGNALS}::test_by_hand",),
+        (f"{_SIGNALS}::test_signals_agree_with_values_computed_by_hand",),
     ),
     Planted(
         "the scaled logit keeps the true class in its sum",
@@ -71,7 +71,7 @@ ERRORS = [
         "attacks/matching.py",
         "rows = _one_copy_each(in_count, cells[:, 0], out_code, sources, rng_for",
         "(lambda *_: None)(in_count, cells[:, 0], out_code, sources, rng_for",
-        (f"{_MATCHING}::test_each_picture_is_used_once",),
+        (f"{_MATCHING}::test_each_image_is_used_once",),
     ),
     Planted(
         "groups are ignored in matching",
@@ -83,7 +83,7 @@ ERRORS = [
     Planted(
         "members without counterpart still count",
         "attacks/audit.py",
-        "weights[inside[found.covered]] = 1.0",
+        "weights[inside[matched.covered]] = 1.0",
         "weights[inside] = 1.0",
         (f"{_AUDIT}::test_members_without_counterpart_are_left_out",),
     ),
@@ -97,8 +97,8 @@ ERRORS = [
     Planted(
         "copies of an image are split between the folds",
         "attacks/learned.py",
-        "pictures = np.arange(len(member)) if sources is None else sources",
-        "pictures = np.arange(len(member))",
+        "images = np.arange(len(member)) if sources is None else sources",
+        "images = np.arange(len(member))",
         (f"{_LEARNED}::test_copies_in_both_folds_would_leak",),
     ),
     Planted(
@@ -204,7 +204,7 @@ ERRORS = [
         "harmonic.py",
         '"privacy": 1 - np.abs(2 * auc - 1) if normalized',
         '"privacy": 1 - np.maximum(2 * auc - 1, 0) if normalized',
-        (f"{_HARMONIC}::test_normalized_by_hand",),
+        (f"{_HARMONIC}::test_the_normalized_score_agrees_with_one_computed_by_hand",),
     ),
     Planted(
         "the score is an arithmetic mean",

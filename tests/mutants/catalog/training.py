@@ -73,7 +73,7 @@ ERRORS = [
         "",
         (
             f"{_UPDATES}::test_secret_noise_does_not_come_from_the_seed",
-            f"{_USED}::test_a_secret_training_killed_and_resumed",
+            _SHARED,
         ),
     ),
     Planted(
@@ -267,7 +267,7 @@ ERRORS = [
         "images = synthetic_images(_IMAGES, data.image_shape, recipe.prior_seed)",
         "images = torch.as_tensor(data.train.images)",
         (
-            "training/test_pretraining.py::test_start_values_do_not_depend_on_the_private_images_or_on_the_seed",
+            "training/test_pretraining.py::test_initial_weights_do_not_depend_on_the_private_images_or_on_the_seed",
             _TOLD,
         ),
         "private-statistics",

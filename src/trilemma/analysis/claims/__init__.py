@@ -7,11 +7,10 @@ contradicted by chance in at most about one study in twenty (that module says ho
 variance in all conditions).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least
-one finding is and none is contradicted; contradicted if at least one is and none is confirmed; otherwise it cannot be
-told.
-Findings that disagree are called mixed. No verdict rests on a single seed: a difference that noise could
-explain without any one of its seeds cannot be told (``Comparison.fragile``). "Cannot tell" means that noise hides any
-effect, not that there is none.
+one finding is confirmed and none is contradicted; contradicted if at least one is contradicted and none is confirmed;
+otherwise "cannot tell".  Findings that disagree are called mixed.  No verdict rests on a single seed: where noise could
+explain a difference once any one of its seeds is left out, the verdict is "cannot tell" (``Comparison.fragile``), which
+means that noise hides any effect, not that there is none.
 
 Attacks are compared by ``auc_threshold``, which is always the same attack; ``auc_strongest`` is the largest of several
 and therefore biased away from 1/2 by noise.  It is reported beside the former.

@@ -124,6 +124,7 @@ def doubt(comparison: Comparison) -> str:
 
 
 def change_of(comparison: Comparison) -> Change:
+    """The numbers of a comparison that a finding rests on."""
     pair = comparison.pair
     return Change(
         comparison.measure,
@@ -140,6 +141,7 @@ def change_of(comparison: Comparison) -> Change:
 
 
 def joined_reasons(missing: str, notes: Iterable[str]) -> str:
+    """Why nothing, or not everything, could be measured, in one sentence."""
     return "; ".join([missing, *dict.fromkeys(notes)])
 
 

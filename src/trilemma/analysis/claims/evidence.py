@@ -21,7 +21,7 @@ class Table:
 
     def __init__(self, results: pd.DataFrame, study: Mapping[str, Any] | None) -> None:
         self.finished = finished(results).astype({"measure": object, "cell": object})  # comparisons are faster
-        self.on_the_way = results[results["update"].notna()]
+        self.during_training = results[results["update"].notna()]
         self.study: Mapping[str, Any] = {} if study is None else study
         self._read: dict[str, Measured] = {}
         self._trials: dict[str, set[str]] = {}
@@ -30,6 +30,7 @@ class Table:
                 self._trials.setdefault(name, set()).add(str(trial))
 
     def measured(self, measure: str) -> Measured:
+        """One measure in the finished trials, read once."""
         if measure not in self._read:
             self._read[measure] = measured(self.finished, measure)
         return self._read[measure]
@@ -63,6 +64,7 @@ def evidence_of_both(measurements: Measured, compared: Comparison) -> list[dict[
 def evidence_of(
     measurements: Measured, condition: str, role: str, seeds: Sequence[int] | None = None
 ) -> dict[str, Any]:
+    """The values of one condition, and where they stand in ``results.csv`` (see ``Finding.evidence``)."""
     seeds = sorted(measurements.values[condition]) if seeds is None else list(seeds)
     return {
         "role": role,
@@ -75,6 +77,7 @@ def evidence_of(
 
 
 def condition_record(condition: Condition) -> dict[str, Any]:
+    """A condition in words and by its columns, as evidence holds it."""
     columns = ("data", "skew", "target", "protected", "examples", "model", "techniques", "removed", "removal")
     return {
         "cell": condition.id,
@@ -85,6 +88,7 @@ def condition_record(condition: Condition) -> dict[str, Any]:
 
 
 def distinct(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The entries without repetitions, in their order."""
     unique: list[dict[str, Any]] = []
     for entry in entries:
         if entry not in unique:
@@ -99,4 +103,5 @@ def values_by_seed(measurements: Measured, condition: str) -> list[float]:
 
 
 def seed_words(values: Sequence[float]) -> str:
+    """The number of seeds in words."""
     return "one seed" if len(values) == 1 else f"{len(values)} seeds"

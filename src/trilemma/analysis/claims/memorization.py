@@ -17,7 +17,7 @@ def memorization_claim(table: Table) -> Claim:
     first, or both at once, in every seed.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
     That it *can* is confirmed by one such training and contradicted only where all trainings are against it.
     """
-    rows = table.on_the_way
+    rows = table.during_training
     looked_at = rows[rows["measure"] == ATTACK]
     check_once(looked_at, ["cell", "update"])
     points: dict[str, dict[int, TurningPoints]] = {}
@@ -69,10 +69,10 @@ def memorization_claim(table: Table) -> Claim:
 
 
 def _turning_words(points: TurningPoints) -> str:
-    def at(update: int | None) -> str:
+    def moment(update: int | None) -> str:
         return "never" if update is None else f"at update {update}"
 
     return (
-        f"memorization begins {at(points.memorization)}, overfitting {at(points.overfitting)} "
-        f"(the best test accuracy is {at(points.early_stopping)})"
+        f"memorization begins {moment(points.memorization)}, overfitting {moment(points.overfitting)} "
+        f"(the best test accuracy is {moment(points.early_stopping)})"
     )

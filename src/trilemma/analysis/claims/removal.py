@@ -1,4 +1,4 @@
-"""What is claimed of removing the most exposed training examples: accuracy, bias and the onion effect."""
+"""Claims about removing the most exposed training examples: accuracy, bias, and the onion effect."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Meas
         {**first.values, **{condition + mark: by for condition, by in second.values.items()}},
         {**first.trials, **{condition + mark: by for condition, by in second.trials.items()}},
     )
-    base = "training anew on all examples"
+    base = "retraining on all examples"
     return both, [
         replace(pair, against=pair.condition + mark, block=(pair.condition, pair.condition + mark), base=base)
         for pair in pairs

@@ -1,4 +1,4 @@
-"""What the paper claims of bias in the data, and our claim that the climb of the AUC is an artifact."""
+"""The paper's claims about bias in the data, and our claim that the rise of the AUC is an artifact."""
 
 from __future__ import annotations
 

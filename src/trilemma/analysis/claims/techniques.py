@@ -1,4 +1,4 @@
-"""What the paper claims of its techniques together: accuracy and bias."""
+"""The paper's claims about its techniques together: accuracy and bias."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
 
 
 def _unused_classes(table: Table, comparison: Comparison) -> tuple[str, list[dict[str, Any]]]:
-    """A class that is never predicted counts as wholly biased: say so where it happens."""
+    """A note for models that never predict some class, since such a class counts as wholly biased."""
     measurements = table.measured("unused_classes")
     conditions = (comparison.pair.condition, comparison.pair.against)
     if not any(any(values_by_seed(measurements, condition)) for condition in conditions) or not set(conditions) <= set(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
-from trilemma.data.named import NAMED, Named
+from trilemma.data.named import DEFAULT, NAMED, Named
 from trilemma.data.options import Options
 from trilemma.data.orders import raw_draws, stratified_order
 
@@ -28,7 +30,7 @@ def digits() -> Dataset:
     """
     from sklearn import datasets
 
-    known = NAMED["digits"]
+    known = NAMED[DEFAULT]
     pixels, targets = datasets.load_digits(return_X_y=True)
     images = ((pixels.astype(np.int64) * 255 + 8) // 16).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = targets.astype(np.int64)
@@ -53,16 +55,13 @@ def inked_digits() -> Dataset:
     digit (:func:`trilemma.data.sets.skew.luma`) is darker or lighter with its hue, as a gray photograph would be.
     """
     plain = digits()
-    return Dataset(
-        name="digits-s",
+    return replace(
+        plain,
         train=Split(_ink(plain.train.images, "train ink"), plain.train.labels),
         test=Split(_ink(plain.test.images, "test ink"), plain.test.labels),
-        classes=plain.classes,
         mean=(0.5,) * 3,
         deviation=(0.5,) * 3,
-        flips=False,
-        shift=plain.shift,
-        source="scikit-learn's handwritten digits (1,797), fixed split, each in an ink of its own",
+        source=f"{plain.source}, each in an ink of its own",
     )
 
 

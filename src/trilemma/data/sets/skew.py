@@ -5,7 +5,7 @@ Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHOD
   project).
 
 **The assignment of groups is public.**  The published construction has exact counts per class, so the groups are dealt
-from a seed to the places of the examples, and dealing anew without one example gives thousands of the others another
+from a seed to the places of the examples, and dealing again without one example gives thousands of the others another
 group.  What the guarantee calls a neighbor is therefore the data set after the assignment, less one example
 (:meth:`trilemma.data.dataset.Dataset.without`): the assignment (:func:`skewed_groups`) is held fixed, and how an
 example is shown (:func:`shown_in`) depends on its own image and group alone.
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
+from trilemma.data.named import SKEW_GROUPS
 from trilemma.data.orders import seeded_order
 from trilemma.errors import InputError
 
 COLOR, GRAY = 0, 1
-GROUP_NAMES = ("colour", "gray")
 
 _BLOCK = 2048
 
@@ -154,7 +154,7 @@ def skewed(data: Dataset, *, name: str, skew: float, classes_seed: int | None, s
             groups=np.repeat(np.array([COLOR, GRAY], dtype=np.int64), count),
             sources=np.tile(np.arange(count, dtype=np.int64), 2),
         ),
-        group_names=GROUP_NAMES,
+        group_names=SKEW_GROUPS,
         skew=skew,
         source=f"{data.source}; skew {skew:g}, {which} mostly in color, seed {seed}",
     )

@@ -43,6 +43,7 @@ class PatchFilters:
 
     @property
     def count(self) -> int:
+        """F, the number of filters."""
         return self.matrix.shape[1] // 2
 
     @classmethod

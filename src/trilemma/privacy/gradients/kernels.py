@@ -163,14 +163,14 @@ def _normalize(  # type: ignore[no-untyped-def]
     total = tl.zeros((CHANNELS,), dtype=tl.float32)
     for start in range(0, PIXELS, ROWS):
         p = start + tl.arange(0, ROWS)
-        at = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
-        total += tl.sum(tl.load(images + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32), axis=0)
+        offsets = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
+        total += tl.sum(tl.load(images + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32), axis=0)
     mean = _by_group(total, GROUPS, SIZE) / (PIXELS * SIZE)
     total = tl.zeros((CHANNELS,), dtype=tl.float32)
     for start in range(0, PIXELS, ROWS):
         p = start + tl.arange(0, ROWS)
-        at = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
-        centered = tl.load(images + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32) - mean[None, :]
+        offsets = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
+        centered = tl.load(images + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32) - mean[None, :]
         total += tl.sum(tl.where(p[:, None] < PIXELS, centered * centered, 0.0), axis=0)
     inverse = 1 / tl.sqrt(_by_group(total, GROUPS, SIZE) / (PIXELS * SIZE) + epsilon)
     tl.store(means + view * CHANNELS + c, mean)
@@ -179,9 +179,9 @@ def _normalize(  # type: ignore[no-untyped-def]
     shift = tl.load(bias + c).to(tl.float32)
     for start in range(0, PIXELS, ROWS):
         p = start + tl.arange(0, ROWS)
-        at = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
-        x = tl.load(images + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
-        tl.store(result + at, (x - mean[None, :]) * scale[None, :] + shift[None, :], mask=p[:, None] < PIXELS)
+        offsets = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
+        x = tl.load(images + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
+        tl.store(result + offsets, (x - mean[None, :]) * scale[None, :] + shift[None, :], mask=p[:, None] < PIXELS)
 
 
 @jit
@@ -213,9 +213,9 @@ def _normalize_backward(  # type: ignore[no-untyped-def]
     total = tl.zeros((CHANNELS,), dtype=tl.float32)
     for start in range(0, PIXELS, ROWS):
         p = start + tl.arange(0, ROWS)
-        at = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
-        x = tl.load(images + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
-        g = tl.load(gradients + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
+        offsets = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
+        x = tl.load(images + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
+        g = tl.load(gradients + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
         along += tl.sum(g * (x - mean[None, :]) * inverse[None, :], axis=0)
         total += tl.sum(g, axis=0)
     tl.store(weight_gradients + view * CHANNELS + c, along)
@@ -224,12 +224,12 @@ def _normalize_backward(  # type: ignore[no-untyped-def]
     mean_total = _by_group(scale * total, GROUPS, SIZE) / (PIXELS * SIZE)
     for start in range(0, PIXELS, ROWS):
         p = start + tl.arange(0, ROWS)
-        at = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
-        x = tl.load(images + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
-        g = tl.load(gradients + at, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
+        offsets = (view * PIXELS + p[:, None]) * CHANNELS + c[None, :]
+        x = tl.load(images + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
+        g = tl.load(gradients + offsets, mask=p[:, None] < PIXELS, other=0.0).to(tl.float32)
         normalized = (x - mean[None, :]) * inverse[None, :]
         change = scale[None, :] * g - mean_total[None, :] - normalized * mean_along[None, :]
-        tl.store(result + at, change * inverse[None, :], mask=p[:, None] < PIXELS)
+        tl.store(result + offsets, change * inverse[None, :], mask=p[:, None] < PIXELS)
 
 
 def normalizes(layer: torch.nn.GroupNorm) -> bool:

@@ -35,6 +35,8 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
 def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
     """The heat map as an SVG; ``face`` is the color behind it, "none" for a page with colors of its own."""
     rows, columns, cells = _cells(document["cells"])
+    names = document.get("class_names")
+    labels = columns if names is None else [names[int(number)] for number in columns]
     attack = document["headline_attack"]
     entries = [entry["attacks"][attack] for entry in cells.values() if "attacks" in entry]
     rate = bool(entries) and all(entry["tpr_own"] is not None for entry in entries)
@@ -48,6 +50,7 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         )
         FigureCanvasAgg(canvas)
         axes = canvas.subplots()
+        axes.set_facecolor(face)
         low, high = (0.0, max(0.05, float(np.nanmax(values)))) if rate else (0.5, 1.0)
         if not entries:
             low, high = 0.0, 1.0
@@ -59,7 +62,7 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
                 dark = not np.isnan(value) and value > (low + high) / 2
                 ink = COLORS["muted"] if np.isnan(value) else "white" if dark else "black"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
-        axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in columns])
+        axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in labels])
         axes.set_yticks(range(len(rows)), [clean(name)[:20] for name in rows])
         axes.spines[:].set_visible(False)
         words = ATTACK_WORDS.get(attack, attack)

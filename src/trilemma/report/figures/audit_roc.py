@@ -59,9 +59,6 @@ def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
             axes.fill_between(
                 fpr, roc["ceiling"], 1.05, color=COLORS["rule"], alpha=0.3, linewidth=0, label="ruled out by the budget"
             )
-        percent = FuncFormatter(lambda value, _: f"{100 * value:g} %")
-        axes.xaxis.set_major_formatter(percent)
-        axes.yaxis.set_major_formatter(percent)
         axes.set_xlabel("non-members that are accused (false positives)")
         axes.set_ylabel("members that are found (true positives)")
         axes.legend(loc="lower right")

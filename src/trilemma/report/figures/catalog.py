@@ -96,7 +96,7 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
 
     Args:
       data: arguments of ``load_data``.
-      tracks: whether it records examples on the way.
+      tracks: whether it records examples during training.
       removes: whether it leaves out examples.
     """
     groups = may_have_groups(str(data.get("name")))

@@ -10,10 +10,9 @@ from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
     budget_ticks,
-    by_techniques,
     joined,
     points_of,
-    without_removal,
+    private_by_techniques,
 )
 from trilemma.report.numbers import Numbers
 from trilemma.words import capital
@@ -26,12 +25,11 @@ _MEASURES = (
 
 def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """For each setting, bars of what was found and of the ceiling, budget by budget."""
-    private = [condition for condition in without_removal(conditions) if condition.private]
     panels = []
-    for title, same in by_techniques(private):
+    for title, same in private_by_techniques(conditions):
         placed = along_budgets(same)
         for measure, bound, y_title, chance in _MEASURES:
-            found = points_of(numbers, placed, measure)
+            points = points_of(numbers, placed, measure)
             most = Series(
                 "most that any attack can find",
                 points_of(numbers, placed, bound),
@@ -42,8 +40,8 @@ def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
                     joined(title, y_title) if title else capital(y_title),
                     y_title,
                     BUDGET_AXIS,
-                    (Series("found by the loss threshold", found, replace(look(0), joined=False)), most)
-                    if found
+                    (Series("found by the loss threshold", points, replace(look(0), joined=False)), most)
+                    if points
                     else (),
                     ticks=budget_ticks(same),
                     y_reference=chance,

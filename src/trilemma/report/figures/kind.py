@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from trilemma.data.named import with_groups
 from trilemma.report.figure import Panel
 from trilemma.report.numbers import Numbers, PlacedCondition
 
@@ -14,7 +15,7 @@ NO_LEAKAGE = 0.5
 HALF_LINE = "line at ½: an attack that cannot tell members from others"
 """What the reference line at ``NO_LEAKAGE`` means."""
 
-GROUPS_LACK = "its data has no groups; use digits-s, cifar10s, celeba or images with groups, or leave the figure out"
+GROUPS_LACK = f"its data has no groups; use one of {with_groups()} or images with groups, or leave the figure out"
 """Why a study may lack what is measured by group."""
 
 Pictures = Mapping[str, bytes]

@@ -43,9 +43,9 @@ def _of_setting(
     featured = _most_exposed(numbers, tracking)
     panels = []
     for condition in tracking:
-        series = [_series(name, numbers.on_the_way(condition, measure), look) for measure, name, look in _LINES]
+        series = [_series(name, numbers.during_training(condition, measure), look) for measure, name, look in _LINES]
         for index in _tracked(numbers, condition):
-            probabilities = numbers.on_the_way(condition, PROBABILITY + index)
+            probabilities = numbers.during_training(condition, PROBABILITY + index)
             if index == featured:
                 name = f"membership probability of example {clean(featured)}"
                 series.append(_series(name, probabilities, _FEATURED))
@@ -129,7 +129,8 @@ def _series(name: str, numbers_over_time: Sequence[Number], look: Look) -> Serie
 
 
 def _tracked(numbers: Numbers, condition: PlacedCondition) -> list[str]:
-    names = [m.removeprefix(PROBABILITY) for m in numbers.measured_on_the_way(condition) if m.startswith(PROBABILITY)]
+    measures = numbers.measured_during_training(condition)
+    names = [measure.removeprefix(PROBABILITY) for measure in measures if measure.startswith(PROBABILITY)]
     return sorted(names, key=lambda name: (len(name), name))
 
 
@@ -142,7 +143,7 @@ def _most_exposed(numbers: Numbers, conditions: Sequence[PlacedCondition]) -> st
     ends: dict[str, list[float]] = {}
     for condition in ordinary:
         for index in _tracked(numbers, condition):
-            ends.setdefault(index, []).append(numbers.on_the_way(condition, PROBABILITY + index)[-1].value)
+            ends.setdefault(index, []).append(numbers.during_training(condition, PROBABILITY + index)[-1].value)
     return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
 
 

@@ -56,6 +56,11 @@ def by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedConditio
     return groups
 
 
+def private_by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
+    """Likewise of conditions that have a budget and all their examples."""
+    return by_techniques([condition for condition in without_removal(conditions) if condition.private])
+
+
 def budgets_of(conditions: Conditions) -> list[float | None]:
     """Without a budget first, then from the loosest to the tightest."""
     return sorted({condition.epsilon for condition in conditions}, key=budget_order, reverse=True)
@@ -73,6 +78,7 @@ def budget_looks(conditions: Conditions) -> dict[float | None, Look]:
 def points_of(
     numbers: Numbers, placed: Iterable[tuple[float, str, PlacedCondition]], measure: str
 ) -> tuple[Point, ...]:
+    """The points of one measure at conditions placed as (x, tick, condition); unmeasured ones are left out."""
     values = [(x, tick, numbers.get(condition, measure)) for x, tick, condition in placed]
     return tuple(Point(x, tick, y) for x, tick, y in values if y is not None)
 
@@ -92,9 +98,11 @@ def along_budgets(conditions: Conditions, axis_of: Conditions = ()) -> list[tupl
 
 
 def budget_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
+    """(x, label) of the ticks on an axis of budgets."""
     order = sorted({condition.epsilon for condition in conditions}, key=budget_order)
     return tuple((float(index), epsilon_tick(epsilon)) for index, epsilon in enumerate(order))
 
 
 def joined(*words: str) -> str:
+    """Words joined by commas, without empty ones."""
     return ", ".join(word for word in words if word)

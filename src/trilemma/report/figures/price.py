@@ -8,10 +8,9 @@ from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
     budget_ticks,
-    by_techniques,
     joined,
     points_of,
-    without_removal,
+    private_by_techniques,
 )
 from trilemma.report.numbers import Numbers
 from trilemma.words import capital, clean
@@ -24,14 +23,13 @@ _MEASURES = (
 
 def price_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """For each setting: accuracy lost and the excess-risk gap over the budget, a series for each group."""
-    private = [condition for condition in without_removal(conditions) if condition.private]
     panels = []
-    for title, same in by_techniques(private):
+    for title, same in private_by_techniques(conditions):
         for start, y_title in _MEASURES:
             names = [name for name in numbers.measures if name.startswith(start)]
             series = tuple(
-                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(at))
-                for at, name in enumerate(names)
+                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(position))
+                for position, name in enumerate(names)
             )
             panels.append(
                 Panel(

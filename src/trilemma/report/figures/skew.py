@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trilemma.data.named import with_groups
 from trilemma.measures import UNMATCHED
 from trilemma.report.figure import Look, Panel, Series, look
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
@@ -47,8 +48,8 @@ SKEW = Kind(
     "AUC of the loss threshold) is a classifier that never saw the members: it must lie at ½ wherever an AUC means "
     "leakage.",
     (("auc_strongest",), (f"auc_strongest{UNMATCHED}",)),
-    "its data has no skewed groups, so matched and unmatched AUCs are the same; use cifar10s or digits-s, or leave the "
-    "figure out",
+    "its data has no skewed groups, so matched and unmatched AUCs are the same; use one of "
+    f"{with_groups(skewed=True)}, or leave the figure out",
     skew_panels,
     (HALF_LINE,),
 )

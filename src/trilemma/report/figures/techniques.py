@@ -25,14 +25,17 @@ from trilemma.words import budget, clean, mix, number
 
 
 def accuracy_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    """Test accuracy, with train accuracy faintly beside it, over the techniques."""
     return _panels(numbers, conditions, "accuracy", "accuracy", companion="train_accuracy")
 
 
 def bias_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    """Bias amplification over the techniques."""
     return _panels(numbers, conditions, "bias", "bias", floor=0.0)
 
 
 def score_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+    """The harmonic score over the techniques."""
     return _panels(numbers, conditions, "harmonic_score", "score", span=0.2)
 
 

@@ -20,8 +20,8 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", tell);
 
-  // Paper shows what is folded away; tables of drawn numbers and recipes stay in the files.
-  const folds = [...document.querySelectorAll("details.fold")];
+  // Paper shows what is folded away; the tables of drawn numbers stay in the files.
+  const folds = [...document.querySelectorAll("details:not(figure.figure > details)")];
   addEventListener("beforeprint", () => { for (const fold of folds) { fold.dataset.was = fold.open; fold.open = true; } });
   addEventListener("afterprint", () => { for (const fold of folds) fold.open = fold.dataset.was === "true"; });
 

@@ -1,0 +1,79 @@
+"""``canaries`` of ``result.json``: what the canaries of one training prove of its budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from trilemma.privacy.canaries import SIGNIFICANCE, gaussian_bound, largest_bound, one_run_bound
+from trilemma.training.canaries import Canaries
+from trilemma.training.loop import Training
+
+ASSUMPTION = (
+    "a canary's inclusion moves its score as it would move a normal number, and the scores of different canaries are "
+    "independent"
+)
+
+_SCORES = {
+    "gradient": "released sums less the real examples' clipped sums, projected on the canary's direction",
+    "mislabelled": "loss at the first weights less loss at the released ones",
+    "blank": "loss at the first weights less loss at the released ones",
+}
+
+
+def what_canaries_can_show(canaries: Canaries, epsilon: float, delta: float) -> str:
+    """What so many canaries can show of a claim, in one line, before anything is trained.
+
+    >>> what_canaries_can_show(Canaries("gradient", 1000), 8.0, 1e-5)
+    '1,000 gradient canaries cannot contradict ε = 8 by counting: at most 5.8 (5.2 corrected)'
+    """
+    most, corrected = (largest_bound(canaries.count, delta, corrected=choice) for choice in (False, True))
+    what = f"{canaries.count:,} {canaries.kind} canaries"
+    bound = f"{most:.1f} ({corrected:.1f} with the correction for the choice of guesses)"
+    if corrected <= epsilon:
+        return f"{what} cannot contradict ε = {epsilon:g} by counting: at most {bound}"
+    return f"{what} can contradict ε = {epsilon:g} by counting: bounds reach at most {bound}"
+
+
+def canary_record(training: Training) -> dict[str, Any] | None:
+    """The record of a training after its last update; None without canaries.
+
+    The claim is what the accountant computes for the updates that were made, also where the truth check failed.
+    """
+    canaries, claim, delta = training.canaries, training.epsilon_spent(), training.recipe.delta
+    if canaries is None or claim is None or delta is None:
+        return None
+    scores, included = training.canary_scores()
+    counting, gaussian = one_run_bound(scores, included, delta), gaussian_bound(scores, included, delta)
+    # Scores of images are neither normal nor independent, so for them the second bound is an indication alone.
+    bounds = {"counting": counting.epsilon, **({"gaussian": gaussian} if canaries.kind == "gradient" else {})}
+    above = [name for name, bound in bounds.items() if bound > claim]
+    return {
+        **canaries.to_dict(),
+        "included": int(included.sum()),
+        "score": _SCORES[canaries.kind],
+        "auc": auc_of(scores, included),
+        "claim": claim,
+        "delta": delta,
+        "significance": SIGNIFICANCE,
+        "counting": {
+            "epsilon": counting.epsilon,
+            "guesses": counting.guesses,
+            "correct": counting.correct,
+            "tries": counting.tries,
+            "largest": largest_bound(canaries.count, delta),
+        },
+        "gaussian": {"epsilon": gaussian, "assumption": ASSUMPTION},
+        "contradicted_by": above,
+        "verdict": "contradicted" if above else "not contradicted",
+    }
+
+
+def auc_of(scores: NDArray[np.float64], included: NDArray[np.bool_]) -> float:
+    """The probability that a canary that is in has the higher score of two, ties counted half."""
+    ins, outs = int(included.sum()), int((~included).sum())
+    ranks = rankdata(scores)
+    return float((ranks[included].sum() - ins * (ins + 1) / 2) / (ins * outs))

@@ -1,0 +1,20 @@
+"""The ROC curves of an audit's page and of its ``roc.svg``."""
+
+import re
+
+import numpy as np
+import pytest
+
+from trilemma.report.figures.audit_roc import roc_svg
+
+
+@pytest.mark.parametrize(("lowest", "least"), [(1e-4, 4), (0.01, 2), (0.12, 1)])
+def test_the_axes_are_labelled_in_percent_alone(lowest, least):
+    """Guards: a short logarithmic axis, as of an audit with few non-members, is full of powers of ten."""
+    fpr = np.geomspace(lowest, 1, 20).tolist()
+    curve = {"tpr": fpr, "low": fpr, "high": fpr}
+    svg = roc_svg({"roc": {"fpr": fpr, "attacks": {"threshold": curve}, "ceiling": None}}).decode()
+    words = [re.sub("<[^>]*>", "", text).strip() for text in re.findall(r"<text.*?</text>", svg, re.DOTALL)]
+    numbers = [text for text in words if re.search(r"\d", text)]
+    assert len(numbers) >= 2 * least
+    assert all(re.fullmatch(r"[\d.]+ %", text) for text in numbers), numbers

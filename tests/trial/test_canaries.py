@@ -1,0 +1,135 @@
+"""Runs with canaries: what they say before and after, in every place; resumed, refused, and an alarm that is seen."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import trilemma as tl
+from replay import unmeasured
+from trilemma.cli.main import main
+from trilemma.errors import InputError
+from trilemma.report.evidence import OneModel
+from trilemma.report.model_page import page_of, statement_of
+from trilemma.trial.canary_record import auc_of, what_canaries_can_show
+from trilemma.trial.card import card
+from trilemma.trial.gate import conditions, judge
+from trilemma.trial.progress import Stopped
+from trilemma.trial.run import why_contradicted
+
+RECIPE = tl.Recipe(
+    model="linear", epsilon=8.0, batch_size=60, epochs=4, learning_rate=0.5, evaluations=1, secret_noise=False
+)
+GRADIENT = tl.Canaries("gradient", 200)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tl.load_data("digits", limit=120, test_limit=120)
+
+
+def train(data, out, recipe=RECIPE, canaries=GRADIENT, stops=()):
+    """``tl.train`` without the attacks, stopped before each of these updates and started again."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    for update in (*stops, None):
+        network.load_state_dict(start)
+        calls = iter(range(1000))
+        stop = (lambda calls=calls, update=update: next(calls) >= update) if update is not None else None
+        try:
+            with unmeasured():
+                return tl.train(recipe, data, out, network=network, canaries=canaries, should_stop=stop, progress=False)
+        except Stopped:
+            continue
+
+
+@pytest.mark.parametrize("kind", ["gradient", "mislabelled"])
+def test_a_run_that_was_stopped_ends_with_the_same_canaries(data, tmp_path, kind):
+    canaries = tl.Canaries(kind, 100)
+    whole = train(data, tmp_path / "whole", canaries=canaries)
+    torn = train(data, tmp_path / "torn", canaries=canaries, stops=(2, 3))
+    assert any("went on from update" in note for note in torn.notes)
+    assert torn.result["canaries"] == whole.result["canaries"]
+    assert (torn.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert not list(torn.folder.glob("checkpoint*"))
+
+
+def test_secret_coins_outlast_a_stop(data, tmp_path):
+    """Guards: other canaries in after a resume than before, which the checks of the draws would see."""
+    run = train(data, tmp_path / "run", replace(RECIPE, secret_noise=True), stops=(2, 3))
+    assert run.not_private is None
+    assert run.contradicted is None
+    record = run.result["canaries"]
+    assert record["count"] == 200
+    assert 60 <= record["included"] <= 140  # 5.7 standard deviations
+    assert run.result["privacy"]["examples"] == 120
+
+
+def test_another_run_is_not_taken_for_this_one(data, tmp_path):
+    train(data, tmp_path / "run")
+    for other in (None, tl.Canaries("gradient", 201), tl.Canaries("blank", 100)):
+        with pytest.raises(InputError, match="holds a run with another canaries"):
+            train(data, tmp_path / "run", canaries=other)
+
+
+@pytest.fixture
+def contradicted():
+    return {
+        **{"kind": "gradient", "count": 1000, "included": 503, "auc": 0.9, "claim": 0.999, "delta": 1e-5},
+        **{"significance": 0.05, "contradicted_by": ["counting", "gaussian"], "verdict": "contradicted"},
+        "counting": {"epsilon": 1.331, "guesses": 62, "correct": 57, "tries": 7, "largest": 5.2},
+        "gaussian": {"epsilon": 3.06, "assumption": "normal scores"},
+    }
+
+
+def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
+    run = shadowed.run
+    result = run.result | {"canaries": contradicted}
+    assert "at least 1.33 (counting bound of 1,000 gradient canaries" in why_contradicted(result)
+    (judgment,) = judge(conditions("epsilon<=8"), result)
+    assert judgment.verdict == "fails"
+    model = replace(OneModel.read(run.folder), result=result)
+    statement = statement_of(model)
+    assert statement["canaries"]["alarm"].startswith("The canaries contradict ε = 0.999")
+    page = page_of(model, statement)
+    assert 'role="alert"' in page
+    assert "62 guesses right" in page
+    text = card(json.loads((run.folder / "config.json").read_text()), result)
+    assert "**The canaries contradict" in text
+    # The scores of gradient canaries are made of the noise, so a card has no number of them.
+    assert "0.900" not in text
+    quiet = statement_of(model := replace(model, result=run.result))
+    assert quiet["canaries"] is None
+    assert 'role="alert"' not in page_of(model, quiet)
+
+
+def test_what_can_be_shown_is_said_before():
+    assert "cannot contradict ε = 8 by counting: at most 5.8" in what_canaries_can_show(
+        tl.Canaries("gradient", 1000), 8.0, 1e-5
+    )
+    assert "can contradict ε = 1 by counting" in what_canaries_can_show(GRADIENT, 1.0, 1e-5)
+
+
+def test_the_auc_counts_ties_half():
+    scores, included = np.array([3.0, 1.0, 1.0, 0.0]), np.array([True, True, False, False])
+    assert auc_of(scores, included) == 0.875
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--canaries", "100"], "give --epsilon, or leave out --canaries"),
+        (["--canary", "blank"], "needs a number: add --canaries 1000"),
+        (["--epsilon", "8", "--canaries", "1000", "--canary", "blank"], "more than 120 training examples can carry"),
+    ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, capfd, arguments, words):
+    options = ["--data", "digits", "--limit", "120", "--model", "convnet-4", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as end:
+        raise SystemExit(main(["train", *options, *arguments]))
+    assert end.value.code == 2
+    assert words in capfd.readouterr().err
