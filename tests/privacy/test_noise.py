@@ -131,12 +131,21 @@ def test_noise_has_single_precision():
         assert judge_bits(mutant * (1.3 * 0.7 / 20)) < 0.3
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sums_of_another_type_are_refused(dtype):
     """PITFALLS: half precision.  A rounded sum has another sensitivity than C."""
     sums = {"fine": torch.zeros(3), "other": torch.zeros(3, dtype=dtype)}
     with pytest.raises(TypeError, match="other"):
         add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(0))
+
+
+def test_a_sum_in_float64_is_rounded_after_the_noise_alone():
+    total = torch.full((100,), 2.0**24 + 1, dtype=torch.float64)  # which float32 does not have
+    noise = stream_of(0).normal(100) * 3
+    noisy = add_gaussian_noise({"sum": total}, standard_deviation=3.0, stream=stream_of(0))["sum"]
+    assert noisy.dtype == torch.float32
+    assert torch.equal(noisy, (total + noise).float())
+    assert not torch.equal(noisy, (total.float() + noise).float())
 
 
 def test_successive_updates_share_no_noise():

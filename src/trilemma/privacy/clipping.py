@@ -33,15 +33,15 @@ C below 1e-30 or above 1e30, or NaN         ``ValueError``: sums of float32 coul
 - *loop*: one ordinary forward and backward pass per example.  It works for every module.
 - *linear*: a closed form for a network that is one linear layer.
 
-Sums are computed in float32, with products that are not rounded to fewer digits: rounding after the clip is not
-covered by the sensitivity.  What the caller has set around the call changes nothing, or is refused
-(``trilemma.privacy.gradients.arithmetic``).
+Sums are computed in float32, with products that are not rounded to fewer digits, and added up over a logical batch in
+float64 (``Clipping.zero``): rounding after the clip is not covered by the sensitivity.  What the caller has set around
+the call changes nothing, or is refused (``trilemma.privacy.gradients.arithmetic``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -87,8 +87,10 @@ class Clipping:
         return Objective(self.model, self.clipping_norm, self.loss, self.autocast)
 
     def zero(self) -> ClippedSum:
-        """The sum over no examples, as for an empty draw."""
-        return self.objective.zero()
+        """The sum over no examples, as for an empty draw.  It is float64, and so is what is added to it: in float32 the
+        sum over a large logical batch would be rounded again at each of its physical batches."""
+        total = self.objective.zero()
+        return replace(total, sums={name: value.double() for name, value in total.sums.items()})
 
     def __call__(self, images: Tensor, labels: Tensor) -> ClippedSum:
         """The clipped sum over one physical batch.
@@ -108,7 +110,7 @@ class Clipping:
         refuse_rounded_products()
         with exact_arithmetic(images.device):
             if len(images) == 0:
-                return self.zero()
+                return self.objective.zero()
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
             return _METHODS[self._chosen(images)](self.objective, images, labels)
@@ -166,4 +168,4 @@ def clipped_gradient_sum(
         raise ValueError(f"the layerwise method does not fit: {check.reason}")
     automatic: Method = "linear" if linear.fits(model, images) else "loop" if check.reason else "layerwise"
     total = Clipping(model, clipping_norm, automatic if method == "auto" else method, loss)(images, labels)
-    return total.sums, total.norms
+    return {name: value.float() for name, value in total.sums.items()}, total.norms

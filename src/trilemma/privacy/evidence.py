@@ -132,8 +132,9 @@ class Evidence:
         wanted = _spread_out(sum(sizes))
         products, places, before, start = [], [], None, 0
         for name, tensor in released.items():
-            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).flatten()
-            products.append(self._products(noise, total.sums[name].flatten(), before, self.last_noise.get(name)))
+            noise = torch.sub(tensor, total.sums[name], alpha=1 / batch_size).float().flatten()
+            clipped = total.sums[name].float().flatten()
+            products.append(self._products(noise, clipped, before, self.last_noise.get(name)))
             places += [noise[place - start] for place in wanted if start <= place < start + len(noise)]
             # Of a long tensor only the beginning is kept: a copy, which lets go of the rest.
             self.last_noise[name] = noise if len(noise) <= _REMEMBERED else noise[:_REMEMBERED].clone()

@@ -90,17 +90,17 @@ class Ranks:
         by_place[:, places.to(self.device)] = torch.stack([total.norms, total.losses, torch.ones_like(total.norms)])
         both = torch.cat([*(s.flatten() for s in total.sums.values()), by_place.flatten()])
         self._exchange(lambda: dist.all_reduce(both))
-        norms, losses, seen = both[len(both) - 3 * count :].view(3, count)
+        norms, losses, seen = both[len(both) - 3 * count :].float().view(3, count)
         if not bool((seen == 1).all()):
             raise PrivacyError("the processes of this training do not agree on who computes which example")
         sums = dict(zip(total.sums, self._apart(both, total.sums), strict=True))
         return ClippedSum(sums, norms, losses, total.clipping_norm)
 
     def gradient_of_first(self, gradient: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first process's gradient, in every process; the others pass one of the same shapes."""
+        """The first process's gradient, float32, in every process; the others pass one of the same shapes."""
         if self.size == 1:
             return gradient
-        together = torch.cat([g.flatten() for g in gradient.values()])
+        together = torch.cat([g.float().flatten() for g in gradient.values()])
         self._exchange(lambda: dist.broadcast(together, src=0))
         return dict(zip(gradient, self._apart(together, gradient), strict=True))
 

@@ -26,7 +26,7 @@ def fits(model: nn.Module, inputs: Tensor) -> bool:
 
 
 def linear(objective: Objective, inputs: Tensor, labels: Tensor) -> ClippedSum:
-    """The clipped sum over inputs (B, K, d), float32 or float16, with labels (B,).
+    """The clipped sum, float64, over inputs (B, K, d), float32 or float16, with labels (B,).
 
     Raises:
       ValueError: another network, or inputs of another shape.
@@ -68,10 +68,11 @@ def _part(objective: Objective, inputs: Tensor, labels: Tensor) -> ClippedSum:
     clipped = errors * factors[:, None, None]
     if not bool(finite.all()):  # 0 * nan is nan: the factor alone would not keep it out
         inputs, clipped = (torch.where(finite[:, None, None], x, torch.zeros_like(x[:1])) for x in (inputs, clipped))
-    total = {"weight": torch.zeros_like(layer.weight), "bias": clipped.sum((0, 1))}
+    # A physical batch may be the whole training set: in float32 the sum of all blocks would lose what one example adds.
+    total = {"weight": torch.zeros_like(layer.weight, dtype=torch.float64), "bias": clipped.double().sum((0, 1))}
     with torch.no_grad():
         for rows, part in zip(_in_float32(inputs, size), clipped.split(size), strict=True):
-            total["weight"].addmm_(part.flatten(0, 1).T, rows.flatten(0, 1))
+            total["weight"] += part.flatten(0, 1).T @ rows.flatten(0, 1)
     return ClippedSum({n: total[n] for n in trainable}, norms, losses.detach().float(), objective.clipping_norm)
 
 

@@ -29,7 +29,7 @@ class ClippedSum:
     """A sum of clipped gradients, with what is needed to add the right noise to it.
 
     Attributes:
-      sums: float32 tensors by parameter name.
+      sums: tensors by parameter name: float64 of a logical batch and of the linear method, else float32.
       norms: (count,) float32, each example's gradient norm before clipping (NaN or inf where it is not finite).
       losses: (count,) float32, each example's mean loss over its views.
       clipping_norm: C: the L2 sensitivity of ``sums`` to adding or removing one example.
