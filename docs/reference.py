@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -126,7 +127,23 @@ def changelog_page() -> str:
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"`\1`", text)
 
 
+def notebook_page(name: str) -> Callable[[], str]:
+    """The page of a notebook, with the output that a test compares with what its cells give."""
+
+    def page() -> str:
+        spec = importlib.util.spec_from_file_location("notebooks", Path(__file__).parent / "notebooks.py")
+        assert spec is not None
+        assert spec.loader is not None
+        notebooks = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(notebooks)
+        return str(notebooks.page_of(notebooks.FOLDER / f"{name}.ipynb"))
+
+    return page
+
+
 PAGES = {
+    "notebooks/first-study.md": notebook_page("first-study"),
+    "notebooks/strangers-model.md": notebook_page("strangers-model"),
     "changelog.md": changelog_page,
     "reference/commands.md": commands_page,
     "reference/recipe.md": recipe_page,
@@ -143,6 +160,11 @@ def on_files(files, config):  # type: ignore[no-untyped-def]
     for name, page in PAGES.items():
         files.append(File.generated(config, name, content=page()))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):  # type: ignore[no-untyped-def]
+    """In the site, a link to a notebook leads to its page (called by MkDocs)."""
+    return re.sub(r"\((notebooks/[\w-]+)\.ipynb\)", r"(\1.md)", markdown)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -136,15 +136,29 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     if worst_group:
         group = clean(model.result["fairness"]["worst_group"])
         parts.append(f"{percent(worst_group[0].value)} of those of the worst group ({group})")
-    if not cells:
+    worst = _worst_cell(model, cells)
+    if worst is None:
         return f"{', '.join(parts)}." if parts else "How accurate it is was not measured."
-    worst = min(cells, key=lambda cell: cell["accuracy"])
-    low, high = (f"{100 * end:.0f}" for end in worst["accuracy_interval"])
-    kind = "class and group" if "group" in worst else "class"
-    where = f"class {clean(worst['class'])}" + (f" in {clean(worst['group'])}" if "group" in worst else "")
-    share = f"{100 * worst['accuracy']:.0f} % [{low}, {high}] of the {worst['examples']:,} images of {where}"
+    share, kind = worst
     parts.append(f"{share}, the worst {kind}" if parts else f"It classifies {share}, the worst {kind}, correctly")
     return f"{', '.join(parts[:-1])}{', and ' if len(parts) > 1 else ''}{parts[-1]}."
+
+
+def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """The accuracy of the worst class and group, or class, and which kind it is: as measured, or by the table."""
+    worst = measured("worst_cell_accuracy", model.result)
+    if worst:
+        cell, accuracy = model.result["fairness"]["worst_cell"], worst[0]
+        name = cell.get("class_name", cell["class"])
+    elif cells:
+        cell = min(cells, key=lambda cell: float(cell["accuracy"]))
+        name, accuracy = cell["class"], Measured(cell["accuracy"], *cell["accuracy_interval"])
+    else:
+        return None
+    share = f"{100 * accuracy.value:.0f} % [{100 * accuracy.low:.0f}, {100 * accuracy.high:.0f}]"
+    where = f"class {clean(name)}" + (f" in {clean(cell['group'])}" if "group" in cell else "")
+    kind = "class and group" if "group" in cell else "class"
+    return f"{share} of the {cell['examples']:,} images of {where}", kind
 
 
 def _numbers(model: OneModel) -> list[dict[str, str]]:
@@ -271,11 +285,13 @@ def _by_class(model: OneModel) -> dict[str, Any]:
 def _facts(model: OneModel) -> list[tuple[str, str]]:
     result = model.result
     if model.kind == "audit":
-        matched = result.get("matched_by")
+        matched = f"matched by {result['matched_by']}" if result.get("matched_by") else "as given"
+        if result.get("shadows"):
+            matched = "as many of each class and group as members"
         return [
-            ("predictions", clean(result["source"])),
+            ("run" if model.training_known else "predictions", clean(result["source"])),
             ("members", f"{result['members']:,}"),
-            ("non-members", f"{result['nonmembers']:,}, {f'matched by {matched}' if matched else 'as given'}"),
+            ("non-members", f"{result['nonmembers']:,}, {matched}"),
         ]
     recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
     facts = [
