@@ -270,6 +270,10 @@ def make_folder(path: Path) -> None:
         raise InputError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
 
 
+class FolderHeld(InputError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the folder ``path``.  The operating system releases the lock when the process ends, so no lock is ever
@@ -280,7 +284,8 @@ def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterat
       waiting: called once if another process holds the folder, before waiting for it.  None: refuse at once.
 
     Raises:
-      InputError: another process holds the folder and ``waiting`` is None, or the folder cannot be written to.
+      FolderHeld: another process holds the folder and ``waiting`` is None.
+      InputError: the folder cannot be written to.
     """
     try:
         file: IO[str] = open(path / ".lock", "w")  # noqa: SIM115 (held open as the lock)
@@ -292,7 +297,7 @@ def alone_in(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterat
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if waiting is None:
-                    raise InputError(
+                    raise FolderHeld(
                         f"another process is at work in {path}: wait for it, or use another --out"
                     ) from error
                 waiting()

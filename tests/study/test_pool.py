@@ -18,6 +18,7 @@ from trilemma.study.pool import Pool, thread_limits
 from trilemma.study.runner import progress_of, run_study
 from trilemma.study.trials import expand
 from trilemma.training.execution import Execution
+from trilemma.trial.train import train
 
 
 @pytest.fixture
@@ -111,3 +112,22 @@ def test_a_trial_waits_for_a_worker_of_a_killed_study_to_let_go(study, tmp_path,
     threading.Timer(1.0, let_go.set).start()
     assert run_trial(job).result["accuracy"] >= 0
     thread.join()
+
+
+def test_a_worker_that_takes_the_lock_between_the_look_and_the_training_is_waited_for(study, tmp_path, monkeypatch):
+    folder = StudyFolder(tmp_path / "out")
+    job = Job(study.trials[0], str(folder.path))
+    run = folder.run(study.trials[0].id)
+    run.mkdir(parents=True)
+    begun = []
+
+    def beaten_once(*arguments, **options):
+        begun.append(1)
+        if len(begun) > 1:
+            return train(*arguments, **options)
+        with alone_in(run):
+            return train(*arguments, **options)
+
+    monkeypatch.setattr("trilemma.study.job.train", beaten_once)
+    assert run_trial(job).result["accuracy"] >= 0
+    assert len(begun) == 2

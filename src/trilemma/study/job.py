@@ -18,7 +18,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.data.load import load_data
 from trilemma.data.named import NAMED
 from trilemma.errors import DataWarning, InputError, PrivacyError
-from trilemma.files import alone_in, make_folder, read_json, write_json, written
+from trilemma.files import FolderHeld, alone_in, make_folder, read_json, write_json, written
 from trilemma.progress import Progress
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, removed_examples
@@ -110,10 +110,10 @@ def run_trial(
     if trial.removal is not None:
         data = _without(data, trial, folder)
     out = folder.run(trial.id)
-    _wait_for(out)
-    run = train(
-        trial.recipe, data, out, execution=job.execution, track=track, progress=progress, should_stop=should_stop
+    begin = functools.partial(
+        train, trial.recipe, data, out, execution=job.execution, track=track, progress=progress, should_stop=should_stop
     )
+    run = _once_released(out, begin)
     if run.not_private:
         raise PrivacyError(run.not_private)
     if job.exposure:
@@ -180,14 +180,19 @@ def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:
             part.write_bytes(buffer.getvalue())
 
 
-def _wait_for(run: Path) -> None:
-    """Wait until a worker of a killed study has released the run's lock."""
+def _once_released(run: Path, work: Callable[[], Run]) -> Run:
+    """What ``work`` returns, begun once the worker of a killed study has released the run's lock.
+
+    Another such worker may take the lock between the look at it and the moment ``work`` takes it: it is waited for, too.
+    """
     end = time.monotonic() + ORPHAN_SECONDS
-    while run.is_dir():
+    while True:
         try:
-            with alone_in(run):
-                return
-        except InputError:
+            if run.is_dir():
+                with alone_in(run):
+                    pass
+            return work()
+        except FolderHeld:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
