@@ -2,13 +2,17 @@
 
 import fcntl
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import warm
 from tiny_study import write_tiny
+
+# Read when torch is loaded, here and in children: threads that wait for a core that another test has must not spin on
+# the one that they have.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LONGEST = (
     "end_to_end/test_study.py",
@@ -71,7 +75,8 @@ def _run_tiny(place):
     folder.path.mkdir()
     folder.add(study, "test")
     now = progress_of(folder, study.trials)
-    assert run_study(folder, now, Pool(2))
+    with warm.workers():
+        assert run_study(folder, now, Pool(2))
     assert not now.failed
 
 
@@ -95,19 +100,30 @@ def shadowed(tmp_path_factory):
 
 @pytest.fixture
 def command():
-    """Run ``trilemma``; returns the finished process."""
+    """Run ``trilemma`` in a process of its own; returns that process, which has ended."""
 
-    def run(*arguments, timeout=300, **options):
-        return subprocess.run(
-            [sys.executable, "-m", "trilemma.cli.main", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            **options,
-        )
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "trilemma.cli.main", *arguments]
+        return warm.run(command, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
 
     return run
+
+
+@pytest.fixture
+def small_attackers(monkeypatch):
+    """Few trees and epochs, for tests in which it does not matter how strong an attack is: most of the time that a
+    short training takes goes to the attacks on it.  Processes of ``warm`` have them too."""
+    from trilemma.attacks.learned import ForestAttacker, MlpAttacker
+
+    monkeypatch.setattr(ForestAttacker, "trees", 5)
+    monkeypatch.setattr(MlpAttacker, "most_epochs", 5)
+
+
+@pytest.fixture
+def warm_workers():
+    """The workers of studies and shadows begin at once (``test_pool.py`` and ``test_extend.py`` start real ones)."""
+    with warm.workers():
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Displays without a terminal: no long phase is silent."""
+"""Without a terminal, no long phase is silent."""
 
 import io
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from trilemma.trial.progress import TrialProgress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that displays see; a list of one number."""
+    """The time that displays see, as a list of one number."""
     now = [1000.0]
     for module in (study_display, shadows, training_display):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))

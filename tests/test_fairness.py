@@ -1,4 +1,4 @@
-"""Bias by METHODS 4.2, fairlearn's differences with fairlearn as oracle, and intervals that hold the truth."""
+"""Bias by METHODS 4.2, differences with fairlearn as the oracle, and intervals that cover the truth."""
 
 from __future__ import annotations
 

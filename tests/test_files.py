@@ -1,4 +1,4 @@
-"""What is written is there whole or not at all, and one process holds a folder at a time."""
+"""Files are written whole or not at all, and one process holds a folder at a time."""
 
 import json
 import math

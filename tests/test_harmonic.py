@@ -1,4 +1,4 @@
-"""The score by its definitions, and intervals that say over what they are."""
+"""The score agrees with its definitions, and intervals say what they are over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine is asked for."""
+"""Requests to the machine."""
 
 import platform
 import subprocess
@@ -26,7 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc treats freed memory")
 def test_freed_memory_is_kept():
-    """An update's tensors are some ten thousand pages, mapped anew each time or not at all."""
+    """An update's tensors are some ten thousand pages, mapped again each time or not at all."""
 
     def faults(how: str) -> int:
         done = subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True)

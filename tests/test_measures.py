@@ -1,4 +1,4 @@
-"""One table of measures: every name that results hold belongs to one entry, and nothing is claimed of any other."""
+"""Every measure in results belongs to one entry of the table, and nothing is claimed about any other."""
 
 import math
 

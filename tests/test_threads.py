@@ -1,4 +1,4 @@
-"""Parts on all cores: in order, each with one of torch's threads, and everything as it was afterwards."""
+"""Parts run on all cores, in order, each with one torch thread, and all settings are restored afterwards."""
 
 import os
 import threading

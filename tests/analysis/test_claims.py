@@ -1,4 +1,4 @@
-"""Claims on made-up studies whose truth is known, in each direction, and with an error planted in them."""
+"""Claims on made-up studies whose truth is known, in each direction and with a planted error."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def techniques(gain=0.0, bias=0.0, *, private=True, seeds=(0, 1, 2), rng=0):
 
 
 def swapped(results, first, second, column="techniques"):
-    """A planted error: two cells' values are each other's."""
+    """A planted error: the values of two conditions are exchanged."""
     changed = results.copy()
     places = {name: results.index[results[column] == name] for name in (first, second)}
     changed.loc[places[first], "value"] = results.loc[places[second], "value"].to_numpy()
@@ -116,7 +116,8 @@ def test_one_seed_cannot_tell() -> None:
 
 
 def test_verdicts_of_several_settings_are_combined() -> None:
-    """One setting for, one against: mixed.  One for, one that cannot tell: confirmed, and it says in how many."""
+    """One setting that confirms and one that contradicts are mixed; one that confirms and one that cannot tell
+    confirm."""
 
     def both(first, second):
         study = Study("techniques")
@@ -182,7 +183,7 @@ def test_the_headline_is_judged_by_the_interval_for_one_more_seed() -> None:
 
 
 def budgets(accuracy=0.0, naive=0.0, matched=0.0, bias=0.0, *, none=True, skews=(0.75, 0.95), noise=0.002, seeds=3):
-    """All techniques at two budgets; the arguments are what a skew of 95 % adds."""
+    """All techniques at two budgets; the arguments are what a skew of 95 % adds to each measure."""
     study = Study("budget", noise=noise, seeds=range(seeds))
     for epsilon in (math.inf, 1.0):
         columns = {"techniques": ALL, "epsilon": epsilon}
@@ -268,7 +269,7 @@ def test_the_climb_is_the_test_sets(arguments, expected, words) -> None:
 
 
 def test_a_matched_auc_that_is_noisy_but_climbs_less_confirms_with_weaker_words() -> None:
-    """Naive and matched share their noise, so that their difference is known better than either."""
+    """The unmatched and the matched AUC share their noise, so their difference is known better than either."""
     study = Study("budget", seeds=range(4))
     rng = np.random.default_rng(1)
     shared = 0.03 * rng.standard_normal((2, 4))
@@ -294,7 +295,8 @@ def test_a_planted_error_undoes_the_artifact() -> None:
 
 
 def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.10), control=True, extra=None):
-    """What removing the exposed, and as many at random, adds to accuracy and (times -1) to bias."""
+    """The arguments are what removing the exposed examples, and as many at random, adds to accuracy and (times -1) to
+    bias."""
     study = Study("outliers", noise=0.0004)
     study.add({"accuracy": 0.7, "bias": 0.1}, **SKEWED)
     for arm, more, (after, before) in (("exposed", exposed, survivors), ("random", random, others)):
@@ -342,7 +344,8 @@ def test_a_planted_error_swaps_the_arms() -> None:
 
 
 def test_survivors_that_rise_prove_no_onion() -> None:
-    """Chosen for little exposure, they rise in any second model: from 0.02 to 0.05 here, the others stay at 0.10."""
+    """Survivors chosen for little exposure rise in any second model: here from 0.02 to 0.05, while the others stay at
+    0.10."""
     judgment = claim(removal(), "onion")
     assert judgment.verdict == "cannot tell"
     assert "were chosen for little exposure" in judgment.sentence
@@ -455,7 +458,8 @@ def test_a_trend_takes_three_budgets(aucs, expected) -> None:
 
 
 def test_a_trend_by_chance_is_found_in_few_studies() -> None:
-    """Four budgets, four seeds, no effect: the rule's level is 5 %, and leaving out seeds can only lower it."""
+    """With four budgets, four seeds, and no effect, the level of the rule is 5 %, and leaving out seeds can only lower
+    it."""
     alarms = 0
     for seed in range(60):
         study = Study("budget", noise=0.01, seeds=range(4), rng=seed)

@@ -1,4 +1,4 @@
-"""Paired comparisons against independent computations, and how often they raise a false alarm or miss a step."""
+"""Paired comparisons agree with independent computations, and have their stated rates of false alarms and misses."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def test_a_pair_without_noise_of_its_own_takes_the_others() -> None:
 
 
 def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
-    """A training without any randomness: five seeds say no more than one, and other cells' noise is not its own."""
+    """Five seeds of a training without randomness say no more than one, and the noise of other conditions is not its
+    own."""
     rng = np.random.default_rng(5)
     noisy = 0.5 + 1e-4 * rng.standard_normal(40)
     border = 2e-5 * (np.arange(40) % 2)  # of 50,000 examples one falls on this side or that by rounding
@@ -183,7 +184,7 @@ def test_seeds_that_repeat_one_trial_are_one_trial() -> None:
 
 
 def test_every_seed_must_agree() -> None:
-    """40 seeds, one of them the other way: significant, but not called a difference."""
+    """Of 40 seeds one goes the other way: the effect is significant, but it is not called a difference."""
     rng = np.random.default_rng(2)
     table = np.stack([np.zeros(40), 0.1 + 0.001 * rng.standard_normal(40)])
     assert next(iter(compare(values_of(table), pairs_of((1, 0), conditions=2)))).verdict == "higher"
@@ -267,7 +268,7 @@ def test_a_comparison_says_its_result_in_words() -> None:
 
 
 def simulate(studies, *, sds=1.0, means=0.0, seeds=3, seed_sd=3.0, asked=STEPS, rng=0):
-    """Comparisons of studies of 7 conditions whose seeds do something to all conditions alike."""
+    """Comparisons of studies with 7 conditions in which a seed affects all conditions equally."""
     generator = np.random.default_rng(rng)
     sds, means = (np.broadcast_to(np.asarray(x, float), 7)[:, None] for x in (sds, means))
     pairs = pairs_of(*asked, conditions=7)
@@ -340,7 +341,7 @@ def test_all_kinds_together_each_with_its_own_correction() -> None:
 
 
 def test_a_planted_error_changes_the_verdict() -> None:
-    """One trial's value moved, and the step it carried is gone."""
+    """The value of one trial is changed, and the step that rested on it is gone."""
     study = Study()
     study.add({"accuracy": [0.500, 0.520, 0.510]})
     study.add({"accuracy": [0.550, 0.571, 0.561]}, techniques="gn")

@@ -1,4 +1,4 @@
-"""What a study's private trials cost together: closed forms, another accountant, exact selections, honest words."""
+"""The cost of a study's private trials, against closed forms, another accountant, and exact selections."""
 
 import functools
 import itertools
@@ -78,7 +78,7 @@ def test_equal_trials_cost_as_much_as_one_that_is_longer(event, count):
 @few
 @given(st.lists(events, min_size=1, max_size=6))
 def test_full_batches_cost_what_the_closed_form_says(grid):
-    """Gaussian mechanisms compose to one whose mu squared is the sum: no accountant in it."""
+    """Gaussian mechanisms compose to one whose squared mu is the sum, which needs no accountant."""
     exact = gaussian_epsilon(mu_of(grid))
     assert exact * (1 - 1e-6) - 1e-6 <= composed(grid) <= exact * 1.002 + 2e-3
     assert composed(grid) <= composed(grid, accountant="rdp") + 1e-3
@@ -279,7 +279,8 @@ def test_the_theorems_are_those_of_dp_accounting(event):
 @pytest.mark.parametrize("by_score", [True, False])
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_a_grid_of_different_trials_is_bounded_too(name, by_score):
-    """Each run draws one of two noises; the best is by score, or first of all by which of the two it was."""
+    """Each run draws one of two noise levels; the best is the one with the best score, or first of all the one with a
+    given level."""
     sigmas, mean = (0.7, 2.0), 6.0
     selection = GridCost([Event(1.0, sigma, 1) for sigma in sigmas], delta=DELTA).best_of_random(name, mean=mean)
     slope = slope_of(selection.shape, selection.stop, mean)
@@ -422,7 +423,7 @@ def test_one_trial_alone_chose_nothing():
 
 
 def test_a_training_set_that_a_model_chose_is_not_covered():
-    """Removal by membership probability: no epsilon, whatever the trial's event says."""
+    """Removal by membership probability has no epsilon, whatever the trial's event says."""
     files = {"recipe": {"seed": 1}, "data": {"name": "cifar10"}}
     privacy = {"event": GAUSSIAN.to_dict(), "delta": DELTA, "epsilon": 2.0}
     removed = [
@@ -449,7 +450,8 @@ def test_a_training_set_that_a_model_chose_is_not_covered():
 
 
 def test_trials_with_the_same_noise_are_not_covered_together():
-    """PITFALLS: generator reused, the same noise again.  Across families too: one model tells of the other's noise."""
+    """PITFALLS: a generator is used again, with the same noise.  Across families, too, one model reveals the other's
+    noise."""
     same = [trial(id="a", noise="seed 0"), trial(id="b", noise="seed 0"), trial(id="c", noise="seed 1")]
     every = ledger_of(same).families[0].all_released
     assert every.status == "not covered"
@@ -480,7 +482,7 @@ def test_noise_from_the_seed_and_from_the_operating_system_are_told_apart():
 
 
 def test_the_conditions_say_what_is_held_fixed_when_an_image_is_missing():
-    """What the words rest on is tested in tests/data/test_neighbors.py."""
+    """The facts behind these words are tested in tests/data/test_neighbors.py."""
     ledger = ledger_of(trials(SAMPLED[:2]))
     conditions = ledger.to_dict()["conditions"]["all_released"]
     fixed = next(words for words in conditions if "absence" in words)

@@ -1,4 +1,4 @@
-"""Which conditions are compared, along every axis, and which never."""
+"""Which conditions are compared along every axis, and which are never compared."""
 
 from __future__ import annotations
 

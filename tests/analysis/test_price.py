@@ -1,4 +1,4 @@
-"""What a budget costs each group: from two runs' files, and paired with the right one."""
+"""What a budget costs each group is computed from the files of two runs that belong together."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def write_run(folder, losses, groups, member, accuracies):
 
 @pytest.fixture
 def risks(tmp_path):
-    """Losses of members are large, and must not count."""
+    """The losses of members are large and must not count."""
     rng = np.random.default_rng(0)
     groups, member = rng.integers(0, 2, 60), np.arange(60) < 20
     losses = [np.where(member, 100.0, rng.exponential(size=60)) for _ in range(2)]

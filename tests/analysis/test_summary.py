@@ -1,4 +1,4 @@
-"""Means over seeds: by hand, with the coverage that they claim, and nothing mixed."""
+"""Means over seeds agree with hand computations, and their intervals have the coverage that they claim."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_one_seed_has_the_interval_of_its_own_trial() -> None:
 
 
 def test_seeds_that_repeat_one_training_have_the_interval_of_that_training() -> None:
-    """Their spread is 0, and would claim that nothing is uncertain."""
+    """Their spread of 0 would claim that nothing is uncertain."""
     study = Study()
     study.add({"accuracy": [0.80001, 0.8, 0.80002]})
     study.add({"accuracy": [0.8003, 0.8, 0.8001]}, techniques="gn")

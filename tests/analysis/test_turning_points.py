@@ -1,4 +1,4 @@
-"""Turning points: by hand, against a plain loop, and how often nothing is taken for something."""
+"""Turning points agree with hand computations and a plain loop, and have their stated rate of false alarms."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_rows_in_any_order_and_other_measures() -> None:
 
 
 def test_the_bar_counts_members_and_non_members() -> None:
-    """An AUC of 0.53 is above the bar for 1000 and 1000, not for 1900 and 100."""
+    """An AUC of 0.53 is above the bar for 1000 and 1000 examples, and not for 1900 and 100."""
     assert turning_points(history([0.5], [0.5], [0.53])).memorization == 10
     assert turning_points(history([0.5], [0.5], [0.53], n=(1900, 100))).memorization is None
     rows = history([0.5], [0.5], [0.53])
@@ -84,7 +84,7 @@ def test_the_bar_counts_members_and_non_members() -> None:
 
 
 def test_the_bar_is_passed_by_chance_once_in_forty() -> None:
-    """4000 AUCs of scores that tell nothing: 2.5 % lie above (standard deviation 0.25 points)."""
+    """Of 4000 AUCs of uninformative scores, 2.5 % lie above the bar (standard deviation 0.25 points)."""
     rng = np.random.default_rng(0)
     members, others = 60, 90
     ranks = stats.rankdata(rng.standard_normal((4000, members + others)), axis=1)

@@ -1,4 +1,4 @@
-"""An audit puts the attacks together: right numbers in the right places, and a check that can fail."""
+"""An audit has the right numbers in the right places, and a negative control that can fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def predictions(leak: float = 1.0, rows: int = 800, seed: int = 0, **changes: An
 
 
 def shifted(rows: int = 2000) -> Predictions:
-    """No memory at all, but members are mostly of the group that the model finds easy; non-members half and half."""
+    """There is no memorization, but members are mostly of the group that is easy for the model, and non-members of both
+    equally."""
     rng = np.random.default_rng(0)
     member = np.arange(rows) < rows // 2
     groups = np.where(rng.random(rows) < np.where(member, 0.9, 0.5), 1, 0)

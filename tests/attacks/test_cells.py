@@ -1,4 +1,4 @@
-"""Whom an attack finds: cells of class x group, and the test of equal vulnerability."""
+"""The success of attacks in cells of class x group, and the test of equal vulnerability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ SIDE = 600
 
 
 def example(leaks, shifts=(0.0, 0.0, 0.0), seed=0, side=SIDE):
-    """Three cells; members of cell c score ``leaks[c]`` above its non-members, all of them ``shifts[c]`` higher."""
+    """Three cells: members of cell c score ``leaks[c]`` above its non-members, and all of its scores are ``shifts[c]``
+    higher."""
     rng = np.random.default_rng(seed)
     cells = np.tile(np.arange(3), 2 * side // 3 + 1)[: 2 * side]
     member = np.arange(2 * side) < side

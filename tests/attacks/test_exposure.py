@@ -1,4 +1,4 @@
-"""Whom attacks find, whether they exceed a ceiling, and probabilities of membership that hold."""
+"""Attacks by class and group, the ceiling of a budget, and calibrated probabilities of membership."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trilemma.statistics.intervals import binomial_interval
 
 
 def shadowed(leak: float = 1.5, shadows: int = 8, each: int = 1000, seed: int = 0, uneven: float = 0.0) -> Predictions:
-    """Target and shadows whose members' logit of the true class is raised; group 1 by ``uneven`` more."""
+    """A target and shadows whose logit of the true class is higher for members, and in group 1 by ``uneven`` more."""
     rng = np.random.default_rng(seed)
     rows = 2 * each
     member, groups = np.arange(rows) < each, np.arange(rows) % 2
@@ -87,7 +87,7 @@ def test_shadow_attacks_beat_the_loss_and_the_headline_is_named_first() -> None:
 
 
 def test_a_model_that_stores_its_members_is_found_out_wholly() -> None:
-    """Every model is certain of its own members and of nothing else, so that an attack has all there is to know."""
+    """Every model is certain about its own members and about nothing else, so an attack knows everything."""
     rng = np.random.default_rng(0)
     member = np.arange(2400) < 1200
     halves = [rng.permutation(member) for _ in range(2)]
@@ -215,7 +215,7 @@ def test_probabilities_of_shadow_attacks_hold() -> None:
 
 
 def test_a_shadow_is_attacked_without_its_complement() -> None:
-    """A target has none: whoever is in it is not out of another model for that reason."""
+    """A target has no complement: its members are not for that reason outside of another model."""
     references = References.of(shadowed(each=50, shadows=6))
     used = {}
 

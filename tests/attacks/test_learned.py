@@ -1,4 +1,5 @@
-"""The learned attacks score everyone once, never whom they were trained on, and find what is there to find."""
+"""The learned attacks score every example once, never one that they were trained on, and find the leakage that
+exists."""
 
 from __future__ import annotations
 
@@ -107,7 +108,7 @@ def test_training_rows_come_as_often_as_their_weights_ask(made: list[Recorder]) 
 
 
 class Nearest:
-    """Remembers its training set: a copy in it is recognized at once."""
+    """An attacker that remembers its training set, and so recognizes copies of its examples."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -134,7 +135,7 @@ def test_copies_in_both_folds_would_leak() -> None:
 
 
 def classified(rows: int, leak: float, seed: int) -> Predictions:
-    """Members' true logits are higher by ``leak``."""
+    """A classifier whose logits of the true class are higher by ``leak`` for members."""
     rng = np.random.default_rng(seed)
     labels, member = rng.integers(0, 5, rows), np.arange(rows) < rows // 2
     logits = rng.normal(size=(rows, 5))

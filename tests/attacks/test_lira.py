@@ -21,7 +21,7 @@ def example(shadows=8, rows=30, views=None, seed=0):
 
 
 def slow(phi, shadow_phi, shadow_member, *, online, fixed):
-    """One example and one view at a time."""
+    """LiRA with one example and one view at a time."""
     phi, shadow_phi = (phi[:, None], shadow_phi[:, :, None]) if phi.ndim == 1 else (phi, shadow_phi)
     scores = []
     for n in range(len(phi)):
@@ -73,8 +73,8 @@ def test_without_a_matrix_every_shadow_is_out():
 
 
 def test_the_posterior_is_the_share_of_members_among_equal_ratios():
-    """Calibration where the model holds: among 200,000 draws with a ratio near 1 the share of members is e / (1 + e).
-    The tolerance is five standard errors."""
+    """Calibration when the model's assumptions hold: among 200,000 draws with a ratio near 1 the share of members is e
+    / (1 + e). The tolerance is five standard errors."""
     rng = np.random.default_rng(0)
     member = rng.random(200_000) < 0.5
     phi = rng.normal(size=200_000) + member

@@ -1,4 +1,4 @@
-"""Matched non-members have the members' mix, exactly, and nothing else about them changes."""
+"""Matched non-members have exactly the members' mix, and nothing else about them changes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_each_image_is_used_once(inside: np.ndarray, pictures: list[tuple[int, s
 
 
 def skewed(per_class: int = 400, skew: float = 0.95, seed: int = 0) -> dict[str, np.ndarray]:
-    """CIFAR-10S in small: members skewed by class, 100 pictures a class tested once in either color."""
+    """A small CIFAR-10S: members are skewed by class, 100 pictures a class tested once in either color."""
     rng = np.random.default_rng(seed)
     member_labels = np.repeat(np.arange(10), per_class)
     minority = np.tile(np.arange(per_class) >= skew * per_class, 10)

@@ -1,4 +1,4 @@
-"""Membership probability by hand, against a literal reading of the two published programs, and its properties."""
+"""Membership probability agrees with hand computations and with the two published programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ losses = arrays(np.float64, st.integers(4, 60), elements=st.floats(0, 20))
 
 
 def tf_privacy(signal: np.ndarray, member: np.ndarray, bins: int) -> np.ndarray:
-    """TF-Privacy's, written from its description in METHODS 5.2, one example at a time."""
+    """The score of TF-Privacy, written from its description in METHODS 5.2, one example at a time."""
     values = [max(v, 1e-10) for v in signal]
     low, high = np.log10(min(values)), np.log10(max(values))
 
@@ -72,7 +72,7 @@ def test_lies_in_the_unit_interval_and_swaps_with_the_sides(signal: np.ndarray, 
 
 
 def song_mittal(value: float, inside: list[float], outside: list[float], bins: int) -> float:
-    """Song and Mittal's score of one example of a class, by a search outward from its bin."""
+    """The score of Song and Mittal for one example of a class, by a search outward from its bin."""
     values = [max(v, 1e-10) for v in inside + outside]
     edges = np.logspace(np.log10(min(values)), np.log10(max(values)), bins + 1)
 

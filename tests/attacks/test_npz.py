@@ -15,7 +15,7 @@ from trilemma.errors import InputError
 
 
 class Canary:
-    """Leaves a file behind when it is unpickled."""
+    """An object that leaves a file behind when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""RMIA against the definition, pair by pair."""
+"""RMIA agrees with its definition, pair by pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def softmax(logits):
 
 
 def example(leak=1.0, rows=ROWS, shadows=4, seed=0):
-    """Logits of target and shadows for examples of different hardness; whoever trained on one gets ``leak`` on top."""
+    """Logits of a target and its shadows for examples of different difficulty; a model that trained on one gets
+    ``leak`` more."""
     rng = np.random.default_rng(seed)
     member = rng.permutation(rows) < rows // 2
     halves = np.array([rng.permutation(rows) < rows // 2 for _ in range(shadows // 2)])

@@ -1,4 +1,4 @@
-"""ROC metrics against scikit-learn, by hand, and their bootstrap against truth."""
+"""ROC metrics agree with scikit-learn and hand computations, and their bootstrap intervals cover the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trilemma.seeds import rng_for
 
 @st.composite
 def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores with many ties, membership of both kinds, weights some of which are 0."""
+    """Scores with many ties, both kinds of membership, and some weights of 0."""
     rows = draw(st.integers(4, 40))
     scores = np.array(draw(st.lists(st.integers(0, 6), min_size=rows, max_size=rows)), dtype=float)
     member = np.array(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))

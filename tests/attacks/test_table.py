@@ -1,4 +1,4 @@
-"""Predictions in tables of every kind, and asked of models at hand."""
+"""Predictions from tables of every kind and from models."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Several targets with the same examples: means over targets, and intervals over examples."""
+"""Means over several targets with the same examples, and intervals over examples."""
 
 import numpy as np
 import pytest

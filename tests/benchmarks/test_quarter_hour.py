@@ -2,22 +2,17 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+import warm
 
 COMMAND = Path(__file__).parents[2] / "benchmarks" / "gpu" / "quarter_hour.py"
 
 
 def run(out, *more):
-    return subprocess.run(
-        [sys.executable, COMMAND, "--device", "cpu", "--tiny", "--out", out, *more],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    command = [sys.executable, COMMAND, "--device", "cpu", "--tiny", "--out", out, *more]
+    return warm.run(command, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def test_every_part_is_measured_and_written_down(tmp_path):
@@ -41,14 +36,8 @@ def test_every_part_is_measured_and_written_down(tmp_path):
 
 
 def test_nothing_is_pretended_without_a_gpu(tmp_path):
-    done = subprocess.run(
-        [sys.executable, COMMAND, "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        check=False,
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = warm.run([sys.executable, COMMAND, "--out", tmp_path / "out"], timeout=120, env=environment)
     assert done.returncode == 2
     assert "nothing was measured" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -102,7 +102,7 @@ def test_framing_is_center_crop_then_lanczos(picture: Callable[..., bytes]) -> N
 
 
 def deep_png(kind: int, channels: int) -> bytes:
-    """16 bits a channel, of PNG's color type ``kind``."""
+    """A PNG with 16 bits a channel, of color type ``kind``."""
     rows = b"".join(b"\0" + bytes(range(16 * channels)) for _ in range(8))
     header = struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(

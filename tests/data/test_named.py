@@ -1,4 +1,4 @@
-"""The table of named data sets: true to what is loaded, and the only place where its facts stand."""
+"""The table of named data sets agrees with what is loaded, and is the only place for its facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong data, silently: what would be lost, merged, doubled or exchanged is refused, or said with counts."""
+"""No data are silently wrong: what would be lost, merged, doubled, or exchanged is refused, or reported with counts."""
 
 from __future__ import annotations
 

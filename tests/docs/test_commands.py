@@ -165,6 +165,7 @@ def mine():
     return small + 'set = {model = "convnet-4", epochs = 1, evaluations = 1, norm_groups = 2}\n'
 
 
+@pytest.mark.usefixtures("warm_workers", "small_attackers")
 def test_commands_of_the_first_list_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(mine())

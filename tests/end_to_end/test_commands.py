@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import warm
 from trilemma.cli.main import main
 
 SMALL = ["--limit", "150", "--test-limit", "80", "--model", "convnet-4", "--batch-size", "25", "--epochs", "2"]
@@ -222,7 +223,7 @@ def test_ctrl_c_and_sigterm_stop_cleanly_and_the_same_command_goes_on(tmp_path, 
     history = tmp_path / "run" / "history.jsonl"
     for number in (signal.SIGINT, signal.SIGTERM):
         before = history.stat().st_mtime_ns if history.exists() else 0  # it is written anew before the first update
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        process = warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         deadline = time.monotonic() + 60
         while (not history.exists() or history.stat().st_mtime_ns == before) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -56,6 +56,7 @@ def test_train_tells_and_keeps_them(images, tmp_path, capsys):
     assert "also in the training set" not in (out / "config.json").read_text()  # which may be released
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_study_tells_them_once(images, tmp_path, capsys):
     (tmp_path / "study.toml").write_text(STUDY.replace("DATA", str(images)))
     assert main(["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "study"), "--workers", "1"]) == 0

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import trilemma as tl
+import warm
 from trilemma import outside
 from trilemma.attacks.named import single_model_scores
 from trilemma.attacks.predictions import Predictions
@@ -61,7 +61,7 @@ def test_the_commands_of_the_page_run(folder, capsys):
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "trilemma", *train, *FEW, "--set", "evaluations=1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm.run(command, env=environment)
     assert done.returncode == 0, done.stderr
     images = tl.load_data("digits", limit=60, test_limit=60).test.images
     np.savez("images.npz", images=images)

@@ -24,6 +24,7 @@ from torch import nn
 
 import replay as replaying
 import trilemma as tl
+import warm
 from replay import differences, distances, replays
 from trilemma.models.prior import PRIORS, family
 from trilemma.models.prior.family import Settings
@@ -153,11 +154,10 @@ def test_two_processes_release_no_more_than_one(tmp_path):
         "OMP_NUM_THREADS": "1",
     }
     processes = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, replaying.__file__, str(tmp_path), choices],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
-            text=True,
         )
         for rank in range(2)
     ]

@@ -58,6 +58,7 @@ def check_page(shadowed, folder):
         assert "Whether all are equally exposed was not tested" in page  # 60 on a side are too few
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(shadowed.run.folder, run, ignore=shutil.ignore_patterns("001"))

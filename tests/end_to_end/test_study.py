@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+import warm
 from trilemma.cli.main import main
 
 MINE = """
@@ -33,7 +34,7 @@ recipe = "digits"
 
 
 @pytest.fixture
-def trilemma(tmp_path, monkeypatch, capfd):
+def trilemma(tmp_path, monkeypatch, capfd, warm_workers):
     """Run ``trilemma`` in this process, which saves its imports (``test_commands.py`` starts it as a user does)."""
 
     def run(*arguments):
@@ -66,7 +67,7 @@ def refused(tmp_path, monkeypatch, capfd):
 
 def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
-    done = trilemma("study", "mine.toml", "--workers", "1", "--out", "out")
+    done = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert done.returncode == 0, done.stderr
     assert "4 of 4 trials are finished" in done.stdout
     assert "out/report.html" in done.stdout
@@ -82,10 +83,10 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")["trial"].unique()) == 4
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*.json")}
 
-    again = trilemma("study", "mine.toml", "--workers", "1", "--out", "out")
+    again = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert again.returncode == 0
     assert "4 of them finished already" in again.stderr
-    more = trilemma("study", "mine.toml", "--workers", "1", "--seeds", "3", "--out", "out")
+    more = trilemma("study", "mine.toml", "--workers", "2", "--seeds", "3", "--out", "out")
     assert more.returncode == 0
     assert "6 of 6 trials" in more.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -98,7 +99,7 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     assert "5 of 6 trials" in (tmp_path / "out" / "report.html").read_text()
     refused(["report", "out", "out2"], "give --out")
     skewed = ("--data", "digits-s,skew=0.8,limit=150")
-    done = trilemma("study", "mine.toml", "--workers", "1", "--seeds", "1", *skewed, "--out", "out2")
+    done = trilemma("study", "mine.toml", "--workers", "2", "--seeds", "1", *skewed, "--out", "out2")
     assert done.returncode == 0, done.stderr
     both = trilemma("report", "out", "out2", "--out", "both")
     assert both.returncode == 0, both.stderr
@@ -107,7 +108,7 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
 
 def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE.replace("seeds = 2", "seeds = 1") + FAILING)
-    done = trilemma("study", "mine.toml", "--workers", "1", "--out", "out")
+    done = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert done.returncode == 1
     assert "2 of 3 trials are finished" in done.stdout
     assert "1 failed (--retry runs them again)" in done.stdout
@@ -115,7 +116,7 @@ def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path)
     reason = json.loads(path.read_text())["reason"]
     assert reason in done.stdout
     assert "folder" in (tmp_path / "out" / "report.html").read_text()
-    again = trilemma("study", "mine.toml", "--workers", "1", "--out", "out")
+    again = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert again.returncode == 1
     assert "1 failed before" in again.stderr
     # Mend what was wrong, and it succeeds.
@@ -128,14 +129,14 @@ def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path)
                 Image.new("L", (8, 8), number * 3 + (120 if label == "a" else 0)).save(
                     tmp_path / "folder" / split / label / f"{number}.png"
                 )
-    mended = trilemma("study", "mine.toml", "--workers", "1", "--retry", "--out", "out")
+    mended = trilemma("study", "mine.toml", "--workers", "2", "--retry", "--out", "out")
     assert mended.returncode == 0, mended.stdout
     assert "3 of 3 trials are finished" in mended.stdout
 
 
 def test_a_second_run_on_the_same_folder_is_refused(refused, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
-    first = subprocess.Popen(
+    first = warm.Popen(
         [
             sys.executable,
             "-m",
@@ -145,7 +146,7 @@ def test_a_second_run_on_the_same_folder_is_refused(refused, tmp_path):
             "--seeds",
             "1",
             "--workers",
-            "1",
+            "2",
             "--out",
             "out",
         ],

@@ -96,10 +96,13 @@ class Fork:
 
 @contextlib.contextmanager
 def forked_workers() -> Iterator[None]:
-    """Studies of this process and its forks fork their workers in place of starting them."""
+    """Studies of this process and its forks fork their workers in place of starting them.  The learned attacks are
+    small there, for speed alone: no fault or kill depends on how many trees a forest has."""
+    from trilemma.attacks.learned import ForestAttacker, MlpAttacker
     from trilemma.study import pool
 
-    real = pool.subprocess
+    real, sizes = pool.subprocess, (ForestAttacker.trees, MlpAttacker.most_epochs)
+    ForestAttacker.trees, MlpAttacker.most_epochs = 5, 5
     pool.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Fork, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
@@ -107,6 +110,7 @@ def forked_workers() -> Iterator[None]:
         yield
     finally:
         pool.subprocess = real
+        ForestAttacker.trees, MlpAttacker.most_epochs = sizes
 
 
 def run_here(arguments: list[str], log: Path) -> int:

@@ -1,4 +1,4 @@
-"""The layers that no library has in this form: scaled weight standardization, SAME padding, initial weights."""
+"""Layers that no library has in this form: scaled weight standardization, SAME padding, and initial weights."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_the_gradient_of_the_standardization(scale):
 
 
 def test_the_standardized_gradient_ignores_a_common_shift_of_a_filter():
-    """The mean is taken out, so nothing depends on it."""
+    """The mean is subtracted, so nothing depends on it."""
     layer = layer_with(1.0)
     images = torch.randn(2, 3, 8, 8)
     before = layer(images)

@@ -223,7 +223,7 @@ def test_calibration_of_a_rarely_drawn_example_answers():
 @settings(deadline=None, max_examples=6)
 @given(q=st.floats(0.01, 1), sigma=st.floats(2, 10), updates=st.integers(1, 300), log_delta=st.floats(-7, -3))
 def test_rdp_is_never_below_pld(q, sigma, updates, log_delta):
-    """The module's text says so."""
+    """The module's docstring says so."""
     event = Event(q, sigma, updates)
     assert event.epsilon(10**log_delta, accountant="rdp") >= event.epsilon(10**log_delta) - 1e-9
 
@@ -401,7 +401,7 @@ def test_a_search_always_ends(target, delta, batch_size, updates, examples):
 
 
 def test_an_event_survives_being_stored():
-    """Stored with the run, so that any later accountant can compute epsilon anew."""
+    """Stored with the run, so that any later accountant can recompute epsilon."""
     event = Event(4096 / 50_000, 2.576, 2500)
     again = Event.from_dict(json.loads(json.dumps(event.to_dict())))
     assert again == event
@@ -434,7 +434,7 @@ def test_the_rate_is_the_expected_batch_over_the_data():
 
 
 def test_accounting_does_not_wait_for_torch():
-    """The room's text says so: names are imported when they are first used."""
+    """The package's docstring says so: names are imported when they are first used."""
     code = (
         "import sys, trilemma.privacy as p\n"
         "assert p.epsilon(noise_multiplier=2.0, delta=1e-5, batch_size=10, updates=5, examples=10) > 0\n"

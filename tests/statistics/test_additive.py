@@ -1,4 +1,4 @@
-"""Holm's correction against its definition.  (The additive model is tested where it compares conditions.)"""
+"""Holm's correction agrees with its definition.  (The additive model is tested where it compares conditions.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Student's intervals against SciPy's, and how often they hold what they should."""
+"""Student's intervals agree with SciPy's and have their stated coverage."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import trilemma
+import warm
 
 KILLS = 10
 BENCH = Path(__file__).parents[1] / "faults" / "kills.py"
@@ -18,14 +19,14 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice():
     """New moments for each version; 300 of them: ``python tests/faults/kills.py``."""
     seed = zlib.crc32(trilemma.__version__.encode())
     command = [sys.executable, str(BENCH), "--train", "0", "--study", str(KILLS), "--longest", "4", "--seed", str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = warm.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"study: {KILLS} kills" in done.stdout
 
 
 def test_a_terminated_study_says_how_to_go_on(tiny, tmp_path):
     out = tmp_path / "stopped"
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-m", "trilemma.cli.main", "study", str(tiny), "--workers", "1", "--out", str(out)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -25,6 +25,7 @@ def study(tiny):
     return expand(load_study(tiny)[0], seeds=1)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path, monkeypatch):
     """And every worker has the threads that it was given, whatever the environment says."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores() + 1))

@@ -147,7 +147,7 @@ def test_a_trial_survives_its_dictionary(rate, epsilon, seed, arm, removed):
 
 
 def test_a_removal_ranked_by_the_histogram_keeps_the_id_it_had_before_there_were_others():
-    """Guards: studies of earlier versions, whose files name no rank, are trained anew."""
+    """Guards: studies of earlier versions, whose files name no rank, are retrained."""
     by_histogram = trial(removal=Removal(0.1, "exposed", "x", rank="histogram"))
     assert set(by_histogram.to_dict()["removal"]) == {"share", "arm", "scored_by", "control"}
     assert Trial.from_dict(by_histogram.to_dict()).removal.rank == "histogram"

@@ -1,4 +1,4 @@
-"""Start values from synthetic images: nothing private gets in, and the private phase clips only what it trains."""
+"""Initial weights from synthetic images: nothing private gets in, and the private phase clips only what it trains."""
 
 import functools
 import math

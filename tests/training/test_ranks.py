@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import trilemma.training.ranks as ranks_module
+import warm
 from trilemma.cli.main import main
 from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
@@ -35,22 +37,59 @@ def command(processes, out, *more):
     return [str(part) for part in (*launcher, BIN / "trilemma", "train", *RECIPE, *more, "--out", out)]
 
 
-def started(processes, out, *more):
+def by_torchrun(processes, out, *more):
+    """Exit status and what was said, of real interpreters."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(processes, out, *more), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    done = subprocess.run(
+        command(processes, out, *more),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
     )
+    return done.returncode, done.stdout
+
+
+def started(processes, out, log, *more):
+    """The processes, as torchrun starts them, with what they say in one file."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with open(log, "a", encoding="utf-8") as file:
+        return [
+            warm.Popen(
+                command(1, out, *more),
+                env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)},
+                stdout=file,
+                stderr=file,
+            )
+            for rank in range(processes)
+        ]
 
 
 def finished(processes, out, *more):
-    """Exit status and what was said; one process is this one, which saves its imports."""
+    """Exit status, of the first process that failed if any did, and what was said; one process is this one, which saves
+    its imports."""
     if processes == 1:
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             return main(command(1, out, *more)[1:]), output.getvalue()
-    process = started(processes, out, *more)
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
+    log = out.with_name("log")
+    log.unlink(missing_ok=True)
+    statuses = ended(started(processes, out, log, *more))
+    return next(filter(None, statuses), 0), log.read_text("utf-8")
+
+
+def ended(processes):
+    """The exit status of each process."""
+    try:
+        return [process.wait(200) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def distance(first, second):
@@ -94,7 +133,7 @@ def test_two_processes_are_one_to_rounding(begun, alone, tmp_path):
     assert status != 0
     assert "stopped after update 2 of" in output
     assert "another process" not in output
-    status, output = finished(2, run, *HARD)
+    status, output = by_torchrun(2, run, *HARD)
     assert status == 0, output
     assert distance(run, alone / "hard") < 1e-5
     by_one_process, by_two = Run.load(alone / "hard").result, Run.load(run).result
@@ -120,20 +159,18 @@ def test_processes_may_have_no_share_of_a_draw(begun, alone, tmp_path):
 def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(begun, alone, tmp_path):
     run = copied(begun / "hard", tmp_path / "run")
     first = (run / "checkpoint.safetensors").read_bytes()
-    process = started(2, run, *HARD)
+    log = tmp_path / "log"
+    processes = started(2, run, log, *HARD)
     deadline = time.monotonic() + 200
     while (run / "checkpoint.safetensors").read_bytes() == first:
-        assert process.poll() is None, process.communicate()[0]
+        assert processes[0].poll() is None, log.read_text("utf-8")
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    workers = subprocess.run(
-        ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert len(workers) == 2
-    os.kill(int(workers[1]), signal.SIGKILL)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert re.search("trilemma: another process of this training has ended|SIGKILL|Signal 9", output), output
+    processes[1].kill()
+    statuses, output = ended(processes), log.read_text("utf-8")
+    assert statuses[0] not in (0, None), output
+    assert statuses[1] == -signal.SIGKILL
+    assert "trilemma: another process of this training has ended" in output
     assert not (run / "result.json").exists()
     status, output = finished(1, run, *HARD)
     assert status == 0, output

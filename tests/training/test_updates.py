@@ -11,7 +11,7 @@ from scipy.stats import norm
 from torch import nn
 
 from trilemma.errors import InputError, PrivacyError
-from trilemma.privacy import RandomStream
+from trilemma.privacy import RandomStream, validation
 from trilemma.privacy.plan import Plan
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
@@ -449,6 +449,18 @@ def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
     training = train(digits, network=network, epsilon=8.0, updates=2)
     assert training.method == "loop"
     assert training.notes == ["per-example gradients one at a time: Scale has no fast rule"]
+
+
+def test_a_network_is_checked_once_and_again_when_it_was_changed(digits, monkeypatch):
+    """Before the first update, whose physical batch tries it once more."""
+    made, check = [], validation.check_network
+    monkeypatch.setattr(validation, "check_network", lambda *a, **k: made.append(a) or check(*a, **k))
+    training = Training(Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=2.0), digits, Execution("cpu"))
+    training.step()
+    assert len(made) == 1
+    training.state.model.register_forward_hook(lambda module, inputs, output: output - output.mean(0))
+    with pytest.raises(PrivacyError, match="mixes examples"):
+        list(training.run_updates(training.course.updates))  # a draw may be empty
 
 
 def test_secret_noise_does_not_come_from_the_seed(digits):

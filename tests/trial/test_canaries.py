@@ -107,6 +107,17 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     assert 'role="alert"' not in page_of(model, quiet)
 
 
+def test_the_command_ends_with_status_1(shadowed, tmp_path, contradicted, capfd, monkeypatch):
+    run = replace(shadowed.run, result=shadowed.run.result | {"canaries": contradicted})
+    monkeypatch.setattr("trilemma.cli.train.train", lambda *_, **more: run)
+    options = ["--data", "digits", "--limit", "120", "--epsilon", "1", "--canaries", "1000", "--out", tmp_path / "run"]
+    assert main(["train", *map(str, options)]) == 1
+    printed = capfd.readouterr()
+    assert "ALARM: the canaries contradict" in printed.out
+    assert "trilemma: the canaries contradict" in printed.err
+    assert "1,000 gradient canaries can contradict ε = 1 by counting" in printed.out + printed.err
+
+
 def test_what_can_be_shown_is_said_before():
     assert "cannot contradict ε = 8 by counting: at most 5.8" in what_canaries_can_show(
         tl.Canaries("gradient", 1000), 8.0, 1e-5

@@ -215,9 +215,9 @@ def test_unmatched_attacks_agree_with_the_signals(run, rows):
         assert values["auc"] - run.result["attacks"][name]["auc"] > 0.02
 
 
-def test_the_negative_control_agrees_with_one_written_anew(run, rows, data):
+def test_the_negative_control_agrees_with_an_independent_one(run, rows, data):
     """A ridge classifier on pixels, and how often a class has a group, from half of the matched non-members; members
-    against the other half.  Halvings are dealt anew, so that single results differ: their mean must be near."""
+    against the other half.  Halvings are drawn again, so that single results differ: their mean must be near."""
     weight = rows.weight[~rows.member].to_numpy()
     pixels = {"train": data.train, "test": data.test}
     x = {name: np.c_[part.images.mean(axis=1).reshape(len(part), -1) / 127.5 - 1, np.ones(len(part))]

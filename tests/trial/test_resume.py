@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import trilemma as tl
+import warm
 from trilemma.errors import InputError, PrivacyError
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
@@ -108,13 +109,13 @@ def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
     command = [sys.executable, "-c", SCRIPT, json.dumps(choices.to_dict()), str(tmp_path / "torn")]
     random.seed(11)
     for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = warm.Popen(command, stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(random.uniform(0.0, 1.5))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert warm.run(command, timeout=120).returncode == 0
     same(tmp_path / "whole", tmp_path / "torn")
 
 

@@ -3,12 +3,12 @@
 import json
 import math
 import os
-import subprocess
 import sys
 
 import pytest
 
 import trilemma as tl
+import warm
 from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.cli.main import main
 from trilemma.cli.table import describe_run
@@ -182,14 +182,9 @@ def command(tmp_path):
     path = os.pathsep.join([str(tmp_path / "planted"), *sys.path])
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "trilemma.cli.main", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        )
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        command = [sys.executable, "-m", "trilemma.cli.main", *arguments]
+        return warm.run(command, timeout=300, cwd=tmp_path, env=environment)
 
     return run
 

@@ -23,7 +23,7 @@ from trilemma.files import written
 from trilemma.report.bars import draw_bars, lengths
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
 from trilemma.report.point_labels import label_points
-from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_style
+from trilemma.report.style import COLORS, DASHES, FONT, MARKERS, SIZES, house_style, svg_of
 
 FORMATS = ("svg", "pdf", "png")
 
@@ -55,9 +55,7 @@ def panel_svg(panel: Panel, limits: tuple[float, float], *, taller: int = 60) ->
         canvas.text(3 / WIDTH, 1 - 4 / height, panel.y_title, va="top", fontsize=FONT, color=COLORS["muted"])
         _draw(axes, panel, limits, slanted=slanted > 0)
         label_points(axes, panel)
-        buffer = io.BytesIO()
-        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return buffer.getvalue()
+        return svg_of(canvas)
 
 
 def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:

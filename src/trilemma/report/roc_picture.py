@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.roc import Curve
 from trilemma.report.inline import inline_svg
-from trilemma.report.style import COLORS, FONT, house_style
+from trilemma.report.style import COLORS, FONT, house_style, svg_of
 
 _LOWEST = 1e-3
 _WIDTH, _HEIGHT = 440, 330  # CSS pixels
@@ -57,6 +55,4 @@ def roc_picture(curve: Curve, ceiling: tuple[Rates, Rates] | None, alt: str) -> 
             label="measured",
         )
         axes.legend(loc="lower right")
-        file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return Markup(inline_svg(file.getvalue(), "roc", alt))
+        return Markup(inline_svg(svg_of(canvas), "roc", alt))

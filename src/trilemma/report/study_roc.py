@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from trilemma.report.figure import Look, look
 from trilemma.report.figures.placing import without_removal
 from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, setting_titles
-from trilemma.report.style import COLORS, house_style
+from trilemma.report.style import COLORS, house_style, svg_of
 from trilemma.statistics.intervals import mean_interval
 from trilemma.trial.signals import read_signals
 from trilemma.words import budget, clean, mix
@@ -154,9 +153,7 @@ def panel_picture(panel: RocPanel, looks: Mapping[str, Look], name: str) -> Mark
         axes = canvas.add_subplot()
         axes.set_facecolor("none")
         _draw(axes, panel, looks)
-        file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return Markup(inline_svg(file.getvalue(), name, f"{panel.title}: {panel.finding}"))
+        return Markup(inline_svg(svg_of(canvas), name, f"{panel.title}: {panel.finding}"))
 
 
 def save_panels(panels: list[RocPanel], looks: Mapping[str, Look], folder: Path, stem: str) -> None:

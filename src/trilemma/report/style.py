@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
 COLORS = {
     "blue": "#0072b2",
@@ -69,3 +71,10 @@ def house_style() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*Glyph.*missing from.*")
         warnings.filterwarnings("ignore", message=".*constrained_layout not applied.*")
         yield
+
+
+def svg_of(canvas: Figure) -> bytes:
+    """A drawn figure as an SVG, without date and program, so that equal figures are equal files."""
+    file = io.BytesIO()
+    canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()

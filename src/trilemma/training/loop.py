@@ -22,7 +22,7 @@ from trilemma.machine import keep_freed_memory
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
-from trilemma.privacy.validation import check_network
+from trilemma.privacy.validation import known_check
 from trilemma.progress import Progress
 from trilemma.threads import threads
 from trilemma.training.averaging import update_average
@@ -197,7 +197,7 @@ class Training:
         """The method of the clipped gradient.  A network that the guarantee does not cover is refused here."""
         method = self.execution.method
         if self.recipe.private:
-            check = check_network(model, self.examples.inputs.shape, device=self.device)
+            check = known_check(model, tuple(self.examples.inputs.shape), self.examples.labels.device)
             if check.reason and method != "loop":
                 method = "loop"
                 self.notes.append(f"per-example gradients one at a time: {check.reason}")

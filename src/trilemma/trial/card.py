@@ -182,13 +182,13 @@ def _canaries(record: Mapping[str, Any] | None) -> list[str]:
     if not record:
         return []
     if record["kind"] == "gradient":
-        found = (
+        sentence = (
             f"{record['count']:,} gradient canaries: the guarantee is {record['verdict']} by what they prove of this "
             "training."
         )
     else:
-        found = canaries_in_words(record)
-    return ["", f"The training was audited with {found}"]
+        sentence = canaries_in_words(record)
+    return ["", f"The training was audited with {sentence}"]
 
 
 def _ends(ends: Sequence[float] | None) -> str:

@@ -1,4 +1,4 @@
-"""A small prior, so that fitting takes a second."""
+"""A small prior, so that fitting takes a third of a second."""
 
 import pytest
 import torch
@@ -15,6 +15,11 @@ def small(monkeypatch):
     monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
     monkeypatch.setattr(rows, "_SEGMENT", 16)
     monkeypatch.setattr(rows, "_PART", 8)
+
+
+@pytest.fixture
+def two_threads():
+    """Which share the sums of one operation, and on a busy machine mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

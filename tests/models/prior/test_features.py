@@ -1,4 +1,4 @@
-"""Fixed features: nothing private gets in, and what is kept on disk is what was computed."""
+"""Fixed features use nothing private, and what is cached on disk is what was computed."""
 
 import functools
 import json
@@ -55,6 +55,7 @@ def prior_of(shape):
     return Prior.of(SMALL, shape, 0)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_features_of_an_image_do_not_depend_on_the_other_images(tmp_path):
     """Guards: filters, whitening or scaling fitted to the private images.  Bit for bit, wherever an image stands."""
     batch, other = images(21, 1), images(21, 2)

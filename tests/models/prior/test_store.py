@@ -1,4 +1,4 @@
-"""A prior that was kept is the one that was fitted, and anything else is fitted anew."""
+"""A prior in the cache is the one that was fitted, and anything else is fitted again."""
 
 import hashlib
 

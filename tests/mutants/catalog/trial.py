@@ -34,7 +34,7 @@ ERRORS = [
         "trial/measure.py",
         "return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)",
         "return never_saw(data.train, data.test, counts, counts, len(data.classes), seed=seed)",
-        (f"{_RECOMPUTED}::test_the_negative_control_agrees_with_one_written_anew",),
+        (f"{_RECOMPUTED}::test_the_negative_control_agrees_with_an_independent_one",),
     ),
     Planted(
         "the score is of one attack and not of the strongest",

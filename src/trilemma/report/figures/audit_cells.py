@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
-from trilemma.report.style import COLORS, house_style
+from trilemma.report.style import COLORS, house_style, svg_of
 from trilemma.words import clean
 
 
@@ -69,9 +68,7 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         what = "members found at 1 % false positives, own threshold" if rate else "AUC"
         axes.set_title(f"{words}: {what}", loc="left")
         canvas.colorbar(image, ax=axes, shrink=0.8)
-        file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
+        return svg_of(canvas)
 
 
 def _cells(cells: Mapping[str, Any]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:

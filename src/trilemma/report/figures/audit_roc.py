@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.figure import look
-from trilemma.report.style import COLORS, house_style
+from trilemma.report.style import COLORS, house_style, svg_of
 
 _LEAST = 1e-4
 
@@ -62,6 +61,4 @@ def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         axes.set_xlabel("non-members that are accused (false positives)")
         axes.set_ylabel("members that are found (true positives)")
         axes.legend(loc="lower right")
-        file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
+        return svg_of(canvas)
