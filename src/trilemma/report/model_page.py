@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -318,4 +319,13 @@ def _print(text: str, out: Path) -> None:
     except (ImportError, OSError) as error:  # OSError: a library of the system is missing
         raise InputError(f"a PDF needs WeasyPrint ({one_line(error)}): pip install 'trilemma[pdf]'") from error
     with written(out) as part:
-        part.write_bytes(weasyprint.HTML(string=text).write_pdf())
+        part.write_bytes(weasyprint.HTML(string=with_colors(text)).write_pdf())
+
+
+def with_colors(page: str) -> str:
+    """The page with plain colors in its drawings: WeasyPrint knows no CSS variables in SVG, and draws all in black.
+
+    >>> with_colors('<path style="stroke: var(--blue, #0072b2)"/>')
+    '<path style="stroke: #0072b2"/>'
+    """
+    return re.sub(r"var\(--[\w-]+, (#[0-9a-fA-F]{6})\)", r"\1", page)

@@ -183,7 +183,7 @@ def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:
 def _once_released(run: Path, work: Callable[[], Run]) -> Run:
     """What ``work`` returns, begun once the worker of a killed study has released the run's lock.
 
-    Another such worker may take the lock between the look at it and the moment ``work`` takes it: it is waited for, too.
+    Another such worker may take the lock between the look at it and ``work``: it is waited for, too.
     """
     end = time.monotonic() + ORPHAN_SECONDS
     while True:
