@@ -174,6 +174,8 @@ class Recipe:
             raise InputError(f"pretrain must be synthetic or left out, not {self.pretrain!r}")
         if self.trained not in ("all", "last"):
             raise InputError(f"trained must be all or last, not {self.trained!r}")
+        if self.pretrain and self.trained == "last":
+            raise InputError("pre-training trains every layer and trained = last freezes all but one: leave one out")
         if self.schedule not in ("constant", "cosine"):
             raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
         if not isinstance(self.model, str) or not self.model:
