@@ -260,6 +260,7 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
       InputError: a trial is given twice.
       PrivacyError: a trial reports far less than its event costs.
 
+    >>> from trilemma.privacy.accounting import Event
     >>> event = Event(sampling_probability=1.0, noise_multiplier=8.0, updates=4)
     >>> trials = [PrivateTrial(f"t{n}", "", "digits", event, 1e-5, 0.93) for n in range(4)]
     >>> round(ledger_of(trials).families[0].all_released.epsilon, 2)  # as Event(1.0, 8.0, 16) alone

@@ -207,10 +207,8 @@ class Training:
     def _start(self, model: nn.Module) -> State:
         recipe, compute = self.recipe, str(self.autocast or torch.float32)
         computation = Computation(compute, self.physical_batch, self.method, self.device.type, self.ranks.size)
-        streams = {
-            purpose: stream_for(purpose, recipe, self.data, model, computation, self.canaries)
-            for purpose in ("sampling", "noise", "canaries")
-        }
+        purposes = ("sampling", "noise", "canaries") if self.canaries else ("sampling", "noise")
+        streams = {p: stream_for(p, recipe, self.data, model, computation, self.canaries) for p in purposes}
         coins = Coins.tossed(streams["canaries"], self.canaries.count) if self.canaries else None
         return State(
             update=0,
