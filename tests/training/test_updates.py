@@ -452,7 +452,7 @@ def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
 
 
 def test_a_network_is_checked_once_and_again_when_it_was_changed(digits, monkeypatch):
-    """Before the first update, whose physical batch tries it once more."""
+    """One check is made before the first update, and another after the network was changed."""
     made, check = [], validation.check_network
     monkeypatch.setattr(validation, "check_network", lambda *a, **k: made.append(a) or check(*a, **k))
     training = Training(Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=2.0), digits, Execution("cpu"))
@@ -479,7 +479,7 @@ def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
 
 
 class TestStreamsOfASeed:
-    """PITFALLS: random numbers reused, across runs: who holds two models could subtract the noise."""
+    """Guards: random numbers reused, across runs: who holds two models could subtract the noise."""
 
     @staticmethod
     def training(data, network=None, ranks=None, execution=None, **values):

@@ -131,7 +131,7 @@ class Dataset:
         """The data set without the training examples at ``rows`` (int64); every other example stays as it is.
 
         Without one example, it is what the guarantee calls a neighbor.  Loading the data again without that example is
-        something else: a limit, a skew or a test split would be dealt again (see the guarantee's limits).
+        something else: a limit, a skew or a test split would be drawn again (see the guarantee's limits).
 
         Raises:
           InputError: the training split has no such row.

@@ -68,6 +68,10 @@ class Clipping:
         rule and the rules give the loop's sums, else the loop.
       loss: per-view loss; an example's loss is its mean over the views.
       autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
+
+    Raises:
+      PrivacyError: the network has a layer that mixes examples.
+      ValueError: a clipping norm outside its range.
     """
 
     model: nn.Module
@@ -146,7 +150,7 @@ def clipped_gradient_sum(
         first call, and again when its layers, parameters, mode or images have another form.
       images: float (B, K, C, H, W), K views of each example; their losses are averaged, then one gradient clipped.
       labels: int64 (B,).
-      clipping_norm: C.
+      clipping_norm: C, between 1e-30 and 1e30.
       method: "auto", "layerwise", "loop" or "linear"; changes speed, never the result.
       loss: (logits (n, classes), labels (n,)) -> losses (n,).
 
@@ -155,7 +159,8 @@ def clipped_gradient_sum(
 
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``).
-      ValueError: a method was asked for by name and does not fit the network.
+      ValueError: a clipping norm outside [1e-30, 1e30], shapes that do not fit, or a method that was asked for by name
+        and does not fit the network.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> sums, norms = clipped_gradient_sum(network, torch.randn(5, 1, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1]))

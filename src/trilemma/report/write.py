@@ -112,7 +112,7 @@ def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame
     """Measures that a study's figures may ask for: any, while trials are still to come.
 
     Of a whole study those that were measured or, by its plan, could have been (whether one's own images have
-    groups was not known before training, and it is no reason to refuse the page afterwards).
+    groups was not known before training, and it is no reason to refuse the page afterward).
     """
     if not whole or not len(rows):
         return {part for kind in FIGURES.values() for alternatives in kind.needs for part in alternatives}

@@ -172,7 +172,8 @@ class OrdinaryGradient:
 
         def squared_norm(size: int) -> tuple[float, Gradient]:
             rows = torch.randperm(examples, generator=shuffle)[:size]
-            gradient, _ = self.mean(model, rows, -next(measured), physical_batch)  # no update's views
+            # negative numbers: never the views of a real update
+            gradient, _ = self.mean(model, rows, -next(measured), physical_batch)
             return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
 
         for _ in range(_WARM_UP):
@@ -221,7 +222,7 @@ def physical_batch_for(
         if labels.device.type == "cpu":  # the linear method computes a core's share in one piece
             at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity, inputs.shape)
     else:
-        twin = copy.deepcopy(model)  # whose statistics of batch norm may change
+        twin = copy.deepcopy(model)  # a probe may change the statistics of batch norm
         compute = functools.partial(ordinary.of_batch, twin, [p for p in twin.parameters() if p.requires_grad])
         wanted = min(max(wanted, LEAST), len(labels))
         least = min(LEAST, wanted)
