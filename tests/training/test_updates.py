@@ -473,7 +473,7 @@ def test_secret_noise_does_not_come_from_the_seed(digits):
 def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
     recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=24, epochs=2.0)
     training = Training(recipe, digits, Execution("cpu", None, "bfloat16"))
-    total = training.private.clipping(*training.examples.seen(torch.arange(8), 0))
+    total = training.private.clipping(*training.examples.views_and_labels(torch.arange(8), 0))
     assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
     list(training.run_updates(2))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.data.named import NEUTRAL
 from trilemma.errors import InputError
 
 
@@ -102,8 +103,8 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     group_names: tuple[str, ...] | None = None
-    mean: tuple[float, ...] = (0.5,)
-    deviation: tuple[float, ...] = (0.5,)
+    mean: tuple[float, ...] = NEUTRAL
+    deviation: tuple[float, ...] = NEUTRAL
     flips: bool = True
     shift: int = 4
     skew: float | None = None

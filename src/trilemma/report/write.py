@@ -17,7 +17,7 @@ from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import render
-from trilemma.report.shown import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
+from trilemma.report.page_figures import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
 from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
 from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv

@@ -48,9 +48,9 @@ class Examples:
     inputs: Inputs
     labels: Tensor
 
-    def seen(self, rows: Tensor, update: int) -> tuple[Tensor, Tensor]:
-        """What an update sees of some examples: views (n, K, *shape) and labels (n,), on the device; K = 1 and the
-        example itself without AM."""
+    def views_and_labels(self, rows: Tensor, update: int) -> tuple[Tensor, Tensor]:
+        """Some examples' views (n, K, *shape) in an update and their labels (n,), on the device; without AM, K = 1 and
+        the view is the example itself."""
         return self.inputs.views(rows, update), self.labels[rows.to(self.labels.device)]
 
 
@@ -99,7 +99,7 @@ class PrivateGradient:
         spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
         with one_each(), refuse_random_layers(self.examples.labels.device), uphill:
             for places in mine.split(physical_batch) if len(mine) else ():
-                images, labels = self.examples.seen(rows[places], state.update)
+                images, labels = self.examples.views_and_labels(rows[places], state.update)
                 part = self.clipping(images, labels)
                 if state.evidence is not None and spot is not None and 0 <= spot - total.count < len(places):
                     state.evidence.spot(self.clipping, images, labels, part, spot - total.count)
@@ -142,7 +142,7 @@ class OrdinaryGradient:
         total = {n: torch.zeros_like(p) for n, p in parameters.items()}
         mean_loss = 0.0
         for part in rows.split(physical_batch):
-            images, labels = self.examples.seen(part, update)
+            images, labels = self.examples.views_and_labels(part, update)
             loss, gradients = self.of_batch(model, list(parameters.values()), images, labels)
             for name, g in zip(total, gradients, strict=True):
                 if g is not None:
