@@ -192,7 +192,7 @@ def test_bad_images_are_named(picture: Callable[..., bytes]) -> None:
         (b"", "picture 1 cannot be read as an image"),
         (picture(0, 64, 64)[:-2000], "picture 1 cannot be read as an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "picture 1 cannot be read as an image"),
-        (picture(1, 9, 8), r"picture 1 is 8×9, picture 0 is 8×8.*size=8"),
+        (picture(1, 9, 8), r"picture 1 is 8×9, picture 0 is 8×8.*--size 8"),
         (picture(1, 8, 7), "picture 1 is 7×8 pixels: the smallest"),
     ):
         with pytest.raises(InputError, match=message) as caught:
