@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_one_line(folder, capsys, name, message):
         (["train", "--data", "odd:nothing_at_all", "--out", "out"], "returned a NoneType"),
         (["train", "--data", "odd:nothing", "--out", "out"], "another signature"),
         (["audit", "p.npz", "--attacks", "odd:one", "--out", "out"], "a finite score for each of 40 rows"),
-        (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "returned no numbers"),
+        (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "returned no real numbers"),
         (["audit", "p.npz", "--attacks", "odd:nowhere", "--out", "out"], "has no 'nowhere'"),
     ],
 )

@@ -135,6 +135,7 @@ def test_a_private_run_of_one_and_its_model(timm, data, tmp_path):
         ({"techniques": "ws"}, "ws does not apply"),
         ({"model": "convnet", "weights": "hub"}, "are for networks of timm, not for convnet"),
         ({"trained": "first"}, "trained must be all or last"),
+        ({"trained": "last", "pretrain": "synthetic"}, "freezes all but one: leave one out"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(timm, data, values, words):

@@ -160,6 +160,14 @@ def test_batch_norm_put_in_afterwards_is_refused_by_every_method(method):
         clipping(*batch())
 
 
+def test_the_fast_method_asked_for_by_name_is_checked_as_well():
+    """It alone computes examples together; a caller who names it must not get past the check."""
+    with pytest.raises(PrivacyError, match="mix"):
+        Clipping(network(Centered()), 1.0, "layerwise")(*batch())
+    with pytest.raises(ValueError, match="the layerwise method does not fit"):
+        Clipping(network(nn.PReLU()), 1.0, "layerwise")(*batch())
+
+
 def test_a_refusal_is_never_taken_for_a_pass():
     model = network(Centered())
     for _ in range(2):

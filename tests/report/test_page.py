@@ -201,6 +201,8 @@ def test_comparisons_say_what_they_found():
     ).rows
     assert [entry.text for entry in entries[0]] == ["all", "accuracy", "+0.100", "▲ higher", "BL", "s", "< 0.001", "3"]
     assert [entry.text for entry in entries[1]][2:] == ["−0.100", "new word", "BL", "s", "–", "3"]
+    marks = [row | {"fragile": fragile} for fragile in (True, False)]
+    assert [entries[3].small for entries in comparisons_table(marks).rows] == ["with these seeds", ""]
 
 
 def test_any_rows_make_a_table():

@@ -221,4 +221,7 @@ class Comparisons:
         return pd.DataFrame(rows)
 
 
-_TABLE = ("difference", "low", "high", "detectable", "df", "p", "p_adjusted", "tests", "verdict", "words", "basis")
+_TABLE = (
+    *("difference", "low", "high", "detectable", "df", "p", "p_adjusted", "tests", "verdict", "fragile"),
+    *("words", "basis"),
+)

@@ -13,7 +13,7 @@ skews, targets, and seeds are ignored: a trial that saw only some of the images 
 - every trial drew its own sampling and noise.  Two trials drew the same if their runs recorded the same key digest, or
   if both are of version 0.1.0, which recorded none, and have the same seed.  One model then reveals the other's noise,
   so nothing is proven for such trials, whether they belong to one family or to two;
-- nobody can draw the noise again, as anyone who knows the seed can;
+- nobody knows the seed or key that the noise came from, and with which it can be drawn again;
 - an image's absence takes at most one example from each training set and changes no other example.  That fails where a
   training set was chosen by looking at another model: in the removal of the most exposed examples and in its control,
   which copies their classes.  It also fails if limits, skews, and drawn test splits are dealt again without the image:
@@ -48,7 +48,7 @@ from trilemma.words import power
 Status = Literal["covered", "not covered"]
 
 CONDITIONS_ALL = (
-    "every trial drew its own noise, and nobody who sees what is released can draw it again",
+    "every trial drew its own noise, and whoever sees what is released does not know the seed or key that it came from",
     "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
     "keeps, a test split that was drawn, and the groups that a skew assigns are public, follow from an image's place "
     "in its source and a seed, and are held fixed when an image is removed",
@@ -58,9 +58,8 @@ CONDITIONS_ALL = (
 """The conditions under which the price of releasing all holds."""
 
 _SEEDED = (
-    "The noise of these trials follows from the seeds in study.json, so that the study can be repeated: every price "
-    "here holds only against readers who know neither the seeds nor a recipe. Train a model that is to be released "
-    "with secret noise."
+    "So that the study can be repeated, the noise of its trials follows from the seeds in study.json: against readers "
+    "who know them or a recipe, nothing is proven. Train a model that is to be released with secret noise."
 )
 
 CONDITIONS_SELECTION = (
@@ -261,6 +260,7 @@ def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:
       InputError: a trial is given twice.
       PrivacyError: a trial reports far less than its event costs.
 
+    >>> from trilemma.privacy.accounting import Event
     >>> event = Event(sampling_probability=1.0, noise_multiplier=8.0, updates=4)
     >>> trials = [PrivateTrial(f"t{n}", "", "digits", event, 1e-5, 0.93) for n in range(4)]
     >>> round(ledger_of(trials).families[0].all_released.epsilon, 2)  # as Event(1.0, 8.0, 16) alone

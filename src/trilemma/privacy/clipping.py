@@ -67,11 +67,11 @@ class Clipping:
       method: "auto" picks the linear method for a linear network, else the layerwise method where every layer has a
         rule and the rules give the loop's sums, else the loop.
       loss: per-view loss; an example's loss is its mean over the views.
-      autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
+      autocast: compute type of the forward and backward pass; norms and sums are never computed in half precision.
 
     Raises:
+      ValueError: C is out of that range.
       PrivacyError: the network has a layer that mixes examples.
-      ValueError: a clipping norm outside its range.
     """
 
     model: nn.Module
@@ -120,13 +120,19 @@ class Clipping:
             return _METHODS[self._chosen(images)](self.objective, images, labels)
 
     def _chosen(self, images: Tensor) -> str:
-        """The method, by a check of the network that is made once, at the first batch, and again if it is changed."""
-        if self.method != "auto":
+        """The method, by a check of the network that is made once, at the first batch, and again if it is changed.
+
+        The layerwise method is checked also where it was asked for by name: it alone computes examples together.
+        """
+        if self.method in ("loop", "linear"):
             refuse_mixing_layers(self.model)
             return self.method
-        if linear.fits(self.model, images):
+        if self.method == "auto" and linear.fits(self.model, images):
             return "linear"
-        return "loop" if known_check(self.model, tuple(images.shape[2:]), images.device).reason else "layerwise"
+        reason = known_check(self.model, tuple(images.shape[2:]), images.device).reason
+        if reason and self.method == "layerwise":
+            raise ValueError(f"the layerwise method does not fit: {reason}")
+        return "loop" if reason else "layerwise"
 
     def at_once(self, views: int, shape: Sequence[int]) -> int:
         """The most examples, of so many views of ``shape``, that the layerwise method computes together on one core of
@@ -168,9 +174,7 @@ def clipped_gradient_sum(
     (['1.bias', '1.weight'], (5,))
     """
     refuse_rounded_products()
-    check = known_check(model, tuple(images.shape[2:]), images.device)
-    if method == "layerwise" and check.reason:
-        raise ValueError(f"the layerwise method does not fit: {check.reason}")
-    automatic: Method = "linear" if linear.fits(model, images) else "loop" if check.reason else "layerwise"
-    total = Clipping(model, clipping_norm, automatic if method == "auto" else method, loss)(images, labels)
+    if method in ("loop", "linear"):  # for the others `Clipping` does it
+        known_check(model, tuple(images.shape[2:]), images.device)
+    total = Clipping(model, clipping_norm, method, loss)(images, labels)
     return {name: value.float() for name, value in total.sums.items()}, total.norms

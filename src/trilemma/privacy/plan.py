@@ -15,6 +15,8 @@ mechanism, and ``plan.event(updates)`` is exactly the composition of that many. 
 (momentum, averages, the next ascent direction) is post-processing.
 
 N is public under add-or-remove-one neighbors, as in all of this field's accounting: q is computed from it.
+
+A draw may also hold canaries, with numbers from N on: ``privacy.canaries`` says why they change nothing of this.
 """
 
 from __future__ import annotations

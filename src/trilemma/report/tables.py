@@ -162,7 +162,7 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
                     _sortable(difference),
                     _ends(float(row.get("low", math.nan)), float(row.get("high", math.nan)), shown.digits),
                 ),
-                Entry(_VERDICTS.get(verdict, clean(verdict))),
+                Entry(_VERDICTS.get(verdict, clean(verdict)), small="with these seeds" if row.get("fragile") else ""),
                 Entry(clean(row.get("base", ""))),
                 Entry(clean(row.get("setting", ""))),
                 *([Entry(clean(row.get("study", "")))] if several else []),

@@ -1,7 +1,8 @@
 """The update loop: from a recipe and images to weights, with or without a budget.
 
 ``Training.step`` is a whole update.  With a budget, the images reach the weights through one line only,
-``plan.privatize``; ``trilemma.privacy.plan`` says why that is private.
+``plan.privatize``; ``trilemma.privacy.plan`` says why that is private, and ``trilemma.privacy.canaries`` why it stays
+so where canaries are drawn beside the examples.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ class Training:
             draw = ranks.tell(private.draw(state) if ranks.first else None)
             total = private.clipped_sum(draw, state, ranks, self.physical_batch)
             loss = float(total.losses.mean()) if len(total.losses) else math.nan
-            noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
-            if private.canaries and state.coins:
-                private.canaries.add_scores(noisy, state.coins)
-            gradient = ranks.gradient_of_first(noisy)  # from here on all is post-processing
+            update = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
+            if private.canaries and state.coins:  # their scores are not released
+                private.canaries.add_scores(update, state.coins)
+            gradient = ranks.gradient_of_first(update)  # in place of others' sums; from here on all is post-processing
             state.previous = gradient if recipe.has("sat") else {}
         gradient = change(recipe, gradient, state.model, state.update)
         descend(state, gradient, learning_rate(recipe, course, state.update))
@@ -168,8 +169,8 @@ class Training:
         self.method = self._method(model)
         self.ordinary = OrdinaryGradient(recipe, self.examples, self.autocast)
         how: dict[str, Any] = {"method": self.method, "loss": losses_of(recipe), "autocast": self.autocast}
-        trial = Clipping(model, 1.0, **how) if recipe.private else None
-        self.physical_batch = physical_batch_for(recipe, self.execution, model, self.ordinary, trial)
+        probe = Clipping(model, 1.0, **how) if recipe.private else None
+        self.physical_batch = physical_batch_for(recipe, self.execution, model, self.ordinary, probe)
         self.course = course_for(
             recipe, len(self.data.train), lambda: self.ordinary.noise_scale(model, self.physical_batch)
         )
@@ -206,10 +207,8 @@ class Training:
     def _start(self, model: nn.Module) -> State:
         recipe, compute = self.recipe, str(self.autocast or torch.float32)
         computation = Computation(compute, self.physical_batch, self.method, self.device.type, self.ranks.size)
-        streams = {
-            purpose: stream_for(purpose, recipe, self.data, model, computation, self.canaries)
-            for purpose in ("sampling", "noise", "canaries")
-        }
+        purposes = ("sampling", "noise", "canaries") if self.canaries else ("sampling", "noise")
+        streams = {p: stream_for(p, recipe, self.data, model, computation, self.canaries) for p in purposes}
         coins = Coins.tossed(streams["canaries"], self.canaries.count) if self.canaries else None
         return State(
             update=0,

@@ -170,12 +170,12 @@ class Recipe:
             _check(name, getattr(self, name), low, high)
         if self.shift is not None:
             _check("shift", self.shift, 0, None)
-        if self.pretrain not in ("", "synthetic"):
-            raise InputError(f"pretrain must be synthetic or left out, not {self.pretrain!r}")
-        if self.trained not in ("all", "last"):
-            raise InputError(f"trained must be all or last, not {self.trained!r}")
-        if self.schedule not in ("constant", "cosine"):
-            raise InputError(f"schedule must be constant or cosine, not {self.schedule!r}")
+        pairs = (("pretrain", "synthetic", ""), ("trained", "all", "last"), ("schedule", "constant", "cosine"))
+        for name, first, second in pairs:
+            if (value := getattr(self, name)) not in (first, second):
+                raise InputError(f"{name} must be {first} or {second or 'left out'}, not {value!r}")
+        if self.pretrain and self.trained == "last":
+            raise InputError("pre-training trains every layer and trained = last freezes all but one: leave one out")
         if not isinstance(self.model, str) or not self.model:
             raise InputError("model must be the name of a network")
 

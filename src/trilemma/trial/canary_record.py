@@ -27,8 +27,8 @@ _SCORES = {
 def what_canaries_can_show(canaries: Canaries, epsilon: float, delta: float) -> str:
     """What so many canaries can show of a claim, in one line, before anything is trained.
 
-    >>> what_canaries_can_show(Canaries("gradient", 1000), 8.0, 1e-5)
-    '1,000 gradient canaries cannot contradict ε = 8 by counting: at most 5.8 (5.2 corrected)'
+    >>> what_canaries_can_show(Canaries("gradient", 1000), 8.0, 1e-5)  # doctest: +ELLIPSIS
+    '1,000 gradient canaries cannot contradict ε = 8 by counting: at most 5.8 (5.2 with the correction ...'
     """
     most, corrected = (largest_bound(canaries.count, delta, corrected=choice) for choice in (False, True))
     what = f"{canaries.count:,} {canaries.kind} canaries"
