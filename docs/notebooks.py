@@ -48,14 +48,14 @@ def _run(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
     body = ast.parse(source).body
     shows = body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";")
     last = body.pop() if shows else None
-    said, value = io.StringIO(), None
-    with contextlib.redirect_stdout(said):
+    stdout, value = io.StringIO(), None
+    with contextlib.redirect_stdout(stdout):
         exec(compile(ast.Module(body, []), "cell", "exec"), names)
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     outputs: list[dict[str, Any]] = []
-    if said.getvalue():
-        outputs.append({"output_type": "stream", "name": "stdout", "text": _lines(said.getvalue())})
+    if stdout.getvalue():
+        outputs.append({"output_type": "stream", "name": "stdout", "text": _lines(stdout.getvalue())})
     if value is not None:
         outputs.append({"output_type": "execute_result", "data": shown(value), "execution_count": None, "metadata": {}})
     return outputs

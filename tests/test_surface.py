@@ -312,3 +312,25 @@ def test_few_files_are_long():
     for name in LONGER_FILES:
         lines = len((SOURCE / name).read_text("utf-8").splitlines())
         assert lines > LONGEST_FILE, f"{name} has {lines} lines: LONGER_FILES need not name it"
+
+
+NUMBERS = dict(enumerate(("eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen"), 8))
+
+
+def test_the_guarantee_counts_the_modules_that_it_rests_on():
+    """Every module of ``privacy`` that the argument imports, directly or not, is named or counted on its page."""
+    text = (SOURCE.parents[1] / "docs" / "guarantee.md").read_text("utf-8")
+    argument, rest = text.split("The argument is in", 1)[1].split("It rests on code in", 1)
+    argued = {f"trilemma.{name.replace('/', '.')}" for name in re.findall(r"`((?:privacy|data)/\w+)\.py`", argument)}
+    graph, reached, new = import_graph(), set(), argued
+    while new:
+        reached |= new
+        imported = set().union(*(graph[name] for name in new)) - reached
+        new = {name for name in imported if name.startswith("trilemma.privacy.")}
+    rests_on = reached - argued
+    computing = {name for name in rests_on if name.startswith("trilemma.privacy.gradients.")}
+    assert rest.startswith(f" {NUMBERS[len(rests_on)]} more."), sorted(rests_on)
+    assert f"the {NUMBERS[len(computing)]} modules of `privacy/gradients/`" in rest
+    for name in rests_on - computing:
+        assert f"`privacy/{name.rpartition('.')[2]}.py`" in rest, name
+    assert f"It rests on {NUMBERS[len(rests_on)]} more modules" in (SOURCE.parents[1] / "README.md").read_text("utf-8")

@@ -1,5 +1,6 @@
 """The registry of techniques, and what a seventh one leaves as it was."""
 
+import importlib
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from trilemma.analysis.claims import HEADLINE, claims
 from trilemma.analysis.conditions import measured
 from trilemma.analysis.pairs import full_mix, technique_pairs
 from trilemma.errors import InputError
+from trilemma.report import glossary
 from trilemma.report.figures.axes import techniques_axes
 from trilemma.study.file import STUDIES, load_study
 from trilemma.study.trials import expand, techniques_axis
@@ -46,6 +48,19 @@ def test_techniques_are_read_in_any_order_and_case(codes, between):
 def test_an_unknown_code_is_refused():
     with pytest.raises(InputError, match=r"unknown technique 'satt' \(did you mean 'sat'\?\)"):
         parse_techniques("satt")
+
+
+@pytest.fixture
+def glossary_with_a_seventh(seventh):
+    yield importlib.reload(glossary).GLOSSARY
+    TECHNIQUES.pop("mixup")
+    importlib.reload(glossary)
+
+
+def test_a_seventh_technique_has_a_term_and_is_none_of_the_papers(glossary_with_a_seventh):
+    term = glossary_with_a_seventh["mixup"]
+    assert term.meaning == "Mixes pairs of views of one example (made up for this test). It changes the views."
+    assert glossary_with_a_seventh["all"].meaning.endswith(": OBS, GN, WS, AM, PA, SAT.")
 
 
 @pytest.mark.usefixtures("seventh")

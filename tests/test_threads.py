@@ -1,4 +1,4 @@
-"""Parts run on all cores, in order, each with one torch thread, and all settings are restored afterwards."""
+"""Parts run on all cores, in order, each with one torch thread, and all settings are restored afterward."""
 
 import os
 import threading

@@ -97,7 +97,7 @@ def owner_alone(path: Path) -> Iterator[None]:
     Raises:
       OSError: no right to write, or the file was replaced by one that others can read.
     """
-    path.unlink(missing_ok=True)  # of a process that was killed
+    path.unlink(missing_ok=True)  # a killed process may have left one
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     yield
     if os.name == "posix" and path.stat().st_mode & 0o077:

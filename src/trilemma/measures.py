@@ -41,6 +41,12 @@ ATTACK_WORDS = {
 RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
 """The attacks of every run: the first two threshold one number, the other two are learned."""
 
+FPRS = (0.001, 0.01)
+"""The false positive rates at which true positive rates are reported, measured or bounded."""
+
+HEADLINE_FPR = 0.01
+"""The one of them at which cells of class and group are compared."""
+
 UNMATCHED = "_naive"
 """The ending of the names of measures that were taken against the whole test set, not against matched non-members."""
 
@@ -89,7 +95,8 @@ _TABLE = (
             better="higher", covered=True, column="main"),
     Measure("auc_strongest", "AUC, matched", "AUC of the attack with the largest |AUC - 1/2| (biased upward)",
             better="lower", column="main", attack=True),
-    Measure("auc_strongest_naive", "AUC, unmatched", "the same against the whole test set, where that differs",
+    Measure("auc_strongest_naive", "AUC, unmatched",
+            "AUC of the strongest attack against the whole test set, where that differs",
             better="lower", column="main", made="groups"),
     Measure("bias", "bias", "bias amplification of Wang et al. 2020, 0 to 1/2 for two groups",
             better="lower", covered=True, column="main", made="groups"),
@@ -104,17 +111,18 @@ _TABLE = (
     Measure("advantage_strongest", "advantage", "largest |TPR - FPR| of the strongest attack",
             better="lower", attack=True),
     Measure("tpr_at_0.01_strongest", "TPR at 1 % FPR",
-            "its true positive rate at 1 % false positives, from 1,000 non-members",
+            "true positive rate of the strongest attack at 1 % false positives, from 1,000 non-members",
             better="lower", digits=4, attack=True),
     Measure("tpr_at_0.01_threshold", "TPR at 1 % FPR, loss threshold",
-            "the same of the loss threshold, which is a run's headline attack", better="lower", digits=4, attack=True),
-    Measure("ceiling_auc", "AUC, at most", "the largest AUC that the budget allows any attack",
+            "true positive rate of the loss threshold, a run's headline attack, at 1 % false positives",
+            better="lower", digits=4, attack=True),
+    Measure("ceiling_auc", "AUC, at most", "largest AUC that the budget allows any attack",
             covered=True, column="attacks", made="budget"),
     Measure("ceiling_tpr_at_0.01", "TPR at 1 % FPR, at most",
-            "the same of the true positive rate at 1 % false positives",
+            "largest true positive rate at 1 % false positives that the budget allows any attack",
             covered=True, column="attacks", digits=4, made="budget"),
     Measure("tpr_at_0.001_strongest", "TPR at 0.1 % FPR",
-            "its true positive rate at 0.1 % false positives, from 10,000 non-members",
+            "true positive rate of the strongest attack at 0.1 % false positives, from 10,000 non-members",
             better="lower", digits=4, attack=True),
     Measure("null_auc", "AUC, negative control",
             "loss-threshold AUC of a classifier that never saw the members; should be 1/2", attack=True),
@@ -138,8 +146,8 @@ _TABLE = (
     Measure("excess_risk_gap_in_GROUP", "excess-risk gap in",
             "|excess risk of one group less that of all test examples| (Tran et al. 2021), in nats",
             unit="", better="lower", column="price", made="price"),
-    Measure("excess_risk_gap", "excess-risk gap", "the largest of them", unit="", better="lower", column="price",
-            made="price"),
+    Measure("excess_risk_gap", "excess-risk gap", "largest excess-risk gap over groups",
+            unit="", better="lower", column="price", made="price"),
     Measure("unused_classes", "classes never predicted", "classes that are never predicted; each adds to the bias",
             unit="count", better="lower", covered=True, column="groups", digits=1, made="groups"),
     Measure("score_accuracy", "score's accuracy", "term of the score: accuracy",
@@ -150,15 +158,16 @@ _TABLE = (
             better="higher", covered=True, column="terms", made="groups"),
     Measure("exposed_survivors_before", "survivors above the cut, before",
             "survivors at or above the removed layer's cut, before the removal", column="removal", made="removal"),
-    Measure("exposed_survivors", "survivors above the cut, after", "the same survivors, same cut, after the removal",
+    Measure("exposed_survivors", "survivors above the cut, after",
+            "survivors at or above the removed layer's cut, after the removal",
             better="lower", column="removal", made="removal"),
     Measure("exposed_survivors_retrained", "survivors above the cut, none removed, other seed",
-            "the same survivors, same cut, in a training without removal of the next seed",
+            "survivors at or above the removed layer's cut, in a training with the next seed and no removal",
             column="removal", made="removal"),
     Measure("mean_exposure_before", "survivors' mean score, before",
             "mean score of the survivors before the removal: RMIA's, LiRA's posterior, or the histogram's probability",
             column="removal", made="removal"),
-    Measure("mean_exposure", "survivors' mean score, after", "the same after the removal",
+    Measure("mean_exposure", "survivors' mean score, after", "mean score of the survivors after the removal",
             better="lower", column="removal", made="removal"),
     Measure("removed_by_histogram_too", "removed by the histogram too",
             "share of the most exposed, by shadow models, that the histogram of the loss would have removed as well",
@@ -170,7 +179,8 @@ _TABLE = (
             unit="count", covered=True, column="cost", digits=0),
     Measure("seconds", "seconds", "computing time, attacks included",
             unit="seconds", better="lower", covered=True, column="cost", digits=0),
-    Measure("membership_probability/INDEX", "membership probability", "that of one tracked training example",
+    Measure("membership_probability/INDEX", "membership probability",
+            "membership probability of one tracked training example",
             better="lower", made="tracking"),
     Measure("correct/INDEX", "correct", "1 where one tracked training example is classified correctly",
             made="tracking"),

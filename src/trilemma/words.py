@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 from trilemma.techniques import PAPER_TECHNIQUES
 
@@ -176,6 +176,10 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     """
     return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
+
+Rank = Literal["rmia", "lira", "histogram"]
+RANKS: tuple[Rank, ...] = get_args(Rank)
+"""What can rank training examples for a removal: two attacks with shadow models, or the histogram of the loss."""
 
 RANK_WORDS = {
     "rmia": "RMIA with shadow models",

@@ -131,7 +131,7 @@ def test_no_part_of_a_study_costs_more_than_the_whole(grid, data):
 @settings(max_examples=5, deadline=None)
 @given(st.lists(events, min_size=1, max_size=3))
 def test_the_ledger_charges_at_least_the_composed_trials(grid):
-    """PITFALLS: tuning not charged."""
+    """Guards: tuning not charged."""
     every = ledger_of(trials(grid)).families[0].all_released
     assert every.status == "covered"
     assert every.epsilon == every.composed
@@ -450,7 +450,7 @@ def test_a_training_set_that_a_model_chose_is_not_covered():
 
 
 def test_trials_with_the_same_noise_are_not_covered_together():
-    """PITFALLS: a generator is used again, with the same noise.  Across families, too, one model reveals the other's
+    """Guards: a generator is used again, with the same noise.  Across families, too, one model reveals the other's
     noise."""
     same = [trial(id="a", noise="seed 0"), trial(id="b", noise="seed 0"), trial(id="c", noise="seed 1")]
     every = ledger_of(same).families[0].all_released

@@ -15,8 +15,9 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 from trilemma.attacks import Metrics, bootstrap_roc, measure, roc_curve
 from trilemma.attacks import roc as roc_module
 from trilemma.attacks.rates import rate_at
-from trilemma.attacks.roc import FPRS, _metrics, _Ranked
+from trilemma.attacks.roc import _metrics, _Ranked
 from trilemma.errors import InputError
+from trilemma.measures import FPRS
 from trilemma.seeds import rng_for
 
 

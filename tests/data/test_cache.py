@@ -1,3 +1,5 @@
+"""The cache of decoded images: never stale, never half written, built again when damaged."""
+
 from __future__ import annotations
 
 import hashlib

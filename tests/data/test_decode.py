@@ -1,3 +1,5 @@
+"""Decoding: exact pixels, one mode and size for a set, in order, within limits."""
+
 from __future__ import annotations
 
 import io
@@ -14,6 +16,7 @@ from PIL import Image
 from trilemma.data import decode as module
 from trilemma.data.decode import Framing, decode
 from trilemma.errors import InputError
+from trilemma.machine import cores
 
 
 @dataclass(frozen=True)
@@ -226,10 +229,6 @@ def test_no_images_and_too_small_sizes_are_refused(picture: Callable[..., bytes]
         run(picture(0), size=4)
 
 
-def test_cores_are_counted() -> None:
-    assert 1 <= module.usable_cores() <= 16
-
-
 def test_few_large_images_are_held_at_a_time(picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk of 128 is for small images; of large ones, each thread holds a few, however many there are."""
     held, taken, most, lock = 0, 0, 0, threading.Lock()
@@ -245,4 +244,4 @@ def test_few_large_images_are_held_at_a_time(picture: Callable[..., bytes], monk
     for _ in module._decoded(iter([("x", b"")] * 100), Framing()):
         taken += 1
     assert taken == 100
-    assert most <= 1 + 2 * module.usable_cores() * (module._CHUNK_BYTES // 4_000_000)
+    assert most <= 1 + 2 * min(module.MOST_WORKERS, cores()) * (module._CHUNK_BYTES // 4_000_000)

@@ -1,3 +1,5 @@
+"""Labels: numbers, words and recorded names become codes and class names."""
+
 from __future__ import annotations
 
 import unicodedata

@@ -1,3 +1,5 @@
+"""``load_data``: its arguments, stratified limits, orders that stay, and the list of sources."""
+
 from __future__ import annotations
 
 import subprocess

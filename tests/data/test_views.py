@@ -1,3 +1,5 @@
+"""Views: padded crops and flips that are uniform, independent and a function of the example's own key."""
+
 from __future__ import annotations
 
 import numpy as np

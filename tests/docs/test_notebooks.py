@@ -18,14 +18,14 @@ PATHS = sorted(notebooks.FOLDER.glob("*.ipynb"))
 def test_a_notebook_gives_the_output_that_it_is_shown_with(path, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = notebooks.read(path)
-    code, found = notebooks.code_of(notebook), notebooks.run(notebook, tmp_path)
+    code, results = notebooks.code_of(notebook), notebooks.run(notebook, tmp_path)
     assert len(code) > 5
-    for cell, outputs in zip(code, found, strict=True):
+    for cell, outputs in zip(code, results, strict=True):
         assert [sorted(output.get("data", ["text"])) for output in outputs] == [
             sorted(output.get("data", ["text"])) for output in cell["outputs"]
         ]
-        kept = notebooks.text_of(cell["outputs"])
-        assert list(notebooks.differences(kept, notebooks.text_of(outputs))) == [], "".join(cell["source"])
+        expected = notebooks.text_of(cell["outputs"])
+        assert list(notebooks.differences(expected, notebooks.text_of(outputs))) == [], "".join(cell["source"])
 
 
 def test_a_difference_is_seen():

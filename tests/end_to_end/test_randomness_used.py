@@ -271,7 +271,7 @@ def test_what_a_long_training_uses_follows_its_law():
 
 @pytest.mark.parametrize("techniques", ["none", "am,pa,sat"])
 def test_a_hundred_empty_draws_are_a_hundred_updates(techniques):
-    """PITFALLS: an empty draw crashes or is skipped.  Noise is added in each and each is charged."""
+    """Guards: an empty draw crashes or is skipped.  Noise is added in each and each is charged."""
     data = tl.load_data("digits", limit=300, test_limit=40)
     training = tiny(data, techniques=techniques, epochs=5.0, learning_rate=0.1)
     real = Plan.draw

@@ -113,7 +113,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def complaints(case: Malformed, out: Path) -> tuple[Ending, list[str]]:
-    """How the command takes the case, and what is wrong with that; the valid file is put back afterwards."""
+    """How the command takes the case, and what is wrong with that; the valid file is put back afterward."""
     out = out if case.out is None else case.out
     valid = case.path.read_bytes()
     case.path.write_bytes(case.content)

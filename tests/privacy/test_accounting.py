@@ -123,7 +123,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("sigma", "q", "updates", "delta"), SETTINGS[1:4])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 def test_opacus_agrees(sigma, q, updates, delta):
-    """PITFALLS: an accountant that underestimates.  PRV within the error it states itself, RDP by its own bound."""
+    """Guards: an accountant that underestimates.  PRV within the error it states itself, RDP by its own bound."""
     pytest.importorskip("opacus")
     from opacus.accountants.analysis import rdp
     from opacus.accountants.prv import PRVAccountant
@@ -158,7 +158,7 @@ def test_the_numbers_of_the_linear_head():
 
 
 def test_shuffled_batches_would_cost_more_than_is_said():
-    """PITFALLS: shuffled batches accounted as Poisson; replace-one counted as add-or-remove.
+    """Guards: shuffled batches accounted as Poisson; replace-one counted as add-or-remove.
 
     The bound printed is for add-or-remove-one neighbors: replacing one example costs more, as the Gaussian with
     twice the sensitivity shows, and is nowhere claimed.
@@ -177,7 +177,7 @@ def test_shuffled_batches_would_cost_more_than_is_said():
     log_delta=st.floats(-8, -4),
 )
 def test_calibration_never_overshoots_by_rdp(target, batch_size, updates, log_delta):
-    """PITFALLS: calibration overshoots the target."""
+    """Guards: calibration overshoots the target."""
     values = {"delta": 10**log_delta, "batch_size": batch_size, "updates": updates, "examples": 1000}
     sigma = noise_multiplier(epsilon=target, accountant="rdp", **values)
     assert epsilon(noise_multiplier=sigma, accountant="rdp", **values) <= target
@@ -193,7 +193,7 @@ def test_calibration_never_overshoots_by_rdp(target, batch_size, updates, log_de
     log_delta=st.floats(-20, -6),
 )
 def test_calibration_never_overshoots_and_wastes_nothing(log_target, log_batch_size, log_updates, log_delta):
-    """PITFALLS: calibration overshoots the target.  It also answers, or says that it cannot, within 10 seconds."""
+    """Guards: calibration overshoots the target.  It also answers, or says that it cannot, within 10 seconds."""
     target = 10**log_target
     values = {
         "delta": 10**log_delta,
@@ -223,7 +223,7 @@ def test_calibration_of_a_rarely_drawn_example_answers():
 @settings(deadline=None, max_examples=6)
 @given(q=st.floats(0.01, 1), sigma=st.floats(2, 10), updates=st.integers(1, 300), log_delta=st.floats(-7, -3))
 def test_rdp_is_never_below_pld(q, sigma, updates, log_delta):
-    """The module's docstring says so."""
+    """Rényi accounting is a second opinion that is never smaller, as the module's docstring says."""
     event = Event(q, sigma, updates)
     assert event.epsilon(10**log_delta, accountant="rdp") >= event.epsilon(10**log_delta) - 1e-9
 
@@ -252,7 +252,7 @@ def test_nothing_done_costs_nothing():
 
 
 def test_one_update_more_costs_more():
-    """PITFALLS: number of updates wrong by one."""
+    """Guards: number of updates wrong by one."""
     costs = [Event(0.25, 1.0, t).epsilon(1e-5, accountant="rdp") for t in (3, 4, 5)]
     assert costs[0] < costs[1] < costs[2]
     costs = [Event(1.0, 3.0, t).epsilon(1e-5) for t in (3, 4, 5)]
@@ -281,7 +281,7 @@ def test_a_delta_that_is_no_probability_is_refused(delta):
 
 
 def test_a_delta_of_one_in_n_is_refused_unless_forced():
-    """PITFALLS: delta of 1/N or more."""
+    """Guards: delta of 1/N or more."""
     check_delta(0.9e-3, 1000)
     for delta in (1e-3, 0.5):
         with pytest.raises(PrivacyError, match="1/N") as caught:
@@ -334,7 +334,7 @@ def test_a_rate_that_is_none_is_refused(q):
 
 
 def test_an_unknown_accountant_is_refused():
-    """PITFALLS: an accountant that underestimates (CLT-GDP) is refused."""
+    """Guards: an accountant that underestimates (CLT-GDP) is refused."""
     for name in ("gdp", "prv", "clt", ""):
         with pytest.raises(InputError, match="accountant"):
             Event(0.1, 1.0, 5).epsilon(1e-5, accountant=name)
@@ -411,7 +411,7 @@ def test_an_event_survives_being_stored():
 
 @pytest.mark.parametrize("mechanism", ["gaussian", "shuffled gaussian", "poisson-sampled laplace", "", None])
 def test_an_event_of_another_mechanism_is_refused(mechanism):
-    """PITFALLS: shuffled batches accounted as Poisson."""
+    """Guards: shuffled batches accounted as Poisson."""
     values = Event(0.1, 1.0, 5).to_dict() | {"mechanism": mechanism}
     with pytest.raises(PrivacyError, match="mechanism"):
         Event.from_dict(values)
@@ -428,7 +428,7 @@ def test_a_stored_event_is_checked_again():
 
 
 def test_the_rate_is_the_expected_batch_over_the_data():
-    """PITFALLS: accumulation forgotten in the sampling rate: the physical batch plays no part."""
+    """Guards: accumulation forgotten in the sampling rate: the physical batch plays no part."""
     assert sampling_probability(4096, 50_000) == 4096 / 50_000
     assert sampling_probability(7, 7) == 1.0
 

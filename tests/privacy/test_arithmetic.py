@@ -132,7 +132,7 @@ SURROUNDINGS = {
 @pytest.mark.parametrize("name", SURROUNDINGS)
 @pytest.mark.parametrize("method", METHODS)
 def test_surroundings_change_no_bit(method, name, threads):
-    """PITFALLS: sums rounded after the clip.  In the calling thread and in others, which have modes of their own."""
+    """Guards: sums rounded after the clip.  In the calling thread and in others, which have modes of their own."""
     model = network(method)
     dtype = torch.float16 if method == "linear" else torch.float32
     images, labels = batch(method, dtype=dtype)
@@ -312,7 +312,7 @@ def test_an_update_is_refused_with_rounded_products(settings_put_back, path):
 
 @pytest.mark.parametrize(("path", "value"), CASES)
 def test_every_switch_for_rounding_is_refused_by_its_name(settings_put_back, path, value):
-    """PITFALLS: sums rounded after the clip.  What the message says to set ends the refusal."""
+    """Guards: sums rounded after the clip.  What the message says to set ends the refusal."""
     model, (images, labels) = network("linear"), batch("linear")
     before = getattr(PLACES[path], path.rpartition(".")[2])
     if put(path, value) is None:

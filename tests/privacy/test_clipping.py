@@ -40,7 +40,7 @@ def test_sums_add_up_and_others_are_refused():
 
 
 def test_changing_one_example_leaves_the_other_norms_alone():
-    """PITFALLS: batch norm and other buffers (changing example j leaves gradient i unchanged)."""
+    """Guards: batch norm and other buffers, through which one example's gradient changes with another example."""
     model = build(
         "convnet-4",
         classes=CLASSES,

@@ -12,7 +12,7 @@ from trilemma.privacy import Clipping
 @pytest.mark.parametrize(("method", "form"), [("loop", "chosen"), ("layerwise", "chosen"), ("layerwise", "gpu")])
 @pytest.mark.parametrize("standardized", [False, True])
 def test_autocast_changes_neither_the_type_nor_the_bound(oracle, monkeypatch, method, form, standardized):
-    """PITFALLS: norms, sums or noise in half precision.  On a GPU also the examples' own gradients are bfloat16."""
+    """Guards: norms, sums or noise in half precision.  On a GPU also the examples' own gradients are bfloat16."""
     force(monkeypatch, form)
     model = build(
         "wrn-10-1",
@@ -45,7 +45,7 @@ def test_autocast_changes_neither_the_type_nor_the_bound(oracle, monkeypatch, me
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_kept_in_bfloat16_gives_float32_sums(method):
-    """PITFALLS: norms, sums or noise in half precision."""
+    """Guards: norms, sums or noise in half precision."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES)).bfloat16()
     images, labels = batch(3, 2)

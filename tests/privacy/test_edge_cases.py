@@ -91,7 +91,7 @@ def test_one_example_adds_alone_what_it_adds_to_a_batch(method):
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("network", ["wrn", "linear"])
 def test_a_poisoned_example_is_bounded_and_leaves_the_others_alone(oracle, method, poison, network):
-    """PITFALLS: NaN gradient passes the clip."""
+    """Guards: NaN gradient passes the clip."""
     if network == "wrn":
         model = build(
             "wrn-10-1",
@@ -119,7 +119,7 @@ def test_a_poisoned_example_is_bounded_and_leaves_the_others_alone(oracle, metho
 @pytest.mark.parametrize("way", ["convolutions", "patches", "groups"])
 @pytest.mark.parametrize("layer", [nn.Conv2d, StandardizedConv2d])
 def test_no_form_lets_a_poisoned_example_through(oracle, monkeypatch, form, way, layer):
-    """PITFALLS: NaN gradient passes the clip.  Examples that share one product or one grouped convolution."""
+    """Guards: NaN gradient passes the clip.  Examples that share one product or one grouped convolution."""
     force(monkeypatch, form, way)
     model = prepared(lambda: convolutional(layer(3, 6, 3), nn.Tanh(), channels=6))
     images, labels = batch(4, 1)
@@ -167,7 +167,7 @@ def test_a_tiny_gradient_is_held_to_a_tiny_clipping_norm(method):
     seed=st.integers(0, 10),
 )
 def test_no_example_adds_more_than_the_clipping_norm(examples, views, log_scale, log_clip, method, seed):
-    """PITFALLS: sensitivity wrong by a factor of the batch size; the bound does not depend on B or K."""
+    """Guards: sensitivity wrong by a factor of the batch size; the bound does not depend on B or K."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
     images, labels = batch(examples, views, (1, 5, 5), seed, classes=3)
@@ -183,7 +183,7 @@ def test_no_example_adds_more_than_the_clipping_norm(examples, views, log_scale,
 
 @pytest.mark.parametrize("method", [*METHODS, "auto", "linear"])
 def test_no_examples_give_zeros(method):
-    """Row 7.  PITFALLS: empty draw crashes or is skipped."""
+    """Row 7.  Guards: empty draw crashes or is skipped."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
     total = Clipping(model, 1.0, method)(torch.zeros(0, 2, *SHAPE), torch.zeros(0, dtype=torch.int64))
     assert total.count == 0
@@ -197,6 +197,6 @@ def test_no_examples_give_zeros(method):
 
 @pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf, 1e-31, 1e31])
 def test_an_impossible_clipping_norm_is_refused(norm):
-    """Row 8.  PITFALLS: clipping norm ignored."""
+    """Row 8.  Guards: clipping norm ignored."""
     with pytest.raises(ValueError, match="clipping norm"):
         Clipping(nn.Linear(2, 2), norm)

@@ -16,7 +16,7 @@ from trilemma.standardization import StandardizedConv2d
 @pytest.mark.parametrize("views", [1, 2, 16])
 @pytest.mark.parametrize("name", FAST)
 def test_fast_rules_against_the_oracle(oracle, monkeypatch, name, views, form):
-    """PITFALLS: tied, frozen or partly frozen parameters; bias norm left out."""
+    """Guards: tied, frozen or partly frozen parameters; bias norm left out."""
     force(monkeypatch, form)
     model = zoo(FAST[name], name)
     images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, views, seed=seed))
@@ -58,7 +58,7 @@ def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, w
     ],
 )
 def test_the_forms_are_those_that_are_meant(monkeypatch, name, form, expected):
-    """Otherwise the comparisons above would compare one form with itself."""
+    """The two forms really differ: otherwise the tests above would compare one with itself."""
     force(monkeypatch, form)
     seen, chosen = [], hooks.contribution
 
@@ -90,7 +90,7 @@ def test_an_output_changed_in_place_has_no_ghost(monkeypatch):
 
 
 def test_the_floor_is_reached_where_it_should_be():
-    """Otherwise the cases above would test nothing but the ordinary branch."""
+    """The cases above reach the special branch, not only the ordinary one."""
     for share, count in ((1, 6), (0.5, 3)):
         weight = under_the_floor(share).weight
         square = (weight - weight.mean((1, 2, 3), keepdim=True)).square().sum((1, 2, 3))
@@ -108,7 +108,7 @@ def test_a_bare_layer_is_a_network_too():
 
 
 def test_every_rule_is_in_the_zoo():
-    """A rule that is added needs a network here."""
+    """Every rule has a network among these tests; a new rule needs one."""
     seen = set()
     for name, make in FAST.items():
         seen |= {type(m) for m in zoo(make, name).modules() if list(m.parameters(recurse=False))}

@@ -148,7 +148,7 @@ COMPUTATIONS = {
 @pytest.mark.parametrize("views", [1, 4, 16])
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_sums_norms_and_clip_to_nine_digits(oracle, monkeypatch, name, views, examples, sharp):
-    """PITFALLS: clipping norm ignored, bias left out, clipping each view; DP-SAT along another direction."""
+    """Guards: clipping norm ignored, bias left out, clipping each view; DP-SAT along another direction."""
     model, direction = twin(name)
     images, labels = batch(examples, views)
     images = images.double().flatten(2) if name == "linear" else images.double()
@@ -167,7 +167,7 @@ def test_sums_norms_and_clip_to_nine_digits(oracle, monkeypatch, name, views, ex
 
 
 def test_ghosts_are_among_what_is_compared(monkeypatch):
-    """Or the comparison would be of one form with itself."""
+    """The two forms really differ: otherwise the comparison would be of one with itself."""
     made, chosen = set(), hooks.contribution
     monkeypatch.setattr(hooks, "contribution", lambda *a, **k: made.add(type(rule := chosen(*a, **k))) or rule)
     images, labels = batch(2, 1)
@@ -180,7 +180,7 @@ def test_ghosts_are_among_what_is_compared(monkeypatch):
 
 @pytest.mark.parametrize("name", ["convolutions", "linear"])
 def test_an_error_in_the_eighth_digit_is_seen(oracle, name):
-    """Which no comparison of float32 numbers shows."""
+    """The comparison sees an error that no comparison of float32 numbers shows."""
     model, _ = twin(name)
     images, labels = batch(2, 1)
     images = images.double().flatten(2) if name == "linear" else images.double()

@@ -1,4 +1,4 @@
-"""A network is checked once, and again when it is another one, however it became that."""
+"""A network is checked once, and again after any change that makes it another network."""
 
 import copy
 import functools
@@ -142,7 +142,7 @@ MIXING = {
 @CALLS
 @pytest.mark.parametrize("name", MIXING)
 def test_mixing_put_in_afterwards_is_refused(call, name):
-    """PITFALLS: batch norm and other buffers."""
+    """Guards: batch norm and other buffers."""
     model = network(nn.GroupNorm(2, 6), Centered(mixing=False))
     call(model)
     MIXING[name](model)

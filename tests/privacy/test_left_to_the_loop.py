@@ -28,7 +28,7 @@ class BackwardMixing(torch.autograd.Function):
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("name", SLOW)
 def test_what_has_no_fast_rule_is_exact_all_the_same(name, views):
-    """PITFALLS: clipping norm ignored (a parameter outside its rule); tied parameters."""
+    """Guards: clipping norm ignored (a parameter outside its rule); tied parameters."""
     model = prepared(SLOW[name])
     images, labels = batch(4, views)
     assert check_network(model, SHAPE).reason

@@ -53,7 +53,7 @@ def test_the_closed_form_is_that_of_balle_and_wang(mu, epsilon):
 @settings(deadline=None, max_examples=25)
 @given(**SETTINGS)
 def test_never_below_the_bound_from_below_and_always_fast(log_sigma, log_q, log_updates, log_delta):
-    """PITFALLS: an accountant that underestimates.  `benchmarks/accountant.py` tries many more settings."""
+    """Guards: an accountant that underestimates.  `benchmarks/accountant.py` tries many more settings."""
     event = event_of(log_sigma, log_q, log_updates)
     start = time.process_time()
     epsilon = event.epsilon(10**log_delta)

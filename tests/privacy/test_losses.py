@@ -42,7 +42,7 @@ def test_a_loss_of_one_s_own(method, views):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_loss_that_averages_the_batch_is_refused(method):
-    """PITFALLS: sensitivity wrong by a factor of the batch size; division by the drawn batch.
+    """Guards: sensitivity wrong by a factor of the batch size; division by the drawn batch.
 
     ``reduction="mean"`` would divide each example's gradient by the size of the physical batch before it is
     clipped, so that the update depends on how the draw is cut.

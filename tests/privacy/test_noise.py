@@ -68,7 +68,7 @@ def as_one(gradient):
     ],
 )
 def test_noise_has_the_deviation_of_the_plan(changes):
-    """PITFALLS: noise scale and normalizer don't fit (variance after division).  False-alarm rate 1e-6."""
+    """Guards: noise scale and normalizer don't fit (variance after division).  False-alarm rate 1e-6."""
     plan = plan_with(**changes)
     noise = as_one(release(plan, stream_of(1)))
     deviation = plan.noise_multiplier * plan.clipping_norm / plan.batch_size
@@ -77,7 +77,7 @@ def test_noise_has_the_deviation_of_the_plan(changes):
 
 @pytest.mark.parametrize("parts", range(1, 9))
 def test_noise_is_added_once_however_the_draw_is_cut(parts):
-    """PITFALLS: noise added twice, once per physical batch.  False-alarm rate 1e-6."""
+    """Guards: noise added twice, once per physical batch.  False-alarm rate 1e-6."""
     plan = plan_with()
     noise = as_one(release(plan, stream_of(2), parts=parts))
     assert judge_noise(noise, 1.3 * 0.7 / 20) == {}
@@ -87,7 +87,7 @@ def test_noise_is_added_once_however_the_draw_is_cut(parts):
 
 @pytest.mark.parametrize("count", [0, 1, 7, 20, 45])
 def test_noise_does_not_depend_on_the_draw(count):
-    """PITFALLS: division by the drawn batch; empty draw skipped."""
+    """Guards: division by the drawn batch; empty draw skipped."""
     plan = plan_with()
     noise = as_one(release(plan, stream_of(3), count=count))
     assert judge_noise(noise, 1.3 * 0.7 / 20) == {}
@@ -122,7 +122,7 @@ def test_wrong_noise_is_rejected():
 
 
 def test_noise_has_single_precision():
-    """PITFALLS: norms, sums or noise in half precision."""
+    """Guards: norms, sums or noise in half precision."""
     noise = as_one(release(plan_with(), stream_of(5)))
     assert noise.dtype == torch.float32
     assert judge_bits(noise) > 0.9
@@ -133,7 +133,7 @@ def test_noise_has_single_precision():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sums_of_another_type_are_refused(dtype):
-    """PITFALLS: half precision.  A rounded sum has another sensitivity than C."""
+    """Guards: half precision.  A rounded sum has another sensitivity than C."""
     sums = {"fine": torch.zeros(3), "other": torch.zeros(3, dtype=dtype)}
     with pytest.raises(TypeError, match="other"):
         add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(0))
@@ -149,7 +149,7 @@ def test_a_sum_in_float64_is_rounded_after_the_noise_alone():
 
 
 def test_successive_updates_share_no_noise():
-    """PITFALLS: random numbers reused (the same noise again); resume restarts the seed.  False-alarm rate 1e-6."""
+    """Guards: random numbers reused (the same noise again); resume restarts the seed.  False-alarm rate 1e-6."""
     plan = plan_with()
     stream = stream_of(6)
     releases = [as_one(release(plan, stream)) for _ in range(12)]
@@ -192,7 +192,7 @@ def test_the_stream_advances_and_alone_decides():
 
 
 def test_parameters_of_one_shape_get_different_noise():
-    """PITFALLS: the same noise again, within an update."""
+    """Guards: the same noise again, within an update."""
     sums = {name: torch.zeros(2000) for name in "abcd"}
     noisy = add_gaussian_noise(sums, standard_deviation=2.0, stream=stream_of(1))
     assert judge_successive(list(noisy.values()), 2.0) == set()

@@ -53,7 +53,7 @@ def total_over(clipping, images, labels, indices, size):
 
 
 def test_a_sum_of_another_clipping_norm_is_refused():
-    """PITFALLS: noise scale and normalizer don't fit; clipping norm ignored."""
+    """Guards: noise scale and normalizer don't fit; clipping norm ignored."""
     plan, model, (images, labels) = plan_with(), network(), data()
     draw = plan.draw(stream_of(1))
     foreign = plan_with(clipping_norm=1.2).clipping(model)(images[draw.indices], labels[draw.indices])
@@ -62,7 +62,7 @@ def test_a_sum_of_another_clipping_norm_is_refused():
 
 
 def test_a_draw_at_another_rate_is_refused():
-    """PITFALLS: rate taken from a foreign sampler's length; accumulation forgotten in the sampling rate."""
+    """Guards: rate taken from a foreign sampler's length; accumulation forgotten in the sampling rate."""
     plan, model, (images, labels) = plan_with(), network(), data()
     for foreign in (plan_with(batch_size=20), plan_with(examples=80)):
         draw = foreign.draw(stream_of(1))
@@ -74,7 +74,7 @@ def test_a_draw_at_another_rate_is_refused():
 
 @pytest.mark.parametrize("error", ["dropped", "repeated", "one too few", "empty"])
 def test_a_sum_over_other_examples_than_drawn_is_refused(error):
-    """PITFALLS: last physical batch dropped; averaging per physical batch."""
+    """Guards: last physical batch dropped; averaging per physical batch."""
     plan, model, (images, labels) = plan_with(), network(), data()
     draw = plan.draw(stream_of(1))
     assert len(draw) > 4
@@ -135,14 +135,14 @@ def test_a_plan_that_cannot_be_is_refused(changes):
 
 
 def test_a_plan_cannot_be_changed():
-    """What has been accounted for stays what is done."""
+    """A plan is frozen: what was accounted for is what is done."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan_with().noise_multiplier = 0.5
 
 
 @pytest.mark.parametrize("norm", ["affine", "plain"])
 def test_a_plan_does_not_clip_for_a_network_with_batch_norm(norm):
-    """PITFALLS: batch norm and other buffers.  Issue 2: refused, never warned about.
+    """Guards: batch norm and other buffers.  Issue 2: refused, never warned about.
 
     Without parameters of its own, a batch norm passes every check of layers that have some: the fast method would then
     form gradients that depend on all the others of the physical batch.
@@ -155,7 +155,7 @@ def test_a_plan_does_not_clip_for_a_network_with_batch_norm(norm):
 
 
 def test_batch_norm_of_its_own_would_break_the_bound():
-    """Why: with batch norm, taking out one example moves the gradients of all others, clipped or not."""
+    """With batch norm, taking out one example moves the gradients of all others, clipped or not."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(18, 3))
     images, labels = data(6, views=1)
@@ -183,7 +183,7 @@ def neighbors_apart(oracle, plan, model, images, labels, draw, gone, size, metho
 @pytest.mark.parametrize("method", ["layerwise", "loop"])
 @pytest.mark.parametrize("views", [1, 2, 3, 8, 16])
 def test_replay_on_a_neighbor_moves_the_total_by_at_most_the_clipping_norm(oracle, views, method):
-    """PITFALLS: sensitivity wrong by a factor of the batch size; clipping per micro-batch; clipping each view."""
+    """Guards: sensitivity wrong by a factor of the batch size; clipping per micro-batch; clipping each view."""
     plan, model, (images, labels) = plan_with(), network(), data(views=views)
     draw = plan.draw(stream_of(1)).indices
     distances = [
@@ -206,7 +206,7 @@ def test_replay_on_a_neighbor_moves_the_total_by_at_most_the_clipping_norm(oracl
     count=st.integers(1, 12),
 )
 def test_replay_for_any_cut_scale_and_number_of_views(oracle, views, seed, size, log_scale, log_clip, count):
-    """The same as a property."""
+    """The same bound, as a property of random data sets."""
     plan, model = plan_with(clipping_norm=10**log_clip), network(seed)
     images, labels = data(12, views, seed)
     draw = torch.arange(count)
@@ -273,7 +273,7 @@ def drawn_mean(clipping, images, labels, indices, size):
 
 @pytest.mark.parametrize("mutant", [mean_then_clip, each_view, unclipped_mixed_in, drawn_mean])
 def test_replay_rejects_wrong_sums(oracle, mutant):
-    """PITFALLS: per micro-batch clips, per view clips, unclipped gradient mixed in, division by the drawn batch."""
+    """Guards: per micro-batch clips, per view clips, unclipped gradient mixed in, division by the drawn batch."""
     plan, model, (images, labels) = plan_with(), network(), data(views=4)
     images[:4] *= 30
     draw = torch.arange(8)
@@ -289,7 +289,7 @@ def test_replay_rejects_wrong_sums(oracle, mutant):
 @pytest.mark.parametrize("size", [1, 3, 7, 40])
 @pytest.mark.parametrize("views", [1, 4])
 def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views):
-    """PITFALLS: with sigma = 0 the update equals the oracle's; division by the drawn batch, or by the private N."""
+    """Guards: with sigma = 0 the update equals the oracle's; division by the drawn batch, or by the private N."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-9), network(), data(views=views)
     draw = plan.draw(stream_of(5))
     assert len(draw) not in (plan.batch_size, plan.examples)
@@ -307,7 +307,7 @@ def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views)
 
 
 def test_the_normalizer_is_equal_on_neighbors(oracle):
-    """PITFALLS: division by the drawn batch.  The same noise on both, so that the difference is the example's alone."""
+    """Guards: division by the drawn batch.  The same noise on both, so that the difference is the example's alone."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-6), network(), data()
     draw = plan.draw(stream_of(1))
     clipping = plan.clipping(model)
@@ -323,7 +323,7 @@ def test_the_normalizer_is_equal_on_neighbors(oracle):
 
 
 def test_an_empty_draw_is_an_update_of_noise_alone():
-    """PITFALLS: empty draw crashes or is skipped."""
+    """Guards: empty draw crashes or is skipped."""
     plan, model = plan_with(), network()
     draw = Draw(torch.zeros(0, dtype=torch.int64), plan.sampling_probability)
     stream = stream_of(3)
@@ -335,7 +335,7 @@ def test_an_empty_draw_is_an_update_of_noise_alone():
 
 
 def test_much_noise_drowns_the_signal(oracle):
-    """PITFALLS: private wrapper built, then not used."""
+    """Guards: private wrapper built, then not used."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1000.0), network(), data()
     draw = plan.draw(stream_of(1))
     total = plan.clipping(model)(images[draw.indices], labels[draw.indices])
@@ -360,7 +360,7 @@ def test_what_goes_into_a_release_is_left_alone():
 
 
 def test_the_event_is_what_happens():
-    """PITFALLS: number of updates wrong by one, or by physical batches; accumulation forgotten in the rate."""
+    """Guards: number of updates wrong by one, or by physical batches; accumulation forgotten in the rate."""
     plan = plan_with()
     event = plan.event(7)
     assert (event.sampling_probability, event.noise_multiplier, event.updates) == (0.25, 1.1, 7)
@@ -377,7 +377,7 @@ def test_a_calibrated_plan_keeps_its_budget():
 
 @pytest.mark.parametrize("delta", [1e-3, 2e-3, 0.5])
 def test_a_delta_of_one_in_n_is_refused_unless_forced(delta):
-    """PITFALLS: delta of 1/N or more."""
+    """Guards: delta of 1/N or more."""
     values = {"epsilon": 3.0, "batch_size": 100, "updates": 50, "examples": 1000}
     with pytest.raises(PrivacyError, match="1/N"):
         Plan.calibrated(delta=delta, **values)

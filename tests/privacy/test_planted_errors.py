@@ -133,7 +133,7 @@ def test_planted_errors_in_the_rules_are_seen(monkeypatch, name):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("mutant", ["not clipped", "always scaled", "clipped twice as far"])
 def test_planted_errors_in_the_clip_are_seen(monkeypatch, method, mutant):
-    """PITFALLS: clipping norm ignored."""
+    """Guards: clipping norm ignored."""
     factors = {
         "not clipped": lambda self, norm: torch.ones_like(norm),
         "always scaled": lambda self, norm: self.clipping_norm / norm,
@@ -147,7 +147,7 @@ def test_planted_errors_in_the_clip_are_seen(monkeypatch, method, mutant):
 
 
 def test_clipping_each_view_or_each_parameter_is_seen(oracle):
-    """PITFALLS: clipping each view; per parameter clip; clipping per micro-batch."""
+    """Guards: clipping each view; per parameter clip; clipping per micro-batch."""
     model = prepared(FAST["group-norm"])
     images, labels = batch(4, 3)
 

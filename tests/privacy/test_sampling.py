@@ -26,14 +26,14 @@ def included(sampler, examples, updates):
 
 @pytest.mark.parametrize(("examples", "q"), [(300, 0.05), (300, 0.5), (40, 0.25), (1000, 0.004)])
 def test_inclusions_are_independent_coins(examples, q):
-    """PITFALLS: shuffled batches accounted as Poisson.  False-alarm rate 1e-6."""
+    """Guards: shuffled batches accounted as Poisson.  False-alarm rate 1e-6."""
     stream = stream_of(7)
     table = included(lambda: poisson_draw(examples, q, stream).indices, examples, 1500)
     assert judge_sampler(table, q) == {}
 
 
 def test_a_plan_draws_at_its_own_rate():
-    """PITFALLS: rate taken from a foreign sampler's length."""
+    """Guards: rate taken from a foreign sampler's length."""
     plan = Plan(examples=250, batch_size=40, updates=5, clipping_norm=1.0, noise_multiplier=1.0)
     stream = stream_of(8)
     table = included(lambda: plan.draw(stream).indices, 250, 1500)
@@ -137,7 +137,7 @@ def test_other_samplers_are_rejected_for_the_right_reason():
 
 
 def test_empty_draws_happen_and_are_draws():
-    """PITFALLS: empty draw crashes or is skipped."""
+    """Guards: empty draw crashes or is skipped."""
     stream = stream_of(3)
     sizes = [len(poisson_draw(10, 0.05, stream)) for _ in range(2000)]
     # P(empty) = 0.95^10 = 0.599; two-sided, false alarm 1e-6.
@@ -154,7 +154,7 @@ def test_a_full_batch_draws_everybody():
 
 
 def test_the_stream_advances_and_determines_the_draw():
-    """PITFALLS: random numbers reused."""
+    """Guards: random numbers reused."""
     stream, two = (stream_of(3) for _ in range(2))
     first, second = poisson_draw(500, 0.3, stream), poisson_draw(500, 0.3, stream)
     assert not torch.equal(first.indices, second.indices)
@@ -174,7 +174,7 @@ def test_the_global_generator_is_not_used():
 @settings(deadline=None, max_examples=60)
 @given(examples=st.integers(1, 300), q=st.floats(0.001, 1), seed=st.integers(0, 2**30), size=st.integers(1, 350))
 def test_physical_batches_drop_and_repeat_nothing(examples, q, seed, size):
-    """PITFALLS: last physical batch dropped."""
+    """Guards: last physical batch dropped."""
     draw = poisson_draw(examples, q, stream_of(seed))
     assert torch.equal(draw.indices, draw.indices.unique())  # ascending, each once
     assert all(0 <= index < examples for index in draw.indices.tolist())

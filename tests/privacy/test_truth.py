@@ -222,7 +222,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_wrong_noise_is_seen(monkeypatch, fault):
-    """PITFALLS: noise added twice, once per physical batch; random numbers reused; wrapper built, then not used."""
+    """Guards: noise added twice, once per physical batch; random numbers reused; wrapper built, then not used."""
     monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", fault)
     plan = plan_with()
     assert FAULTS[fault] in failed(plan, noise_of(plan))
@@ -279,7 +279,7 @@ def test_another_distribution_of_the_same_variance_is_seen(monkeypatch, kind):
 
 
 def test_division_by_the_drawn_batch_is_seen(monkeypatch):
-    """PITFALLS: division by the drawn batch."""
+    """Guards: division by the drawn batch."""
     plan, sizes = plan_with(), []
     real = Plan.draw
 
@@ -349,7 +349,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.__name__)
 def test_another_sampler_is_seen(sampler):
-    """PITFALLS: shuffled batches accounted as Poisson."""
+    """Guards: shuffled batches accounted as Poisson."""
     plan = plan_with(updates=60)
     assert SAMPLERS[sampler] <= failed(plan, noise_of(plan, SMALL, sampler=sampler))
 
@@ -378,7 +378,7 @@ def test_a_sum_beyond_its_bound_is_seen():
 @pytest.mark.parametrize("kind", ["honest", "clip ignored", "bias left out", "norm of another", "mean of two"])
 @pytest.mark.parametrize("views", [1, 3])
 def test_single_examples_are_computed_again(kind, views):
-    """PITFALLS: clipping norm ignored, bias norm left out; clipping each view."""
+    """Guards: clipping norm ignored, bias norm left out; clipping each view."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 3))
     images, labels = 3 * torch.randn(8, views, 1, 5, 5), torch.arange(8) % 3
@@ -458,7 +458,7 @@ def test_a_fault_that_only_some_examples_show_is_seen_wherever_they_are():
 
 
 def test_an_update_that_was_not_charged_is_seen():
-    """PITFALLS: number of updates wrong by one."""
+    """Guards: number of updates wrong by one."""
     plan = plan_with()
     evidence = noise_of(plan, SMALL, updates=11)
     assert failed(plan, evidence) == {"updates"}
@@ -518,7 +518,7 @@ def test_evidence_of_two_pieces_is_that_of_the_whole():
 
 @pytest.mark.parametrize("what", ["draws", "noise"])
 def test_randomness_repeated_after_a_resume_is_seen(what):
-    """PITFALLS: resume restarts the seed and repeats noise."""
+    """Guards: resume restarts the seed and repeats noise."""
     plan, evidence = plan_with(updates=20), Evidence(1000)
     streams, rest = {"draws": stream_of(0), "noise": stream_of(1)}, torch.Generator().manual_seed(2)
     start = streams[what].get_state()

@@ -23,7 +23,7 @@ def around(layer, channels=6):
 
 
 def refused(model, *words):
-    """Both doors refuse it, in one line that says all of ``words``."""
+    """``check_network`` and ``Clipping`` refuse it, in one line that says all of ``words``."""
     images = torch.randn(4, 2, *SHAPE)
     for call in (
         lambda: check_network(model, SHAPE),
@@ -43,7 +43,7 @@ def refused(model, *words):
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])
 def test_batch_norm_is_refused(kind, affine, training):
-    """PITFALLS: batch norm and other buffers."""
+    """Guards: batch norm and other buffers."""
     refused(around(kind(6, affine=affine)).train(training), "1.0", kind.__name__, "group norm")
 
 
@@ -82,7 +82,7 @@ def test_a_bare_batch_norm_is_named_too():
 
 
 def test_instance_norm_with_running_statistics_is_refused():
-    """PITFALLS: statistics of private images."""
+    """Guards: statistics of private images."""
     refused(
         around(nn.InstanceNorm2d(6, track_running_stats=True)), "1.0", "InstanceNorm2d", "track_running_stats=False"
     )
@@ -138,7 +138,7 @@ def as_one_image(self, x):
     ],
 )
 def test_mixing_is_refused(forward):
-    """PITFALLS: changing example j leaves gradient i unchanged."""
+    """Guards: one example's gradient that changes with another example."""
     torch.manual_seed(0)
     refused(Net(forward, head=nn.Linear(192, 5)), "mixes examples", "batch dimension")
 
@@ -202,13 +202,13 @@ class Late(nn.Module):
     ("make", "name"), [(Counting, "seen"), (Replacing, "largest"), (Late, "mean")], ids=["in place", "new", "late"]
 )
 def test_buffers_that_follow_the_images_are_refused(make, name):
-    """PITFALLS: batch norm and other buffers; statistics of private images."""
+    """Guards: batch norm and other buffers; statistics of private images."""
     refused(make(), name, "buffer")
 
 
 @pytest.mark.parametrize("make", [Counting, Replacing])
 def test_a_refusal_leaves_every_buffer_as_it_was(make):
-    """Not only the one that the message names."""
+    """Every buffer is put back, not only the one that the message names."""
     model = make()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(PrivacyError):
@@ -278,7 +278,7 @@ def test_the_catalog_is_fit_for_the_fast_method(name, norm, standardized):
 
 @pytest.mark.parametrize("chance", [0.3, 1e-12])
 def test_random_layers_are_refused_and_pass_in_evaluation(chance):
-    """Their numbers are dealt by place.  Those that hardly ever change anything draw all the same."""
+    """Their numbers are assigned by position.  Those that hardly ever change anything draw all the same."""
     model = nn.Sequential(nn.Flatten(), nn.Dropout(chance), nn.Linear(192, 5))
     world = torch.get_rng_state()
     with pytest.raises(PrivacyError, match="random numbers"):
@@ -288,7 +288,7 @@ def test_random_layers_are_refused_and_pass_in_evaluation(chance):
 
 
 def test_what_draws_from_a_generator_of_its_own_is_refused():
-    """And is not taken for a network that mixes examples."""
+    """Such a network is refused as random and not as one that mixes examples."""
     generator = torch.Generator().manual_seed(0)
     model = Net(lambda self, x: self.head(x.flatten(1)) + torch.rand(5, generator=generator), head=nn.Linear(192, 5))
     with pytest.raises(PrivacyError, match="random numbers"):
@@ -310,7 +310,7 @@ def test_the_reason_says_which_layer_is_slow():
 
 
 def test_the_check_changes_nothing():
-    """Parameters, buffers, gradients, mode and global generators."""
+    """The check changes no parameter, buffer, gradient, mode or global generator."""
     model = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.Dropout(0.2), nn.Flatten(), nn.Linear(216, 5)
     ).train()

@@ -56,7 +56,7 @@ def test_the_random_arm_is_random_and_of_its_seed():
     overlap = len(np.intersect1d(arms[0], arms[2]))
     # 100 of 1,000 twice: 10 expected, standard deviation 3; more than 28 is six of them away.
     assert overlap < 28
-    # Nor does it lean towards the exposed: the mean of 100 differs from that of all by less than six errors.
+    # Nor does it lean toward the exposed: the mean of 100 differs from that of all by less than six errors.
     assert abs(scores.score[arms[0]].mean() - scores.score.mean()) < 6 * scores.score.std() / 10
 
 

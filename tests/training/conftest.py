@@ -1,3 +1,5 @@
+"""Two small data sets: real digits and noise."""
+
 import numpy as np
 import pytest
 

@@ -41,7 +41,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def on_meta(monkeypatch, digits):
-    """Training on it, and nothing that looks at numbers is asked."""
+    """Makes trainings on the device "meta", in which nothing asks for a number."""
     monkeypatch.setattr(streams, "weights_digest", lambda model: "not to be read")
     monkeypatch.setattr(validation, "check_network", lambda *args, **kwargs: SimpleNamespace(reason=None))
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())  # it is not for meta
@@ -115,7 +115,7 @@ def test_the_whole_update_stays_on_the_device(monkeypatch, on_meta, model):
 
 @pytest.mark.parametrize("forgotten", ["images", "labels"])
 def test_what_is_left_on_the_cpu_is_noticed(on_meta, forgotten):
-    """Otherwise the test above would say nothing."""
+    """The meta device refuses what the test above relies on it to refuse."""
     with Waits():
         training = on_meta(model="convnet-4", techniques=("gn",))
         if forgotten == "images":

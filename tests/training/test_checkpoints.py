@@ -1,3 +1,5 @@
+"""Checkpoints: saved whole, kept in two generations, and refused when damaged."""
+
 import pytest
 import torch
 

@@ -68,7 +68,7 @@ def test_every_technique_is_a_switch(data, techniques, epsilon):
     assert bool(training.state.average) == has("pa")
     assert bool(training.state.previous) == (has("sat") and epsilon is not None)
     assert training.method == "auto"  # of which every layer has a fast rule
-    views, _ = training.examples.seen(torch.arange(5), 0)
+    views, _ = training.examples.views_and_labels(torch.arange(5), 0)
     assert views.shape == (5, 2 if has("am") else 1, 12, 5, 5)
 
 

@@ -144,7 +144,7 @@ DRAWS = {"full batch": [torch.arange(1297)] * 2, "400": poisson(400, 2), "64": p
     ],
 )
 def test_removing_an_example_moves_no_sum_by_more_than_the_clipping_norm(monkeypatch, digits, size, techniques):
-    """PITFALLS: views and other randomness that are public and dealt by place."""
+    """Guards: views and other randomness that are public and assigned by position."""
     choices, draws = choices_for(techniques), DRAWS[size]
     whole = clipped_sums(monkeypatch, digits, choices, draws)
     # Without the first example every other one stands elsewhere: where all are drawn, that alone is tried twice.
@@ -186,7 +186,7 @@ def test_the_linear_method_loses_no_example_among_many():
 
 
 def test_views_dealt_by_place_would_be_seen(monkeypatch, digits):
-    """The power of the test above: moves dealt by the place in the draw, as version 0.1.0 did."""
+    """The power of the test above: moves assigned by the position in the draw, as version 0.1.0 did."""
     real = inputs.moves_of
     monkeypatch.setattr(inputs, "moves_of", lambda keys, *a, **k: real(torch.arange(len(keys)), *a, **k))
     choices, draws = choices_for(("gn", "am")), DRAWS["64"]
@@ -195,7 +195,7 @@ def test_views_dealt_by_place_would_be_seen(monkeypatch, digits):
 
 
 class Noisy(torch.nn.Module):
-    """Draws by itself: from a generator of its own, or now and then from torch's."""
+    """A layer that draws from a generator of its own, or now and then from torch's."""
 
     def __init__(self, sometimes):
         super().__init__()
@@ -211,7 +211,7 @@ class Noisy(torch.nn.Module):
 
 @pytest.mark.parametrize("kind", ["dropout", "own generator", "now and then"])
 def test_random_layers_are_refused_with_a_budget(digits, kind):
-    """Before the first update, or in the update in which they draw."""
+    """Random layers are refused before the first update, or in the update in which they draw."""
     network = {
         "dropout": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.1), torch.nn.Linear(64, 10)),
         "own generator": Noisy(sometimes=False),

@@ -127,7 +127,7 @@ def test_the_weights_that_pre_training_starts_from_are_in_the_key(noise_images):
 
 @dataclass(frozen=True)
 class Wider(Recipe):
-    """A recipe with a field more, which its network follows."""
+    """A recipe with an additional field, on which its network depends."""
 
     width: int = 1
 
@@ -175,7 +175,7 @@ def test_other_seeds_share_the_backbone_and_nothing_else(noise_images):
 
 
 def test_an_estimate_is_measured_once_for_an_architecture():
-    """Not anew for each seed, budget or learning rate of a study."""
+    """The time of a view is measured once, not again for each seed, budget or learning rate of a study."""
     estimate._seconds_a_view.cache_clear()
     private = replace(BASE, epsilon=8.0, techniques=("gn", "am"), views=2)
     for recipe in (private, replace(private, epsilon=2.0, seed=4, learning_rate=9.0)):

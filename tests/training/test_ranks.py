@@ -186,7 +186,7 @@ def test_what_several_processes_are_not_for_is_refused(tmp_path):
 
 
 def test_fixed_features_by_several_processes_are_refused(tmp_path, monkeypatch, capsys):
-    """As the first of two processes sees it."""
+    """A training as the first of two processes sees it."""
     monkeypatch.setattr(Ranks, "joined", classmethod(lambda cls, device: cls(0, 2)))
     monkeypatch.setattr(Ranks, "tell", lambda self, value: value)
     monkeypatch.setattr(Ranks, "dismiss", lambda self: None)
@@ -212,7 +212,7 @@ def test_shares_are_everyone_once():
 
 @pytest.mark.parametrize("second", ["same share", "no share", "other share"])
 def test_a_batch_that_is_not_complete_is_refused(monkeypatch, second):
-    """PITFALLS: an example counted twice or never, where processes share a batch."""
+    """Guards: an example counted twice or never, where processes share a batch."""
     count, seen = 6, []
 
     def other(vector):

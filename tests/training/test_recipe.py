@@ -1,3 +1,5 @@
+"""Recipes: read from TOML and JSON, told apart by fingerprint, refused in one line."""
+
 import json
 import tomllib
 

@@ -47,7 +47,7 @@ def test_every_subset_trains(digits, techniques, epsilon):
     assert bool(training.state.previous) == (has("sat") and epsilon is not None)
     assert (training.course.choice is not None) == has("obs")
     assert training.course.batch_size == 16 or has("obs")
-    images, _ = training.examples.seen(torch.arange(5), 0)
+    images, _ = training.examples.views_and_labels(torch.arange(5), 0)
     assert images.shape[1] == (2 if has("am") else 1)
     spent = training.epsilon_spent()
     assert (spent is None) if epsilon is None else 0 < spent <= epsilon

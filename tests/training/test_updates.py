@@ -452,7 +452,7 @@ def test_a_strange_module_falls_back_to_the_loop_and_says_so(digits):
 
 
 def test_a_network_is_checked_once_and_again_when_it_was_changed(digits, monkeypatch):
-    """Before the first update, whose physical batch tries it once more."""
+    """One check is made before the first update, and another after the network was changed."""
     made, check = [], validation.check_network
     monkeypatch.setattr(validation, "check_network", lambda *a, **k: made.append(a) or check(*a, **k))
     training = Training(Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=2.0), digits, Execution("cpu"))
@@ -473,13 +473,13 @@ def test_secret_noise_does_not_come_from_the_seed(digits):
 def test_bfloat16_keeps_noise_and_sums_in_float32(digits):
     recipe = Recipe(model="convnet-4", epsilon=8.0, batch_size=24, epochs=2.0)
     training = Training(recipe, digits, Execution("cpu", None, "bfloat16"))
-    total = training.private.clipping(*training.examples.seen(torch.arange(8), 0))
+    total = training.private.clipping(*training.examples.views_and_labels(torch.arange(8), 0))
     assert {t.dtype for t in total.sums.values()} == {torch.float32} == {total.norms.dtype}
     list(training.run_updates(2))
 
 
 class TestStreamsOfASeed:
-    """PITFALLS: random numbers reused, across runs: who holds two models could subtract the noise."""
+    """Guards: random numbers reused, across runs: who holds two models could subtract the noise."""
 
     @staticmethod
     def training(data, network=None, ranks=None, execution=None, **values):

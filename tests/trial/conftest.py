@@ -1,3 +1,5 @@
+"""Small attackers for the tests of trials."""
+
 import pytest
 
 

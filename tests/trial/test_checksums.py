@@ -110,7 +110,7 @@ def test_runs_of_earlier_versions_have_no_checksums_and_are_read(run, tmp_path):
 
 
 def test_a_file_that_was_taken_away_is_no_damage(run, tmp_path):
-    """Weights are large, and a report does not read them."""
+    """A report does not read the weights, which are large, so a run without them can still be loaded."""
     lean = shutil.copytree(run, tmp_path / "lean")
     (lean / "model.safetensors").unlink()
     assert Run.load(lean).result == Run.load(run).result

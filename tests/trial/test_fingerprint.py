@@ -72,7 +72,7 @@ def test_without_the_digest_a_run_is_read_but_not_continued(stopped, data):
 
 
 def test_runs_of_earlier_versions_go_on_and_lose_the_digest(stopped, data, other):
-    """They kept it in ``config.json``."""
+    """Earlier versions kept the digest in ``config.json``."""
     (stopped / FINGERPRINT).unlink()
     config = json.loads((stopped / "config.json").read_text())
     config["data"]["fingerprint"] = data.fingerprint

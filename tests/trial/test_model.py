@@ -195,7 +195,7 @@ def test_the_card_says_what_may_be_released_and_stays_text(run):
 
 
 def test_an_export_that_computes_something_else_is_not_kept(run, tmp_path, capsys, monkeypatch):
-    """Where it agrees is seen on the whole road, in ``end_to_end/test_one_model.py``."""
+    """That a correct export is kept is tested with the real commands, in ``end_to_end/test_one_model.py``."""
     for name in ("onnxruntime", "onnxscript"):
         pytest.importorskip(name, reason="the extra onnx is not installed")
     monkeypatch.setattr("trilemma.cli.export.TOLERANCE", -1.0)

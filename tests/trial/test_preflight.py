@@ -101,7 +101,7 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     seed=st.integers(0, 100),
 )
 def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed):
-    """Whatever the classes, groups and copies of so few examples are.  The attackers are small, for speed alone."""
+    """What is not refused can be measured, whatever its classes, groups and copies are (small attackers for speed)."""
     data = dataset(
         [label for label, _ in train],
         [label for label, _, _ in test],
@@ -172,7 +172,7 @@ def failing_once(monkeypatch, name, error):
 @pytest.mark.parametrize("values", [{}, {"secret_noise": True}, {"epsilon": None, "techniques": ("pa",)}], ids=str)
 @pytest.mark.parametrize("name", ["measure", "write_signals"])
 def test_weights_and_privacy_record_are_kept_where_measuring_fails(digits, tmp_path, monkeypatch, values, name):
-    """... and the same command then only measures."""
+    """After a failed measurement, the same command only measures."""
     secret = "secret_noise" in values
     if not secret:
         tl.train(recipe(**values), digits, tmp_path / "whole", execution=CPU)

@@ -152,7 +152,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(data, tmp_path):
 def test_techniques_that_mean_something_here(data, tmp_path):
     """AM has K fixed views, OBS goes up to the whole set, PA and SAT change the weights."""
     training = Training(recipe(epsilon=8.0, techniques="am", views=4), data)
-    assert training.examples.seen(torch.arange(5), 0)[0].shape == (5, 4, 51)
+    assert training.examples.views_and_labels(torch.arange(5), 0)[0].shape == (5, 4, 51)
     start = recipe(epsilon=8.0, techniques="obs", batch_size=32, fewest_updates=5)
     course = Training(start, data).course
     assert course.batch_size > 32

@@ -139,7 +139,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits,
 
 @pytest.mark.parametrize("loss", ["deleted", "damaged"])
 def test_a_training_whose_checkpoints_are_lost_is_not_begun_again(digits, tmp_path, loss):
-    """Its numbers were shown: with other noise, the budget would be spent twice."""
+    """The numbers of the interrupted run were shown: with other noise, the budget would be spent twice."""
     asked = iter(range(100))
     with pytest.raises(Stopped):
         train(

@@ -101,7 +101,7 @@ def compare(measurements: Measured, pairs: Sequence[Pair]) -> Comparisons:
     for pair in pairs:
         if pair.condition == pair.against or not {pair.condition, pair.against} <= set(pair.block) & set(values):
             raise InputError(
-                f"cannot compare {pair.condition} with {pair.against}: name two measured conditions of one block"
+                f"cannot compare {pair.condition} with {pair.against}: name two measured conditions of one family"
             )
         if not set(values[pair.condition]) & set(values[pair.against]):
             notes.append(

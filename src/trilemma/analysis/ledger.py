@@ -17,7 +17,7 @@ skews, targets, and seeds are ignored: a trial that saw only some of the images 
 - an image's absence takes at most one example from each training set and changes no other example.  That fails where a
   training set was chosen by looking at another model: in the removal of the most exposed examples and in its control,
   which copies their classes.  It also fails if limits, skews, and drawn test splits are dealt again without the image:
-  they have exact counts per class and are dealt by place, so one missing image among 50,000 changes the groups of
+  they have exact counts per class and are assigned by position, so one missing image among 50,000 changes the groups of
   thousands of others.  Hence the condition: the subset, the split, and the groups are public, are functions of an
   image's place in its source and of a seed, and are held fixed when an image is removed.  Within one trial, neighbors
   are then the training set and the training set without one example (``Dataset.without``).  Across trials with

@@ -230,7 +230,7 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
 
 
 def _price(folder: StudyFolder, name: str, trial: Trial, test: int) -> Iterator[dict[str, Any]]:
-    """Of the budget, for each group; nothing where the same trial without a budget is not there."""
+    """Yield what the budget costs each group; yield nothing if the same trial without a budget is missing."""
     plain = without_budget(trial)
     if plain is None or not folder.finished(plain.id):
         return

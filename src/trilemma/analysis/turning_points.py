@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
+from trilemma.statistics.intervals import LEVEL
 
 GAP = 0.05
 """A training overfits where its training accuracy exceeds its test accuracy by more than this."""
@@ -104,7 +105,9 @@ def auc_bar(members: float, non_members: float) -> float:
     >>> round(auc_bar(1000, 1000), 4)
     0.5253
     """
-    return 0.5 + 1.96 * math.sqrt((members + non_members + 1) / (12 * members * non_members))
+    from scipy.special import ndtri
+
+    return 0.5 + float(ndtri(0.5 + LEVEL / 2)) * math.sqrt((members + non_members + 1) / (12 * members * non_members))
 
 
 def _bar(test: float, train: float, both: float) -> float:

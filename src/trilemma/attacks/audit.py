@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.attacks.cells import TOO_FEW
 from trilemma.attacks.matching import Match, matched_nonmembers
 from trilemma.attacks.membership_probability import membership_probability
 from trilemma.attacks.named import ATTACKS as ATTACKS
@@ -17,16 +18,14 @@ from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate, effective_count, rate_at
 from trilemma.attacks.references import References
 from trilemma.attacks.reliability import Reliability, lira_probability, rmia_probability
-from trilemma.attacks.roc import FPRS, Roc, bootstrap_rocs
+from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.errors import InputError
+from trilemma.measures import FPRS
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
 from trilemma.statistics.intervals import LEVEL
-
-TOO_FEW = 50
-"""A class or group with fewer members or non-members than this is reported as "too few", without numbers."""
 
 
 @dataclass(frozen=True, eq=False)

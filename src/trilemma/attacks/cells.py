@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 TOO_FEW = 50
-"""A cell with fewer members or non-members than this has no AUC."""
+"""A class, a group or a cell with fewer members or non-members than this has no numbers."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,9 @@ from trilemma.attacks.named import LEARNED
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
+from trilemma.measures import HEADLINE_FPR
 from trilemma.seeds import rng_for
 from trilemma.statistics.intervals import binomial_interval
-
-FPR = 0.01
-"""The false-positive rate at which cells are compared."""
 
 Ints = NDArray[np.int64]
 
@@ -65,7 +63,11 @@ def exposure(predictions: Predictions, audited: Audit, *, permutations: int = 99
     finest = next((kind for kind in _FINEST_FIRST if _comparable(cells[kind]) > 1), "by_class")
     part = partitions[finest]
     assert part is not None
-    return {"fpr": FPR, **cells, "equal_vulnerability": _test(predictions, audited, *part, finest, permutations)}
+    return {
+        "fpr": HEADLINE_FPR,
+        **cells,
+        "equal_vulnerability": _test(predictions, audited, *part, finest, permutations),
+    }
 
 
 def cell_words(cell: str, kind: str, class_names: Sequence[str] | None) -> str:
@@ -102,7 +104,7 @@ def _cells(predictions: Predictions, audited: Audit, cells: Ints, names: dict[in
             scores,
             predictions.member,
             cells,
-            fpr=FPR,
+            fpr=HEADLINE_FPR,
             weights=audited.weights,
             sources=predictions.sources,
             seed=rng_for(audited.seed, f"bootstrap/{kind}"),
@@ -123,7 +125,7 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
     roc, own = cell.roc.widened(factor), cell.own.widened(factor)
     by_all = cell.global_true
     ends = None if by_all is None else binomial_interval(by_all, cell.members)
-    at_all = Rate(FPR, by_all, ends).widened(factor)
+    at_all = Rate(HEADLINE_FPR, by_all, ends).widened(factor)
     return {
         "auc": roc.auc,
         "tpr_own": own.value,

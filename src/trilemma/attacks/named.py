@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks.learned import mlp_scores, rf_scores
+from trilemma.attacks.lira import FEWEST_SHADOWS as LIRA_SHADOWS
 from trilemma.attacks.lira import lira_offline_scores, lira_scores
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.references import References
+from trilemma.attacks.rmia import FEWEST_SHADOWS as RMIA_SHADOWS
 from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, tuned_a
 from trilemma.attacks.signals import Signals
 from trilemma.attacks.threshold import threshold_scores
@@ -58,7 +60,7 @@ SHADOW_SCORES: dict[str, Callable[[Predictions, Signals, References], NDArray[np
 
 ALL_ATTACKS = (*SCORES, *SHADOW_SCORES)
 
-FEWEST_SHADOWS = {"rmia": 2, "rmia-offline": 2, "lira": 4, "lira-offline": 4}
+FEWEST_SHADOWS = {name: LIRA_SHADOWS if name.startswith("lira") else RMIA_SHADOWS for name in SHADOW_SCORES}
 """The fewest shadows, each example in half of them, from which an attack can be made."""
 
 LEARNED = {"mlp": math.sqrt(2), "rf": math.sqrt(2)}

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
+from trilemma.measures import FPRS
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 from trilemma.statistics.intervals import LEVEL
-
-FPRS = (0.001, 0.01)
-"""The false-positive rates at which the true-positive rate is reported."""
 
 # FPRs are quotients of sums, so rounding may put one that should be 0.01 slightly above it.
 _ROUNDING = 1e-12

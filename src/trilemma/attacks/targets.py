@@ -17,14 +17,13 @@ from trilemma.attacks.cells import TOO_FEW
 from trilemma.attacks.rates import enough
 from trilemma.attacks.roc import measure, resampled_metrics
 from trilemma.errors import InputError
+from trilemma.measures import HEADLINE_FPR
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, chunks, percentile_interval
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-
-FPR = 0.01
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def cells_of_targets(
 def _cell(scores: Array, member: Booleans, rng: np.random.Generator, resamples: int) -> TargetsCell:
     count = scores.shape[1]
     fewest = int(np.minimum(member.sum(axis=1), (~member).sum(axis=1)).min())
-    reason = enough(FPR, float((~member).sum(axis=1).min()))
+    reason = enough(HEADLINE_FPR, float((~member).sum(axis=1).min()))
     if fewest < TOO_FEW:
         return TargetsCell(count, None, None, None, None, reason)
     seen = [measure(*target) for target in zip(scores, member, strict=True)]
@@ -99,10 +98,10 @@ def _cell(scores: Array, member: Booleans, rng: np.random.Generator, resamples: 
         for target in zip(scores, member, strict=True):
             resampled = resampled_metrics(*target, counts)
             aucs[done : done + size] += resampled.auc / len(scores)
-            tprs[done : done + size] += resampled.tpr_at_fpr[FPR] / len(scores)
+            tprs[done : done + size] += resampled.tpr_at_fpr[HEADLINE_FPR] / len(scores)
         done += size
     auc = float(np.mean([metrics.auc for metrics in seen]))
-    tpr = float(np.mean([metrics.tpr_at_fpr[FPR] for metrics in seen]))
+    tpr = float(np.mean([metrics.tpr_at_fpr[HEADLINE_FPR] for metrics in seen]))
     if reason is not None:
         return TargetsCell(count, auc, percentile_interval(aucs), None, None, reason)
     return TargetsCell(count, auc, percentile_interval(aucs), tpr, percentile_interval(tprs), None)

@@ -14,6 +14,8 @@ from trilemma.cli.canaries import add_canary_options
 from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import RANKS
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,9 +145,7 @@ def _quickstart(commands: Any) -> None:
     command.add_argument(
         "--out", default="runs/quickstart", metavar="DIR", help="folder of the study (default: runs/quickstart)"
     )
-    command.add_argument(
-        "--short", action="store_true", help="make a tenth of the updates, to check that everything works"
-    )
+    command.add_argument("--short", action="store_true", help="make a tenth of the updates, to check that all works")
 
 
 def _study(commands: Any) -> None:
@@ -166,11 +166,11 @@ def _study(commands: Any) -> None:
         help="replaces the study's data, for example cifar10s,skew=0.75; may be repeated",
     )
     command.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
-    command.add_argument("--scale", metavar="NAME", help="small (two CPU cores) or paper (a GPU); default: small")
+    command.add_argument("--scale", metavar="NAME", help="small, medium (two CPU cores), paper (a GPU); default: small")
     command.add_argument("--seeds", type=int, metavar="N", help="number of seeds of every trial (default: the study's)")
     command.add_argument(
         "--rank",
-        choices=("rmia", "lira", "histogram"),
+        choices=RANKS,
         help="where examples are removed, what ranks them: an attack with four shadow models for each trial and block "
         "of examples, or, as in the paper, the histogram of the loss (default: the study's, else rmia)",
     )
@@ -225,7 +225,7 @@ def _train(commands: Any) -> None:
     group = command.add_argument_group("recipe (these options override the recipe's values)")
     recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
     group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
-    group.add_argument("--techniques", metavar="CODES", help="any combination of obs,gn,ws,am,pa,sat, or all, or none")
+    group.add_argument("--techniques", metavar="CODES", help=f"any of {','.join(TECHNIQUES)}, or all, or none")
     group.add_argument(
         "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trilemma.files import read_json, read_text
+from trilemma.measures import COMPARED, UNMATCHED, measure_of
 from trilemma.words import capital, clean, with_interval
 
 if TYPE_CHECKING:
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 MOST = 24
 """Conditions above which the page, not the terminal, has the table."""
 
-_COLUMNS = {
-    "accuracy": "accuracy",
-    "auc_threshold": "AUC (loss threshold)",
-    "bias": "bias",
-    "harmonic_score": "score",
-}
+_COLUMNS = tuple(name for name in COMPARED if not name.endswith(UNMATCHED))
 
 
 def closing_lines(folder: Path) -> list[str]:
@@ -41,7 +37,7 @@ def closing_lines(folder: Path) -> list[str]:
             (condition.title, *(_cell(numbers.get(condition, measure)) for measure in measures))
             for condition in numbers.conditions.values()
         ]
-        lines += ["", *aligned(("", *(_COLUMNS[measure] for measure in measures)), rows), ""]
+        lines += ["", *aligned(("", *(measure_of(name).title for name in measures)), rows), ""]
     claims = json.loads(read_text(folder / CLAIMS))
     lines += [
         f"{claim['verdict']}: {clean(capital(claim['statement']))}"

@@ -15,12 +15,13 @@ from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
 from trilemma.hints import did_you_mean
 from trilemma.machine import cores
-from trilemma.study.file import DATA_OPTIONS, Rank, load_study
+from trilemma.study.file import DATA_OPTIONS, load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.pool import Executor, Pool
 from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
 from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.version import __version__
+from trilemma.words import Rank
 
 
 def study_command(options: argparse.Namespace) -> int:
@@ -80,7 +81,7 @@ def plan(
         try:
             own = rank if file in removing else None
             studies.append(expand(file, scale=scale, seeds=seeds, data=data or (), rank=own))
-        except InputError as error:  # some are of a recipe, which does not know who asks
+        except InputError as error:  # some errors come from a recipe and do not name the study
             raise type(error)(str(error) if file.name in str(error) else f"the study {file.name}: {error}") from error
     for study in studies:
         check_figures(study)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trilemma.data.dataset import Dataset, Split
 from trilemma.data.decode import SMALLEST_SIDE
 from trilemma.data.labels import Coded, code
+from trilemma.data.named import NEUTRAL
 from trilemma.data.orders import stratified_order
 from trilemma.data.parts import Part, needed
 from trilemma.errors import InputError
@@ -84,8 +85,8 @@ def assemble(
         test=Split(images[1], labels.codes[1], None if groups is None else groups.codes[1]),
         classes=labels.names,
         group_names=None if groups is None else groups.names,
-        mean=(0.5,) * channels,
-        deviation=(0.5,) * channels,
+        mean=NEUTRAL * channels,
+        deviation=NEUTRAL * channels,
         flips=flips,
         shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
         source=source

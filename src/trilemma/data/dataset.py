@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.data.named import NEUTRAL
 from trilemma.errors import InputError
 
 
@@ -102,8 +103,8 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     group_names: tuple[str, ...] | None = None
-    mean: tuple[float, ...] = (0.5,)
-    deviation: tuple[float, ...] = (0.5,)
+    mean: tuple[float, ...] = NEUTRAL
+    deviation: tuple[float, ...] = NEUTRAL
     flips: bool = True
     shift: int = 4
     skew: float | None = None
@@ -131,7 +132,7 @@ class Dataset:
         """The data set without the training examples at ``rows`` (int64); every other example stays as it is.
 
         Without one example, it is what the guarantee calls a neighbor.  Loading the data again without that example is
-        something else: a limit, a skew or a test split would be dealt again (see the guarantee's limits).
+        something else: a limit, a skew or a test split would be drawn again (see the guarantee's limits).
 
         Raises:
           InputError: the training split has no such row.

@@ -14,7 +14,6 @@ Rules, the same for every source:
 from __future__ import annotations
 
 import io
-import os
 import re
 import threading
 import warnings
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from trilemma.data.limits import MAX_BYTES, MAX_PIXELS, check_packing, check_size
 from trilemma.errors import InputError
 from trilemma.hints import one_line
+from trilemma.machine import cores
 from trilemma.progress import Progress
 from trilemma.words import counted
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAGIC = ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"RIFF", "WEBP"))
+MOST_WORKERS = 16
+"""Most threads that decode at once."""
 _CHUNK, _CHUNK_BYTES = 128, 16 * 2**20
 """Most images, and most bytes of decoded images, that a thread decodes at a time."""
 _STRIP = 2**20
@@ -217,7 +219,7 @@ def _decoded_rest(images: Iterator[tuple[str, bytes]], framing: Framing, first: 
             first.check(name, items[-1][0])
         return items
 
-    workers = usable_cores()
+    workers = min(MOST_WORKERS, cores())
     waiting: deque[Future[list[_Item]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
@@ -356,13 +358,6 @@ def _formats(data: bytes) -> tuple[str, ...]:
         if data.startswith(magic):
             return (name,)
     return FORMATS
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use, at most 16."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(16, len(os.sched_getaffinity(0)))
-    return min(16, os.cpu_count() or 1)
 
 
 def _gray_or_color(image: Image) -> Image:

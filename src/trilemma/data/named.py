@@ -19,6 +19,9 @@ SKEW_GROUPS = ("colour", "gray")
 """The two groups of a skewed set, in the order of their codes.  They are keys of ``accuracy_by_group`` and part of the
 names of measures, so their spelling stays that of the first version."""
 
+NEUTRAL = (0.5,)
+"""Mean and standard deviation of normalization where no public constants are known: 0 to 1 becomes -1 to 1."""
+
 DEFAULT = "digits"
 """The data of a training that names none: always there, and trained on in seconds."""
 
@@ -64,8 +67,8 @@ class Named:
     groups: str = ""
     skew: float | None = None
     made_from: str = ""
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
+    mean: tuple[float, ...] = NEUTRAL
+    std: tuple[float, ...] = NEUTRAL
     takes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     pickled: tuple[str, ...] = ()
@@ -97,8 +100,8 @@ _DIGITS_S = replace(
     groups=" or ".join(SKEW_GROUPS),
     skew=0.9,
     made_from="digits",
-    mean=(0.5,) * 3,
-    std=(0.5,) * 3,
+    mean=NEUTRAL * 3,
+    std=NEUTRAL * 3,
     takes=("skew",),
 )
 
@@ -155,8 +158,8 @@ _CELEBA = Named(
     test=19_962,
     classes=(f"not {CELEBA_TARGET}", CELEBA_TARGET),
     groups="the protected attribute",
-    mean=(0.5,) * 3,
-    std=(0.5,) * 3,
+    mean=NEUTRAL * 3,
+    std=NEUTRAL * 3,
     takes=("target", "protected", *OF_FILES),
     folders=("celeba", "celeba-64", "CelebA", "celeba64", "celeba-128", "celeba-32"),
     repositories=("flwrlabs/celeba",),

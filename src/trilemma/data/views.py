@@ -3,8 +3,8 @@
 **Why views keep the guarantee.**  How an example's views are moved follows from that example, the seed and the update
 alone (:func:`example_keys`, :func:`moves_of`).  Its clipped contribution to an update is therefore a function of the
 example and of what is public or released already, as it is without views, and adding or removing another example
-changes nothing about it: the sums on neighboring data sets differ by one contribution, at most C.  Views dealt by place
-in the draw would not do: whoever knows the seed would see one example more move the views of all after it.
+changes nothing about it: the sums on neighboring data sets differ by one contribution, at most C.  Views assigned by
+position in the draw would not do: whoever knows the seed would see one more example move the views of all later ones.
 
 Method: De et al. 2022 (METHODS 2.4 of this project): mirror-pad including the edge pixel (numpy's
 "symmetric"), crop at random, flip with probability ½.  Nothing is padded here: reading pixel i of a padded

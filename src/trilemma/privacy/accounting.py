@@ -52,6 +52,9 @@ class Event:
       sampling_probability: q in (0, 1]; 1 is the full batch.
       noise_multiplier: sigma > 0, the noise's standard deviation in units of the clipping norm.
       updates: T >= 0.
+
+    Raises:
+      PrivacyError: a value outside its range.
     """
 
     sampling_probability: float
@@ -86,7 +89,11 @@ class Event:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Event:
-        """Inverse of :meth:`to_dict`; an event of another mechanism is refused."""
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+          PrivacyError: an event of another mechanism, or a value outside its range.
+        """
         if values.get("mechanism") != "poisson-sampled gaussian":
             raise PrivacyError(f"cannot account for the mechanism {values.get('mechanism')!r}")
         return cls(float(values["sampling_probability"]), float(values["noise_multiplier"]), int(values["updates"]))
@@ -213,7 +220,8 @@ def check_delta(delta: float, examples: int | None = None, *, allow_large: bool 
     example.
 
     Raises:
-      InputError: ``delta`` outside (0, 1), or at least 1 / ``examples`` and not ``allow_large``.
+      InputError: ``delta`` outside (0, 1).
+      PrivacyError: ``delta`` of at least 1 / ``examples``, without ``allow_large``.
     """
     if not 0 < delta < 1:
         raise InputError(f"delta must lie in (0, 1), not {delta}; 1e-5 is usual")

@@ -27,13 +27,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from trilemma.errors import InputError
+from trilemma.measures import FPRS
 from trilemma.privacy import loss_distribution
 from trilemma.privacy.accounting import Event
 
 Array = NDArray[np.float64]
-
-RATES = (0.001, 0.01)
-"""False positive rates that are reported."""
 
 _DELTAS = (1e-9, 1e-6, 1e-3, 0.05, 0.5)  # where curves are made precise, for false positive rates from a millionth
 _LARGEST_EPSILON = 40.0  # exp(40) times any rate that matters is above 1
@@ -48,7 +46,7 @@ class Ceiling:
     Attributes:
       auc: area under the ROC curve, 0.5 to 1.
       advantage: largest difference of true and false positive rate.
-      tpr_at_fpr: true positive rate at each of `RATES`.
+      tpr_at_fpr: true positive rate at each of ``FPRS``.
     """
 
     auc: float
@@ -69,7 +67,7 @@ def ceiling(event: Event) -> Ceiling:
     >>> round(bounds.auc, 3), {rate: round(value, 3) for rate, value in bounds.tpr_at_fpr.items()}
     (0.881, {0.001: 0.077, 0.01: 0.255})
     """
-    rates = {rate: float(largest_tpr(event, rate)) for rate in RATES}
+    rates = {rate: float(largest_tpr(event, rate)) for rate in FPRS}
     if event.sampling_probability == 1:
         mu = math.sqrt(event.updates) / event.noise_multiplier
         return Ceiling(float(ndtr(mu / math.sqrt(2))), float(2 * ndtr(mu / 2) - 1), rates)

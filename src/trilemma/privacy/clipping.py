@@ -156,7 +156,7 @@ def clipped_gradient_sum(
         first call, and again when its layers, parameters, mode or images have another form.
       images: float (B, K, C, H, W), K views of each example; their losses are averaged, then one gradient clipped.
       labels: int64 (B,).
-      clipping_norm: C.
+      clipping_norm: C, between 1e-30 and 1e30.
       method: "auto", "layerwise", "loop" or "linear"; changes speed, never the result.
       loss: (logits (n, classes), labels (n,)) -> losses (n,).
 
@@ -165,7 +165,8 @@ def clipped_gradient_sum(
 
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``).
-      ValueError: a method was asked for by name and does not fit the network.
+      ValueError: a clipping norm outside [1e-30, 1e30], shapes that do not fit, or a method that was asked for by name
+        and does not fit the network.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> sums, norms = clipped_gradient_sum(network, torch.randn(5, 1, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1]))

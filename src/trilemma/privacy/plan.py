@@ -46,6 +46,11 @@ class Plan:
       updates: T.
       clipping_norm: C.
       noise_multiplier: sigma.
+
+    Raises:
+      InputError: fewer than one example or update, a batch outside [1, N], or a clipping norm that is not positive and
+        finite.
+      PrivacyError: a noise multiplier that is not positive and finite.
     """
 
     examples: int

@@ -1,4 +1,4 @@
-"""Which examples an update sees: Poisson sampling, the only kind the accounting covers."""
+"""Which examples an update sees: Poisson sampling (Abadi et al. 2016), the only kind that the accounting covers."""
 
 from __future__ import annotations
 
@@ -37,10 +37,16 @@ class Draw:
 
 
 def poisson_draw(examples: int, sampling_probability: float, stream: RandomStream) -> Draw:
-    """Draw each of ``examples`` independently with the same probability.
+    """Draw each example independently with the same probability, as in DP-SGD (Abadi et al. 2016).
 
-    The uniform numbers are float64, so that the probability is met to 2**-53; ``stream`` must be used for nothing else
-    that is published.  With probability 1 every example is drawn.
+    The uniform numbers are float64, so that the probability is met to 2**-53.
+
+    Args:
+      examples: N.
+      sampling_probability: q in (0, 1], as :class:`~trilemma.privacy.plan.Plan` makes sure; with 1 every example is
+        drawn.
+      stream: the source of the uniform numbers; it advances by N of them, and must be used for nothing else that is
+        published.
     """
     indices = torch.nonzero(stream.uniform(examples) < sampling_probability).squeeze(1)
     return Draw(indices, sampling_probability)

@@ -2,11 +2,12 @@
 
 The layerwise method is tried against the plain loop here, before it is used.
 
-**Random layers are refused.**  Dropout and its like draw from torch's global generator, by place: one example more in a
-physical batch gives all after it other masks.  Whoever guesses that generator's state (a seed of 32 bits, or torch's
-default one) would see the sums on neighboring data sets differ by far more than C.  In a network without randomness of
-its own, an example's clipped gradient is a function of the example and the weights, and nothing has to be coupled.
-:func:`check_network` tries that before the first update, and :func:`refuse_random_layers` watches it in every one.
+**Random layers are refused.**  Dropout and its like draw from torch's global generator, by position: one more example
+in a physical batch gives all later ones other masks.  Whoever guesses that generator's state (a seed of 32 bits, or
+torch's default one) would see the sums on neighboring data sets differ by far more than C.  In a network without
+randomness of its own, an example's clipped gradient is a function of the example and the weights, and nothing has to be
+coupled.  :func:`check_network` tries that before the first update, and :func:`refuse_random_layers` watches it in every
+one.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trilemma.attacks.cells import Cell, by_cell
+from trilemma.attacks.named import SHADOW_SCORES
 from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
@@ -25,8 +26,6 @@ from trilemma.trial.signals import read_signals
 from trilemma.words import clean
 
 AUDIT = "audit.json"
-WITH_REFERENCES = ("rmia", "rmia-offline", "lira", "lira-offline")
-"""Attacks that compare with reference models."""
 
 _FPRS = np.concatenate([np.geomspace(1e-4, 0.9999, 120), [1.0]])
 
@@ -108,7 +107,7 @@ class OneModel:
         counts = result.get("nonmembers") if self.kind == "run" else result
         members, others = int(counts["members"]), int(counts["nonmembers"])  # type: ignore[index]
         attacks = result["attacks"]
-        reference = [name for name in attacks if name in WITH_REFERENCES]
+        reference = [name for name in attacks if name in SHADOW_SCORES]
         name, auc = self.headline, self.aucs[self.headline]
         chance = auc.low <= 0.5 <= auc.high
         text = [

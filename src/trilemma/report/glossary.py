@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from trilemma.paper import CITATION, URL
-from trilemma.techniques import TECHNIQUES
+from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 from trilemma.words import capital
 
 
@@ -128,7 +128,7 @@ _GENERAL = (
     Term(
         "all",
         "all techniques",
-        f"The paper’s techniques together: {', '.join(t.code.upper() for t in TECHNIQUES.values())}.",
+        f"The paper’s techniques together: {', '.join(code.upper() for code in PAPER_TECHNIQUES)}.",
         ("[Aa]ll (?:six )?techniques", "“all”"),
     ),
     Term("paper", "the paper", CITATION, ("[Tt]he paper(?:’s|'s)?",), URL),
@@ -140,7 +140,7 @@ def _technique_terms() -> tuple[Term, ...]:
         Term(
             technique.code,
             f"{technique.code.upper()}: {technique.name}",
-            f"{capital(technique.meaning)} ({technique.source}).",
+            f"{capital(technique.meaning)} ({technique.source}). It changes the {technique.changes}.",
             (technique.code.upper(),),
         )
         for technique in TECHNIQUES.values()

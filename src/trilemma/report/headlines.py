@@ -141,7 +141,7 @@ _SAID = {"onion": "Onion effect", "memorization-first": "Memorization", "headlin
 
 
 def _in_turn(claims: Sequence[Claim]) -> list[Claim]:
-    """Those with a verdict, the decided ones first; otherwise in their own order."""
+    """The claims with a verdict, decided ones first, otherwise in the given order."""
     judged = [claim for claim in claims if claim.verdict != "not measured" and claim.name in {**_LEADS, **_SAID}]
     return sorted(judged, key=lambda claim: claim.verdict == "cannot tell")
 

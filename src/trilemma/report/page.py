@@ -17,7 +17,7 @@ from trilemma.report.drawing import FORMATS
 from trilemma.report.first_screen import first_screen
 from trilemma.report.glossary import explained
 from trilemma.report.numbers import Numbers, PlacedCondition, study_order
-from trilemma.report.shown import ShownStudy, slugs
+from trilemma.report.page_figures import ShownStudy, slugs
 from trilemma.report.tables import Table, any_table, comparisons_table, results_table
 from trilemma.report.templates import asset, templates
 from trilemma.words import (

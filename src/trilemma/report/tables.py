@@ -205,7 +205,7 @@ def any_table(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Tab
 
 
 def _in_order(measures: Iterable[str]) -> list[str]:
-    """Those with a place of their own first, then the others as they come, each set together."""
+    """Measures by set of columns; within a set, those of the table in its order, then the others as they come."""
     known = list(MEASURES)
     sets = list(COLUMN_SETS)
 
@@ -216,7 +216,7 @@ def _in_order(measures: Iterable[str]) -> list[str]:
 
 
 def _techniques_rank(codes: tuple[str, ...]) -> str:
-    """Sorts by how many, then by the paper's order."""
+    """A sort key: the number of techniques, then the paper's order."""
     places = [PAPER_TECHNIQUES.index(code) if code in PAPER_TECHNIQUES else 9 for code in codes]
     return str(len(codes) + sum((place + 1) / 10 ** (position + 1) for position, place in enumerate(places)) / 10)
 
@@ -251,7 +251,7 @@ def _p(value: float) -> str:
 
 
 def _sortable(value: float) -> str:
-    """What a script reads as a number: empty sorts last."""
+    """A number as JavaScript reads it; "" sorts last."""
     if math.isnan(value):
         return ""
     return repr(float(value)).replace("inf", "1e999")
@@ -274,5 +274,5 @@ def _any(value: Any) -> Entry:
 
 
 def _facets(*candidates: tuple[str, Sequence[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Only those that choose between something."""
+    """The filters with at least two values to choose from (and fewer than 40)."""
     return tuple((title, tuple(values)) for title, values in candidates if 1 < len(set(values)) < 40)

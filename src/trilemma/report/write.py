@@ -17,7 +17,7 @@ from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import render
-from trilemma.report.shown import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
+from trilemma.report.page_figures import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
 from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
 from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv
@@ -112,7 +112,7 @@ def _made(entry: Mapping[str, Any], study: Mapping[str, Any], rows: pd.DataFrame
     """Measures that a study's figures may ask for: any, while trials are still to come.
 
     Of a whole study those that were measured or, by its plan, could have been (whether one's own images have
-    groups was not known before training, and it is no reason to refuse the page afterwards).
+    groups was not known before training, and it is no reason to refuse the page afterward).
     """
     if not whole or not len(rows):
         return {part for kind in FIGURES.values() for alternatives in kind.needs for part in alternatives}

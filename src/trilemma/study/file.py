@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from trilemma.data.load import load_data
 from trilemma.errors import InputError
@@ -17,6 +17,7 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
+from trilemma.words import RANKS, Rank
 
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """The studies that come with the package."""
@@ -26,11 +27,6 @@ DATA_OPTIONS = tuple(
     for name in inspect.signature(load_data).parameters
     if name not in ("data_dir", "progress", "memory_gib")  # where it lies and how it is read, not what it is
 )
-
-
-Rank = Literal["rmia", "lira", "histogram"]
-RANKS: tuple[Rank, ...] = ("rmia", "lira", "histogram")
-"""What can rank training examples for a removal: two attacks with shadow models, or the histogram of the loss."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +153,7 @@ def read_study(source: str | Path) -> StudyFile:
         )
     try:
         return _Reader(name, folder).study(values)
-    except InputError as error:  # some are of a recipe, which does not know who asks
+    except InputError as error:  # some errors come from a recipe and do not name the study
         raise type(error)(str(error) if name in str(error) else f"the study {name}: {error}") from error
     except RecursionError as error:
         raise InputError(f"the study {source} is nested too deep") from error

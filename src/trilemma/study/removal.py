@@ -25,10 +25,10 @@ from trilemma.attacks.lira import membership_posterior
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.seeds import rng_for
-from trilemma.study.file import Rank
 from trilemma.trial.exposure import read_exposure
 from trilemma.trial.run import SHADOWS, SIGNALS
 from trilemma.trial.signals import read_signals
+from trilemma.words import Rank
 
 Indices = NDArray[np.int64]
 

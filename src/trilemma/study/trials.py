@@ -17,10 +17,10 @@ from typing import Any, Literal
 from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
-from trilemma.study.file import Grid, Rank, Scale, StudyFile
+from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
-from trilemma.words import trial_title
+from trilemma.words import Rank, trial_title
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")

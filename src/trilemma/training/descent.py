@@ -56,7 +56,7 @@ def descend(state: State, gradient: Mapping[str, Tensor], rate: float) -> None:
         p.grad = gradient[name].to(p.dtype, copy=keeps_gradient) if name in gradient else None
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with torch.no_grad():  # one from outside may not see to it
+    with torch.no_grad():  # an external optimizer may not disable autograd itself
         called(type(optimizer).__name__, optimizer.step)
     for p in parameters.values():
         p.grad = None

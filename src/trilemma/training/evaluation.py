@@ -39,7 +39,7 @@ def logits_of(
     model.eval()
 
     def of_part(start: int) -> Tensor:
-        with torch.no_grad():  # which is each thread's own
+        with torch.no_grad():  # gradient mode is per thread
             outputs: Tensor = model(inputs.plain(part, rows[start : start + at_once]))
         return outputs.float().cpu()
 

@@ -48,9 +48,9 @@ class Examples:
     inputs: Inputs
     labels: Tensor
 
-    def seen(self, rows: Tensor, update: int) -> tuple[Tensor, Tensor]:
-        """What an update sees of some examples: views (n, K, *shape) and labels (n,), on the device; K = 1 and the
-        example itself without AM."""
+    def views_and_labels(self, rows: Tensor, update: int) -> tuple[Tensor, Tensor]:
+        """Some examples' views (n, K, *shape) in an update and their labels (n,), on the device; without AM, K = 1 and
+        the view is the example itself."""
         return self.inputs.views(rows, update), self.labels[rows.to(self.labels.device)]
 
 
@@ -99,7 +99,7 @@ class PrivateGradient:
         spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
         with one_each(), refuse_random_layers(self.examples.labels.device), uphill:
             for places in mine.split(physical_batch) if len(mine) else ():
-                images, labels = self.examples.seen(rows[places], state.update)
+                images, labels = self.examples.views_and_labels(rows[places], state.update)
                 part = self.clipping(images, labels)
                 if state.evidence is not None and spot is not None and 0 <= spot - total.count < len(places):
                     state.evidence.spot(self.clipping, images, labels, part, spot - total.count)
@@ -142,7 +142,7 @@ class OrdinaryGradient:
         total = {n: torch.zeros_like(p) for n, p in parameters.items()}
         mean_loss = 0.0
         for part in rows.split(physical_batch):
-            images, labels = self.examples.seen(part, update)
+            images, labels = self.examples.views_and_labels(part, update)
             loss, gradients = self.of_batch(model, list(parameters.values()), images, labels)
             for name, g in zip(total, gradients, strict=True):
                 if g is not None:
@@ -172,7 +172,8 @@ class OrdinaryGradient:
 
         def squared_norm(size: int) -> tuple[float, Gradient]:
             rows = torch.randperm(examples, generator=shuffle)[:size]
-            gradient, _ = self.mean(model, rows, -next(measured), physical_batch)  # no update's views
+            # negative numbers: never the views of a real update
+            gradient, _ = self.mean(model, rows, -next(measured), physical_batch)
             return sum(float(g.double().square().sum()) for g in gradient.values()), gradient
 
         for _ in range(_WARM_UP):
@@ -221,7 +222,7 @@ def physical_batch_for(
         if labels.device.type == "cpu":  # the linear method computes a core's share in one piece
             at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity, inputs.shape)
     else:
-        twin = copy.deepcopy(model)  # whose statistics of batch norm may change
+        twin = copy.deepcopy(model)  # a probe may change the statistics of batch norm
         compute = functools.partial(ordinary.of_batch, twin, [p for p in twin.parameters() if p.requires_grad])
         wanted = min(max(wanted, LEAST), len(labels))
         least = min(LEAST, wanted)

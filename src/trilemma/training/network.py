@@ -1,7 +1,7 @@
 """Which network a recipe builds.
 
-Training, estimates, the cache of pre-training and the loading of finished runs all ask here; no other code reads those
-fields of a recipe.
+Training, estimates, the cache of pre-training and the loading of finished runs all ask here.  No other code decides
+which layers a recipe builds.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class State:
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for key, value in checkpoint.tensors.items():
             part, name = key.split("/", 1)
-            if part == "momentum":  # as it was called in version 0.2
+            if part == "momentum":  # its name before optimizers were torch's
                 part, name = "optimizer", f"{name}/momentum_buffer"
             parts[part][name] = value
         for part, (_, put) in _PARTS.items():

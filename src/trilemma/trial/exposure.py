@@ -33,13 +33,16 @@ from trilemma.trial.shadows import (
     target_outputs,
     train_shadow,
 )
+from trilemma.words import RANKS
 
 Array = NDArray[np.float64]
 
 SHADOWS_EACH = 4
 """Shadows for each block: on CIFAR-10, four find 97 % of the members that 64 do at 1 % false positives."""
 
-BY_SHADOWS = ("rmia", "lira")
+BY_SHADOWS: tuple[str, ...] = tuple(rank for rank in RANKS if rank in SHADOW_SCORES)
+"""The rankings by shadow models, in the order of the rows of the file."""
+
 EXPOSURE = "exposure.npy"
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trilemma.data.given import GivenImages, given_images
+from trilemma.data.images_from_user import GivenImages, given_images
 from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.files import read_json, reading

@@ -11,12 +11,7 @@ from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
 from trilemma.trial.run import RESULT, TRAINED
-
-NOT_COVERED = (
-    "train accuracy, attack results, signals, histories and the numbers of the truth check are computed from the "
-    "training images and are not covered by the guarantee; nor is a choice of hyperparameters made by looking at "
-    "results"
-)
+from trilemma.trial.statement import NOT_COVERED
 
 
 def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
@@ -51,7 +46,7 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
         "updates": training.state.update,
         "event": event.to_dict(),
         "covered": "the weights in model.safetensors and what is computed from them alone",
-        "not_covered": NOT_COVERED,
+        "not_covered": " ".join(NOT_COVERED),
         "noise_source": "secret" if secret else "seeded",
         "noise_key_digest": digest,
         "noise_shared": _same_noise_beside(folder, digest),

@@ -112,7 +112,8 @@ def why_contradicted(result: Mapping[str, Any]) -> str | None:
 def why_not_for_release(result: Mapping[str, Any]) -> str | None:
     """A sentence where the noise of a private run can be drawn again, from its ``result.json``; else None."""
     privacy = result.get("privacy")
-    if not privacy or privacy.get("noise_source") in ("secret", "operating system, not recorded"):  # now; version 0.1
+    secret = ("secret", "operating system, not recorded")  # the current name, and that of version 0.1
+    if not privacy or privacy.get("noise_source") in secret:
         return None
     return SEEDED_NOISE
 

@@ -21,7 +21,8 @@ CONDITIONS = (
 """What the guarantee rests on."""
 
 NOT_COVERED = (
-    "Everything measured with the training images: attacks, signals, training accuracy, histories.",
+    "Everything measured with the training images: attacks, signals, train accuracy, histories, the numbers of the "
+    "truth check.",
     "A choice of hyperparameters, or among several trained models, made by looking at results.",
     "What the model says about people in general: a pattern that holds with and without any one example is learned.",
     "Other models trained on the same images: their budgets add up.",

@@ -245,7 +245,7 @@ class _Trial:
         training.state.restore(saved)
         self.evaluated, self.losses = int(header["evaluated"]), list(header["losses"])
         if training.execution.memory is None and training.execution.physical_batch is None:
-            training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # to the bit
+            training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # bitwise resume
         self.clock.add(header["seconds"])
         return int(header["history_lines"])
 

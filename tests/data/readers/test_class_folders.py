@@ -1,3 +1,5 @@
+"""Folders of images, one folder a class: labels, groups and splits from names, and what is refused."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Data sets of the Hugging Face hub: which repository is asked, the cache that needs no extra, and clear errors."""
+
 from __future__ import annotations
 
 import json

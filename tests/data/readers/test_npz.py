@@ -1,3 +1,5 @@
+"""Arrays in ``.npz`` files: every layout is read alike; pickles, bombs and damage are refused."""
+
 from __future__ import annotations
 
 import io

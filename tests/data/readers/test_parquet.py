@@ -1,3 +1,5 @@
+"""Images in Parquet tables: columns, splits, recorded class names, limits and damage."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""CelebA: its crop, its attributes as labels and groups, and the shares of the real data."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

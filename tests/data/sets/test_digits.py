@@ -1,3 +1,5 @@
+"""The embedded digits: each image once, a fixed split, and exact counts of digits-s."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Skew: exact counts, nested assignments, and the published construction of CIFAR-10S."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -21,7 +21,7 @@ _STOPS = f"{_RESUME}::test_stopping_at_every_other_update_changes_nothing"
 
 ERRORS = [
     Planted(
-        "views are dealt by place",
+        "views are assigned by position",
         "training/inputs.py",
         "self.keys[rows],\n            update,",
         "self.keys[: len(rows)],\n            update,",

@@ -38,7 +38,7 @@ class ImageFiles:
             yield str(path), _read(path)
 
     def digest(self) -> str:
-        """Of the contents in order; names do not enter."""
+        """The SHA-256 of the contents in order, without file names."""
         total = hashlib.sha256(b"files")
         for path in self.paths:
             total.update(hashlib.sha256(_read(path)).digest())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.data.dataset import Dataset, Split
-from trilemma.data.named import DEFAULT, NAMED, Named
+from trilemma.data.named import DEFAULT, NAMED, NEUTRAL, Named
 from trilemma.data.options import Options
 from trilemma.data.orders import raw_draws, stratified_order
 
@@ -59,8 +59,8 @@ def inked_digits() -> Dataset:
         plain,
         train=Split(_ink(plain.train.images, "train ink"), plain.train.labels),
         test=Split(_ink(plain.test.images, "test ink"), plain.test.labels),
-        mean=(0.5,) * 3,
-        deviation=(0.5,) * 3,
+        mean=NEUTRAL * 3,
+        deviation=NEUTRAL * 3,
         source=f"{plain.source}, each in an ink of its own",
     )
 

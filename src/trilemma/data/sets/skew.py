@@ -4,9 +4,9 @@ class.
 Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHODS 4.1 and 4.4 of this
   project).
 
-**The assignment of groups is public.**  The published construction has exact counts per class, so the groups are dealt
-from a seed to the places of the examples, and dealing again without one example gives thousands of the others another
-group.  What the guarantee calls a neighbor is therefore the data set after the assignment, less one example
+**The assignment of groups is public.**  The published construction has exact counts per class, so a seed assigns
+the groups to the positions of the examples, and assigning them again without one example gives thousands of the others
+another group.  What the guarantee calls a neighbor is therefore the data set after the assignment, less one example
 (:meth:`trilemma.data.dataset.Dataset.without`): the assignment (:func:`skewed_groups`) is held fixed, and how an
 example is shown (:func:`shown_in`) depends on its own image and group alone.
 """
@@ -85,7 +85,7 @@ def skewed_groups(labels: NDArray[np.int64], skew: float, color: NDArray[np.int6
 
     Of a class with n examples, exactly ``int(n * skew)``, drawn at random, go to the class's dominant group
     and the rest to the other.  With the same seed, what is dominant at a smaller skew is so at a larger one.
-    Groups are dealt to places: without one example, those of the others change (see the module).
+    Groups are assigned to positions: without one example, those of the others change (see the module).
 
     Args:
       labels: int64 (N,).

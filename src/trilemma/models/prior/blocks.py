@@ -60,7 +60,7 @@ class OneLayer:
     def fit(
         cls, images: Tensor, *, filters: int, coarse: bool, soft: bool, stride: int, generator: torch.Generator
     ) -> OneLayer:
-        """From synthetic images."""
+        """Fit the block to synthetic images."""
         images = halved(images) if coarse else images
         return cls(PatchFilters.fit(images, filters, stride=stride, generator=generator), coarse, soft)
 
@@ -122,7 +122,7 @@ class TwoLayer:
 
     @classmethod
     def fit(cls, local: LocalMaps, images: Tensor, *, filters: int, soft: bool, generator: torch.Generator) -> TwoLayer:
-        """From synthetic images."""
+        """Fit the block to synthetic images."""
         rows, columns = local.sizes(*images.shape[-2:])[0]
         plain = torch.cat([local(part)[:, : rows * columns] for part in images[:3000].split(50)])
         maps = plain.view(len(plain), rows, columns, -1)

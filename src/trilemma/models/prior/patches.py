@@ -25,7 +25,7 @@ _LEAST_DEVIATION = 10.0  # of a patch worth keeping in a dictionary, in values 0
 
 def compute_type() -> torch.dtype:
     """bfloat16 where the CPU is faster in it, otherwise float32.  It is used for responses, which are sums of about a
-    hundred products and are averaged afterwards; sums over private examples never use it."""
+    hundred products and are averaged afterward; sums over private examples never use it."""
     return torch.bfloat16 if faster_in_bfloat16() else torch.float32
 
 

@@ -29,7 +29,7 @@ _BACKENDS = ("cuda", "cudnn", "miopen", "mkldnn", "mps", "xpu")
 
 _BEFORE_THE_CLIP = ("torch.backends.cudnn.conv", "torch.backends.cudnn.rnn")
 """Torch rounds here unless it is told not to, and ``torch.backends.cudnn.allow_tf32`` is the older name of both.  It
-does no harm: on a GPU, convolutions compute examples' gradients, whose norms are taken afterwards, but never a sum of
+does no harm: on a GPU, convolutions compute examples' gradients, whose norms are taken afterward, but never a sum of
 clipped gradients."""
 
 

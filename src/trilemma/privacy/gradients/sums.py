@@ -31,7 +31,8 @@ class ClippedSum:
     Attributes:
       sums: tensors by parameter name: float64 of a logical batch and of the linear method, else float32.
       norms: (count,) float32, each example's gradient norm before clipping (NaN or inf where it is not finite).
-      losses: (count,) float32, each example's mean loss over its views.
+      losses: (count,) float32, each example's mean loss over its views; canaries that are directions, which ``norms``
+        counts as examples, have none.
       clipping_norm: C: the L2 sensitivity of ``sums`` to adding or removing one example.
     """
 
@@ -46,12 +47,16 @@ class ClippedSum:
         return len(self.norms)
 
     def __add__(self, other: ClippedSum) -> ClippedSum:
-        """The sum over both (disjoint) sets of examples."""
+        """The sum over both (disjoint) sets of examples.
+
+        Raises:
+          ValueError: the sums have different parameters or clipping norms.
+        """
         own = {name: total.clone() for name, total in self.sums.items()}
         return ClippedSum(own, self.norms, self.losses, self.clipping_norm).add_(other)
 
     def add_(self, other: ClippedSum) -> ClippedSum:
-        """The same in the memory of this sum, which must not be used afterwards."""
+        """As ``+``, in the memory of this sum, which must not be used afterward."""
         if other.clipping_norm != self.clipping_norm or other.sums.keys() != self.sums.keys():
             raise ValueError("only sums of one network at one clipping norm can be added")
         sums = {name: total.add_(other.sums[name]) for name, total in self.sums.items()}
@@ -67,7 +72,7 @@ class Objective:
       model: its trainable parameters (``requires_grad``) are those that count.
       clipping_norm: C > 0.
       loss: per-view loss; an example's loss is its mean over the views.
-      autocast: compute type of the forward and backward pass; norms and sums are float32 in any case.
+      autocast: compute type of the forward and backward pass; norms and sums are never in half precision.
     """
 
     model: nn.Module

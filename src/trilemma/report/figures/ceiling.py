@@ -52,7 +52,7 @@ def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
 
 
 CEILING = Kind(
-    "Found, and at most",
+    "Attack success and its upper bound",
     "What the headline attack of a run, the loss threshold, found (filled) beside the most that the budget allows any "
     "attack (hollow), from the accountant’s privacy curve. Attacks with shadow models come nearer to it "
     "(trilemma audit --shadows). A lower end of an interval above the ceiling would mean that accounting, sampling or "

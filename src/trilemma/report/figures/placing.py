@@ -57,7 +57,7 @@ def by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedConditio
 
 
 def private_by_techniques(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
-    """Likewise of conditions that have a budget and all their examples."""
+    """As :func:`by_techniques`, for conditions with a budget and without a removal."""
     return by_techniques([condition for condition in without_removal(conditions) if condition.private])
 
 
