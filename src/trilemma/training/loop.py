@@ -67,10 +67,10 @@ class Training:
             draw = ranks.tell(private.draw(state) if ranks.first else None)
             total = private.clipped_sum(draw, state, ranks, self.physical_batch)
             loss = float(total.losses.mean()) if len(total.losses) else math.nan
-            update = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
+            noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
             if private.canaries and state.coins:  # their scores are not released
-                private.canaries.add_scores(update, state.coins)
-            gradient = ranks.gradient_of_first(update)  # in place of others' sums; from here on all is post-processing
+                private.canaries.add_scores(noisy, state.coins)
+            gradient = ranks.gradient_of_first(noisy)  # from here on all is post-processing, in every process
             state.previous = gradient if recipe.has("sat") else {}
         gradient = change(recipe, gradient, state.model, state.update)
         descend(state, gradient, learning_rate(recipe, course, state.update))
