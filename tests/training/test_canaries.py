@@ -86,8 +86,9 @@ def test_the_examples_are_drawn_as_without_canaries():
         assert torch.equal(draw.indices[draw.indices < 1000], plan.draw(alone).indices)
 
 
-def test_budget_and_batch_are_those_of_the_examples_alone(data):
-    plain, audited = training_of(data, None).course, training_of(data).course
+@pytest.mark.parametrize("kind", ["gradient", "mislabelled"])
+def test_budget_and_batch_are_those_of_the_examples_alone(data, kind):
+    plain, audited = training_of(data, None).course, training_of(data, kind, 100).course
     assert plain == audited
     assert audited.plan.examples == 120
 

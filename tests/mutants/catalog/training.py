@@ -17,6 +17,7 @@ _TOLD = f"{_REPLAY}::test_neighbors_are_within_the_clipping_norm_and_nothing_els
 _MOVES = f"{_NEIGHBORS}::test_removing_an_example_moves_no_sum_by_more_than_the_clipping_norm"
 _SHARED = f"{_USED}::test_no_two_updates_of_any_trainings_share_draws_or_noise"
 _PIECES = f"{_USED}::test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again"
+_DIRECTIONS, _CANARIES = "privacy/test_directions.py", "training/test_canaries.py"
 _STOPS = f"{_RESUME}::test_stopping_at_every_other_update_changes_nothing"
 
 ERRORS = [
@@ -271,6 +272,46 @@ ERRORS = [
             _TOLD,
         ),
         "private-statistics",
+    ),
+    Planted(
+        "a gradient canary adds twice the clipping norm",
+        "privacy/directions.py",
+        "self._signs[drawn] * (norm / share**0.5)",
+        "self._signs[drawn] * (2 * norm / share**0.5)",
+        (
+            f"{_DIRECTIONS}::test_each_canary_adds_a_vector_of_norm_c_orthogonal_to_the_others",
+            f"{_DIRECTIONS}::test_a_score_is_what_was_added_whatever_the_examples_were",
+        ),
+    ),
+    Planted(
+        "the examples' gradients stay in the scores of canaries",
+        "privacy/directions.py",
+        "return (self._projections(released) * batch_size - before) / clipping_norm",
+        "return self._projections(released) * batch_size / clipping_norm",
+        (
+            f"{_DIRECTIONS}::test_a_score_is_what_was_added_whatever_the_examples_were",
+            f"{_CANARIES}::test_a_training_without_noise_is_caught",
+        ),
+    ),
+    Planted(
+        "a canary that is in is in every draw",
+        "training/canaries.py",
+        "poisson_draw(coins.count, real.sampling_probability, coins.stream)",
+        "poisson_draw(coins.count, 1.0, coins.stream)",
+        (
+            f"{_CANARIES}::test_coins_are_fair_and_every_canary_that_is_in_is_drawn_with_q",
+            f"{_CANARIES}::test_a_correct_training_passes_its_truth_check_and_is_not_contradicted[gradient]",
+        ),
+    ),
+    Planted(
+        "canaries are counted in N",
+        "training/loop.py",
+        "recipe, len(self.data.train), lambda: self.ordinary",
+        "recipe, len(data.train), lambda: self.ordinary",
+        (
+            f"{_CANARIES}::test_budget_and_batch_are_those_of_the_examples_alone[mislabelled]",
+            f"{_CANARIES}::test_a_correct_training_passes_its_truth_check_and_is_not_contradicted[mislabelled]",
+        ),
     ),
 ]
 
