@@ -79,7 +79,7 @@ def test_the_key_reads_every_field_that_the_network_does(monkeypatch, noise_imag
     assert {"model", "techniques", "epsilon", "norm_groups", "norm_first"} <= network
     # ``backbone_for`` copies the recipe, which reads all of it: what counts is what the copy is asked for.
     direct = fields_read(monkeypatch, BASE, lambda recipe: network_for(recipe, noise_images))
-    assert direct - {"seed"} <= named
+    assert direct - {"seed", "weights"} <= named  # these two decide initial weights, whose digest is in the key
 
 
 OWN = """
@@ -147,8 +147,8 @@ def test_a_new_field_of_the_architecture_is_in_the_key(monkeypatch, noise_images
             architecture = Architecture.of(recipe)
             return cls(**vars(architecture), width=recipe.width)
 
-        def build(self, *arguments):
-            return Padded(super().build(*arguments), self.width)
+        def build(self, *arguments, **options):
+            return Padded(super().build(*arguments, **options), self.width)
 
     first, two = (Wider(**vars(BASE), width=width) for width in (1, 2))
     for place in (module, pretraining, estimate):

@@ -32,6 +32,7 @@ class Architecture:
       norm_groups: groups of a group norm.
       norm_first: whether norm comes before ReLU; None: the network's usual order.
       standardized: whether weights of convolutions are standardized.
+      trained: "all" layers, or the "last" alone.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Architecture:
     norm_groups: int
     norm_first: bool | None
     standardized: bool
+    trained: str = "all"
 
     @classmethod
     def of(cls, recipe: Recipe) -> Architecture:
@@ -58,15 +60,28 @@ class Architecture:
                 raise InputError(f"{codes[0]} does not apply to {recipe.model}, whose layers are its own: leave it out")
             return cls(recipe.model, "none", recipe.norm_groups, recipe.norm_first, standardized=False)
         norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
-        return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"))
+        return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"), recipe.trained)
 
-    def build(self, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
-        """The network, with initial weights from ``generator``; for a prior, the part that is trained, which is a
-        linear head that starts at zero."""
+    def build(
+        self, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator, *, weights: str = ""
+    ) -> nn.Module:
+        """The network, with initial weights from ``generator``, or of a network of timm from where ``weights`` says;
+        for a prior, the part that is trained, which is a linear head that starts at zero."""
         if self.model in PRIORS:
             head = nn.Linear(features_in(self.model), classes, bias=False)
             nn.init.zeros_(head.weight)
             return head
+        if self.model.startswith(PREFIX):
+            return build_timm(
+                self.model,
+                classes=classes,
+                image_shape=image_shape,
+                norm=self.norm,
+                groups=self.norm_groups,
+                weights=weights,
+                last_alone=self.trained == "last",
+                generator=generator,
+            )
         return build(
             self.model,
             classes=classes,
@@ -82,19 +97,7 @@ class Architecture:
 def network_for(recipe: Recipe, data: Dataset) -> nn.Module:
     """The recipe's network, on the CPU, with its initial weights."""
     generator = generator_for(recipe.seed, "weights")
-    if recipe.model.startswith(PREFIX):
-        architecture = Architecture.of(recipe)
-        return build_timm(
-            recipe.model,
-            classes=len(data.classes),
-            image_shape=data.image_shape,
-            norm=architecture.norm,
-            groups=architecture.norm_groups,
-            weights=recipe.weights,
-            last_alone=recipe.trained == "last",
-            generator=generator,
-        )
-    return Architecture.of(recipe).build(len(data.classes), data.image_shape, generator)
+    return Architecture.of(recipe).build(len(data.classes), data.image_shape, generator, weights=recipe.weights)
 
 
 def backbone_for(recipe: Recipe, data: Dataset) -> nn.Module:
