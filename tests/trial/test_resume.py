@@ -68,6 +68,25 @@ def same(first, other):
     assert result == result2
 
 
+def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(digits, tmp_path, monkeypatch):
+    """Guards: a look for the finished run before the lock is held alone; a second training spends the budget twice."""
+    private, module = recipe("private", secret_noise=True, epochs=1.0), sys.modules["trilemma.trial.train"]
+    real, finished = module.Training, []
+
+    def while_another_trains(*arguments):
+        training = real(*arguments)
+        if not finished:
+            finished.append(None)
+            finished[0] = outcome(train(private, digits, tmp_path, execution=CPU).folder)
+        return training
+
+    monkeypatch.setattr(module, "Training", while_another_trains)
+    run = train(private, digits, tmp_path, execution=CPU)
+    weights, history, result = outcome(run.folder)
+    assert (history, result) == finished[0][1:]
+    assert all(torch.equal(weights[name], value) for name, value in finished[0][0].items())
+
+
 @pytest.mark.parametrize("kind", RECIPES)
 def test_stopping_at_every_other_update_changes_nothing(digits, tmp_path, kind):
     """Guards: resume restarts the seed and repeats noise (all streams are in the checkpoint)."""

@@ -198,12 +198,14 @@ class _Trial:
     saved_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> Run:
+        if holds_finished_run(self.folder, self.config, self.training.data.fingerprint):
+            self.training.ranks.dismiss()
+            return Run.load(self.folder)  # another process finished it while this one was getting ready
         if (self.folder / TRAINED).exists():
             self.training.ranks.dismiss()
             trained = self.load_weights()
         else:
-            history = self.resume()
-            self.make_updates(history)
+            self.make_updates(self.resume())
             trained = self.release()
         try:
             run = self.measure(trained)
@@ -228,10 +230,7 @@ class _Trial:
             preflight.refuse_a_second_training(self.folder, training.recipe, damage)
         if damage:
             self.notes.append(damage if saved else f"{damage}; no whole checkpoint is left, so it starts again")
-        lines = 0
-        if saved is not None:
-            lines = self._restore(saved)
-            self.notes.append(f"went on from update {training.state.update} of {training.course.updates}")
+        lines = 0 if saved is None else self._restore(saved)
         training.lead()
         write_fingerprint(self.folder, training.data.fingerprint)  # before config.json: it marks the folder as a run's
         write_json(self.folder / CONFIG, self.config)
@@ -247,6 +246,7 @@ class _Trial:
         if training.execution.memory is None and training.execution.physical_batch is None:
             training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # bitwise resume
         self.clock.add(header["seconds"])
+        self.notes.append(f"went on from update {training.state.update} of {training.course.updates}")
         return int(header["history_lines"])
 
     def make_updates(self, history: History) -> None:
