@@ -16,6 +16,7 @@ from trilemma.errors import InputError
 from trilemma.privacy import Draw, Event, Plan, RandomStream, add_gaussian_noise, truth
 from trilemma.privacy.clipping import ClippedSum
 from trilemma.privacy.evidence import COLUMNS, Evidence
+from trilemma.privacy.sampling import poisson_draw
 from trilemma.privacy.truth import second_opinion, truth_check
 
 LAYERS = {"first": (100, 300), "second": (300, 99), "bias": (300,)}
@@ -45,19 +46,24 @@ def record_of(plan, **changes):
     return {"event": event.to_dict(), "epsilon": event.epsilon(1e-5), "delta": 1e-5, "updates": plan.updates} | changes
 
 
-def noise_of(plan, layers=LAYERS, seed=0, sampler=None, evidence=None, updates=None):
+def noise_of(plan, layers=LAYERS, seed=0, sampler=None, evidence=None, updates=None, canaries=0, canary_sampler=None):
     """The evidence of a run, with the sampler and the noise that ``trilemma.privacy.plan`` has now."""
     sampling, noise = stream_of(1000 + seed), stream_of(2000 + seed)
     chance, rest = torch.Generator().manual_seed(1000 + seed), torch.Generator().manual_seed(3000 + seed)
-    evidence = evidence or Evidence(plan.examples)
+    q, coins = plan.sampling_probability, stream_of(4000 + seed)
+    evidence = evidence or Evidence(plan.examples, canaries)
     for update in range(plan.updates if updates is None else updates):
-        draw = plan.draw(sampling) if sampler is None else Draw(sampler(update, chance), plan.sampling_probability)
+        draw = plan.draw(sampling) if sampler is None else Draw(sampler(update, chance), q)
+        if canaries:
+            own = canary_sampler(update) if canary_sampler else poisson_draw(canaries, q, coins).indices
+            draw = Draw(torch.cat([draw.indices, own + plan.examples]), q)
         plan.privatize(draw, clipped_sum(plan, draw, layers, rest), noise, evidence)
     return evidence
 
 
-def failed(plan, evidence, **changes):
-    outcome = truth_check(plan, evidence, record_of(plan, **changes)).to_dict()
+def failed(plan, evidence, *, canaries=None, **changes):
+    canaries = evidence.canaries if canaries is None else canaries
+    outcome = truth_check(plan, evidence, record_of(plan, **changes), canaries=canaries).to_dict()
     json.dumps(outcome, allow_nan=False)
     names = {name for name, check in outcome["checks"].items() if not check["passed"]}
     assert outcome["passed"] == (not names)
@@ -134,7 +140,10 @@ def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma
 def test_the_alarm_is_divided_among_the_checks(honest):
     """At most 20 checks depend on chance, and each gets a twentieth."""
     by_rule = {"updates", "event", "epsilon", "clip", "example_norm", "example_gradient"}
-    assert len(set(honest[0].checks) - by_rule) * truth.ALPHA <= truth.FALSE_ALARM == 1e-6
+    plan = plan_with()
+    audited = truth_check(plan, noise_of(plan, SMALL, canaries=50), record_of(plan), canaries=50)
+    assert set(audited.checks) - set(honest[0].checks) == {"canary_count", "canary_normalizer", "canary_inclusions"}
+    assert len(set(audited.checks) - by_rule) * truth.ALPHA <= truth.FALSE_ALARM == 1e-6
 
 
 # --- noise that is not what it should be ------------------------------------------------------------------------------
@@ -354,6 +363,64 @@ def test_another_sampler_is_seen(sampler):
     assert SAMPLERS[sampler] <= failed(plan, noise_of(plan, SMALL, sampler=sampler))
 
 
+def too_often(update, generator):
+    return (torch.rand(1000, generator=generator) < 0.13).nonzero()[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (None, set()),
+        (shuffled, SAMPLERS[shuffled]),
+        (fixed_size, SAMPLERS[fixed_size]),
+        (too_often, {"draw_count"}),
+        (without_the_last, SAMPLERS[without_the_last]),
+        (repeated_after_ten, SAMPLERS[repeated_after_ten]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_many_canaries_hide_no_sampler(sampler, expected):
+    """Guards: examples judged together with 25 times as many canaries, which are drawn as they should be.  Every check
+    of the examples' draws has the value that it has without canaries."""
+    plan = plan_with(updates=60)
+    alone, audited = noise_of(plan, SMALL, sampler=sampler), noise_of(plan, SMALL, sampler=sampler, canaries=25_000)
+    failures = failed(plan, audited)
+    assert expected <= failures
+    assert bool(expected) == bool(failures)
+    checks = truth_check(plan, alone, record_of(plan)).checks
+    beside = truth_check(plan, audited, record_of(plan), canaries=25_000).checks
+    draws = ("draw_count", "draw_sizes", "inclusions", "draw_overlap", "draw_repeats")
+    assert [checks[name] for name in draws] == [beside[name] for name in draws]
+
+
+@pytest.mark.parametrize("batch_size", [100, 1000])
+def test_canaries_that_are_drawn_otherwise_are_seen(batch_size):
+    """Guards: canaries drawn at another rate, always the same of them, or more of them than are in."""
+    plan = plan_with(batch_size=batch_size, updates=20)
+    assert failed(plan, noise_of(plan, SMALL, canaries=200)) == set()
+    always = noise_of(plan, SMALL, canaries=200, canary_sampler=lambda update: torch.arange(batch_size // 5))
+    assert failed(plan, always) == ({"canary_inclusions"} if batch_size < 1000 else set())
+    fewer = noise_of(plan, SMALL, canaries=200, canary_sampler=lambda update: torch.arange(batch_size // 10))
+    assert "canary_count" in failed(plan, fewer)
+    for canaries in (0, 100, 400):
+        assert "canary_count" in failed(plan, always, canaries=canaries)
+
+
+def test_division_by_a_draw_of_many_canaries_is_seen(monkeypatch):
+    """Guards: the draw with its canaries as the divisor, whose size depends little on the examples."""
+    plan = plan_with(updates=20)
+    real = Evidence.record
+
+    def record(self, draw, total, released, **more):
+        share = 275 / len(draw)
+        shrunk = {n: share * g + (1 - share) * total.sums[n] / plan.batch_size for n, g in released.items()}
+        real(self, draw, total, shrunk, **more)
+
+    monkeypatch.setattr(Evidence, "record", record)
+    evidence = noise_of(plan, LAYERS, canaries=1750)
+    assert "canary_normalizer" in failed(plan, evidence)
+
+
 def test_a_full_batch_that_lacks_an_example_is_seen():
     plan = plan_with(examples=50, batch_size=50)
     assert failed(plan, noise_of(plan, SMALL)) == set()
@@ -532,8 +599,10 @@ def test_randomness_repeated_after_a_resume_is_seen(what):
 
 
 def test_a_checkpoint_without_evidence_is_refused():
-    with pytest.raises(InputError, match="kept no evidence"):
-        Evidence(10).restore({}, torch.device("cpu"))
+    earlier = Evidence(10).to_tensors() | {"rows": torch.zeros(0, len(COLUMNS) - 1, dtype=torch.float64)}
+    for tensors in ({}, earlier):
+        with pytest.raises(InputError, match="kept no evidence"):
+            Evidence(10).restore(tensors, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 2.0])

@@ -65,9 +65,10 @@ def noise_times(share):
 def test_coins_are_fair_and_every_canary_that_is_in_is_drawn_with_q():
     """Each count below is outside its interval with a probability below 1e-6."""
     plan = Plan(1000, 200, 10, 1.0, 1.0)
-    coins = Coins.tossed(RandomStream.keyed(b"coins"), 10_000)
+    canaries = Canaries("blank", 10_000)
+    coins = Coins.tossed(RandomStream.keyed(b"coins"), canaries)
     assert abs(coins.count - 5000) < 5 * 50
-    placed = Placed(Canaries("blank", 10_000), 1000, plan)
+    placed = Placed(canaries, 1000, plan)
     draw = placed.draw(plan.draw(RandomStream.keyed(b"sampling")), coins)
     drawn = draw.indices[draw.indices >= 1000] - 1000
     assert abs(len(drawn) - 0.2 * coins.count) < 5 * (0.16 * coins.count) ** 0.5
@@ -78,8 +79,9 @@ def test_coins_are_fair_and_every_canary_that_is_in_is_drawn_with_q():
 
 def test_the_examples_are_drawn_as_without_canaries():
     plan = Plan(1000, 200, 10, 1.0, 1.0)
-    coins = Coins.tossed(RandomStream.keyed(b"coins"), 50)
-    placed = Placed(Canaries("blank", 50), 1000, plan)
+    canaries = Canaries("blank", 50)
+    coins = Coins.tossed(RandomStream.keyed(b"coins"), canaries)
+    placed = Placed(canaries, 1000, plan)
     alone, beside = RandomStream.keyed(b"sampling"), RandomStream.keyed(b"sampling")
     for _ in range(20):
         draw = placed.draw(plan.draw(beside), coins)
@@ -160,3 +162,24 @@ def test_runs_with_and_without_canaries_share_no_randomness(data):
     }
     coins = training_of(data).state.coins
     assert len(keys | {coins.stream.key_digest}) == 5
+
+
+def test_a_checkpoint_of_other_canaries_is_refused(data):
+    """Guards: a run with gradient canaries that goes on as one with images, and coins that are not there."""
+    first = training_of(data).state
+    saved = first.to_checkpoint({})
+    assert saved.header["canaries"] == {"kind": "gradient", "count": 300}
+    training_of(data).state.restore(saved)
+    for kind, count, words in (
+        ("mislabelled", 100, "with 300 gradient canaries, and this one has 100 mislabelled canaries"),
+        ("gradient", 299, "this one has 299 gradient canaries"),
+        (None, 0, "this one has no canaries"),
+    ):
+        with pytest.raises(InputError, match=words):
+            training_of(data, kind, count).state.restore(saved)
+    for name, value in (("stream", None), ("included", None), ("scores", torch.zeros(299, dtype=torch.float64))):
+        tensors = {key: tensor for key, tensor in saved.tensors.items() if key != f"coins/{name}"}
+        if value is not None:
+            tensors[f"coins/{name}"] = value
+        with pytest.raises(InputError, match="does not hold the coins of its 300 canaries"):
+            training_of(data).state.restore(replace(saved, tensors=tensors))

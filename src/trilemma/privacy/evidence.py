@@ -31,6 +31,7 @@ from trilemma.privacy.sampling import Draw
 
 COLUMNS = (
     "drawn",
+    "canaries",
     "overlap",
     "weights",
     "squares",
@@ -43,11 +44,12 @@ COLUMNS = (
     "clip",
     "magnitude",
 )
-"""One row for each update.  ``drawn``: examples; ``overlap``: those also in the draw before; ``weights``: noise
-values; ``squares``: the sum of their squares; ``mean`` to ``sum``: the noise's sum, and its correlations with itself
-shifted by one, between the two halves of each tensor, with the tensor before it, with the update before and with the
-clipped sum, each standard normal (NaN where there is nothing to correlate with); ``clip``: norm of the clipped sum
-divided by its bound, count C; ``magnitude``: norm of the noisy sum, which bounds the rounding."""
+"""One row for each update. ``drawn``: examples, without canaries; ``canaries``: those drawn; ``overlap``: examples
+also in the draw before; ``weights``: noise values; ``squares``: the sum of their squares; ``mean`` to ``sum``: the
+noise's sum, and its correlations with itself shifted by one, between the two halves of each tensor, with the tensor
+before it, with the update before and with the clipped sum, each standard normal (NaN where there is nothing to
+correlate with); ``clip``: norm of the clipped sum divided by its bound, count C; ``magnitude``: norm of the noisy sum,
+which bounds the rounding."""
 
 PLACES = 8
 """Noise values of each update that are kept for the whole run, evenly spread over the weights."""
@@ -65,9 +67,10 @@ class Evidence:
     """The evidence of one training so far; part of its state, and of its checkpoints.
 
     Attributes:
-      examples: N, and the canaries that are in.
-      inclusions: int64 (N,), how often each example was drawn.
-      last_draw: int64 (n,), the latest draw, or None before the first.
+      examples: N, without canaries.
+      canaries: how many canaries are in; their numbers in a draw are those from N on.
+      inclusions: int64 (N + canaries,), how often each example, and then each canary, was drawn.
+      last_draw: int64 (n,), the examples of the latest draw, without canaries, or None before the first.
       tensors: by parameter name: float64 (3,), how many noise values it got in all, their sum, the sum of squares.
       last_noise: by parameter name: float32 (at most 65,536,), the beginning of its latest noise.
       spots: float64 (4,): single examples looked at; the largest distance of what one added to a sum from its clipped
@@ -76,6 +79,7 @@ class Evidence:
     """
 
     examples: int
+    canaries: int = 0
     inclusions: Tensor = field(init=False)
     last_draw: Tensor | None = field(default=None, init=False)
     tensors: dict[str, Tensor] = field(default_factory=dict, init=False)
@@ -86,7 +90,7 @@ class Evidence:
     _digests: array.array[int] = field(default_factory=lambda: array.array("q"), init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.inclusions = torch.zeros(self.examples, dtype=torch.int64)
+        self.inclusions = torch.zeros(self.examples + self.canaries, dtype=torch.int64)
 
     @property
     def updates(self) -> int:
@@ -105,7 +109,7 @@ class Evidence:
 
     @property
     def digests(self) -> Tensor:
-        """int64 (updates,), a digest of each draw."""
+        """int64 (updates,), a digest of the examples of each draw, without canaries."""
         return torch.tensor(self._digests, dtype=torch.int64)
 
     @torch.no_grad()
@@ -127,7 +131,7 @@ class Evidence:
           batch_size: B, by which the plan divides.
           standard_deviation: sigma C, in the unit of the sums.
         """
-        drawn, overlap = self._record_draw(draw)
+        drawn = self._record_draw(draw)
         sizes = [tensor.numel() for tensor in released.values()]
         wanted = _spread_out(sum(sizes))
         products, places, before, start = [], [], None, 0
@@ -145,24 +149,24 @@ class Evidence:
         values = numbers[_PRODUCTS * len(sizes) :] / unit
         self._record_tensors(list(released), sizes, table, unit)
         self._places.extend([*values.tolist(), *[math.nan] * (PLACES - len(values))])
-        self._rows.extend([drawn, overlap, float(sum(sizes)), *_noise_row(sizes, table, unit)])
+        self._rows.extend([*drawn, float(sum(sizes)), *_noise_row(sizes, table, unit)])
         norm = float(table[:, 7].sum().sqrt())
         bound = total.count * total.clipping_norm
         magnitude = norm / standard_deviation + float(table[:, 1].sum().sqrt()) / unit
         self._rows.extend([norm / bound if bound else math.inf if norm else 0.0, magnitude])
 
-    def _record_draw(self, draw: Draw) -> tuple[float, float]:
-        indices = draw.indices
-        overlap = math.nan
+    def _record_draw(self, draw: Draw) -> tuple[float, float, float]:
+        """``drawn``, ``canaries`` and ``overlap`` of ``COLUMNS``, apart: canaries must not hide the examples' draws."""
+        indices, overlap = draw.indices[draw.indices < self.examples], math.nan
         if self.last_draw is not None:
             before = torch.zeros(self.examples, dtype=torch.bool)
             before[self.last_draw] = True
             overlap = float(before[indices].sum())
-        self.inclusions[indices] += 1  # an example drawn twice counts once, which the totals then reveal
+        self.inclusions[draw.indices] += 1  # an example drawn twice counts once, which the totals then reveal
         self.last_draw = indices
         digest = hashlib.blake2b(indices.numpy().tobytes(), digest_size=8).digest()
         self._digests.append(int.from_bytes(digest, "big", signed=True))
-        return float(len(indices)), overlap
+        return float(len(indices)), float(len(draw) - len(indices)), overlap
 
     @staticmethod
     def _products(noise: Tensor, total: Tensor, before: Tensor | None, last: Tensor | None) -> list[Tensor]:
@@ -248,14 +252,14 @@ class Evidence:
           device: the device of the noise.
 
         Raises:
-          InputError: they hold no evidence.
+          InputError: they hold no evidence, or that of an earlier version.
         """
-        if "rows" not in tensors:
+        if "rows" not in tensors or tensors["rows"].shape[1:] != (len(COLUMNS),):
             raise InputError(
-                "the checkpoint was written by a version that kept no evidence of what it did, so the run could not be "
-                "checked at its end: start again in another --out"
+                "the checkpoint was written by a version that kept no evidence of what it did, or less than this one, so "
+                "the run could not be checked at its end: start again in another --out"
             )
-        self.examples = len(tensors["inclusions"])  # canaries are in by chance, so the saved number counts
+        self.canaries = len(tensors["inclusions"]) - self.examples  # in by chance, so the saved number counts
         self.inclusions, self.spots = tensors["inclusions"].cpu(), tensors["spots"].cpu()
         self._rows = array.array("d", tensors["rows"].flatten().tolist())
         self._places = array.array("f", tensors["places"].flatten().tolist())

@@ -44,7 +44,7 @@ FALSE_ALARM = 1e-6
 """Probability, at most, that an honest run fails."""
 
 ALPHA = FALSE_ALARM / 20
-"""The false-alarm probability of each statistical check; there are 17."""
+"""The false-alarm probability of each statistical check; there are 17, and 3 more with canaries."""
 
 _SUMMING = 1e-5  # relative error of a sum of squares in float32, generously
 _ROUNDING = 2.0**-22  # of a recovered noise value, relative to the noisy sum: two roundings, doubled
@@ -110,20 +110,18 @@ def truth_check(
       evidence: what it did.
       record: what it reports: "event" (as :meth:`Event.to_dict` writes it), "epsilon", "delta" and "updates".
       bfloat16: whether per-example gradients were computed in bfloat16, so that two ways to compute one differ more.
-      canaries: how many canaries were in the training, each drawn as an example is.
+      canaries: how many canaries were in the training.  Their draws are judged apart, so that the examples have the
+        checks of a training without canaries, however many these are.
     """
-    rows, examples = _Rows(evidence), plan.examples + canaries
+    rows = _Rows(evidence)
     checks = {
         "updates": _updates(plan, evidence, record),
         "event": _event(plan, record),
         "epsilon": _epsilon(record),
-        **(
-            _full_batches(examples, rows)
-            if plan.batch_size == plan.examples
-            else _draws(plan, examples, evidence, rows)
-        ),
+        **(_full_batches(plan, rows) if plan.batch_size == plan.examples else _draws(plan, evidence, rows)),
+        **(_canaries(plan, canaries, evidence, rows) if canaries or evidence.canaries else {}),
         **_noise(evidence, rows),
-        "normalizer": _normalizer(plan, rows),
+        "normalizer": _normalizer(rows["drawn"] / plan.batch_size - 1, rows, "draw's size"),
         **_clip(evidence, rows, 0.1 if bfloat16 else 2e-3),
     }
     return Truth(checks)
@@ -191,33 +189,54 @@ def second_opinion(event: Event, delta: float) -> tuple[float, float]:
 # ---- draws ----------------------------------------------------------------------------------------------------------
 
 
-def _full_batches(examples: int, rows: _Rows) -> dict[str, Check]:
+def _full_batches(plan: Plan, rows: _Rows) -> dict[str, Check]:
+    examples = plan.examples
     fewest = float(rows["drawn"].min(initial=examples))
     return {"full_batch": Check(fewest, examples, examples, "examples in the smallest draw of a full batch")}
 
 
-def _draws(plan: Plan, examples: int, evidence: Evidence, rows: _Rows) -> dict[str, Check]:
-    q, updates = plan.sampling_probability, rows.updates
-    drawn, inclusions = rows["drawn"], evidence.inclusions.numpy()
-    low, high = stats.binom.ppf(ALPHA / 2, examples * updates, q), stats.binom.isf(ALPHA / 2, examples * updates, q)
+def _draws(plan: Plan, evidence: Evidence, rows: _Rows) -> dict[str, Check]:
+    """The draws of the examples, from which canaries are left out."""
+    q, examples, updates = plan.sampling_probability, plan.examples, rows.updates
+    drawn, inclusions = rows["drawn"], evidence.inclusions.numpy()[: evidence.examples]
     sizes = float((drawn - examples * q) @ (drawn - examples * q)) / (updates * examples * q * (1 - q))
-    counts = inclusions - updates * q
-    spread = float(counts @ counts) / (examples * updates * q * (1 - q))
-    if float(inclusions.sum()) != float(drawn.sum()) or len(inclusions) != examples:
-        spread = math.nan  # an example was in one draw twice, or others could be drawn than these
     return {
-        "draw_count": Check(float(drawn.sum()), float(low), float(high), "examples drawn in all"),
+        "draw_count": _count(drawn, examples * updates, q, "examples"),
         "draw_sizes": Check(
             sizes, *dispersion_interval(examples, q, updates), "variance of the draws' sizes, relative to binomial"
         ),
-        "inclusions": Check(
-            spread,
-            *dispersion_interval(updates, q, examples),
-            "variance of how often each example was drawn, relative to binomial",
-        ),
+        "inclusions": _inclusions(inclusions, drawn, examples, q, "example"),
         "draw_overlap": _overlap(examples, drawn, rows["overlap"]),
         "draw_repeats": _draw_repeats(examples, q, evidence),
     }
+
+
+def _canaries(plan: Plan, canaries: int, evidence: Evidence, rows: _Rows) -> dict[str, Check]:
+    """The draws of the canaries that are in, each drawn as an example is."""
+    q, drawn, inclusions = plan.sampling_probability, rows["canaries"], evidence.inclusions.numpy()[evidence.examples :]
+    checks = {
+        "canary_count": _count(drawn, canaries * rows.updates, q, "canaries"),
+        "canary_normalizer": _normalizer(drawn - canaries * q, rows, "number of canaries drawn"),
+    }
+    if q < 1:
+        checks["canary_inclusions"] = _inclusions(inclusions, drawn, canaries, q, "canary")
+    return checks
+
+
+def _count(drawn: Floats, chances: int, q: float, what: str) -> Check:
+    low, high = stats.binom.ppf(ALPHA / 2, chances, q), stats.binom.isf(ALPHA / 2, chances, q)
+    return Check(float(drawn.sum()), float(low), float(high), f"{what} drawn in all")
+
+
+def _inclusions(inclusions: NDArray[np.int64], drawn: Floats, count: int, q: float, what: str) -> Check:
+    """Whether each of ``count`` was drawn as often as an independent coin in each update says."""
+    what, updates = f"variance of how often each {what} was drawn, relative to binomial", len(drawn)
+    if float(inclusions.sum()) != float(drawn.sum()) or len(inclusions) != count:
+        # Something was in one draw twice, or others could be drawn than these.
+        return Check(math.nan, 0.0, 0.0, what)
+    counts = inclusions - updates * q
+    spread = float(counts @ counts) / (count * updates * q * (1 - q))
+    return Check(spread, *dispersion_interval(updates, q, count), what)
 
 
 def dispersion_interval(trials: int, probability: float, count: int) -> tuple[float, float]:
@@ -384,11 +403,10 @@ def _noise_repeats(evidence: Evidence, rows: _Rows) -> Check:
     return Check(float(repeats), None, 0.0, what)
 
 
-def _normalizer(plan: Plan, rows: _Rows) -> Check:
+def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
     """Divided by the number of examples that were drawn, noise is the smaller the larger the draw: its spread must not
     depend on the size.  At a full batch all draws are equal, and the spread itself says whether B was the divisor."""
-    what = "correlation of the noise's spread with the draw's size, in standard deviations"
-    sizes = rows["drawn"] / plan.batch_size - 1
+    what = f"correlation of the noise's spread with the {what}, in standard deviations"
     norm = float(np.sqrt(sizes @ sizes))
     value = float(sizes @ rows.scores) / norm if norm > 0 else 0.0
     return Check(value, -_normal(), _normal(), what)

@@ -80,18 +80,21 @@ class Coins:
 
     Attributes:
       stream: who is in, and who is drawn.
+      canaries: what they are.
       included: bool (M,).
       scores: float64 (M,), of gradient canaries so far; of images their loss at the first weights.
     """
 
     stream: RandomStream
+    canaries: Canaries
     included: Tensor
     scores: Tensor
 
     @classmethod
-    def tossed(cls, stream: RandomStream, count: int) -> Coins:
-        """The coins of ``count`` canaries, the first numbers of the stream."""
-        return cls(stream, stream.uniform(count) < 0.5, torch.zeros(count, dtype=torch.float64))
+    def tossed(cls, stream: RandomStream, canaries: Canaries) -> Coins:
+        """The coins of all M canaries, the first numbers of the stream."""
+        count = canaries.count
+        return cls(stream, canaries, stream.uniform(count) < 0.5, torch.zeros(count, dtype=torch.float64))
 
     @property
     def count(self) -> int:
@@ -102,6 +105,17 @@ class Coins:
         return {"stream": self.stream.get_state(), "included": self.included, "scores": self.scores}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take on the coins that were saved.
+
+        Raises:
+          InputError: they are missing, or those of another number of canaries.
+        """
+        shapes = {name: tensors[name].shape for name in ("included", "scores") if name in tensors}
+        if "stream" not in tensors or shapes != {"included": self.included.shape, "scores": self.scores.shape}:
+            raise InputError(
+                f"the checkpoint does not hold the coins of its {self.canaries.count} canaries: "
+                "start again with another --out"
+            )
         self.stream.set_state(tensors["stream"].cpu())
         self.included, self.scores = tensors["included"].cpu(), tensors["scores"].cpu()
 

@@ -209,7 +209,7 @@ class Training:
         computation = Computation(compute, self.physical_batch, self.method, self.device.type, self.ranks.size)
         purposes = ("sampling", "noise", "canaries") if self.canaries else ("sampling", "noise")
         streams = {p: stream_for(p, recipe, self.data, model, computation, self.canaries) for p in purposes}
-        coins = Coins.tossed(streams["canaries"], self.canaries.count) if self.canaries else None
+        coins = Coins.tossed(streams["canaries"], self.canaries) if self.canaries else None
         return State(
             update=0,
             model=model,
@@ -218,6 +218,6 @@ class Training:
             previous={},
             sampling=streams["sampling"],
             noise=streams["noise"],
-            evidence=Evidence(len(self.data.train) + (coins.count if coins else 0)) if recipe.private else None,
+            evidence=Evidence(len(self.data.train), coins.count if coins else 0) if recipe.private else None,
             coins=coins,
         )

@@ -49,18 +49,24 @@ class State:
         """This state, on its own device; with ``shared``, only what the other processes of a training compute with."""
         parts = {part: take for part, (take, _) in _PARTS.items() if not (shared and part in _OF_FIRST)}
         tensors = {f"{part}/{name}": value for part, take in parts.items() for name, value in take(self).items()}
-        return Checkpoint(tensors, header | {"update": self.update})
+        return Checkpoint(tensors, header | {"update": self.update, "canaries": self._canaries})
 
     def restore(self, checkpoint: Checkpoint, *, shared: bool = False) -> None:
         """Take on the state of a checkpoint; with ``shared``, of one that was made so, and keep the rest.
 
         Raises:
-          InputError: it was saved by version 0.1.0, which drew its random numbers in another way, or it holds no
-            evidence of what the updates did, and this training has a budget.
+          InputError: it was saved by version 0.1.0, which drew its random numbers in another way, by a training with
+            other canaries, or it holds no evidence of what the updates did, and this training has a budget.
         """
         if not shared and "stream/noise" not in checkpoint.tensors:
             raise InputError(
                 "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
+                "start again with another --out"
+            )
+        canaries = checkpoint.header.get("canaries")
+        if not shared and canaries != self._canaries:
+            raise InputError(
+                f"the checkpoint is of a run with {_in_words(canaries)}, and this one has {_in_words(self._canaries)}: "
                 "start again with another --out"
             )
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
@@ -80,6 +86,11 @@ class State:
         return self.average or dict(self.model.state_dict())
 
     @property
+    def _canaries(self) -> dict[str, Any] | None:
+        """As it stands in the header of a checkpoint."""
+        return self.coins.canaries.to_dict() if self.coins else None
+
+    @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
@@ -94,6 +105,13 @@ class State:
     def _put_streams(self, tensors: Tensors) -> None:
         for name, value in tensors.items():
             getattr(self, name).set_state(value)
+
+
+def _in_words(canaries: Any) -> str:
+    """``canaries`` of a header, which may be anything."""
+    if not isinstance(canaries, dict):
+        return "no canaries"
+    return f"{canaries.get('count')} {canaries.get('kind')} canaries"
 
 
 def _tensors_of(name: str) -> tuple[Callable[[State], Tensors], Callable[[State, Tensors], None]]:
