@@ -256,8 +256,8 @@ class Evidence:
         """
         if "rows" not in tensors or tensors["rows"].shape[1:] != (len(COLUMNS),):
             raise InputError(
-                "the checkpoint was written by a version that kept no evidence of what it did, or less than this one, so "
-                "the run could not be checked at its end: start again in another --out"
+                "the checkpoint was written by a version that kept no evidence of what it did, or less than this one, "
+                "so the run could not be checked at its end: start again in another --out"
             )
         self.canaries = len(tensors["inclusions"]) - self.examples  # in by chance, so the saved number counts
         self.inclusions, self.spots = tensors["inclusions"].cpu(), tensors["spots"].cpu()
