@@ -17,7 +17,8 @@ from trilemma.privacy import Draw, Event, Plan, RandomStream, add_gaussian_noise
 from trilemma.privacy.clipping import ClippedSum
 from trilemma.privacy.evidence import COLUMNS, Evidence
 from trilemma.privacy.sampling import poisson_draw
-from trilemma.privacy.truth import second_opinion, truth_check
+from trilemma.privacy.second_opinion import second_opinion
+from trilemma.privacy.truth import truth_check
 
 LAYERS = {"first": (100, 300), "second": (300, 99), "bias": (300,)}
 """60,000 weights."""

@@ -41,6 +41,14 @@ _WIDTHS = (0.0, 1e-3, 1e-2)  # in shares of epsilon
 _POINTS = np.exp(np.arange(-16.0, 28.0, 0.1))  # for c
 
 
+def second_opinion(event: Event, delta: float) -> tuple[float, float]:
+    """(a lower, an upper bound) on the epsilon of ``event`` at ``delta``, by other routes than the one reported.
+
+    The upper one is Renyi accounting, the lower one :func:`epsilon_at_least`.
+    """
+    return epsilon_at_least(event, delta), event.epsilon(delta, accountant="rdp")
+
+
 @functools.lru_cache(maxsize=1024)  # the trials of a study ask for the same ones
 def epsilon_at_least(event: Event, delta: float) -> float:
     """Lower bound on the smallest epsilon of ``event`` at ``delta``, in about a second.

@@ -36,7 +36,7 @@ from scipy.special import logsumexp
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.evidence import COLUMNS, PLACES, Evidence
 from trilemma.privacy.plan import Plan
-from trilemma.privacy.second_opinion import epsilon_at_least
+from trilemma.privacy.second_opinion import second_opinion
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ def truth_check(
         "updates": _updates(plan, evidence, record),
         "event": _event(plan, record),
         "epsilon": _epsilon(record),
-        **(_full_batches(plan, rows) if plan.batch_size == plan.examples else _draws(plan, evidence, rows)),
+        **(_full_batches(plan.examples, rows) if plan.batch_size == plan.examples else _draws(plan, evidence, rows)),
         **(_canaries(plan, canaries, evidence, rows) if canaries or evidence.canaries else {}),
         **_noise(evidence, rows),
         "normalizer": _normalizer(rows["drawn"] / plan.batch_size - 1, rows, "draw's size"),
@@ -178,19 +178,10 @@ def _epsilon(record: Mapping[str, Any]) -> Check:
     return Check(float(record["epsilon"]), low * (1 - 1e-6), high * 1.01 + 1e-3, what)
 
 
-def second_opinion(event: Event, delta: float) -> tuple[float, float]:
-    """(a lower, an upper bound) on the epsilon of ``event`` at ``delta``, by other routes than the one reported.
-
-    The upper one is Renyi accounting, the lower one :func:`trilemma.privacy.second_opinion.epsilon_at_least`.
-    """
-    return epsilon_at_least(event, delta), event.epsilon(delta, accountant="rdp")
-
-
 # ---- draws ----------------------------------------------------------------------------------------------------------
 
 
-def _full_batches(plan: Plan, rows: _Rows) -> dict[str, Check]:
-    examples = plan.examples
+def _full_batches(examples: int, rows: _Rows) -> dict[str, Check]:
     fewest = float(rows["drawn"].min(initial=examples))
     return {"full_batch": Check(fewest, examples, examples, "examples in the smallest draw of a full batch")}
 
