@@ -223,8 +223,7 @@ def _inclusions(inclusions: NDArray[np.int64], drawn: Floats, count: int, q: flo
     """Whether each of ``count`` was drawn as often as an independent coin in each update says."""
     what, updates = f"variance of how often each {what} was drawn, relative to binomial", len(drawn)
     if float(inclusions.sum()) != float(drawn.sum()) or len(inclusions) != count:
-        # Something was in one draw twice, or others could be drawn than these.
-        return Check(math.nan, 0.0, 0.0, what)
+        return Check(math.nan, 0.0, 0.0, what)  # one was in a draw twice, or others could be drawn than these
     counts = inclusions - updates * q
     spread = float(counts @ counts) / (count * updates * q * (1 - q))
     return Check(spread, *dispersion_interval(updates, q, count), what)
