@@ -76,11 +76,12 @@ def describe_run(run: Run) -> str:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
         doubt = "" if stands else ", contradicted,"
-        lines.append(
+        lines += [
             f"privacy       ε {upper(privacy['epsilon'])}{doubt} at δ {power(privacy['delta'])} for "
-            f"{privacy['covered']}\n              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise "
-            f"multiplier {privacy['noise_multiplier']:g}, PLD; RDP {upper(privacy['epsilon_rdp'])})"
-        )
+            f"{privacy['covered']}",
+            f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
+            f"{privacy['noise_multiplier']:g}, PLD; RDP {upper(privacy['epsilon_rdp'])})",
+        ]
         if stands.get("ceiling"):  # runs of the first versions lack it
             lines += [f"              {line}" for line in describe_ceiling(stands["ceiling"])]
     else:

@@ -267,7 +267,7 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
     except UnidentifiedImageError:  # whose own words name a buffer and its address
-        raise InputError(f"{name} is not an image of a known format, or is damaged: replace or remove it") from None
+        raise InputError(f"{name} cannot be read as an image (its format is not known): replace or remove it") from None
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
 
