@@ -150,6 +150,20 @@ def test_mixing_put_in_afterwards_is_refused(call, name):
         call(model)
 
 
+def test_a_hook_for_every_module_is_seen():
+    model = network()
+    by_class(model)
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: output - output.mean(0)
+    )
+    try:
+        with pytest.raises(PrivacyError, match="mix"):
+            by_class(model)
+    finally:
+        handle.remove()
+    by_class(model)
+
+
 @pytest.mark.parametrize("method", ["loop", "layerwise"])
 def test_batch_norm_put_in_afterwards_is_refused_by_every_method(method):
     model = network(nn.GroupNorm(2, 6))

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from trilemma.errors import InputError
 from trilemma.privacy.clipping import Clipping
@@ -300,8 +301,11 @@ def _noise_row(sizes: list[int], table: Tensor, unit: float) -> list[float]:
 
 
 def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The gradient, float64 by name, of one example's mean loss over its views, by ordinary autograd."""
-    parameters = clipping.objective.parameters()
+    """The gradient, float64 by name, of one example's mean loss over its views, by ordinary autograd.
+
+    It is taken for copies of the parameters: hooks that somebody put on the parameters must not see it.
+    """
+    parameters = {name: p.detach().requires_grad_() for name, p in clipping.objective.parameters().items()}
     views = images.shape[1]
     with (
         torch.enable_grad(),
@@ -309,7 +313,7 @@ def _plain_gradient(clipping: Clipping, images: Tensor, labels: Tensor) -> dict[
             images.device.type, dtype=clipping.autocast or torch.bfloat16, enabled=clipping.autocast is not None
         ),
     ):
-        logits = clipping.model(images.flatten(0, 1).float())
+        logits = functional_call(clipping.model, parameters, (images.flatten(0, 1).float(),))
     loss = clipping.loss(logits, labels.repeat_interleave(views)).mean()
     gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     pairs = zip(parameters.items(), gradients, strict=True)

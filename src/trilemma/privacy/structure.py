@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{kind}" for kind in _HOOKS)
 _STATE_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -30,7 +31,8 @@ class _NotComparable(Exception):
 
 
 def structure(model: nn.Module) -> Hashable | None:
-    """The classes, forward functions, hooks and attributes of all modules, and the form of their tensors.
+    """The classes, forward functions, hooks and attributes of all modules, the form of their tensors, and the hooks
+    that torch calls for every module.
 
     Nothing is recognized by its address in memory, which another object may have later: functions are weakly
     referenced, and hooks have numbers that are used once.  Numbers in tensors do not count, nor does what a forward
@@ -41,10 +43,11 @@ def structure(model: nn.Module) -> Hashable | None:
     """
     order: dict[int, int] = {}  # which tensors and modules are the same one; all of them live while this runs
     try:
-        return tuple(
+        modules = tuple(
             (name, order.setdefault(id(module), len(order)), _of_module(module, order))
             for name, module in model.named_modules(remove_duplicate=False)
         )
+        return modules, tuple(tuple(getattr(nn.modules.module, kind)) for kind in _GLOBAL_HOOKS)
     except _NotComparable:
         return None
 

@@ -78,6 +78,28 @@ def refuse_random_layers(device: torch.device) -> Iterator[None]:
         )
 
 
+@contextmanager
+def refuse_changed_buffers(model: nn.Module) -> Iterator[None]:
+    """Refuse a network whose buffers change inside this context: they are released with its weights, without noise.
+
+    Raises:
+      PrivacyError: names the buffer.
+    """
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    yield
+    after = dict(model.named_buffers())
+    for name in before.keys() | after.keys():
+        if name not in before or name not in after or not _equal(before[name], after[name]):
+            raise PrivacyError(
+                f"the network changed its buffer {name} while it saw private images, and buffers are released without "
+                "noise: remove it or keep it fixed, or train without a budget"
+            )
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and bool(((first == second) | (first != first) & (second != second)).all())
+
+
 def _generator_states(device: torch.device) -> list[Tensor]:
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
@@ -179,8 +201,11 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def _outputs(model: nn.Module, images: Tensor) -> Any:
     """What the network returns, and a refusal if that changes buffers (all are restored first)."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with _own_randomness(), torch.no_grad(), refuse_random_layers(images.device):
-        outputs = model(images)
+    with _own_randomness(), refuse_random_layers(images.device):
+        with torch.no_grad():  # as in an evaluation; a layer may act otherwise there
+            model(images)
+        with torch.enable_grad():
+            outputs = model(images)
     changed = []
     for name, buffer in list(model.named_buffers()):
         if name not in buffers:
@@ -195,7 +220,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
             f"the forward pass changes the buffer {changed[0]}, which would carry statistics of private images: "
             "remove it or keep it fixed"
         )
-    return outputs
+    return outputs.detach() if isinstance(outputs, Tensor) else outputs
 
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.privacy.validation import refuse_changed_buffers
 from trilemma.threads import in_threads
 from trilemma.training.inputs import Inputs, Part
 from trilemma.training.state import State
@@ -32,6 +35,7 @@ def logits_of(
 
     Raises:
       InputError: the training diverged.
+      PrivacyError: the network of a private training changed its buffers.
     """
     model = state.model
     last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
@@ -44,7 +48,8 @@ def logits_of(
         return outputs.float().cpu()
 
     try:
-        logits = torch.cat([*in_threads(of_part, range(0, len(rows), at_once), threads)])
+        with nullcontext() if state.evidence is None else refuse_changed_buffers(model):
+            logits = torch.cat([*in_threads(of_part, range(0, len(rows), at_once), threads)])
     finally:
         model.train()
         if last is not None:

@@ -15,7 +15,7 @@ from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.gradients.sums import ClippedSum, Loss
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.sampling import Draw
-from trilemma.privacy.validation import refuse_random_layers
+from trilemma.privacy.validation import refuse_changed_buffers, refuse_random_layers
 from trilemma.seeds import generator_for
 from trilemma.threads import one_each
 from trilemma.training import batch_size as obs
@@ -97,7 +97,8 @@ class PrivateGradient:
         total = self.clipping.zero()
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
         spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
-        with one_each(), refuse_random_layers(self.examples.labels.device), uphill:
+        watched = refuse_random_layers(self.examples.labels.device), refuse_changed_buffers(state.model)
+        with one_each(), watched[0], watched[1], uphill:
             for places in mine.split(physical_batch) if len(mine) else ():
                 images, labels = self.examples.views_and_labels(rows[places], state.update)
                 part = self.clipping(images, labels)

@@ -18,7 +18,7 @@ from trilemma.errors import InputError, PrivacyError
 from trilemma.outside import resolve
 from trilemma.training.recipe import Recipe
 from trilemma.trial.evaluation import evaluation_rows
-from trilemma.trial.run import HISTORY
+from trilemma.trial.run import HISTORY, WEIGHTS
 
 Ints = NDArray[np.int64]
 
@@ -146,8 +146,8 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     """
     history = folder / HISTORY
     lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
-    if recipe.private and recipe.secret_noise and (damage or lines > 1):
+    if recipe.private and recipe.secret_noise and (damage or lines > 1 or (folder / WEIGHTS).exists()):
         raise PrivacyError(
-            f"{folder} holds results of a training whose checkpoints are lost: starting it again would spend "
-            "the budget a second time; put the checkpoints back, or use another --out and count both"
+            f"{folder} holds results of a training, and neither its checkpoints nor the record of its end: starting it "
+            "again would spend the budget a second time; put them back, or use another --out and count both"
         )
