@@ -56,6 +56,7 @@ LAYERS = [
     "threads",
     "progress",
     "seeds",
+    "rounding",
     "standardization",
     "techniques",
     "paper",

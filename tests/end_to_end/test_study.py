@@ -191,7 +191,7 @@ def test_what_cannot_be_run_is_told_in_one_line_and_nothing_is_left(refused, tmp
 
 
 def test_reports_of_nothing_and_of_another_version(refused, tmp_path):
-    refused(["report", "nowhere"], "holds no study.json")
+    refused(["report", "nowhere"], "nowhere does not exist")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "study.json").write_text('{"format": 0}')
     refused(["report", "old"], "has format 0, this version reads 1")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 import trilemma as tl
 from replay import unmeasured
 from trilemma.cli.main import main
+from trilemma.cli.table import describe_run
 from trilemma.errors import InputError
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
@@ -105,6 +107,38 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     quiet = statement_of(model := replace(model, result=run.result))
     assert quiet["canaries"] is None
     assert 'role="alert"' not in page_of(model, quiet)
+
+
+def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, small_attackers):
+    """Guards: an epsilon, the tag of private models, or a ceiling, in what a run says of itself."""
+    heard = []
+    listener = SimpleNamespace(on_update=lambda *_: None, on_end=heard.append)
+    small = tl.Recipe(model="convnet-4", epsilon=0.5, batch_size=0, epochs=1, learning_rate=0.5, evaluations=1)
+    monkeypatch.setattr("trilemma.trial.canary_record.gaussian_bound", lambda *_: 3.0)
+    run = tl.train(small, data, tmp_path / "run", canaries=GRADIENT, progress=False, listeners=[listener])
+    assert run.not_private is None
+    assert run.contradicted
+    refusal = "No guarantee: the run's own canaries contradict its claim of ε = 0.5"
+    stated = tl.load_model(run.folder).facts.privacy
+    assert stated["statement"].startswith(refusal)
+    assert stated["epsilon"] is None
+    (told,) = heard
+    assert "accuracy" in told
+    assert "epsilon" not in told
+    text = (run.folder / "README.md").read_text("utf-8")
+    assert text.count(refusal) == 2
+    assert "differential-privacy" not in text
+    assert "An attacker who accuses" not in text
+    assert main(["report", str(run.folder)]) == 1
+    assert "trilemma: the canaries contradict" in capfd.readouterr().err
+    statement = json.loads((run.folder / "statement.json").read_text())
+    assert statement["verdict"][0].startswith(refusal)
+    assert statement["guarantee"]["ceiling"] is statement["guarantee"]["attackers"] is None
+    assert "epsilon" not in statement["guarantee"]
+    assert OneModel.read(run.folder).ceiling is None
+    assert "of at most" not in describe_run(run)
+    ignored = (run.folder / ".gitignore").read_text().split("\n")
+    assert {"model.html", "statement.json", "statement.pdf"} <= set(ignored)
 
 
 def test_the_command_ends_with_status_1(shadowed, tmp_path, contradicted, capfd, monkeypatch):

@@ -14,6 +14,7 @@ from trilemma.cli.main import main
 from trilemma.cli.table import describe_run
 from trilemma.errors import PrivacyError
 from trilemma.privacy import add_gaussian_noise
+from trilemma.rounding import percent_up
 from trilemma.study.folder import StudyFolder
 from trilemma.training import loop
 from trilemma.training.execution import Execution
@@ -58,8 +59,8 @@ def test_an_honest_run_says_so(digits, tmp_path):
     )
     assert "5 single examples" in truth["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
     assert run.result["privacy"]["epsilon"] <= 8.0
-    at_most = 100 * run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"]
-    assert f"any attack: at most {at_most:.3g} % of members found at 1 % false positives" in describe_run(run)
+    at_most = percent_up(run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"])
+    assert f"any attack: at most {at_most} % of members found at 1 % false positives" in describe_run(run)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == truth
 
 

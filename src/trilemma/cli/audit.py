@@ -30,7 +30,7 @@ from trilemma.spreadsheet import write_csv
 from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, most_exposed
 from trilemma.trial.progress import Stopped
-from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
 
@@ -62,7 +62,7 @@ class Subject:
     @property
     def ceiling(self) -> dict[str, Any] | None:
         """What the run's budget allows any attack, or None."""
-        return None if self.run is None else (self.run["privacy"] or {}).get("ceiling")
+        return None if self.run is None else (guaranteed(self.run) or {}).get("ceiling")
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
         """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
@@ -163,6 +163,7 @@ def _document(
     return {
         "source": options.source,
         **({} if subject.run is None else {"privacy": subject.run["privacy"]}),
+        **({"canaries": subject.run["canaries"]} if subject.run and subject.run.get("canaries") else {}),
         "class_names": None if predictions.class_names is None else list(predictions.class_names),
         "group_names": None if predictions.group_names is None else list(predictions.group_names),
         **_accuracy(subject),

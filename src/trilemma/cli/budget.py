@@ -9,6 +9,7 @@ from trilemma.cli.terminal import show, show_error
 from trilemma.privacy import accounting, gaussian
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import ceiling
+from trilemma.rounding import percent_up, upper
 from trilemma.words import power
 
 
@@ -22,7 +23,7 @@ def calibrate_command(arguments: argparse.Namespace) -> int:
 
 def epsilon_command(arguments: argparse.Namespace) -> int:
     spent = accounting.epsilon(noise_multiplier=arguments.noise_multiplier, **_mechanism(arguments))
-    show(f"{spent:.4f}")
+    show(upper(spent, 4))
     _explain(spent, arguments.noise_multiplier, arguments)
     return 0
 
@@ -43,7 +44,7 @@ def _explain(spent: float, sigma: float, arguments: argparse.Namespace) -> None:
     bounds = ceiling(event)
     mu = gaussian.mu(spent, arguments.delta)
     lines = [
-        f"ε {spent:.4f} at δ {power(arguments.delta)}, noise multiplier {sigma:.6g}",
+        f"ε {upper(spent, 4)} at δ {power(arguments.delta)}, noise multiplier {sigma:.6g}",
         f"μ {mu:.4g}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
         *describe_ceiling(bounds.to_dict()),
     ]
@@ -54,7 +55,7 @@ def describe_ceiling(bounds: dict[str, Any]) -> list[str]:
     """``privacy.ceiling`` of a result in two lines."""
     rates = bounds["tpr_at_fpr"]
     return [
-        f"any attack: at most {100 * rates['0.01']:.3g} % of members found at 1 % false positives, "
-        f"{100 * rates['0.001']:.3g} % at 0.1 %",
-        f"            AUC at most {bounds['auc']:.3f}, advantage at most {bounds['advantage']:.3f}",
+        f"any attack: at most {percent_up(rates['0.01'])} % of members found at 1 % false positives, "
+        f"{percent_up(rates['0.001'])} % at 0.1 %",
+        f"            AUC at most {upper(bounds['auc'])}, advantage at most {upper(bounds['advantage'])}",
     ]

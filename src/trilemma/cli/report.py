@@ -6,20 +6,24 @@ import argparse
 from pathlib import Path
 
 from trilemma.cli.required import required_by, status_of
-from trilemma.cli.terminal import show
+from trilemma.cli.terminal import show, show_error
 from trilemma.errors import InputError
 from trilemma.report.collect import report_of
 from trilemma.report.evidence import AUDIT, OneModel
 from trilemma.report.model_page import write_model_page
 from trilemma.study.folder import StudyFolder
 from trilemma.trial.gate import judge
-from trilemma.trial.run import CONFIG
+from trilemma.trial.run import CONFIG, why_contradicted, why_not_private
+from trilemma.words import clean
 
 
 def report_command(options: argparse.Namespace) -> int:
     required = required_by(options)
     folders = [Path(name) for name in dict.fromkeys(options.folders)]
     out = None if options.out is None else Path(options.out)
+    missing = next((folder for folder in folders if not folder.exists()), None)
+    if missing is not None:
+        raise InputError(f"{missing} does not exist: give the folder of a run, an audit or a study")
     models = [folder for folder in folders if (folder / CONFIG).exists() or (folder / AUDIT).exists()]
     if not models:
         if required or options.pdf:
@@ -33,4 +37,8 @@ def report_command(options: argparse.Namespace) -> int:
         model, out or models[0], judge(required, model.result), pdf=options.pdf, pictures=options.pictures
     )
     show(str(page))
+    wrong = why_not_private(model.result) or why_contradicted(model.result)
+    if wrong:
+        show_error(f"trilemma: {clean(wrong)}")
+        return 1
     return status_of(required, model.result)

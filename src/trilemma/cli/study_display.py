@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trilemma.rounding import upper
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
 from trilemma.study.trials import Trial
@@ -129,7 +130,7 @@ def running_table(heading: str, running: Mapping[str, Event], titles: Mapping[st
 def _outcome(event: Event) -> str:
     """What a finished trial reached; nothing where its worker did not say."""
     accuracy, epsilon = event.message.get("accuracy"), event.message.get("epsilon")
-    spent = "" if epsilon is None else f"ε {epsilon:.2f}, "
+    spent = "" if epsilon is None else f"ε {upper(epsilon, 2)}, "
     return "" if accuracy is None else f"accuracy {accuracy:.3f}, {spent}"
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from trilemma.attacks import ceiling_alarms
 from trilemma.cli.budget import describe_ceiling
-from trilemma.trial.run import Run
+from trilemma.rounding import lower, upper
+from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
 from trilemma.words import clean, power
 
@@ -35,7 +36,7 @@ def describe_attacks(
     attacks: dict[str, Any], unmatched: dict[str, Any] | None, ceiling: dict[str, Any] | None = None
 ) -> list[str]:
     """A line for each attack; with a budget, beside its AUC the largest that any attack can have."""
-    bound = "" if ceiling is None else f" of at most {ceiling['auc']:.3f}"
+    bound = "" if ceiling is None else f" of at most {upper(ceiling['auc'])}"
     lines = []
     for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
@@ -58,9 +59,9 @@ def _rate(attack: dict[str, Any], fpr: str) -> str:
 def describe_alarms(alarms: list[dict[str, Any]]) -> list[str]:
     """One line for each measure that lies above what the budget allows."""
     return [
-        f"{ALARM}{alarm['measure']} of {alarm['attack']} is at least {alarm['low']:.4f}, and no attack on this "
-        f"budget can exceed {alarm['ceiling']:.4f}: accounting, sampling or noise is wrong, or members differ from "
-        "non-members in more than membership"
+        f"{ALARM}{alarm['measure']} of {alarm['attack']} is at least {lower(alarm['low'], 4)}, and no attack on "
+        f"this budget can exceed {upper(alarm['ceiling'], 4)}: accounting, sampling or noise is wrong, or members "
+        "differ from non-members in more than membership"
         for alarm in alarms
     ]
 
@@ -68,19 +69,21 @@ def describe_alarms(alarms: list[dict[str, Any]]) -> list[str]:
 def describe_run(run: Run) -> str:
     """A description of one run, in several lines."""
     result = run.result
-    privacy = result["privacy"]
+    privacy, stands = result["privacy"], guaranteed(result) or {}
     lines = [run.not_for_release] if run.not_for_release else []
     lines += [f"note: {clean(note)}" for note in run.notes]
     if run.not_private:
         lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
-        lines.append(
-            f"privacy       ε {privacy['epsilon']:.3f} at δ {power(privacy['delta'])} for {privacy['covered']}\n"
+        doubt = "" if stands else ", contradicted,"
+        lines += [
+            f"privacy       ε {upper(privacy['epsilon'])}{doubt} at δ {power(privacy['delta'])} for "
+            f"{privacy['covered']}",
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
-            f"{privacy['noise_multiplier']:g}, PLD; RDP {privacy['epsilon_rdp']:.3f})"
-        )
-        if privacy.get("ceiling"):  # runs of the first versions lack it
-            lines += [f"              {line}" for line in describe_ceiling(privacy["ceiling"])]
+            f"{privacy['noise_multiplier']:g}, PLD; RDP {upper(privacy['epsilon_rdp'])})",
+        ]
+        if stands.get("ceiling"):  # runs of the first versions lack it
+            lines += [f"              {line}" for line in describe_ceiling(stands["ceiling"])]
     else:
         lines.append("privacy       none: trained without a budget")
     if run.recipe.provenance:
@@ -101,7 +104,7 @@ def describe_run(run: Run) -> str:
         lines.append(f"  canaries           {canaries_in_words(result['canaries'])}")
     if run.contradicted:
         lines.append(f"{ALARM}{clean(run.contradicted)}")
-    ceiling = privacy.get("ceiling") if privacy else None
+    ceiling = stands.get("ceiling")
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
     check = result["null_check"]["matched"]

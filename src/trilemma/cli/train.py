@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_re
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.listeners import listener_for
-from trilemma.trial.progress import Stopped
+from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import follow, train
 from trilemma.words import SEEDED_NOISE
@@ -69,11 +70,12 @@ def train_command(options: argparse.Namespace) -> int:
             recipe, fitted = _fitted(options, recipe, data)
             if fitted:
                 display.say(f"note: {fitted}")
+            progress: Callable[[TrialProgress], None] = display
             finished = (Path(options.out) / RESULT).exists()
             if finished and options.listen:
                 display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
             if recipe.private and not finished:
-                display.say(_where_the_noise_is(recipe, options.out))
+                progress = _Announced(display, _where_the_noise_is(recipe, options.out))
                 if canaries and recipe.epsilon and recipe.delta:
                     display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
             run = train(
@@ -84,7 +86,7 @@ def train_command(options: argparse.Namespace) -> int:
                 ranks=ranks,
                 track=options.track,
                 canaries=canaries,
-                progress=display,
+                progress=progress,
                 listeners=[] if finished else [listener_for(n, Path(options.out), recipe) for n in options.listen],
                 should_stop=lambda: display.should_stop() or time.monotonic() > end,
             )
@@ -102,6 +104,20 @@ def train_command(options: argparse.Namespace) -> int:
         show_error(f"trilemma: {wrong}")
         return _end(ranks, 1)
     return _end(ranks, status_of(required, run.result))
+
+
+class _Announced:
+    """A ``progress`` callback that first says a line, once a training is under way: not before it may yet be refused,
+    and before its first checkpoint."""
+
+    def __init__(self, display: TrainingDisplay, line: str) -> None:
+        self._display, self._line = display, line
+
+    def __call__(self, step: TrialProgress) -> None:
+        if self._line and not step.preparing:
+            self._display.say(self._line)
+            self._line = ""
+        self._display(step)
 
 
 def _fitted(options: argparse.Namespace, recipe: Recipe, data: Dataset) -> tuple[Recipe, str | None]:

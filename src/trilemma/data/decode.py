@@ -244,7 +244,7 @@ def decode_one(name: str, data: bytes, framing: Framing) -> NDArray[np.uint8]:
 
 def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """A decoded image, and how it was changed."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
@@ -266,6 +266,8 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(name) from None
+    except UnidentifiedImageError:  # whose own words name a buffer and its address
+        raise InputError(f"{name} cannot be read as an image (its format is not known): replace or remove it") from None
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         raise InputError(f"{name} cannot be read as an image ({one_line(error)}): replace or remove it") from None
 

@@ -17,6 +17,7 @@ from trilemma.report.evidence import OneModel
 from trilemma.report.figures.audit_cells import cells_svg
 from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
+from trilemma.rounding import upper
 from trilemma.trial.most_exposed import EXPOSED
 from trilemma.words import clean
 
@@ -102,8 +103,8 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
 def _alarm(alarm: Mapping[str, Any]) -> str:
     return (
         f"The interval of {ATTACK_WORDS.get(alarm['attack'], clean(alarm['attack']))} begins at {alarm['low']:.3f} "
-        f"({clean(alarm['measure'])}), above the {alarm['ceiling']:.3f} that the budget allows any attack: accounting, "
-        "sampling or noise is wrong, or members differ from non-members in more than membership."
+        f"({clean(alarm['measure'])}), above the {upper(alarm['ceiling'])} that the budget allows any attack: "
+        "accounting, sampling or noise is wrong, or members differ from non-members in more than membership."
     )
 
 

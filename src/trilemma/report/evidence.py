@@ -21,7 +21,7 @@ from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.statistics.intervals import binomial_interval
 from trilemma.trial.gate import Measured, measured
-from trilemma.trial.run import CONFIG, RESULT, SIGNALS
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.signals import read_signals
 from trilemma.words import clean
 
@@ -93,8 +93,8 @@ class OneModel:
     @property
     def ceiling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """False positive rates and the largest true positive rates that the budget allows; None without a budget."""
-        privacy = self.result.get("privacy")
-        if not privacy or privacy["epsilon"] is None:
+        privacy = guaranteed(self.result)
+        if privacy is None:
             return None
         event = privacy["event"]
         return _FPRS, largest_tpr(

@@ -15,8 +15,9 @@ from trilemma.report.audit_parts import audit_parts
 from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
-from trilemma.trial.gate import Judgment, Measured, measured
-from trilemma.trial.run import why_contradicted, why_not_for_release
+from trilemma.rounding import rounded_up
+from trilemma.trial.gate import Judgment, Measured, measured, shown_value
+from trilemma.trial.run import guaranteed, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
@@ -24,7 +25,6 @@ from trilemma.trial.statement import (
     ceiling_in_words,
     guarantee_in_short,
     guarantee_in_words,
-    rounded_up,
 )
 from trilemma.version import __version__
 from trilemma.words import capital, clean, percent, power
@@ -66,11 +66,11 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
     """What ``statement.json`` holds: verdict, guarantee, evidence and what is not covered, for programs and people."""
     result = model.result
     privacy = result.get("privacy") or {}
-    private = privacy.get("epsilon") is not None
+    private = guaranteed(result) is not None
     if not model.training_known:
         guarantee = short = "No guarantee is known: this audit saw predictions, and not how the model was trained."
     else:
-        guarantee, short = guarantee_in_words(privacy), guarantee_in_short(privacy)
+        guarantee, short = (say(privacy, result.get("canaries")) for say in (guarantee_in_words, guarantee_in_short))
     ceiling = privacy.get("ceiling") if private else None
     cells = model.cells()
     reported = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
@@ -126,7 +126,7 @@ def _leak(model: OneModel) -> str:
     shown = f"training examples from others: the AUC of the headline attack is {words[headline]}"
     if telling:
         return f"The headline attack did not tell {shown}, but another interval excludes one half: {others}."
-    return f"No attack told {shown}."
+    return f"Overall, no attack told {shown}."
 
 
 def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
@@ -163,10 +163,10 @@ def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[st
 
 
 def _numbers(model: OneModel) -> list[dict[str, str]]:
-    privacy = model.result.get("privacy")
+    privacy = guaranteed(model.result)
     if not model.training_known:
         budget = ("ε", "unknown", "an audit does not see the training")
-    elif not privacy or privacy["epsilon"] is None:
+    elif privacy is None:
         budget = ("ε", "none", "no privacy guarantee")
     else:
         bound = f"at δ = {power(privacy['delta'])}; an upper bound, computed and not measured"
@@ -231,7 +231,7 @@ def _title(model: OneModel) -> str:
 def _measured_words(judgment: Mapping[str, Any]) -> str:
     words = []
     if judgment["value"] is not None:
-        words.append(f"measured {judgment['value']:.4g}")
+        words.append(f"measured {shown_value(judgment['condition'], judgment['value'])}")
         if judgment["low"] != judgment["high"]:
             words[0] += f" [{judgment['low']:.4g}, {judgment['high']:.4g}]"
     return ", ".join([*words, *([judgment["why"]] if judgment["why"] else [])])

@@ -1,7 +1,8 @@
 """``README.md`` of a run: the card of its model, which makes the folder a model repository of Hugging Face's kind.
 
 The card is made to be released with the weights, so it holds what is computed from weights and test images alone, and
-not what was measured with the training images.  ``.gitignore`` beside it names the files that are not for release.
+not what was measured with the training images.  The one exception is whether the canaries of a run contradict its
+guarantee (:mod:`trilemma.training.canaries`).  ``.gitignore`` beside it names the files that are not for release.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from trilemma.files import written
 from trilemma.trial.gate import cell_words
-from trilemma.trial.run import SHADOWS, why_contradicted, why_not_for_release
+from trilemma.trial.run import SHADOWS, guaranteed, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
@@ -28,7 +29,7 @@ from trilemma.words import capital, clean
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
     *("result.json", "history.jsonl", "signals.parquet", "trained.json", "checkpoint*", "*.private.json"),
-    *(f"{SHADOWS}/", ".lock"),
+    *("model.html", "statement.json", "statement.pdf", f"{SHADOWS}/", ".lock"),
 )
 
 
@@ -50,7 +51,8 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
 
 def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card; see :func:`write_card`."""
-    data, privacy, recipe = config["data"], result["privacy"], config["recipe"]
+    data, recipe = config["data"], config["recipe"]
+    stands, guarantee = guaranteed(result) or {}, guarantee_in_words(result["privacy"], result.get("canaries"))
     cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
     name = str(data["request"].get("name") or "own images")
     lines = [
@@ -61,7 +63,7 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         f"# An image classifier trained on {plain(name)}",
         "",
         *(line for caution in cautions for line in (f"**{capital(caution)}**", "")),
-        f"{guarantee_in_words(privacy)} {(privacy and ceiling_in_words(privacy.get('ceiling'))) or ''}".strip(),
+        f"{guarantee} {ceiling_in_words(stands.get('ceiling')) or ''}".strip(),
         "",
         "## Use",
         "",
@@ -91,8 +93,8 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         "## Privacy",
         "",
-        guarantee_in_words(privacy),
-        *(_covered(privacy) if privacy and privacy["epsilon"] is not None else []),
+        guarantee,
+        *(_covered(stands) if stands else []),
         *_canaries(result.get("canaries")),
         "",
         f"Made by Trilemma {__version__}.",
@@ -122,7 +124,6 @@ def plain(text: object) -> str:
 
 def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """The card's YAML, each value as JSON, which YAML contains."""
-    private = bool(result["privacy"]) and result["privacy"]["epsilon"] is not None
     results = [{"type": "accuracy", "name": "test accuracy", "value": round(result["accuracy"], 4)}]
     fairness = result.get("fairness")
     if fairness:
@@ -130,7 +131,7 @@ def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -
     return {
         "library_name": "trilemma",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", *(["differential-privacy"] if private else [])],
+        "tags": ["image-classification", *(["differential-privacy"] if guaranteed(result) else [])],
         "metrics": ["accuracy"],
         "model-index": [
             {

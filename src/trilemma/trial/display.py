@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trilemma.rounding import upper
 from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import TrialProgress
 from trilemma.words import clean, clock
@@ -87,7 +88,7 @@ class TrainingDisplay(Interruptible[Progress]):
         rate = made / max(time.monotonic() - self._began[0], 1e-9)
         if self._live is not None:
             loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
-            spent = "" if step.epsilon is None else f"ε {step.epsilon:.2f}  "
+            spent = "" if step.epsilon is None else f"ε {upper(step.epsilon, 2)}  "
             description = self._title if step.what == "training" else f"{self._title}: {clean(step.what)}"
             self._live.update(
                 self._task,
@@ -101,7 +102,7 @@ class TrainingDisplay(Interruptible[Progress]):
             line = step.evaluation
             to_come = step.updates - step.update
             left = f"about {clock(to_come / rate)} left" if rate and to_come else ""
-            spent = "" if line["epsilon"] is None else f"  ε {line['epsilon']:.3f}"
+            spent = "" if line["epsilon"] is None else f"  ε {upper(line['epsilon'])}"
             loss = "" if line["train_loss"] is None else f"  loss {line['train_loss']:.3f}"
             self._tell(
                 f"{self._title}  {step.update}/{step.updates}{loss}  accuracy {line['accuracy']:.3f}"

@@ -16,6 +16,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import reading
 from trilemma.training.recipe import Recipe
+from trilemma.trial.run import guaranteed
 from trilemma.trial.statement import guarantee_in_words
 from trilemma.version import __version__
 
@@ -60,14 +61,19 @@ class Facts:
     privacy: Mapping[str, Any]
 
 
-def metadata_of(recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None) -> dict[str, str]:
+def metadata_of(
+    recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """The metadata of ``model.safetensors``.
 
     Args:
       recipe, data: the recipe and the data of the run.
       privacy: its privacy record, or None.
+      canaries: what its canaries prove, or None; a claim that they contradict is not stated.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
+    if stated and not guaranteed({"privacy": privacy, "canaries": canaries}):
+        stated["epsilon"] = None
     values = {
         "version": __version__,
         "recipe": recipe.fingerprint,
@@ -76,7 +82,7 @@ def metadata_of(recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
         "deviation": list(data.deviation),
-        "privacy": stated | {"statement": guarantee_in_words(privacy)},
+        "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
     return {FACTS: json.dumps(values)}
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.measures import ATTACK_WORDS
+from trilemma.rounding import rounded_up
 from trilemma.trial.run import why_contradicted, why_not_for_release, why_not_private
 from trilemma.words import clean, counted
 
@@ -105,7 +106,7 @@ class Judgment:
     @property
     def line(self) -> str:
         """One line for a terminal."""
-        shown = "" if self.value is None else f": {_number(self.value)}"
+        shown = "" if self.value is None else f": {shown_value(self.condition, self.value)}"
         if self.low is not None and self.high is not None and self.low != self.high:
             shown += f" [{_number(self.low)}, {_number(self.high)}]"
         return f"{self.verdict:<11}  {self.condition}{shown}{f' ({self.why})' if self.why else ''}"
@@ -255,6 +256,15 @@ def _of_one_attack(quantity: str) -> tuple[str, str] | None:
         if attack != quantity and attack in ATTACK_WORDS:
             return kind, attack
     return None
+
+
+def shown_value(condition: str, value: float) -> str:
+    """A value as shown beside its condition; epsilon is an upper bound.
+
+    >>> shown_value("epsilon <= 7.999", 7.999046), shown_value("auc <= 0.6", 0.486849)
+    ('7.999046', '0.4868')
+    """
+    return rounded_up(value, 6) if condition.startswith("epsilon") else _number(value)
 
 
 def _number(value: float) -> str:

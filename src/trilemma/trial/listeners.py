@@ -16,6 +16,7 @@ from trilemma.hints import did_you_mean, one_line
 from trilemma.measures import described
 from trilemma.outside import called, is_outside, resolve
 from trilemma.training.recipe import Recipe
+from trilemma.trial.run import guaranteed
 
 Values = Mapping[str, float]
 
@@ -72,7 +73,7 @@ class Listeners:
           InputError: a listener failed; the run is kept.
         """
         if self.listeners:
-            privacy, fairness = result["privacy"] or {}, result["fairness"] or {}
+            privacy, fairness = guaranteed(result) or {}, result["fairness"] or {}
             self._each(
                 "on_end",
                 self._released(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trilemma.checksums import check
 from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, reading, written
+from trilemma.rounding import lower, upper
 from trilemma.training.recipe import Recipe
 from trilemma.words import SEEDED_NOISE
 
@@ -103,10 +104,18 @@ def why_contradicted(result: Mapping[str, Any]) -> str | None:
         return None
     kind = record["contradicted_by"][0]
     return (
-        f"the canaries contradict ε = {record['claim']:.3f}: it is at least {record[kind]['epsilon']:.2f} "
+        f"the canaries contradict ε = {upper(record['claim'])}: it is at least {lower(record[kind]['epsilon'], 2)} "
         f"({kind} bound of {record['count']:,} {record['kind']} canaries, which is wrong for at most 1 in "
         f"{1 / record['significance']:.0f} correct trainings): accounting, sampling, clipping or noise is wrong"
     )
+
+
+def guaranteed(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The privacy record of a result whose claim stands; None where the run had no budget, failed its truth check, or
+    is contradicted by its own canaries."""
+    privacy: Mapping[str, Any] | None = result.get("privacy")
+    stands = privacy and privacy["epsilon"] is not None and not why_contradicted(result)
+    return privacy if stands else None
 
 
 def why_not_for_release(result: Mapping[str, Any]) -> str | None:

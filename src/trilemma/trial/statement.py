@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import MAX_EMAX, ROUND_CEILING, Context, Decimal
+from decimal import MAX_EMAX, Context
 from typing import Any
 
-from trilemma.trial.run import why_not_for_release
+from trilemma.rounding import decimals_up, digits_up, exact, lower, percent_up, rounded_up, upper
+from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.words import power
 
 CONDITIONS = (
@@ -30,8 +31,11 @@ NOT_COVERED = (
 """What the guarantee does not cover."""
 
 
-def guarantee_in_words(privacy: Mapping[str, Any] | None) -> str:
-    """The guarantee of ``privacy`` of a ``result.json``, in one or two sentences.
+def guarantee_in_words(privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None) -> str:
+    """The guarantee of a run, in one or two sentences.
+
+    Args:
+      privacy, canaries: these two entries of its ``result.json``; ``canaries`` is None for a run without any.
 
     >>> guarantee_in_words(None)
     'No guarantee: the model was trained without a privacy budget.'
@@ -41,6 +45,11 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None) -> str:
     if privacy["epsilon"] is None:
         return "No guarantee: the run failed its truth check, so what it did is not what its budget was computed for."
     epsilon, delta = privacy["epsilon"], privacy["delta"]
+    if why_contradicted({"canaries": canaries}):
+        return (
+            f"No guarantee: the run's own canaries contradict its claim of ε = {rounded_up(epsilon)} at "
+            f"δ = {power(delta)}."
+        )
     words = (
         f"The weights are differentially private with ε = {rounded_up(epsilon)} and δ = {power(delta)}: whether any "
         f"one training example was used changes the probability of any outcome by a factor of at most "
@@ -58,8 +67,8 @@ def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
     """
     if not ceiling:
         return None
-    members = _digits_up(100 * Decimal(repr(ceiling["tpr_at_fpr"]["0.01"])), 3)
-    return f"An attacker who accuses 1 in 100 non-members finds at most {members.normalize():f} of 100 members."
+    members = percent_up(ceiling["tpr_at_fpr"]["0.01"])
+    return f"An attacker who accuses 1 in 100 non-members finds at most {members} of 100 members."
 
 
 def canaries_in_words(record: Mapping[str, Any]) -> str:
@@ -68,19 +77,19 @@ def canaries_in_words(record: Mapping[str, Any]) -> str:
     Args:
       record: ``canaries`` of ``result.json``.
     """
-    counting, gaussian = record["counting"], record["gaussian"]
+    counting, largest = record["counting"], upper(record["counting"]["largest"], 2)
     return (
         f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f}; "
-        f"ε is at least {counting['epsilon']:.2f} by counting ({counting['correct']} of {counting['guesses']} guesses "
-        f"right, at most {counting['largest']:.2f} provable), {gaussian['epsilon']:.2f} if scores are normal and "
-        f"independent; claimed is {record['claim']:.3f}."
+        f"ε is at least {lower(counting['epsilon'], 2)} by counting ({counting['correct']} of {counting['guesses']} "
+        f"guesses right, at most {largest} provable), {lower(record['gaussian']['epsilon'], 2)} if scores are normal "
+        f"and independent; claimed is {upper(record['claim'])}."
     )
 
 
-def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
+def guarantee_in_short(privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None) -> str:
     """As :func:`guarantee_in_words`, for a verdict."""
-    if not privacy or privacy["epsilon"] is None:
-        return guarantee_in_words(privacy)
+    if not privacy or privacy["epsilon"] is None or why_contradicted({"canaries": canaries}):
+        return guarantee_in_words(privacy, canaries)
     short = (
         f"The model has a privacy guarantee of ε = {rounded_up(privacy['epsilon'])} at δ = {power(privacy['delta'])}"
     )
@@ -89,35 +98,17 @@ def guarantee_in_short(privacy: Mapping[str, Any] | None) -> str:
     return f"{short}."
 
 
-def rounded_up(epsilon: float) -> str:
-    """Epsilon with at most three decimals, never below what it was.
-
-    >>> rounded_up(8.0), rounded_up(7.90001), rounded_up(1234.5612)
-    ('8', '7.901', '1234.562')
-    """
-    return f"{_decimals_up(Decimal(repr(epsilon)), 3).normalize():f}"
-
-
 def _factor(epsilon: float) -> str:
     """exp(epsilon), rounded up.
 
     >>> _factor(8.0), _factor(0.1), _factor(31.0), _factor(1000.0)
     ('2,981', '1.11', '3.0e+13', '2.0e+434')
     """
-    factor = _EXACT.exp(Decimal(repr(epsilon)))
+    factor = _EXACT.exp(exact(epsilon))
     if epsilon > 30:
-        return f"{_digits_up(factor, 2):.1e}"
-    return f"{_decimals_up(factor, 0):,f}" if factor > 10 else f"{_decimals_up(factor, 2).normalize():f}"
+        return f"{digits_up(factor, 2):.1e}"
+    return f"{decimals_up(factor, 0):,f}" if factor > 10 else f"{decimals_up(factor, 2).normalize():f}"
 
 
 _EXACT = Context(prec=60, Emax=MAX_EMAX)
 """What is rounded up is first computed to so many digits that its own rounding does not show."""
-
-
-def _decimals_up(number: Decimal, decimals: int) -> Decimal:
-    places = max(0, number.adjusted()) + decimals + 1
-    return number.quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING, Context(prec=places + 1))
-
-
-def _digits_up(number: Decimal, digits: int) -> Decimal:
-    return Context(prec=digits, rounding=ROUND_CEILING, Emax=MAX_EMAX).plus(number)

@@ -319,13 +319,13 @@ class _Trial:
             withdraw_epsilon(self.folder / HISTORY)
             self.notes.append(wrong)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
-        facts = metadata_of(training.recipe, training.data, privacy)
+        canaries = canary_record(training)
         with written(self.folder / WEIGHTS) as part:
-            part.write_bytes(serialized(weights, facts))
+            part.write_bytes(serialized(weights, metadata_of(training.recipe, training.data, privacy, canaries)))
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
-            "canaries": canary_record(training),
+            "canaries": canaries,
             "course": course_record(training),
             "seconds": dict(self.clock.seconds),
             "notes": self.notes,
