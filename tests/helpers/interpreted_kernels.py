@@ -76,12 +76,22 @@ class Twice(nn.Module):
         return self.head(self.flat(self.middle(maps.mean(dim=(2, 3)))))
 
 
+ON_CPU = rules.on_cpu
+
+
+def choose(on_cpu):
+    """Take the choices of a CPU or of a GPU."""
+    for module in (rules, contributions, layerwise, linear, sums):
+        module.on_cpu = on_cpu
+
+
 def network(autocast=None):
     model = Twice()
     images, labels = torch.randn(3, 2, 3, 6, 6), torch.tensor([0, 2, 1])
     exact = Clipping(model, 0.5, "loop")(images, labels)
-    for module in (rules, contributions, layerwise, linear, sums):
-        module.on_cpu = lambda tensor: False
+    choose(ON_CPU)
+    Clipping(model, 0.5, "layerwise")(images, labels)  # the network is checked here, without the kernels
+    choose(lambda tensor: False)
     fast = Clipping(model, 0.5, "layerwise", autocast=autocast)(images, labels)
     return relative(*(torch.cat([total.sums[name].flatten() for name in exact.sums]) for total in (fast, exact)))
 

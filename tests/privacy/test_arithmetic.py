@@ -377,6 +377,7 @@ def test_no_convolution_makes_a_sum_on_a_gpu(monkeypatch, method):
     for module in (rules, contributions, layerwise, linear, sums):
         monkeypatch.setattr(module, "on_cpu", lambda tensor: False)
     model, (images, labels) = network(method), batch(method, 1)  # one example: its clip is followed by its sum alone
+    clipped(model, method, images, labels)  # the network is checked here
     operations, factor, marks = Operations(), Objective.factor, []
     monkeypatch.setattr(Objective, "factor", lambda *a: marks.append(len(operations.seen)) or factor(*a))
     with operations:

@@ -12,6 +12,7 @@ one.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ def check_network(
     """
     refuse_rounded_products()
     refuse_mixing_layers(model)
+    if any(p.dtype != torch.float32 for p in model.parameters()):
+        model = copy.deepcopy(model).float()  # whether examples mix does not depend on the type
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
     generator = torch.Generator().manual_seed(20)
