@@ -54,7 +54,7 @@ class Directions:
         """The sum with the drawn canaries in it, each with norm C; the projections of ``total`` alone are remembered.
 
         Args:
-          total: the clipped sum over the drawn examples.  It must not be used afterwards.
+          total: the clipped sum over the drawn examples.  It must not be used after this call.
           drawn: int64 (k,), the canaries that were drawn.
 
         Returns:
