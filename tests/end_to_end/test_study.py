@@ -97,10 +97,11 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     report = trilemma("report", "out")
     assert report.returncode == 0, report.stderr
     assert "5 of 6 trials" in (tmp_path / "out" / "report.html").read_text()
-    refused(["report", "out", "out2"], "give --out")
+    refused(["report", "out", "out2"], "out2 does not exist")
     skewed = ("--data", "digits-s,skew=0.8,limit=150")
     done = trilemma("study", "mine.toml", "--workers", "2", "--seeds", "1", *skewed, "--out", "out2")
     assert done.returncode == 0, done.stderr
+    refused(["report", "out", "out2"], "give --out")
     both = trilemma("report", "out", "out2", "--out", "both")
     assert both.returncode == 0, both.stderr
     assert set(pd.read_csv(tmp_path / "both" / "results.csv")["data"]) == {"digits", "digits-s"}
