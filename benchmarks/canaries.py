@@ -26,12 +26,12 @@ import torch
 from torch import nn
 
 import trilemma as tl
+from trilemma.attacks import roc
 from trilemma.privacy import plan
 from trilemma.privacy.canaries import gaussian_bound, one_run_bound
 from trilemma.training.canaries import KINDS, Canaries
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
-from trilemma.trial.canary_record import auc_of
 
 CLAIMS, SHARES, DELTA = (8.0, 4.0, 1.0), (1.0, 0.25, 0.0), 1e-5
 LINEAR = Recipe(model="linear", batch_size=0, epochs=20, learning_rate=1.0)  # as many epochs with --batch
@@ -78,7 +78,7 @@ def audited(kind: str, count: int, epsilon: float, share: float, seed: int, batc
     scores, included = training.canary_scores()
     counting = one_run_bound(scores, included, DELTA)
     return {
-        "auc": auc_of(scores, included),
+        "auc": float(roc.measure(scores, included).auc),
         "counting": counting.epsilon,
         "gaussian": gaussian_bound(scores, included, DELTA),
         "guesses": counting.guesses,

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from trilemma.cli.table import describe_run
 from trilemma.errors import InputError
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
-from trilemma.trial.canary_record import auc_of, what_canaries_can_show
+from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.card import card
 from trilemma.trial.gate import conditions, judge
 from trilemma.trial.progress import Stopped
@@ -157,11 +156,6 @@ def test_what_can_be_shown_is_said_before():
         tl.Canaries("gradient", 1000), 8.0, 1e-5
     )
     assert "can contradict ε = 1 by counting" in what_canaries_can_show(GRADIENT, 1.0, 1e-5)
-
-
-def test_the_auc_counts_ties_half():
-    scores, included = np.array([3.0, 1.0, 1.0, 0.0]), np.array([True, True, False, False])
-    assert auc_of(scores, included) == 0.875
 
 
 @pytest.mark.parametrize(

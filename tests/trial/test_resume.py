@@ -68,6 +68,15 @@ def same(first, other):
     assert result == result2
 
 
+def test_a_finished_run_without_its_result_is_not_trained_again(digits, tmp_path):
+    """Guards: the budget spent twice; with one evaluation the history alone does not show that anything was seen."""
+    private = recipe("private", secret_noise=True, epochs=1.0, evaluations=1)
+    run = train(private, digits, tmp_path, execution=CPU)
+    (run.folder / "result.json").unlink()
+    with pytest.raises(PrivacyError, match="would spend the budget a second time"):
+        train(private, digits, tmp_path, execution=CPU)
+
+
 def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(digits, tmp_path, monkeypatch):
     """Guards: a look for the finished run before the lock is held alone; a second training spends the budget twice."""
     private, module = recipe("private", secret_noise=True, epochs=1.0), sys.modules["trilemma.trial.train"]

@@ -32,6 +32,8 @@ def build(
     groups: int = 16,
     norm_first: bool | None = None,
     standardized: bool = False,
+    weights: str = "",
+    last_alone: bool = False,
     generator: torch.Generator,
 ) -> nn.Module:
     """Build a freshly initialized network.
@@ -46,6 +48,7 @@ def build(
       norm, groups: the kind of normalization layers, and the number of groups of a group norm.
       norm_first: normalize before the ReLU.  None: the network's usual order (ReLU first in wide ResNets).
       standardized: apply scaled weight standardization to every convolution.
+      weights, last_alone: of a network of timm (:func:`~trilemma.models.timm.build_timm`); no other takes them.
       generator: the source of the initial weights.
 
     Raises:
@@ -56,7 +59,16 @@ def build(
     103786
     """
     if name.startswith(PREFIX):
-        return build_timm(name, classes=classes, image_shape=image_shape, norm=norm, groups=groups, generator=generator)
+        return build_timm(
+            name,
+            classes=classes,
+            image_shape=image_shape,
+            norm=norm,
+            groups=groups,
+            weights=weights,
+            last_alone=last_alone,
+            generator=generator,
+        )
     if is_outside(name, "models"):
         return _from_outside(name, classes, image_shape, generator)
     channels, height, width = image_shape

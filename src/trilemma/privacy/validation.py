@@ -13,7 +13,7 @@ one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,19 +86,28 @@ def refuse_changed_buffers(model: nn.Module) -> Iterator[None]:
     Raises:
       PrivacyError: names the buffer.
     """
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    before = _copied_buffers(model)
     yield
+    for name in _changed_buffers(model, before):
+        raise PrivacyError(
+            f"the network changed its buffer {name} while it saw private images, and buffers are released without "
+            "noise: remove it or keep it fixed, or train without a budget"
+        )
+
+
+def _copied_buffers(model: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+
+def _changed_buffers(model: nn.Module, before: Mapping[str, Tensor]) -> list[str]:
+    """Names of the buffers that are new, gone, or hold other numbers than ``before``."""
+
+    def same(first: Tensor, second: Tensor) -> bool:
+        return first.shape == second.shape and bool(((first == second) | (first != first) & (second != second)).all())
+
     after = dict(model.named_buffers())
-    for name in before.keys() | after.keys():
-        if name not in before or name not in after or not _equal(before[name], after[name]):
-            raise PrivacyError(
-                f"the network changed its buffer {name} while it saw private images, and buffers are released without "
-                "noise: remove it or keep it fixed, or train without a budget"
-            )
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and bool(((first == second) | (first != first) & (second != second)).all())
+    names = [*after, *(name for name in before if name not in after)]
+    return [name for name in names if name not in before or name not in after or not same(before[name], after[name])]
 
 
 def _generator_states(device: torch.device) -> list[Tensor]:
@@ -203,21 +212,20 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 def _outputs(model: nn.Module, images: Tensor) -> Any:
     """What the network returns, and a refusal if that changes buffers (all are restored first)."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    buffers = _copied_buffers(model)
     with _own_randomness(), refuse_random_layers(images.device):
         with torch.no_grad():  # as in an evaluation; a layer may act otherwise there
             model(images)
         with torch.enable_grad():
             outputs = model(images)
-    changed = []
-    for name, buffer in list(model.named_buffers()):
-        if name not in buffers:
-            changed.append(name)
-            owner, _, attribute = name.rpartition(".")
-            del model.get_submodule(owner)._buffers[attribute]
-        elif not torch.equal(buffer, buffers[name]):
-            changed.append(name)
-            buffer.copy_(buffers[name])
+    changed = _changed_buffers(model, buffers)
+    for name in changed:
+        owner, _, attribute = name.rpartition(".")
+        registered = model.get_submodule(owner)._buffers
+        if name in buffers:
+            registered[attribute] = buffers[name]
+        else:
+            del registered[attribute]
     if changed:
         raise PrivacyError(
             f"the forward pass changes the buffer {changed[0]}, which would carry statistics of private images: "

@@ -25,7 +25,7 @@ that bit is a function of the noise, so the guarantee of the weights does not co
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from trilemma.seeds import rng_for
 from trilemma.training.recipe import Recipe
 
 Kind = Literal["mislabelled", "blank", "gradient"]
-KINDS = ("mislabelled", "blank", "gradient")
+KINDS: tuple[str, ...] = get_args(Kind)
 FEWEST = 20
 """Fewer canaries prove nothing worth knowing, and might all be in, or all out."""
 

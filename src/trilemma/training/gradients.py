@@ -97,8 +97,12 @@ class PrivateGradient:
         total = self.clipping.zero()
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
         spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
-        watched = refuse_random_layers(self.examples.labels.device), refuse_changed_buffers(state.model)
-        with one_each(), watched[0], watched[1], uphill:
+        with (
+            one_each(),
+            refuse_random_layers(self.examples.labels.device),
+            refuse_changed_buffers(state.model),
+            uphill,
+        ):
             for places in mine.split(physical_batch) if len(mine) else ():
                 images, labels = self.examples.views_and_labels(rows[places], state.update)
                 part = self.clipping(images, labels)

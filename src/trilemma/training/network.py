@@ -16,7 +16,7 @@ from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
 from trilemma.models.prior import PRIORS, features_in
-from trilemma.models.timm import PREFIX, build_timm
+from trilemma.models.timm import PREFIX
 from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
 from trilemma.training.recipe import Recipe
@@ -71,17 +71,6 @@ class Architecture:
             head = nn.Linear(features_in(self.model), classes, bias=False)
             nn.init.zeros_(head.weight)
             return head
-        if self.model.startswith(PREFIX):
-            return build_timm(
-                self.model,
-                classes=classes,
-                image_shape=image_shape,
-                norm=self.norm,
-                groups=self.norm_groups,
-                weights=weights,
-                last_alone=self.trained == "last",
-                generator=generator,
-            )
         return build(
             self.model,
             classes=classes,
@@ -90,6 +79,8 @@ class Architecture:
             groups=self.norm_groups,
             norm_first=self.norm_first,
             standardized=self.standardized,
+            weights=weights,
+            last_alone=self.trained == "last",
             generator=generator,
         )
 

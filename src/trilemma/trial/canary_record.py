@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata
-
+from trilemma.attacks import roc
 from trilemma.privacy.canaries import SIGNIFICANCE, gaussian_bound, largest_bound, one_run_bound
 from trilemma.training.canaries import Canaries
 from trilemma.training.loop import Training
@@ -55,7 +52,7 @@ def canary_record(training: Training) -> dict[str, Any] | None:
         **canaries.to_dict(),
         "included": int(included.sum()),
         "score": _SCORES[canaries.kind],
-        "auc": auc_of(scores, included),
+        "auc": float(roc.measure(scores, included).auc),
         "claim": claim,
         "delta": delta,
         "significance": SIGNIFICANCE,
@@ -70,10 +67,3 @@ def canary_record(training: Training) -> dict[str, Any] | None:
         "contradicted_by": above,
         "verdict": "contradicted" if above else "not contradicted",
     }
-
-
-def auc_of(scores: NDArray[np.float64], included: NDArray[np.bool_]) -> float:
-    """The probability that a canary that is in has the higher score of two, ties counted half."""
-    ins, outs = int(included.sum()), int((~included).sum())
-    ranks = rankdata(scores)
-    return float((ranks[included].sum() - ins * (ins + 1) / 2) / (ins * outs))
