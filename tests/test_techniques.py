@@ -112,3 +112,5 @@ def test_a_mix_with_the_seventh_is_not_all_but_one():
     assert asked[cells[but_obs]] == ("without", cells[ALL])
     assert asked[cells[four_and_seventh]] == ("mix", cells["bl"])
     assert full_mix([(), PAPER_TECHNIQUES, (*PAPER_TECHNIQUES, "mixup")]) == PAPER_TECHNIQUES
+    assert full_mix([(), ("gn", "pa"), ("gn", "pa", "mixup")]) == ("gn", "pa")
+    assert full_mix([(), ("mixup",)]) == ()

@@ -115,11 +115,13 @@ _CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECH
 
 
 def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The mix that stands for "all techniques": all, else the longest cumulative mix, else the only largest one.
+    """The mix that stands for the paper's "all techniques": all six, else the longest cumulative mix, else the only
+    largest one.  A mix with a technique that is not the paper's never does.
 
-    >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)])
-    (('obs', 'gn'), ())
+    >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)]), full_mix([("gn",), ("gn", "mine")])
+    (('obs', 'gn'), (), ('gn',))
     """
+    mixes = [codes for codes in mixes if set(codes) <= set(PAPER_TECHNIQUES)]
     for codes in reversed(_CUMULATIVE[2:]):
         if codes in mixes:
             return codes
