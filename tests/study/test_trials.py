@@ -167,6 +167,14 @@ def test_the_default_skew_is_written_out(tmp_path):
     assert [t.id for t in plain.trials] == [t.id for t in expand(load_study(written(tmp_path, spelled_out))[0]).trials]
 
 
+@pytest.mark.parametrize("skew", ['"none"', "nan", "-1.0", "1.5"])
+def test_a_skew_that_no_set_can_have_is_refused_before_anything_is_written(tmp_path, skew):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[[grid]]\ndata = {{name = "digits-s", skew = {skew}}}\nrecipe = "digits"\n')
+    with pytest.raises(InputError, match="skew must lie in"):
+        expand(load_study(path)[0])
+
+
 def test_both_arms_of_a_removal_are_scored_by_the_same_trial_without_a_budget():
     study = expand(read_study("outliers"))
     trials = {planned.id: planned for planned in study.trials}

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from trilemma.data.named import NAMED as NAMED_DATA
+from trilemma.data.sets.skew import check_skew
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
@@ -300,7 +301,13 @@ def _trials(
 
 
 def _data(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Arguments of load_data with the default skew written out: the same data has one name."""
+    """Arguments of load_data with the default skew written out: the same data has one name.
+
+    Raises:
+      InputError: a skew that no set can have.
+    """
+    if options.get("skew") is not None:
+        check_skew(options["skew"])
     known = NAMED_DATA.get(str(options.get("name")))
     default = {"skew": known.skew} if known is not None and known.skew is not None else {}
     whole = {name for name in ("limit", "test_limit") if options.get(name) == 0}  # in place of the scale's limit
