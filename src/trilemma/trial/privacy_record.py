@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,13 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
     truth = truth_check(
         plan, evidence, record, bfloat16=training.autocast is not None, canaries=coins.count if coins else 0
     )
-    bounds: dict[str, Any] | None = ceiling(event).to_dict()
-    if not truth.passed:
-        record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
-        bounds = None
-    return record | {"truth": truth.to_dict(), "ceiling": bounds}
+    record |= {"truth": truth.to_dict(), "ceiling": ceiling(event).to_dict()}
+    return record if truth.passed else withdrawn(record, "the run failed its truth check")
+
+
+def withdrawn(record: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """A privacy record whose claim does not stand: without epsilon and what follows from it."""
+    return dict(record) | {"epsilon": None, "epsilon_rdp": None, "covered": f"nothing: {why}", "ceiling": None}
 
 
 def _same_noise_beside(folder: Path, digest: str | None) -> bool:
