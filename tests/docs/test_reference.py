@@ -75,7 +75,7 @@ def test_every_sharp_edge_has_a_severity_a_source_a_guard_and_a_test():
 def test_the_test_of_every_sharp_edge_is_one_that_fails_when_its_error_is_planted():
     """Every named function exists, and one of each row sees an error of that row in the catalog of planted errors.
 
-    ``make mutants`` runs these tests on the planted errors.  The page has the catalog's rows in the catalog's order, and
+    ``make mutants`` runs these tests on the planted errors.  The page has the catalog's rows in their order, and
     splits two of them.
     """
     sys.path.insert(0, str(ROOT / "tests" / "mutants"))
