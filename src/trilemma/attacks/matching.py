@@ -137,15 +137,16 @@ def _one_copy_each(
     copies = np.bincount(source)
     order = rng.permutation(len(copies))
     order = order[np.argsort(copies[order], kind="stable")]
-    by_source = np.split(np.argsort(source, kind="stable"), np.cumsum(copies)[:-1])
+    # Copies by their cells, and not by their places, so that the choice does not depend on the order of the rows.
+    by_source = np.split(np.lexsort((out_code, source)), np.cumsum(copies)[:-1])
     open_places = _quotas(in_count, class_of_cell, out_code, sources)
     chosen = np.empty(len(order), dtype=np.int64)
     for place, image in enumerate(order):
         rows = by_source[image]
         if len(rows) > 1:
-            # Shuffled, so that ties between cells are not always resolved in the order of the rows.
+            # Of two cells that are equally open, the larger one; shuffled, so that chance decides what remains.
             rows = rows[rng.permutation(len(rows))]
-        row = rows[np.argmax(open_places[out_code[rows]])]
+        row = rows[np.lexsort((in_count[out_code[rows]], open_places[out_code[rows]]))[-1]]
         open_places[out_code[row]] -= 1
         chosen[place] = row
     return np.sort(chosen)
