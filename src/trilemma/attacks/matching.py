@@ -23,6 +23,47 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+_PERMUTATIONS = 999
+_FALSE_ALARM = 0.01
+
+
+def difference_of_mixes(
+    member: NDArray[np.bool_], labels: Ints, groups: Ints | None, *, seed: int | np.random.Generator = 0
+) -> float | None:
+    """The total variation distance between members' and non-members' mixes of class (and group), if they differ.
+
+    Args:
+      member: bool (N,).
+      labels, groups: int64 (N,); without groups, the mixes are those of classes.
+      seed: the seed of the permutation test.
+
+    Returns:
+      None where the mixes are equal to within ``NEGLIGIBLE``, or where a difference as large arises in more than one of
+      a hundred random divisions of the rows into members and non-members.
+
+    >>> member, groups = np.arange(400) < 200, np.arange(400) % 2
+    >>> difference_of_mixes(member, np.zeros(400, int), groups) is None
+    True
+    >>> difference_of_mixes(member, np.zeros(400, int), np.where(member, groups, 1))
+    0.5
+    """
+    cells = np.unique(_cells(labels, groups, "rows"), axis=0, return_inverse=True)[1].reshape(-1)
+    count = int(cells.max()) + 1
+    everyone, members = np.bincount(cells), int(member.sum())
+
+    def distance(inside: Ints) -> float:
+        counts = np.bincount(inside, minlength=count)
+        difference = counts / members - (everyone - counts) / (len(member) - members)
+        return float(np.abs(difference).sum() / 2)
+
+    seen = distance(cells[member])
+    if seen <= NEGLIGIBLE:
+        return None
+    rng = rng_for(seed, "difference of mixes")
+    at_least = 1 + sum(distance(rng.permutation(cells)[:members]) >= seen - 1e-12 for _ in range(_PERMUTATIONS))
+    return seen if at_least / (_PERMUTATIONS + 1) <= _FALSE_ALARM else None
+
+
 @dataclass(frozen=True, eq=False)
 class Match:
     """The non-members to compare the members with, and their weights.

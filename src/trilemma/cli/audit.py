@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure, roc_bands
+from trilemma.attacks.matching import difference_of_mixes
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
@@ -63,6 +65,14 @@ class Subject:
     def ceiling(self) -> dict[str, Any] | None:
         """What the run's budget allows any attack, or None."""
         return None if self.run is None else (guaranteed(self.run) or {}).get("ceiling")
+
+    def difference_of_mixes(self, seed: int) -> float | None:
+        """How far the non-members, used as they are, differ from the members in their mix of class and group; None
+        where they do not, or were matched or weighted."""
+        p = self.predictions
+        if self.matched_by is not None or self.target is not None or p.weights is not None:
+            return None
+        return difference_of_mixes(p.member, p.labels, p.groups, seed=seed)
 
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
         """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
@@ -171,6 +181,7 @@ def _document(
         "nonmembers": result.nonmembers,
         "effective_nonmembers": result.effective_nonmembers,
         "matched_by": subject.matched_by,
+        "difference_of_mixes": subject.difference_of_mixes(options.seed),
         "shadows": subject.shadows,
         "reference_models": references,
         "headline_attack": result.headline,
@@ -198,10 +209,14 @@ def _accuracy(subject: Subject) -> dict[str, Any]:
 
 
 def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
-    how, effective = subject.how, result.effective_nonmembers
-    if effective < 0.995 * result.nonmembers:
-        how += f", worth {effective:,.0f} equally weighted ones"
-    show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
+    how, worth = subject.how, math.floor(result.effective_nonmembers * (1 + 1e-9))
+    if worth < result.nonmembers:
+        how += f", worth {worth:,} equally weighted ones"
+    show(f"{result.members:,} members, {result.nonmembers:,} non-members ({how}):")
+    if document["difference_of_mixes"] is not None:
+        by = "class" if subject.predictions.groups is None else "class,group"
+        show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
+             f"find in place of membership: add --match {by}")  # fmt: skip
     references = document["reference_models"]
     if references is not None and not references["members_known"]:
         show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilemma.attacks import ceiling_alarms
+from trilemma.attacks.cells import lacking
 from trilemma.cli.budget import describe_ceiling
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
@@ -46,6 +47,28 @@ def describe_attacks(
             f" at 0.1 % {_rate(attack, '0.001')}{tail}"
         )
     return lines
+
+
+def describe_groups(by_group: dict[str, Any] | None, attack: str) -> list[str]:
+    """A line with an attack's AUC in each group; empty without groups.
+
+    >>> by_group = {"color": {"members": 70, "nonmembers": 20}}
+    >>> by_group["gray"] = {"attacks": {"threshold": {"auc": 0.5, "interval": {"auc": [0.4, 0.6]}}}}
+    >>> describe_groups(by_group, "threshold")
+    ['  threshold by group AUC of color (needs 50 non-members, has 20), of gray 0.500 [0.400, 0.600]']
+    """
+    if not by_group:
+        return []
+    words = []
+    for group, entry in by_group.items():
+        values = (entry.get("attacks") or {}).get(attack)
+        if values is None:
+            shown = f"({lacking(entry['members'], entry['nonmembers']) or 'not measured'})"
+        else:
+            shown = interval(values["auc"], values["interval"]["auc"])
+        words.append(f"of {clean(group)} {shown}")
+    head = f"{attack} by group"
+    return [f"  {head:<18} AUC {', '.join(words)}"]
 
 
 def _rate(attack: dict[str, Any], fpr: str) -> str:
@@ -106,6 +129,7 @@ def describe_run(run: Run) -> str:
         lines.append(f"{ALARM}{clean(run.contradicted)}")
     ceiling = stands.get("ceiling")
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
+    lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", "threshold")))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
     check = result["null_check"]["matched"]
     if check and not check["passed"]:

@@ -115,12 +115,13 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
     counts = np.ones(int(outside.sum())) if weighted.weights is None else weighted.weights[outside]
 
     def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
-        return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)
+        return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed, attacks=names)
 
     entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
         "strongest_interval": list(matched.strongest_interval),
+        "strongest_interval_naive": None if unmatched is None else list(unmatched.strongest_interval),
         "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,
