@@ -38,15 +38,25 @@ def describe_attacks(
 ) -> list[str]:
     """A line for each attack; with a budget, beside its AUC the largest that any attack can have."""
     bound = "" if ceiling is None else f" of at most {upper(ceiling['auc'])}"
+    rates = {
+        fpr: words for fpr, words in _RATES.items() if any(a["tpr_at_fpr"][fpr] is not None for a in attacks.values())
+    }
     lines = []
     for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
+        found = "".join(f"   {words} {_rate(attack, fpr)}" for fpr, words in rates.items())
         lines.append(
             f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}{bound}"
-            f"   advantage {attack['advantage']:.3f}   TPR at 1 % FPR {_rate(attack, '0.01')},"
-            f" at 0.1 % {_rate(attack, '0.001')}{tail}"
+            f"   advantage {attack['advantage']:.3f}{found}{tail}"
         )
+    for fpr, words in _RATES.items():
+        if fpr not in rates:  # of no attack, for the same reason: said once
+            reasons = dict.fromkeys(attack["tpr_reason"][fpr] for attack in attacks.values())
+            lines.append(f"  {words:<18} not measured: {'; '.join(reasons)}")
     return lines
+
+
+_RATES = {"0.01": "TPR at 1 % FPR", "0.001": "TPR at 0.1 % FPR"}
 
 
 def describe_groups(by_group: dict[str, Any] | None, attack: str) -> list[str]:
