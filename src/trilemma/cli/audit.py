@@ -26,12 +26,14 @@ from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
+from trilemma.progress import Progress
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, most_exposed
-from trilemma.trial.progress import Stopped
+from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
@@ -91,11 +93,7 @@ def audit_command(options: argparse.Namespace) -> int:
         show_error(f"trilemma: {stopped}")
         return 130
     predictions = subject.predictions
-    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
-    result = audit(predictions, match=subject.matched_by, **settings)
-    unmatched = None
-    if result.match is not None and not result.match.trivial and Path(options.source).is_dir():
-        unmatched = audit(predictions, **settings).attacks
+    result, unmatched = _audited(options, subject, names)
     document = _document(options, subject, result, unmatched)
     make_folder(out)
     write_signals(out / SIGNALS, predictions, result, subject.index)
@@ -108,6 +106,24 @@ def audit_command(options: argparse.Namespace) -> int:
     _show(subject, result, document)
     show(f"audit         {out}")
     return status_of(required, {**(subject.run or {}), **document})
+
+
+def _audited(
+    options: argparse.Namespace, subject: Subject, names: list[str] | None
+) -> tuple[Audit, dict[str, Any] | None]:
+    """The audit and, of a run whose non-members were matched, the attacks on unmatched ones."""
+    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
+    with TrainingDisplay("audit", interruptible=False) as display:
+
+        def attacking(kind: str) -> Progress:
+            return lambda what, done, total: (
+                display(TrialProgress(f"{kind}: {what}", 0, 0, preparing=True)) if done < total else None
+            )
+
+        result = audit(subject.predictions, match=subject.matched_by, progress=attacking("attack"), **settings)
+        if result.match is None or result.match.trivial or not Path(options.source).is_dir():
+            return result, None
+        return result, audit(subject.predictions, progress=attacking("unmatched attack"), **settings).attacks
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:

@@ -108,10 +108,11 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
         lines.append(f"equal vulnerability is not tested: {test['reason']}")
     else:
         verdict = "rejected" if test["rejected"] else "not rejected"
+        kind = _KINDS[f"by_{test['cells']}"]
         cell = cell_words(test["most_unequal"], test["cells"], document["class_names"])
         lines.append(
-            f"equal vulnerability of all cells is {verdict} (p = {test['p_value']:.3f}; "
-            f"{clean(cell)} is farthest from the rest)"
+            f"that every {kind} is equally exposed is {verdict} (p = {test['p_value']:.3f}; the {kind} {clean(cell)} "
+            "is farthest from the rest)"
         )
     return lines
 
