@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hostile_text import CHUNKS, FAMILIES, hostile_page
+from trilemma.cli.main import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -210,6 +211,33 @@ def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, 
     assert len(tables) > 5
     for caption, right, edge in tables:
         assert right <= edge <= PHONE[0], (caption, right)
+
+
+@pytest.fixture(scope="module")
+def model_page(finished, tmp_path_factory):
+    """The page of one model of the tiny study, with a budget."""
+    runs = (path.parent for path in sorted(finished.path.glob("runs/*/result.json")))
+    private = next(run for run in runs if json.loads((run / "result.json").read_text())["privacy"])
+    out = tmp_path_factory.mktemp("model")
+    assert main(["report", str(private), "--out", str(out)]) == 0
+    return out / "model.html"
+
+
+def test_the_page_of_one_model_fits_a_phone_and_has_no_half_empty_card(browser, model_page):
+    """Guards: a table of attacks that is cut at the edge, and a card as high as its neighbor with less in it."""
+    browser.open(model_page, PHONE)
+    assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    assert browser.run("const t = document.querySelector('.scroll'); return t.scrollWidth <= t.clientWidth")
+    names = "return [...document.querySelectorAll('.scroll tbody th')].map((e) => [e.innerText, e.scrollWidth])"
+    assert all(width < 0.5 * PHONE[0] for _, width in browser.run(names))
+    browser.open(model_page)
+    empty = """
+    return [...document.querySelectorAll('figure.figure')].map((f) => {
+      const last = f.lastElementChild.getBoundingClientRect().bottom;
+      return f.getBoundingClientRect().bottom - last;
+    });
+    """
+    assert max(browser.run(empty)) < 40
 
 
 @pytest.mark.parametrize("name", ["small_page", "large_page"])

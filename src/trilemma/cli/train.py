@@ -27,7 +27,8 @@ from trilemma.training.execution import Execution
 from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
-from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe
+from trilemma.training.recipe_data import data_request
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.listeners import listener_for
@@ -183,16 +184,9 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def data_of(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``load_data``: the options, on top of the data that the recipe was made for."""
-    made_for = recipe_data(options.recipe) if options.recipe else None
-    requested = {name: value for name, value in data_options(options).items() if value is not None}
-    if made_for is None:
-        return {"name": options.data or DEFAULT} | requested
-    if options.data not in (None, made_for["name"]):
-        raise InputError(
-            f"the recipe {options.recipe} was made for {made_for['name']}, not for {options.data}: leave out --data, "
-            "or give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
-        )
-    return made_for | requested
+    asked = {"name": options.data} | data_options(options)
+    data_dir = asked.pop("data_dir")
+    return data_request(options.recipe, asked) | ({} if data_dir is None else {"data_dir": data_dir})
 
 
 def execution_of(options: argparse.Namespace) -> Execution:
