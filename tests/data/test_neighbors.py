@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from trilemma.data import Dataset, Split, load_data, skewed_groups
 from trilemma.data.assemble import limited, limited_rows
-from trilemma.data.sets.digits import inked_digits
+from trilemma.data.named import NAMED
+from trilemma.data.options import checked_options
+from trilemma.data.sets.digits import load_digits
 from trilemma.data.sets.skew import color_classes, shown_in, skewed
 from trilemma.errors import InputError
 
 LIMIT, SKEW = 400, 0.9
-SOURCE = inked_digits().train
+WITHOUT_GROUPS = load_digits(NAMED["digits-s"], checked_options("digits-s", {}))
+SOURCE = WITHOUT_GROUPS.train
 few = settings(max_examples=25, deadline=None)
 
 
@@ -51,7 +54,7 @@ def replayed(seed: int, place: int) -> Split:
 
 def dealt_anew(place: int) -> list[tuple[bytes, int, int | None]]:
     """The training set as loading the source without that image would make it."""
-    data = inked_digits().without(np.array([place]))
+    data = WITHOUT_GROUPS.without(np.array([place]))
     data = limited(data, LIMIT, None, 0)
     return examples(skewed(data, name="digits-s", skew=SKEW, classes_seed=None, seed=0).train)
 

@@ -1,5 +1,6 @@
 """Studies as data: what a file may say, which trials it gives, and what their ids are."""
 
+import hashlib
 import math
 import textwrap
 from dataclasses import fields, replace
@@ -165,6 +166,59 @@ def test_the_default_skew_is_written_out(tmp_path):
     plain = expand(load_study(written(tmp_path, SMALLEST.replace('"digits"', '"digits-s"', 1)))[0])
     spelled_out = SMALLEST.replace('"digits"', '{name = "digits-s", skew = 0.9}', 1)
     assert [t.id for t in plain.trials] == [t.id for t in expand(load_study(written(tmp_path, spelled_out))[0]).trials]
+
+
+DEFAULTS = {
+    "cifar10s": {"skew": 0.95, "seed": 0, "limit": 0, "test_limit": 0, "flips": True, "shift": 4},
+    "digits": {"seed": 0, "flips": False, "shift": 1},
+    "cifar100": {"target": "fine", "seed": 0},
+    "celeba": {"target": "smiling", "protected": "Male", "columns": {}},
+    "my-folder": {"seed": 0, "limit": 0},
+}
+"""Options that say what is so without them."""
+
+
+def the_trial(folder, recipe, data):
+    values = ", ".join(f"{name} = {value if name != 'columns' else '{}'!s}" for name, value in data.items())
+    table = values.replace("True", "true").replace("False", "false")
+    (folder / "recipe.toml").write_text("".join(f"{name} = {value!r}\n" for name, value in recipe.items()))
+    text = f'[[grid]]\nseeds = 1\nrecipe = "recipe.toml"\ndata = {{{table}}}\n'
+    (trial,) = expand(load_study(written(folder, text))[0]).trials
+    return trial
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(DEFAULTS)),
+    options=st.sets(st.integers(0, 5)),
+    numbers=st.dictionaries(
+        st.sampled_from([f.name for f in fields(Recipe) if f.type == "float" and f.name != "delta"]),
+        st.sampled_from([0, 1, 2, 20, 400]),
+    ),
+)
+def test_a_default_written_out_and_a_point_after_a_number_make_no_other_trial(tmp_path_factory, name, options, numbers):
+    """Guards: `seed = 0`, `skew = 1` beside `1.0`, or `epochs = 20.0` as a trial of its own, trained a second time."""
+    folder = tmp_path_factory.mktemp("forms")
+    written_out = {key: value for place, (key, value) in enumerate(DEFAULTS[name].items()) if place in options}
+    quoted = {key: repr(value) if isinstance(value, str) else value for key, value in written_out.items()}
+    try:
+        plain = the_trial(folder, numbers, {"name": repr(name)})
+    except InputError:  # a momentum of 20
+        return
+    same = the_trial(folder, {key: float(value) for key, value in numbers.items()}, {"name": repr(name)} | quoted)
+    assert same == plain
+    assert (same.id, same.condition, same.title) == (plain.id, plain.condition, plain.title)
+
+
+def test_a_whole_skew_is_a_skew(tmp_path):
+    ids = {the_trial(tmp_path, {}, {"name": "'cifar10s'", "skew": skew}).id for skew in ("1", "1.0", "1e0")}
+    assert len(ids) == 1
+
+
+def test_the_ids_of_the_trials_of_the_package_stay_what_they_were():
+    """A change of this value means that every unfinished study begins anew: say so in CHANGELOG."""
+    ids = [trial.id for name in STUDIES for file in load_study(name) for trial in expand(file).trials]
+    assert hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16] == "6d1e96aa85f34c3a"
 
 
 @pytest.mark.parametrize("skew", ['"none"', "nan", "-1.0", "1.5"])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from trilemma.errors import InputError
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES, parse_techniques
-from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe
+from trilemma.training.recipe_data import recipe_data
 
 recipes = st.builds(
     Recipe,

@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ from trilemma.training.execution import Execution
 from trilemma.training.fitting import fit_to
 from trilemma.training.memory import parse_memory
 from trilemma.training.ranks import RankLost, Ranks, ranked_device
-from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe, recipe_data
+from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe
+from trilemma.training.recipe_data import data_request
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.listeners import listener_for
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import follow, train
-from trilemma.words import SEEDED_NOISE
+from trilemma.words import SEEDED_NOISE, clean
 
 _OVERRIDES = (
     "techniques",
@@ -74,10 +76,11 @@ def train_command(options: argparse.Namespace) -> int:
             finished = (Path(options.out) / RESULT).exists()
             if finished and options.listen:
                 display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
-            if recipe.private and not finished:
-                progress = _Announced(display, _where_the_noise_is(recipe, options.out))
-                if canaries and recipe.epsilon and recipe.delta:
-                    display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
+            if not finished:
+                secret = _where_the_noise_is(recipe, options.out) if recipe.private else ""
+                progress = _Announced(display, _recipe_name(options), secret)
+            if recipe.private and not finished and canaries and recipe.epsilon and recipe.delta:
+                display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
             run = train(
                 recipe,
                 data,
@@ -107,17 +110,21 @@ def train_command(options: argparse.Namespace) -> int:
 
 
 class _Announced:
-    """A ``progress`` callback that first says a line, once a training is under way: not before it may yet be refused,
-    and before its first checkpoint."""
+    """A ``progress`` callback that first says which recipe is followed, and where the noise is, once a training is
+    under way: not before it may yet be refused, and before its first checkpoint."""
 
-    def __init__(self, display: TrainingDisplay, line: str) -> None:
-        self._display, self._line = display, line
+    def __init__(self, display: TrainingDisplay, recipe: str, noise: str) -> None:
+        self._display, self._recipe, self._noise = display, recipe, noise
 
     def __call__(self, step: TrialProgress) -> None:
-        if self._line and not step.preparing:
-            self._display.say(self._line)
-            self._line = ""
+        if step.about:
+            step = replace(step, about=f"recipe {self._recipe}: {step.about}\n{self._noise}".rstrip())
         self._display(step)
+
+
+def _recipe_name(options: argparse.Namespace) -> str:
+    """The recipe as a person would name it: a name, a file, or the default of the data."""
+    return clean(options.recipe) if options.recipe else f"{default_recipe_name(options.data or DEFAULT)} (the default)"
 
 
 def _fitted(options: argparse.Namespace, recipe: Recipe, data: Dataset) -> tuple[Recipe, str | None]:
@@ -177,16 +184,9 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def data_of(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``load_data``: the options, on top of the data that the recipe was made for."""
-    made_for = recipe_data(options.recipe) if options.recipe else None
-    requested = {name: value for name, value in data_options(options).items() if value is not None}
-    if made_for is None:
-        return {"name": options.data or DEFAULT} | requested
-    if options.data not in (None, made_for["name"]):
-        raise InputError(
-            f"the recipe {options.recipe} was made for {made_for['name']}, not for {options.data}: leave out --data, "
-            "or give its settings one by one (--model, --epsilon, --batch-size, --epochs, --learning-rate, --set)"
-        )
-    return made_for | requested
+    asked = {"name": options.data} | data_options(options)
+    data_dir = asked.pop("data_dir")
+    return data_request(options.recipe, asked) | ({} if data_dir is None else {"data_dir": data_dir})
 
 
 def execution_of(options: argparse.Namespace) -> Execution:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 import warnings
@@ -12,12 +11,10 @@ from pathlib import Path
 
 from trilemma.data.assemble import assemble, limited
 from trilemma.data.dataset import Dataset
-from trilemma.data.decode import Framing
 from trilemma.data.duplicates import duplicate_notes
-from trilemma.data.limits import memory_cap
 from trilemma.data.listing import children, has_ending
-from trilemma.data.named import NAMED, OF_FILES, OF_SETS, Named, takers
-from trilemma.data.options import Options
+from trilemma.data.named import NAMED
+from trilemma.data.options import Options, checked_options
 from trilemma.data.parts import needed
 from trilemma.data.places import hub_snapshot
 from trilemma.data.readers.class_folders import folder_parts, is_pickle_file, scan
@@ -27,7 +24,7 @@ from trilemma.data.readers.npz import read_npz
 from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
 from trilemma.data.readers.rows import Rows, parts_of, recorded, same_columns
 from trilemma.data.sets.catalog import READERS
-from trilemma.data.sets.skew import check_skew, skewed
+from trilemma.data.sets.skew import skewed
 from trilemma.errors import DataWarning, InputError
 from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.outside import called, is_outside, resolve
@@ -63,16 +60,16 @@ def load_data(
     ((1297, 3, 8, 8), (1000, 3, 8, 8), ('colour', 'gray'))
 
     Args:
-      name: ``digits``, ``digits-s``, ``cifar10``, ``cifar100``, ``cifar10s``, ``cifar100s``, ``celeba``; a
+      name: a named set (an entry of :data:`trilemma.data.named.NAMED`, such as ``digits-s`` or ``cifar10``); a
         folder (of class folders, with ``metadata.csv`` or ``.jsonl``, or of Parquet files), a ``.npz`` or
         ``.parquet`` file; a hub name ``owner/name[:configuration]`` (extra ``hub``); or ``module:name`` of a function
         that returns a :class:`Dataset`, to which the options of files do not apply.
-      data_dir: first place to look for CIFAR and CelebA, before $TRILEMMA_DATA, ../shared/data, the Hugging
-        Face cache and a download.
-      skew: for the sets whose name ends in s: share of a class's training examples in its dominant group.
-      classes_seed: for ``cifar100s``: draw the 50 classes that are mostly in color; None: the odd ones.
-      target, protected: for ``celeba``: attributes that give label and group (Smiling, Male).  For ``cifar100`` and
-        ``cifar100s``, target "coarse" gives the 20 coarse classes.
+      data_dir: first place to look for a set that is not installed with the package, before $TRILEMMA_DATA,
+        ../shared/data, the Hugging Face cache and a download.
+      skew: for skewed sets: share of a class's training examples in its dominant group.
+      classes_seed: for skewed sets that take it: draw which half of the classes is mostly in color; None: the odd ones.
+      target, protected: for sets with a choice of labels (``targets`` of their entry): what gives the label, and the
+        attribute that gives the group.
       columns: which column (or array) is "image", "label", "group" and "split", where names are unusual.
       size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
@@ -93,24 +90,26 @@ def load_data(
     """
     text = os.fspath(name)
     known = NAMED.get(text)
-    options = Options(
-        cap=memory_cap(memory_gib),
-        data_dir=None if data_dir is None else Path(data_dir),
-        skew=None if skew is None else check_skew(skew),
-        classes_seed=_whole("classes_seed", classes_seed, 0),
-        target=target,
-        protected=protected,
-        columns=columns,
-        size=_whole("size", size, 1),
-        test_split=test_split,
-        limit=_whole("limit", limit, 1),
-        test_limit=_whole("test_limit", test_limit, 1),
-        seed=_whole("the seed", seed, 0) or 0,
-        flips=None if flips is None else bool(flips),
-        shift=_whole("shift", shift, 0),
-        progress=progress,
+    options = checked_options(
+        text,
+        {
+            "data_dir": data_dir,
+            "skew": skew,
+            "classes_seed": classes_seed,
+            "target": target,
+            "protected": protected,
+            "columns": columns,
+            "size": size,
+            "test_split": test_split,
+            "limit": limit,
+            "test_limit": test_limit,
+            "seed": seed,
+            "flips": flips,
+            "shift": shift,
+            "memory_gib": memory_gib,
+            "progress": progress,
+        },
     )
-    _refuse_meaningless(text, known, options)
     data = READERS[known.reader].load(known, options) if known else _elsewhere(text, options)
     data = limited(data, options.limit, options.test_limit, options.seed)
     data = replace(data, notes=(*data.notes, *duplicate_notes(data)))
@@ -120,20 +119,6 @@ def load_data(
         share = known.skew if options.skew is None else options.skew
         data = skewed(data, name=text, skew=share, classes_seed=options.classes_seed, seed=options.seed)
     return replace(_with_views(data, options.flips, options.shift), request={"name": text} | options.chosen())
-
-
-def _refuse_meaningless(text: str, known: Named | None, options: Options) -> None:
-    """Refuse options that mean nothing for this data set, and values that no data set accepts."""
-    takes = known.takes if known else OF_FILES
-    for option in (*OF_SETS, *OF_FILES):
-        if getattr(options, option) is not None and option not in takes:
-            needs = None if option in OF_FILES else listed(takers(option))
-            raise InputError(
-                f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
-            )
-    if options.test_split not in (None, "test", "valid"):
-        raise InputError(f"test_split must be test or valid, not {options.test_split!r}")
-    Framing(options.size)
 
 
 def _with_views(data: Dataset, flips: bool | None, shift: int | None) -> Dataset:
@@ -279,20 +264,3 @@ def _tables(
         test_split=options.test_split,
         notes=(*notes, *unused, *beside),
     )
-
-
-def _whole(option: str, value: int | None, least: int) -> int | None:
-    """A count as Python's own int, so that it can be written as JSON.
-
-    Raises:
-      InputError: it is not a whole number of at least ``least``.
-    """
-    if value is None:
-        return None
-    try:
-        whole = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        whole = least - 1
-    if whole < least:
-        raise InputError(f"{option} must be a whole number of at least {least}, not {value!r}")
-    return whole

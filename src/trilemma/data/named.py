@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_TARGET
+from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
 from trilemma.data.sets.cifar_names import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
+    CIFAR100_TARGETS,
     CIFAR_DEVIATION,
     CIFAR_MEAN,
 )
@@ -49,6 +50,12 @@ class Named:
       skew: the default share of a class in its dominant group; None where nothing is skewed.  A skewed set is tested
         on each test image twice, in color and in gray.
       made_from: the set whose images it shows, or "" if it has its own.
+      targets: the labels that can be predicted, where there is a choice.
+      target: the one that is predicted where nothing else is asked for; "" without a choice.
+      protected: the attribute that gives the groups where nothing else is asked for, where it can be any of
+        ``targets``; else "".
+      flips: whether a mirrored image is still an image of its class.
+      shift: largest shift of a view, in pixels.
       mean, std: public constants of normalization for each channel, in units of pixel / 255.
       takes: the options of :func:`trilemma.data.load_data` that apply to it, beside those that always do.
       folders: names of folders in which it may lie.
@@ -67,6 +74,11 @@ class Named:
     groups: str = ""
     skew: float | None = None
     made_from: str = ""
+    targets: tuple[str, ...] = ()
+    target: str = ""
+    protected: str = ""
+    flips: bool = True
+    shift: int = 4
     mean: tuple[float, ...] = NEUTRAL
     std: tuple[float, ...] = NEUTRAL
     takes: tuple[str, ...] = ()
@@ -90,6 +102,8 @@ _DIGITS = Named(
     train=1297,
     test=500,
     classes=tuple(str(digit) for digit in range(10)),
+    flips=False,
+    shift=1,
     recipe="digits",
 )
 
@@ -125,6 +139,8 @@ _CIFAR100 = replace(
     _CIFAR10,
     name="cifar100",
     classes=CIFAR100_CLASSES,
+    targets=CIFAR100_TARGETS,
+    target=CIFAR100_TARGETS[0],
     takes=("target", *OF_FILES),
     folders=("cifar100", "cifar-100", "CIFAR100", "CIFAR-100", "cifar-100-binary", "cifar100/cifar-100-binary"),
     pickled=("cifar-100-python",),
@@ -158,6 +174,9 @@ _CELEBA = Named(
     test=19_962,
     classes=(f"not {CELEBA_TARGET}", CELEBA_TARGET),
     groups="the protected attribute",
+    targets=CELEBA_ATTRIBUTES,
+    target=CELEBA_TARGET,
+    protected=CELEBA_PROTECTED,
     mean=NEUTRAL * 3,
     std=NEUTRAL * 3,
     takes=("target", "protected", *OF_FILES),

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from trilemma.data.named import NAMED
+from trilemma.data.options import LIMITS
 from trilemma.models import network_inputs
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.privacy import clipped_gradient_sum
-from trilemma.study.needs import LIMITS, examples_here, map_images
+from trilemma.study.needs import examples_here, map_images
 from trilemma.study.trials import Study, Trial, needing_exposure
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe

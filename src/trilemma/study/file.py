@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.data.load import load_data
+from trilemma.data.options import NOT_THE_DATA
 from trilemma.errors import InputError
 from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
@@ -22,11 +23,7 @@ from trilemma.words import RANKS, Rank
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """The studies that come with the package."""
 
-DATA_OPTIONS = tuple(
-    name
-    for name in inspect.signature(load_data).parameters
-    if name not in ("data_dir", "progress", "memory_gib")  # where it lies and how it is read, not what it is
-)
+DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name not in NOT_THE_DATA)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def load_for(options: str, data_dir: str | None) -> Dataset:
     """
     arguments: dict[str, Any] = json.loads(options)
     known = NAMED.get(arguments["name"])
-    if known is not None and "data_dir" in known.takes:
+    if known is None or "data_dir" in known.takes:
         arguments["data_dir"] = data_dir
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the notes are kept with the trial's result

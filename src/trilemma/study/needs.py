@@ -14,6 +14,7 @@ from typing import Any
 
 from trilemma.data.cache import cache_folder
 from trilemma.data.named import NAMED, same_images
+from trilemma.data.options import LIMITS
 from trilemma.data.places import roots
 from trilemma.data.readers.hub import hub_installed
 from trilemma.data.sets.catalog import READERS
@@ -21,8 +22,6 @@ from trilemma.errors import InputError
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior.maps import map_shape, maps_folder
 from trilemma.study.trials import Trial
-
-LIMITS = ("limit", "test_limit")
 
 Data = tuple[tuple[str, Any], ...]
 """Arguments of :func:`trilemma.load_data`, as a trial holds them."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from trilemma.data.named import NAMED as NAMED_DATA
-from trilemma.data.sets.skew import check_skew
+from trilemma.data.options import one_form
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
+from trilemma.training.recipe_data import data_request
 from trilemma.words import Rank, trial_title
 
 Arm = Literal["exposed", "random"]
@@ -271,13 +272,16 @@ def _trials(
         data or grid.data, grid.epsilon, techniques_axis(grid.techniques), recipes, grid.settings
     ):
         overrides = {**base, **settings}
-        made = load_recipe(
-            study.beside(recipe),
-            defaults=SEEDED,
-            **{**overrides, "techniques": techniques, "epsilon": epsilon, "seed": seed},
-            **({"delta": grid.delta} if epsilon is not None else {}),
+        source = study.beside(recipe)
+        made = _one_number_form(
+            load_recipe(
+                source,
+                defaults=SEEDED,
+                **{**overrides, "techniques": techniques, "epsilon": epsilon, "seed": seed},
+                **({"delta": grid.delta} if epsilon is not None else {}),
+            )
         )
-        where = _data({**({} if scale is None else scale.data), **options})
+        where = _pairs(one_form(data_request(source, {**({} if scale is None else scale.data), **options})))
         track = None if grid.track is None else Track(*grid.track)
         whole = Trial(made, where, track)
         trials.append(whole)
@@ -287,10 +291,8 @@ def _trials(
         # them, and trials with and without a budget then leave out the same ones.
         scorer = whole
         if made.private:
-            unbounded = load_recipe(
-                study.beside(recipe), defaults=SEEDED, **{**overrides, "techniques": techniques, "seed": seed}
-            )
-            scorer = Trial(unbounded, where, track)
+            unbounded = load_recipe(source, defaults=SEEDED, **{**overrides, "techniques": techniques, "seed": seed})
+            scorer = Trial(_one_number_form(unbounded), where, track)
             trials.append(scorer)
         for share in grid.removal.shares:
             for arm in ARMS if grid.removal.control else ARMS[:1]:
@@ -300,18 +302,28 @@ def _trials(
     return sorted(trials, key=lambda trial: trial.removal is not None)
 
 
-def _data(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Arguments of load_data with the default skew written out: the same data has one name.
+_WHOLE_FROM: Mapping[str, float] = {"epochs": 0, "learning_rate": 10}
+"""From which value on the whole numbers of a field are written without a decimal point.  An id is a hash of text, which
+tells 20 from 20.0, so each number has one form: the one in which the recipes of the package have always written it."""
 
-    Raises:
-      InputError: a skew that no set can have.
+
+def _one_number_form(recipe: Recipe) -> Recipe:
+    """The recipe with each number in its one form, so that ``epochs = 20.0`` is no other trial than ``epochs = 20``.
+
+    >>> _one_number_form(Recipe(epochs=20.0, learning_rate=1, momentum=0)).to_dict()["epochs"]
+    20
     """
-    if options.get("skew") is not None:
-        check_skew(options["skew"])
-    known = NAMED_DATA.get(str(options.get("name")))
-    default = {"skew": known.skew} if known is not None and known.skew is not None else {}
-    whole = {name for name in ("limit", "test_limit") if options.get(name) == 0}  # in place of the scale's limit
-    return _pairs({**default, **{name: value for name, value in options.items() if name not in whole}})
+    numbers = {
+        f.name: float(value)
+        for f in fields(recipe)
+        if str(f.type).startswith("float") and (value := getattr(recipe, f.name)) is not None
+    }
+    whole: dict[str, Any] = {
+        name: int(value)
+        for name, value in numbers.items()
+        if value.is_integer() and value >= _WHOLE_FROM.get(name, math.inf)
+    }
+    return replace(recipe, **{**numbers, **whole})
 
 
 def _pairs(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

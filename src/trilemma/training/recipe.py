@@ -297,7 +297,7 @@ def load_recipe(source: str | Path, *, defaults: Mapping[str, Any] | None = None
 
 
 def _load(source: str | Path, defaults: Mapping[str, Any], overrides: dict[str, Any]) -> Recipe:
-    values = {**defaults, **_read(source)}
+    values = {**defaults, **read_recipe(source)}
     values.pop("data", None)
     with_budget, without_budget = values.pop("with_budget", {}), values.pop("without_budget", {})
     chosen = {key: value for key, value in overrides.items() if value is not None}
@@ -309,24 +309,12 @@ def _load(source: str | Path, defaults: Mapping[str, Any], overrides: dict[str, 
     return Recipe.from_dict(values | (with_budget if private else without_budget) | chosen)
 
 
-def recipe_data(source: str | Path) -> dict[str, Any] | None:
-    """Arguments of :func:`trilemma.load_data` for the data that a recipe was made for (its table ``data``), or None
-    where it names none.
-
-    >>> recipe_data("cifar10-eps8")
-    {'name': 'cifar10'}
+def read_recipe(source: str | Path) -> dict[str, Any]:
+    """The values of a recipe's file as they are written.
 
     Raises:
-      InputError: no such name or file, no TOML, or something other than a table with a name.
+      InputError: no such name or file, or no TOML.
     """
-    data = _read(source).get("data")
-    if data is not None and not (isinstance(data, dict) and isinstance(data.get("name"), str)):
-        raise InputError(f'data in the recipe {source} must be a table with a name, like {{name = "cifar10"}}')
-    return data
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    """The values of a recipe's file as they are written."""
     folder = resources.files("trilemma.training").joinpath("recipes")
     table = None
     if str(source) in NAMED:

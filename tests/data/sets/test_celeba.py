@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trilemma.data import CELEBA_ATTRIBUTES, load_data
-from trilemma.data.sets.celeba import attribute
+from trilemma.data.sets.celeba_names import attribute
 from trilemma.errors import InputError
 
 Picture = Callable[..., bytes]

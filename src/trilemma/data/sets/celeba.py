@@ -16,31 +16,13 @@ from trilemma.data.places import Place, search
 from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
 from trilemma.data.readers.rows import Rows, same_columns
-from trilemma.data.sets.celeba_names import CELEBA_ATTRIBUTES, CELEBA_PROTECTED, CELEBA_TARGET
+from trilemma.data.sets.celeba_names import CELEBA_TARGET, plain_name
 from trilemma.errors import InputError
-from trilemma.hints import did_you_mean, listed
+from trilemma.hints import listed
 
 FACE_CROP = 148
 """Side of the center square, in pixels of the 178×218 aligned image, that holds the face."""
 DEFAULT_SIZE = 64
-
-
-def attribute(name: str) -> str:
-    """The official spelling of an attribute; case, hyphens, blanks and underscores do not matter.
-
-    >>> attribute("blond-hair")
-    'Blond_Hair'
-
-    Raises:
-      InputError: CelebA has no such attribute.
-    """
-    plain = {_plain(name): name for name in CELEBA_ATTRIBUTES}
-    if _plain(name) not in plain:
-        raise InputError(
-            f"CelebA has no attribute {name!r}{did_you_mean(name, CELEBA_ATTRIBUTES)}; "
-            f"it has {', '.join(CELEBA_ATTRIBUTES)}"
-        )
-    return plain[_plain(name)]
 
 
 def find_celeba(known: Named, data_dir: Path | None) -> Place | None:
@@ -56,12 +38,9 @@ def load_celeba(known: Named, options: Options) -> Dataset:
     test (or valid).
 
     Raises:
-      InputError: an unknown attribute, the same one twice, or data that are nowhere and cannot be fetched.
+      InputError: the data are nowhere and cannot be fetched, or lack one of the attributes.
     """
-    target = attribute(options.target or CELEBA_TARGET)
-    protected = attribute(options.protected or CELEBA_PROTECTED)
-    if target == protected:
-        raise InputError(f"target and protected are both {target}: choose two different attributes")
+    target, protected = options.target or known.target, options.protected or known.protected
     place = find_celeba(known, options.data_dir)
     if place is None:
         splits = fetch(known.repositories[0])
@@ -98,7 +77,8 @@ def load_celeba(known: Named, options: Options) -> Dataset:
         group_names=(f"not {protected}", protected),
         seed=options.seed,
         test_split=options.test_split,
-        shift=4,
+        flips=known.flips,
+        shift=known.shift,
         notes=(*notes, *beside, *unused),
     )
 
@@ -134,7 +114,7 @@ def _framing(encoded: EncodedImages, size: int | None) -> Framing:
 
 def _column(name: str, columns: Sequence[str], where: str) -> str:
     for column in columns:
-        if _plain(column) == _plain(name):
+        if plain_name(column) == plain_name(name):
             return column
     raise InputError(f"{where} has no attribute {name}: its columns are {listed(columns)}")
 
@@ -147,7 +127,3 @@ def _truths(rows: Rows, column: str) -> list[object]:
             raise InputError(f"{rows.where} has {value!r} as {column} in row {row}: it must be true or false")
         truths.append(int(value > 0))
     return truths
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -10,7 +10,7 @@ import numpy as np
 from trilemma.data.assemble import assemble
 from trilemma.data.dataset import Dataset
 from trilemma.data.limits import check_size
-from trilemma.data.named import Named, same_images
+from trilemma.data.named import Named
 from trilemma.data.options import Options
 from trilemma.data.parts import Part, needed
 from trilemma.data.places import Place, search
@@ -18,7 +18,7 @@ from trilemma.data.readers.class_folders import folder_parts, scan
 from trilemma.data.readers.hub import fetch
 from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_splits
 from trilemma.data.readers.rows import Rows, parts_of, recorded, same_columns
-from trilemma.data.sets.cifar_names import CIFAR100_COARSE
+from trilemma.data.sets.cifar_names import CIFAR100_COARSE, CIFAR100_TARGETS
 from trilemma.errors import InputError
 from trilemma.hints import listed, one_line
 
@@ -28,7 +28,7 @@ _COARSE = "coarse_label"
 
 @dataclass(frozen=True)
 class _Layout:
-    """What tells the files of the two sets apart.
+    """What tells files with one label from those with a fine and a coarse one.
 
     Attributes:
       label: name of the label column in Parquet files.
@@ -46,18 +46,16 @@ class _Layout:
         return self.prefix + _PIXELS
 
 
-_LAYOUTS = {
-    "cifar10": _Layout(
-        label="label",
-        prefix=1,
-        files={"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)},
-    ),
-    "cifar100": _Layout(label="fine_label", prefix=2, files={"train": ("train.bin",), "test": ("test.bin",)}),
-}
+_ONE_LABEL = _Layout(
+    label="label",
+    prefix=1,
+    files={"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)},
+)
+_FINE_AND_COARSE = _Layout(label="fine_label", prefix=2, files={"train": ("train.bin",), "test": ("test.bin",)})
 
 
 def _layout(known: Named) -> _Layout:
-    return _LAYOUTS[same_images(known.name)]
+    return _FINE_AND_COARSE if known.targets == CIFAR100_TARGETS else _ONE_LABEL
 
 
 def find_cifar(known: Named, data_dir: Path | None) -> Place | None:
@@ -81,8 +79,8 @@ def load_cifar(known: Named, options: Options) -> Dataset:
     ``target="coarse"`` (or ``columns={"label": "coarse_label"}``) gives CIFAR-100 its 20 coarse classes.
 
     Raises:
-      InputError: it is nowhere and cannot be fetched; files are missing or damaged; labels out of range; a target other
-        than "fine" and "coarse", or together with a label column.
+      InputError: it is nowhere and cannot be fetched; files are missing or damaged; labels out of range; a target
+        together with a label column.
     """
     asked = _label_of(options)
     place = find_cifar(known, options.data_dir)
@@ -116,7 +114,8 @@ def load_cifar(known: Named, options: Options) -> Dataset:
         class_names=classes,
         seed=options.seed,
         test_split=options.test_split,
-        shift=4,
+        flips=known.flips,
+        shift=known.shift,
         notes=notes,
     )
     if data.image_shape[0] != 3:
@@ -126,10 +125,8 @@ def load_cifar(known: Named, options: Options) -> Dataset:
 
 def _label_of(options: Options) -> dict[str, str]:
     """The label column that a target asks for, if it asks for one."""
-    if options.target in (None, "fine"):
+    if options.target in (None, CIFAR100_TARGETS[0]):
         return {}
-    if options.target != "coarse":
-        raise InputError(f"the target of cifar100 must be fine or coarse, not {options.target!r}")
     if "label" in (options.columns or {}):
         raise InputError("target and a label column both choose the labels: leave one out")
     return {"label": _COARSE}

@@ -34,3 +34,6 @@ reptiles small_mammals trees vehicles_1 vehicles_2
 CIFAR10_CLASSES = tuple(_TEN.split())
 CIFAR100_CLASSES = tuple(_HUNDRED.split())
 CIFAR100_COARSE = tuple(_TWENTY.split())
+
+CIFAR100_TARGETS = ("fine", "coarse")
+"""Which of CIFAR-100's labels can be predicted; the first where nothing else is asked for."""
