@@ -405,7 +405,8 @@ def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
 def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]:
     looked_at, distance, norm, error, in_batch = evidence.spots.tolist()
     some = f"{looked_at:.0f} single examples computed again by a plain backward pass"
-    most = math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))
+    # Rounding differs between two physical batches, in each of their examples.
+    in_sum = tolerance * math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))
     return {
         # Float32 sums of many clipped gradients that point the same way are off by some roundings.
         "clip": Check(
@@ -415,11 +416,7 @@ def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]
         "example_gradient": Check(
             max(distance, error), None, tolerance, f"error of a clipped gradient, or of its norm, among {some}"
         ),
-        # Rounding differs between two physical batches, in each of their examples.
         "example_in_batch": Check(
-            in_batch,
-            None,
-            tolerance * most,
-            f"error of what one added to its physical batch, relative to C, among {some}",
+            in_batch, None, in_sum, f"error of what one added to its batch, over C, among {some}"
         ),
     }
