@@ -13,6 +13,7 @@ import pandas as pd
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.titles import settings_of, told_apart
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -50,6 +51,7 @@ class Condition:
       delta: None without a budget.
       removed: share of the training examples that was left out.
       variant: what distinguishes it from conditions with the same description ("learning_rate 0.1"), or "".
+      told: what its title says beside, so that it is no other trial's (:func:`trilemma.titles.told_apart`).
     """
 
     id: str
@@ -66,6 +68,7 @@ class Condition:
     removal: str
     rank: str = ""
     variant: str = ""
+    told: str = field(default="", compare=False)
 
     @property
     def private(self) -> bool:
@@ -79,7 +82,7 @@ class Condition:
 
     @property
     def title(self) -> str:
-        """A few words for people; not unique."""
+        """What its trials are called, but for the seed."""
         return condition_title(
             data=self.data,
             skew=self.skew,
@@ -90,7 +93,7 @@ class Condition:
             removed=self.removed,
             removal=self.removal,
             rank=self.rank,
-            variant=self.variant,
+            told=self.told,
         )
 
     @property
@@ -247,7 +250,8 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
 def tell_apart(
     conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
 ) -> dict[str, Condition]:
-    """Conditions, where those with equal descriptions have as ``variant`` what distinguishes their recipes and data.
+    """Conditions as the trials of a study: those with equal descriptions have as ``variant`` what distinguishes their
+    recipes and data, and each has what its title needs to be its own.
 
     Args:
       conditions: by id.
@@ -258,18 +262,18 @@ def tell_apart(
     for name, condition in conditions.items():
         alike.setdefault(replace(condition, id=""), []).append(name)
     planned = study.get("trials", {})
-    told_apart = dict(conditions)
+    told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
+    own = {name: replace(condition, told=told.get(first[name], "")) for name, condition in conditions.items()}
     for names in alike.values():
         if len(names) == 1:
             continue
-        entries = [planned.get(next(iter(trials[name].values())), {}) for name in names]
-        choices = [{**entry.get("data", {}), **entry.get("recipe", {})} for entry in entries]
-        keys = dict.fromkeys(key for choice in choices for key in choice if key != "seed")
+        choices = [settings_of(planned.get(first[name], {})) for name in names]
+        keys = dict.fromkeys(key for choice in choices for key in choice)
         differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
         for name, choice in zip(names, choices, strict=True):
             words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
-            told_apart[name] = replace(conditions[name], variant=words)
-    return told_apart
+            own[name] = replace(own[name], variant=words)
+    return own
 
 
 def check_columns(results: pd.DataFrame) -> None:
