@@ -7,7 +7,7 @@ tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from trilemma.words import clean, condition_title, shortened
@@ -59,19 +59,33 @@ def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) 
 def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """By id, what tells a trial from those that have its title but for the seed; "" where there are none.
 
+    All trials on the same data, or of one network on them, say the same things of themselves, so that what is compared
+    is called alike.
+
     >>> recipe, data = {"techniques": [], "epsilon": None, "views": 4, "seed": 0}, {"name": "digits"}
     >>> told_apart({"a": {"recipe": recipe, "data": data}, "b": {"recipe": recipe, "data": data | {"limit": 200}}})
     {'a': 'no limit', 'b': 'limit 200'}
     """
-    alike: dict[str, list[str]] = {}
-    for name, trial in trials.items():
-        alike.setdefault(trial_title(trial, seed=False), []).append(name)
-    told = {}
-    for names in alike.values():
-        settings = {name: settings_of(trials[name]) for name in names}
-        keys = _telling(settings.values())
-        told |= {name: ", ".join(_words(key, settings[name].get(key)) for key in keys) for name in names}
+    settings = {name: settings_of(trial) for name, trial in trials.items()}
+    titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
+    told: dict[str, str] = {}
+    for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
+        network = telling([settings[name] for name in alike] for alike in _grouped(on_same_data, titles.get))[:1]
+        split = network == ["model"]
+        parts = _grouped(on_same_data, lambda name: str(settings[name].get("model"))) if split else [on_same_data]
+        for names in parts:
+            keys = telling([settings[name] for name in alike] for alike in _grouped(names, titles.get))
+            keys = [*network, *keys] if split else keys
+            told |= {name: words_of(settings[name], keys) for name in names}
     return told
+
+
+def _grouped(names: Iterable[str], key: Callable[[str], Any]) -> list[list[str]]:
+    """Names with the same key, in order."""
+    groups: dict[Any, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return list(groups.values())
 
 
 def shared_words(told: Iterable[str]) -> str:
@@ -91,13 +105,16 @@ def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
     return settings | {"track": trial.get("track")}
 
 
-def _telling(settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """As few keys as tell all different settings apart, by adding what tells more of them apart and dropping what
-    turns out not to be needed."""
-    different = list({json.dumps(each, sort_keys=True, default=str): each for each in settings}.values())
-    everywhere = dict.fromkeys(key for each in different for key in each)
+def telling(groups: Iterable[Iterable[Mapping[str, Any]]]) -> list[str]:
+    """As few keys as tell all different settings of each group apart, by adding what tells more of them apart and
+    dropping what turns out not to be needed."""
+    different = [
+        list({json.dumps(each, sort_keys=True, default=str): each for each in group}.values()) for group in groups
+    ]
+    different = [group for group in different if len(group) > 1]
+    everywhere = dict.fromkeys(key for group in different for each in group for key in each)
     names = [*_FIRST, *(key for key in everywhere if key not in (*_FIRST, *_LAST)), *_LAST]
-    names = [key for key in names if _kinds(different, [key]) > 1]
+    names = [key for key in names if _kinds(different, [key]) > len(different)]
     keys: list[str] = []
     for key in names:
         if _kinds(different, [*keys, key]) > _kinds(different, keys):
@@ -109,9 +126,17 @@ def _telling(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     return keys
 
 
-def _kinds(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
-    """How many different settings there are, by some of their keys."""
-    return len({json.dumps([_default(key, each.get(key)) for key in keys], default=str) for each in settings})
+def words_of(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Some of a trial's settings in words."""
+    return ", ".join(_words(key, settings.get(key)) for key in keys)
+
+
+def _kinds(groups: Sequence[Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> int:
+    """How many different settings the groups have, by some of their keys."""
+    return sum(
+        len({json.dumps([_default(key, each.get(key)) for key in keys], default=str) for each in group})
+        for group in groups
+    )
 
 
 def _default(key: str, value: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trilemma.data.named import same_images
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import settings_of, told_apart
+from trilemma.titles import settings_of, telling, told_apart, words_of
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -258,22 +259,21 @@ def tell_apart(
       trials: ids of each condition's trials, by seed.
       study: ``study.json``.
     """
-    alike: dict[Condition, list[str]] = {}
-    for name, condition in conditions.items():
-        alike.setdefault(replace(condition, id=""), []).append(name)
     planned = study.get("trials", {})
     told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
-    own = {name: replace(condition, told=told.get(first[name], "")) for name, condition in conditions.items()}
-    for names in alike.values():
-        if len(names) == 1:
-            continue
-        choices = [settings_of(planned.get(first[name], {})) for name in names]
-        keys = dict.fromkeys(key for choice in choices for key in choice)
-        differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
-        for name, choice in zip(names, choices, strict=True):
-            words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
-            own[name] = replace(own[name], variant=words)
-    return own
+    settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
+    # What may be compared (one network on the same images) says the same things of itself.
+    comparable: dict[tuple[str, str], dict[Condition, list[str]]] = {}
+    for name, condition in conditions.items():
+        alike = comparable.setdefault((same_images(condition.data), condition.model), {})
+        alike.setdefault(replace(condition, id=""), []).append(name)
+    own = {}
+    for alike in comparable.values():
+        keys = telling([settings[name] for name in names] for names in alike.values())
+        for name in (name for names in alike.values() for name in names):
+            variant = words_of(settings[name], keys)
+            own[name] = replace(conditions[name], variant=variant, told=told.get(first[name], ""))
+    return {name: own[name] for name in conditions}
 
 
 def check_columns(results: pd.DataFrame) -> None:
