@@ -33,9 +33,12 @@ def test_the_page_on_training_describes_every_technique():
         assert f"| `{technique.code}` | {technique.name} |" in text
 
 
-def test_the_readme_names_both_commands():
+def test_the_readme_is_short_and_begins_with_both_commands_and_what_one_gets():
     text = (ROOT / "README.md").read_text("utf-8")
-    assert "make quickstart" in text
+    assert len(text.splitlines()) <= 120
+    first = text.split("![")[0]
+    assert len(first.splitlines()) <= 20, "what one gets comes after the fold"
+    assert "make quickstart" in first
     assert "make test" in text
 
 

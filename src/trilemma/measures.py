@@ -93,10 +93,11 @@ class Measure:
 _TABLE = (
     Measure("accuracy", "accuracy", "share of test examples that are classified correctly",
             better="higher", covered=True, column="main"),
-    Measure("auc_strongest", "AUC, matched", "AUC of the attack with the largest |AUC - 1/2| (biased upward)",
+    Measure("auc_strongest", "AUC, matched",
+            "1/2 + the largest |AUC - 1/2| of any attack (biased upward; its interval is over the choice too)",
             better="lower", column="main", attack=True),
     Measure("auc_strongest_naive", "AUC, unmatched",
-            "AUC of the strongest attack against the whole test set, where that differs",
+            "the same against the whole test set, where that differs",
             better="lower", column="main", made="groups"),
     Measure("bias", "bias", "bias amplification of Wang et al. 2020, 0 to 1/2 for two groups",
             better="lower", covered=True, column="main", made="groups"),

@@ -198,8 +198,39 @@ def test_features_are_outputs_then_loss() -> None:
     predictions = classified(40, 1.0, seed=0)
     signals = read_signals(predictions)
     features = attack_features(predictions, signals)
-    np.testing.assert_array_equal(features[:, :5], predictions.logits)
-    np.testing.assert_array_equal(features[:, 5], signals.loss)
+    np.testing.assert_array_equal(features[:, :5], predictions.logits.astype(np.float32))
+    np.testing.assert_allclose(features[:, 5], signals.loss, atol=1e-6)
+
+
+@ATTACKS
+@pytest.mark.parametrize("kind", ["logits", "probs"])
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.usefixtures("small_attackers")
+def test_scores_depend_on_contents_and_not_on_places(attack: Attack, kind: str, copies: int) -> None:
+    """Guards: folds dealt by place, so that a table of a run's predictions gave another AUC than the run."""
+    rng = np.random.default_rng(3)
+    labels, member, sources = rng.integers(0, 4, 240), np.arange(240) % 2 == 0, np.arange(240) // (2 * copies)
+    outputs = (rng.normal(size=(240, 4)) + np.eye(4)[labels] * (1 + member[:, None])).astype(np.float32)
+    if kind == "probs":
+        outputs = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    weights = np.where(member, 1.0, np.where(labels == 0, 0.5, 1.5))
+    weights[:4] = 0.0
+    shuffled = rng.permutation(240)
+    text = np.array([[str(value) for value in row] for row in outputs])  # the shortest that means this float32
+
+    def scores(values: np.ndarray, order: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        predictions = Predictions(
+            **{kind: values[order]},
+            labels=labels[order],
+            member=member[order],
+            weights=weights[order],
+            sources=None if copies == 1 else numbers[order],
+        )
+        return attack(predictions, read_signals(predictions), 0)
+
+    renumbered = rng.permutation(240)[sources]
+    expected = scores(outputs, np.arange(240), sources)
+    np.testing.assert_array_equal(scores(text.astype(np.float64), shuffled, renumbered), expected[shuffled])
 
 
 def test_one_image_cannot_be_split(made: list[Recorder]) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import importlib.util
+import io
+import itertools
 import re
 import runpy
 import shlex
@@ -14,7 +16,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import trilemma as tl
 from documented import PAGES, ROOT, blocks, commands_in, mentions_in, name_of
@@ -24,6 +29,7 @@ from trilemma.cli.main import main
 from trilemma.cli.required import required_by
 from trilemma.cli.study import parse_data, plan
 from trilemma.cli.train import recipe_of
+from trilemma.data import CELEBA_ATTRIBUTES
 
 LISTS = tomllib.loads((Path(__file__).parent / "commands.toml").read_text("utf-8"))
 COMMANDS = sorted({shlex.join(words) for page in PAGES for words in commands_in(page)})
@@ -165,21 +171,60 @@ def mine():
     return small + 'set = {model = "convnet-4", epochs = 1, evaluations = 1, norm_groups = 2}\n'
 
 
+def noise_in_place_of_real_images(folder):
+    """A few images of noise, laid out as CIFAR-10's binary archive, CelebA's Parquet files and folders of classes."""
+    rng = np.random.default_rng(0)
+    archive = folder / "cifar-10-batches-bin"
+    archive.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
+        labels = (np.arange(60) % 10).astype(np.uint8)[:, None]
+        np.concatenate([labels, rng.integers(0, 256, (60, 3072), dtype=np.uint8)], axis=1).tofile(archive / name)
+    faces = folder / "celeba" / "img_align+identity+attr"
+    faces.mkdir(parents=True)
+    for split in ("train", "valid", "test"):
+        attributes = {name: rng.random(40) < 0.5 for name in CELEBA_ATTRIBUTES}
+        images = [{"bytes": encoded(rng, 218, 178), "path": None} for _ in range(40)]
+        table = pa.table({"image": images, "celeb_id": list(range(40)), **attributes})
+        pq.write_table(table, faces / f"{split}-00000-of-00001.parquet")
+    for split, name, number in itertools.product(("train", "test"), ("cat", "dog"), range(20)):
+        path = folder / "folder" / split / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(rng, 16, 16))
+
+
+def encoded(rng, height, width):
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def run_script(words):
+    """A script of the project, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(ROOT / words[0]), *words[1:]])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return 0
+
+
 @pytest.mark.usefixtures("warm_workers", "small_attackers")
 def test_commands_of_the_first_list_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(mine())
     images = tl.load_data("digits-s", limit=20, test_limit=20).test.images
     np.savez("images.npz", images=images)
+    noise_in_place_of_real_images(tmp_path / "data")
+    monkeypatch.setenv("TRILEMMA_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    stands_for = {"IMAGES": "images.npz", "FOLDER": "data/folder"}
     for entry in LISTS["run"]:
         if importlib.util.find_spec(entry.get("needs", "trilemma")) is None:
             continue  # an extra that is not installed here
-        arguments = shlex.split(entry["command"].replace("IMAGES", "images.npz") + " " + entry.get("and", ""))
-        status = main(arguments[1:])
+        words = shlex.split(f"{entry['command']} {entry.get('and', '')}")
+        program, *arguments = [stands_for.get(word, word) for word in words]
+        status = main(arguments) if program == "trilemma" else run_script(arguments)
         assert status == entry.get("status", 0), entry["command"]
-        if arguments[1] == "study":
-            for name in ("techniques", "budget"):  # stands for studies that take longer
+        if arguments[0] == "study":
+            for name in ("techniques", "budget", "quickstart", "again"):  # stands for studies that take longer
                 shutil.copytree("runs/mine-study", Path("runs") / name)
     left = [str(path) for path in Path().rglob("*") if path.is_file() and "techniques" not in path.parts]
     for name in ("predictions.csv", "runs/first/model.html", "runs/both/report.html"):

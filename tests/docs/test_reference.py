@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,22 +52,44 @@ def test_every_measure_and_technique_is_there():
 
 def test_the_tests_that_pages_name_exist():
     for page in (DOCS / "sharp-edges.md", DOCS / "guarantee.md"):
-        names = set(re.findall(r"`(tests/[\w/]+\.py)`", page.read_text("utf-8")))
+        names = set(re.findall(r"`(tests/[\w/]+\.py)(?:::\w+)?`", page.read_text("utf-8")))
         assert len(names) > 10
         assert [name for name in names if not (ROOT / name).is_file()] == []
 
 
+def sharp_edges():
+    """The cells of each row of the page."""
+    text = (DOCS / "sharp-edges.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| error")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
 def test_every_sharp_edge_has_a_severity_a_source_a_guard_and_a_test():
-    rows = [
-        [cell.strip() for cell in line.split(" | ")]
-        for line in (DOCS / "sharp-edges.md").read_text("utf-8").splitlines()
-        if line.startswith("| ") and not line.startswith("| error")
-    ]
-    assert len(rows) > 40
+    rows = sharp_edges()
     assert all(len(row) == 6 and all(row) for row in rows)
     assert {row[1] for row in rows} == {"breaks", "weakens", "fails", "harms"}
     without = [row[0] for row in rows if "`tests/" not in row[5]]
-    assert without == ["| attacks on floating-point noise"]  # a stated limit
+    assert without == ["attacks on floating-point noise"]  # a stated limit
+
+
+def test_the_test_of_every_sharp_edge_is_one_that_fails_when_its_error_is_planted():
+    """Every named function exists, and one of each row sees an error of that row in the catalog of planted errors.
+
+    ``make mutants`` runs these tests on the planted errors.  The page has the catalog's rows in their order, and
+    splits two of them.
+    """
+    sys.path.insert(0, str(ROOT / "tests" / "mutants"))
+    from catalog import ERRORS, NOT_PLANTED, PITFALLS
+
+    split = ("private-statistics", "traversal")
+    pitfalls = [key for key in PITFALLS for _ in range(2 if key in split else 1)]
+    for pitfall, row in zip(pitfalls, sharp_edges(), strict=True):
+        named = re.findall(r"`tests/([\w/]+\.py)::(\w+)`", row[5])
+        assert row[5].count("`tests/") == len(named)
+        for file, name in named:
+            assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file} has no {name}"
+        seen_by = {test.split("[")[0] for error in ERRORS if error.pitfall == pitfall for test in error.tests}
+        assert pitfall in NOT_PLANTED or seen_by & {f"{file}::{name}" for file, name in named}, row[0]
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))

@@ -69,6 +69,10 @@ def test_the_commands_of_the_page_run(folder, capsys):
     assert main(predict) == 0
     model = tl.load_model("runs/mine", network="mine:build")
     save_file(model.network.state_dict(), "weights.safetensors")
+    shadowed = ["--shadows", "2", "--network", "mine:build", "--attacks", "rmia", "--resamples", "100"]
+    with warm.workers():
+        assert main(["audit", "runs/mine", *shadowed, "--out", "audits/shadowed"]) == 0
+    assert list(json.loads(Path("audits/shadowed/audit.json").read_text())["attacks"]) == ["rmia"]
     assert main([*audit, *FEW, "--attacks", "threshold"]) == 0
     run = json.loads(Path("runs/mine/result.json").read_text())["attacks"]["threshold"]["auc"]
     audited = json.loads(Path("audits/theirs/audit.json").read_text())["attacks"]["threshold"]["auc"]
@@ -204,8 +208,9 @@ def test_the_other_trainings_of_the_page_run(folder):
     # A shadow of such a run would import what a folder names.
     run = tl.Run.load("runs/centered")
     data = data_of_run(run)
-    with pytest.raises(InputError, match="trained with mine_technique:centered, which shadows cannot be"):
+    with pytest.raises(InputError, match=r"which is not imported because a folder names it: .*mine_tech"):
         Target(run, data, None)
+    assert Target(run, data, None, ("mine_technique:centered",)).recipe == run.recipe
 
 
 def test_a_technique_changes_what_the_optimizer_gets(folder, monkeypatch):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import trilemma as tl
+from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 
 
@@ -48,15 +49,33 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     predicted = table[[f"logit_{name}" for name in classes]].to_numpy()
     np.testing.assert_array_equal(predicted.astype(np.float32), expected)
 
-    # An audit of the table says what one of the arrays says.
-    for ending in ("csv", "npz"):
-        out = str(tmp_path / f"audit-{ending}")
-        options = ["--attacks", "threshold", "--resamples", "100", "--out", out]
-        assert main(["audit", str(tmp_path / f"p.{ending}"), *options]) == 0
-    from_csv, from_npz = (
-        json.loads((tmp_path / f"audit-{e}" / "audit.json").read_text())["attacks"] for e in ("csv", "npz")
-    )
-    assert from_csv["threshold"]["auc"] == pytest.approx(from_npz["threshold"]["auc"], abs=1e-12)
+    # An audit of a table of predictions says what the run said of every attack, in whatever order the rows are.
+    trained_on = tl.load_data("digits-s", limit=150, test_limit=100)
+    sides = (trained_on.train, trained_on.test)
+    arrays = {
+        "images": np.concatenate([side.images for side in sides]),
+        "labels": np.concatenate([side.labels for side in sides]),
+        "groups": np.array(trained_on.group_names)[np.concatenate([side.groups for side in sides])],
+        "sources": np.concatenate([np.arange(len(trained_on.train)), trained_on.test.sources]),
+        "member": np.arange(sum(map(len, sides))) < len(trained_on.train),
+    }
+    np.savez(tmp_path / "both.npz", **arrays)
+    for ending in ("csv", "npz", "parquet"):
+        assert main(["predict", str(run), str(tmp_path / "both.npz"), "--out", str(tmp_path / f"q.{ending}")]) == 0
+    pd.read_csv(tmp_path / "q.csv").sample(frac=1, random_state=0).to_csv(tmp_path / "shuffled.csv", index=False)
+    shuffled = tmp_path / "shuffled.csv"
+    options = ["--match", "class,group", "--resamples", 100, "--out"]
+    status, output = command("audit", shuffled, *options, tmp_path / "audit")
+    assert status == 0, output
+    in_run, audited = (json.loads(path.read_text()) for path in (run / "result.json", tmp_path / "audit/audit.json"))
+    assert sorted(in_run["attacks"]) == ["mlp", "rf", "threshold", "threshold-entropy"]
+    for attack, values in in_run["attacks"].items():
+        assert audited["attacks"][attack]["auc"] == pytest.approx(values["auc"], abs=1e-12), attack
+    of_run = tl.audit(run_predictions(run), match="class,group", resamples=100)
+    for path in (tmp_path / "q.csv", tmp_path / "q.npz", tmp_path / "q.parquet", shuffled):
+        again = tl.audit(tl.Predictions.load(path), match="class,group", resamples=100)
+        for attack, roc in of_run.rocs.items():
+            assert again.rocs[attack].auc == pytest.approx(roc.auc, abs=1e-12), (path.name, attack)
 
     if all(importlib.util.find_spec(name) for name in ("onnxscript", "onnxruntime")):  # the extra onnx
         import onnxruntime

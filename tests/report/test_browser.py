@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hostile_text import CHUNKS, FAMILIES, hostile_page
+from trilemma.cli.main import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -210,6 +211,45 @@ def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, 
     assert len(tables) > 5
     for caption, right, edge in tables:
         assert right <= edge <= PHONE[0], (caption, right)
+
+
+@pytest.fixture(scope="module")
+def model_page(finished, tmp_path_factory):
+    """The page of one model of the tiny study, with a budget."""
+    runs = (path.parent for path in sorted(finished.path.glob("runs/*/result.json")))
+    private = next(run for run in runs if json.loads((run / "result.json").read_text())["privacy"])
+    out = tmp_path_factory.mktemp("model")
+    assert main(["report", str(private), "--out", str(out)]) == 0
+    return out / "model.html"
+
+
+def test_the_page_of_one_model_fits_a_phone(browser, model_page):
+    """Guards: a table of attacks that is cut at the edge, and names of attacks that are broken within a word."""
+    browser.open(model_page, PHONE)
+    assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    assert browser.run("const t = document.querySelector('.scroll'); return t.scrollWidth <= t.clientWidth")
+    heads = (
+        "return [...document.querySelectorAll('.scroll')[0].querySelectorAll('tbody th')].map((e) => e.offsetHeight)"
+    )
+    assert max(browser.run(heads)) < 80  # "loss", "threshold", and which one it is, in three lines
+
+
+@pytest.mark.parametrize("name", ["small_page", "large_page", "model_page"])
+def test_no_card_is_half_empty(browser, request, name):
+    """Guards: a card that is as high as its neighbor, with half as much in it."""
+    browser.open(request.getfixturevalue(name), (1280, 800))
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    cards = browser.run("""
+    return [...document.querySelectorAll('figure.figure, .card')].map((card) => {
+      const words = document.createRange();
+      words.selectNodeContents(card);
+      const parts = [...words.getClientRects()].filter((r) => r.width && r.height && r.height < card.offsetHeight);
+      const box = card.getBoundingClientRect();
+      return [card.innerText.slice(0, 40), box.height, box.bottom - Math.max(...parts.map((r) => r.bottom))];
+    });
+    """)
+    assert len(cards) >= 3
+    assert [card for card in cards if card[2] > card[1] / 3] == []
 
 
 @pytest.mark.parametrize("name", ["small_page", "large_page"])

@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import trilemma as tl
+from trilemma.attacks.cells import lacking
 from trilemma.cli.main import main
 from trilemma.data.dataset import Dataset, Split
 from trilemma.privacy.accounting import Event
@@ -100,7 +101,7 @@ def test_first_lines_of_a_reproducible_model(run):
             "threshold",
             "Attacks tell training examples from others: the AUC of the headline attack is 0.042 [0.033, 0.0",
         ),
-        ("mlp", "but another interval excludes one half: 0.042 [0.033, 0.054] (MLP)."),
+        ("mlp", "but another interval excludes one half: 0.042 [0.033, 0.054] (MLP)"),
     ],
 )
 def test_an_attack_far_below_one_half_is_shown_as_it_is(run, wrong, says):
@@ -175,14 +176,37 @@ def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
             assert cell["auc_interval"][0] - 0.02 <= auc <= cell["auc_interval"][1] + 0.02
             assert f"{cell['auc']:.3f} [" in " ".join(Tags(page_of(model, statement)).text)
     assert 0 < shown < len(statement["cells"])
-    # Beside it, each class shows the headline attack's AUC in it.
-    aucs = {model.headline: {"auc": 0.6789}} | {"other": {"auc": 0.9}}
-    by_class = {name: {"members": 5, "nonmembers": 5, "too_few": True} for name in NAMES}
-    by_class["plain"] = {"members": 40, "nonmembers": 40, "attacks": aucs}
-    result = dict(model.result) | {"attacks_by_class": by_class}
+    few = next(cell for cell in statement["cells"] if cell["auc"] is None)
+    assert few["reason"] == lacking(few["members"], few["nonmembers"])
+    assert f"has {few['members']} and {few['nonmembers']}" in " ".join(Tags(page_of(model, statement)).text)
+
+
+def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
+    """Guards: a verdict that compares the AUC of all with the accuracy of the worst group, and says nothing of who
+    leaks; a class's AUC repeated for each of its groups."""
+    model = OneModel.read(run.folder)
+
+    def entry(auc):
+        attacks = {model.headline: {"auc": auc, "interval": {"auc": [auc - 0.05, auc + 0.05]}}, "other": {"auc": 0.9}}
+        return {"members": 60, "nonmembers": 60, "attacks": attacks}
+
+    by_group = {"<b>one</b>": entry(0.5111), "two": entry(0.6222)}
+    by_class = {name: {"members": 5, "nonmembers": 90, "too_few": True} for name in NAMES} | {"plain": entry(0.6789)}
+    result = dict(model.result) | {"attacks_by_class": by_class, "attacks_by_group": by_group}
     model = OneModel(model.folder, "run", model.config, result, model.signals)
-    rows = " ".join(Tags(page_of(model, statement)).text).partition("AUC of its class")[2]
-    assert rows.count("0.679") == 2  # in each of two groups
+    statement = statement_of(model)
+    assert [(g["group"], g["auc"]) for g in statement["groups"]] == [("<b>one</b>", 0.5111), ("two", 0.6222)]
+    reasons = [part.get("reason") for part in statement["classes"]]
+    assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
+    says = "0.622 [0.572, 0.672] for two, an interval that excludes one half."
+    assert statement["verdict"][1].endswith(f"by group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
+    text = " ".join(" ".join(Tags(page_of(model, statement)).text).split())
+    assert says in text
+    assert text.count("0.679 [0.629, 0.729]") == 1  # once, for the class
+    assert "has 5 and 90" in text
+    few = {name: {"members": 9, "nonmembers": 90, "too_few": True} for name in by_group}
+    model = OneModel(model.folder, "run", model.config, result | {"attacks_by_group": few}, model.signals)
+    assert "by group it is unknown for <b>one</b> (needs 50 members, has 9)" in statement_of(model)["verdict"][1]
 
 
 def test_an_audit_of_a_run_knows_the_guarantee_and_one_of_predictions_does_not(run):
@@ -199,6 +223,39 @@ def test_an_audit_of_a_run_knows_the_guarantee_and_one_of_predictions_does_not(r
     assert any(sentence.startswith("The negative control of the run") for sentence in known["evidence"]["strength"])
     assert unknown["guarantee"]["statement"].startswith("No guarantee is known")
     assert unknown["numbers"][0]["shown"] == "unknown"
+
+
+def test_predictions_that_were_not_matched_are_no_finding(tmp_path, capsys):
+    """Guards: a mix of groups that differs between members and non-members, which reads like a leak."""
+    rng = np.random.default_rng(0)
+    member = np.arange(400) < 200
+    rare = np.where(member, np.arange(400) % 10 == 0, np.arange(400) % 2 == 0)
+    logits = rng.normal(size=(400, 2)) + np.outer(np.where(rare, 0.0, 4.0), [1.0, 0.0])
+    table = pd.DataFrame({"logit_a": logits[:, 0], "logit_b": logits[:, 1], "label": 0, "member": member})
+    table.assign(group=np.where(rare, "rare", "common")).to_csv(tmp_path / "p.csv", index=False)
+    audit = ["audit", str(tmp_path / "p.csv"), "--attacks", "threshold", "--resamples", "100", "--out"]
+    cautions, verdicts, pages = [], [], []
+    for name, more in (("given", []), ("matched", ["--match", "class,group"])):
+        assert main([*audit, str(tmp_path / name), *more]) == 0
+        cautions.append("add --match class,group" in capsys.readouterr().out)
+        assert main(["report", str(tmp_path / name)]) == 0
+        verdicts.append(json.loads((tmp_path / name / "statement.json").read_text())["verdict"][1])
+        pages.append("Audit again with --match class,group" in (tmp_path / name / "model.html").read_text())
+    assert cautions == pages == [True, False]
+    assert verdicts[0].startswith("Attacks tell training examples from others, but this does not show that the model")
+    assert verdicts[1].startswith("Overall, no attack told training examples from others")
+
+
+def test_a_failed_negative_control_is_no_finding(run):
+    model = OneModel.read(run.folder)
+    attacks = {name: values | {"auc": 0.9} for name, values in model.result["attacks"].items()}
+    for values in attacks.values():
+        values["interval"] = values["interval"] | {"auc": [0.85, 0.95]}
+    control = {"passed": False, "auc": dict.fromkeys(attacks, 0.8)}
+    result = dict(model.result) | {"attacks": attacks, "null_check": {"matched": control}}
+    statement = statement_of(OneModel(model.folder, "run", model.config, result, model.signals))
+    assert "does not show that the model leaks (the negative control failed" in statement["verdict"][1]
+    assert any("The negative control failed" in sentence for sentence in statement["evidence"]["strength"])
 
 
 def test_the_gate_of_report_and_audit(run, tmp_path, capsys):

@@ -13,6 +13,9 @@ from trilemma.analysis.claims import Claim, claims
 from trilemma.errors import InputError
 from trilemma.report import write_report
 from trilemma.report.collect import _judged
+from trilemma.report.drawing import cut_short, y_limits
+from trilemma.report.figures.catalog import figure_of
+from trilemma.report.headlines import headlines
 from trilemma.report.numbers import Numbers
 from trilemma.report.tables import any_table, comparisons_table, results_table
 
@@ -263,6 +266,43 @@ def test_findings_name_measures_in_words_and_have_one_minus_sign(small, large):
                 assert "auc_" not in words
                 assert "harmonic_score" not in words
                 assert not re.search(r"(?<![\w)])-[0-9]", words), words
+
+
+@pytest.fixture(scope="module")
+def two_seeds(small):
+    """The quickstart's results of the first two of its three seeds."""
+    return small.results[small.results["seed"] < 2].reset_index(drop=True)
+
+
+def test_two_seeds_are_drawn_as_they_are_and_the_page_says_what_they_cannot_tell(two_seeds, small):
+    """Guards: lines from one end of a figure to the other, since an interval over two seeds holds nearly everything."""
+    numbers = Numbers(two_seeds, small.study)
+    judged = claims(two_seeds, small.study)
+    first, *others = headlines(numbers, judged, named=False)
+    accuracy = [numbers.get(condition, "accuracy") for condition in numbers.conditions.values()]
+    apart = max(abs(first_seed - other) for first_seed, other in (n.by_trial for n in accuracy))
+    assert (first.lead, len(others)) == ("2 seeds", 4)
+    assert f"up to {apart:.3f} apart in accuracy" in first.text
+    assert ("cannot tell which is better" in first.text) == all(
+        claim.verdict in ("cannot tell", "not measured") for claim in judged
+    )
+    assert re.search(r"accuracy of 0\.\d{3} \(0\.\d{3} and 0\.\d{3}\) without", others[0].text)
+    for figure in (figure_of(name, numbers) for name in ("tradeoff", "accuracy", "bias")):
+        assert "from one seed to the other (2 seeds)" in figure.intervals
+        for panel, (low, high) in zip(figure.panels, y_limits(figure), strict=True):
+            values = [v for s in panel.series for p in s.points for v in p.y.by_trial]
+            lowest = min(values) if panel.floor is None else panel.floor
+            assert high - low <= max(1.13 * (max(values) - lowest), 0.13)
+            assert not cut_short(panel)
+
+
+def test_three_seeds_keep_their_intervals(small):
+    numbers = Numbers(small.results, small.study)
+    assert headlines(numbers, (), named=False)[0].lead == "Accuracy"
+    figure = figure_of("tradeoff", numbers)
+    assert "Student’s t over 3 seeds" in figure.intervals
+    assert "one seed to the other" not in figure.intervals
+    assert all(number.drawn == (number.low, number.high) for number in figure.numbers)
 
 
 def test_nothing_at_all_is_finished(tmp_path, small):

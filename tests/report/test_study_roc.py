@@ -59,6 +59,14 @@ def test_points_and_bands_are_those_of_the_scores(study):
     assert at_ten[0] < 0.2 < at_ten[1]
 
 
+def test_two_seeds_have_curves_and_no_bands(study):
+    results, document, paths = study
+    panels = roc_panels(Numbers(results[results["seed"] < 2], document), paths)
+    assert [panel.seeds for panel in panels] == [2, 2]
+    assert all(band.low is None and band.high is None for panel in panels for band in panel.bands.values())
+    assert "[" not in panels[0].finding
+
+
 def test_a_condition_of_which_a_trial_left_no_signals_is_not_drawn(study):
     results, document, paths = study
     others = list(paths)[1:]

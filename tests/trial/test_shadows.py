@@ -173,7 +173,7 @@ def test_other_data_and_networks_from_outside_are_refused(copied):
         Target(copied.run, tl.load_data("digits-s", skew=0.8, limit=199, test_limit=200), copied.audited)
     path = copied.run.folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"network": "given: Net 1234"}))
-    with pytest.raises(InputError, match="network of your own"):
+    with pytest.raises(InputError, match="a module that was given in Python"):
         replace(copied)
 
 

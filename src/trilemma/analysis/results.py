@@ -179,9 +179,10 @@ def _rows(
         yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], None, test)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
-    yield from _attacks(result["attacks"], result["nonmembers"], "")
+    yield from _attacks(result["attacks"], result["nonmembers"], "", result.get("strongest_interval"))
     if result["attacks_naive"] is not None:
-        yield from _attacks(result["attacks_naive"], {"members": train, "nonmembers": test}, UNMATCHED)
+        everyone = {"members": train, "nonmembers": test}
+        yield from _attacks(result["attacks_naive"], everyone, UNMATCHED, result.get("strongest_interval_naive"))
     for kind, check in result["null_check"].items():
         if check is not None:
             suffix = "" if kind == "matched" else UNMATCHED
@@ -212,7 +213,9 @@ def _rows(
             yield from [row for line in lines for row in _during_training(line, train, test)]
 
 
-def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Iterator[dict[str, Any]]:
+def _attacks(
+    attacks: dict[str, Any], about: dict[str, Any], suffix: str, over_the_choice: list[float] | None
+) -> Iterator[dict[str, Any]]:
     n = int(about["members"]) + int(about["nonmembers"])
     for name, attack in attacks.items():
         yield _row(f"auc_{name}{suffix}", attack["auc"], attack["interval"]["auc"], n)
@@ -221,12 +224,26 @@ def _attacks(attacks: dict[str, Any], about: dict[str, Any], suffix: str) -> Ite
         interval = threshold["interval"]["tpr_at_fpr"]["0.01"]
         yield _row(f"tpr_at_0.01_threshold{suffix}", threshold["tpr_at_fpr"]["0.01"], interval, n)
     best = max(attacks.values(), key=lambda attack: abs(attack["auc"] - 0.5))
-    yield _row(f"auc_strongest{suffix}", best["auc"], best["interval"]["auc"], n)
+    yield _row(f"auc_strongest{suffix}", *_from_one_half(best["auc"], over_the_choice), n)
     yield _row(f"advantage_strongest{suffix}", best["advantage"], best["interval"]["advantage"], n)
     for rate in ("0.01", "0.001"):
         value, interval = best["tpr_at_fpr"][rate], best["interval"]["tpr_at_fpr"][rate]
         if value is not None:  # there are non-members enough for this rate
             yield _row(f"tpr_at_{rate}_strongest{suffix}", value, interval, n)
+
+
+def _from_one_half(auc: float, ends: list[float] | None) -> tuple[float, list[float] | None]:
+    """An AUC, or one minus it where that is larger, and its interval: an attack that is always wrong tells members from
+    non-members as well as one that is always right, and a mean over seeds must not cancel the two.
+
+    >>> _from_one_half(0.25, [0.125, 0.375]), _from_one_half(0.25, [0.125, 0.625]), _from_one_half(0.75, None)
+    ((0.75, [0.625, 0.875]), (0.75, [0.5, 0.875]), (0.75, None))
+    """
+    if ends is None:
+        return 0.5 + abs(auc - 0.5), None
+    distances = sorted(abs(end - 0.5) for end in ends)
+    low = 0.0 if ends[0] <= 0.5 <= ends[1] else distances[0]
+    return 0.5 + abs(auc - 0.5), [0.5 + low, 0.5 + distances[1]]
 
 
 def _price(folder: StudyFolder, name: str, trial: Trial, test: int) -> Iterator[dict[str, Any]]:

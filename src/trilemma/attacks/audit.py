@@ -73,6 +73,13 @@ class Audit:
     seed: int
     resamples: int
 
+    def __repr__(self) -> str:
+        lines = [f"<Audit: {self.members:,} members, {self.nonmembers:,} non-members; headline {self.headline}"]
+        for name, roc in self.rocs.items():
+            low, high = roc.auc_interval(LEVEL)
+            lines.append(f"  {name:<18} AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]")
+        return "\n".join(lines) + ">"
+
     @property
     def strongest(self) -> str:
         """The attack with the largest |AUC - 1/2| (the first of several equal ones)."""

@@ -29,6 +29,19 @@ TOO_FEW = 50
 """A class, a group or a cell with fewer members or non-members than this has no numbers."""
 
 
+def lacking(members: int, nonmembers: int) -> str | None:
+    """None if a class, a group or a cell has examples enough, otherwise what is missing, in words.
+
+    >>> lacking(50, 75), lacking(75, 23), lacking(6, 5)
+    (None, 'needs 50 non-members, has 23', 'needs 50 members and 50 non-members, has 6 and 5')
+    """
+    sides = [(name, count) for name, count in (("members", members), ("non-members", nonmembers)) if count < TOO_FEW]
+    if not sides:
+        return None
+    needed = " and ".join(f"{TOO_FEW} {name}" for name, _ in sides)
+    return f"needs {needed}, has {' and '.join(f'{count:,}' for _, count in sides)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """An attack's success in one cell.

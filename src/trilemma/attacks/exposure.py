@@ -116,6 +116,13 @@ def _cells(predictions: Predictions, audited: Audit, cells: Ints, names: dict[in
                 entry["too_few"] = True
             else:
                 entry.setdefault("attacks", {})[attack] = _entry(cell, LEARNED.get(attack, 1.0))
+    # The audit has the AUCs of classes and groups already, and one number has one interval.
+    known = {"by_class": audited.by_class, "by_group": audited.by_group or {}}.get(kind, {})
+    for name, entry in table.items():
+        for attack, values in entry.get("attacks", {}).items():
+            same = known.get(name, {}).get("attacks", {}).get(attack)
+            if same is not None:
+                values["interval"]["auc"] = same["interval"]["auc"]
     return table
 
 

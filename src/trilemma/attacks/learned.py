@@ -4,6 +4,9 @@ The method is TF-Privacy's (METHODS 5.1): the features are the model's outputs a
 non-members are balanced by leaving out the surplus, and two folds are cross-fitted, so that every example is
 scored once, by an attacker that never saw it.  The attacks use no shadow model.
 
+Folds are dealt, and samples drawn, by the contents of the rows and not by their places.  A run and a table of its
+predictions, in whatever order, therefore have the same scores.
+
 Only the choice of hyperparameters differs.  The published one is a grid search with three-fold cross-validation
 inside each fold: 13 times the work of fitting one network, 73 times that of one forest.  Here the hyperparameters
 are fixed, which takes a single fit and does not lower the AUC: in ``benchmarks/learned_attacks.py`` (2,000 members
@@ -21,6 +24,7 @@ selects by accuracy on a third of a fold, where the candidates differ by less th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks.predictions import Predictions
-from trilemma.attacks.signals import Signals
+from trilemma.attacks.signals import Signals, signals_from_logits, signals_from_probs
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 
@@ -153,9 +157,17 @@ def _attack(
 
 
 def attack_features(predictions: Predictions, signals: Signals) -> Array:
-    """float64 (N, C + 1): logits (or probabilities) followed by the loss, as in TF-Privacy."""
-    features = np.column_stack([predictions.outputs.astype(np.float64), signals.loss])
-    return np.clip(features, -_LARGEST, _LARGEST, out=features)
+    """float64 (N, C + 1): logits (or probabilities) followed by the loss, as in TF-Privacy.
+
+    Outputs are rounded to float32, the precision of networks: a table may hold the shortest text of a float32, which is
+    another float64, and an attacker's training would magnify the difference.
+    """
+    outputs = np.clip(predictions.outputs, -_LARGEST, _LARGEST).astype(np.float32)
+    loss = signals.loss
+    if not np.array_equal(outputs, predictions.outputs):
+        read = signals_from_probs if predictions.logits is None else signals_from_logits
+        loss = read(outputs, predictions.labels).loss
+    return np.column_stack([outputs, loss.astype(np.float32)]).astype(np.float64)
 
 
 def cross_fitted_scores(
@@ -193,14 +205,43 @@ def cross_fitted_scores(
       InputError: fewer than two sources of members, or of non-members, have a weight above 0.
     """
     rng = rng_for(seed, "attack/learned")
-    fold = _folds(member, sources, weights, rng)
+    order, images = _by_content(features, member, sources)
+    features, member, weights = features[order], member[order], None if weights is None else weights[order]
+    fold = _folds(member, None if sources is None else images, weights, rng)
     scores = np.empty(len(member))
     for half in (0, 1):
         rows = _balanced_sample(fold == half, member, weights, cap, rng)
         attacker = make(int(rng.integers(2**31)))
         attacker.fit(features[rows], member[rows])
         scores[fold != half] = attacker.score(features[fold != half])
-    return scores
+    by_place = np.empty_like(scores)
+    by_place[order] = scores
+    return by_place
+
+
+def _by_content(
+    features: Array, member: NDArray[np.bool_], sources: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(order, images): the places of the rows in an order that depends on their contents alone, and in that order the
+    image of each row, numbered by contents too.  Rows that are alike in everything are exchangeable."""
+    digests = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=bytes([int(inside)])).digest())
+            for row, inside in zip(features + 0.0, member, strict=True)  # + 0.0: -0.0 and 0.0 are one number
+        ],
+        dtype=np.uint64,
+    )
+    if sources is None:
+        return np.argsort(digests, kind="stable"), np.arange(len(member))
+    _, image = np.unique(np.column_stack([member, sources]), axis=0, return_inverse=True)
+    image = image.reshape(-1)
+    first, last = np.full(image.max() + 1, np.uint64(2**64 - 1)), np.zeros(image.max() + 1, dtype=np.uint64)
+    np.minimum.at(first, image, digests)
+    np.maximum.at(last, image, digests)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.lexsort((last, first))] = np.arange(len(first))
+    order = np.lexsort((digests, number[image]))
+    return order, number[image][order]
 
 
 def _folds(

@@ -23,6 +23,47 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+_PERMUTATIONS = 999
+_FALSE_ALARM = 0.01
+
+
+def difference_of_mixes(
+    member: NDArray[np.bool_], labels: Ints, groups: Ints | None, *, seed: int | np.random.Generator = 0
+) -> float | None:
+    """The total variation distance between members' and non-members' mixes of class (and group), if they differ.
+
+    Args:
+      member: bool (N,).
+      labels, groups: int64 (N,); without groups, the mixes are those of classes.
+      seed: the seed of the permutation test.
+
+    Returns:
+      None where the mixes are equal to within ``NEGLIGIBLE``, or where a difference as large arises in more than one of
+      a hundred random divisions of the rows into members and non-members.
+
+    >>> member, groups = np.arange(400) < 200, np.arange(400) % 2
+    >>> difference_of_mixes(member, np.zeros(400, int), groups) is None
+    True
+    >>> difference_of_mixes(member, np.zeros(400, int), np.where(member, groups, 1))
+    0.5
+    """
+    cells = np.unique(_cells(labels, groups, "rows"), axis=0, return_inverse=True)[1].reshape(-1)
+    count = int(cells.max()) + 1
+    everyone, members = np.bincount(cells), int(member.sum())
+
+    def distance(inside: Ints) -> float:
+        counts = np.bincount(inside, minlength=count)
+        difference = counts / members - (everyone - counts) / (len(member) - members)
+        return float(np.abs(difference).sum() / 2)
+
+    seen = distance(cells[member])
+    if seen <= NEGLIGIBLE:
+        return None
+    rng = rng_for(seed, "difference of mixes")
+    at_least = 1 + sum(distance(rng.permutation(cells)[:members]) >= seen - 1e-12 for _ in range(_PERMUTATIONS))
+    return seen if at_least / (_PERMUTATIONS + 1) <= _FALSE_ALARM else None
+
+
 @dataclass(frozen=True, eq=False)
 class Match:
     """The non-members to compare the members with, and their weights.
@@ -137,15 +178,16 @@ def _one_copy_each(
     copies = np.bincount(source)
     order = rng.permutation(len(copies))
     order = order[np.argsort(copies[order], kind="stable")]
-    by_source = np.split(np.argsort(source, kind="stable"), np.cumsum(copies)[:-1])
+    # Copies by their cells, and not by their places, so that the choice does not depend on the order of the rows.
+    by_source = np.split(np.lexsort((out_code, source)), np.cumsum(copies)[:-1])
     open_places = _quotas(in_count, class_of_cell, out_code, sources)
     chosen = np.empty(len(order), dtype=np.int64)
     for place, image in enumerate(order):
         rows = by_source[image]
         if len(rows) > 1:
-            # Shuffled, so that ties between cells are not always resolved in the order of the rows.
+            # Of two cells that are equally open, the larger one; shuffled, so that chance decides what remains.
             rows = rows[rng.permutation(len(rows))]
-        row = rows[np.argmax(open_places[out_code[rows]])]
+        row = rows[np.lexsort((in_count[out_code[rows]], open_places[out_code[rows]]))[-1]]
         open_places[out_code[row]] -= 1
         chosen[place] = row
     return np.sort(chosen)

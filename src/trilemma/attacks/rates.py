@@ -82,16 +82,31 @@ def effective_count(weights: Array | None, rows: int, clusters: NDArray[np.int64
     return count if clusters is None else min(count, float(len(np.unique(clusters[weights > 0]))))
 
 
-def enough(fpr: float, nonmembers: float) -> str | None:
+def enough(fpr: float, nonmembers: float, rows: int | None = None) -> str | None:
     """None if ``nonmembers`` (an effective number) suffice for a rate of ``fpr``, otherwise what is missing, in words.
 
-    >>> enough(0.01, 1000), enough(0.001, 500)
-    (None, 'needs 10,000 non-members, has 500')
+    >>> enough(0.01, 1000), enough(0.001, 500), enough(0.01, 499.2, 500)
+    (None, 'needs 10,000 non-members, has 500', 'needs 1,000 non-members, has 500 that are worth 499')
+
+    Args:
+      fpr: the rate.
+      nonmembers: how many there are, or what they are worth (:func:`effective_count`).
+      rows: how many there are, where that is another number.
     """
     needed = math.ceil(FALSE_POSITIVES / fpr - 1e-9)
-    return (
-        None if nonmembers >= needed * (1 - 1e-9) else f"needs {needed:,} non-members, has {math.floor(nonmembers):,}"
-    )
+    if nonmembers >= needed * (1 - 1e-9):
+        return None
+    return f"needs {needed:,} non-members, has {counted_and_worth(nonmembers, rows)}"
+
+
+def counted_and_worth(nonmembers: float, rows: int | None = None) -> str:
+    """How many there are and, where weights or copies make that another number, what they are worth.
+
+    >>> counted_and_worth(500.0, 500), counted_and_worth(499.9, 500)
+    ('500', '500 that are worth 499')
+    """
+    worth = math.floor(nonmembers * (1 + 1e-9))
+    return f"{worth:,}" if rows is None or rows == worth else f"{rows:,} that are worth {worth:,}"
 
 
 def rate_at(
@@ -140,7 +155,7 @@ def rate_at(
             (scores[counted], own, effective_count(own, len(counted), None if clusters is None else clusters[counted]))
         )
     (inside, inside_weights, n), (outside, outside_weights, m) = sides
-    reason = enough(fpr, m)
+    reason = enough(fpr, m, len(outside))
     if reason:
         return Rate(fpr, None, None, reason)
     # Every step of the curve to the right ends at one of these, where equal scores form one step; those far beyond f

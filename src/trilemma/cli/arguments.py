@@ -296,12 +296,10 @@ def _audit(commands: Any) -> None:
         metavar="K",
         help="train K shadow models by the run's recipe, or reuse those that lie beside it (even; 4 without a number)",
     )
-    shadows.add_argument(
-        "--audited",
-        type=int,
-        metavar="A",
-        help="members and non-members that are compared (even; default: 2000, or as many as there are)",
-    )
+    audited = "members and non-members that are compared (even; default: 2000, or as many as there are)"
+    shadows.add_argument("--audited", type=int, metavar="A", help=audited)
+    network = "import this network (and other parts, separated by commas), where the run was trained with your own"
+    shadows.add_argument("--network", metavar="MODULE:NAME", help=network)
     shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     add_data_options(command)

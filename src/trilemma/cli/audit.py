@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure, roc_bands
+from trilemma.attacks.matching import difference_of_mixes
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
 from trilemma.cli.audit_table import attack_rows, describe_cells
@@ -24,12 +26,14 @@ from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
+from trilemma.progress import Progress
 from trilemma.report.figures.audit_cells import draw_cells
 from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
+from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, most_exposed
-from trilemma.trial.progress import Stopped
+from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
@@ -64,6 +68,14 @@ class Subject:
         """What the run's budget allows any attack, or None."""
         return None if self.run is None else (guaranteed(self.run) or {}).get("ceiling")
 
+    def difference_of_mixes(self, seed: int) -> float | None:
+        """How far the non-members, used as they are, differ from the members in their mix of class and group; None
+        where they do not, or were matched or weighted."""
+        p = self.predictions
+        if self.matched_by is not None or self.target is not None or p.weights is not None:
+            return None
+        return difference_of_mixes(p.member, p.labels, p.groups, seed=seed)
+
     def largest_tpr(self, fpr: list[float]) -> list[float] | None:
         """The largest true-positive rate that the budget allows at each false-positive rate, or None."""
         if self.run is None or self.ceiling is None:
@@ -81,11 +93,7 @@ def audit_command(options: argparse.Namespace) -> int:
         show_error(f"trilemma: {stopped}")
         return 130
     predictions = subject.predictions
-    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
-    result = audit(predictions, match=subject.matched_by, **settings)
-    unmatched = None
-    if result.match is not None and not result.match.trivial and Path(options.source).is_dir():
-        unmatched = audit(predictions, **settings).attacks
+    result, unmatched = _audited(options, subject, names)
     document = _document(options, subject, result, unmatched)
     make_folder(out)
     write_signals(out / SIGNALS, predictions, result, subject.index)
@@ -98,6 +106,24 @@ def audit_command(options: argparse.Namespace) -> int:
     _show(subject, result, document)
     show(f"audit         {out}")
     return status_of(required, {**(subject.run or {}), **document})
+
+
+def _audited(
+    options: argparse.Namespace, subject: Subject, names: list[str] | None
+) -> tuple[Audit, dict[str, Any] | None]:
+    """The audit and, of a run whose non-members were matched, the attacks on unmatched ones."""
+    settings: dict[str, Any] = {"attacks": names, "seed": options.seed, "resamples": options.resamples}
+    with TrainingDisplay("audit", interruptible=False) as display:
+
+        def attacking(kind: str) -> Progress:
+            return lambda what, done, total: (
+                display(TrialProgress(f"{kind}: {what}", 0, 0, preparing=True)) if done < total else None
+            )
+
+        result = audit(subject.predictions, match=subject.matched_by, progress=attacking("attack"), **settings)
+        if result.match is None or result.match.trivial or not Path(options.source).is_dir():
+            return result, None
+        return result, audit(subject.predictions, progress=attacking("unmatched attack"), **settings).attacks
 
 
 def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
@@ -171,6 +197,7 @@ def _document(
         "nonmembers": result.nonmembers,
         "effective_nonmembers": result.effective_nonmembers,
         "matched_by": subject.matched_by,
+        "difference_of_mixes": subject.difference_of_mixes(options.seed),
         "shadows": subject.shadows,
         "reference_models": references,
         "headline_attack": result.headline,
@@ -198,10 +225,14 @@ def _accuracy(subject: Subject) -> dict[str, Any]:
 
 
 def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
-    how, effective = subject.how, result.effective_nonmembers
-    if effective < 0.995 * result.nonmembers:
-        how += f", worth {effective:,.0f} equally weighted ones"
-    show(f"{result.members} members, {result.nonmembers} non-members ({how}):")
+    how, worth = subject.how, math.floor(result.effective_nonmembers * (1 + 1e-9))
+    if worth < result.nonmembers:
+        how += f", worth {worth:,} equally weighted ones"
+    show(f"{result.members:,} members, {result.nonmembers:,} non-members ({how}):")
+    if document["difference_of_mixes"] is not None:
+        by = "class" if subject.predictions.groups is None else "class,group"
+        show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
+             f"find in place of membership: add --match {by}")  # fmt: skip
     references = document["reference_models"]
     if references is not None and not references["members_known"]:
         show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "

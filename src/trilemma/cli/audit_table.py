@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from trilemma.attacks.cells import TOO_FEW, lacking
 from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
+from trilemma.hints import listed
 from trilemma.words import clean
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def _in_cells(cells: dict[str, Any], class_names: list[str] | None) -> Iterator[
             name = cell_words(cell, kind.removeprefix("by_"), class_names)
             head = {"scope": scope, "cell": name, "members": entry["members"], "nonmembers": entry["nonmembers"]}
             if entry.get("too_few"):
-                yield head | {"attack": "", "measure": "auc", "reason": "too few"}
+                reason = lacking(entry["members"], entry["nonmembers"])
+                yield head | {"attack": "", "measure": "auc", "reason": reason}
                 continue
             for attack, values in entry["attacks"].items():
                 ends = values["interval"]
@@ -96,16 +99,20 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
         few = [clean(cell) for cell, entry in named if entry.get("too_few")]
         lines += [_cell(cell, entry, headline) for cell, entry in named if not entry.get("too_few")]
         if few:
-            lines.append(f"  too few examples in {len(few)} of {len(cells[kind])} cells: {', '.join(few)}")
+            lines.append(
+                f"  {len(few)} of {len(cells[kind])} have fewer than the {TOO_FEW} members and {TOO_FEW} non-members "
+                f"that an AUC needs: {listed(few, most=8)}"
+            )
     test = cells["equal_vulnerability"]
     if "reason" in test:
         lines.append(f"equal vulnerability is not tested: {test['reason']}")
     else:
         verdict = "rejected" if test["rejected"] else "not rejected"
+        kind = _KINDS[f"by_{test['cells']}"]
         cell = cell_words(test["most_unequal"], test["cells"], document["class_names"])
         lines.append(
-            f"equal vulnerability of all cells is {verdict} (p = {test['p_value']:.3f}; "
-            f"{clean(cell)} is farthest from the rest)"
+            f"that every {kind} is equally exposed is {verdict} (p = {test['p_value']:.3f}; the {kind} {clean(cell)} "
+            "is farthest from the rest)"
         )
     return lines
 

@@ -18,7 +18,7 @@ from trilemma.trial.model import Model, load_model
 from trilemma.words import counted
 
 FORMATS = (".csv", ".parquet", ".npz")
-_CARRIED = {"labels": "label", "member": "member", "groups": "group"}
+_CARRIED = {"labels": "label", "member": "member", "groups": "group", "sources": "source"}
 """Arrays of a file of images that are copied to the output, and what they are called there."""
 
 
@@ -45,7 +45,7 @@ def _images(source: str) -> tuple[Any, dict[str, Any]]:
         if not path.exists():
             raise InputError(f"there is no {path}: give a folder of images, an image, or a .npz with the array images")
         return source, {}
-    arrays, available = read_arrays(path, ("images", "group", *_CARRIED))
+    arrays, available = read_arrays(path, ("images", "group", "source", *_CARRIED))
     if "images" not in arrays:
         raise InputError(f"{path} has no array images (it contains {', '.join(available) or 'none'}): name it so")
     images = arrays.pop("images")
@@ -76,7 +76,8 @@ def _write(out: Path, columns: dict[str, Any], model: Model) -> None:
     if out.suffix == ".npz":
         named = {name: columns[name] for name in columns if not name.startswith(("prob_", "logit_"))}
         logits = np.stack([columns[f"logit_{name}"] for name in model.classes], axis=1)
-        arrays = {"labels" if name == "label" else name: values for name, values in named.items()}
+        of_arrays = {"label": "labels", "source": "sources"}  # the names that an audit reads
+        arrays = {of_arrays.get(name, name): values for name, values in named.items()}
         with written(out) as part, open(part, "wb") as file:
             np.savez(file, logits=logits, classes=np.array(model.classes), **arrays)
         return

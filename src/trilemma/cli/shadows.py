@@ -50,7 +50,7 @@ def check_shadow_options(options: argparse.Namespace) -> None:
       InputError: an odd or too small number, or options that do not go together.
     """
     if options.shadows is None:
-        superfluous = [name for name in ("audited", "workers", "ray") if getattr(options, name) is not None]
+        superfluous = [name for name in ("audited", "workers", "ray", "network") if getattr(options, name) is not None]
         if superfluous:
             raise InputError(f"--{superfluous[0]} is for an audit with shadows: add --shadows 4, or leave it out")
         return
@@ -81,8 +81,9 @@ def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
     """
     execution = execution_of(options)
     run = Run.load(options.source)
-    data = data_of_run(run, options.data_dir)
-    target = Target(run, data, choose_audited(data, options.audited, options.seed))
+    imports = _imports(options)
+    data = data_of_run(run, options.data_dir, imports)
+    target = Target(run, data, choose_audited(data, options.audited, options.seed), imports)
     with ShadowDisplay(options.shadows) as display:
         outputs = target_outputs(target, execution=execution, progress=display.preparing)
         finished = finished_shadows(target, options.shadows)
@@ -100,6 +101,10 @@ def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
     return ShadowAudit(target, shadow_predictions(target, outputs, options.shadows), about)
 
 
+def _imports(options: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (options.network or "").split(",") if name.strip())
+
+
 def _train_missing(
     options: argparse.Namespace, target: Target, missing: list[int], execution: Execution, display: ShadowDisplay
 ) -> None:
@@ -109,7 +114,7 @@ def _train_missing(
         f"{len(missing)} of {options.shadows} shadows to train on {len(target.data.train):,} examples each, "
         f"{executor.size} at once: about {clock(seconds)}"
     )
-    settings = (len(target.audited), options.seed, options.data_dir, execution)
+    settings = (len(target.audited), options.seed, options.data_dir, execution, target.imports)
     jobs = [ShadowJob(str(target.run.folder), shadow, *settings) for shadow in range(options.shadows)]
     if not train_shadows(target, jobs, executor, watch=display, should_stop=display.should_stop):
         raise Stopped("stopped; the same command resumes from there")

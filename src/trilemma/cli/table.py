@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilemma.attacks import ceiling_alarms
+from trilemma.attacks.cells import lacking
 from trilemma.cli.budget import describe_ceiling
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
@@ -37,15 +38,47 @@ def describe_attacks(
 ) -> list[str]:
     """A line for each attack; with a budget, beside its AUC the largest that any attack can have."""
     bound = "" if ceiling is None else f" of at most {upper(ceiling['auc'])}"
+    rates = {
+        fpr: words for fpr, words in _RATES.items() if any(a["tpr_at_fpr"][fpr] is not None for a in attacks.values())
+    }
     lines = []
     for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
+        found = "".join(f"   {words} {_rate(attack, fpr)}" for fpr, words in rates.items())
         lines.append(
             f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}{bound}"
-            f"   advantage {attack['advantage']:.3f}   TPR at 1 % FPR {_rate(attack, '0.01')},"
-            f" at 0.1 % {_rate(attack, '0.001')}{tail}"
+            f"   advantage {attack['advantage']:.3f}{found}{tail}"
         )
+    for fpr, words in _RATES.items():
+        if fpr not in rates:  # of no attack, for the same reason: said once
+            reasons = dict.fromkeys(attack["tpr_reason"][fpr] for attack in attacks.values())
+            lines.append(f"  {words:<18} not measured: {'; '.join(reasons)}")
     return lines
+
+
+_RATES = {"0.01": "TPR at 1 % FPR", "0.001": "TPR at 0.1 % FPR"}
+
+
+def describe_groups(by_group: dict[str, Any] | None, attack: str) -> list[str]:
+    """A line with an attack's AUC in each group; empty without groups.
+
+    >>> by_group = {"color": {"members": 70, "nonmembers": 20}}
+    >>> by_group["gray"] = {"attacks": {"threshold": {"auc": 0.5, "interval": {"auc": [0.4, 0.6]}}}}
+    >>> describe_groups(by_group, "threshold")
+    ['  threshold by group AUC of color (needs 50 non-members, has 20), of gray 0.500 [0.400, 0.600]']
+    """
+    if not by_group:
+        return []
+    words = []
+    for group, entry in by_group.items():
+        values = (entry.get("attacks") or {}).get(attack)
+        if values is None:
+            shown = f"({lacking(entry['members'], entry['nonmembers']) or 'not measured'})"
+        else:
+            shown = interval(values["auc"], values["interval"]["auc"])
+        words.append(f"of {clean(group)} {shown}")
+    head = f"{attack} by group"
+    return [f"  {head:<18} AUC {', '.join(words)}"]
 
 
 def _rate(attack: dict[str, Any], fpr: str) -> str:
@@ -106,6 +139,7 @@ def describe_run(run: Run) -> str:
         lines.append(f"{ALARM}{clean(run.contradicted)}")
     ceiling = stands.get("ceiling")
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
+    lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", "threshold")))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
     check = result["null_check"]["matched"]
     if check and not check["passed"]:

@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from trilemma.trial.listeners import listener_for
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import RESULT
 from trilemma.trial.train import follow, train
-from trilemma.words import SEEDED_NOISE
+from trilemma.words import SEEDED_NOISE, clean
 
 _OVERRIDES = (
     "techniques",
@@ -75,10 +76,11 @@ def train_command(options: argparse.Namespace) -> int:
             finished = (Path(options.out) / RESULT).exists()
             if finished and options.listen:
                 display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
-            if recipe.private and not finished:
-                progress = _Announced(display, _where_the_noise_is(recipe, options.out))
-                if canaries and recipe.epsilon and recipe.delta:
-                    display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
+            if not finished:
+                secret = _where_the_noise_is(recipe, options.out) if recipe.private else ""
+                progress = _Announced(display, _recipe_name(options), secret)
+            if recipe.private and not finished and canaries and recipe.epsilon and recipe.delta:
+                display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
             run = train(
                 recipe,
                 data,
@@ -108,17 +110,21 @@ def train_command(options: argparse.Namespace) -> int:
 
 
 class _Announced:
-    """A ``progress`` callback that first says a line, once a training is under way: not before it may yet be refused,
-    and before its first checkpoint."""
+    """A ``progress`` callback that first says which recipe is followed, and where the noise is, once a training is
+    under way: not before it may yet be refused, and before its first checkpoint."""
 
-    def __init__(self, display: TrainingDisplay, line: str) -> None:
-        self._display, self._line = display, line
+    def __init__(self, display: TrainingDisplay, recipe: str, noise: str) -> None:
+        self._display, self._recipe, self._noise = display, recipe, noise
 
     def __call__(self, step: TrialProgress) -> None:
-        if self._line and not step.preparing:
-            self._display.say(self._line)
-            self._line = ""
+        if step.about:
+            step = replace(step, about=f"recipe {self._recipe}: {step.about}\n{self._noise}".rstrip())
         self._display(step)
+
+
+def _recipe_name(options: argparse.Namespace) -> str:
+    """The recipe as a person would name it: a name, a file, or the default of the data."""
+    return clean(options.recipe) if options.recipe else f"{default_recipe_name(options.data or DEFAULT)} (the default)"
 
 
 def _fitted(options: argparse.Namespace, recipe: Recipe, data: Dataset) -> tuple[Recipe, str | None]:

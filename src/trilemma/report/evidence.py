@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trilemma.attacks.cells import Cell, by_cell
 from trilemma.attacks.named import SHADOW_SCORES
 from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
+from trilemma.hints import listed
 from trilemma.measures import ATTACK_WORDS
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
-from trilemma.statistics.intervals import binomial_interval
 from trilemma.trial.gate import Measured, measured
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.signals import read_signals
@@ -127,21 +126,41 @@ class OneModel:
         text.append(self._control())
         return text
 
+    @property
+    def mixes_differ(self) -> bool:
+        """Whether an audit used non-members as they were given, whose mix of class and group is not the members'."""
+        return self.result.get("difference_of_mixes") is not None
+
+    @property
+    def control_failed(self) -> bool:
+        """Whether attacks also succeed on a classifier that never saw the members."""
+        control = (self.result.get("null_check") or {}).get("matched")
+        return control is not None and not control["passed"]
+
     def _control(self) -> str:
         check = (self.result.get("null_check") or {}).get("matched")
         control = "The negative control" if self.kind == "run" else "The negative control of the run"
+        if self.mixes_differ:
+            by = "class,group" if self.result.get("attacks_by_group") else "class"
+            return (
+                "Members and non-members were compared as they were given, and their mixes of "
+                f"{by.replace(',', ' and ')} differ: these numbers may measure that, and not leakage. Audit again with "
+                f"--match {by}."
+            )
         if not check:
             return (
                 "No negative control was made, so another difference between members and non-members could look like "
                 "leakage."
             )
+        whole = set(self.result["attacks"]) <= set(check["auc"])
+        attacks = "the same attacks" if whole else f"the attacks {listed(check['auc'])}"
         if check["passed"]:
             return (
-                f"{control} passed: the same attack on a classifier that never saw the members is at chance, so "
-                "members and non-members differ in nothing but membership, as far as it can tell."
+                f"{control} passed: {attacks} on a classifier that never saw the members are at chance, so members "
+                "and non-members differ in nothing but membership, as far as they can tell."
             )
         return (
-            f"{control} failed: the attack also succeeds on a classifier that never saw the members, so these numbers "
+            f"{control} failed: attacks also succeed on a classifier that never saw the members, so these numbers "
             "measure a difference between members and non-members, and not leakage alone."
         )
 
@@ -156,46 +175,3 @@ class OneModel:
         """The names of the groups, where they are known."""
         names = self.result.get("group_names") if self.kind == "audit" else self.config.get("data", {}).get("groups")
         return None if names is None else [str(name) for name in names]
-
-    def cells(self) -> list[dict[str, Any]]:
-        """By class and group: accuracy on the examples outside the training set with its interval (Clopper and
-        Pearson's), how many these are, and the headline attack's AUC with its interval (both None where members or
-        non-members are too few)."""
-        table = self.signals
-        grouped = bool(table["group"].notna().any())
-        keys = ["label", "group"] if grouped else ["label"]
-        leakage = self._leakage_by_cell(table.groupby(keys, dropna=False).ngroup().to_numpy(np.int64))
-        rows = []
-        for number, (key, part) in enumerate(table.groupby(keys, dropna=False)):
-            outside = part[~part["member"]]
-            if not len(outside):
-                continue
-            roc = leakage[number].roc if number in leakage else None
-            accuracy = float((outside["predicted"] == outside["label"]).mean())
-            rows.append(
-                {
-                    "class": _name(self.class_names, key[0]),
-                    **({"group": _name(self.group_names, key[1])} if grouped else {}),
-                    "accuracy": accuracy,
-                    "accuracy_interval": list(binomial_interval(accuracy, outside["source"].nunique())),
-                    "examples": len(outside),
-                    "auc": None if roc is None else roc.auc,
-                    "auc_interval": None if roc is None else list(roc.auc_interval()),
-                }
-            )
-        return rows
-
-    def _leakage_by_cell(self, cells: NDArray[np.int64]) -> dict[int, Cell]:
-        table = self.signals
-        weights = table["weight"].to_numpy(np.float64)
-        return by_cell(
-            table[f"score_{self.headline}"].to_numpy(np.float64),
-            table["member"].to_numpy(bool),
-            cells,
-            weights=weights,
-            sources=table["source"].to_numpy(np.int64),
-        )
-
-
-def _name(names: Any, index: Any) -> str:
-    return str(names[int(index)]) if names else str(int(index))

@@ -57,7 +57,13 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
     names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
     names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
     codes = [words for code, words in names.items() if code in points]
-    return {"svg": Markup(svg), "legend": [(swatch(look), text) for text, look in figure.legend], "codes": codes}
+    of_few = any(point.y.of_few for series in panel.series for point in series.points)
+    return {
+        "svg": Markup(svg),
+        "legend": [(swatch(look), text) for text, look in figure.legend],
+        "lines": "Thin lines lead from one seed to the other" if of_few else "Thin lines are 95 % intervals",
+        "codes": codes,
+    }
 
 
 def _seeded(study: Mapping[str, Any]) -> bool:

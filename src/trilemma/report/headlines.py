@@ -14,7 +14,7 @@ from trilemma.analysis.claims import Claim
 from trilemma.analysis.claims.claim import Change
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, in_words
-from trilemma.report.numbers import Number, Numbers, PlacedCondition, setting_titles
+from trilemma.report.numbers import FEW, Number, Numbers, PlacedCondition, setting_titles
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, budget_order, capital, counted, mix, number, setting_words, with_interval
 
@@ -78,10 +78,32 @@ def headlines(numbers: Numbers, claims: Sequence[Claim], *, named: bool) -> list
       named: whether to name the setting of levels, which matters where a page holds several.
     """
     conditions = main_setting(list(numbers.conditions.values()))
-    levels = _levels(numbers, conditions, named=named)
+    levels = [*_few_seeds(numbers, conditions, claims), *_levels(numbers, conditions, named=named)]
     told = [headline for claim in _in_turn(claims) if (headline := _of_claim(claim))]
     room = MOST - min(len(told), 1)
     return [*levels[:room], *told[: MOST - len(levels[:room])]]
+
+
+def _few_seeds(numbers: Numbers, conditions: Sequence[PlacedCondition], claims: Sequence[Claim]) -> list[Headline]:
+    """What so few seeds can and cannot tell, where no condition has more of them."""
+    accuracies = [n for c in conditions if (n := numbers.get(c, "accuracy")) is not None]
+    if not accuracies or any(n.seeds >= FEW for n in accuracies):
+        return []
+    seeds = max(n.seeds for n in accuracies)
+    apart = max(high - low for low, high in (n.drawn for n in accuracies if n.of_few)) if seeds > 1 else math.nan
+    spread = (
+        "each model was trained once, so how far chance alone moves a result is not measured"
+        if math.isnan(apart)
+        else f"trainings that differ in their seed alone are up to {number(apart)} apart in accuracy"
+    )
+    answered = any(claim.verdict not in ("not measured", "cannot tell") for claim in claims)
+    rest = (
+        "Few differences on this page can be told from chance."
+        if answered
+        else "So this page cannot tell which is better: it shows that every step works, and what a study of more seeds "
+        "will answer."
+    )
+    return [Headline(counted(seeds, "seed"), f"{capital(spread)}. {rest}", "#findings")]
 
 
 def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: bool) -> list[Headline]:
@@ -168,7 +190,7 @@ def _of_claim(claim: Claim) -> Headline | None:
     verdict = str(claim.verdict)
     if verdict == "cannot tell":
         verdict = (
-            "cannot tell, for without one of the seeds noise could explain it" if largest.fragile else "cannot tell"
+            "cannot tell, since without one of the seeds chance could explain it" if largest.fragile else "cannot tell"
         )
     return Headline(_LEADS[claim.name], f"{words}{setting}: {verdict}.", href)
 
@@ -195,6 +217,9 @@ def _one_mix(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:
 
 
 def _shown(value: Number) -> str:
+    """A number with its interval; with two seeds, with both values in place of an interval that says nothing."""
+    if value.of_few:
+        return f"{number(value.value)} ({listed(map(number, value.by_trial), most=None)})"
     return with_interval(value.value, value.low, value.high)
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trilemma.attacks.cells import TOO_FEW
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json, written
 from trilemma.hints import one_line
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.audit_parts import audit_parts
+from trilemma.report.breakdown import Breakdown, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
@@ -74,14 +76,14 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
     else:
         guarantee, short = (say(privacy, result.get("canaries")) for say in (guarantee_in_words, guarantee_in_short))
     ceiling = privacy.get("ceiling") if private else None
-    cells = model.cells()
+    parts = Breakdown.of(model)
     reported = ("epsilon", "delta", "unit", "neighbouring", "accountant", "noise_multiplier", "updates", "noise_source")
     return {
         "format": 1,
         "version": __version__,
         "kind": model.kind,
         "not_for_release": why_not_for_release(result),
-        "verdict": _verdict(model, short, cells),
+        "verdict": _verdict(model, short, parts),
         "numbers": _numbers(model),
         "required": [judgment.to_dict() for judgment in judgments],
         "guarantee": {
@@ -93,7 +95,9 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
             "not_covered": list(NOT_COVERED) if private else [],
         },
         "canaries": _canaries(result),
-        "cells": cells,
+        "groups": parts.groups,
+        "classes": parts.classes,
+        "cells": parts.cells,
         "evidence": {"headline_attack": model.headline, "strength": model.strength(), "attacks": result["attacks"]},
         "measured": {
             name: {"value": number.value, "interval": [number.low, number.high]}
@@ -112,23 +116,34 @@ def _canaries(result: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"statement": canaries_in_words(record), "alarm": alarm and capital(alarm), **record}
 
 
-def _verdict(model: OneModel, guarantee: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+def _verdict(model: OneModel, guarantee: str, parts: Breakdown) -> list[str]:
     """Three sentences: what is guaranteed, what leaks, and for which images the model is accurate."""
-    return [guarantee, _leak(model), _accuracy(model, cells)]
+    by_group = leakage_by_group(parts.groups)
+    return [guarantee, f"{_leak(model)}{f'; {by_group}' if by_group else ''}.", _accuracy(model, parts.cells)]
 
 
 def _leak(model: OneModel) -> str:
     words = {name: f"{_shown(auc)} ({clean(ATTACK_WORDS.get(name, name))})" for name, auc in model.aucs.items()}
     telling = [name for name, auc in model.aucs.items() if auc.low > 0.5 or auc.high < 0.5]
     headline, others = model.headline, ", ".join(words[name] for name in telling)
+    if telling and (model.mixes_differ or model.control_failed):
+        why = (
+            "their mixes differ, and they were not matched"
+            if model.mixes_differ
+            else "the negative control failed: so do attacks on a classifier that never saw them"
+        )
+        return (
+            "Attacks tell training examples from others, but this does not show that the model leaks ("
+            f"{why}): the AUC of the headline attack is {words[headline]}"
+        )
     if headline in telling:
         leak = f"Attacks tell training examples from others: the AUC of the headline attack is {words[headline]}"
         below = model.aucs[headline].high < 0.5
-        return f"{leak}{'; this far below one half it leaks as much as this far above' if below else ''}."
+        return f"{leak}{'; this far below one half it leaks as much as this far above' if below else ''}"
     shown = f"training examples from others: the AUC of the headline attack is {words[headline]}"
     if telling:
-        return f"The headline attack did not tell {shown}, but another interval excludes one half: {others}."
-    return f"Overall, no attack told {shown}."
+        return f"The headline attack did not tell {shown}, but another interval excludes one half: {others}"
+    return f"Overall, no attack told {shown}"
 
 
 def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
@@ -179,7 +194,10 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
     for quantity, title in _ACCURACIES.items():
         values = measured(quantity, model.result)
         if values:
-            numbers.append((title, _shown(values[0]), values[0].what or "on test images"))
+            of_worst = {"worst_cell_accuracy": "class and group", "worst_group_accuracy": "group"}.get(quantity)
+            what = values[0].what or "on test images"
+            interval = f"; the interval is for the lowest accuracy of any {of_worst}" if of_worst else ""
+            numbers.append((title, _shown(values[0]), f"{what}{interval}"))
             break
     return [{"name": title, "shown": shown, "about": about} for title, shown, about in numbers]
 
@@ -191,6 +209,12 @@ _ACCURACIES = {
 }
 """What the third number is: the first of these that was measured."""
 
+_WORST = (
+    "The verdict gives the worst class and group a wider interval, which is for the lowest true accuracy of any of "
+    "them."
+)
+"""Why one accuracy has two intervals on the page."""
+
 
 def _shown(number: Measured, digits: int = 3) -> str:
     return f"{number.value:.{digits}f} [{number.low:.{digits}f}, {number.high:.{digits}f}]"
@@ -199,7 +223,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
 def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = True) -> str:
     """The page, from first tag to last."""
     environment = templates()
-    heads, rows, names = _cells(model, statement["cells"])
+    heads, rows = table_of(Breakdown(statement["groups"], statement["classes"], statement["cells"]))
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
     sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
@@ -215,10 +239,11 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         picture=roc_picture(model.curve, model.ceiling, alt),
         parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
-        leakage="AUC" in heads or "AUC of its class" in heads,
+        worst=_WORST if statement["measured"].get("worst_cell_accuracy") else "",
+        too_few=TOO_FEW if any(part["auc"] is None for part in statement["cells"]) else 0,
         cell_heads=heads,
         cells=rows,
-        names=names,
+        names=2 if statement["groups"] else 1,
         facts=_facts(model),
     )
 
@@ -249,39 +274,6 @@ def _attack(name: str, values: Mapping[str, Any], headline: str) -> dict[str, st
         "tpr": "–" if rate is None else percent(rate),
         "tpr_ends": "too few examples" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
-
-
-def _cells(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], int]:
-    """Heads, rows, and how many columns are names: accuracy and leakage by class and group, and leakage by class where
-    groups halve the examples."""
-    keys = [key for key in ("class", "group") if key in cells[0]]
-    leakage = any(cell["auc"] is not None for cell in cells)
-    by_class = {
-        clean(name): part["attacks"][model.headline]["auc"]
-        for name, part in _by_class(model).items()
-        if "group" in keys and model.headline in (part.get("attacks") or {})  # none where there are too few examples
-    }
-    rows = []
-    for cell in cells:
-        low, high = (f"{100 * end:.0f}" for end in cell["accuracy_interval"])
-        row = [clean(cell[key]) for key in keys]
-        row += [f"{100 * cell['accuracy']:.0f} % [{low}, {high}]", f"{cell['examples']:,}"]
-        if leakage:
-            row.append("–" if cell["auc"] is None else _shown(Measured(cell["auc"], *cell["auc_interval"])))
-        if by_class:
-            auc = by_class.get(row[0])
-            row.append("–" if auc is None else f"{auc:.3f}")
-        rows.append(row)
-    heads = [*keys, "accuracy", "examples", *(["AUC"] if leakage else []), *(["AUC of its class"] if by_class else [])]
-    return heads, rows, len(keys)
-
-
-def _by_class(model: OneModel) -> dict[str, Any]:
-    """``attacks_by_class`` by the classes' names; an audit has it by their numbers."""
-    parts, names = model.result.get("attacks_by_class") or {}, model.class_names
-    if model.kind == "audit" and names is not None:
-        return {names[int(number)]: part for number, part in parts.items()}
-    return dict(parts)
 
 
 def _facts(model: OneModel) -> list[tuple[str, str]]:

@@ -17,6 +17,9 @@ from trilemma.words import clean, counted, number, setting_words
 
 NAN = float("nan")
 
+FEW = 3
+"""With fewer seeds, an interval says almost nothing: over two of them, Student's t reaches 12.7 standard errors."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -29,6 +32,7 @@ class Number:
       measure, condition: as in ``results.csv``.
       trials: ids, there too.
       update: the update after which it was measured; NaN for finished trials.
+      by_trial: the values that it is the mean of, in the order of ``trials``.
     """
 
     value: float
@@ -40,6 +44,23 @@ class Number:
     condition: str
     trials: tuple[str, ...]
     update: float = NAN
+    by_trial: tuple[float, ...] = ()
+
+    @property
+    def drawn(self) -> tuple[float, float]:
+        """The ends of what a figure draws around the value: its interval, or with ``FEW`` seeds the range of these.
+
+        >>> Number(.5, -.77, 1.77, 2, "seeds", "accuracy", "c", ("a", "b"), by_trial=(.6, .4)).drawn
+        (0.4, 0.6)
+        """
+        if self.of_few:
+            return min(self.by_trial), max(self.by_trial)
+        return self.low, self.high
+
+    @property
+    def of_few(self) -> bool:
+        """Whether the interval is over so few seeds that figures draw each seed in its place."""
+        return self.over == "seeds" and self.seeds < FEW and len(self.by_trial) == self.seeds
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,10 @@ class Numbers:
         columns = [summary[c] for c in ("mean", "low", "high", "seeds", "interval_over", "measure", "cell", "by_seed")]
         for mean, low, high, seeds, over, measure, condition, by_seed, update in zip(*columns, updates, strict=True):
             trials = tuple(self._trials[str(condition), seed] for seed in by_seed)
-            yield Number(mean, low, high, int(seeds), str(over), str(measure), str(condition), trials, float(update))
+            each = tuple(float(value) for value in by_seed.values())
+            yield Number(
+                mean, low, high, int(seeds), str(over), str(measure), str(condition), trials, float(update), each
+            )
 
 
 def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
@@ -156,14 +180,19 @@ def interval_words(numbers: Iterable[Number]) -> str:
     'Intervals: 95 %, Student’s t over 3 seeds.'
     """
     known = [n for n in numbers if not math.isnan(n.low)]
-    counts = {n.seeds for n in known if n.over == "seeds"}
+    counts = {n.seeds for n in known if n.over == "seeds" and not n.of_few}
+    few = {n.seeds for n in known if n.of_few}
     words = []
     if counts:
         seeds = counted(max(counts), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
         words.append(f"Student’s t over {seeds}")
     if any(n.over == "examples" for n in known):
         words.append("over test examples by bootstrap where there is one training only")
-    return f"Intervals: 95 %, {'; '.join(words)}." if words else ""
+    sentences = [f"Intervals: 95 %, {'; '.join(words)}."] if words else []
+    if few:
+        who = f"{counted(max(few), 'seed')}{', where there are no more' if words else ''}"
+        sentences.append(f"A line through a point leads from one seed to the other ({who}), and is no interval.")
+    return " ".join(sentences)
 
 
 def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, PlacedCondition]:

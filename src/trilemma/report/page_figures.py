@@ -126,7 +126,11 @@ def show_study(
     facts.append(("Seeds", listed(entry.get("seeds", ()), most=None)))
     scale = str(entry.get("scale") or "")
     if scale:
-        size = {"small": "small: fewer images, a smaller network, fewer updates", "paper": "paper: the paper’s size"}
+        size = {
+            "short": "short: a tenth of the updates, to see that everything works",
+            "small": "small: fewer images, a smaller network, fewer updates",
+            "paper": "paper: the paper’s size",
+        }
         facts.append(("Scale", size.get(scale, clean(scale))))
     return ShownStudy(
         f"study-{place}",

@@ -25,7 +25,7 @@ from trilemma.report.drawing import FORMATS
 from trilemma.report.figure import Look, look
 from trilemma.report.figures.placing import without_removal
 from trilemma.report.inline import inline_svg
-from trilemma.report.numbers import Numbers
+from trilemma.report.numbers import FEW, Numbers
 from trilemma.report.style import COLORS, house_style, svg_of
 from trilemma.statistics.intervals import mean_interval
 from trilemma.trial.signals import read_signals
@@ -46,7 +46,7 @@ class Band:
 
     Attributes:
       tpr: the mean over seeds of the true-positive rate.
-      low, high: the ends of its 95 % interval, Student's t over seeds; None for a single seed.
+      low, high: the ends of its 95 % interval, Student's t over seeds; None for fewer seeds than ``FEW``.
     """
 
     tpr: Rates
@@ -128,9 +128,9 @@ def _panel(title: str, condition: str, trials: list[tuple[float, dict[str, tuple
     for name in names:
         steps = (curves[name] for _, curves in trials)
         tpr = np.stack([up[np.searchsorted(along, fpr, side="right") - 1] for along, up in steps])
-        if len(tpr) > 1:
+        if len(tpr) >= FEW:
             low, high = np.array([mean_interval(values) for values in tpr.T]).T.clip(0, 1)
-        bands[name] = Band(tpr.mean(axis=0), *((low, high) if len(tpr) > 1 else (None, None)))
+        bands[name] = Band(tpr.mean(axis=0), *((low, high) if len(tpr) >= FEW else (None, None)))
     return RocPanel(title, condition, len(trials), fpr, bands)
 
 

@@ -15,7 +15,7 @@ from trilemma.measures import ATTACK_WORDS
 from trilemma.report.drawing import save_figure
 from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
-from trilemma.report.numbers import Numbers
+from trilemma.report.numbers import FEW, Numbers
 from trilemma.report.page import render
 from trilemma.report.page_figures import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
 from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
@@ -170,7 +170,7 @@ def _rocs(out: Path, numbers: Numbers | None, prefix: str, signals: Mapping[str,
 
 def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str) -> ShownFigure:
     """The ROC curves of a study."""
-    seeds = sorted({panel.seeds for panel in panels if panel.seeds > 1})
+    seeds = sorted({panel.seeds for panel in panels if panel.seeds >= FEW})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else counted(seeds[0], "seed") if seeds else ""
     return ShownFigure(
         f"figure-{stem}",

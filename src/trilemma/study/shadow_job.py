@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class ShadowJob:
       seed: the seed of the draw of these examples.
       data_dir: the folder to search for data first, or None.
       execution: device, precision and batch size.
+      imports: names of parts from outside that the recipe may import.
     """
 
     run: str
@@ -47,6 +48,7 @@ class ShadowJob:
     seed: int
     data_dir: str | None = None
     execution: Execution = field(default_factory=Execution)
+    imports: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -60,7 +62,8 @@ class ShadowJob:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShadowJob:
         """Inverse of :meth:`to_json`, from its value."""
-        return cls(**values | {"execution": Execution(**values["execution"])})
+        parts = {"execution": Execution(**values["execution"]), "imports": tuple(values["imports"])}
+        return cls(**values | parts)
 
     def perform(self, progress: Progress, should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Train the shadow; returns the ``seconds`` that took.
@@ -69,16 +72,21 @@ class ShadowJob:
           InputError, PrivacyError, Stopped: as :func:`trilemma.trial.shadows.train_shadow`.
         """
         run = Run.load(self.run)
-        data = data_of_run(run, self.data_dir)
-        target = Target(run, data, choose_audited(data, self.audited, self.seed))
+        data = data_of_run(run, self.data_dir, self.imports)
+        target = Target(run, data, choose_audited(data, self.audited, self.seed), self.imports)
         seconds = train_shadow(
             target, self.shadow, execution=self.execution, progress=progress, should_stop=should_stop
         )
         return {"seconds": seconds}
 
 
-def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
+def data_of_run(run: Run, data_dir: str | None = None, imports: Sequence[str] = ()) -> Dataset:
     """The data that a run was trained and tested on, loaded again by its ``config.json``.
+
+    Args:
+      run: the run.
+      data_dir: the folder to search first.
+      imports: names of parts from outside that may be imported.
 
     Raises:
       InputError: the run's data were put together by hand or are those of a removal, or they cannot be loaded.
@@ -95,10 +103,11 @@ def data_of_run(run: Run, data_dir: str | None = None) -> Dataset:
             raise InputError(
                 "this run of a study left examples out: audit the run on all examples, which decided which they are"
             )
-        if is_outside(str(request["name"]), "data"):  # its import would run whatever code a stranger's folder names
+        name = str(request["name"])
+        if is_outside(name, "data") and name not in imports:  # it would run whatever code a stranger's folder names
             raise InputError(
-                f"the run's data come from {request['name']}, which is not imported because a folder names it: train "
-                "the run's shadows from Python (trilemma.trial.shadows)"
+                f"the run's data come from {name}, which is not imported because a folder names it: if you trust it, "
+                f"add --network {name}"
             )
     return load_for(json.dumps(request, sort_keys=True, default=str), data_dir or request.get("data_dir"))
 

@@ -1,10 +1,11 @@
-"""``course`` of ``result.json``: what a recipe came to on its data."""
+"""What a recipe came to on its data: ``course`` of ``result.json``, and in words before the first update."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from trilemma.training.loop import Training
+from trilemma.words import clean, power
 
 
 def course_record(training: Training) -> dict[str, Any]:
@@ -20,3 +21,20 @@ def course_record(training: Training) -> dict[str, Any]:
         "optimal_batch_size": None if choice is None else {"rule": choice.rule, "weighed": choice.weighed},
         "gradient_method": training.method if recipe.private else None,
     }
+
+
+def course_in_words(training: Training) -> str:
+    """Model, data, batch, updates and budget, in two lines."""
+    recipe, course, data = training.recipe, training.course, training.data
+    techniques = ", ".join(recipe.techniques)
+    views = f", {recipe.multiplicity} views of each example" if recipe.multiplicity > 1 else ""
+    batches = f"{course.updates:,} updates with batches of {course.batch_size:,}{views}"
+    if course.plan is None or recipe.delta is None:
+        budget = "no privacy budget"
+    else:
+        noise = f"noise multiplier {course.plan.noise_multiplier:.4g}"
+        budget = f"budget ε = {recipe.epsilon:g} at δ = {power(recipe.delta)}, {noise}"
+    return (
+        f"{recipe.model}, {f'techniques {techniques}' if techniques else 'no techniques'}, on {clean(data.name)}: "
+        f"{len(data.train):,} training and {len(data.test):,} test examples\n{batches}; {budget}"
+    )

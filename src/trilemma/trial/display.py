@@ -82,6 +82,8 @@ class TrainingDisplay(Interruptible[Progress]):
             else:
                 self._tell(f"{self._title}  {step.what}: {step.update}/{step.updates}", seconds=PHASE_SECONDS)
             return
+        for about in step.about.splitlines():
+            self.say(about)
         if not self._began[0]:
             self._began = (time.monotonic(), step.update)
         made = step.update - self._began[1]

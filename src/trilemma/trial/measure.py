@@ -16,6 +16,7 @@ from trilemma.fairness import TestDraws, bootstrap_test, fairness_report
 from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.measures import RUN_ATTACKS
 from trilemma.outside import called, resolve
+from trilemma.progress import Progress
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
@@ -102,25 +103,28 @@ def _shown(value: object) -> str:
 def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:
     """Attacks against matched and against all non-members, each with its negative control; and the matched audit."""
     seed, names = recipe.seed, [*RUN_ATTACKS, *recipe.attacks]
+
+    def attacking(kind: str) -> Progress:
+        return lambda what, done, total: tell(f"{kind}: {what}") if done < total else None
+
     by: Literal["class", "class,group"] = "class" if predictions.groups is None else "class,group"
     weighted, match = match_predictions(predictions, by, seed)
-    matched = audit(weighted, attacks=names, seed=seed, progress=lambda what, done, total: tell(f"attack: {what}"))
+    matched = audit(weighted, attacks=names, seed=seed, progress=attacking("attack"))
     unmatched = None
     if not match.trivial:
-        unmatched = audit(
-            predictions, attacks=names, seed=seed, progress=lambda what, done, total: tell(f"unmatched attack: {what}")
-        )
+        unmatched = audit(predictions, attacks=names, seed=seed, progress=attacking("unmatched attack"))
     tell("negative control")
     outside = ~predictions.member
     counts = np.ones(int(outside.sum())) if weighted.weights is None else weighted.weights[outside]
 
     def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
-        return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)
+        return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed, attacks=names)
 
     entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
         "strongest_interval": list(matched.strongest_interval),
+        "strongest_interval_naive": None if unmatched is None else list(unmatched.strongest_interval),
         "headline_attack": matched.headline,
         "attacks_by_class": {data.classes[int(label)]: part for label, part in matched.by_class.items()},
         "attacks_by_group": matched.by_group,

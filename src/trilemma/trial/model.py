@@ -19,15 +19,17 @@ from trilemma.data.images_from_user import GivenImages, given_images
 from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.files import read_json, reading
-from trilemma.hints import one_line
+from trilemma.hints import listed, one_line
 from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
 from trilemma.outside import is_outside
+from trilemma.rounding import rounded_up
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
 from trilemma.trial.run import CONFIG, WEIGHTS
+from trilemma.words import counted
 
 AT_ONCE = 256
 """Images that a network computes at a time."""
@@ -46,6 +48,16 @@ class Model:
     network: nn.Module
     facts: Facts
     recipe: Recipe
+
+    def __repr__(self) -> str:
+        channels, height, width = self.facts.image_shape
+        weights = sum(parameter.numel() for parameter in self.network.parameters())
+        epsilon = self.facts.privacy.get("epsilon")
+        budget = "no privacy guarantee" if epsilon is None else f"ε = {rounded_up(float(epsilon))}"
+        return (
+            f"<Model: {self.recipe.model}, {weights:,} weights; {counted(len(self.classes), 'class', 'classes')} "
+            f"({listed(self.classes, most=4)}); images {channels} x {height} x {width}; {budget}>"
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ non-members differ in something other than membership, and the audit's AUC would
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks import Predictions, audit, null_check
 from trilemma.data.dataset import Split
+from trilemma.measures import RUN_ATTACKS
 from trilemma.seeds import rng_for
 
 _TRAINED_ON = 4000
@@ -29,6 +30,7 @@ def never_saw(
     classes: int,
     *,
     seed: int,
+    attacks: Sequence[str] = RUN_ATTACKS,
 ) -> dict[str, Any] | None:
     """Whether the members and non-members of an audit pass the control; None where there are too few to tell.
 
@@ -38,7 +40,8 @@ def never_saw(
       matched: float64 (len(others),), weights that make it like the members: for training.
       weights: float64 (len(others),), the weight of each in the audit that is checked.
       classes: number of classes.
-      seed: the seed of the split into halves and of the bootstrap.
+      seed: the seed of the split into halves, of attackers and of the bootstrap.
+      attacks: names of the attacks of the audit that is checked; each is made on the control too.
 
     Returns:
       {"passed", "level", "auc": {attack: value}, "interval": {attack: [low, high]}}; each interval is at ``level``, so
@@ -62,7 +65,7 @@ def never_saw(
         weights=np.concatenate([np.ones(len(mine)), weights[rest]]),
         sources=np.concatenate([np.arange(len(mine)), sources[rest]]),
     )
-    audited = audit(predictions, attacks=("threshold", "threshold-entropy"), seed=int(rng.integers(2**31)))
+    audited = audit(predictions, attacks=attacks, seed=int(rng.integers(2**31)))
     check = null_check(audited)
     return {
         "passed": check.passed,

@@ -26,6 +26,7 @@ class TrialProgress:
       loss: mean training loss since the last call (not private; for the screen), or None.
       epsilon: the epsilon spent at the last evaluation, or None.
       evaluation: the history line that was just written, or None.
+      about: what is trained and how long, in one or two lines; in the call before the first update only.
       preparing: features are being computed before the first update; ``update`` of ``updates`` counts images.
     """
 
@@ -36,3 +37,4 @@ class TrialProgress:
     epsilon: float | None = None
     evaluation: dict[str, Any] | None = None
     preparing: bool = False
+    about: str = ""

@@ -59,19 +59,26 @@ class Target:
       run: finished.
       data: what it was trained and tested on.
       audited: the examples that it is attacked on.
+      imports: names of parts from outside that may be imported: none merely because the run's folder names it.
     """
 
     run: Run
     data: Dataset
     audited: Audited
+    imports: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         config = read_json(self.run.folder / CONFIG)
-        if config.get("network") != "recipe" or self.run.recipe.from_outside:
-            what = ", ".join(name for _, name in self.run.recipe.from_outside) or "a network of your own"
+        if config.get("network") != "recipe":
             raise InputError(
-                f"{self.run.folder} was trained with {what}, which shadows cannot be: audit its predictions, with "
-                "reference_logits and reference_member of models that you trained"
+                f"{self.run.folder} was trained with a module that was given in Python, which nobody can build again: "
+                "name it by module:name in the recipe, or audit predictions with reference_logits and reference_member"
+            )
+        names = dict.fromkeys(name for _, name in self.run.recipe.from_outside if name not in self.imports)
+        if names:
+            raise InputError(
+                f"{self.run.folder} was trained with {', '.join(names)}, which is not imported because a folder names "
+                f"it: if you trust it, add --network {','.join(names)}"
             )
         if config.get("canaries"):
             raise InputError(

@@ -41,7 +41,7 @@ from trilemma.trial import environment, preflight
 from trilemma.trial.canary_record import canary_record
 from trilemma.trial.card import write_card
 from trilemma.trial.clock import Clock
-from trilemma.trial.course_record import course_record
+from trilemma.trial.course_record import course_in_words, course_record
 from trilemma.trial.display import shown
 from trilemma.trial.evaluation import Evaluation
 from trilemma.trial.facts import metadata_of
@@ -257,6 +257,7 @@ class _Trial:
         """
         training, course = self.training, self.training.course
         evaluate = Evaluation(training, self.track)
+        self.tell(TrialProgress("training", training.state.update, course.updates, about=course_in_words(training)))
         for point in course.evaluation_points(training.recipe.evaluations):
             if point <= self.evaluated:
                 continue
@@ -269,8 +270,7 @@ class _Trial:
                 "train_loss": sum(self.losses) / len(self.losses) if self.losses else None,
                 **evaluate(),
             }
-            self.losses.clear()
-            self.evaluated = point
+            self.losses, self.evaluated = [], point
             history.append(line)
             self.clock.charge("evaluation")
             self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))

@@ -76,10 +76,9 @@ def _panel(title: str, measure: str, x_title: str, series: Sequence[Series]) -> 
 
 TRADEOFF = Kind(
     "Accuracy, leakage and bias at once",
-    "Each point is one combination of techniques, with its interval in both directions; lines lead from the baseline "
-    "(BL) through one added technique after another, or from the tightest budget to none. Higher is more accurate; "
-    "closer to the dashed line, or further "
-    "left on the bias axis, is better.",
+    "Each point is one combination of techniques; thin lines through it show how uncertain it is in both directions. "
+    "Thick lines lead from the baseline (BL) through one added technique after another, or from the tightest budget to "
+    "none. Higher is more accurate; closer to the dashed line, or further left on the bias axis, is better.",
     (("accuracy",), ("auc_strongest",)),
     "every finished trial has it",
     tradeoff_panels,
