@@ -395,8 +395,7 @@ def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
     depend on the size.  At a full batch all draws are equal, and the spread itself says whether B was the divisor."""
     what = f"correlation of the noise's spread with the {what}, in standard deviations"
     norm = float(np.sqrt(sizes @ sizes))
-    value = float(sizes @ rows.scores) / norm if norm > 0 else 0.0
-    return Check(value, -_normal(), _normal(), what)
+    return Check(float(sizes @ rows.scores) / norm if norm > 0 else 0.0, -_normal(), _normal(), what)
 
 
 # ---- clip -----------------------------------------------------------------------------------------------------------
@@ -405,8 +404,7 @@ def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
 def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]:
     looked_at, distance, norm, error, in_batch = evidence.spots.tolist()
     some = f"{looked_at:.0f} single examples computed again by a plain backward pass"
-    # Rounding differs between two physical batches, in each of their examples.
-    in_sum = tolerance * math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))
+    in_sum = tolerance * math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))  # all are rounded
     return {
         # Float32 sums of many clipped gradients that point the same way are off by some roundings.
         "clip": Check(
