@@ -11,18 +11,22 @@ from trilemma.files import read_text
 from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
-from trilemma.trial.run import RESULT, TRAINED
+from trilemma.trial.run import RESULT, TRAINED, why_contradicted
 from trilemma.trial.statement import NOT_COVERED
 
 
-def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
+def privacy_record(
+    training: Training, folder: Path, canaries: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """The record, computed after the last update from what was actually run; None without a budget.
 
-    Where the truth check fails there is no epsilon, and nothing is covered.
+    Where the truth check fails, or the run's own canaries contradict its claim, there is no epsilon, and nothing is
+    covered.
 
     Args:
       training: the training, after its last update.
       folder: the folder of the run; the runs beside it are compared, in case they had the same noise.
+      canaries: what its canaries prove, or None.
     """
     plan, recipe = training.course.plan, training.recipe
     if plan is None:
@@ -57,12 +61,11 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
         plan, evidence, record, bfloat16=training.autocast is not None, canaries=coins.count if coins else 0
     )
     record |= {"truth": truth.to_dict(), "ceiling": ceiling(event).to_dict()}
-    return record if truth.passed else withdrawn(record, "the run failed its truth check")
-
-
-def withdrawn(record: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """A privacy record whose claim does not stand: without epsilon and what follows from it."""
-    return dict(record) | {"epsilon": None, "epsilon_rdp": None, "covered": f"nothing: {why}", "ceiling": None}
+    wrong = "" if truth.passed else "the run failed its truth check"
+    if not wrong and why_contradicted({"canaries": canaries}):
+        wrong = "its own canaries contradict the claim"
+    withdrawn = {"epsilon": None, "epsilon_rdp": None, "covered": f"nothing: {wrong}", "ceiling": None}
+    return record | withdrawn if wrong else record
 
 
 def _same_noise_beside(folder: Path, digest: str | None) -> bool:

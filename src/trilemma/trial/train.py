@@ -49,7 +49,7 @@ from trilemma.trial.fingerprint import write_fingerprint
 from trilemma.trial.identity import config_of, holds_finished_run
 from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
-from trilemma.trial.privacy_record import privacy_record, withdrawn
+from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import (
     CONFIG,
@@ -61,7 +61,6 @@ from trilemma.trial.run import (
     WEIGHTS,
     History,
     Run,
-    why_contradicted,
     why_not_for_release,
     why_not_private,
     withdraw_epsilon,
@@ -314,11 +313,10 @@ class _Trial:
         ``trained.json``: the part of ``result.json`` that does not have to be measured.
         """
         training = self.training
-        privacy, canaries = privacy_record(training, self.folder), canary_record(training)
+        canaries = canary_record(training)
+        privacy = privacy_record(training, self.folder, canaries)
         if wrong := why_not_private({"privacy": privacy}):
             self.notes.append(wrong)
-        elif privacy and why_contradicted({"canaries": canaries}):
-            privacy = withdrawn(privacy, "its own canaries contradict the claim")
         if privacy and privacy["epsilon"] is None:
             withdraw_epsilon(self.folder / HISTORY)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
