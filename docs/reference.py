@@ -127,6 +127,35 @@ def changelog_page() -> str:
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"`\1`", text)
 
 
+def cite_page() -> str:
+    """How to cite, from ``CITATION.cff``, and how to report a vulnerability, from ``SECURITY.md``."""
+    from trilemma import paper
+    from trilemma.version import __version__
+
+    root = Path(__file__).parent.parent
+    security = (root / "SECURITY.md").read_text("utf-8").replace("(docs/guarantee.md)", "(guarantee.md)")
+    return "\n".join(
+        [
+            "# How to cite, and how to report a vulnerability",
+            "",
+            "## How to cite",
+            "",
+            f"Please cite Trilemma with its version, {__version__}, and the paper whose study it repeats:",
+            "",
+            f"- The Trilemma authors: Trilemma, version {__version__}, 2026.",
+            f"- {paper.CITATION.replace(f'arXiv:{paper.ARXIV}', f'[arXiv:{paper.ARXIV}]({paper.URL})')}",
+            "",
+            "`CITATION.cff` beside the README says the same in a form that reference managers read:",
+            "",
+            "```yaml",
+            (root / "CITATION.cff").read_text("utf-8").strip(),
+            "```",
+            "",
+            security.replace("# Security", "## How to report a vulnerability", 1),
+        ]
+    )
+
+
 def notebook_page(name: str) -> Callable[[], str]:
     """The page of a notebook, with the output that a test compares with what its cells give."""
 
@@ -145,6 +174,7 @@ PAGES = {
     "notebooks/first-study.md": notebook_page("first-study"),
     "notebooks/strangers-model.md": notebook_page("strangers-model"),
     "changelog.md": changelog_page,
+    "cite.md": cite_page,
     "reference/commands.md": commands_page,
     "reference/recipe.md": recipe_page,
     "reference/measures.md": measures_page,

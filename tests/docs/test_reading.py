@@ -46,7 +46,7 @@ def unexplained(text):
     return unexplained
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_no_sentence_is_long(page):
     text = (ROOT / page).read_text("utf-8")
     counted = [(len(sentence.split()), sentence) for part in paragraphs(text) for sentence in sentences(part)]

@@ -13,6 +13,7 @@ from trilemma.cli.arguments import parser
 from trilemma.measures import MEASURES
 from trilemma.techniques import TECHNIQUES
 from trilemma.training.recipe import Recipe
+from trilemma.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -90,6 +91,15 @@ def test_the_test_of_every_sharp_edge_is_one_that_fails_when_its_error_is_plante
             assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file} has no {name}"
         seen_by = {test.split("[")[0] for error in ERRORS if error.pitfall == pitfall for test in error.tests}
         assert pitfall in NOT_PLANTED or seen_by & {f"{file}::{name}" for file, name in named}, row[0]
+
+
+def test_the_site_says_how_to_cite_and_how_to_report_a_vulnerability():
+    page = reference.cite_page()
+    assert paper.CITATION.split(" arXiv:")[0] in page
+    assert f"version: {__version__}\n" in page, "CITATION.cff is of another version"
+    assert "report it to the maintainers in private" in page
+    config = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert all(f": {name}\n" in config for name in reference.PAGES), "a page that no menu leads to"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))

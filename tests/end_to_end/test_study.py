@@ -65,6 +65,18 @@ def refused(tmp_path, monkeypatch, capfd):
     return run
 
 
+@pytest.mark.parametrize(("options", "trials"), [(["--short"], 8), ([], 12)])
+def test_the_quickstart_says_what_its_short_form_cannot_tell(trilemma, monkeypatch, options, trials):
+    """What it trains is in ``tests/docs`` and ``.ci/run``; here, nothing is."""
+    conducted = []
+    monkeypatch.setattr("trilemma.cli.quickstart.conduct", lambda studies, *_: conducted.append(studies[0]) or 0)
+    done = trilemma("quickstart", *options)
+    assert [len(study.trials) for study in conducted] == [trials]
+    assert ("2 seeds and a tenth of the updates show that every step works" in done.stdout) == bool(options)
+    assert done.stdout.count(" quickstart  ") == bool(options)
+    assert "may it ship?" in done.stdout
+
+
 def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
     done = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")

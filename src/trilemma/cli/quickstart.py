@@ -31,8 +31,11 @@ def quickstart_command(options: argparse.Namespace) -> int:
     workers = default_workers("cpu", len(studies[0].trials))
     status = conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))
     if status == 0:
+        if options.short:
+            show(f"{SHORT_SEEDS} seeds and a tenth of the updates show that every step works, not what is better.")
         show(
             "Next:",
+            *([f"  {_command()} quickstart                             # the whole study"] if options.short else []),
             f"  {_command()} train --epsilon 8 --out runs/first    # one private model; --data FOLDER for your images",
             f"  {_command()} report runs/first                     # one page on it: may it ship?",
         )
