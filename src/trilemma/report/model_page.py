@@ -234,6 +234,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         looks=_LOOKS,
         measured=_measured_words,
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
+        rates="0.01" not in model.unmeasured_rates,
         picture=roc_picture(model.curve, model.ceiling, alt),
         parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
@@ -271,7 +272,7 @@ def _attack(name: str, values: Mapping[str, Any], headline: str) -> dict[str, st
         "auc": f"{values['auc']:.3f}",
         "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
         "tpr": "–" if rate is None else percent(rate),
-        "tpr_ends": "too few examples" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
+        "tpr_ends": "not measured" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
 
 
