@@ -254,7 +254,7 @@ def test_a_failed_negative_control_is_no_finding(run):
     control = {"passed": False, "auc": dict.fromkeys(attacks, 0.8)}
     result = dict(model.result) | {"attacks": attacks, "null_check": {"matched": control}}
     statement = statement_of(OneModel(model.folder, "run", model.config, result, model.signals))
-    assert "does not show that the model leaks (the negative control failed" in statement["verdict"][1]
+    assert "does not show that the model leaks (attacks on a classifier that never saw" in statement["verdict"][1]
     assert any("The negative control failed" in sentence for sentence in statement["evidence"]["strength"])
 
 

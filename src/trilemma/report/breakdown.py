@@ -126,6 +126,20 @@ def _name(model: OneModel, column: str, index: Any) -> str:
     return str(names[int(index)]) if names else str(int(index))
 
 
+def group_words(name: str) -> str:
+    """A group's name in a sentence; a number is none.
+
+    >>> group_words("gray"), group_words("1")
+    ('gray', 'group 1')
+    """
+    return f"group {name}" if name.isdecimal() else clean(name)
+
+
+def excludes_one_half(part: Mapping[str, Any]) -> bool:
+    """Whether the AUC of a part was measured, and its interval excludes one half."""
+    return part["auc"] is not None and not part["auc_interval"][0] <= 0.5 <= part["auc_interval"][1]
+
+
 def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
     """A clause of the verdict: the AUC of every group, or of the lowest and highest of many; empty without groups.
 
@@ -139,17 +153,17 @@ def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
         return ""
     measured = sorted((group for group in groups if group["auc"] is not None), key=lambda group: float(group["auc"]))
     if len(measured) > 3:
-        low, high = (f"{group['auc']:.3f} for {clean(group['group'])}" for group in (measured[0], measured[-1]))
+        low, high = (f"{group['auc']:.3f} for {group_words(group['group'])}" for group in (measured[0], measured[-1]))
         return f"by group it lies between {low} and {high}"
     words = [_of_group(group) for group in measured]
-    words += [f"unknown for {clean(g['group'])} ({g['reason']})" for g in groups if g["auc"] is None][:3]
+    words += [f"unknown for {group_words(g['group'])} ({g['reason']})" for g in groups if g["auc"] is None][:3]
     return f"by group it is {', '.join(words[:-1])}{' and ' if len(words) > 1 else ''}{words[-1]}"
 
 
 def _of_group(group: Mapping[str, Any]) -> str:
     low, high = group["auc_interval"]
-    shown = f"{group['auc']:.3f} [{low:.3f}, {high:.3f}] for {clean(group['group'])}"
-    return shown if low <= 0.5 <= high else f"{shown}, an interval that excludes one half"
+    shown = f"{group['auc']:.3f} [{low:.3f}, {high:.3f}] for {group_words(group['group'])}"
+    return f"{shown}, an interval that excludes one half" if excludes_one_half(group) else shown
 
 
 def table_of(parts: Breakdown) -> tuple[list[str], list[list[str]]]:

@@ -148,6 +148,19 @@ class OneModel:
         control = (self.result.get("null_check") or {}).get("matched")
         return control is not None and not control["passed"]
 
+    @property
+    def telling(self) -> list[str]:
+        """The attacks whose intervals exclude one half."""
+        return [name for name, auc in self.aucs.items() if auc.low > 0.5 or auc.high < 0.5]
+
+    @property
+    def doubt(self) -> str:
+        """Why what attacks find does not show that the model leaks, in words; "" where nothing speaks against it."""
+        if self.mixes_differ:
+            mix = "class and group" if self.result.get("attacks_by_group") else "class"
+            return f"members and non-members differ in their mix of {mix}, and were not matched"
+        return "attacks on a classifier that never saw the members succeed too" if self.control_failed else ""
+
     def _control(self) -> str:
         check = (self.result.get("null_check") or {}).get("matched")
         control = "The negative control" if self.kind == "run" else "The negative control of the run"
