@@ -95,15 +95,15 @@ def test_a_trial_is_estimated_by_those_that_differ_in_their_seed_alone(clock):
         progress.seconds[trial.id] = 10.0**place
     first, *others = of_seed[1]
     progress.running[first.id] = Event(first.id, "progress", {"what": "training", "update": 1, "updates": 4})
-    by_kind = {t.title.partition(", seed")[0]: progress.seconds[t.id] for t in of_seed[0]}
-    seconds = [by_kind[trial.title.partition(", seed")[0]] for trial in (first, *others)]
+    by_kind = {trial.condition: progress.seconds[trial.id] for trial in of_seed[0]}
+    seconds = [by_kind[trial.condition] for trial in (first, *others)]
     assert display.seconds_left() == pytest.approx(0.75 * seconds[0] + sum(seconds[1:]))
 
 
 def test_a_study_says_what_a_silent_trial_is_doing(clock):
     console = Console(file=io.StringIO(), width=200)
     running = {"t": Event("t", "progress", {"what": "fitting maps", "update": 0, "updates": 0})}
-    progress = SimpleNamespace(trials={"t": SimpleNamespace(title="cifar10, BL")}, running=running, seconds={})
+    progress = SimpleNamespace(titles={"t": "cifar10, BL"}, running=running, seconds={})
     display = StudyDisplay(progress, 1, console)
     for _ in range(400):  # twice a second, no event comes
         clock[0] += 0.5

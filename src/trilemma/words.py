@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 from trilemma.techniques import PAPER_TECHNIQUES
 
@@ -233,7 +233,7 @@ def condition_title(
     removed: float = 0.0,
     removal: str = "",
     rank: str = "",
-    variant: str = "",
+    told: str = "",
 ) -> str:
     """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
 
@@ -244,41 +244,15 @@ def condition_title(
       epsilon: the budget, or None without one.
       removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
       rank: what ranked them, or "".
-      variant: what else tells it from others of the same description, or "".
+      told: what else tells it from others (:func:`trilemma.titles.told_apart`), or "".
 
     >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
     'cifar10s, skew 95 %, GN, ε = 8'
     """
     parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
     parts += [removal_words(removed, removal, rank)] if removal else []
-    parts += [clean(variant)] if variant else []
+    parts += [clean(told)] if told else []
     return ", ".join(parts)
-
-
-def trial_title(trial: Mapping[str, Any], *, seed: bool = True) -> str:
-    """A trial in a few words, for people: not unique.
-
-    Args:
-      trial: as in ``study.json``.
-      seed: whether to name its seed.
-
-    >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
-    'digits, BL, ε = 8, seed 1'
-    """
-    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal") or {}
-    epsilon = recipe.get("epsilon")
-    title = condition_title(
-        data=str(data.get("name", "?")),
-        skew=data.get("skew"),
-        target=str(data.get("target") or ""),
-        protected=str(data.get("protected") or ""),
-        techniques=recipe.get("techniques", ()),
-        epsilon=None if epsilon is None else float(epsilon),
-        removed=float(removal.get("share", 0.0)),
-        removal=str(removal.get("arm", "")),
-        rank=str(removal.get("rank", "histogram")) if removal else "",
-    )
-    return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
 
 
 def setting_words(data: str, skew: float | None, target: str, protected: str) -> str:

@@ -14,6 +14,7 @@ from trilemma.analysis.claims import HEADLINE, claims
 from trilemma.analysis.claims.budget import budget_trend_claim
 from trilemma.analysis.claims.evidence import Table
 from trilemma.analysis.claims.techniques import technique_claims
+from trilemma.titles import trial_titles
 
 NAMES = [
     "headline-accuracy",
@@ -542,3 +543,24 @@ def test_false_alarms_of_a_claim() -> None:
                 study.add({"bias": 0.2}, epsilon=epsilon, data="cifar10s", skew=skew)
         wrong += verdict(study.frame(), "skew-bias") != "cannot tell"
     assert wrong <= 8
+
+
+def test_a_claim_names_conditions_in_the_words_of_their_titles():
+    """Guards: a setting that claims call by the number of its examples, and titles by its limit."""
+    study, planned = Study("techniques"), {}
+    for limit in (1000, 2000):
+        for mix in (CUMULATIVE[0], ALL):
+            values = {"accuracy": 0.5 + 0.1 * (mix == ALL), "bias": 0.2, "unused_classes": [0.0] * 3}
+            name = study.add(values, techniques=mix, epsilon=8.0, examples=limit, **SKEWED)
+            recipe = {"techniques": [] if mix == "bl" else mix.split("+"), "epsilon": 8.0, "model": "convnet"}
+            planned |= {
+                f"{name}-{seed}": {
+                    "recipe": recipe | {"seed": seed},
+                    "data": {"name": "cifar10s", "skew": 0.95, "limit": limit},
+                }
+                for seed in (0, 1, 2)
+            }
+    titles = set(trial_titles(planned, seed=False).values())
+    assert titles == {f"cifar10s, skew 95 %, {m}, ε = 8, limit {n}" for n in (1000, 2000) for m in ("BL", "all")}
+    findings = claim(study.frame(), "techniques-accuracy", {"trials": planned}).findings
+    assert [finding.setting for finding in findings] == [f"cifar10s, skew 95 %, ε = 8, limit {n}" for n in (1000, 2000)]

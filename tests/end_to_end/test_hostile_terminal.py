@@ -79,7 +79,8 @@ def test_live_displays_are_literal(payload):
 
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     progress = SimpleNamespace(
-        trials={"t": SimpleNamespace(title=f"a{payload}b")},
+        trials={"t": None},
+        titles={"t": f"a{payload}b"},
         done=set(),
         failed={"t": f"c{payload}d"},
         waiting=[],

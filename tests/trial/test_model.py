@@ -20,6 +20,7 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.training.execution import Execution
 from trilemma.trial.card import card, plain
+from trilemma.trial.title import title_of_run
 
 CPU = Execution("cpu", 20, "float32")
 RECIPE = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=0.5, norm_groups=2, evaluations=1)
@@ -194,7 +195,7 @@ def test_predict_writes_what_the_model_says_and_no_formula(run, data, tmp_path, 
 def test_the_card_says_what_may_be_released_and_stays_text(run):
     text = (run.folder / "README.md").read_text()
     config, result = (json.loads((run.folder / name).read_text()) for name in ("config.json", "result.json"))
-    assert text == card(config, result)
+    assert text == card(title_of_run(run.folder, config), config, result)
     head = text.split("---\n")[1]
     values = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in head.splitlines())}
     assert values["library_name"] == "trilemma"

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trilemma.data.named import same_images
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.titles import settings_of, telling, told_apart, words_of
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -50,6 +52,7 @@ class Condition:
       delta: None without a budget.
       removed: share of the training examples that was left out.
       variant: what distinguishes it from conditions with the same description ("learning_rate 0.1"), or "".
+      told: what its title says beside, so that it is no other trial's (:func:`trilemma.titles.told_apart`).
     """
 
     id: str
@@ -66,6 +69,7 @@ class Condition:
     removal: str
     rank: str = ""
     variant: str = ""
+    told: str = field(default="", compare=False)
 
     @property
     def private(self) -> bool:
@@ -79,7 +83,7 @@ class Condition:
 
     @property
     def title(self) -> str:
-        """A few words for people; not unique."""
+        """What its trials are called, but for the seed."""
         return condition_title(
             data=self.data,
             skew=self.skew,
@@ -90,7 +94,7 @@ class Condition:
             removed=self.removed,
             removal=self.removal,
             rank=self.rank,
-            variant=self.variant,
+            told=self.told,
         )
 
     @property
@@ -247,29 +251,29 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
 def tell_apart(
     conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
 ) -> dict[str, Condition]:
-    """Conditions, where those with equal descriptions have as ``variant`` what distinguishes their recipes and data.
+    """Conditions as the trials of a study: those with equal descriptions have as ``variant`` what distinguishes their
+    recipes and data, and each has what its title needs to be its own.
 
     Args:
       conditions: by id.
       trials: ids of each condition's trials, by seed.
       study: ``study.json``.
     """
-    alike: dict[Condition, list[str]] = {}
-    for name, condition in conditions.items():
-        alike.setdefault(replace(condition, id=""), []).append(name)
     planned = study.get("trials", {})
-    told_apart = dict(conditions)
-    for names in alike.values():
-        if len(names) == 1:
-            continue
-        entries = [planned.get(next(iter(trials[name].values())), {}) for name in names]
-        choices = [{**entry.get("data", {}), **entry.get("recipe", {})} for entry in entries]
-        keys = dict.fromkeys(key for choice in choices for key in choice if key != "seed")
-        differ = [key for key in keys if any(choice.get(key) != choices[0].get(key) for choice in choices)]
-        for name, choice in zip(names, choices, strict=True):
-            words = ", ".join(f"{key} {choice.get(key)}" for key in differ)
-            told_apart[name] = replace(conditions[name], variant=words)
-    return told_apart
+    told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
+    settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
+    # What may be compared (one network on the same images) says the same things of itself.
+    comparable: dict[tuple[str, str], dict[Condition, list[str]]] = {}
+    for name, condition in conditions.items():
+        alike = comparable.setdefault((same_images(condition.data), condition.model), {})
+        alike.setdefault(replace(condition, id=""), []).append(name)
+    own = {}
+    for alike in comparable.values():
+        keys = telling([settings[name] for name in names] for names in alike.values())
+        for name in (name for names in alike.values() for name in names):
+            variant = words_of(settings[name], keys)
+            own[name] = replace(conditions[name], variant=variant, told=told.get(first[name], ""))
+    return {name: own[name] for name in conditions}
 
 
 def check_columns(results: pd.DataFrame) -> None:

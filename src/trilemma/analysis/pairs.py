@@ -6,13 +6,14 @@ The size of the noise is estimated from all conditions of a family (see :mod:`tr
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 from trilemma.analysis.conditions import Condition, Measured
 from trilemma.data.named import same_images
 from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.titles import shared_words
 from trilemma.words import budget, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
@@ -199,7 +200,8 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
                 f"({_setting(doubled, axis)}), and the results do not say what distinguishes them"
             )
     largest = [max(family.values(), key=lambda c: (c.examples, c.data)) for family in families]
-    titles = [_setting(condition, axis) for condition in largest]
+    told = [shared_words(condition.told for condition in family.values()) for family in families]
+    titles = [_setting(replace(c, told=words or c.variant), axis) for c, words in zip(largest, told, strict=True)]
     # Settings with equal words are distinguished by further ones.
     for more in (lambda c: f"{c.examples} examples", lambda c: c.model, lambda c: f"delta {c.delta}"):
         repeated = [titles.count(title) > 1 for title in titles]
@@ -209,7 +211,7 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
 def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     """What the conditions of one family share; along skews, data sets with the same images count as one."""
-    varying = {"id", *axis.varying}
+    varying = {"id", "told", *axis.varying}
     images = same_images(condition.data) if "data" in varying else condition.data
     return images, *(getattr(condition, field.name) for field in fields(condition) if field.name not in varying)
 
@@ -221,5 +223,5 @@ def _setting(condition: Condition, axis: _Axis) -> str:
     parts += [mix(c.codes)] if "techniques" not in varying else []
     parts += [budget(c.epsilon)] if "epsilon" not in varying else []
     parts += [removal_words(c.removed, c.removal, c.rank)] if c.removal and "removal" not in varying else []
-    parts += [c.variant] if c.variant else []
+    parts += [c.told] if c.told else []
     return ", ".join(parts)

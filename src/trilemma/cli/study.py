@@ -123,7 +123,7 @@ def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
     if progress.failed:
         show(f"{len(progress.failed)} failed (--retry runs them again):")
         for name, reason in progress.failed.items():
-            show(f"  {name}  {progress.trials[name].title}: {reason}")
+            show(f"  {name}  {progress.titles[name]}: {reason}")
     if not whole:
         show_error("trilemma: stopped; the same command resumes from there")
         return 130

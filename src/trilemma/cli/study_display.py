@@ -14,9 +14,8 @@ from rich.text import Text
 from trilemma.rounding import upper
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
-from trilemma.study.trials import Trial
 from trilemma.trial.interrupt import Interruptible
-from trilemma.words import clean, clock, trial_title
+from trilemma.words import clean, clock
 
 PHASE_SECONDS = 60.0
 """Without a terminal, how often a line says what a running trial is doing."""
@@ -48,7 +47,7 @@ class StudyDisplay(Interruptible[Live]):
 
     def __call__(self, progress: StudyProgress, event: Event | None) -> None:
         if event is not None:
-            title = progress.trials[event.trial].title
+            title = progress.titles[event.trial]
             count = f"{len(progress.done) + len(progress.failed)}/{len(progress.trials)}"
             if event.kind == "done":
                 seconds = progress.seconds[event.trial]
@@ -59,7 +58,7 @@ class StudyDisplay(Interruptible[Live]):
             self._live.update(self._table(), refresh=True)
         else:
             for name, phase in self._phases.due(self._progress.running):
-                self.say(f"{name}  {self._progress.trials[name].title}: {phase}{self._left()}")
+                self.say(f"{name}  {self._progress.titles[name]}: {phase}{self._left()}")
 
     def seconds_left(self) -> float | None:
         """An estimate: a trial takes as long as those finished in this session that differ from it in their seed alone,
@@ -69,13 +68,13 @@ class StudyDisplay(Interruptible[Live]):
             return None
         of_kind: dict[str, list[float]] = {}
         for name, seconds in progress.seconds.items():
-            of_kind.setdefault(_kind(progress.trials[name]), []).append(seconds)
+            of_kind.setdefault(progress.trials[name].condition, []).append(seconds)
         all_seconds = [seconds for each in of_kind.values() for seconds in each]
         shares = dict.fromkeys(progress.waiting, 1.0)
         shares |= {name: 1 - _share(event) for name, event in progress.running.items()}
         left = 0.0
         for name, share in shares.items():
-            known = of_kind.get(_kind(progress.trials[name]), all_seconds)
+            known = of_kind.get(progress.trials[name].condition, all_seconds)
             left += share * sum(known) / len(known)
         return left / max(1, min(self._workers, len(shares)))
 
@@ -85,19 +84,12 @@ class StudyDisplay(Interruptible[Live]):
 
     def _table(self) -> Group:
         progress = self._progress
-        table = running_table(
-            "trial", progress.running, {name: progress.trials[name].title for name in progress.running}
-        )
+        table = running_table("trial", progress.running, progress.titles)
         spent = clock(time.monotonic() - self._began)
         failed = f", {len(progress.failed)} failed" if progress.failed else ""
         finished = f"{len(progress.done)} of {len(progress.trials)} finished"
         line = f"{finished}{failed}, {len(progress.waiting)} to come; {spent}{self._left()}"
         return Group(table, Text(line))
-
-
-def _kind(trial: Trial) -> str:
-    """What trials have in common that differ in their seed alone."""
-    return trial_title(trial.to_dict(), seed=False)
 
 
 class Phases:

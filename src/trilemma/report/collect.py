@@ -24,6 +24,7 @@ from trilemma.report.write import write_report
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
+from trilemma.titles import trial_titles
 from trilemma.trial.run import RESULT, SIGNALS
 
 LEDGER, COMPARISONS, CLAIMS = "ledger.json", "comparisons.csv", "claims.json"
@@ -59,7 +60,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     compared, notes = _compared(results, study)
     finished = _finished(folders)
     judged = _judged(results, study, finished)
-    ledger = ledger_of(_private_trials(finished)).to_dict()
+    ledger = ledger_of(_private_trials(finished, trial_titles(study["trials"]))).to_dict()
     missing, failures = _unfinished(folders)
     environment = _environment(finished)
     # nothing is written before everything has been read
@@ -146,12 +147,12 @@ def _finished(folders: Sequence[StudyFolder]) -> dict[str, _Finished]:
     return results
 
 
-def _private_trials(finished: Mapping[str, _Finished]) -> list[PrivateTrial]:
+def _private_trials(finished: Mapping[str, _Finished], titles: Mapping[str, str]) -> list[PrivateTrial]:
     trials = []
     for name, (trial, path, result) in finished.items():
         if trial.recipe.private:
             with reading(path):
-                trials.append(PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=trial.title))
+                trials.append(PrivateTrial.from_files(name, trial.to_dict(), result["privacy"], label=titles[name]))
     return trials
 
 

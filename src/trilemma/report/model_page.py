@@ -28,8 +28,10 @@ from trilemma.trial.statement import (
     guarantee_in_short,
     guarantee_in_words,
 )
+from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
-from trilemma.words import capital, clean, percent, power
+from trilemma.words import budget as budget_words
+from trilemma.words import capital, clean, mix, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
@@ -181,7 +183,7 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
     if not model.training_known:
         budget = ("ε", "unknown", "an audit does not see the training")
     elif privacy is None:
-        budget = ("ε", "none", "no privacy guarantee")
+        budget = ("budget", budget_words(None), "no privacy guarantee")
     else:
         bound = f"at δ = {power(privacy['delta'])}; an upper bound, computed and not measured"
         budget = ("ε", rounded_up(privacy["epsilon"]), bound)
@@ -249,8 +251,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
 def _title(model: OneModel) -> str:
     if model.kind == "audit":
         return clean(f"Audit of {Path(str(model.result['source'])).name}")
-    data = model.config["data"]["request"].get("name") or "own images"
-    return clean(f"{model.config['recipe']['model']} on {data}")
+    return clean(title_of_run(model.folder, model.config))
 
 
 def _measured_words(judgment: Mapping[str, Any]) -> str:
@@ -290,7 +291,8 @@ def _facts(model: OneModel) -> list[tuple[str, str]]:
     facts = [
         ("data", clean(data["source"])),
         ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
-        ("techniques", ", ".join(recipe["techniques"]) or "none"),
+        ("network", clean(recipe["model"])),
+        ("techniques", mix(recipe["techniques"])),
         ("updates", f"{course['updates']:,} with batches of {course['batch_size']:,}"),
     ]
     privacy = result["privacy"]

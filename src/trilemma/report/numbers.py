@@ -12,6 +12,7 @@ import pandas as pd
 
 from trilemma.analysis.conditions import Condition, conditions_of, tell_apart
 from trilemma.analysis.summary import summarize
+from trilemma.titles import shared_words
 from trilemma.words import clean, counted, number, setting_words
 
 NAN = float("nan")
@@ -145,12 +146,15 @@ class Numbers:
 def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
     """A title for each setting, no two alike, as short as it can be among these."""
     chosen: dict[str, PlacedCondition] = {}
+    told: dict[str, list[str]] = {}
     for condition in conditions:
+        told.setdefault(condition.setting, []).append(condition.told)
         # The whole training set names the setting, not what a removal left of it.
         if condition.setting not in chosen or condition.examples > chosen[condition.setting].examples:
             chosen[condition.setting] = condition
     titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
     more = (
+        {key: shared_words(told[key]) for key in chosen},
         {key: f"N = {number(c.examples, 0)}" for key, c in chosen.items()},
         {key: clean(c.model) for key, c in chosen.items()},
         {key: clean(c.variant) for key, c in chosen.items()},

@@ -20,13 +20,13 @@ from trilemma.report.numbers import Numbers, PlacedCondition, study_order
 from trilemma.report.page_figures import ShownStudy, slugs
 from trilemma.report.tables import Table, any_table, comparisons_table, results_table
 from trilemma.report.templates import asset, templates
+from trilemma.titles import trial_titles
 from trilemma.words import (
     capital,
     clean,
     clean_lines,
     counted,
     power,
-    trial_title,
 )
 
 _VERDICTS = {
@@ -171,14 +171,15 @@ def _accounts(ledger: Mapping[str, Any]) -> Table | None:
 
 
 def _unfinished(trials: Mapping[str, str], study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    planned = study.get("trials", {})
-    return [(clean(t), trial_title(planned.get(t, {})), clean(reason)) for t, reason in trials.items()]
+    titles = trial_titles(study.get("trials", {}))
+    return [(clean(t), titles.get(t, "?"), clean(reason)) for t, reason in trials.items()]
 
 
 def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(title, trials, everything but the seed as text) of what was to be trained; seeds share an entry."""
     planned = study.get("trials", {})
     trials_by_recipe: dict[str, list[tuple[int, str]]] = {}
+    title_of = trial_titles(planned, seed=False)
     titles: dict[str, str] = {}
     for name in study_order(study):
         if name not in planned:
@@ -192,7 +193,7 @@ def _recipes(study: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         # Studies that train nearly the same do so by recipes of their own.
         of = [key for key, part in study.get("studies", {}).items() if name in part.get("trials", ())]
         where = f" ({clean(', '.join(of))})" if len(study.get("studies", {})) > 1 else ""
-        titles[text] = trial_title(planned[name], seed=False) + where
+        titles[text] = title_of[name] + where
     return [
         (titles[text], "; ".join(f"seed {seed}: {clean(name)}" for seed, name in trials), clean_lines(text))
         for text, trials in trials_by_recipe.items()

@@ -25,11 +25,11 @@ from trilemma.report.drawing import FORMATS
 from trilemma.report.figure import Look, look
 from trilemma.report.figures.placing import without_removal
 from trilemma.report.inline import inline_svg
-from trilemma.report.numbers import FEW, Numbers, setting_titles
+from trilemma.report.numbers import FEW, Numbers
 from trilemma.report.style import COLORS, house_style, svg_of
 from trilemma.statistics.intervals import mean_interval
 from trilemma.trial.signals import read_signals
-from trilemma.words import budget, clean, mix
+from trilemma.words import clean
 
 Rates = NDArray[np.float64]
 POINTS = 32
@@ -91,14 +91,12 @@ def roc_panels(numbers: Numbers, signals: Mapping[str, Path]) -> list[RocPanel]:
       InputError: a file is damaged.
     """
     conditions = without_removal(list(numbers.conditions.values()))
-    titles = setting_titles(conditions)
     panels = []
     for condition in conditions:
         paths = [signals[trial] for trial in condition.trials if trial in signals]
         if not paths or len(paths) < len(condition.trials):
             continue
-        title = ", ".join(word for word in (titles[condition.setting], mix(condition.codes)) if word)
-        panel = _panel(f"{title}, {budget(condition.epsilon)}", condition.id, [_curves(path) for path in paths])
+        panel = _panel(condition.title, condition.id, [_curves(path) for path in paths])
         panels += [panel] if panel is not None else []
     return panels
 

@@ -18,10 +18,9 @@ from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.run import RESULT, why_not_private
+from trilemma.trial.run import RESULT, STUDY, why_not_private
 
 FORMAT = 1
-STUDY = "study.json"
 
 
 @dataclass(frozen=True)

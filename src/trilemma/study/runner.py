@@ -16,6 +16,7 @@ from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Job
 from trilemma.study.pool import Event, Executor
 from trilemma.study.trials import Trial, needing_exposure
+from trilemma.titles import trial_titles
 from trilemma.training.execution import Execution
 from trilemma.trial.exposure import has_exposure
 from trilemma.trial.run import RESULT
@@ -42,6 +43,7 @@ class StudyProgress:
       running: the latest event of each running trial.
       seconds: durations of the trials that this run finished.
       exposure: ids of the trials whose examples' exposure shadow models measure.
+      titles: what each trial is called, by id.
     """
 
     trials: dict[str, Trial]
@@ -51,6 +53,10 @@ class StudyProgress:
     running: dict[str, Event] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     exposure: set[str] = field(default_factory=set)
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.titles = self.titles or trial_titles({name: trial.to_dict() for name, trial in self.trials.items()})
 
     @property
     def waiting(self) -> list[str]:
@@ -74,6 +80,8 @@ def progress_of(folder: StudyFolder, trials: Iterable[Trial]) -> StudyProgress:
       InputError: a finished run is not what was written.
     """
     progress = StudyProgress({trial.id: trial for trial in trials})
+    beside = folder.read()["trials"] if folder.study_file.exists() else {}  # of other studies in the same folder
+    progress.titles = trial_titles(beside | {name: trial.to_dict() for name, trial in progress.trials.items()})
     progress.exposure = needing_exposure(progress.trials.values())
     for name in progress.trials:
         if folder.finished(name):

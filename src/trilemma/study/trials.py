@@ -22,7 +22,7 @@ from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.recipe import Recipe, load_recipe
 from trilemma.training.recipe_data import data_request
-from trilemma.words import Rank, trial_title
+from trilemma.words import Rank
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")
@@ -120,11 +120,6 @@ class Trial:
         if values["removal"]:
             del values["removal"]["scored_by"]  # differs between seeds
         return _digest(values)
-
-    @property
-    def title(self) -> str:
-        """A title for readers, which is not unique."""
-        return trial_title(self.to_dict())
 
 
 @dataclass(frozen=True)

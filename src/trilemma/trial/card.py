@@ -23,8 +23,9 @@ from trilemma.trial.statement import (
     ceiling_in_words,
     guarantee_in_words,
 )
+from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
-from trilemma.words import capital, clean
+from trilemma.words import capital, clean, mix
 
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
@@ -44,23 +45,23 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
       InputError: no space or no right to write.
     """
     with written(folder / CARD) as part:
-        part.write_text(card(config, result), "utf-8")
+        part.write_text(card(title_of_run(folder, config), config, result), "utf-8")
     with written(folder / NOT_RELEASED) as part:
         part.write_text("# Measured with the training images, or secret.\n" + "\n".join(_PRIVATE) + "\n", "utf-8")
 
 
-def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """The text of the card; see :func:`write_card`."""
+def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The text of the card of a run that is called ``title``; see :func:`write_card`."""
     data, recipe = config["data"], config["recipe"]
     stands, guarantee = guaranteed(result) or {}, guarantee_in_words(result["privacy"], result.get("canaries"))
     cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
     name = str(data["request"].get("name") or "own images")
     lines = [
         "---",
-        *(f"{key}: {json.dumps(value)}" for key, value in _metadata(name, recipe, result).items()),
+        *(f"{key}: {json.dumps(value)}" for key, value in _metadata(title, name, result).items()),
         "---",
         "",
-        f"# An image classifier trained on {plain(name)}",
+        f"# Image classifier: {plain(title)}",
         "",
         *(line for caution in cautions for line in (f"**{capital(caution)}**", "")),
         f"{guarantee} {ceiling_in_words(stands.get('ceiling')) or ''}".strip(),
@@ -82,7 +83,7 @@ def card(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         "",
         f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}"
         f"{_skew(data['source'])}; model "
-        f"{plain(recipe['model'])}, techniques {', '.join(recipe['techniques']) or 'none'}, "
+        f"{plain(recipe['model'])}, techniques {plain(mix(recipe['techniques']))}, "
         f"{result['course']['updates']:,} updates. `config.json` has the whole recipe.",
         "",
         "## Test results",
@@ -125,7 +126,7 @@ def plain(text: object) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", clean(text))
 
 
-def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(title: str, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """The card's YAML, each value as JSON, which YAML contains."""
     results = [{"type": "accuracy", "name": "test accuracy", "value": round(result["accuracy"], 4)}]
     fairness = result.get("fairness")
@@ -138,7 +139,7 @@ def _metadata(name: str, recipe: Mapping[str, Any], result: Mapping[str, Any]) -
         "metrics": ["accuracy"],
         "model-index": [
             {
-                "name": clean(f"{recipe['model']} on {name}"),
+                "name": clean(title),
                 "results": [
                     {
                         "task": {"type": "image-classification"},

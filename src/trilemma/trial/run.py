@@ -25,6 +25,8 @@ CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.jsonl"
 SIGNALS, WEIGHTS = "signals.parquet", "model.safetensors"
 SHADOWS = "shadows.private"
 """The folder of a run's shadow models (:mod:`trilemma.trial.shadows`); like its signals, not for release."""
+STUDY = "study.json"
+"""What holds the trials of a study, two folders above the runs of these."""
 TRAINED = "trained.json"
 """What is known once the training is over, including the privacy record; it exists until ``result.json`` holds all of
 it."""

@@ -1,0 +1,152 @@
+"""What trials are called: one form for the terminal, pages, figures, claims and cards.
+
+A title names data, techniques, budget and what was removed.  Where trials of a study share these, it also names what
+tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from trilemma.words import clean, condition_title, shortened
+
+_FIRST = ("model", "limit", "test_limit", "data seed")
+_LAST = ("provenance",)
+"""Of several settings that would tell trials apart, those that do so in the best and in the worst words."""
+
+
+def trial_title(trial: Mapping[str, Any], *, told: str = "", seed: bool = True) -> str:
+    """A trial in a few words.
+
+    Args:
+      trial: as in ``study.json``.
+      told: what tells it from other trials of its study, see :func:`told_apart`.
+      seed: whether to name its seed.
+
+    >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
+    'digits, BL, ε = 8, seed 1'
+    """
+    recipe, data, removal = trial.get("recipe", {}), trial.get("data", {}), trial.get("removal") or {}
+    epsilon = recipe.get("epsilon")
+    title = condition_title(
+        data=str(data.get("name", "?")),
+        skew=data.get("skew"),
+        target=str(data.get("target") or ""),
+        protected=str(data.get("protected") or ""),
+        techniques=recipe.get("techniques", ()),
+        epsilon=None if epsilon is None else float(epsilon),
+        removed=float(removal.get("share", 0.0)),
+        removal=str(removal.get("arm", "")),
+        rank=str(removal.get("rank", "histogram")) if removal else "",
+        told=told,
+    )
+    return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
+
+
+def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) -> dict[str, str]:
+    """The titles of a study's trials by id; two trials share one only if they differ in nothing.
+
+    Args:
+      trials: by id, as in ``study.json``.
+      seed: whether to name their seeds; without, the trials of a condition share a title.
+    """
+    told = told_apart(trials)
+    return {name: trial_title(trial, told=told[name], seed=seed) for name, trial in trials.items()}
+
+
+def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """By id, what tells a trial from those that have its title but for the seed; "" where there are none.
+
+    All trials on the same data, or of one network on them, say the same things of themselves, so that what is compared
+    is called alike.
+
+    >>> recipe, data = {"techniques": [], "epsilon": None, "views": 4, "seed": 0}, {"name": "digits"}
+    >>> told_apart({"a": {"recipe": recipe, "data": data}, "b": {"recipe": recipe, "data": data | {"limit": 200}}})
+    {'a': 'no limit', 'b': 'limit 200'}
+    """
+    settings = {name: settings_of(trial) for name, trial in trials.items()}
+    titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
+    told: dict[str, str] = {}
+    for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
+        network = telling([settings[name] for name in alike] for alike in _grouped(on_same_data, titles.get))[:1]
+        split = network == ["model"]
+        parts = _grouped(on_same_data, lambda name: str(settings[name].get("model"))) if split else [on_same_data]
+        for names in parts:
+            keys = telling([settings[name] for name in alike] for alike in _grouped(names, titles.get))
+            keys = [*network, *keys] if split else keys
+            told |= {name: words_of(settings[name], keys) for name in names}
+    return told
+
+
+def _grouped(names: Iterable[str], key: Callable[[str], Any]) -> list[list[str]]:
+    """Names with the same key, in order."""
+    groups: dict[Any, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return list(groups.values())
+
+
+def shared_words(told: Iterable[str]) -> str:
+    """What tells all of several conditions from others: the words of those that need any, if these are the same."""
+    words = {one for one in told if one}
+    return words.pop() if len(words) == 1 else ""
+
+
+def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that defines the trial except its seed, by name."""
+    recipe, removal = trial.get("recipe", {}), trial.get("removal") or {}
+    settings = {key: value for key, value in recipe.items() if key != "seed"}
+    for key, value in trial.get("data", {}).items():
+        # Recipes and data both have a seed, flips and a shift.
+        settings[f"data {key}" if key in ("seed", "flips", "shift") else key] = value
+    settings |= {key: value for key, value in removal.items() if key != "scored_by"}
+    return settings | {"track": trial.get("track")}
+
+
+def telling(groups: Iterable[Iterable[Mapping[str, Any]]]) -> list[str]:
+    """As few keys as tell all different settings of each group apart, by adding what tells more of them apart and
+    dropping what turns out not to be needed."""
+    different = [
+        list({json.dumps(each, sort_keys=True, default=str): each for each in group}.values()) for group in groups
+    ]
+    different = [group for group in different if len(group) > 1]
+    everywhere = dict.fromkeys(key for group in different for each in group for key in each)
+    names = [*_FIRST, *(key for key in everywhere if key not in (*_FIRST, *_LAST)), *_LAST]
+    names = [key for key in names if _kinds(different, [key]) > len(different)]
+    keys: list[str] = []
+    for key in names:
+        if _kinds(different, [*keys, key]) > _kinds(different, keys):
+            keys.append(key)
+    for key in list(keys):
+        fewer = [other for other in keys if other != key]
+        if _kinds(different, fewer) == _kinds(different, names):
+            keys = fewer
+    return keys
+
+
+def words_of(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Some of a trial's settings in words."""
+    return ", ".join(_words(key, settings.get(key)) for key in keys)
+
+
+def _kinds(groups: Sequence[Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> int:
+    """How many different settings the groups have, by some of their keys."""
+    return sum(
+        len({json.dumps([_default(key, each.get(key)) for key in keys], default=str) for each in group})
+        for group in groups
+    )
+
+
+def _default(key: str, value: Any) -> Any:
+    """Data without a seed of their own are drawn with seed 0."""
+    return 0 if key == "data seed" and value is None else value
+
+
+def _words(key: str, value: Any) -> str:
+    value = _default(key, value)
+    if value is None or value == "":
+        return f"no {key}"
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{key} {shortened(clean(text), 24)}"
