@@ -152,7 +152,7 @@ class History:
         lines = path.read_text("utf-8").splitlines()[:keep] if path.exists() and keep else []
         if len(lines) < keep:
             raise InputError(f"{path} has fewer lines than the checkpoint records: start again in another --out")
-        with written(path) as part:
+        with written(path, private=True) as part:  # it may follow single examples, see `tracked`
             part.write_text("".join(line + "\n" for line in lines), "utf-8")
         self.lines = len(lines)
 
@@ -165,7 +165,7 @@ class History:
 def withdraw_epsilon(path: Path) -> None:
     """Remove epsilon from the lines of ``history.jsonl``, once the run turned out not to be private."""
     lines = [json.loads(line) | {"epsilon": None} for line in path.read_text("utf-8").splitlines()]
-    with written(path) as part:
+    with written(path, private=True) as part:
         part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
 
 
