@@ -9,7 +9,7 @@ import secrets
 import stat
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, time
 from io import BufferedReader
 from pathlib import Path
@@ -75,14 +75,19 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def written(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def written(path: Path, *, durable: bool = True, private: bool = False) -> Iterator[Path]:
     """:func:`atomically`, for files in a folder that the user chose.
+
+    Args:
+      path: the path of the file; its folder exists.
+      durable: as for :func:`atomically`.
+      private: whether its owner alone may read it (mode 0600): so is everything that says something of single examples.
 
     Raises:
       InputError: no space or no right to write.
     """
     try:
-        with atomically(path, durable=durable) as part:
+        with atomically(path, durable=durable) as part, owner_alone(part) if private else nullcontext():
             yield part
     except OSError as error:
         raise InputError(
@@ -119,14 +124,15 @@ def append_line(path: Path, line: str) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}; make room there") from error
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON that any reader understands: it knows no NaN and no infinity, see :func:`jsonable`.
+def write_json(path: Path, values: Any, *, private: bool = False) -> None:
+    """Write JSON that any reader understands: it knows no NaN and no infinity, see :func:`jsonable`; ``private`` as
+    for :func:`written`.
 
     Raises:
       InputError: no space or no right to write.
       ValueError: a number is not finite.
     """
-    with written(path) as part:
+    with written(path, private=private) as part:
         part.write_text(json_text(values), "utf-8")
 
 

@@ -8,10 +8,15 @@ stands in the folder of a run.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import os
 import sys
+import sysconfig
+from collections.abc import Iterable
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from trilemma.errors import InputError
@@ -88,6 +93,32 @@ def called(name: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
         raise InputError(f"{name!r} has another signature than docs/extend.md asks for ({one_line(error)})") from error
     except (Exception, SystemExit) as error:
         raise InputError(f"{name!r} failed ({type(error).__name__}: {one_line(error)})") from error
+
+
+def source_digests(modules: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the source files of some imported modules and of all that these use in turn, by module name.
+
+    Modules of installed packages are digested where they are named, and not followed further: a package is replaced as
+    a whole.  torch and this package, which have versions, are left out.
+    """
+    installed = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    digests: dict[str, str] = {}
+    left = [(name, True) for name in modules]
+    while left:
+        name, named = left.pop()
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name in digests or not file or name.split(".")[0] in ("torch", "trilemma"):
+            continue
+        path = Path(file).resolve()
+        packaged = any(path.is_relative_to(folder) for folder in installed)
+        if packaged and not named:
+            continue
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not packaged:
+            values = list(vars(sys.modules[name]).values())
+            used = [v.__name__ if isinstance(v, ModuleType) else getattr(v, "__module__", None) for v in values]
+            left += [(other, False) for other in used if isinstance(other, str)]
+    return dict(sorted(digests.items()))
 
 
 def _is_reference(name: str) -> bool:

@@ -59,18 +59,18 @@ def test_the_tests_that_pages_name_exist():
 
 
 def sharp_edges():
-    """The cells of each row of the page."""
-    text = (DOCS / "sharp-edges.md").read_text("utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| error")]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    """The cells of each row of the page's two tables: of the errors, and of the tests."""
+    tables = re.findall(r"\n\| error [^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", (DOCS / "sharp-edges.md").read_text("utf-8"))
+    return [[[c.strip() for c in line.strip("| ").split(" | ")] for line in rows.splitlines()] for rows in tables]
 
 
 def test_every_sharp_edge_has_a_severity_a_source_a_guard_and_a_test():
-    rows = sharp_edges()
-    assert all(len(row) == 6 and all(row) for row in rows)
-    assert {row[1] for row in rows} == {"breaks", "weakens", "fails", "harms"}
-    without = [row[0] for row in rows if "`tests/" not in row[5]]
+    errors, tests = sharp_edges()
+    assert all(len(row) == 6 and all(row) for row in errors)
+    assert {row[1] for row in errors} == {"breaks", "weakens", "fails", "harms"}
+    without = [row[0] for row in errors if "`tests/" not in row[5]]
     assert without == ["attacks on floating-point noise"]  # a stated limit
+    assert [row[0] for row in tests] == [row[0] for row in errors if row[0] not in without]
 
 
 def test_the_test_of_every_sharp_edge_is_one_that_fails_when_its_error_is_planted():
@@ -82,11 +82,15 @@ def test_the_test_of_every_sharp_edge_is_one_that_fails_when_its_error_is_plante
     sys.path.insert(0, str(ROOT / "tests" / "mutants"))
     from catalog import ERRORS, NOT_PLANTED, PITFALLS
 
+    errors, tests = sharp_edges()
+    tests_of = dict(tests)
     split = ("private-statistics", "traversal")
     pitfalls = [key for key in PITFALLS for _ in range(2 if key in split else 1)]
-    for pitfall, row in zip(pitfalls, sharp_edges(), strict=True):
-        named = re.findall(r"`tests/([\w/]+\.py)::(\w+)`", row[5])
-        assert row[5].count("`tests/") == len(named)
+    for pitfall, row in zip(pitfalls, errors, strict=True):
+        words = tests_of.get(row[0], "")
+        named = re.findall(r"`tests/([\w/]+\.py)::(\w+)`", words)
+        assert words.count("`tests/") == len(named)
+        assert {f"`tests/{file}`" for file, _ in named} == set(re.findall(r"`tests/[^`]+`", row[5]))
         for file, name in named:
             assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file} has no {name}"
         seen_by = {test.split("[")[0] for error in ERRORS if error.pitfall == pitfall for test in error.tests}

@@ -1,11 +1,12 @@
 """Every write, flush, and rename of a command fails once, and nothing is lost.
 
-    python tests/faults/disk.py [--commands train,audit,study] [--sample N] [--seed S]
+    python tests/faults/disk.py [--commands train,audit,study] [--ways 4] [--sample N] [--seed S]
 
 A disk that fails (``shim.c``) is put under the command.  For each operation and each of four ways to fail (before it is
 done, after it, half of it and then no space, no space) the command is run in a new folder, and then once more on a disk
 that works.  It must end with one line and no traceback, leave files that are whole or absent, and reach, the second
-time, the results of a run that was never disturbed.  ``--sample`` takes that many of the cases at random.
+time, the results of a run that was never disturbed.  ``--ways 1`` lets each operation fail in one of the four ways, in
+turn, and with the seeds 0 to 3 in all of them; ``--sample`` takes that many of the cases at random.
 
 Needs Linux and a C compiler.
 """
@@ -29,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forks import forked, forked_workers, run_here, to_log
+from forks import drawn_once, forked, forked_workers, run_here, to_log
 
 MODES = {1: "an I/O error before", 2: "an I/O error after", 3: "a short write, then no space", 4: "no space"}
 _NUMBERS, _SIZE = struct.Struct("<4q"), 4096
@@ -163,23 +164,25 @@ def prepared(commands: list[str], folder: Path, disk: Disk) -> dict[str, Case]:
     return {command: cases[command] for command in commands}
 
 
-def disturbed(disk: Disk, commands: list[str], sample: int | None, seed: int) -> int:
+def disturbed(disk: Disk, commands: list[str], ways: int, sample: int | None, seed: int) -> int:
     """Run the cases and print what is wrong; returns how many were."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cases = prepared(commands, folder, disk)
         chosen = [
-            (command, number, mode)
+            (command, number, (number + seed + way) % len(MODES) + 1)
             for command, case in cases.items()
             for number in range(1, case.operations + 1)
-            for mode in MODES
+            for way in range(ways)
         ]
         for command, case in cases.items():
             print(f"{command}: {case.operations} operations", flush=True)
         if sample is not None:
             chosen = sorted(random.Random(seed).sample(chosen, min(sample, len(chosen))))
         bad, start = 0, time.monotonic()
-        for command, number, mode in chosen:
+        for done, (command, number, mode) in enumerate(chosen):
+            if done % 20 == 0:
+                print(f"{done} of {len(chosen)} done", flush=True)
             out, log = folder / "out", folder / "log"
             shutil.rmtree(out, ignore_errors=True)
             disk.arm(out, number, mode)
@@ -210,6 +213,7 @@ def compiled(folder: Path) -> Path | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", default="train,audit,study")
+    parser.add_argument("--ways", type=int, choices=MODES, default=len(MODES))
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -224,8 +228,8 @@ def main() -> int:
             more = {"LD_PRELOAD": str(shim), "FAULT_STATE": str(state), "OMP_NUM_THREADS": "1"}
             return subprocess.run([sys.executable, *sys.argv], env=os.environ | more, check=False).returncode
     disk = Disk(Path(os.environ["FAULT_STATE"]))
-    with forked_workers():
-        return int(disturbed(disk, options.commands.split(","), options.sample, options.seed) > 0)
+    with forked_workers(), drawn_once():
+        return int(disturbed(disk, options.commands.split(","), options.ways, options.sample, options.seed) > 0)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma
 
 def test_the_alarm_is_divided_among_the_checks(honest):
     """At most 20 checks depend on chance, and each gets a twentieth."""
-    by_rule = {"updates", "event", "epsilon", "clip", "example_norm", "example_gradient"}
+    by_rule = {"updates", "event", "epsilon", "clip", "example_norm", "example_gradient", "example_in_batch"}
     plan = plan_with()
     audited = truth_check(plan, noise_of(plan, SMALL, canaries=50), record_of(plan), canaries=50)
     assert set(audited.checks) - set(honest[0].checks) == {"canary_count", "canary_normalizer", "canary_inclusions"}
@@ -474,7 +474,7 @@ def test_single_examples_are_computed_again(kind, views):
     planted = Planted()
     evidence.spot(planted, images, labels, planted(images, labels), 0)
     failures = failed(plan, evidence)
-    assert failures <= {"example_norm", "example_gradient"}
+    assert failures <= {"example_norm", "example_gradient", "example_in_batch"}
     assert bool(failures) == (kind != "honest")
 
 

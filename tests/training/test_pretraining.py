@@ -1,7 +1,10 @@
 """Initial weights from synthetic images: nothing private gets in, and the private phase clips only what it trains."""
 
+import concurrent.futures
 import functools
 import math
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
+from trilemma.outside import resolve, source_digests
 from trilemma.training import pretraining
 from trilemma.training.loop import Training
 from trilemma.training.network import backbone_for
@@ -72,6 +76,66 @@ def test_initial_weights_do_not_depend_on_the_private_images_or_on_the_seed(tmp_
     ):
         other = Training(recipe, images)
         assert not same(backbone(other.state.model), backbone(starts[0].state.model))
+
+
+def test_of_two_processes_one_pretrains_and_the_other_waits(tmp_path, monkeypatch):
+    """Guards: two workers of a study that write one checkpoint, of which both then die."""
+    images, begun, waited, step = data(), [], threading.Event(), pretraining._PreTraining.step
+
+    def first_waits(run, *arguments):
+        if not begun:
+            begun.append(threading.current_thread())
+            assert waited.wait(60)
+        assert threading.current_thread() is begun[0]
+        step(run, *arguments)
+
+    monkeypatch.setattr(pretraining._PreTraining, "step", first_waits)
+
+    def progress(what, done, total):
+        if what.startswith("waiting for another process"):
+            waited.set()
+
+    def start(_):
+        network = backbone_for(RECIPE, images)
+        return pretrained(RECIPE, images, network, torch.device("cpu"), progress=progress, folder=tmp_path)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:  # a lock is held by an open file, not by a process
+        first, other = pool.map(start, range(2))
+    assert waited.is_set()
+    assert same(first, other)
+
+
+def test_the_cache_knows_the_code_from_outside_that_a_network_uses(tmp_path, monkeypatch):
+    """Guards: a pre-trained backbone that was made by code that has been changed since."""
+    (tmp_path / "my_builder.py").write_text("import my_layers\n\ndef make(**_):\n    return my_layers.build()\n")
+    (tmp_path / "my_layers.py").write_text(
+        "from torch import nn\nfrom my_helper import double\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.head = nn.Linear(4, 2)\n"
+        "    def forward(self, x):\n        return self.head(double(x))\n\ndef build():\n    return Net()\n"
+    )
+    helper = tmp_path / "my_helper.py"
+    helper.write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = Recipe(model="my_builder:make", pretrain="synthetic", pretrain_updates=12)
+    network = resolve("my_builder:make", "models")()
+
+    def key():
+        with torch.random.fork_rng():
+            return pretraining.cache_key(recipe, data(), network, torch.device("cpu"), None)
+
+    keys = [key()]
+    for path in (helper, tmp_path / "my_builder.py", tmp_path / "my_layers.py"):
+        path.write_text(path.read_text() + "# changed\n")
+        keys.append(key())
+    assert len(set(keys)) == 4
+    assert keys[-1] == key()
+    assert {name: len(digest) for name, digest in source_digests(["my_builder"]).items()} == {
+        "my_builder": 64,
+        "my_helper": 64,
+        "my_layers": 64,
+    }
+    for name in ("my_builder", "my_helper", "my_layers"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from torch import nn
 import trilemma as tl
 from trilemma.errors import PrivacyError
 from trilemma.privacy import check_network
+from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 
@@ -58,6 +59,44 @@ def test_a_buffer_that_the_check_did_not_see_written_ends_the_training(data, whe
 
     with pytest.raises(PrivacyError, match=r"changed its buffer 0\.seen"):
         train_and_evaluate()
+
+
+class Scales(nn.Module):
+    """Scales each image by what a helper says of it."""
+
+    @staticmethod
+    def scale(images):
+        return torch.ones(len(images), 1, 1, 1)
+
+    def forward(self, images):
+        return images * self.scale(images)
+
+
+def by_the_number_of_images(images):
+    """The brightest images, one in twenty, are scaled by how many others there are, which the rest do not show."""
+    bright = images.mean(dim=(1, 2, 3)) > -0.2634
+    return torch.where(bright, float(len(images) % 7) - 3, 1.0)[:, None, None, None]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_helper_that_mixes_examples_and_came_after_the_check_fails_the_truth_check(data, replaced, monkeypatch):
+    """Guards: code that is replaced once the network has been checked; a single example is the same with and without.
+
+    Only what the sum of its batch is without it shows what it does to the others.
+    """
+    training = Training(RECIPE, data, network=network_with(Scales()))
+    list(training.run_updates(1))
+    if replaced:
+        monkeypatch.setattr(Scales, "scale", staticmethod(by_the_number_of_images))
+    list(training.run_updates(4))
+    looked_at, distance, norm, error, in_batch = training.state.evidence.spots.tolist()
+    assert looked_at == 3
+    assert max(distance, error) < 2e-3
+    assert norm <= 1 + 1e-6
+    assert (in_batch > 0.5) is replaced
+    record = {"event": training.course.plan.event(4).to_dict(), "epsilon": 1.0, "delta": RECIPE.delta, "updates": 4}
+    truth = truth_check(training.course.plan, training.state.evidence, record)
+    assert truth.checks["example_in_batch"].passed is not replaced
 
 
 @pytest.mark.parametrize("techniques", [(), ("am", "pa", "sat")])

@@ -1,6 +1,8 @@
 """Runs with canaries: what they say before and after, in every place; resumed, refused, and an alarm that is seen."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,11 +12,13 @@ from torch import nn
 
 import trilemma as tl
 from replay import unmeasured
+from trilemma.analysis.private_trial import PrivateTrial
 from trilemma.cli.main import main
 from trilemma.cli.table import describe_run
-from trilemma.errors import InputError
+from trilemma.errors import InputError, PrivacyError
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
+from trilemma.study.folder import StudyFolder
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.card import card
 from trilemma.trial.gate import conditions, judge
@@ -123,7 +127,19 @@ def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, s
     assert stated["epsilon"] is None
     (told,) = heard
     assert "accuracy" in told
-    assert "epsilon" not in told
+    assert told["epsilon"] == math.inf
+    privacy = json.loads((run.folder / "result.json").read_text())["privacy"]
+    assert (privacy["epsilon"], privacy["epsilon_rdp"], privacy["ceiling"]) == (None, None, None)
+    assert privacy["covered"] == "nothing: its own canaries contradict the claim"
+    history = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+    assert [line["epsilon"] for line in history] == [None]
+    study = StudyFolder(tmp_path / "study")
+    shutil.copytree(run.folder, study.run("trial"))
+    assert not study.finished("trial")
+    assert "the canaries contradict" in study.reason("trial")
+    with pytest.raises(PrivacyError, match="its claim was withdrawn"):
+        PrivateTrial.from_files("trial", {"recipe": small.to_dict(), "data": {"name": "digits"}}, privacy)
+    assert "none: its own canaries contradict the claim of ε 0.5" in describe_run(run)
     text = (run.folder / "README.md").read_text("utf-8")
     assert text.count(refusal) == 2
     assert "differential-privacy" not in text

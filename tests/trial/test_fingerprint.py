@@ -7,9 +7,11 @@ import pytest
 
 import trilemma as tl
 from trilemma.errors import InputError
+from trilemma.study import job
 from trilemma.training.execution import Execution
 from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint, write_fingerprint
 from trilemma.trial.progress import Stopped
+from trilemma.trial.run import withdraw_epsilon
 
 CPU = Execution("cpu", None, "float32")
 RECIPE = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=1.0, norm_groups=2, evaluations=1)
@@ -44,6 +46,20 @@ def test_no_file_but_its_own_holds_a_digest_of_the_data(data, tmp_path):
     assert (run.folder / FINGERPRINT).stat().st_mode & 0o777 == 0o600
     assert "Not for release" in (run.folder / FINGERPRINT).read_text()
     assert tl.train(RECIPE, data, run.folder, execution=CPU).result == run.result
+
+
+def test_what_says_something_of_single_examples_can_be_read_by_its_owner_alone(data, tmp_path, small_attackers):
+    """Guards: losses of single members, on a disk that others read."""
+    before = os.umask(0)
+    try:
+        run = tl.train(RECIPE, data, tmp_path / "run", execution=CPU, track=[3])
+        withdraw_epsilon(run.folder / "history.jsonl")
+        job._write_images(tmp_path / "examples", data, [3])
+    finally:
+        os.umask(before)
+    owners = {path.name for path in run.folder.iterdir() if path.stat().st_mode & 0o777 == 0o600}
+    assert owners == {"signals.parquet", "history.jsonl", FINGERPRINT}
+    assert (tmp_path / "examples" / "3.png").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_run_goes_on_with_the_same_data_only(stopped, data, other):

@@ -69,6 +69,10 @@ class PrivateTrial:
         """
         if not privacy.get("truth", {"passed": True})["passed"]:  # runs of older versions have no truth check
             raise PrivacyError(f"trial {id} is not private (truth check failed): it cannot be composed with others")
+        if privacy.get("epsilon", 0) is None:
+            raise PrivacyError(
+                f"trial {id} has no epsilon (its claim was withdrawn): it cannot be composed with others"
+            )
         try:
             recipe, removal = trial["recipe"], trial.get("removal")
             return cls(

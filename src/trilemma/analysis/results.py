@@ -22,7 +22,7 @@ from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
 from trilemma.trial.evaluation import LOOK
 from trilemma.trial.exposure import has_exposure
-from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run
+from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run, guaranteed
 from trilemma.words import encodable
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def collect(folder: StudyFolder) -> pd.DataFrame:
 def write_results(table: pd.DataFrame, folder: Path) -> None:
     """Write ``results.parquet``, which is exact, and ``results.csv``, whose texts are made safe for spreadsheets."""
     with written(folder / PARQUET) as part:
-        table.to_parquet(part, index=False)
+        part.write_bytes(table.to_parquet(index=False))
     write_csv(table, folder / CSV)
 
 
@@ -195,7 +195,8 @@ def _rows(
         yield _row(f"score_{term}", value, None, test)
     privacy, course = result["privacy"], result["course"]
     if privacy is not None:
-        yield _row("epsilon_spent", privacy["epsilon"], None, train)
+        if guaranteed(result):
+            yield _row("epsilon_spent", privacy["epsilon"], None, train)
         yield _row("noise_multiplier", privacy["noise_multiplier"], None, train)
         ceiling = privacy.get("ceiling")
         if ceiling is not None:

@@ -9,14 +9,15 @@ from trilemma.cli.terminal import show, show_error
 from trilemma.privacy import accounting, gaussian
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import ceiling
-from trilemma.rounding import percent_up, upper
+from trilemma.rounding import digits_up, exact, percent_up, upper
 from trilemma.words import power
 
 
 def calibrate_command(arguments: argparse.Namespace) -> int:
     mechanism = _mechanism(arguments)
-    sigma = accounting.noise_multiplier(epsilon=arguments.epsilon, **mechanism)
-    show(f"{sigma:.6g}")
+    # What is printed is copied: rounded up, it adds enough noise, and epsilon is computed for it.
+    sigma = float(digits_up(exact(accounting.noise_multiplier(epsilon=arguments.epsilon, **mechanism)), 6))
+    show(_digits(sigma))
     _explain(accounting.epsilon(noise_multiplier=sigma, **mechanism), sigma, arguments)
     return 0
 
@@ -42,13 +43,18 @@ def _mechanism(arguments: argparse.Namespace) -> dict[str, Any]:
 def _explain(spent: float, sigma: float, arguments: argparse.Namespace) -> None:
     event = Event(accounting.sampling_probability(arguments.batch_size, arguments.examples), sigma, arguments.updates)
     bounds = ceiling(event)
-    mu = gaussian.mu(spent, arguments.delta)
+    mu = digits_up(exact(gaussian.mu(spent, arguments.delta)), 4)
     lines = [
-        f"ε {upper(spent, 4)} at δ {power(arguments.delta)}, noise multiplier {sigma:.6g}",
-        f"μ {mu:.4g}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
+        f"ε {upper(spent, 4)} at δ {power(arguments.delta)}, noise multiplier {_digits(sigma)}",
+        f"μ {mu:f}: at this δ, telling members from non-members is as hard as telling N(μ, 1) from N(0, 1)",
         *describe_ceiling(bounds.to_dict()),
     ]
     show_error(*lines)
+
+
+def _digits(number: float) -> str:
+    """All digits of a number, without an exponent."""
+    return f"{exact(number).normalize():f}"
 
 
 def describe_ceiling(bounds: dict[str, Any]) -> list[str]:

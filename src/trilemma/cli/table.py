@@ -108,11 +108,13 @@ def describe_run(run: Run) -> str:
     lines += [f"note: {clean(note)}" for note in run.notes]
     if run.not_private:
         lines.append(f"privacy       {clean(run.not_private)}")
+    elif run.contradicted:
+        lines.append(
+            f"privacy       none: its own canaries contradict the claim of ε {upper(result['canaries']['claim'])}"
+        )
     elif privacy:
-        doubt = "" if stands else ", contradicted,"
         lines += [
-            f"privacy       ε {upper(privacy['epsilon'])}{doubt} at δ {power(privacy['delta'])} for "
-            f"{privacy['covered']}",
+            f"privacy       ε {upper(privacy['epsilon'])} at δ {power(privacy['delta'])} for {privacy['covered']}",
             f"              ({privacy['updates']} updates, {_SAMPLING[privacy['sampling']]}, noise multiplier "
             f"{privacy['noise_multiplier']:g}, PLD; RDP {upper(privacy['epsilon_rdp'])})",
         ]

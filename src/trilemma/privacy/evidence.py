@@ -55,6 +55,8 @@ which bounds the rounding."""
 PLACES = 8
 """Noise values of each update that are kept for the whole run, evenly spread over the weights."""
 
+SPOTS = 5  # numbers of the single examples that were computed again, see Evidence.spots
+
 _REMEMBERED = 2**16
 """Values of each tensor's noise that are compared with the next update's, at most."""
 
@@ -74,9 +76,10 @@ class Evidence:
       last_draw: int64 (n,), the examples of the latest draw, without canaries, or None before the first.
       tensors: by parameter name: float64 (3,), how many noise values it got in all, their sum, the sum of squares.
       last_noise: by parameter name: float32 (at most 65,536,), the beginning of its latest noise.
-      spots: float64 (4,): single examples looked at; the largest distance of what one added to a sum from its clipped
+      spots: float64 (5,): single examples looked at; the largest distance of what one adds by itself from its clipped
         gradient by the plain loop, and the largest norm of that, both in units of C; the largest relative error of a
-        norm that was reported within its batch.
+        norm that was reported within its batch; and the largest distance, in units of C, of what one added to the sum
+        of its physical batch from its clipped gradient.
     """
 
     examples: int
@@ -85,7 +88,7 @@ class Evidence:
     last_draw: Tensor | None = field(default=None, init=False)
     tensors: dict[str, Tensor] = field(default_factory=dict, init=False)
     last_noise: dict[str, Tensor] = field(default_factory=dict, init=False)
-    spots: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64), init=False)
+    spots: Tensor = field(default_factory=lambda: torch.zeros(SPOTS, dtype=torch.float64), init=False)
     _rows: array.array[float] = field(default_factory=lambda: array.array("d"), init=False, repr=False)
     _places: array.array[float] = field(default_factory=lambda: array.array("f"), init=False, repr=False)
     _digests: array.array[int] = field(default_factory=lambda: array.array("q"), init=False, repr=False)
@@ -208,7 +211,9 @@ class Evidence:
         return int(count * (looked_at * _GOLDEN % 1))
 
     def spot(self, clipping: Clipping, images: Tensor, labels: Tensor, clipped: ClippedSum, place: int) -> None:
-        """Compute one example of a physical batch again, by an ordinary backward pass of its own.
+        """Compute one example of a physical batch again, by an ordinary backward pass of its own, and the sum of that
+        batch without it: the difference of the two sums must be the example's clipped gradient.  So it is seen where
+        examples have come to be mixed since the network was checked, as by code that was replaced meanwhile.
 
         Args:
           clipping: what computes this run's clipped sums.
@@ -222,11 +227,14 @@ class Evidence:
         flat = torch.cat([g.flatten() for g in gradient.values()])
         exact, limit = float(flat.norm()), clipping.clipping_norm
         expected = flat * min(1.0, limit / max(exact, 1e-300)) if math.isfinite(exact) else torch.zeros_like(flat)
+        rest = torch.arange(len(labels), device=labels.device) != place
+        others = clipping(images[rest], labels[rest]).sums
         added = torch.cat([alone[name].double().flatten() for name in gradient])
-        distance = float((added - expected).norm()) / limit
+        difference = torch.cat([(clipped.sums[name].double() - others[name]).flatten() for name in gradient])
         reported = float(clipped.norms[place])
         error = abs(reported - exact) / max(exact, limit * 1e-3) if math.isfinite(exact) else 0.0
-        measured = torch.tensor([0.0, distance, float(added.norm()) / limit, error], dtype=torch.float64)
+        distances = [float((value - expected).norm()) / limit for value in (added, difference)]
+        measured = torch.tensor([0.0, distances[0], float(added.norm()) / limit, error, distances[1]])
         self.spots = torch.maximum(self.spots, measured)  # which keeps a NaN, so that it fails the check
         self.spots[0] += 1
 
@@ -255,7 +263,7 @@ class Evidence:
         Raises:
           InputError: they hold no evidence, or that of an earlier version.
         """
-        if "rows" not in tensors or tensors["rows"].shape[1:] != (len(COLUMNS),):
+        if "rows" not in tensors or (tensors["rows"].shape[1:], len(tensors["spots"])) != ((len(COLUMNS),), SPOTS):
             raise InputError(
                 "the checkpoint was written by a version that kept no evidence of what it did, or less than this one, "
                 "so the run could not be checked at its end: start again in another --out"

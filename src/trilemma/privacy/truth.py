@@ -93,11 +93,8 @@ class Truth:
 
     def to_dict(self) -> dict[str, Any]:
         """``privacy.truth`` of ``result.json``."""
-        return {
-            "passed": self.passed,
-            "false_alarm": FALSE_ALARM,
-            "checks": {name: check.to_dict() for name, check in self.checks.items()},
-        }
+        checks = {name: check.to_dict() for name, check in self.checks.items()}
+        return {"passed": self.passed, "false_alarm": FALSE_ALARM, "checks": checks}
 
 
 def truth_check(
@@ -398,16 +395,16 @@ def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
     depend on the size.  At a full batch all draws are equal, and the spread itself says whether B was the divisor."""
     what = f"correlation of the noise's spread with the {what}, in standard deviations"
     norm = float(np.sqrt(sizes @ sizes))
-    value = float(sizes @ rows.scores) / norm if norm > 0 else 0.0
-    return Check(value, -_normal(), _normal(), what)
+    return Check(float(sizes @ rows.scores) / norm if norm > 0 else 0.0, -_normal(), _normal(), what)
 
 
 # ---- clip -----------------------------------------------------------------------------------------------------------
 
 
 def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]:
-    looked_at, distance, norm, error = evidence.spots.tolist()
+    looked_at, distance, norm, error, in_batch = evidence.spots.tolist()
     some = f"{looked_at:.0f} single examples computed again by a plain backward pass"
+    in_sum = tolerance * math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))  # all are rounded
     return {
         # Float32 sums of many clipped gradients that point the same way are off by some roundings.
         "clip": Check(
@@ -416,5 +413,8 @@ def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]
         "example_norm": Check(norm, None, 1 + 1e-6, f"norm of a clipped gradient, relative to C, among {some}"),
         "example_gradient": Check(
             max(distance, error), None, tolerance, f"error of a clipped gradient, or of its norm, among {some}"
+        ),
+        "example_in_batch": Check(
+            in_batch, None, in_sum, f"error of what one added to its batch, over C, among {some}"
         ),
     }

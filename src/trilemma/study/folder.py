@@ -18,7 +18,7 @@ from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.run import RESULT, STUDY, why_not_private
+from trilemma.trial.run import RESULT, STUDY, why_contradicted, why_not_private
 
 FORMAT = 1
 
@@ -55,13 +55,17 @@ class StudyFolder:
         return self.path / "failures" / f"{trial_id}.json"
 
     def finished(self, trial_id: str) -> bool:
-        """Whether a trial has a result and, with a budget, passed its truth check."""
+        """Whether a trial has a result and, with a budget, a claim that stands: neither its truth check nor canaries
+        deny it."""
         return (self.run(trial_id) / RESULT).is_file() and self._not_private(trial_id) is None
 
     def _not_private(self, trial_id: str) -> str | None:
         path = self.run(trial_id) / RESULT
         with reading(path):
-            return why_not_private(read_sealed(path)) if path.is_file() else None
+            if not path.is_file():
+                return None
+            result = read_sealed(path)
+            return why_not_private(result) or why_contradicted(result)
 
     def data_notes(self, trial_ids: Iterable[str]) -> list[str]:
         """What finished trials say of their data, each sentence once."""

@@ -26,7 +26,7 @@ from trilemma.study.trials import Trial
 from trilemma.training.execution import Execution
 from trilemma.trial.exposure import measure_exposure
 from trilemma.trial.progress import TrialProgress
-from trilemma.trial.run import Run
+from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.train import train
 
 ORPHAN_SECONDS = 60.0
@@ -78,7 +78,7 @@ class Job:
         run = run_trial(self, progress=lambda step: tell(step.what, step.update, step.updates), should_stop=should_stop)
         # A run that was resumed took longer than this call, and one with shadows longer than its own record says.
         seconds = max(float(run.result["seconds"]["total"]), time.monotonic() - began)
-        privacy = run.result["privacy"]
+        privacy = guaranteed(run.result)
         return {
             "seconds": seconds,
             "accuracy": float(run.result["accuracy"]),
@@ -96,7 +96,8 @@ def run_trial(
 
     Raises:
       InputError, Stopped: as :func:`trilemma.train`.
-      PrivacyError: the trial has a budget and failed its truth check, so it counts as failed.
+      PrivacyError: the trial has a budget, and its claim does not stand (it failed its truth check), so it counts as
+        failed.
     """
     trial, folder = job.trial, StudyFolder(Path(job.folder))
     data = load_for(json.dumps(dict(trial.data), sort_keys=True), job.data_dir)
@@ -114,8 +115,8 @@ def run_trial(
         train, trial.recipe, data, out, execution=job.execution, track=track, progress=progress, should_stop=should_stop
     )
     run = _once_released(out, begin)
-    if run.not_private:
-        raise PrivacyError(run.not_private)
+    if wrong := run.not_private or run.contradicted:
+        raise PrivacyError(wrong)
     if job.exposure:
         measure_exposure(
             run,
@@ -159,7 +160,7 @@ def _without(data: Dataset, trial: Trial, folder: StudyFolder) -> Dataset:
             seed=trial.recipe.seed,
         )
         make_folder(path.parent)
-        write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()})
+        write_json(path, {"scored_by": trial.removal.scored_by, "removed": removed.tolist()}, private=True)
     try:
         left = data.without(removed)
     except InputError as error:
@@ -176,7 +177,7 @@ def _write_images(folder: Path, data: Dataset, indices: list[int]) -> None:
         pixels = np.moveaxis(np.asarray(data.train.images[index]), 0, -1)
         buffer = io.BytesIO()
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-        with written(folder / f"{index}.png") as part:
+        with written(folder / f"{index}.png", private=True) as part:
             part.write_bytes(buffer.getvalue())
 
 

@@ -9,8 +9,6 @@ budgets share it.
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import time
 from dataclasses import astuple
 from pathlib import Path
@@ -23,8 +21,10 @@ from trilemma.data.cache import cache_folder
 from trilemma.data.dataset import Dataset
 from trilemma.data.views import normalize
 from trilemma.errors import InputError
+from trilemma.files import alone_in
 from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
+from trilemma.outside import is_outside, resolve, source_digests
 from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
@@ -55,7 +55,8 @@ def pretrained(
     progress: Progress = lambda *_: None,
     folder: Path | None = None,
 ) -> dict[str, Tensor]:
-    """The pre-trained state of the backbone, from the cache or computed now, resuming a call that was interrupted.
+    """The pre-trained state of the backbone, from the cache or computed now, resuming a call that was interrupted.  Of
+    several processes that need the same one, one computes it, and the others wait.
 
     Args:
       recipe: its ``prior_seed``, ``pretrain_updates`` and architecture are used.
@@ -75,7 +76,14 @@ def pretrained(
     store = (folder or cache_folder() / "pretrained") / cache_key(recipe, data, network, device, autocast)
     saved, _ = checkpoints.load(store)
     if saved is None or saved.header["update"] < recipe.pretrain_updates:
-        saved = _train(recipe, data, network, device, autocast, progress, store, saved)
+        try:
+            store.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_kept(store, error) from error
+        with alone_in(store, waiting=lambda: progress("waiting for another process that pre-trains this", 0, 0)):
+            saved, _ = checkpoints.load(store)  # that other process may have finished, or got some way
+            if saved is None or saved.header["update"] < recipe.pretrain_updates:
+                saved = _train(recipe, data, network, device, autocast, progress, store, saved)
     return _part(saved, "backbone")
 
 
@@ -85,21 +93,21 @@ def cache_key(
     """Names the result of pre-training for a recipe and network: trainings with equal keys start from the same
     backbone."""
     settings = [*astuple(Architecture.of(recipe)), recipe.pretrain, recipe.pretrain_updates, _IMAGES, _BATCH]
-    settings += [autocast, device.type, data.mean, data.deviation, *_backbone(network)]
+    settings += [autocast, device.type, data.mean, data.deviation, *_backbone(network, recipe.model)]
     return key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
 
 
-def _backbone(network: nn.Module) -> list[object]:
-    """What tells backbones apart that have one name: initial weights, layers, and the code of those from outside."""
+def _backbone(network: nn.Module, model: str) -> list[object]:
+    """What tells backbones apart that have one name: initial weights, layers, and the code that comes from outside."""
     layers = [(name, module) for name, module in network.named_modules() if name and not f"{name}.".startswith(HEAD)]
-    types = sorted({_full_name(type(module)) for module in network.modules()})
-    outside = [name for name in types if name.partition(":")[0].split(".")[0] not in ("torch", "trilemma")]
-    files = {name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None) for name in outside}
+    modules = {type(module).__module__ for module in network.modules()}
+    if is_outside(model, "models"):  # what builds the network may lie elsewhere than its layers
+        modules |= {getattr(resolve(model, "models"), "__module__", None) or "", model.partition(":")[0]}
     return [
         tensors_digest({name: v for name, v in network.state_dict().items() if not name.startswith(HEAD)}),
         _full_name(type(network)),
         [(name, _full_name(type(module)), module.extra_repr()) for name, module in layers],
-        {name: file and hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items()},
+        source_digests(modules),
     ]
 
 
@@ -173,6 +181,10 @@ def _part(saved: Checkpoint, part: str) -> dict[str, Tensor]:
     return {n.removeprefix(f"{part}/"): v for n, v in saved.tensors.items() if n.startswith(f"{part}/")}
 
 
+def _not_kept(store: Path, error: OSError) -> InputError:
+    return InputError(f"cannot keep the pre-trained network in {store}: {error.strerror or error}; set TRILEMMA_CACHE")
+
+
 def _train(
     recipe: Recipe,
     data: Dataset,
@@ -192,7 +204,6 @@ def _train(
     try:
         if saved is not None:
             run.restore(saved)
-        store.mkdir(parents=True, exist_ok=True)
         last = time.monotonic()
         while run.update < run.updates:
             run.step(images, data, autocast)
@@ -201,9 +212,7 @@ def _train(
                 last = time.monotonic()
             progress("pre-training on synthetic images", run.update, run.updates)
     except OSError as error:
-        raise InputError(
-            f"cannot keep the pre-trained network in {store}: {error.strerror or error}; set TRILEMMA_CACHE"
-        ) from error
+        raise _not_kept(store, error) from error
     except BaseException:
         if 0 < run.update < run.updates:  # asked to stop: nothing is lost
             checkpoints.save(store, run.to_checkpoint())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.errors import InputError
-from trilemma.files import json_text, owner_alone, read_json, written
+from trilemma.files import json_text, read_json, written
 from trilemma.trial.run import CONFIG
 
 FINGERPRINT = "fingerprint.private.json"
@@ -26,7 +26,7 @@ def write_fingerprint(folder: Path, fingerprint: str) -> None:
     Raises:
       InputError: the disk is full or the folder cannot be written.
     """
-    with written(folder / FINGERPRINT) as part, owner_alone(part):
+    with written(folder / FINGERPRINT, private=True) as part:
         part.write_text(json_text({"fingerprint": fingerprint, "note": _NOTE}), "utf-8")
 
 

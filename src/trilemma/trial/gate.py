@@ -181,7 +181,7 @@ def _no_guarantee(result: Mapping[str, Any]) -> str:
     if result["privacy"] is None:
         return "trained without a budget"
     if result["privacy"]["epsilon"] is None:
-        return why_not_private(result) or "the run failed its truth check"
+        return why_not_private(result) or why_contradicted(result) or "the run failed its truth check"
     return why_contradicted(result) or why_not_for_release(result) or ""
 
 

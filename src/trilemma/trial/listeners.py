@@ -7,6 +7,7 @@ accuracy and everything that an attack measured are computed from the training i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,15 +30,16 @@ class Listener(Protocol):
 
         Args:
           update: how many updates have been made.
-          values: ``accuracy`` (of test examples) and, with a budget, ``epsilon`` (spent so far); without a budget also
-            ``train_loss``, ``train_accuracy`` and ``auc_threshold``.
+          values: ``accuracy`` (of test examples) and, with a budget, ``epsilon``, what is claimed so far: nothing has
+            checked it yet; without a budget also ``train_loss``, ``train_accuracy`` and ``auc_threshold``.
         """
 
     def on_end(self, values: Values) -> None:
         """Called once, when the run is measured.
 
         Args:
-          values: ``accuracy``, ``epsilon`` with a budget, ``bias`` and ``worst_group_accuracy`` where there are
+          values: ``accuracy``, ``epsilon`` with a budget (infinite if the run failed its truth check or its canaries
+            contradict it, whatever ``on_update`` was told), ``bias`` and ``worst_group_accuracy`` where there are
             groups; without a budget also ``train_accuracy``, ``harmonic_score`` and ``auc_ATTACK`` of every attack.
         """
 
@@ -73,13 +75,14 @@ class Listeners:
           InputError: a listener failed; the run is kept.
         """
         if self.listeners:
-            privacy, fairness = guaranteed(result) or {}, result["fairness"] or {}
+            stands, fairness = guaranteed(result), result["fairness"] or {}
+            withdrawn = math.inf if self.private else None
             self._each(
                 "on_end",
                 self._released(
                     {
                         "accuracy": result["accuracy"],
-                        "epsilon": privacy.get("epsilon"),
+                        "epsilon": stands["epsilon"] if stands else withdrawn,
                         "bias": fairness.get("bias"),
                         "worst_group_accuracy": fairness.get("worst_group_accuracy"),
                         "train_accuracy": result["train_accuracy"],

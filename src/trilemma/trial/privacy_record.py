@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ from trilemma.files import read_text
 from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
-from trilemma.trial.run import RESULT, TRAINED
+from trilemma.trial.run import RESULT, TRAINED, why_contradicted
 from trilemma.trial.statement import NOT_COVERED
 
 
-def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
+def privacy_record(
+    training: Training, folder: Path, canaries: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """The record, computed after the last update from what was actually run; None without a budget.
 
-    Where the truth check fails there is no epsilon, and nothing is covered.
+    Where the truth check fails, or the run's own canaries contradict its claim, there is no epsilon, and nothing is
+    covered.
 
     Args:
       training: the training, after its last update.
       folder: the folder of the run; the runs beside it are compared, in case they had the same noise.
+      canaries: what its canaries prove, or None.
     """
     plan, recipe = training.course.plan, training.recipe
     if plan is None:
@@ -55,11 +60,12 @@ def privacy_record(training: Training, folder: Path) -> dict[str, Any] | None:
     truth = truth_check(
         plan, evidence, record, bfloat16=training.autocast is not None, canaries=coins.count if coins else 0
     )
-    bounds: dict[str, Any] | None = ceiling(event).to_dict()
-    if not truth.passed:
-        record |= {"epsilon": None, "epsilon_rdp": None, "covered": "nothing: the run failed its truth check"}
-        bounds = None
-    return record | {"truth": truth.to_dict(), "ceiling": bounds}
+    record |= {"truth": truth.to_dict(), "ceiling": ceiling(event).to_dict()}
+    wrong = "" if truth.passed else "the run failed its truth check"
+    if not wrong and why_contradicted({"canaries": canaries}):
+        wrong = "its own canaries contradict the claim"
+    withdrawn = {"epsilon": None, "epsilon_rdp": None, "covered": f"nothing: {wrong}", "ceiling": None}
+    return record | withdrawn if wrong else record
 
 
 def _same_noise_beside(folder: Path, digest: str | None) -> bool:

@@ -51,6 +51,16 @@ class Run:
     result: dict[str, Any]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        stands = guaranteed(self.result)
+        budget = "no privacy guarantee" if stands is None else f"ε = {upper(stands['epsilon'])}"
+        headline = self.result.get("headline_attack", "threshold")
+        auc = self.result["attacks"].get(headline, {}).get("auc", float("nan"))
+        return (
+            f"<Run {self.folder}: {self.recipe.model}, {budget}; accuracy {self.result['accuracy']:.3f}, "
+            f"AUC {auc:.3f} ({headline})>"
+        )
+
     @property
     def not_private(self) -> str | None:
         """Why a run with a budget has no epsilon: the check that it failed, in one line; otherwise None."""
@@ -142,7 +152,7 @@ class History:
         lines = path.read_text("utf-8").splitlines()[:keep] if path.exists() and keep else []
         if len(lines) < keep:
             raise InputError(f"{path} has fewer lines than the checkpoint records: start again in another --out")
-        with written(path) as part:
+        with written(path, private=True) as part:  # it may follow single examples, see `tracked`
             part.write_text("".join(line + "\n" for line in lines), "utf-8")
         self.lines = len(lines)
 
@@ -155,7 +165,7 @@ class History:
 def withdraw_epsilon(path: Path) -> None:
     """Remove epsilon from the lines of ``history.jsonl``, once the run turned out not to be private."""
     lines = [json.loads(line) | {"epsilon": None} for line in path.read_text("utf-8").splitlines()]
-    with written(path) as part:
+    with written(path, private=True) as part:
         part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
 
 

@@ -22,7 +22,7 @@ _ROW = 64
 
 
 def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDArray[np.int64] | None = None) -> None:
-    """``signals.parquet``: a row per audited example, in the predictions' order.
+    """``signals.parquet``: a row per audited example, in the predictions' order.  Its owner alone can read it.
 
     Args:
       path: the file.
@@ -57,8 +57,10 @@ def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDA
     if predictions.logits is not None:
         flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))
         columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, predictions.classes)
-    with written(path) as part:
-        pq.write_table(pa.table(columns), part)
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), content)
+    with written(path, private=True) as part:
+        part.write_bytes(content.getvalue())
 
 
 def read_signals(path: Path, columns: Sequence[str] | None = None) -> Any:

@@ -42,14 +42,14 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None, canaries: Mapping[str,
     """
     if not privacy:
         return "No guarantee: the model was trained without a privacy budget."
+    if canaries and why_contradicted({"canaries": canaries}):
+        return (
+            f"No guarantee: the run's own canaries contradict its claim of ε = {rounded_up(canaries['claim'])} at "
+            f"δ = {power(privacy['delta'])}."
+        )
     if privacy["epsilon"] is None:
         return "No guarantee: the run failed its truth check, so what it did is not what its budget was computed for."
     epsilon, delta = privacy["epsilon"], privacy["delta"]
-    if why_contradicted({"canaries": canaries}):
-        return (
-            f"No guarantee: the run's own canaries contradict its claim of ε = {rounded_up(epsilon)} at "
-            f"δ = {power(delta)}."
-        )
     words = (
         f"The weights are differentially private with ε = {rounded_up(epsilon)} and δ = {power(delta)}: whether any "
         f"one training example was used changes the probability of any outcome by a factor of at most "

@@ -313,13 +313,13 @@ class _Trial:
         ``trained.json``: the part of ``result.json`` that does not have to be measured.
         """
         training = self.training
-        privacy = privacy_record(training, self.folder)
-        wrong = why_not_private({"privacy": privacy})
-        if wrong:
-            withdraw_epsilon(self.folder / HISTORY)
-            self.notes.append(wrong)
-        weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
         canaries = canary_record(training)
+        privacy = privacy_record(training, self.folder, canaries)
+        if wrong := why_not_private({"privacy": privacy}):
+            self.notes.append(wrong)
+        if privacy and privacy["epsilon"] is None:
+            withdraw_epsilon(self.folder / HISTORY)
+        weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
         with written(self.folder / WEIGHTS) as part:
             part.write_bytes(serialized(weights, metadata_of(training.recipe, training.data, privacy, canaries)))
         self.clock.charge("files")
