@@ -32,6 +32,7 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
         "accuracy",
         "higher",
         missing.format("at one budget", "accuracy"),
+        lead="Techniques",
     )
     bias = [
         direction_claim(
@@ -42,6 +43,7 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
             "bias",
             "higher",
             missing.format("at one budget" if private else "without a budget", "bias (data with groups)"),
+            lead="Techniques, bias",
             beside=_unused_classes,
         )
         for private in (True, False)
