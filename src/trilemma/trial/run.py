@@ -51,6 +51,16 @@ class Run:
     result: dict[str, Any]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        stands = guaranteed(self.result)
+        budget = "no privacy guarantee" if stands is None else f"ε = {upper(stands['epsilon'])}"
+        headline = self.result.get("headline_attack", "threshold")
+        auc = self.result["attacks"].get(headline, {}).get("auc", float("nan"))
+        return (
+            f"<Run {self.folder}: {self.recipe.model}, {budget}; accuracy {self.result['accuracy']:.3f}, "
+            f"AUC {auc:.3f} ({headline})>"
+        )
+
     @property
     def not_private(self) -> str | None:
         """Why a run with a budget has no epsilon: the check that it failed, in one line; otherwise None."""
