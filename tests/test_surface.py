@@ -60,6 +60,7 @@ LAYERS = [
     "rounding",
     "standardization",
     "techniques",
+    "networks",
     "paper",
     "words",
     "titles",

@@ -198,7 +198,7 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     assert [(g["group"], g["auc"]) for g in statement["groups"]] == [("<b>one</b>", 0.5111), ("two", 0.6222)]
     reasons = [part.get("reason") for part in statement["classes"]]
     assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
-    says = "0.622 [0.572, 0.672] for two, an interval that excludes one half."
+    says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half."
     assert statement["verdict"][1].endswith(f"by group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
     text = " ".join(" ".join(Tags(page_of(model, statement)).text).split())
     assert says in text
@@ -254,7 +254,7 @@ def test_a_failed_negative_control_is_no_finding(run):
     control = {"passed": False, "auc": dict.fromkeys(attacks, 0.8)}
     result = dict(model.result) | {"attacks": attacks, "null_check": {"matched": control}}
     statement = statement_of(OneModel(model.folder, "run", model.config, result, model.signals))
-    assert "does not show that the model leaks (the negative control failed" in statement["verdict"][1]
+    assert "does not show that the model leaks (attacks on a classifier that never saw" in statement["verdict"][1]
     assert any("The negative control failed" in sentence for sentence in statement["evidence"]["strength"])
 
 

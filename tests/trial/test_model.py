@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import trilemma as tl
+from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
@@ -64,6 +65,19 @@ def test_two_files_give_the_logits_that_the_run_measured(run, alone, data):
     assert not model.network.training
     by_hand = model.network(model.prepared(images)).detach().numpy()
     np.testing.assert_allclose(by_hand, logits, atol=1e-6)
+
+
+def test_a_model_a_run_and_an_audit_are_a_few_lines_of_text(run, alone):
+    """Guards: a page of text where a notebook shows one of them."""
+    model = tl.load_model(alone)
+    assert re.fullmatch(r"<Model: .*weights; \d+ classes .*>", str(model))
+    assert len(str(model)) < 200
+    assert re.fullmatch(r"<Run .*: .*; accuracy 0\.\d+, AUC 0\.\d+ \(threshold\)>", str(run))
+    audited = tl.audit(run_predictions(run.folder), attacks=["threshold"], resamples=50)
+    first, second = str(audited).splitlines()
+    assert first.startswith("<Audit: ")
+    assert first.endswith("headline threshold")
+    assert second.strip().startswith("threshold")
 
 
 def test_the_same_images_in_any_form_give_the_same_logits(alone, data, tmp_path):

@@ -9,6 +9,7 @@ from trilemma.attacks.cells import TOO_FEW, lacking
 from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.hints import listed
+from trilemma.measures import HEADLINE_FPR, MEASURES
 from trilemma.words import clean
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
     cells, headline = document["cells"], document["headline_attack"]
     lines: list[str] = []
     for kind in ("by_group", "by_class_and_group") if cells["by_group"] else ("by_class",):
-        lines.append(f"{headline} by {_KINDS[kind]} (TPR at 1 % FPR at the cell's own threshold, at that of all):")
+        lines.append(f"{headline} by {_KINDS[kind]}:")
         named = [
             (cell_words(cell, kind.removeprefix("by_"), document["class_names"]), entry)
             for cell, entry in cells[kind].items()
@@ -119,13 +120,10 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
 
 def _cell(cell: str, entry: dict[str, Any], attack: str) -> str:
     values = entry["attacks"][attack]
-    ends = values["interval"]
-    own = by_all = "-"
-    if values["tpr_own"] is not None:
-        own = interval(values["tpr_own"], ends["tpr_own"])
-    elif "reason" in values:
-        own = f"({values['reason']})"
-    if values["tpr_global"] is not None:
-        by_all = interval(values["tpr_global"], ends["tpr_global"])
-    sizes = f"{entry['members']} members, {entry['nonmembers']} non-members"
-    return f"  {clean(cell):<18} AUC {interval(values['auc'], ends['auc'])}   {own}, {by_all}   {sizes}"
+    ends, found = values["interval"], ""
+    rate = MEASURES[f"tpr_at_{HEADLINE_FPR:g}_strongest"].title
+    for threshold, words in (("tpr_own", "its own threshold"), ("tpr_global", "the threshold of all")):
+        if values[threshold] is not None:
+            found += f"{',' if found else f'   {rate}'} {interval(values[threshold], ends[threshold])} at {words}"
+    sizes = f"{entry['members']:,} members, {entry['nonmembers']:,} non-members"
+    return f"  {clean(cell):<18} AUC {interval(values['auc'], ends['auc'])}   {sizes}{found}"

@@ -15,7 +15,6 @@ from trilemma.files import make_folder, written
 from trilemma.hints import did_you_mean
 from trilemma.spreadsheet import csv_text, write_csv
 from trilemma.trial.model import Model, load_model
-from trilemma.words import counted
 
 FORMATS = (".csv", ".parquet", ".npz")
 _CARRIED = {"labels": "label", "member": "member", "groups": "group", "sources": "source"}
@@ -34,7 +33,8 @@ def predict_command(options: argparse.Namespace) -> int:
     columns = predictions_of(model, model.logits(pixels), pixels.names) | carried
     make_folder(out.parent)
     _write(out, columns, model)
-    show(f"{counted(len(pixels.names), 'image')} classified: {out}")
+    count = len(pixels.names)
+    show(f"{count:,} image{'' if count == 1 else 's'} classified: {out}")
     return 0
 
 

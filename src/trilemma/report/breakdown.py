@@ -11,6 +11,7 @@ import pandas as pd
 
 from trilemma.attacks.cells import by_cell, lacking
 from trilemma.attacks.named import LEARNED
+from trilemma.hints import listed
 from trilemma.report.evidence import OneModel
 from trilemma.statistics.intervals import binomial_interval
 from trilemma.words import clean
@@ -126,30 +127,43 @@ def _name(model: OneModel, column: str, index: Any) -> str:
     return str(names[int(index)]) if names else str(int(index))
 
 
+def group_words(name: str) -> str:
+    """A group's name in a sentence; a number is none.
+
+    >>> group_words("gray"), group_words("1")
+    ('gray', 'group 1')
+    """
+    return f"group {name}" if name.isdecimal() else clean(name)
+
+
+def excludes_one_half(part: Mapping[str, Any]) -> bool:
+    """Whether the AUC of a part was measured, and its interval excludes one half."""
+    return part["auc"] is not None and not part["auc_interval"][0] <= 0.5 <= part["auc_interval"][1]
+
+
 def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
     """A clause of the verdict: the AUC of every group, or of the lowest and highest of many; empty without groups.
 
-    >>> entry = {"group": "gray", "auc": 0.5, "auc_interval": [0.45, 0.55]}
+    >>> entry = {"group": "g", "auc": 0.5, "auc_interval": [0.4, 0.6]}
     >>> leakage_by_group([entry, entry | {"group": "a", "auc": 0.62, "auc_interval": [0.55, 0.69]}])
-    'by group it is 0.500 [0.450, 0.550] for gray and 0.620 [0.550, 0.690] for a, an interval that excludes one half'
+    'by group it is 0.500 [0.400, 0.600] for g and 0.620 [0.550, 0.690] for a, and the interval for a excludes one half'
     >>> leakage_by_group([entry | {"auc": None, "reason": "needs 50 members, has 12"}])
-    'by group it is unknown for gray (needs 50 members, has 12)'
+    'by group it is unknown for g (needs 50 members, has 12)'
     """
     if not groups:
         return ""
     measured = sorted((group for group in groups if group["auc"] is not None), key=lambda group: float(group["auc"]))
     if len(measured) > 3:
-        low, high = (f"{group['auc']:.3f} for {clean(group['group'])}" for group in (measured[0], measured[-1]))
+        low, high = (f"{group['auc']:.3f} for {group_words(group['group'])}" for group in (measured[0], measured[-1]))
         return f"by group it lies between {low} and {high}"
-    words = [_of_group(group) for group in measured]
-    words += [f"unknown for {clean(g['group'])} ({g['reason']})" for g in groups if g["auc"] is None][:3]
-    return f"by group it is {', '.join(words[:-1])}{' and ' if len(words) > 1 else ''}{words[-1]}"
-
-
-def _of_group(group: Mapping[str, Any]) -> str:
-    low, high = group["auc_interval"]
-    shown = f"{group['auc']:.3f} [{low:.3f}, {high:.3f}] for {clean(group['group'])}"
-    return shown if low <= 0.5 <= high else f"{shown}, an interval that excludes one half"
+    words = [
+        f"{g['auc']:.3f} [{g['auc_interval'][0]:.3f}, {g['auc_interval'][1]:.3f}] for {group_words(g['group'])}"
+        for g in measured
+    ]
+    words += [f"unknown for {group_words(g['group'])} ({g['reason']})" for g in groups if g["auc"] is None][:3]
+    telling = [group_words(group["group"]) for group in measured if excludes_one_half(group)]
+    those = f"interval for {telling[0]} excludes" if len(telling) == 1 else f"intervals for {listed(telling)} exclude"
+    return f"by group it is {listed(words)}{f', and the {those} one half' if telling else ''}"
 
 
 def table_of(parts: Breakdown) -> tuple[list[str], list[list[str]]]:
@@ -164,7 +178,7 @@ def table_of(parts: Breakdown) -> tuple[list[str], list[list[str]]]:
     return ["class", "group", *_HEADS], rows
 
 
-_HEADS = ("accuracy", "examples", "AUC")
+_HEADS = ("accuracy", "AUC", "examples")
 
 
 def _values(part: Mapping[str, Any]) -> list[str]:
@@ -173,4 +187,4 @@ def _values(part: Mapping[str, Any]) -> list[str]:
         auc = f"has {part['members']:,} and {part['nonmembers']:,}"
     else:
         auc = f"{part['auc']:.3f} [{part['auc_interval'][0]:.3f}, {part['auc_interval'][1]:.3f}]"
-    return [f"{100 * part['accuracy']:.0f} % [{low}, {high}]", f"{part['examples']:,}", auc]
+    return [f"{100 * part['accuracy']:.0f} % [{low}, {high}]", auc, f"{part['examples']:,}"]

@@ -16,7 +16,7 @@ from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
 from trilemma.hints import listed
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import ATTACK_WORDS, FPRS, RUN_HEADLINE
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.trial.gate import Measured, measured
@@ -77,7 +77,7 @@ class OneModel:
     @property
     def headline(self) -> str:
         """The attack that was chosen before its numbers were seen."""
-        chosen = str(self.result.get("headline_attack", "threshold"))  # runs of the first versions do not name it
+        chosen = str(self.result.get("headline_attack", RUN_HEADLINE))  # runs of the first versions do not name it
         return chosen if chosen in self.result["attacks"] else str(next(iter(self.result["attacks"])))
 
     @property
@@ -100,6 +100,17 @@ class OneModel:
             Event(float(event["sampling_probability"]), float(event["noise_multiplier"]), int(event["updates"])), _FPRS
         )
 
+    @property
+    def unmeasured_rates(self) -> dict[str, str]:
+        """False-positive rates at which no attack has a true-positive rate, and why."""
+        attacks = self.result["attacks"].values()
+        reasons = {}
+        for fpr in map(str, sorted(FPRS, reverse=True)):
+            if all(values["tpr_at_fpr"].get(fpr) is None for values in attacks):
+                known = dict.fromkeys((values.get("tpr_reason") or {}).get(fpr) for values in attacks)
+                reasons[fpr] = "; ".join(reason for reason in known if reason) or "too few non-members"
+        return reasons
+
     def strength(self) -> list[str]:
         """How much the measured leakage says, in sentences."""
         result = self.result
@@ -118,10 +129,10 @@ class OneModel:
         else:
             weak = f"AUC {auc.value:.2f} here is weak evidence" if chance else "Stronger attacks would find more"
             text.append(f"{weak}: the attacks were black-box, without reference models.")
-        if min(members, others) < 1000:
+        unmeasured = [f"at {100 * float(fpr):g} % ({reason})" for fpr, reason in self.unmeasured_rates.items()]
+        if unmeasured:
             text.append(
-                f"With {min(members, others):,} examples on the smaller side, true positive rates at 0.1 % false "
-                "positives mean little."
+                f"How many members are found is not measured {' and '.join(unmeasured)} of non-members accused."
             )
         text.append(self._control())
         return text
@@ -136,6 +147,19 @@ class OneModel:
         """Whether attacks also succeed on a classifier that never saw the members."""
         control = (self.result.get("null_check") or {}).get("matched")
         return control is not None and not control["passed"]
+
+    @property
+    def telling(self) -> list[str]:
+        """The attacks whose intervals exclude one half."""
+        return [name for name, auc in self.aucs.items() if auc.low > 0.5 or auc.high < 0.5]
+
+    @property
+    def doubt(self) -> str:
+        """Why what attacks find does not show that the model leaks, in words; "" where nothing speaks against it."""
+        if self.mixes_differ:
+            mix = "class and group" if self.result.get("attacks_by_group") else "class"
+            return f"members and non-members differ in their mix of {mix}, and were not matched"
+        return "attacks on a classifier that never saw the members succeed too" if self.control_failed else ""
 
     def _control(self) -> str:
         check = (self.result.get("null_check") or {}).get("matched")

@@ -11,9 +11,9 @@ from trilemma.attacks.cells import TOO_FEW
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json, written
 from trilemma.hints import one_line
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.report.audit_parts import audit_parts
-from trilemma.report.breakdown import Breakdown, leakage_by_group, table_of
+from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
@@ -118,23 +118,22 @@ def _canaries(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _verdict(model: OneModel, guarantee: str, parts: Breakdown) -> list[str]:
     """Three sentences: what is guaranteed, what leaks, and for which images the model is accurate."""
-    by_group = leakage_by_group(parts.groups)
-    return [guarantee, f"{_leak(model)}{f'; {by_group}' if by_group else ''}.", _accuracy(model, parts.cells)]
+    leak, by_group = _leak(model), leakage_by_group(parts.groups)
+    if by_group:
+        leak += f"; {by_group}"
+        if any(map(excludes_one_half, parts.groups)) and not model.telling and model.doubt:
+            leak += f", which does not show that the model leaks ({model.doubt})"
+    return [guarantee, f"{leak}.", _accuracy(model, parts.cells)]
 
 
 def _leak(model: OneModel) -> str:
     words = {name: f"{_shown(auc)} ({clean(ATTACK_WORDS.get(name, name))})" for name, auc in model.aucs.items()}
-    telling = [name for name, auc in model.aucs.items() if auc.low > 0.5 or auc.high < 0.5]
+    telling = model.telling
     headline, others = model.headline, ", ".join(words[name] for name in telling)
-    if telling and (model.mixes_differ or model.control_failed):
-        why = (
-            "their mixes differ, and they were not matched"
-            if model.mixes_differ
-            else "the negative control failed: so do attacks on a classifier that never saw them"
-        )
+    if telling and model.doubt:
         return (
             "Attacks tell training examples from others, but this does not show that the model leaks ("
-            f"{why}): the AUC of the headline attack is {words[headline]}"
+            f"{model.doubt}): the AUC of the headline attack is {words[headline]}"
         )
     if headline in telling:
         leak = f"Attacks tell training examples from others: the AUC of the headline attack is {words[headline]}"
@@ -152,7 +151,7 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     if accuracy:
         parts.append(f"It classifies {percent(accuracy[0].value)} of the test images correctly")
     if worst_group:
-        group = clean(model.result["fairness"]["worst_group"])
+        group = group_words(model.result["fairness"]["worst_group"])
         parts.append(f"{percent(worst_group[0].value)} of those of the worst group ({group})")
     worst = _worst_cell(model, cells)
     if worst is None:
@@ -174,7 +173,7 @@ def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[st
     else:
         return None
     share = f"{100 * accuracy.value:.0f} % [{100 * accuracy.low:.0f}, {100 * accuracy.high:.0f}]"
-    where = f"class {clean(name)}" + (f" in {clean(cell['group'])}" if "group" in cell else "")
+    where = f"class {clean(name)}" + (f" in {group_words(cell['group'])}" if "group" in cell else "")
     kind = "class and group" if "group" in cell else "class"
     return f"{share} of the {cell['examples']:,} images of {where}", kind
 
@@ -203,9 +202,8 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
 
 
 _ACCURACIES = {
-    "worst_cell_accuracy": "accuracy, worst class and group",
-    "worst_group_accuracy": "accuracy, worst group",
-    "accuracy": "accuracy",
+    name: ", ".join(dict.fromkeys(("accuracy", MEASURES[name].title)))
+    for name in ("worst_cell_accuracy", "worst_group_accuracy", "accuracy")
 }
 """What the third number is: the first of these that was measured."""
 
@@ -236,6 +234,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         looks=_LOOKS,
         measured=_measured_words,
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
+        rates="0.01" not in model.unmeasured_rates,
         picture=roc_picture(model.curve, model.ceiling, alt),
         parts=audit_parts(model, pictures=pictures),
         fairness=sentence if fairness else "",
@@ -272,7 +271,7 @@ def _attack(name: str, values: Mapping[str, Any], headline: str) -> dict[str, st
         "auc": f"{values['auc']:.3f}",
         "auc_ends": f"{auc[0]:.3f} to {auc[1]:.3f}",
         "tpr": "–" if rate is None else percent(rate),
-        "tpr_ends": "too few examples" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
+        "tpr_ends": "not measured" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
 
 

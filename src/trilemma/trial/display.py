@@ -82,10 +82,12 @@ class TrainingDisplay(Interruptible[Progress]):
             else:
                 self._tell(f"{self._title}  {step.what}: {step.update}/{step.updates}", seconds=PHASE_SECONDS)
             return
-        for about in step.about.splitlines():
-            self.say(about)
         if not self._began[0]:
             self._began = (time.monotonic(), step.update)
+        if step.about:
+            for about in step.about.splitlines():
+                self.say(about)
+            return
         made = step.update - self._began[1]
         rate = made / max(time.monotonic() - self._began[0], 1e-9)
         if self._live is not None:

@@ -29,7 +29,7 @@ from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
 from trilemma.trial.run import CONFIG, WEIGHTS
-from trilemma.words import counted
+from trilemma.words import clean, counted
 
 AT_ONCE = 256
 """Images that a network computes at a time."""
@@ -56,7 +56,7 @@ class Model:
         budget = "no privacy guarantee" if epsilon is None else f"ε = {rounded_up(float(epsilon))}"
         return (
             f"<Model: {self.recipe.model}, {weights:,} weights; {counted(len(self.classes), 'class', 'classes')} "
-            f"({listed(self.classes, most=4)}); images {channels} x {height} x {width}; {budget}>"
+            f"({listed(map(clean, self.classes), most=4)}); images {channels} x {height} x {width}; {budget}>"
         )
 
     @property

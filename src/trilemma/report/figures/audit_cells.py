@@ -1,4 +1,4 @@
-"""Whom an audit's headline attack finds: a heat map of class by group, or one row of classes."""
+"""Whom an audit's headline attack finds: a heat map of class by group with both margins, or one row of classes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def draw_cells(document: Mapping[str, Any], path: Path) -> None:
 
 def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
     """The heat map as an SVG; ``face`` is the color behind it, "none" for a page with colors of its own."""
-    rows, columns, cells = _cells(document["cells"])
+    rows, columns, cells = _cells(document)
     names = document.get("class_names")
-    labels = columns if names is None else [names[int(number)] for number in columns]
+    labels = columns if names is None else [name if name == ALL else names[int(name)] for name in columns]
     attack = document["headline_attack"]
     entries = [entry["attacks"][attack] for entry in cells.values() if "attacks" in entry]
     rate = bool(entries) and all(entry["tpr_own"] is not None for entry in entries)
@@ -71,13 +71,19 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         return svg_of(canvas)
 
 
-def _cells(cells: Mapping[str, Any]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
-    """Names of rows and columns, and the cells by both."""
+ALL = "all"
+
+
+def _cells(document: Mapping[str, Any]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
+    """Names of rows and columns, and the cells by both; with groups, also each group, each class and everything."""
+    cells, attack = document["cells"], document["headline_attack"]
+    table = {(ALL, name): entry for name, entry in cells["by_class"].items()}
     if cells["by_class_and_group"] is None:
-        by_class = {("all", name): entry for name, entry in cells["by_class"].items()}
-        return ["all"], list(cells["by_class"]), by_class
-    table = {}
+        return [ALL], list(cells["by_class"]), table
+    whole = document["attacks"][attack]
+    table = {(group, ALL): entry for group, entry in cells["by_group"].items()} | table
+    table[ALL, ALL] = {"attacks": {attack: {"auc": whole["auc"], "tpr_own": whole["tpr_at_fpr"]["0.01"]}}}
     for name, entry in cells["by_class_and_group"].items():
         label, _, group = name.partition("/")
         table[group, label] = entry
-    return list(dict.fromkeys(group for group, _ in table)), list(dict.fromkeys(label for _, label in table)), table
+    return [*cells["by_group"], ALL], [*cells["by_class"], ALL], table
