@@ -116,7 +116,7 @@ def _from_outside(name: str, classes: int, image_shape: tuple[int, int, int], ge
         torch.manual_seed(seed)
         network = called(name, function, classes=classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
-        raise InputError(f"{name!r} returned a {type(network).__name__}: return a torch.nn.Module")
+        raise InputError(f"{name!r} returned an object of type {type(network).__name__}: return a torch.nn.Module")
     with torch.no_grad():
         outputs = called(name, network.eval(), torch.zeros(2, *image_shape))
     if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, classes):
