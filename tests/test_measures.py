@@ -1,12 +1,15 @@
 """Every measure in results belongs to one entry of the table, and nothing is claimed about any other."""
 
+import ast
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trilemma
 from trilemma.attacks.named import ALL_ATTACKS, ATTACKS
 from trilemma.measures import (
     ATTACK_WORDS,
@@ -20,7 +23,9 @@ from trilemma.measures import (
     number_words,
     planned_measures,
 )
+from trilemma.trial.gate import QUANTITIES, measured
 
+SOURCE = Path(trilemma.__file__).parent
 MATCHED = [measure for measure in MEASURES.values() if measure.attack and not measure.start]
 MATCHED += [described(f"auc_{attack}") for attack in ATTACK_WORDS]
 
@@ -53,8 +58,8 @@ def test_of_an_unknown_measure_nothing_is_claimed(name):
 
 
 def test_every_attack_has_words():
-    assert tuple(ATTACK_WORDS) == ALL_ATTACKS
-    assert RUN_ATTACKS == ATTACKS == ALL_ATTACKS[: len(ATTACKS)]
+    assert set(ATTACK_WORDS) == set(ALL_ATTACKS)
+    assert ATTACKS == RUN_ATTACKS == tuple(ATTACK_WORDS)[: len(RUN_ATTACKS)]
 
 
 def test_titles_tell_measures_apart():
@@ -87,3 +92,75 @@ def test_a_fraction_in_words_is_the_fraction(value, signed):
     assert float(text) == pytest.approx(value, abs=5.1e-4)
     assert not (signed and float(text) > 0 and not text.startswith("+"))
     assert isinstance(pd.to_numeric(text), float)
+
+
+COMMON = {"AUC", "score", "advantage", "unmatched", "correct", "bias", "accuracy", "updates", "seconds", "batch size"}
+"""Titles that are also terms of the field, or keys of JSON."""
+
+ALLOWED = {
+    ("trial/course_record.py", "noise multiplier"),  # a sentence about it
+    ("study/removal.py", "lira"),  # whose scores are log odds
+    ("words.py", "rmia"),  # RANKS, which stands below the table of attacks
+    ("words.py", "lira"),
+}
+
+
+def texts(source):
+    """The literals of a module, without its docstrings."""
+    tree = ast.parse(source)
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs and n.value is not ...
+            and isinstance(n.value, str)]  # fmt: skip
+
+
+def copied(source, where):
+    """What a module has of the table of measures and of that of attacks."""
+    titles = {measure.title for measure in MEASURES.values()} | {described(f"auc_{a}").title for a in ATTACK_WORDS}
+    attacks = {*ATTACK_WORDS, *ATTACK_WORDS.values()}
+    seen = set()
+    for text in texts(source):
+        words = text.strip()
+        parts = [words, *(word for word in titles if words.startswith(f"{word},"))]
+        parts += words.split(",") if "," in words and " " not in words else []
+        seen |= {part for part in parts if part in titles - COMMON or part in attacks}
+    return {part for part in seen if (where, part) not in ALLOWED}
+
+
+def test_titles_of_measures_and_names_of_attacks_stand_in_their_tables_alone():
+    """Guards: a title or a name that is written a second time, and keeps its old form when the table changes."""
+    for path in SOURCE.rglob("*.py"):
+        where = path.relative_to(SOURCE).as_posix()
+        if where != "measures.py" and not where.startswith("attacks/"):
+            assert not copied(path.read_text("utf-8"), where), f"{where}: ask trilemma.measures"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('Panel("AUC, matched")', {"AUC, matched"}),
+        ('y_title = f"excess-risk gap, nats {x}"', {"excess-risk gap"}),
+        ('print(f"  train accuracy   {value}")', {"train accuracy"}),
+        ('help="threshold,mlp,rf"', {"threshold", "mlp", "rf"}),
+        ('attacks.get("threshold")', {"threshold"}),
+        ('("x", "loss threshold")', {"loss threshold"}),
+        ('def f():\n    """Takes rmia and lira."""', set()),
+    ],
+)
+def test_a_copy_of_a_title_or_a_name_is_seen(line, found):
+    assert copied(line, "report/somewhere.py") == found
+
+
+def test_what_a_condition_can_be_about_is_in_the_table():
+    assert set(QUANTITIES) == {"delta", *(measure.required_as for measure in MEASURES.values())} - {""}
+    result = {
+        "attacks": {"mlp": {"auc": 0.6, "advantage": 0.1, "tpr_at_fpr": {"0.01": 0.1, "0.001": 0.2},
+                            "interval": {"auc": [0.5, 0.7], "advantage": [0.0, 0.2],
+                                         "tpr_at_fpr": {"0.01": [0, 1], "0.001": [0, 1]}}}},
+        "privacy": {"epsilon": 8.0, "delta": 1e-5},
+        "fairness": {"bias": 0.1, "worst_group_accuracy": 0.5, "worst_cell_accuracy": 0.4,
+                     "worst_cell_interval": [0.3, 0.5],
+                     "worst_cell": {"class": 0, "group": "gray", "examples": 9},
+                     "least_known_cell": {"class": 0, "group": "gray", "examples": 9}},
+        "accuracy": 0.7, "harmonic_score": {"value": 0.5},
+    }  # fmt: skip
+    assert all(measured(quantity, result) for quantity in QUANTITIES)

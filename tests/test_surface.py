@@ -60,6 +60,7 @@ LAYERS = [
     "rounding",
     "standardization",
     "techniques",
+    "networks",
     "paper",
     "words",
     "titles",
@@ -358,3 +359,36 @@ def test_the_guarantee_counts_the_modules_that_it_rests_on():
     for name in rests_on - computing:
         assert f"`privacy/{name.rpartition('.')[2]}.py`" in rest, name
     assert f"It rests on {NUMBERS[len(rests_on)]} more modules" in (SOURCE.parents[1] / "README.md").read_text("utf-8")
+
+
+def own_raises(function):
+    """What a function raises in its own body, by name."""
+    raised, rest = set(), list(function.body)
+    while rest:
+        node = rest.pop()
+        if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised.add(ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc))
+        rest += ast.iter_child_nodes(node)
+    return raised & {"InputError", "PrivacyError", "ValueError", "KeyError", "Stopped"}
+
+
+def public_functions(body):
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield from [node] if isinstance(node, ast.FunctionDef) else public_functions(node.body)
+
+
+def undocumented(source):
+    """Public functions with a docstring that does not say that they raise."""
+    functions = [(f, ast.get_docstring(f)) for f in public_functions(ast.parse(source).body)]
+    return {f.name for f, text in functions if text and own_raises(f) and not re.search("Raises|Refuse", text)}
+
+
+def test_public_functions_say_what_they_raise():
+    for path in SOURCE.rglob("*.py"):
+        assert not undocumented(path.read_text("utf-8")), path
+    silent = 'def f(x):\n    """Half."""\n    if x:\n        raise InputError("no")\n'
+    assert undocumented(silent) == {"f"}
+    assert not undocumented(silent.replace("Half.", "Half.  Raises InputError."))

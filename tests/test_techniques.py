@@ -114,3 +114,10 @@ def test_a_mix_with_the_seventh_is_not_all_but_one():
     assert full_mix([(), PAPER_TECHNIQUES, (*PAPER_TECHNIQUES, "mixup")]) == PAPER_TECHNIQUES
     assert full_mix([(), ("gn", "pa"), ("gn", "pa", "mixup")]) == ("gn", "pa")
     assert full_mix([(), ("mixup",)]) == ()
+
+
+def test_all_may_stand_beside_other_techniques():
+    assert parse_techniques("all,mine:Own") == (*PAPER_TECHNIQUES, "mine:Own")
+    assert parse_techniques("gn,all") == PAPER_TECHNIQUES
+    with pytest.raises(InputError, match="unknown technique 'gc'"):
+        parse_techniques("all,gc")

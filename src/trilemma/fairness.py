@@ -215,6 +215,9 @@ def bootstrap_test(
       seed: a seed, or a generator.
       resamples: R, the number of bootstrap samples.
 
+    Raises:
+      InputError: fewer than two samples, or arrays of other lengths than ``labels``.
+
     >>> bootstrap_test([0, 1] * 50, [0, 1] * 50, classes=2, resamples=5).accuracy.tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """

@@ -38,6 +38,12 @@ ATTACK_WORDS = {
 }
 """The names of all attacks: first those of every run, in the paper's order, then those that need reference models."""
 
+HEADLINE_ATTACKS = ("rmia", "threshold")
+"""The attack whose numbers summarize an audit, fixed before they are seen: the first of these that was made."""
+
+RUN_HEADLINE = HEADLINE_ATTACKS[-1]
+"""That of every run, whose attacks have no reference models."""
+
 RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
 """The attacks of every run: the first two threshold one number, the other two are learned."""
 
@@ -69,6 +75,8 @@ class Measure:
         budget, or with a budget and groups beside the same trial without a budget (price).
       attack: whether it is taken against non-members, so that it has an unmatched counterpart (``UNMATCHED``).
       signed: whether it is a difference, which may be negative.
+      scale: what its numbers are counted in, where that is not its unit.
+      required_as: what a condition of ``--require`` calls it; "" where none can be about it.
     """
 
     name: str
@@ -82,6 +90,14 @@ class Measure:
     made: Where = "always"
     attack: bool = False
     signed: bool = False
+    scale: str = ""
+    required_as: str = ""
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis that shows it, for all groups where it is one group's."""
+        words = self.title.removesuffix(" in")
+        return f"{words}, {self.scale}" if self.scale else words
 
     @property
     def start(self) -> str:
@@ -92,28 +108,29 @@ class Measure:
 
 _TABLE = (
     Measure("accuracy", "accuracy", "share of test examples that are classified correctly",
-            better="higher", covered=True, column="main"),
+            better="higher", covered=True, column="main", required_as="accuracy"),
     Measure("auc_strongest", "AUC, matched",
             "1/2 + the largest |AUC - 1/2| of any attack (biased upward; its interval is over the choice too)",
-            better="lower", column="main", attack=True),
+            better="lower", column="main", attack=True, required_as="auc"),
     Measure("auc_strongest_naive", "AUC, unmatched",
             "the same against the whole test set, where that differs",
             better="lower", column="main", made="groups"),
     Measure("bias", "bias", "bias amplification of Wang et al. 2020, 0 to 1/2 for two groups",
-            better="lower", covered=True, column="main", made="groups"),
+            better="lower", covered=True, column="main", made="groups", required_as="bias"),
     Measure("harmonic_score", "score", "harmonic mean of its terms (definition: normalized)",
-            better="higher", column="main"),
+            better="higher", column="main", required_as="harmonic_score"),
     Measure("train_accuracy", "train accuracy", "share of training examples that are classified correctly",
             column="main"),
     Measure("epsilon_spent", "ε spent", "PLD bound of the epsilon that was spent",
-            unit="epsilon", better="lower", covered=True, column="main", digits=2, made="budget"),
+            unit="epsilon", better="lower", covered=True, column="main", digits=2, made="budget",
+            required_as="epsilon"),
     Measure("auc_ATTACK", "AUC", "AUC of one attack against matched non-members; 1/2 is chance",
             better="lower", attack=True),
     Measure("advantage_strongest", "advantage", "largest |TPR - FPR| of the strongest attack",
-            better="lower", attack=True),
+            better="lower", attack=True, required_as="advantage"),
     Measure("tpr_at_0.01_strongest", "TPR at 1 % FPR",
             "true positive rate of the strongest attack at 1 % false positives, from 1,000 non-members",
-            better="lower", digits=4, attack=True),
+            better="lower", digits=4, attack=True, required_as="tpr_at_fpr_0.01"),
     Measure("tpr_at_0.01_threshold", "TPR at 1 % FPR, loss threshold",
             "true positive rate of the loss threshold, a run's headline attack, at 1 % false positives",
             better="lower", digits=4, attack=True),
@@ -124,16 +141,16 @@ _TABLE = (
             covered=True, column="attacks", digits=4, made="budget"),
     Measure("tpr_at_0.001_strongest", "TPR at 0.1 % FPR",
             "true positive rate of the strongest attack at 0.1 % false positives, from 10,000 non-members",
-            better="lower", digits=4, attack=True),
+            better="lower", digits=4, attack=True, required_as="tpr_at_fpr_0.001"),
     Measure("null_auc", "AUC, negative control",
             "loss-threshold AUC of a classifier that never saw the members; should be 1/2", attack=True),
     Measure("MEASURE_naive", "unmatched",
             "an attack's measure against the whole test set (unmatched), where that differs", better="lower",
             made="groups"),
     Measure("worst_group_accuracy", "worst group", "accuracy on the group where it is lowest",
-            better="higher", covered=True, column="groups", made="groups"),
+            better="higher", covered=True, column="groups", made="groups", required_as="worst_group_accuracy"),
     Measure("worst_cell_accuracy", "worst class and group", "accuracy of the worst class in one group",
-            better="higher", covered=True, column="groups", made="groups"),
+            better="higher", covered=True, column="groups", made="groups", required_as="worst_cell_accuracy"),
     Measure("accuracy_in_GROUP", "accuracy in", "accuracy on the test examples of one group",
             better="higher", covered=True, column="groups", made="groups"),
     Measure("accuracy_lost_in_GROUP", "accuracy lost in",
@@ -143,12 +160,12 @@ _TABLE = (
             better="lower", column="price", made="price"),
     Measure("excess_risk_in_GROUP", "excess risk in",
             "mean test cross-entropy on one group with the budget, less that without it, in nats",
-            unit="", better="lower", column="price", made="price", signed=True),
+            unit="", scale="nats", better="lower", column="price", made="price", signed=True),
     Measure("excess_risk_gap_in_GROUP", "excess-risk gap in",
             "|excess risk of one group less that of all test examples| (Tran et al. 2021), in nats",
-            unit="", better="lower", column="price", made="price"),
+            unit="", scale="nats", better="lower", column="price", made="price"),
     Measure("excess_risk_gap", "excess-risk gap", "largest excess-risk gap over groups",
-            unit="", better="lower", column="price", made="price"),
+            unit="", scale="nats", better="lower", column="price", made="price"),
     Measure("unused_classes", "classes never predicted", "classes that are never predicted; each adds to the bias",
             unit="count", better="lower", covered=True, column="groups", digits=1, made="groups"),
     Measure("score_accuracy", "score's accuracy", "term of the score: accuracy",

@@ -107,8 +107,7 @@ def parse_techniques(techniques: str | Iterable[str]) -> tuple[str, ...]:
     """
     words = techniques.replace(",", " ").split() if isinstance(techniques, str) else list(techniques)
     codes = [_code(str(word).strip()) for word in words]
-    if codes == ["all"]:
-        return PAPER_TECHNIQUES
+    codes = [code for word in codes for code in (PAPER_TECHNIQUES if word == "all" else (word,))]
     codes = [code for code in codes if code not in ("none", "bl", "baseline")]
     for code in codes:
         if code not in TECHNIQUES and not is_outside(code, "techniques"):

@@ -179,7 +179,8 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 Rank = Literal["rmia", "lira", "histogram"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
-"""What can rank training examples for a removal: two attacks with shadow models, or the histogram of the loss."""
+"""What can rank training examples for a removal: two attacks with shadow models, of which the first is the default, or
+the histogram of the loss."""
 
 RANK_WORDS = {
     "rmia": "RMIA with shadow models",

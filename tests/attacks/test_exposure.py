@@ -62,6 +62,9 @@ def test_the_more_exposed_group_is_found_and_equal_vulnerability_rejected(uneven
     assert colour["auc"] > gray["auc"] + 0.1
     assert gray["interval"]["auc"][1] < colour["interval"]["auc"][0]
     assert document["by_class_and_group"]["0/colour"]["members"] == 500
+    for name, part in document["by_group"].items():  # one number has one interval
+        for attack, values in part["attacks"].items():
+            assert values["interval"]["auc"] == result.by_group[name]["attacks"][attack]["interval"]["auc"]
     test = document["equal_vulnerability"]
     assert (test["attack"], test["cells"], test["rejected"]) == ("rmia", "class_and_group", True)
     # 1 % of all 1,000 non-members can be told, 1 % of the 500 in a cell cannot.

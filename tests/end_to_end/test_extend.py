@@ -134,7 +134,7 @@ def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.
         ("odd:number", "cannot be called"),
         ("odd:signature", "another signature than docs/extend.md"),
         ("odd:breaks", r"failed \(RuntimeError: no such layer\)"),
-        ("odd:nothing", "returned a NoneType"),
+        ("odd:nothing", "returned an object of type NoneType"),
         ("odd:shape", r"makes no logits \(n, 10\)"),
         ("odd:mixing", "BatchNorm2d"),
     ],
@@ -167,7 +167,7 @@ def test_what_cannot_be_used_is_one_line(folder, capsys, name, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--data", "odd:nothing_at_all", "--out", "out"], "returned a NoneType"),
+        (["train", "--data", "odd:nothing_at_all", "--out", "out"], "returned an object of type NoneType"),
         (["train", "--data", "odd:nothing", "--out", "out"], "another signature"),
         (["audit", "p.npz", "--attacks", "odd:one", "--out", "out"], "a finite score for each of 40 rows"),
         (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "returned no real numbers"),

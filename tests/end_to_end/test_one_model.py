@@ -90,6 +90,7 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     card = (run / "README.md").read_text()
     assert card.startswith("---\n")
     assert f"noise multiplier {privacy['noise_multiplier']:g}" in card
+    assert "not in this card" in card  # what attacks found is not for release
     assert main(["report", str(run), "--require", "epsilon<=8, accuracy>=0"]) == 0
     statement = json.loads((run / "statement.json").read_text())
     assert statement["guarantee"]["epsilon"] == privacy["epsilon"]

@@ -89,6 +89,15 @@ def test_initial_weights_follow_from_the_seed(timm, data):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_group_norm_is_refused_where_there_is_no_batch_norm_to_replace(timm, data):
+    """Guards: gn in the title of a trial whose network it did not change."""
+    bare = TIMM.replace("nn.ModuleList([nn.BatchNorm2d(6), BatchNormAct2d(6)])", "nn.ModuleList([nn.LayerNorm(8)])")
+    (timm / "timm.py").write_text(bare)
+    with pytest.raises(InputError, match="gn does not apply to timm:tiny, which has no batch norm to replace"):
+        of(data, techniques="gn")
+    assert of(data).norms
+
+
 def test_group_norm_takes_the_place_of_batch_norm_and_keeps_what_hangs_on_it(timm, data):
     network = of(data, techniques="gn")
     assert not any(isinstance(part, nn.BatchNorm2d) for part in network.modules())

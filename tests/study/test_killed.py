@@ -11,14 +11,14 @@ from pathlib import Path
 import trilemma
 import warm
 
-KILLS = 10
+KILLS = 30
 BENCH = Path(__file__).parents[1] / "faults" / "kills.py"
 
 
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice():
     """New moments for each version; 300 of them: ``python tests/faults/kills.py``."""
     seed = zlib.crc32(trilemma.__version__.encode())
-    command = [sys.executable, str(BENCH), "--train", "0", "--study", str(KILLS), "--longest", "4", "--seed", str(seed)]
+    command = [sys.executable, str(BENCH), "--train", "0", "--study", str(KILLS), "--longest", "1", "--seed", str(seed)]
     done = warm.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"study: {KILLS} kills" in done.stdout

@@ -1,10 +1,12 @@
 """A folder whose ``config.json`` is damaged is refused in one line, whatever the damage is."""
 
+import json
+
 import pytest
 
 import trilemma as tl
 from trilemma.errors import InputError
-from trilemma.trial.identity import config_of
+from trilemma.trial.identity import config_of, holds_finished_run
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "5", '"recipe"', "{", "", "\udcff", "[" * 5000, "{}", '{"recipe": []}'])
@@ -21,3 +23,16 @@ def test_a_damaged_config_is_refused_before_anything_is_trained(tmp_path, text):
             use()
         assert "\n" not in str(error.value)
     assert {path.name for path in out.iterdir()} == {"config.json"}
+
+
+def test_a_run_whose_data_followed_its_own_seed_is_refused_with_the_seed_that_mends_it(tmp_path):
+    """Guards: a folder of version 0.1.0, where `--seed 3` drew the data too, refused without a reason."""
+    recipe = tl.Recipe(model="convnet-4", seed=3)
+    old, new = (tl.load_data("digits-s", limit=60, test_limit=60, seed=seed) for seed in (3, 0))
+    config = config_of(recipe, old, None, ())
+    config["data"]["fingerprint"] = old.fingerprint
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    now = config_of(recipe, new, None, ())
+    with pytest.raises(InputError, match="another data: its data were drawn by seed 3, so add --data-seed 3; or"):
+        holds_finished_run(tmp_path, now, new.fingerprint)
+    assert not holds_finished_run(tmp_path, config_of(recipe, old, None, ()), old.fingerprint)

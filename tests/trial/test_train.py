@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -157,6 +158,9 @@ def test_a_network_of_ones_own(tmp_path):
     assert run.result["course"]["gradient_method"] == "auto"
     with pytest.raises(tl.InputError, match="network of your own"):
         load_network(run, data)
+    with pytest.raises(tl.InputError, match=r"gn does not apply to your Sequential, .*: use --techniques pa"):
+        tl.train(replace(recipe, techniques="gn,pa"), data, tmp_path / "other", network=network, execution=CPU)
+    assert not (tmp_path / "other").exists()
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 10))
     with pytest.raises(tl.InputError, match="another network"):
         tl.train(recipe, data, tmp_path / "run", network=other, execution=CPU)

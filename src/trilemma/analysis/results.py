@@ -15,7 +15,7 @@ from trilemma.analysis.conditions import epsilon_column
 from trilemma.analysis.price import Risk, price_of, without_budget
 from trilemma.errors import InputError
 from trilemma.files import read_json, read_text, reading, written
-from trilemma.measures import UNMATCHED, measure_of
+from trilemma.measures import RUN_HEADLINE, UNMATCHED, measure_of
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
@@ -186,7 +186,7 @@ def _rows(
     for kind, check in result["null_check"].items():
         if check is not None:
             suffix = "" if kind == "matched" else UNMATCHED
-            yield _row(f"null_auc{suffix}", check["auc"]["threshold"], check["interval"]["threshold"], train + test)
+            yield _row(f"null_auc{suffix}", check["auc"][RUN_HEADLINE], check["interval"][RUN_HEADLINE], train + test)
     for measure, value in result.get("measures", {}).items():
         yield _row(measure, value, None, train + test)
     score = result["harmonic_score"]
@@ -220,7 +220,7 @@ def _attacks(
     n = int(about["members"]) + int(about["nonmembers"])
     for name, attack in attacks.items():
         yield _row(f"auc_{name}{suffix}", attack["auc"], attack["interval"]["auc"], n)
-    threshold = attacks.get("threshold", {"tpr_at_fpr": {"0.01": None}})
+    threshold = attacks.get(RUN_HEADLINE, {"tpr_at_fpr": {"0.01": None}})
     if threshold["tpr_at_fpr"]["0.01"] is not None:
         interval = threshold["interval"]["tpr_at_fpr"]["0.01"]
         yield _row(f"tpr_at_0.01_threshold{suffix}", threshold["tpr_at_fpr"]["0.01"], interval, n)

@@ -21,7 +21,7 @@ from trilemma.attacks.reliability import Reliability, lira_probability, rmia_pro
 from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.errors import InputError
-from trilemma.measures import FPRS
+from trilemma.measures import FPRS, HEADLINE_ATTACKS
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
@@ -96,7 +96,7 @@ class Audit:
     def headline(self) -> str:
         """The attack whose numbers summarize the audit, chosen before they are seen: online RMIA where reference
         models allow it, otherwise the loss threshold (or the first attack, if neither was requested)."""
-        return next((name for name in ("rmia", "threshold") if name in self.rocs), next(iter(self.rocs)))
+        return next((name for name in HEADLINE_ATTACKS if name in self.rocs), next(iter(self.rocs)))
 
     @property
     def auc(self) -> float:
@@ -129,8 +129,8 @@ def audit(
 
     Args:
       predictions: the model's outputs, the true labels and the membership of each row.
-      attacks: names from ``threshold``, ``threshold-entropy``, ``mlp``, ``rf``, ``rmia``, ``rmia-offline``,
-        ``lira``, ``lira-offline``.  None: the first four, and those of the others that the reference models allow.
+      attacks: names of :data:`trilemma.measures.ATTACK_WORDS`, or of your own as ``module:name``.  None: those of every
+        run (:data:`trilemma.measures.RUN_ATTACKS`), and those of the others that the reference models allow.
       match: reweight the non-members so that they have the members' mix of classes (and groups).  Where sources
         repeat, one copy of each image is kept (:func:`~trilemma.attacks.matching.matched_nonmembers`).
         None: rows have the weights of ``predictions.weights``.

@@ -79,6 +79,9 @@ def rmia_offline_scores(
     Args:
       shadow_member: bool (R, N), or None where no reference model trained on any audited example.
       a: in [0, 1]; see the module's docstring.
+
+    Raises:
+      InputError: also where ``a`` lies outside [0, 1].
     """
     if not 0 <= a <= 1:
         raise InputError(f"a must lie in [0, 1], not {a}")

@@ -208,6 +208,9 @@ def bootstrap_rocs(
         drawn by itself.
       seed: the seed of the draws, or a generator.
       resamples: R, the number of samples.
+
+    Raises:
+      InputError: fewer than two samples, or arrays of other shapes than these.
     """
     rng = rng_for(seed, "bootstrap/roc")
     if resamples < 2:

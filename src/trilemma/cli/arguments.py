@@ -14,6 +14,8 @@ from trilemma.cli.canaries import add_canary_options
 from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
+from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
+from trilemma.networks import NETWORKS
 from trilemma.techniques import TECHNIQUES
 from trilemma.words import RANKS
 
@@ -226,9 +228,7 @@ def _train(commands: Any) -> None:
     recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
     group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
     group.add_argument("--techniques", metavar="CODES", help=f"any of {','.join(TECHNIQUES)}, or all, or none")
-    group.add_argument(
-        "--model", metavar="NAME", help="wrn-DEPTH-WIDTH, convnet[-WIDTH], prior-conv[-WIDTH], prior-s, -m or -l"
-    )
+    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
@@ -308,7 +308,8 @@ def _audit(commands: Any) -> None:
     command.add_argument(
         "--attacks",
         metavar="NAMES",
-        help="from threshold,threshold-entropy,mlp,rf and, with reference models, rmia,rmia-offline,lira,lira-offline",
+        help=f"from {','.join(RUN_ATTACKS)} and, with reference models, "
+        + ",".join(name for name in ATTACK_WORDS if name not in RUN_ATTACKS),
     )
     command.add_argument("--seed", type=int, default=0)
     _add_require(command)

@@ -32,7 +32,7 @@ from trilemma.report.figures.audit_roc import draw_roc
 from trilemma.spreadsheet import write_csv
 from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.measure import accuracy_of_nonmembers
-from trilemma.trial.most_exposed import EXPOSED, most_exposed
+from trilemma.trial.most_exposed import EXPOSED, ORDERED_BY, most_exposed
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
 from trilemma.trial.shadows import Target
@@ -100,7 +100,7 @@ def audit_command(options: argparse.Namespace) -> int:
     write_csv(attack_rows(document), out / CSV)
     draw_roc(document, out / ROC)
     draw_cells(document, out / CELLS)
-    if subject.target is not None and "rmia" in result.scores:
+    if subject.target is not None and ORDERED_BY in result.scores:
         exposed = most_exposed(predictions, result, subject.target, pictures=options.pictures)
         write_json(out / EXPOSED, exposed, private=True)
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])

@@ -9,6 +9,7 @@ from trilemma.attacks.cells import TOO_FEW, lacking
 from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.hints import listed
+from trilemma.measures import HEADLINE_FPR, MEASURES
 from trilemma.words import clean
 
 if TYPE_CHECKING:
@@ -120,10 +121,9 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
 def _cell(cell: str, entry: dict[str, Any], attack: str) -> str:
     values = entry["attacks"][attack]
     ends, found = values["interval"], ""
+    rate = MEASURES[f"tpr_at_{HEADLINE_FPR:g}_strongest"].title
     for threshold, words in (("tpr_own", "its own threshold"), ("tpr_global", "the threshold of all")):
         if values[threshold] is not None:
-            found += (
-                f"{',' if found else '   TPR at 1 % FPR'} {interval(values[threshold], ends[threshold])} at {words}"
-            )
+            found += f"{',' if found else f'   {rate}'} {interval(values[threshold], ends[threshold])} at {words}"
     sizes = f"{entry['members']:,} members, {entry['nonmembers']:,} non-members"
     return f"  {clean(cell):<18} AUC {interval(values['auc'], ends['auc'])}   {sizes}{found}"

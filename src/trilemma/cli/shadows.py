@@ -147,7 +147,11 @@ class ShadowDisplay(Interruptible[Live]):
         return running_table("shadow", self._running, {})
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Callback of what is computed once for all shadows."""
+        """Callback of what is computed once for all shadows.
+
+        Raises:
+          Stopped: the user asked for that.
+        """
         if self.should_stop():
             raise Stopped("stopped before the first shadow")
         if total and done == total:

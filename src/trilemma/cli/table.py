@@ -7,6 +7,7 @@ from typing import Any
 from trilemma.attacks import ceiling_alarms
 from trilemma.attacks.cells import lacking
 from trilemma.cli.budget import describe_ceiling
+from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
@@ -56,7 +57,7 @@ def describe_attacks(
     return lines
 
 
-_RATES = {"0.01": "TPR at 1 % FPR", "0.001": "TPR at 0.1 % FPR"}
+_RATES = {f"{fpr:g}": MEASURES[f"tpr_at_{fpr:g}_strongest"].title for fpr in sorted(FPRS, reverse=True)}
 
 
 def describe_groups(by_group: dict[str, Any] | None, attack: str) -> list[str]:
@@ -134,14 +135,14 @@ def describe_run(run: Run) -> str:
             lines.append(f"              {len(fairness['unused_classes'])} classes are never predicted")
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
-    lines.append(f"  train accuracy     {result['train_accuracy']:.3f}")
+    lines.append(f"  {MEASURES['train_accuracy'].title:<18} {result['train_accuracy']:.3f}")
     if result.get("canaries"):
         lines.append(f"  canaries           {canaries_in_words(result['canaries'])}")
     if run.contradicted:
         lines.append(f"{ALARM}{clean(run.contradicted)}")
     ceiling = stands.get("ceiling")
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
-    lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", "threshold")))
+    lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", RUN_HEADLINE)))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
     check = result["null_check"]["matched"]
     if check and not check["passed"]:

@@ -196,7 +196,11 @@ def execution_of(options: argparse.Namespace) -> Execution:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The recipe that the command line requests: a named one or a file, with the options on top."""
+    """The recipe that the command line requests: a named one or a file, with the options on top.
+
+    Raises:
+      InputError: an option has no KEY=VALUE, or the recipe cannot be loaded.
+    """
     overrides: dict[str, Any] = {}
     for pair in options.set:
         key, equals, text = pair.partition("=")

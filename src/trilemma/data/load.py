@@ -159,7 +159,7 @@ def _outside(text: str) -> Dataset:
     """What a function of the user's own returns."""
     data = called(text, resolve(text, "data"))
     if not isinstance(data, Dataset):
-        raise InputError(f"{text!r} returned a {type(data).__name__}: return a trilemma.Dataset")
+        raise InputError(f"{text!r} returned an object of type {type(data).__name__}: return a trilemma.Dataset")
     return replace(data, name=text, source=data.source or text)
 
 

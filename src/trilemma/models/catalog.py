@@ -15,12 +15,11 @@ from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
 from trilemma.models.prior.maps import map_shape
 from trilemma.models.timm import PREFIX, build_timm
 from trilemma.models.wide_resnet import WideResNet
+from trilemma.networks import networks_in_words
 from trilemma.outside import called, is_outside, resolve
 
-NAMES = (
-    "wrn-DEPTH-WIDTH (wrn-16-4, wrn-40-4, ...), convnet or convnet-WIDTH, prior-conv or prior-conv-WIDTH, prior-s, "
-    "prior-m or prior-l, timm:NAME (extra timm), or module:name for a network of your own"
-)
+NAMES = networks_in_words()
+"""What a network can be called, for messages."""
 
 
 def build(
@@ -117,7 +116,7 @@ def _from_outside(name: str, classes: int, image_shape: tuple[int, int, int], ge
         torch.manual_seed(seed)
         network = called(name, function, classes=classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
-        raise InputError(f"{name!r} returned a {type(network).__name__}: return a torch.nn.Module")
+        raise InputError(f"{name!r} returned an object of type {type(network).__name__}: return a torch.nn.Module")
     with torch.no_grad():
         outputs = called(name, network.eval(), torch.zeros(2, *image_shape))
     if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, classes):

@@ -45,7 +45,11 @@ def pad_same(images: Tensor, kernel_size: int, stride: int) -> Tensor:
 
 
 def norm_layer(norm: Norm, channels: int, groups: int) -> nn.Module:
-    """No normalization, batch norm, or group norm with ``groups`` groups (fewer if they do not divide the channels)."""
+    """No normalization, batch norm, or group norm with ``groups`` groups (fewer if they do not divide the channels).
+
+    Raises:
+      InputError: there is no such norm, or it has less than one group.
+    """
     if norm not in ("none", "batch", "group"):
         raise InputError(f"unknown norm {norm!r}: use none, batch or group")
     if groups < 1:

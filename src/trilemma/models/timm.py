@@ -62,6 +62,8 @@ def build_timm(
         if weights not in ("", HUB):
             _load(network, Path(weights))
         last = dict(network.get_classifier().named_parameters())  # type: ignore[operator]
+        if norm == "group" and not any(isinstance(part, nn.BatchNorm2d) for part in network.modules()):
+            raise InputError(f"gn does not apply to {name}, which has no batch norm to replace: leave gn out")
         if norm == "group":
             network = _with_group_norm(network, groups)
         with torch.no_grad():

@@ -79,6 +79,9 @@ class Directions:
           released: the privatized gradient of the update whose sum :meth:`join` was called with last.
           batch_size: B, by which it was divided.
           clipping_norm: C.
+
+        Raises:
+          ValueError: :meth:`join` was not called first.
         """
         if self._before is None:
             raise ValueError("join the canaries to the clipped sum of an update before its scores are taken")

@@ -19,7 +19,7 @@ from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.rounding import upper
 from trilemma.trial.most_exposed import EXPOSED
-from trilemma.words import clean
+from trilemma.words import RANKS, clean
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _exposed(model: OneModel, pictures: bool) -> tuple[dict[str, Any], ...]:
         return tuple(_shown(example, pictures) for example in read_json(path)["examples"])
 
 
-_PROBABILITIES = (("rmia", "RMIA"), ("lira", "LiRA"), ("histogram", "loss histogram"))
+_PROBABILITIES = tuple((name, ATTACK_WORDS.get(name, f"loss {name}")) for name in RANKS)
 
 
 def _shown(example: Mapping[str, Any], pictures: bool) -> dict[str, Any]:

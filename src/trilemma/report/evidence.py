@@ -16,7 +16,7 @@ from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
 from trilemma.hints import listed
-from trilemma.measures import ATTACK_WORDS, FPRS
+from trilemma.measures import ATTACK_WORDS, FPRS, RUN_HEADLINE
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.trial.gate import Measured, measured
@@ -77,7 +77,7 @@ class OneModel:
     @property
     def headline(self) -> str:
         """The attack that was chosen before its numbers were seen."""
-        chosen = str(self.result.get("headline_attack", "threshold"))  # runs of the first versions do not name it
+        chosen = str(self.result.get("headline_attack", RUN_HEADLINE))  # runs of the first versions do not name it
         return chosen if chosen in self.result["attacks"] else str(next(iter(self.result["attacks"])))
 
     @property

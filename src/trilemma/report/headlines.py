@@ -148,34 +148,16 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
     return []
 
 
-_LEADS = {
-    "techniques-accuracy": "Techniques",
-    "techniques-bias-private": "Techniques, bias",
-    "techniques-bias-ordinary": "Techniques, bias",
-    "skew-accuracy": "Skew, accuracy",
-    "skew-auc-naive": "Skew, unmatched AUC",
-    "skew-auc-matched": "Skew, matched AUC",
-    "skew-bias": "Skew, bias",
-    "removal-accuracy": "Removal, accuracy",
-    "removal-bias": "Removal, bias",
-    "budget-auc": "Budget, leakage",
-}
-"""Claims that are told by a difference."""
-
-_SAID = {"onion": "Onion effect", "memorization-first": "Memorization", "headline-accuracy": "The paper’s accuracy"}
-"""Claims that are told by their verdict."""
-
-
 def _in_turn(claims: Sequence[Claim]) -> list[Claim]:
     """The claims with a verdict, decided ones first, otherwise in the given order."""
-    judged = [claim for claim in claims if claim.verdict != "not measured" and claim.name in {**_LEADS, **_SAID}]
+    judged = [claim for claim in claims if claim.verdict != "not measured" and claim.lead]
     return sorted(judged, key=lambda claim: claim.verdict == "cannot tell")
 
 
 def _of_claim(claim: Claim) -> Headline | None:
     href = f"#claim-{claim.name}"
-    if claim.name in _SAID:  # a verdict without a difference
-        return Headline(_SAID[claim.name], f"{claim.statement.split(' that ', 1)[-1]}: {claim.verdict}.", href)
+    if claim.by_verdict:
+        return Headline(claim.lead, f"{claim.statement.split(' that ', 1)[-1]}: {claim.verdict}.", href)
     changes = [finding.changes[0] for finding in claim.findings if finding.changes]
     if not changes:
         return None
@@ -196,7 +178,7 @@ def _of_claim(claim: Claim) -> Headline | None:
         verdict = (
             "cannot tell, since without one of the seeds chance could explain it" if largest.fragile else "cannot tell"
         )
-    return Headline(_LEADS[claim.name], f"{words}{setting}: {verdict}.", href)
+    return Headline(claim.lead, f"{words}{setting}: {verdict}.", href)
 
 
 def _change_words(change: Change) -> str:

@@ -11,7 +11,7 @@ from trilemma.attacks.cells import TOO_FEW
 from trilemma.errors import InputError
 from trilemma.files import make_folder, write_json, written
 from trilemma.hints import one_line
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.report.audit_parts import audit_parts
 from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
@@ -202,9 +202,8 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
 
 
 _ACCURACIES = {
-    "worst_cell_accuracy": "accuracy, worst class and group",
-    "worst_group_accuracy": "accuracy, worst group",
-    "accuracy": "accuracy",
+    name: ", ".join(dict.fromkeys(("accuracy", MEASURES[name].title)))
+    for name in ("worst_cell_accuracy", "worst_group_accuracy", "accuracy")
 }
 """What the third number is: the first of these that was measured."""
 

@@ -58,6 +58,9 @@ def chunks(resamples: int, rows: int) -> Iterator[int]:
 def percentile_interval(draws: Array, level: float = LEVEL) -> tuple[float, float]:
     """The interval between the draws' quantiles (1 - level) / 2 and 1 - (1 - level) / 2.
 
+    Raises:
+      InputError: there are fewer than two draws.
+
     >>> low, high = percentile_interval(np.arange(1001) / 1000)
     >>> round(low, 3), round(high, 3)
     (0.025, 0.975)

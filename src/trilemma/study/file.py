@@ -32,7 +32,7 @@ class RemovalGrid:
 
     shares: tuple[float, ...]
     control: str
-    rank: Rank = "rmia"
+    rank: Rank = RANKS[0]
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class _Reader:
         control = value.get("control", "class")
         if control not in ("class", "class,group", ""):
             raise self._wrong("removal.control", '"class", "class,group" or ""')
-        rank = value.get("rank", "rmia")
+        rank = value.get("rank", RANKS[0])
         if rank not in RANKS:
             raise self._wrong("removal.rank", f"one of {', '.join(RANKS)}")
         return RemovalGrid(tuple(sorted(shares)), control, rank)

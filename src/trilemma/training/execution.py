@@ -55,7 +55,11 @@ class Execution:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def autocast(self, device: torch.device) -> torch.dtype | None:
-        """bfloat16 or None (float32)."""
+        """bfloat16 or None (float32).
+
+        Raises:
+          InputError: there is no such type.
+        """
         if self.compute not in ("auto", "float32", "bfloat16"):
             raise InputError(f"compute must be auto, float32 or bfloat16, not {self.compute!r}")
         if self.compute == "auto":

@@ -6,6 +6,7 @@ which layers a recipe builds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,7 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.models.timm import PREFIX
 from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
+from trilemma.techniques import TECHNIQUES
 from trilemma.training.recipe import Recipe
 
 
@@ -52,12 +54,10 @@ class Architecture:
         timm = recipe.model.startswith(PREFIX)
         if (recipe.weights or recipe.trained != "all") and not timm:
             raise InputError(f"weights and trained are for networks of timm, not for {recipe.model}: leave them out")
-        if timm and recipe.has("ws"):
-            raise InputError(f"ws does not apply to {recipe.model}, whose layers are timm's: leave it out")
+        if timm:
+            refuse_techniques(recipe, {"ws": "whose layers are timm's"})
         if is_outside(recipe.model, "models"):
-            codes = [code for code in ("gn", "ws") if recipe.has(code)]
-            if codes:
-                raise InputError(f"{codes[0]} does not apply to {recipe.model}, whose layers are its own: leave it out")
+            refuse_techniques(recipe, dict.fromkeys(OF_LAYERS, "whose layers are its own"))
             return cls(recipe.model, "none", recipe.norm_groups, recipe.norm_first, standardized=False)
         norm: Norm = "group" if recipe.has("gn") else "none" if recipe.private else "batch"
         return cls(recipe.model, norm, recipe.norm_groups, recipe.norm_first, recipe.has("ws"), recipe.trained)
@@ -83,6 +83,27 @@ class Architecture:
             last_alone=self.trained == "last",
             generator=generator,
         )
+
+
+OF_LAYERS = tuple(code for code, technique in TECHNIQUES.items() if technique.changes == "network")
+"""The techniques that decide how a network is built, which networks built elsewhere cannot follow."""
+
+
+def refuse_techniques(recipe: Recipe, why: Mapping[str, str], model: str = "") -> None:
+    """Refuse techniques that would change nothing of a network.
+
+    Args:
+      recipe: names the techniques and the network.
+      why: by technique, what the network is that it does not apply ("which has no norm layers").
+      model: what the network is called, where that is not the recipe's model.
+
+    Raises:
+      InputError: the recipe has one of these techniques.
+    """
+    for code, reason in why.items():
+        if recipe.has(code):
+            rest = ",".join(code for code in recipe.techniques if code not in why) or "none"
+            raise InputError(f"{code} does not apply to {model or recipe.model}, {reason}: use --techniques {rest}")
 
 
 def network_for(recipe: Recipe, data: Dataset) -> nn.Module:

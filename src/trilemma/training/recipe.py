@@ -228,7 +228,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Inverse of :meth:`to_dict`; absent keys take their defaults, unknown ones are errors."""
+        """Inverse of :meth:`to_dict`; absent keys take their defaults, unknown ones are errors.
+
+        Raises:
+          InputError: a key is unknown, or a value is of another type or out of range.
+        """
         known = {f.name: f for f in fields(cls)}
         for key, value in values.items():
             if key not in known:

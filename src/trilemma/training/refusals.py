@@ -10,6 +10,7 @@ from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS
 from trilemma.training.canaries import Canaries, refuse_canaries
 from trilemma.training.execution import Execution
+from trilemma.training.network import OF_LAYERS, refuse_techniques
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 
@@ -37,12 +38,12 @@ def refuse_what_does_not_apply(
     if recipe.pretrain and (fitted or network is not None):
         whose = f"{recipe.model} is fitted to them already" if fitted else "it is for networks by name"
         raise InputError(f"pre-training on synthetic images does not apply here ({whose}): leave --pretrain out")
+    if network is not None:
+        name = f"your {type(network).__name__}"
+        refuse_techniques(recipe, dict.fromkeys(OF_LAYERS, "whose layers are its own"), model=name)
     if not prior:
         return
-    for code, layers in (("gn", "norm layers"), ("ws", "convolutions that are trained")):
-        if recipe.has(code):
-            rest = ",".join(code for code in recipe.techniques if code not in ("gn", "ws")) or "none"
-            raise InputError(f"{code} does not apply to {recipe.model}, which has no {layers}: use --techniques {rest}")
+    refuse_techniques(recipe, {"gn": "which has no norm layers", "ws": "which has no convolutions that are trained"})
     if execution.compute == "bfloat16":
         raise InputError(
             f"{recipe.model} is trained in float32, so that no sum is rounded before the noise is added: "

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.rounding import rounded_up
 from trilemma.trial.run import why_contradicted, why_not_for_release, why_not_private
 from trilemma.words import clean, counted
@@ -28,11 +28,9 @@ STATUS = 3
 """The exit status of a command one of whose conditions is not met."""
 
 _CONDITION = re.compile(r"([a-zA-Z][\w.\-]*)\s*(<=|>=|<|>)\s*(\S+)")
-_ATTACKS = ("auc", "advantage", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
-QUANTITIES = (
-    *("epsilon", "delta", "accuracy", *_ATTACKS, "bias"),
-    *("worst_group_accuracy", "worst_cell_accuracy", "harmonic_score"),
-)
+_MEASURES = [measure for measure in MEASURES.values() if measure.required_as]
+_ATTACKS = tuple(measure.required_as for measure in _MEASURES if measure.attack)
+QUANTITIES = ("delta", *(measure.required_as for measure in _MEASURES))
 """What conditions can be about; of attacks also one by its name, as ``auc_threshold``."""
 
 

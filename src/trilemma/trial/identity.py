@@ -51,6 +51,14 @@ def config_of(
     }
 
 
+def _other_data_seed(stored: dict[str, Any], config: dict[str, Any]) -> str:
+    """How to go on with a run whose data were drawn by another seed: in version 0.1.0 that was the training's own."""
+    requests = [values["data"].get("request") or {} for values in (stored, config)]
+    old, new = (dict(request) for request in requests)
+    seed, other = old.pop("seed", 0), new.pop("seed", 0)
+    return f"its data were drawn by seed {seed}, so add --data-seed {seed}; or " if old == new and seed != other else ""
+
+
 def _signature(network: nn.Module) -> str:
     """Distinguishes the user's networks by class and by the shapes of their tensors (not by what their forward
     does)."""
@@ -94,7 +102,8 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
             if part == "recipe" and isinstance(old, dict):
                 keys = [key for key in {*old, *new} if old.get(key) != new.get(key)]
                 changed = f" ({', '.join(sorted(keys))})"
+            mend = _other_data_seed(stored, config) if part == "data" else ""
             raise InputError(
-                f"{folder} holds a run with another {words}{changed}: choose another --out, or delete that folder"
+                f"{folder} holds a run with another {words}{changed}: {mend}choose another --out, or delete that folder"
             )
     return (folder / RESULT).exists()

@@ -28,7 +28,7 @@ from trilemma.rounding import rounded_up
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
-from trilemma.trial.run import CONFIG, WEIGHTS
+from trilemma.trial.run import CONFIG, RESULT, WEIGHTS
 from trilemma.words import clean, counted
 
 AT_ONCE = 256
@@ -120,7 +120,12 @@ def load_model(
     path = Path(folder)
     config = read_json(path / CONFIG)
     if not (path / WEIGHTS).exists():
-        raise InputError(f"{path} holds no {WEIGHTS}: the run is not finished; run the same command again to resume it")
+        mend = (
+            "put the file back, or train again"
+            if (path / RESULT).exists()
+            else "resume the run by the same command if it is not finished, or copy this file too"
+        )
+        raise InputError(f"{path} holds no {WEIGHTS}: {mend}")
     with reading(path / CONFIG):
         recipe = Recipe.from_dict(config["recipe"])
         own = config["network"] != "recipe"

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks import Audit, Predictions
+from trilemma.measures import ATTACK_WORDS, HEADLINE_ATTACKS
 from trilemma.trial.shadows import Target
+from trilemma.words import RANKS
 
 EXPOSED = "exposed.json"
 SHOWN = 12
+ORDERED_BY = HEADLINE_ATTACKS[0]
+"""The attack that ranks them."""
 
 _NOTE = "Not for release: it shows training examples, and names those that attacks find."
 
@@ -33,12 +37,12 @@ def most_exposed(predictions: Predictions, result: Audit, target: Target, *, pic
       shadows, and ``png`` (base64) without pictures.
     """
     members = np.flatnonzero(predictions.member)
-    order = np.lexsort((result.signals.loss[members], -result.scores["rmia"][members]))
+    order = np.lexsort((result.signals.loss[members], -result.scores[ORDERED_BY][members]))
     data = target.data
     examples = []
     for row in members[order[:SHOWN]]:
         index = int(target.audited.members[row])
-        probability = {name: _at(result.probabilities.get(name), row) for name in ("rmia", "lira")}
+        probability = {name: _at(result.probabilities.get(name), row) for name in RANKS if name in ATTACK_WORDS}
         probability["histogram"] = float(result.membership_probability[row])
         examples.append(
             {
@@ -49,7 +53,7 @@ def most_exposed(predictions: Predictions, result: Audit, target: Target, *, pic
                 else predictions.name_of_group(int(predictions.groups[row])),
                 "predicted": data.classes[int(result.signals.predicted[row])],
                 "loss": float(result.signals.loss[row]),
-                "score": float(result.scores["rmia"][row]),
+                "score": float(result.scores[ORDERED_BY][row]),
                 "probability": probability,
                 "png": _png(np.asarray(data.train.images[index])) if pictures else None,
             }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trilemma.checksums import check
 from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, reading, written
+from trilemma.measures import RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.training.recipe import Recipe
 from trilemma.words import SEEDED_NOISE
@@ -54,7 +55,7 @@ class Run:
     def __repr__(self) -> str:
         stands = guaranteed(self.result)
         budget = "no privacy guarantee" if stands is None else f"ε = {upper(stands['epsilon'])}"
-        headline = self.result.get("headline_attack", "threshold")
+        headline = self.result.get("headline_attack", RUN_HEADLINE)
         auc = self.result["attacks"].get(headline, {}).get("auc", float("nan"))
         return (
             f"<Run {self.folder}: {self.recipe.model}, {budget}; accuracy {self.result['accuracy']:.3f}, "

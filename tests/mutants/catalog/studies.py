@@ -167,9 +167,9 @@ ERRORS = [
     Planted(
         "a file is read by a loader that can run code",
         "files.py",
-        "def write_json(path: Path, values: Any) -> None:",
+        "def write_json(path: Path, values: Any, *, private: bool = False) -> None:",
         "def read_old(path: Path) -> Any:\n    import pickle\n\n    return pickle.loads(path.read_bytes())\n\n\n"
-        "def write_json(path: Path, values: Any) -> None:",
+        "def write_json(path: Path, values: Any, *, private: bool = False) -> None:",
         ("test_surface.py::test_nothing_in_the_tree_can_run_a_strangers_code",),
         "pickle",
     ),

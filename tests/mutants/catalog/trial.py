@@ -32,8 +32,8 @@ ERRORS = [
     Planted(
         "the negative control ignores its weights",
         "trial/measure.py",
-        "return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed)",
-        "return never_saw(data.train, data.test, counts, counts, len(data.classes), seed=seed)",
+        "return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed, attacks=names)",
+        "return never_saw(data.train, data.test, counts, counts, len(data.classes), seed=seed, attacks=names)",
         (f"{_RECOMPUTED}::test_the_negative_control_agrees_with_an_independent_one",),
     ),
     Planted(
@@ -63,7 +63,7 @@ ERRORS = [
     Planted(
         "the weights with the best accuracy on the test set are released",
         "trial/train.py",
-        "            self.losses.clear()\n            self.evaluated = point\n",
+        "            self.losses, self.evaluated = [], point\n",
         '            if line["accuracy"] >= getattr(self, "best", (0.0, None))[0] and point < course.updates:\n'
         '                self.best = line["accuracy"], {\n'
         "                    n: t.clone() for n, t in training.state.evaluation_weights().items()\n"
@@ -71,16 +71,30 @@ ERRORS = [
         "            if point == course.updates:\n"
         "                for n, t in training.state.evaluation_weights().items():\n"
         "                    t.copy_(self.best[1][n])\n"
-        "            self.losses.clear()\n            self.evaluated = point\n",
+        "            self.losses, self.evaluated = [], point\n",
         (f"{_RECOMPUTED}::test_released_weights_are_the_average",),
         "test-selection",
     ),
     Planted(
         "a run that fails its truth check keeps its epsilon",
-        "trial/train.py",
-        '        wrong = why_not_private({"privacy": privacy})\n        if wrong:\n',
-        '        wrong = why_not_private({"privacy": privacy})\n        if wrong and len(wrong) > 10**6:\n',
+        "trial/privacy_record.py",
+        'wrong = "" if truth.passed else "the run failed its truth check"',
+        'wrong = ""',
         (f"{_RUNS}::test_a_run_whose_noise_was_a_copy_has_no_epsilon",),
+    ),
+    Planted(
+        "a run that its canaries contradict keeps its epsilon",
+        "trial/privacy_record.py",
+        'if not wrong and why_contradicted({"canaries": canaries}):',
+        'if not wrong and why_contradicted({"canaries": None}):',
+        ("trial/test_canaries.py::test_a_contradicted_run_claims_nothing",),
+    ),
+    Planted(
+        "signals of single examples can be read by everybody",
+        "trial/signals.py",
+        "with written(path, private=True) as part:",
+        "with written(path) as part:",
+        ("trial/test_fingerprint.py::test_what_says_something_of_single_examples_can_be_read_by_its_owner_alone",),
     ),
     Planted(
         "config.json tells the data's digest",

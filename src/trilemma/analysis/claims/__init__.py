@@ -20,7 +20,7 @@ There is one module per question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,19 @@ from trilemma.analysis.claims.memorization import memorization_claim
 from trilemma.analysis.claims.removal import onion_claim, removal_claims
 from trilemma.analysis.claims.skew import artifact_claim, skew_claims
 from trilemma.analysis.claims.techniques import technique_claims
+
+QUESTIONS: list[Callable[[Table], Claim | Iterable[Claim]]] = [
+    headline_accuracy,
+    technique_claims,
+    skew_claims,
+    removal_claims,
+    onion_claim,
+    memorization_claim,
+    artifact_claim,
+    budget_claim,
+    budget_trend_claim,
+]
+"""What is asked of a study, in the order in which it is answered: each gives one claim or several."""
 
 __all__ = ["HEADLINE", "Claim", "Finding", "claims"]
 
@@ -49,14 +62,8 @@ def claims(results: pd.DataFrame, study: Mapping[str, Any] | None = None) -> tup
       InputError: the results are broken (columns missing, a seed twice in one condition, ...).
     """
     table = Table(results, study)
-    return (
-        headline_accuracy(table),
-        *technique_claims(table),
-        *skew_claims(table),
-        *removal_claims(table),
-        onion_claim(table),
-        memorization_claim(table),
-        artifact_claim(table),
-        budget_claim(table),
-        budget_trend_claim(table),
-    )
+    judged: list[Claim] = []
+    for question in QUESTIONS:
+        answer = question(table)
+        judged += [answer] if isinstance(answer, Claim) else answer
+    return tuple(judged)

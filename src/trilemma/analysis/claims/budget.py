@@ -68,6 +68,7 @@ def budget_claim(table: Table) -> Claim:
         "we say that a budget brings the attack's AUC toward 1/2",
         findings,
         joined_reasons("this takes two budgets, or one and none, all else equal", notes),
+        lead="Budget, leakage",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,6 +74,8 @@ class Claim:
       verdict: over all findings.
       sentence: what was found, or why nothing was measured.
       findings: one for each setting.
+      lead: what it is about, in a word or two, if the first screen of a page may tell it; else "".
+      by_verdict: whether that tells its verdict alone, and not the largest difference that it rests on.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Claim:
     verdict: Verdict
     sentence: str
     findings: tuple[Finding, ...] = ()
+    lead: str = ""
+    by_verdict: bool = False
 
     @property
     def evidence(self) -> tuple[dict[str, Any], ...]:
@@ -88,10 +93,20 @@ class Claim:
         return tuple(entry for finding in self.findings for entry in finding.evidence)
 
 
-def overall_claim(name: str, source: Source, statement: str, findings: Sequence[Finding], missing: str) -> Claim:
+def overall_claim(
+    name: str,
+    source: Source,
+    statement: str,
+    findings: Sequence[Finding],
+    missing: str,
+    *,
+    lead: str = "",
+    by_verdict: bool = False,
+) -> Claim:
     """A claim with the verdict over all its findings, and the sentence that sums them up."""
+    whole = functools.partial(Claim, name, source, statement, lead=lead, by_verdict=by_verdict)
     if not findings:
-        return Claim(name, source, statement, "not measured", f"Not measured: {missing}.")
+        return whole("not measured", f"Not measured: {missing}.")
     counts = {kind: sum(f.verdict == kind for f in findings) for kind in ("confirmed", "contradicted", "cannot tell")}
     verdict: Verdict = "cannot tell"
     if counts["confirmed"] and not counts["contradicted"]:
@@ -108,7 +123,7 @@ def overall_claim(name: str, source: Source, statement: str, findings: Sequence[
         total = f"{counts['confirmed']} confirm it, {counts['contradicted']} contradict it"
         sentence = f"{mixed}of {len(findings)} settings {total} and {counts['cannot tell']} cannot tell"
         sentence = ". ".join([sentence, *(capital(f.sentence) for f in shown), *([f"And {rest} more"] if rest else [])])
-    return Claim(name, source, statement, verdict, f"{capital(sentence)}.", tuple(findings))
+    return whole(verdict, f"{capital(sentence)}.", tuple(findings))
 
 
 def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:

@@ -10,6 +10,7 @@ from trilemma.analysis.claims.claim import (
     Claim,
     Direction,
     Finding,
+    Source,
     change_of,
     doubt,
     joined_reasons,
@@ -32,6 +33,8 @@ def direction_claim(
     wanted: Direction,
     missing: str,
     *,
+    lead: str = "",
+    source: Source = "paper",
     secondary: str = "",
     beside: Callable[[Table, Comparison], tuple[str, list[dict[str, Any]]]] | None = None,
 ) -> Claim:
@@ -54,7 +57,8 @@ def direction_claim(
                 (change_of(comparison),),
             )
         )
-    return overall_claim(name, "paper", statement, findings, joined_reasons(missing, [*pairs[1], *tried.notes]))
+    why_not = joined_reasons(missing, [*pairs[1], *tried.notes])
+    return overall_claim(name, source, statement, findings, why_not, lead=lead)
 
 
 def secondary_findings(

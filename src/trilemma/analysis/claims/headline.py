@@ -49,10 +49,13 @@ def headline_accuracy(table: Table) -> Claim:
             reached = (evidence_of(measurements, best.id, "reached at this size"),)
             finding = Finding(str(best), "not measured", missing, reached)
             sentence = f"Not measured: {missing}."
-            return Claim("headline-accuracy", "paper", statement, "not measured", sentence, (finding,))
+            return Claim("headline-accuracy", "paper", statement, "not measured", sentence, (finding,), _LEAD, True)
     else:
         missing += "; here nothing was trained on cifar10 at (8, 1e-5)"
-    return overall_claim("headline-accuracy", "paper", statement, findings, missing)
+    return overall_claim("headline-accuracy", "paper", statement, findings, missing, lead=_LEAD, by_verdict=True)
+
+
+_LEAD = "The paper’s accuracy"
 
 
 def _asks_headline(condition: Condition) -> bool:

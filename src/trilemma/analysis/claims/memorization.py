@@ -61,6 +61,8 @@ def memorization_claim(table: Table) -> Claim:
         "the paper says that memorization can begin before the overfitting point",
         findings,
         "this takes a study that measures accuracies and AUC during training (one that tracks an example)",
+        lead="Memorization",
+        by_verdict=True,
     )
     verdicts = {finding.verdict for finding in findings}
     if "confirmed" in verdicts:

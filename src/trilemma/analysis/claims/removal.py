@@ -62,6 +62,7 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> 
         joined_reasons(
             f"this takes a study that removes exposed examples, with {measure} measured", [*notes, *tried.notes]
         ),
+        lead=f"Removal, {measure}",
     )
 
 
@@ -135,6 +136,8 @@ def onion_claim(table: Table) -> Claim:
         "Carlini et al. say that once the most exposed examples are removed, others become exposed (the onion effect)",
         findings,
         joined_reasons("this takes a study that removes exposed examples, and as many at random", notes),
+        lead="Onion effect",
+        by_verdict=True,
     )
 
 

@@ -38,6 +38,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         "accuracy",
         "lower",
         missing,
+        lead="Skew, accuracy",
         beside=_other_test_set,
     )
     aucs = []
@@ -56,6 +57,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
                 ATTACK + suffix,
                 "higher",
                 missing,
+                lead=f"Skew, {'unmatched' if suffix else 'matched'} AUC",
                 secondary=STRONGEST + suffix,
             )
         )
@@ -69,6 +71,7 @@ def skew_claims(table: Table) -> tuple[Claim, ...]:
         "bias",
         "higher",
         "this takes two skews of one set, all else equal, with bias measured",
+        lead="Skew, bias",
     )
     return accuracy, *aucs, bias
 

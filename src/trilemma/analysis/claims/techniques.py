@@ -11,6 +11,7 @@ from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import Table, evidence_of, values_by_seed
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.pairs import Pairs, technique_pairs
+from trilemma.measures import measure_of
 
 
 def technique_claims(table: Table) -> tuple[Claim, ...]:
@@ -31,6 +32,7 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
         "accuracy",
         "higher",
         missing.format("at one budget", "accuracy"),
+        lead="Techniques",
     )
     bias = [
         direction_claim(
@@ -41,6 +43,7 @@ def technique_claims(table: Table) -> tuple[Claim, ...]:
             "bias",
             "higher",
             missing.format("at one budget" if private else "without a budget", "bias (data with groups)"),
+            lead="Techniques, bias",
             beside=_unused_classes,
         )
         for private in (True, False)
@@ -56,9 +59,10 @@ def _unused_classes(table: Table, comparison: Comparison) -> tuple[str, list[dic
         measurements.values
     ):
         return "", []
+    classes = measure_of("unused_classes").title
     counts = [
         f"{measurements.conditions[condition].technique_words} {np.mean(values_by_seed(measurements, condition)):.3g}"
         for condition in conditions
     ]
-    note = f"; classes never predicted, each of which counts as wholly biased: {', '.join(counts)}"
-    return note, [evidence_of(measurements, condition, "classes never predicted") for condition in conditions]
+    note = f"; {classes}, each of which counts as wholly biased: {', '.join(counts)}"
+    return note, [evidence_of(measurements, condition, classes) for condition in conditions]

@@ -157,7 +157,11 @@ class ParquetRows:
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """Columns of the first file; the others must have the same."""
+        """Columns of the first file; the others must have the same.
+
+        Raises:
+          InputError: they differ in their columns, or a file cannot be read.
+        """
         names: list[tuple[str, ...]] = []
         for file in self.files:
             with _parquet(file) as opened:

@@ -99,7 +99,11 @@ def fitted_maps(
 def even_or_odd(local: LocalMaps) -> LocalMaps:
     """The leading components that a mirrored image has with the same or the opposite sign.  Two components of nearly
     equal variance can come out mixed, and then neither is even or odd; such pairs are left out, so that the map of a
-    mirrored image is the mirrored map times ``signs``."""
+    mirrored image is the mirrored map times ``signs``.
+
+    Raises:
+      InputError: too few components are even or odd.
+    """
     components = local.channels / local.channels.norm(dim=0)
     pure = (components * exchanged(components.T.contiguous(), local.filters.count).T).sum(0).abs() > 0.9999
     chosen = pure.nonzero()[:CHANNELS, 0]

@@ -48,7 +48,11 @@ class PatchFilters:
 
     @classmethod
     def fit(cls, images: Tensor, count: int, *, stride: int, generator: torch.Generator) -> PatchFilters:
-        """Fit whitening and filters to synthetic images (N, C, H, W), values 0 to 255."""
+        """Fit whitening and filters to synthetic images (N, C, H, W), values 0 to 255.
+
+        Raises:
+          InputError: too few patches have enough contrast.
+        """
         patches = _by_contrast(_random_patches(images, _STATISTICS, generator))
         both = torch.cat([patches, _mirrored(patches, images.shape[1])])
         mean = both.mean(0)

@@ -56,7 +56,11 @@ class ClippedSum:
         return ClippedSum(own, self.norms, self.losses, self.clipping_norm).add_(other)
 
     def add_(self, other: ClippedSum) -> ClippedSum:
-        """As ``+``, in the memory of this sum, which must not be used afterward."""
+        """As ``+``, in the memory of this sum, which must not be used afterward.
+
+        Raises:
+          ValueError: the sums are of different networks or clipping norms.
+        """
         if other.clipping_norm != self.clipping_norm or other.sums.keys() != self.sums.keys():
             raise ValueError("only sums of one network at one clipping norm can be added")
         sums = {name: total.add_(other.sums[name]) for name, total in self.sums.items()}
@@ -96,7 +100,11 @@ class Objective:
         return self.clipping_norm / norm.clamp_min(self.clipping_norm)
 
     def view_losses(self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """Each view's loss (n, K), of images (n, K, C, H, W) and labels (n,)."""
+        """Each view's loss (n, K), of images (n, K, C, H, W) and labels (n,).
+
+        Raises:
+          ValueError: the loss does not return one value for each row.
+        """
         views = images.shape[1]
         with torch.autocast(
             images.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None

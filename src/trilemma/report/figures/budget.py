@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trilemma.measures import UNMATCHED
+from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.figure import Panel, Series, look
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import (
@@ -20,12 +20,12 @@ from trilemma.report.figures.placing import (
 from trilemma.report.numbers import Numbers
 from trilemma.words import capital
 
-_OVER_BUDGET: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("accuracy", "accuracy", {}),
-    ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
-    (f"auc_strongest{UNMATCHED}", "AUC, unmatched", {"y_reference": NO_LEAKAGE, "share": "auc"}),
-    ("bias", "bias", {"floor": 0.0}),
-    ("harmonic_score", "score", {"span": 0.2}),
+_OVER_BUDGET: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("accuracy", {}),
+    ("auc_strongest", {"y_reference": NO_LEAKAGE, "share": "auc"}),
+    (f"auc_strongest{UNMATCHED}", {"y_reference": NO_LEAKAGE, "share": "auc"}),
+    ("bias", {"floor": 0.0}),
+    ("harmonic_score", {"span": 0.2}),
 )
 
 
@@ -35,7 +35,8 @@ def budget_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) 
     panels = []
     for title, same in by_images(whole):
         settings = by_setting(same)
-        for measure, y_title, options in _OVER_BUDGET:
+        for measure, options in _OVER_BUDGET:
+            y_title = measure_of(measure).axis
             series = [
                 Series(name, points_of(numbers, along_budgets(part, axis_of=same), measure), look(index))
                 for index, (name, part) in enumerate(settings)

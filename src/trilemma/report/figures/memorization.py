@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from trilemma.analysis.turning_points import GAP, turning_points
 from trilemma.errors import InputError
+from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Point, Series
 from trilemma.report.figures.kind import HALF_LINE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import by_setting, without_removal
@@ -17,8 +18,8 @@ PROBABILITY = "membership_probability/"
 
 _LINES = (
     ("accuracy", "test accuracy", Look("blue", "circle")),
-    ("train_accuracy", "train accuracy", Look("blue", "circle", "dashed", hollow=True)),
-    ("auc_threshold", "AUC, loss threshold", Look("green", "triangle", "dotted")),
+    ("train_accuracy", measure_of("train_accuracy").title, Look("blue", "circle", "dashed", hollow=True)),
+    ("auc_threshold", measure_of("auc_threshold").title, Look("green", "triangle", "dotted")),
 )
 _FEATURED = Look("vermilion", "square")
 _OTHERS = Look("black", "plus", "dotted", faint=True)

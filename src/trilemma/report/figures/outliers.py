@@ -6,16 +6,17 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Series
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
 from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.words import RANK_WORDS, budget, clean, percent
 
-_OVER_REMOVAL: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("accuracy", "accuracy", {}),
-    ("auc_strongest", "AUC, matched", {"y_reference": NO_LEAKAGE}),
-    ("bias", "bias", {"floor": 0.0}),
+_OVER_REMOVAL: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("accuracy", {}),
+    ("auc_strongest", {"y_reference": NO_LEAKAGE}),
+    ("bias", {"floor": 0.0}),
 )
 
 
@@ -44,7 +45,8 @@ def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures)
     for rank, (techniques, alike) in itertools.product(ranks, by_techniques(counted)):
         title = joined(techniques, *([f"ranked by {RANK_WORDS.get(rank, clean(rank))}"] if len(ranks) > 1 else []))
         same = _of_rank(alike, rank)
-        for measure, y_title, options in _OVER_REMOVAL:
+        for measure, options in _OVER_REMOVAL:
+            y_title = measure_of(measure).axis
             series = []
             for epsilon in budgets_of(same):
                 of_budget = [condition for condition in same if condition.epsilon == epsilon]

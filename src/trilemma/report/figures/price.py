@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trilemma.measures import MEASURES
 from trilemma.report.figure import Panel, Series, look
 from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
 from trilemma.report.figures.placing import (
@@ -15,17 +16,15 @@ from trilemma.report.figures.placing import (
 from trilemma.report.numbers import Numbers
 from trilemma.words import capital, clean
 
-_MEASURES = (
-    ("accuracy_lost_in_", "accuracy lost to the budget"),
-    ("excess_risk_gap_in_", "excess-risk gap, nats"),
-)
+_MEASURES = tuple(MEASURES[name] for name in ("accuracy_lost_in_GROUP", "excess_risk_gap_in_GROUP"))
 
 
 def price_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """For each setting: accuracy lost and the excess-risk gap over the budget, a series for each group."""
     panels = []
     for title, same in private_by_techniques(conditions):
-        for start, y_title in _MEASURES:
+        for measure in _MEASURES:
+            start, y_title = measure.start, measure.axis
             names = [name for name in numbers.measures if name.startswith(start)]
             series = tuple(
                 Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(position))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Series, look
 from trilemma.report.figures.axes import techniques_axes
 from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
@@ -23,24 +24,26 @@ from trilemma.report.figures.placing import (
 from trilemma.report.numbers import Numbers
 from trilemma.words import budget, clean, mix, number
 
+WORST = "worst_cell_accuracy"
+
 
 def accuracy_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Test accuracy, with train accuracy faintly beside it, over the techniques."""
-    return _panels(numbers, conditions, "accuracy", "accuracy", companion="train_accuracy")
+    return _panels(numbers, conditions, "accuracy", companion="train_accuracy")
 
 
 def bias_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """Bias amplification over the techniques."""
-    return _panels(numbers, conditions, "bias", "bias", floor=0.0)
+    return _panels(numbers, conditions, "bias", floor=0.0)
 
 
 def score_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
     """The harmonic score over the techniques."""
-    return _panels(numbers, conditions, "harmonic_score", "score", span=0.2)
+    return _panels(numbers, conditions, "harmonic_score", span=0.2)
 
 
 def _panels(
-    numbers: Numbers, conditions: Conditions, measure: str, y_title: str, *, companion: str = "", **options: Any
+    numbers: Numbers, conditions: Conditions, measure: str, *, companion: str = "", **options: Any
 ) -> list[Panel]:
     """One measure over techniques, a panel for each setting, a series for each budget.
 
@@ -58,7 +61,7 @@ def _panels(
             panels.append(
                 Panel(
                     title,
-                    _title_of_terms(numbers, same, y_title),
+                    _title_of_terms(numbers, same, measure),
                     BUDGET_AXIS,
                     (line, beside),
                     ticks=budget_ticks(same),
@@ -78,7 +81,7 @@ def _panels(
             panels.append(
                 Panel(
                     title,
-                    _title_of_terms(numbers, same, y_title),
+                    _title_of_terms(numbers, same, measure),
                     axis.title,
                     (*series, *faint_series),
                     ticks=ticks,
@@ -88,12 +91,13 @@ def _panels(
     return panels
 
 
-def _title_of_terms(numbers: Numbers, conditions: Conditions, y_title: str) -> str:
+def _title_of_terms(numbers: Numbers, conditions: Conditions, measure: str) -> str:
     """The title of the axis; the score's says how many terms it has."""
-    if y_title != "score":
+    y_title = measure_of(measure).axis
+    if measure != "harmonic_score":
         return y_title
     fair = any(numbers.get(condition, "bias") is not None for condition in conditions)
-    return f"score ({'three terms' if fair else 'two terms, no groups'})"
+    return f"{y_title} ({'three terms' if fair else 'two terms, no groups'})"
 
 
 def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
@@ -114,7 +118,7 @@ def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -
                     for index, name in enumerate(names)
                 ]
                 worst = Look("black", "cross", "dotted", faint=True, joined=axis.path)
-                series.append(Series("worst class and group", points_of(numbers, placed, "worst_cell_accuracy"), worst))
+                series.append(Series(measure_of(WORST).title, points_of(numbers, placed, WORST), worst))
                 panels.append(
                     Panel(
                         joined(title, budget(epsilon)),
