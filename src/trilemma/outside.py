@@ -95,6 +95,20 @@ def called(name: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
         raise InputError(f"{name!r} failed ({type(error).__name__}: {one_line(error)})") from error
 
 
+def modules_behind(name: str, kind: str) -> set[str]:
+    """The names of the modules that a name from outside leads to: the one it names and the one that defines it.
+
+    Args:
+      name, kind: as for :func:`resolve`; a name that is not from outside leads to none.
+
+    Raises:
+      InputError: as :func:`resolve`.
+    """
+    if not is_outside(name, kind):
+        return set()
+    return {name.partition(":")[0], str(getattr(resolve(name, kind), "__module__", ""))}
+
+
 def source_digests(modules: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the source files of some imported modules and of all that these use in turn, by module name.
 

@@ -1,6 +1,7 @@
 """Which network a recipe builds, and that the names of what is kept of it see all that decides that."""
 
 import importlib
+import re
 import shutil
 import sys
 from dataclasses import dataclass, fields, replace
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from trilemma.data.dataset import Split
+from trilemma.networks import NETWORKS
 from trilemma.study import estimate
 from trilemma.training import network as module
 from trilemma.training import pretraining
@@ -181,3 +183,13 @@ def test_an_estimate_is_measured_once_for_an_architecture():
     for recipe in (private, replace(private, epsilon=2.0, seed=4, learning_rate=9.0)):
         estimate._seconds_an_example(recipe, 3, (3, 8, 8))
     assert estimate._seconds_a_view.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("form", NETWORKS)
+def test_every_form_of_a_name_in_the_table_is_built(form):
+    """Guards: a name that `--help` promises and nothing builds."""
+    name = re.sub(r"[\[\]]", "", form).replace("DEPTH", "16").replace("WIDTH", "4")
+    if ":" in form:
+        pytest.skip("comes from outside")
+    built = Architecture.of(Recipe(model=name)).build(10, (3, 32, 32), torch.Generator())
+    assert any(p.requires_grad for p in built.parameters())

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -497,10 +498,11 @@ class TestStreamsOfASeed:
         pixel[95, 0, 7, 7] ^= 1
         labels[0] = (labels[0] + 1) % 10
         torch.manual_seed(0)
-        networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10), last) for last in (nn.Tanh(), nn.Sigmoid())]
+        lasts = (nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2))
+        networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10), last) for last in lasts]
         networks.append(copy.deepcopy(networks[0]))
         with torch.no_grad():
-            networks[2][1].bias[3].add_(1e-6)
+            networks[-1][1].bias[3].add_(1e-6)
         return {
             "itself": self.training(digits),
             "learning rate": self.training(digits, learning_rate=0.06),
@@ -520,7 +522,9 @@ class TestStreamsOfASeed:
             "processes": self.training(digits, ranks=Ranks(0, 2)),
             "network": self.training(digits, networks[0]),
             "activation": self.training(digits, networks[1]),
-            "one weight": self.training(digits, networks[2]),
+            "slope": self.training(digits, networks[2]),
+            "another slope": self.training(digits, networks[3]),
+            "one weight": self.training(digits, networks[-1]),
             "secret": self.training(digits, secret_noise=True),
             "secret again": self.training(digits, secret_noise=True),
         }
@@ -535,6 +539,23 @@ class TestStreamsOfASeed:
         score = (table @ table.T / 100).fill_diagonal_(0)
         pairs = len(table) * (len(table) - 1) / 2
         assert 2 * norm.sf(float(score.abs().max())) > 1e-6 / pairs
+
+    def test_changed_code_from_outside_gives_other_noise(self, digits, tmp_path, monkeypatch):
+        """Guards: two models that differ in what a network, optimizer or technique computes, and share their noise."""
+        (tmp_path / "my_parts.py").write_text(
+            "import torch\nfrom my_half import half\n\n"
+            "def optimizer(parameters, *, learning_rate):\n"
+            "    return torch.optim.SGD(parameters, lr=half(learning_rate))\n"
+        )
+        file = tmp_path / "my_half.py"
+        monkeypatch.syspath_prepend(str(tmp_path))
+        keys = []
+        for divisor in (2, 2, 3):
+            file.write_text(f"def half(x):\n    return x / {divisor}\n")
+            keys.append(self.training(digits, optimizer="my_parts:optimizer").state.noise.key_digest)
+        for name in ("my_parts", "my_half"):
+            monkeypatch.delitem(sys.modules, name)
+        assert keys[0] == keys[1] != keys[2]
 
     def test_a_run_again_draws_the_same(self, digits):
         first, again = (self.training(digits).state for _ in range(2))

@@ -33,8 +33,8 @@ def trained(recipe, data, out, monkeypatch):
     """The digests of the keys that a training drew sampling and noise from."""
     used = []
 
-    def recorded(*arguments):
-        used.append(stream_for(*arguments))
+    def recorded(*arguments, **own):
+        used.append(stream_for(*arguments, **own))
         return used[-1]
 
     monkeypatch.setattr(loop, "stream_for", recorded)

@@ -208,7 +208,8 @@ class Training:
         recipe, compute = self.recipe, str(self.autocast or torch.float32)
         computation = Computation(compute, self.physical_batch, self.method, self.device.type, self.ranks.size)
         purposes = ("sampling", "noise", "canaries") if self.canaries else ("sampling", "noise")
-        streams = {p: stream_for(p, recipe, self.data, model, computation, self.canaries) for p in purposes}
+        own = self.network is not None
+        streams = {p: stream_for(p, recipe, self.data, model, computation, self.canaries, own=own) for p in purposes}
         coins = Coins.tossed(streams["canaries"], self.canaries) if self.canaries else None
         return State(
             update=0,

@@ -24,7 +24,7 @@ from trilemma.errors import InputError
 from trilemma.files import alone_in
 from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
-from trilemma.outside import is_outside, resolve, source_digests
+from trilemma.outside import modules_behind, source_digests
 from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
@@ -100,9 +100,7 @@ def cache_key(
 def _backbone(network: nn.Module, model: str) -> list[object]:
     """What tells backbones apart that have one name: initial weights, layers, and the code that comes from outside."""
     layers = [(name, module) for name, module in network.named_modules() if name and not f"{name}.".startswith(HEAD)]
-    modules = {type(module).__module__ for module in network.modules()}
-    if is_outside(model, "models"):  # what builds the network may lie elsewhere than its layers
-        modules |= {getattr(resolve(model, "models"), "__module__", None) or "", model.partition(":")[0]}
+    modules = {type(module).__module__ for module in network.modules()} | modules_behind(model, "models")
     return [
         tensors_digest({name: v for name, v in network.state_dict().items() if not name.startswith(HEAD)}),
         _full_name(type(network)),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.data.dataset import Dataset
+from trilemma.outside import is_outside, modules_behind, source_digests
 from trilemma.privacy.randomness import RandomStream
 from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
@@ -50,11 +51,16 @@ def stream_for(
     model: nn.Module,
     computation: Computation,
     canaries: Canaries | None = None,
+    *,
+    own: bool = False,
 ) -> RandomStream:
-    """The stream of one purpose ("sampling", "noise" or "canaries") for a run that starts with ``model`` as it is
-    now."""
+    """The stream of one purpose ("sampling", "noise" or "canaries") for a run that starts with ``model`` as it is now;
+    ``own``: which is not what the recipe builds."""
     if recipe.keeps_noise_secret:
         return RandomStream.secret()
+    code: dict[str, str] = _code_from_outside(recipe, model)
+    if own or is_outside(recipe.model, "models"):
+        code["layers"] = repr(model)  # with their settings, which the recipe does not hold
     run: dict[str, Any] = {
         "purpose": purpose,
         "recipe": recipe.to_dict() | {"secret_noise": False},  # as a run without a budget may leave it open
@@ -66,8 +72,18 @@ def stream_for(
         "initial weights": weights_digest(model),
         "computation": vars(computation),
         **({"canaries": canaries.to_dict()} if canaries else {}),
+        **({"code": code} if code else {}),
     }
     return RandomStream.keyed(json.dumps(run, sort_keys=True, default=str).encode())
+
+
+def _code_from_outside(recipe: Recipe, model: nn.Module) -> dict[str, str]:
+    """Digests of the code that a run uses and that is not this package's: changed, it makes another run."""
+    modules = {type(module).__module__ for module in model.modules()}
+    for kind, name in recipe.from_outside:
+        if kind not in ("attacks", "measures"):  # these come after the training
+            modules |= modules_behind(name, kind)
+    return source_digests(modules)
 
 
 def weights_digest(model: nn.Module) -> str:

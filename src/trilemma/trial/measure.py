@@ -101,7 +101,11 @@ def _shown(value: object) -> str:
 
 
 def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell) -> tuple[dict[str, Any], Audit]:
-    """Attacks against matched and against all non-members, each with its negative control; and the matched audit."""
+    """Attacks against matched and against all non-members, each with its negative control; and the matched audit.
+
+    The two audits have one seed on purpose: their attackers and bootstraps draw the same numbers, so that they differ
+    in whom they compare and not in luck.  The control draws from a stream of its own.
+    """
     seed, names = recipe.seed, [*RUN_ATTACKS, *recipe.attacks]
 
     def attacking(kind: str) -> Progress:
