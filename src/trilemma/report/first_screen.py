@@ -62,8 +62,15 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
         "svg": Markup(svg),
         "legend": [(swatch(look), text) for text, look in figure.legend],
         "lines": "Thin lines lead from one seed to the other" if of_few else "Thin lines are 95 % intervals",
+        "chosen": "The strongest of several attacks lies a little off it by chance. " if _strongest(panel) else "",
         "codes": codes,
     }
+
+
+def _strongest(panel: Panel) -> bool:
+    """Whether the panel shows the AUC of an attack that was chosen by looking."""
+    across = [point.across for series in panel.series for point in series.points]
+    return any(number is not None and number.measure == "auc_strongest" for number in across)
 
 
 def _seeded(study: Mapping[str, Any]) -> bool:

@@ -21,6 +21,10 @@ from trilemma.words import budget, budget_order, capital, counted, mix, number, 
 MOST = 5
 """The maximum number of findings."""
 
+LEAKAGE = "auc_threshold"
+"""The leakage that is told first is of an attack that was fixed in advance.  The strongest of several is chosen by
+looking, so that its AUC lies above ½ where nothing leaks."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -115,12 +119,12 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     where = setting_words(chosen[0].data, chosen[0].skew, chosen[0].target, chosen[0].protected)
     where = f"on {where}, " if named else ""
     levels, unmatched = [], _unmatched(numbers, chosen)
-    for measure, lead in (("accuracy", "Accuracy"), ("auc_strongest", "Leakage"), ("bias", "Bias")):
+    for measure, lead in (("accuracy", "Accuracy"), (LEAKAGE, "Leakage"), ("bias", "Bias")):
         told = [(c, n) for c in chosen if (n := numbers.get(c, measure)) is not None]
         values = listed([f"{_shown(n)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
         sentences = {
             "accuracy": f"{where}{who} reach an accuracy of {values}.",
-            "auc_strongest": f"the strongest attack on them reaches an AUC of {values}; ½ is guessing.",
+            LEAKAGE: f"the loss threshold, an attack fixed in advance, has an AUC of {values}; ½ is guessing.",
             "bias": f"their bias is {values}; 0 is even-handed.",
         }
         if told:
@@ -131,7 +135,7 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
 def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Headline]:
     """What the AUC against the whole test set adds: skew, where a classifier that never saw a member has it too."""
     for condition in chosen:
-        measured, matched = (numbers.get(condition, f"auc_strongest{end}") for end in (UNMATCHED, ""))
+        measured, matched = (numbers.get(condition, f"{LEAKAGE}{end}") for end in (UNMATCHED, ""))
         control = numbers.get(condition, f"null_auc{UNMATCHED}")
         if measured is None or matched is None or control is None:
             continue

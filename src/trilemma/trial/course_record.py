@@ -32,7 +32,7 @@ def course_in_words(training: Training) -> str:
     if course.plan is None or recipe.delta is None:
         budget = "no privacy budget"
     else:
-        noise = f"noise multiplier {course.plan.noise_multiplier:.4g}"
+        noise = f"noise multiplier {course.plan.noise_multiplier:g}"
         budget = f"budget ε = {recipe.epsilon:g} at δ = {power(recipe.delta)}, {noise}"
     return (
         f"{recipe.model}, {f'techniques {techniques}' if techniques else 'no techniques'}, on {clean(data.name)}: "
