@@ -293,17 +293,16 @@ class _Trial:
             raise Stopped.after(update, updates, self.folder)
 
     def _save(self, history: History) -> None:
-        training = self.training
         header = {
-            "recipe": training.recipe.fingerprint,
+            "recipe": self.training.recipe.fingerprint,
             "history_lines": history.lines,
             "evaluated": self.evaluated,
             "losses": self.losses,
-            "physical_batch": training.physical_batch,
+            "physical_batch": self.training.physical_batch,
             "seconds": self.clock.seconds,
-            **terms_of(training, self.folder),
+            **terms_of(self.training, self.folder),
         }
-        checkpoints.save(self.folder, training.state.to_checkpoint(header))
+        checkpoints.save(self.folder, self.training.state.to_checkpoint(header))
         self.clock.charge("checkpoints")
         self.saved_at = time.monotonic()
 
