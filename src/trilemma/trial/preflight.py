@@ -43,24 +43,22 @@ def tracked_examples(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
     return tracked
 
 
-def refuse_unimportable(recipe: Recipe) -> None:
-    """Refuse a recipe that names parts from outside which cannot be imported.
+def refuse_wrong_parts(recipe: Recipe, data: Dataset) -> None:
+    """Refuse a recipe that names parts from outside which cannot be imported, and attacks and measures that fail.
 
     Raises:
-      InputError: as :func:`trilemma.outside.resolve`.
+      InputError: as :func:`trilemma.outside.resolve`; or an attack or a measure fails, or returns something else than
+        it must.
     """
     for kind, name in recipe.from_outside:
         if kind != "models":  # a module that is given in its place has any name
             resolve(name, kind)
+    _try_attacks_and_measures(recipe, data)
 
 
-def try_attacks_and_measures(recipe: Recipe, data: Dataset) -> None:
+def _try_attacks_and_measures(recipe: Recipe, data: Dataset) -> None:
     """Call the attacks and measures from outside once, with labels and groups of the data and made-up outputs, so that
-    a wrong one is refused before a training.
-
-    Raises:
-      InputError: one fails, or returns something else than it must.
-    """
+    a wrong one is refused before a training."""
     if not (recipe.attacks or recipe.measures):
         return
     rng = rng_for(recipe.seed, "made-up outputs")

@@ -35,7 +35,6 @@ from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
-from trilemma.training.own import try_techniques
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment, preflight
@@ -128,8 +127,7 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     preflight.refuse_unmeasurable(data, tracked, recipe.seed)
-    preflight.refuse_unimportable(recipe)
-    preflight.try_attacks_and_measures(recipe, data)
+    preflight.refuse_wrong_parts(recipe, data)
     told, clock = Listeners(listeners, private=recipe.private), Clock()
     with shown(progress) as tell:
 
@@ -140,7 +138,6 @@ def train(
 
         try:
             training = Training(recipe, data, execution or Execution(), network, preparing, ranks, canaries)
-            try_techniques(recipe, training.state.model)
             make_folder(folder)
             with alone_in(folder):
                 return _Trial(training, folder, config, tracked, clock, tell, told, should_stop).run()
