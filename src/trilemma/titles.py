@@ -17,7 +17,7 @@ _Name = TypeVar("_Name", bound=Hashable)
 
 _FIRST = ("model", "limit", "test_limit", "data seed")
 _LAST = ("provenance",)
-"""Of several settings that would tell trials apart, those that do so in the best and in the worst words."""
+"""Of several settings that would tell trials apart, those that are named first, and those that are named last."""
 
 TECHNIQUE_OF = {
     "fewest_updates": "obs",
