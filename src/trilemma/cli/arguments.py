@@ -315,7 +315,7 @@ def _audit(commands: Any) -> None:
     _add_require(command)
     _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
     command.add_argument(
-        "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
+        "--resamples", type=int, default=1000, help="bootstrap samples for each interval, at least 100 (default: 1000)"
     )
 
 

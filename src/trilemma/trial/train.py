@@ -128,7 +128,7 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     preflight.refuse_unmeasurable(data, tracked, recipe.seed)
-    preflight.refuse_unimportable(recipe)
+    preflight.refuse_wrong_parts(recipe, data)
     told, clock = Listeners(listeners, private=recipe.private), Clock()
     with shown(progress) as tell:
 
