@@ -102,7 +102,9 @@ def attacked(family: Family, resamples: int = 100) -> dict[str, Any]:
             metrics = measure(result.scores[name], predictions.member)
             aucs[name].append(float(metrics.auc))
             tprs[name].append(float(metrics.tpr_at_fpr[0.01]))
+    correct = family.logits.argmax(2) == family.labels
     return {
+        "accuracy": {"train": correct[family.matrix].mean(), "test": correct[~family.matrix].mean()},
         "auc": {name: pooled(values) for name, values in aucs.items()},
         "tpr_at_1_percent": {name: pooled(values) for name, values in tprs.items()},
         "ceiling": bounds,
@@ -115,19 +117,21 @@ def cifar10(size: int, **options: Any) -> Dataset:
     return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
 
 
-def convnet(models: int, size: int) -> dict[str, Any]:
-    return attacked(Family(CONVNET, cifar10(size), models))
+def convnet(models: int, size: int, rate: float | None, batch: int | None) -> dict[str, Any]:
+    recipe = replace(CONVNET, learning_rate=rate or CONVNET.learning_rate, batch_size=batch or CONVNET.batch_size)
+    return attacked(Family(recipe, cifar10(size), models))
 
 
 def head(models: int, size: int) -> dict[str, Any]:
     return attacked(Family(tl.load_recipe(HEAD), cifar10(size), models))
 
 
-def ceilings(models: int, size: int) -> dict[str, Any]:
+def ceilings(models: int, size: int, rate: float | None) -> dict[str, Any]:
+    """With budgets; ``rate`` in place of the recipe's learning rate, which was chosen for 50,000 images."""
     data = cifar10(size)
     return {
         f"epsilon {epsilon:g}": attacked(
-            Family(tl.load_recipe(HEAD, epsilon=epsilon, secret_noise=False), data, models)
+            Family(tl.load_recipe(HEAD, epsilon=epsilon, learning_rate=rate, secret_noise=False), data, models)
         )
         for epsilon in (8.0, 1.0)
     }
@@ -212,14 +216,16 @@ def main() -> int:
     parser.add_argument("part", choices=["intervals", "convnet", "head", "ceiling", "unseen", "groups"])
     parser.add_argument("--models", type=int, default=18, help="an even number of models (default: 18)")
     parser.add_argument("--size", type=int, help="members (default: 600 of the convnet, 1800 of a head)")
+    parser.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
+    parser.add_argument("--batch", type=int, help="logical batch of the convnet (default: 32)")
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--learned", type=int, default=400, help="repeats with learned attacks (default: 400)")
     options = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
-        "convnet": lambda: convnet(options.models, options.size or 600),
+        "convnet": lambda: convnet(options.models, options.size or 600, options.rate, options.batch),
         "head": lambda: head(options.models, options.size or 1800),
-        "ceiling": lambda: ceilings(options.models, options.size or 1800),
+        "ceiling": lambda: ceilings(options.models, options.size or 1800, options.rate),
         "unseen": lambda: unseen(options.models, options.repeats, options.learned),
         "groups": lambda: groups(options.models, options.size or 4000),
     }

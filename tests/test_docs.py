@@ -55,3 +55,5 @@ def test_the_studies_page_describes_every_column_measure_and_study():
     assert table.splitlines() == rows
     for name in STUDIES:
         assert f"| `{name}` |" in text
+    files = {path.stem for path in (ROOT / "src" / "trilemma" / "study" / "studies").glob("*.toml")}
+    assert files == set(STUDIES)

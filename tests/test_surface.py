@@ -198,6 +198,38 @@ def test_the_layers_are_not_a_rule_on_paper(module, line):
     assert [wrong[0] for wrong in wrong_imports(graph)] == [module]
 
 
+def computed_imports(source):
+    """Calls that import a module whose name is not written out, so that its layer cannot be read."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)):
+            name = ast.unparse(node.args[0]) if node.args else ""
+            if len(node.args) != 1 or node.keywords or not re.fullmatch(r"'[A-Za-z]\w*(\.\w+)*'", name):
+                yield ast.unparse(node)
+
+
+MAY_COMPUTE = ("__init__.py", "privacy/__init__.py", "outside.py", "privacy/gradients/kernels.py")
+"""Names of the package itself, of parts from outside, and of Triton."""
+
+
+def test_no_import_is_computed():
+    for path in SOURCE.rglob("*.py"):
+        if path.relative_to(SOURCE).as_posix() not in MAY_COMPUTE:
+            assert not list(computed_imports(path.read_text("utf-8"))), path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import_module('.training.recipe', 'trilemma')",
+        "importlib.import_module('..training.recipe', __package__)",
+        "importlib.import_module(f'trilemma.{name}')",
+        "__import__('trilemma' + '.training')",
+    ],
+)
+def test_a_computed_import_is_seen(line):
+    assert list(computed_imports(line))
+
+
 def test_a_circle_is_seen():
     graph = import_graph(processes=False)
     graphlib.TopologicalSorter(graph).prepare()

@@ -27,7 +27,7 @@ except ImportError:  # pragma: no cover (on Windows two runs on one folder are n
 MOST_TEXT, MOST_TOML = 10 * 2**20, 2**18
 """Most bytes of a file that is parsed whole: as objects of Python they take up to twenty times as much."""
 _MOST_DOTS = 200
-"""Most dots in a line of TOML: Python's parser takes memory by the square of the parts of a key."""
+"""Most dots in a line of TOML: the memory of Python's parser grows with the square of the number of parts in a key."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from trilemma.words import clean, condition_title, shortened
 
 _FIRST = ("model", "limit", "test_limit", "data seed")
 _LAST = ("provenance",)
-"""Of several settings that would tell trials apart, those that do so in the best and in the worst words."""
+"""Of several settings that would tell trials apart, those that are named first, and those that are named last."""
 
 
 def trial_title(trial: Mapping[str, Any], *, told: str = "", seed: bool = True) -> str:

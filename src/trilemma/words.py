@@ -16,9 +16,9 @@ SEEDED_NOISE = (
 
 
 def clean(text: object) -> str:
-    """Text from outside, fit to be shown: what has no picture of its own, or turns the writing round, becomes �.
+    """Text from outside, fit to be shown: without glyphless characters, or ones that reverse the direction of writing.
 
-    It is not escaped: whoever writes it into a page does that.
+    Each of these becomes �.  The text is not escaped: whoever writes it into a page does that.
 
     >>> clean("<b>\\x1b[31mred\\u202e")
     '<b>�[31mred�'

@@ -83,7 +83,7 @@ class MadeUp:
             "skew": math.nan if skew is None else skew,
             "target": data.get("target", ""),
             "protected": data.get("protected", ""),
-            "examples": round(2000 * (1 - removed)),
+            "examples": round(data.get("limit", 2000) * (1 - removed)),
             "test_examples": 2000,
             "model": made["model"],
             "techniques": "+".join(techniques) or "bl",

@@ -124,6 +124,24 @@ def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
     assert len(figure.panels[2].series) == 2  # plain images have no unmatched non-members
 
 
+def test_data_that_differ_in_their_limit_do_not_share_a_panel(made_up):
+    made = made_up()
+    made.new_study("limits", "Limits", ["budget", "skew"])
+    for limit in (400, 500):
+        for skew in (0.5, 0.9):
+            for seed in range(3):
+                made.trial({"name": "digits-s", "skew": skew, "limit": limit}, seed)
+    numbers = Numbers(made.results, made.study)
+    for name in ("budget", "skew"):
+        panels = figure_of(name, numbers).panels
+        limits = [panel.title.split(", ")[0] for panel in panels]
+        assert limits == ["N = 400"] * (len(panels) // 2) + ["N = 500"] * (len(panels) // 2)
+        for panel in panels:
+            for series in panel.series:
+                places = [point.x for point in series.points]
+                assert len(set(places)) == len(places), panel.title
+
+
 def test_skew_shows_the_artifact_beside_a_classifier_that_never_saw_the_members(large):
     figure = numbers_of(large, "budget", "skew")
     panel = figure.panels[0]

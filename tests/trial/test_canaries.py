@@ -119,8 +119,8 @@ def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, s
     small = tl.Recipe(model="convnet-4", epsilon=0.5, batch_size=0, epochs=1, learning_rate=0.5, evaluations=1)
     monkeypatch.setattr("trilemma.trial.canary_record.gaussian_bound", lambda *_: 3.0)
     run = tl.train(small, data, tmp_path / "run", canaries=GRADIENT, progress=False, listeners=[listener])
-    assert run.not_private is None
     assert run.contradicted
+    assert run.not_private == run.contradicted
     refusal = "No guarantee: the run's own canaries contradict its claim of ε = 0.5"
     stated = tl.load_model(run.folder).facts.privacy
     assert stated["statement"].startswith(refusal)
@@ -146,6 +146,10 @@ def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, s
     assert "An attacker who accuses" not in text
     assert main(["report", str(run.folder)]) == 1
     assert "trilemma: the canaries contradict" in capfd.readouterr().err
+    audit = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--require", "accuracy>=0"]
+    assert main([*audit, "--out", str(tmp_path / "audit")]) == 1
+    assert "trilemma: the canaries contradict" in capfd.readouterr().err
+    assert (tmp_path / "audit" / "audit.json").exists()
     statement = json.loads((run.folder / "statement.json").read_text())
     assert statement["verdict"][0].startswith(refusal)
     assert statement["guarantee"]["ceiling"] is statement["guarantee"]["attackers"] is None

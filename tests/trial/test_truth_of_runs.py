@@ -70,7 +70,7 @@ def test_without_a_budget_there_is_nothing_to_check(digits, tmp_path):
     assert run.not_private is None
 
 
-def test_a_run_whose_noise_was_a_copy_has_no_epsilon(digits, tmp_path, monkeypatch):
+def test_a_run_whose_noise_was_a_copy_has_no_epsilon(digits, tmp_path, monkeypatch, capfd):
     """Issue: with noise replaced by a copy, training ended and result.json said epsilon 2.9997, covered."""
     monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", a_copy)
     run = tl.train(recipe(), digits, tmp_path / "run", execution=CPU)
@@ -93,6 +93,10 @@ def test_a_run_whose_noise_was_a_copy_has_no_epsilon(digits, tmp_path, monkeypat
         PrivateTrial.from_files("mine", trial, privacy)
     again = tl.train(recipe(), digits, tmp_path / "run", execution=CPU)
     assert again.not_private == run.not_private
+    audit = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--require", "accuracy>=0"]
+    assert main([*audit, "--out", str(tmp_path / "audit")]) == 1
+    assert "trilemma: not private (truth check failed)" in capfd.readouterr().err
+    assert (tmp_path / "audit" / "audit.json").exists()
 
 
 @pytest.mark.parametrize("fault", ["only the first tensor", "an update not charged", "clip ignored", "epsilon halved"])

@@ -34,9 +34,10 @@ from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, ORDERED_BY, most_exposed
 from trilemma.trial.progress import Stopped, TrialProgress
-from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed, why_not_private
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
+from trilemma.words import clean
 
 AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
 
@@ -53,6 +54,7 @@ class Subject:
       shadows: the entry ``shadows`` of ``audit.json``, or None.
       index: int64 (N,), each example's place in its split; None counts the rows.
       target: the run that shadows were trained of, or None.
+      not_private: why the run has no epsilon although it has a budget, or None.
     """
 
     predictions: Predictions
@@ -62,6 +64,7 @@ class Subject:
     shadows: dict[str, Any] | None = None
     index: Any = None
     target: Target | None = None
+    not_private: str | None = None
 
     @property
     def ceiling(self) -> dict[str, Any] | None:
@@ -106,6 +109,9 @@ def audit_command(options: argparse.Namespace) -> int:
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
     show(f"audit         {out}")
+    if subject.not_private:
+        show_error(f"trilemma: {clean(subject.not_private)}")
+        return 1
     return status_of(required, {**(subject.run or {}), **document})
 
 
@@ -164,6 +170,7 @@ def _subject(options: argparse.Namespace) -> Subject:
     run = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
         run["privacy"] = dict(run.get("privacy") or {}) or None
+        wrong = why_not_private(run)
     if options.shadows is not None:
         shadow_audit = audit_with_shadows(options)
         audited = shadow_audit.target.audited
@@ -172,7 +179,7 @@ def _subject(options: argparse.Namespace) -> Subject:
         return Subject(shadow_audit.predictions, None, how, run, shadow_audit.about, index, shadow_audit.target)
     predictions = run_predictions(source)
     by = options.match or ("class" if predictions.groups is None else "class,group")
-    return Subject(predictions, by, f"non-members matched by {by}", run)
+    return Subject(predictions, by, f"non-members matched by {by}", run, not_private=wrong)
 
 
 def _document(

@@ -13,7 +13,7 @@ from trilemma.report.evidence import AUDIT, OneModel
 from trilemma.report.model_page import write_model_page
 from trilemma.study.folder import StudyFolder
 from trilemma.trial.gate import judge
-from trilemma.trial.run import CONFIG, why_contradicted, why_not_private
+from trilemma.trial.run import CONFIG, why_not_private
 from trilemma.words import clean
 
 
@@ -37,8 +37,7 @@ def report_command(options: argparse.Namespace) -> int:
         model, out or models[0], judge(required, model.result), pdf=options.pdf, pictures=options.pictures
     )
     show(str(page))
-    wrong = why_not_private(model.result) or why_contradicted(model.result)
-    if wrong:
+    if wrong := why_not_private(model.result):
         show_error(f"trilemma: {clean(wrong)}")
         return 1
     return status_of(required, model.result)

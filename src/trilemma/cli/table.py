@@ -106,12 +106,12 @@ def describe_run(run: Run) -> str:
     privacy, stands = result["privacy"], guaranteed(result) or {}
     lines = [run.not_for_release] if run.not_for_release else []
     lines += [f"note: {clean(note)}" for note in run.notes]
-    if run.not_private:
-        lines.append(f"privacy       {clean(run.not_private)}")
-    elif run.contradicted:
+    if run.contradicted:
         lines.append(
             f"privacy       none: its own canaries contradict the claim of ε {upper(result['canaries']['claim'])}"
         )
+    elif run.not_private:
+        lines.append(f"privacy       {clean(run.not_private)}")
     elif privacy:
         lines += [
             f"privacy       ε {upper(privacy['epsilon'])} at δ {power(privacy['delta'])} for {privacy['covered']}",

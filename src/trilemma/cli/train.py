@@ -102,8 +102,7 @@ def train_command(options: argparse.Namespace) -> int:
     with reading(run.folder / RESULT):  # a finished run is read back
         for line in describe_run(run).split("\n"):
             (show_alarm if line.startswith(ALARM) else show)(line)
-    wrong = run.not_private or run.contradicted
-    if wrong:
+    if wrong := run.not_private:
         show_error(f"trilemma: {wrong}")
         return _end(ranks, 1)
     return _end(ranks, status_of(required, run.result))

@@ -99,7 +99,7 @@ def check_names(names: Iterable[object], what: str, where: str) -> tuple[str, ..
 
 
 def by_name(values: Sequence[object], names: Sequence[str], what: str, where: str) -> list[object]:
-    """Numbered values as the names that are recorded for them; other values stay as they are.
+    """Replace numbered values by the names that are recorded for them; other values stay as they are.
 
     >>> by_name([1, 0, None], ["cat", "dog"], "label", "x.parquet")
     ['dog', 'cat', None]

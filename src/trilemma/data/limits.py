@@ -60,7 +60,7 @@ RATIO_FROM = 64 * 2**20
 
 
 def check_packing(declared: int, packed: int, what: str) -> None:
-    """Refuse a source whose unpacked size is so many times its packed size as only a bomb's is.
+    """Refuse a source whose unpacked size is so many times its packed size that it can only be a decompression bomb.
 
     Raises:
       InputError: it is.

@@ -68,7 +68,7 @@ def _hub_use() -> str:
 def _named(known: Named, data_dir: Path | None) -> Source:
     reader = READERS[known.reader]
     what = f"{known.what}, {len(known.classes)} classes"
-    if known.made_from:
+    if known.made_from and known.skew is not None:
         what = f"{known.made_from}, each class mostly in color or mostly gray"
     if reader.find is None:
         return Source(known.name, what, True, "always there", known.train, known.test_copies * known.test, known.groups)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from trilemma.analysis.conditions import Condition, conditions_of, tell_apart
 from trilemma.analysis.summary import summarize
+from trilemma.data.named import same_images
 from trilemma.titles import shared_words
 from trilemma.words import clean, counted, number, setting_words
 
@@ -70,10 +71,12 @@ class PlacedCondition(Condition):
     Attributes:
       setting: data and network: conditions that differ only in techniques, budget and removal have equal settings, and
         share a panel.
+      images: data but for its skew: conditions with equal images were trained on the same choice of the same images.
       trials: ids, in the study's order.
     """
 
     setting: str = ""
+    images: str = ""
     trials: tuple[str, ...] = ()
 
 
@@ -207,15 +210,13 @@ def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, Pl
     placed: dict[str, PlacedCondition] = {}
     for name, ids in trials.items():
         condition = plain[name]
-        options = planned.get(ids[0], {}).get("data") or [
-            condition.data,
-            condition.skew,
-            condition.target,
-            condition.protected,
-        ]
+        described = {option: getattr(condition, option) for option in ("skew", "target", "protected")}
+        options = planned.get(ids[0], {}).get("data") or {"name": condition.data, **described}
+        unskewed = {key: value for key, value in options.items() if key != "skew"}
+        images = json.dumps(unskewed | {"name": same_images(condition.data)}, sort_keys=True, default=str)
         setting = json.dumps([options, condition.model, condition.variant], sort_keys=True, default=str)
         shared = {f.name: getattr(condition, f.name) for f in fields(Condition)}
-        placed[name] = PlacedCondition(**shared, setting=setting, trials=tuple(ids))
+        placed[name] = PlacedCondition(**shared, setting=setting, images=images, trials=tuple(ids))
     return placed
 
 

@@ -18,7 +18,7 @@ from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
-from trilemma.trial.run import RESULT, STUDY, why_contradicted, why_not_private
+from trilemma.trial.run import RESULT, STUDY, why_not_private
 
 FORMAT = 1
 
@@ -65,7 +65,7 @@ class StudyFolder:
             if not path.is_file():
                 return None
             result = read_sealed(path)
-            return why_not_private(result) or why_contradicted(result)
+            return why_not_private(result)
 
     def data_notes(self, trial_ids: Iterable[str]) -> list[str]:
         """What finished trials say of their data, each sentence once."""

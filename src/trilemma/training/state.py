@@ -60,7 +60,7 @@ class State:
         """
         if not shared and "stream/noise" not in checkpoint.tensors:
             raise InputError(
-                "this run was begun by an earlier version, whose random numbers this one cannot go on with: "
+                "an earlier version began this run, and this version cannot continue its random numbers: "
                 "start again with another --out"
             )
         canaries = checkpoint.header.get("canaries")

@@ -75,7 +75,7 @@ def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> st
         "model.predict(images)  # uint8 arrays, PIL images, file names or a folder",
         "```",
         "",
-        f"It tells {len(data['classes'])} classes apart: {', '.join(plain(c) for c in data['classes'][:50])}"
+        f"It classifies images into {len(data['classes'])} classes: {', '.join(plain(c) for c in data['classes'][:50])}"
         f"{', …' if len(data['classes']) > 50 else ''}. It is meant for images like those that it was trained on. "
         "Nothing is known of how it does on others, and it always names one of its classes.",
         "",

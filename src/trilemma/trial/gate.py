@@ -19,7 +19,7 @@ from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.rounding import rounded_up
-from trilemma.trial.run import why_contradicted, why_not_for_release, why_not_private
+from trilemma.trial.run import why_not_for_release, why_not_private
 from trilemma.words import clean, counted
 
 Verdict = Literal["holds", "fails", "cannot tell"]
@@ -181,8 +181,8 @@ def _no_guarantee(result: Mapping[str, Any]) -> str:
     if result["privacy"] is None:
         return "trained without a budget"
     if result["privacy"]["epsilon"] is None:
-        return why_not_private(result) or why_contradicted(result) or "the run failed its truth check"
-    return why_contradicted(result) or why_not_for_release(result) or ""
+        return why_not_private(result) or "the run failed its truth check"
+    return why_not_private(result) or why_not_for_release(result) or ""
 
 
 def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:

@@ -64,7 +64,8 @@ class Run:
 
     @property
     def not_private(self) -> str | None:
-        """Why a run with a budget has no epsilon: the check that it failed, in one line; otherwise None."""
+        """Why a run with a budget has no epsilon, in one line: the check that it failed, or the canaries that
+        contradict it; otherwise None."""
         return why_not_private(self.result)
 
     @property
@@ -93,8 +94,12 @@ class Run:
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
-    """Which part of its truth check a run with a budget failed, in one line, from its ``result.json``; otherwise
-    None."""
+    """Why a run with a budget has no epsilon, in one line, from its ``result.json`` or an ``audit.json`` of it: the
+    part of its truth check that it failed, or else the canaries that contradict it.  Otherwise None."""
+    return _why_untrue(result) or why_contradicted(result)
+
+
+def _why_untrue(result: Mapping[str, Any]) -> str | None:
     truth = (result.get("privacy") or {}).get("truth")
     if truth is None or truth["passed"]:  # runs of older versions have no truth check
         return None

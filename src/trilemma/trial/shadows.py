@@ -88,7 +88,9 @@ class Target:
         if read_fingerprint(self.run.folder, config) != self.data.fingerprint:
             raise InputError(f"{self.run.folder} was trained on other data than these: give the data of the run")
         if self.run.not_private:
-            raise InputError(f"{self.run.folder} is {self.run.not_private}: train it again before it is audited")
+            raise InputError(
+                f"{self.run.folder} has no guarantee: {self.run.not_private}; train it again before it is audited"
+            )
 
     @property
     def recipe(self) -> Recipe:

@@ -90,8 +90,8 @@ def train(
     ends with bitwise the same weights on the same device.  A run that was trained and not measured is only measured.
     A finished run is returned unchanged.
 
-    A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, the run has no epsilon,
-    and ``Run.not_private`` says why.
+    A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, or
+    canaries contradict the budget, the run has no epsilon, and ``Run.not_private`` says why.
 
     With a budget, sampling and noise are keyed by the operating system's randomness unless the recipe has
     ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key lies in the

@@ -10,7 +10,7 @@ from trilemma.report.figure import Look, Point, look
 from trilemma.report.figures.axes import TechniquesAxis
 from trilemma.report.figures.kind import Conditions
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles
-from trilemma.words import budget, budget_order, clean, epsilon_tick, mix
+from trilemma.words import budget, budget_order, clean, epsilon_tick, mix, number, setting_words
 
 BUDGET_AXIS = "budget ε"
 """Title of the axis where budgets stand in place of techniques."""
@@ -32,14 +32,17 @@ def by_setting(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]
 
 
 def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]:
-    """(title, its conditions) for data of the same images, whatever its skew, one mix of techniques at a time."""
+    """(title, its conditions) for the same choice of the same images, whatever its skew, one mix of techniques at
+    a time."""
     by: dict[tuple[str, str, tuple[str, ...]], list[PlacedCondition]] = {}
     for condition in conditions:
-        by.setdefault((same_images(condition.data), condition.model, condition.codes), []).append(condition)
+        by.setdefault((condition.images, condition.model, condition.codes), []).append(condition)
+    first = [same[0] for same in by.values()]
     parts = [
-        [clean(name) for name, _, _ in by],
-        [mix(codes) for _, _, codes in by],
-        [clean(model) for _, model, _ in by],
+        [setting_words(same_images(c.data), None, c.target, c.protected) for c in first],
+        [f"N = {number(max(c.examples for c in same), 0)}" for same in by.values()],
+        [mix(c.codes) for c in first],
+        [clean(c.model) for c in first],
     ]
     telling = [part for part in parts if len(set(part)) > 1]
     return [(joined(*(part[index] for part in telling)), same) for index, same in enumerate(by.values())]
