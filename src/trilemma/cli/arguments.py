@@ -242,12 +242,8 @@ def _train(commands: Any) -> None:
     )
     group.add_argument("--learning-rate", type=float, metavar="R", help="size of a step per gradient")
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
-    group.add_argument(
-        "--seed",
-        type=int,
-        metavar="S",
-        help="seed of the training; with a budget, sampling and noise take it only if --reproducible",
-    )
+    seed = "seed of the training; with a budget, sampling and noise take it only if --reproducible"
+    group.add_argument("--seed", type=int, metavar="S", help=seed)
     group.add_argument(
         "--reproducible",
         dest="secret_noise",
@@ -288,7 +284,7 @@ def _audit(commands: Any) -> None:
         "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
     command.add_argument(
-        "source", nargs="?", metavar="RUN|PREDICTIONS", help="folder of a run, or a file of predictions"
+        "source", nargs="?", metavar="RUN|PREDICTIONS", help="a run's folder, or a file of predictions"
     )
     stranger = command.add_argument_group("in place of a run: a model that was trained elsewhere, on --data")
     stranger.add_argument("--weights", metavar="FILE", help="its weights, a .safetensors file")
@@ -318,14 +314,10 @@ def _audit(commands: Any) -> None:
         help=f"from {','.join(RUN_ATTACKS)} and, with reference models, "
         + ",".join(name for name in ATTACK_WORDS if name not in RUN_ATTACKS),
     )
-    command.add_argument(
-        "--seed", type=int, default=0, help="seed of the learned attacks and the bootstrap (default: 0)"
-    )
+    command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
     _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
-    command.add_argument(
-        "--resamples", type=int, default=1000, help="bootstrap samples for each interval (default: 1000)"
-    )
+    command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of an interval (default: 1000)")
 
 
 def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:
@@ -372,13 +364,10 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 
 def _mechanism(command: argparse.ArgumentParser) -> None:
     command.add_argument("--delta", type=float, default=1e-5, help="delta of the budget (default: 1e-5)")
-    command.add_argument(
-        "--batch-size", type=int, required=True, metavar="B", help="expected size of the logical batch"
-    )
+    command.add_argument("--batch-size", type=int, required=True, metavar="B", help="expected logical batch size")
     command.add_argument("--updates", type=int, required=True, metavar="T", help="number of updates")
     command.add_argument("--examples", type=int, required=True, metavar="N", help="size of the training set")
-    accountant = "privacy loss distributions (pld, the default) or Rényi DP (rdp, usually looser)"
-    command.add_argument("--accountant", choices=("pld", "rdp"), default="pld", help=accountant)
+    command.add_argument("--accountant", choices=("pld", "rdp"), default="pld", help="rdp is looser (default: pld)")
 
 
 def _calibrate(commands: Any) -> None:
@@ -397,13 +386,8 @@ def _epsilon(commands: Any) -> None:
         help="compute the budget that a noise multiplier spends",
         description="Print epsilon of T Poisson-sampled Gaussian updates (add-or-remove-one neighbors).",
     )
-    command.add_argument(
-        "--noise-multiplier",
-        type=float,
-        required=True,
-        metavar="S",
-        help="std of the noise, in units of the clipping norm",
-    )
+    noise = "std of the noise, in units of the clipping norm"
+    command.add_argument("--noise-multiplier", type=float, required=True, metavar="S", help=noise)
     _mechanism(command)
 
 
