@@ -335,7 +335,7 @@ LONGEST_FUNCTION = 60
 """Lines of a function from ``def`` to its end, its docstring not counted."""
 LONGEST_FILE = 400
 LONGER_FILES = {
-    "privacy/truth.py": 420,
+    "privacy/truth.py": 432,
 }
 """Files that do one job which would not be easier to follow in two files, each with a limit of its own."""
 

@@ -1,20 +1,35 @@
 """What trials are called: one form for the terminal, pages, figures, claims and cards.
 
 A title names data, techniques, budget and what was removed.  Where trials of a study share these, it also names what
-tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share one.
+tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share
+one.  So it does where mixes of techniques differ in more than their techniques: nobody may take one for the other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from trilemma.words import clean, condition_title, shortened
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 _FIRST = ("model", "limit", "test_limit", "data seed")
 _LAST = ("provenance",)
 """Of several settings that would tell trials apart, those that are named first, and those that are named last."""
+
+TECHNIQUE_OF = {
+    "fewest_updates": "obs",
+    "norm_groups": "gn",
+    "views": "am",
+    "average_decay": "pa",
+    "sharpness_radius": "sat",
+}
+"""The settings that have an effect under one technique alone."""
+
+WITHOUT_EFFECT = ("allow_large_delta", "attacks", "evaluations", "measures", "provenance", "secret_noise", "track")
+"""The settings that say how a training is measured, recorded or explained, and change neither model nor data."""
 
 
 def trial_title(trial: Mapping[str, Any], *, told: str = "", seed: bool = True) -> str:
@@ -57,7 +72,8 @@ def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) 
 
 
 def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """By id, what tells a trial from those that have its title but for the seed; "" where there are none.
+    """By id, what tells a trial from those that have its title but for the seed, and from those whose title has other
+    techniques but that differ in more (:func:`beside_techniques`); "" where there are none.
 
     All trials on the same data, or of one network on them, say the same things of themselves, so that what is compared
     is called alike.
@@ -68,21 +84,56 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """
     settings = {name: settings_of(trial) for name, trial in trials.items()}
     titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
+    beside = {name: trial_title(_of_baseline(trial), seed=False) for name, trial in trials.items()}
     told: dict[str, str] = {}
     for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
-        network = telling([settings[name] for name in alike] for alike in _grouped(on_same_data, titles.get))[:1]
+        network = _telling(on_same_data, settings, titles, beside)[:1]
         split = network == ["model"]
         parts = _grouped(on_same_data, lambda name: str(settings[name].get("model"))) if split else [on_same_data]
         for names in parts:
-            keys = telling([settings[name] for name in alike] for alike in _grouped(names, titles.get))
+            keys = _telling(names, settings, titles, beside)
             keys = [*network, *keys] if split else keys
             told |= {name: words_of(settings[name], keys) for name in names}
     return told
 
 
-def _grouped(names: Iterable[str], key: Callable[[str], Any]) -> list[list[str]]:
+def _of_baseline(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The trial as it would be without techniques."""
+    return {**trial, "recipe": {**trial.get("recipe", {}), "techniques": ()}}
+
+
+def _telling(
+    names: Sequence[str], settings: Mapping[str, Mapping[str, Any]], title: Mapping[str, str], beside: Mapping[str, str]
+) -> list[str]:
+    """The keys that tell apart trials of one title, and mixes of techniques that differ in more."""
+    whole = [[settings[name] for name in alike] for alike in _grouped(names, title.get)]
+    return telling(
+        [*whole, *([beside_techniques(settings[n]) for n in alike] for alike in _grouped(names, beside.get))]
+    )
+
+
+def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What mixes of techniques must share to be compared: all settings that have an effect without a technique."""
+    return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUE_OF, *WITHOUT_EFFECT)}
+
+
+def made_distinct(titles: Mapping[_Name, str], *more: Mapping[_Name, str]) -> dict[_Name, str]:
+    """Titles by key; where several are alike, with further words, as far as these are not alike too.
+
+    >>> made_distinct({1: "digits", 2: "digits", 3: "faces"}, {1: "200 examples", 2: "", 3: "90 examples"})
+    {1: 'digits, 200 examples', 2: 'digits', 3: 'faces'}
+    """
+    distinct = dict(titles)
+    for words in more:
+        for alike in _grouped(distinct, distinct.get):
+            if len({words[key] for key in alike}) > 1:
+                distinct |= {key: ", ".join(word for word in (distinct[key], words[key]) if word) for key in alike}
+    return distinct
+
+
+def _grouped(names: Iterable[_Name], key: Callable[[_Name], Any]) -> list[list[_Name]]:
     """Names with the same key, in order."""
-    groups: dict[Any, list[str]] = {}
+    groups: dict[Any, list[_Name]] = {}
     for name in names:
         groups.setdefault(key(name), []).append(name)
     return list(groups.values())
@@ -124,6 +175,13 @@ def telling(groups: Iterable[Iterable[Mapping[str, Any]]]) -> list[str]:
         if _kinds(different, fewer) == _kinds(different, names):
             keys = fewer
     return keys
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Equal for settings that mean the same: an absent value is none, and 20 is 20.0."""
+    values = {key: _default(key, value) for key, value in {"data seed": None, **settings}.items()}
+    numbers = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items() if v is not None}
+    return json.dumps(numbers, sort_keys=True, default=str)
 
 
 def words_of(settings: Mapping[str, Any], keys: Iterable[str]) -> str:

@@ -178,6 +178,15 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
 
+def examples_words(count: int) -> str:
+    """A number of training examples, where it tells settings apart.
+
+    >>> examples_words(2000)
+    '2\\u202f000 examples'
+    """
+    return counted(count, "example")
+
+
 Rank = Literal["rmia", "lira", "histogram"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
 """What can rank training examples for a removal: two attacks with shadow models, of which the first is the default, or

@@ -168,3 +168,36 @@ def test_a_module_and_a_classifier_are_asked(arrays):
         Predictions.from_estimator(classifier, inputs, ["cow"] * N, np.arange(N) < 40)
     with pytest.raises(InputError, match="has no predict_proba"):
         Predictions.from_estimator(object(), inputs, names, np.arange(N) < 40)
+
+
+SIGMOID = np.arange(N) / N
+OUTCOMES = np.arange(N) % 3 == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "classes"),
+    [
+        ({"prob_0": 1 - SIGMOID, "prob_1": SIGMOID}, OUTCOMES, ("0", "1")),
+        ({"prob_0": 1 - SIGMOID, "prob_1": SIGMOID}, OUTCOMES.astype(str), ("0", "1")),
+        ({"prob": SIGMOID}, OUTCOMES, ("0", "1")),
+        ({"sigmoid": SIGMOID}, np.char.lower(OUTCOMES.astype(str)), ("0", "1")),
+        ({"prob_sick": SIGMOID}, OUTCOMES.astype(float), ("0", "1")),
+        ({"prob_sick": SIGMOID}, np.where(OUTCOMES, "sick", "healthy"), ("healthy", "sick")),
+        ({"prob_ill": SIGMOID}, np.where(OUTCOMES, "ill", "well"), ("well", "ill")),
+        ({"prob_True": SIGMOID, "prob_False": 1 - SIGMOID}, ~OUTCOMES, ("True", "False")),
+    ],
+)
+def test_labels_of_two_classes_may_be_booleans_or_the_name_of_the_only_column(columns, labels, classes):
+    table = pd.DataFrame({**columns, "label": labels, "member": np.arange(N) % 2 == 0})
+    predictions = Predictions.from_table(table)
+    assert predictions.class_names == classes
+    np.testing.assert_array_equal(predictions.labels, OUTCOMES)
+    expected = next(iter(columns.values())) if len(columns) == 2 else 1 - SIGMOID
+    np.testing.assert_allclose(predictions.outputs[:, 0], expected)
+
+
+@pytest.mark.parametrize("labels", [["sick", "healthy", "dead"], ["well", "healthy"], ["sick"]])
+def test_one_column_of_outputs_and_other_than_its_two_labels_is_refused(labels):
+    table = pd.DataFrame({"prob_sick": SIGMOID, "label": np.resize(labels, N), "member": np.arange(N) % 2 == 0})
+    with pytest.raises(InputError, match="must hold 'sick' and one other label; give one column for each class"):
+        Predictions.from_table(table)

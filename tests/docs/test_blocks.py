@@ -20,7 +20,7 @@ from trilemma.training.execution import Execution
 TESTED = {
     "README.md": "test_the_readme_s_example_runs",
     "docs/tasks/use.md": "test_a_trained_model_is_used_as_the_page_says",
-    "docs/tasks/audit-predictions.md": "test_predictions_come_from_each_source",
+    "docs/tasks/audit-predictions.md": "tests/end_to_end/test_one_model.py",  # the first block; the second is below
     "docs/tasks/loop.md": "test_the_loop_of_ones_own_runs",
     "docs/gallery.md": "tests/report/test_gallery.py",
     "docs/extend.md": "tests/end_to_end/test_extend.py",
@@ -92,7 +92,8 @@ def test_predictions_come_from_each_source(tmp_path, monkeypatch):
         "y": y,
         "member": member,
     }
-    lines = block_of("docs/tasks/audit-predictions.md").splitlines()
+    _, block = blocks(ROOT / "docs/tasks/audit-predictions.md", "python")
+    lines = block.splitlines()
     assert len(lines) == 4
     for line in lines:
         predictions = eval(line.split("  #")[0], names)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import trilemma as tl
+from documented import ROOT, blocks
 from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 
@@ -28,7 +29,7 @@ def command(*arguments):
 
 
 def test_from_training_to_a_decision(tmp_path, capsys):
-    run, data = tmp_path / "run", ["--data", "digits-s", "--limit", "150", "--test-limit", "100"]
+    run, data = tmp_path / "run", ["--data", "digits-s", "--skew", "0.9", "--limit", "150", "--test-limit", "100"]
     recipe = ["--model", "convnet-4", "--techniques", "gn", "--set", "norm_groups=2", "--batch-size", "50"]
     budget = ["--epsilon", 8, "--epochs", 2, "--require", "epsilon<=8"]
     status, output = command("train", *data, *recipe, *budget, "--out", run)
@@ -43,6 +44,7 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     np.savez(tmp_path / "images.npz", images=both, labels=labels, member=member)
     for ending in ("csv", "npz"):
         assert main(["predict", str(run), str(tmp_path / "images.npz"), "--out", str(tmp_path / f"p.{ending}")]) == 0
+    assert "has no array sources, so an audit counts every test image" in capsys.readouterr().err
     table = pd.read_csv(tmp_path / "p.csv")
     classes = tl.load_model(run).classes
     expected = tl.load_model(run).logits(both)
@@ -50,18 +52,15 @@ def test_from_training_to_a_decision(tmp_path, capsys):
     np.testing.assert_array_equal(predicted.astype(np.float32), expected)
 
     # An audit of a table of predictions says what the run said of every attack, in whatever order the rows are.
-    trained_on = tl.load_data("digits-s", limit=150, test_limit=100)
-    sides = (trained_on.train, trained_on.test)
-    arrays = {
-        "images": np.concatenate([side.images for side in sides]),
-        "labels": np.concatenate([side.labels for side in sides]),
-        "groups": np.array(trained_on.group_names)[np.concatenate([side.groups for side in sides])],
-        "sources": np.concatenate([np.arange(len(trained_on.train)), trained_on.test.sources]),
-        "member": np.arange(sum(map(len, sides))) < len(trained_on.train),
-    }
-    np.savez(tmp_path / "both.npz", **arrays)
+    # The arrays are put together as the documentation does it.
+    block, _ = blocks(ROOT / "docs/tasks/audit-predictions.md", "python")
+    smaller = block.replace("skew=0.9", "skew=0.9, limit=150, test_limit=100").replace("all.npz", f"{tmp_path}/all.npz")
+    exec(smaller, {})
+    capsys.readouterr()
     for ending in ("csv", "npz", "parquet"):
-        assert main(["predict", str(run), str(tmp_path / "both.npz"), "--out", str(tmp_path / f"q.{ending}")]) == 0
+        assert main(["predict", str(run), str(tmp_path / "all.npz"), "--out", str(tmp_path / f"q.{ending}")]) == 0
+    assert "note" not in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "q.csv")["group"]) == set(tl.load_data("digits-s").group_names)
     pd.read_csv(tmp_path / "q.csv").sample(frac=1, random_state=0).to_csv(tmp_path / "shuffled.csv", index=False)
     shuffled = tmp_path / "shuffled.csv"
     options = ["--match", "class,group", "--resamples", 100, "--out"]

@@ -140,7 +140,8 @@ def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma
 
 def test_the_alarm_is_divided_among_the_checks(honest):
     """At most 20 checks depend on chance, and each gets a twentieth."""
-    by_rule = {"updates", "event", "epsilon", "clip", "example_norm", "example_gradient", "example_in_batch"}
+    by_rule = {"updates", "event", "mechanism", "epsilon", "clip"}
+    by_rule |= {"example_norm", "example_gradient", "example_in_batch"}
     plan = plan_with()
     audited = truth_check(plan, noise_of(plan, SMALL, canaries=50), record_of(plan), canaries=50)
     assert set(audited.checks) - set(honest[0].checks) == {"canary_count", "canary_normalizer", "canary_inclusions"}
@@ -523,6 +524,16 @@ def test_a_fault_that_only_some_examples_show_is_seen_wherever_they_are():
         evidence.spot(Planted(), images, labels, clipping(images, labels), place)
         seen.append(float(evidence.spots[2]) > 1.001)
     assert seen == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize("changes", [{"noise_multiplier": 0.55}, {"clipping_norm": 0.3}, {"batch_size": 99}])
+def test_updates_of_another_plan_are_seen(changes):
+    """Guards: noise measured in units of its own sigma, which may have been another one; q changes the draws alone."""
+    plan = plan_with()
+    evidence = noise_of(plan_with(**changes), updates=5)
+    outcome = truth_check(plan, noise_of(plan, evidence=evidence, updates=5, seed=1), record_of(plan))
+    assert outcome.checks["mechanism"].value == 5
+    assert not outcome.passed
 
 
 def test_an_update_that_was_not_charged_is_seen():

@@ -135,7 +135,7 @@ def test_data_that_differ_in_their_limit_do_not_share_a_panel(made_up):
     for name in ("budget", "skew"):
         panels = figure_of(name, numbers).panels
         limits = [panel.title.split(", ")[0] for panel in panels]
-        assert limits == ["N = 400"] * (len(panels) // 2) + ["N = 500"] * (len(panels) // 2)
+        assert limits == ["limit 400"] * (len(panels) // 2) + ["limit 500"] * (len(panels) // 2)
         for panel in panels:
             for series in panel.series:
                 places = [point.x for point in series.points]

@@ -101,7 +101,7 @@ def test_first_lines_of_a_reproducible_model(run):
             "threshold",
             "Attacks tell training examples from others: the AUC of the headline attack is 0.042 [0.033, 0.0",
         ),
-        ("mlp", "but another interval excludes one half: 0.042 [0.033, 0.054] (MLP)"),
+        ("mlp", ". Another interval excludes one half: 0.042 [0.033, 0.054] (MLP)"),
     ],
 )
 def test_an_attack_far_below_one_half_is_shown_as_it_is(run, wrong, says):

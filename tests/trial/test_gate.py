@@ -160,3 +160,19 @@ def test_what_is_no_condition_is_refused_in_one_line(text, message):
     with pytest.raises(InputError, match=message) as caught:
         conditions(text)
     assert "\n" not in str(caught.value)
+
+
+def test_attacks_and_measures_from_outside_are_judged_by_their_names():
+    """Guards: a gate that takes no name with a colon, or judges a measure by one of two of the same short name."""
+    outside = {"attacks": ["mine:confidence"], "measures": ["mine:error", "other:error"]}
+    attacks = RESULT["attacks"] | {"mine:confidence": attack(0.8, 0.7, 0.9)}
+    result = RESULT | {"attacks": attacks, "measures": {"mine:error": 0.1, "other:error": 0.3}}
+    text = "auc_mine:confidence<=0.95, auc_mine:confidence<=0.6, error<=0.3, error<=0.2, mine:error<=0.2"
+    judged = judge(conditions(text, outside), result)
+    assert [judgment.verdict for judgment in judged] == ["holds", "fails", "holds", "fails", "holds"]
+    assert judged[3].line == "fails        error <= 0.2: 0.3 (other:error)"
+    for wrong, near in (("eror<=1", "error"), ("auc_mine:confidense<=1", "auc_mine:confidence")):
+        with pytest.raises(InputError, match=f"did you mean '{near}'"):
+            conditions(wrong, outside)
+    with pytest.raises(InputError, match="no measure is called 'error'"):
+        conditions("error<=1")

@@ -1,6 +1,7 @@
 """What cannot be measured is refused before the first update; nothing is lost where measuring fails all the same."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -252,3 +253,40 @@ def test_a_training_that_is_stopped_has_no_record_yet(digits, tmp_path):
         )
     assert not (tmp_path / "run" / "trained.json").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def _text(predictions):
+    return "high"
+
+
+def _one_score(predictions):
+    return [1.0]
+
+
+def _no_technique(gradient):
+    return gradient
+
+
+def _nothing(gradient, weights, update):
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"attacks": "parts:_one_score"}, "must return a finite score for each of 84 rows; it was tried on made-up"),
+        ({"measures": "parts:_text"}, "must return a finite number, not high; it was tried on made-up"),
+        ({"techniques": "parts:_no_technique"}, "has another signature than docs/extend.md asks for"),
+        ({"techniques": "parts:_nothing"}, "must return a dict of gradients"),
+    ],
+)
+def test_a_wrong_part_from_outside_is_refused_before_anything_is_said_or_written(parts, says, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "parts", sys.modules[__name__])
+    labels = [0, 1, 2] * 14
+    said = []
+    recipe = Recipe(model="convnet-4", batch_size=20, epochs=1, **parts)
+    with pytest.raises(InputError, match=says) as caught:
+        tl.train(recipe, dataset(labels, labels), tmp_path / "run", execution=CPU, progress=said.append)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert not [step for step in said if step.about]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 import trilemma as tl
 import warm
 from trilemma.errors import InputError, PrivacyError
+from trilemma.privacy import accounting
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
@@ -199,6 +201,49 @@ def test_another_recipe_or_other_data_is_refused_and_nothing_is_lost(digits, tmp
         train(recipe("private"), digits, tmp_path / "other", execution=CPU)
     assert os.listdir(tmp_path / "other") == ["thesis.tex"]
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def stop_at_third(choices, data, folder):
+    asked = iter(range(9))
+    with pytest.raises(Stopped):
+        train(choices, data, folder, execution=CPU, should_stop=lambda: next(asked) == 2)
+
+
+def test_updates_made_with_another_noise_multiplier_are_not_counted_with_these(digits, tmp_path, monkeypatch):
+    """Guards: a package replaced between a kill and the resume; epsilon would be that of the second noise alone."""
+    real = accounting.noise_multiplier
+    with monkeypatch.context() as earlier:
+        earlier.setattr(accounting, "noise_multiplier", lambda **request: real(**request) / 2)
+        stop_at_third(recipe("private"), digits, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(PrivacyError, match=r"noise multiplier [\d.]+, not [\d.]+ .* another --out") as caught:
+        train(recipe("private"), digits, tmp_path, execution=CPU)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("term", ["event", "expected_batch", "clipping_norm"])
+def test_a_checkpoint_that_does_not_say_what_it_was_made_with_is_refused(digits, tmp_path, term):
+    """Guards: a header that nothing reads."""
+    stop_at_third(recipe("private"), digits, tmp_path)
+    saved, _ = checkpoints.load(tmp_path)
+    del saved.header[term]
+    checkpoints.save(tmp_path, saved)
+    with pytest.raises(PrivacyError, match=r"None, not .* another --out"):
+        train(recipe("private"), digits, tmp_path, execution=CPU)
+
+
+def test_a_copy_of_a_stopped_run_does_not_go_on_with_its_secret_noise(digits, tmp_path):
+    """Guards: two models with the same noise, each of which says that its noise is secret."""
+    choices = recipe("private", secret_noise=True)
+    stop_at_third(choices, digits, tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    with pytest.raises(PrivacyError, match="move the folder back") as caught:
+        train(choices, digits, tmp_path / "copy", execution=CPU)
+    assert str(tmp_path / "run") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    stop_at_third(choices, digits, tmp_path / "link")  # another name of the same folder: it goes on
 
 
 def test_a_finished_run_is_returned_as_it_is(digits, tmp_path):

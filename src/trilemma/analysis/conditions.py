@@ -14,7 +14,7 @@ from trilemma.data.named import same_images
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import settings_of, telling, told_apart, words_of
+from trilemma.titles import beside_techniques, settings_of, telling, told_apart, words_of
 from trilemma.words import condition_title, mix
 
 DESCRIPTION = (
@@ -51,8 +51,11 @@ class Condition:
       epsilon: None without a budget.
       delta: None without a budget.
       removed: share of the training examples that was left out.
-      variant: what distinguishes it from conditions with the same description ("learning_rate 0.1"), or "".
+      variant: what distinguishes it from conditions with the same description, or with one that differs in techniques
+        alone ("learning_rate 0.1"), or "".
       told: what its title says beside, so that it is no other trial's (:func:`trilemma.titles.told_apart`).
+      settings: all of its recipe, data and removal but the seed, as ``study.json`` has them; empty where that is not
+        known.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Condition:
     rank: str = ""
     variant: str = ""
     told: str = field(default="", compare=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def private(self) -> bool:
@@ -251,8 +255,9 @@ def conditions_of(results: pd.DataFrame) -> dict[str, Condition]:
 def tell_apart(
     conditions: Mapping[str, Condition], trials: Mapping[str, Mapping[int, str]], study: Mapping[str, Any]
 ) -> dict[str, Condition]:
-    """Conditions as the trials of a study: those with equal descriptions have as ``variant`` what distinguishes their
-    recipes and data, and each has what its title needs to be its own.
+    """Conditions as the trials of a study: those with descriptions that are equal, or differ in techniques alone, have
+    as ``variant`` what distinguishes their recipes and data beside; each has its settings, and what its title needs to
+    be its own.
 
     Args:
       conditions: by id.
@@ -263,16 +268,25 @@ def tell_apart(
     told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
     settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
     # What may be compared (one network on the same images) says the same things of itself.
-    comparable: dict[tuple[str, str], dict[Condition, list[str]]] = {}
+    comparable: dict[tuple[str, str], list[str]] = {}
     for name, condition in conditions.items():
-        alike = comparable.setdefault((same_images(condition.data), condition.model), {})
-        alike.setdefault(replace(condition, id=""), []).append(name)
+        comparable.setdefault((same_images(condition.data), condition.model), []).append(name)
     own = {}
-    for alike in comparable.values():
-        keys = telling([settings[name] for name in names] for names in alike.values())
-        for name in (name for names in alike.values() for name in names):
-            variant = words_of(settings[name], keys)
-            own[name] = replace(conditions[name], variant=variant, told=told.get(first[name], ""))
+    for names in comparable.values():
+        alike: dict[Condition, list[Mapping[str, Any]]] = {}
+        beside: dict[Condition, list[Mapping[str, Any]]] = {}
+        for name in names:
+            described = replace(conditions[name], id="")
+            alike.setdefault(described, []).append(settings[name])
+            beside.setdefault(replace(described, techniques=""), []).append(beside_techniques(settings[name]))
+        keys = telling([*alike.values(), *beside.values()])
+        for name in names:
+            own[name] = replace(
+                conditions[name],
+                variant=words_of(settings[name], keys),
+                told=told.get(first[name], ""),
+                settings=settings[name] if first[name] in planned else {},
+            )
     return {name: own[name] for name in conditions}
 
 

@@ -1,20 +1,24 @@
 """Which conditions of a study are compared: pairs that differ along one axis, within families that share all else.
 
+"All else" is what ``study.json`` asked for: every setting of recipe and data, but for those that belong to the axis.
+What a training makes of them (the batch that ``obs`` chooses) follows from the techniques, and may differ.
+
 The size of the noise is estimated from all conditions of a family (see :mod:`trilemma.analysis.comparisons`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
-from trilemma.analysis.conditions import Condition, Measured
+from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured
 from trilemma.data.named import same_images
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import shared_words
-from trilemma.words import budget, mix, removal_words, setting_words, skew_words
+from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, made_distinct, settings_key, shared_words
+from trilemma.words import budget, examples_words, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
     "step",
@@ -69,20 +73,53 @@ class _Axis:
 
     Attributes:
       varying: the fields of a condition that may differ within a family.
+      settings: the settings of recipe and data that may differ too, since they belong to the axis.
       level: a condition's place on the axis.
       words: that place in words.
+      owned: the settings that have an effect only at some levels of the axis, and whether they have it in a condition;
+        conditions in which they have must agree.
     """
 
     varying: tuple[str, ...]
+    settings: tuple[str, ...]
     level: Callable[[Condition], Level]
     words: Callable[[Condition], str]
+    owned: Mapping[str, Callable[[Condition], bool]] = field(default_factory=dict)
 
 
-_TECHNIQUES = _Axis(("techniques",), lambda c: c.codes, lambda c: c.technique_words)
-_BUDGETS = _Axis(("epsilon", "delta"), lambda c: c.epsilon, lambda c: budget(c.epsilon))
-_SKEWS = _Axis(("data", "skew"), lambda c: c.skew, lambda c: skew_words(c.skew))
+_CHOSEN_BY_BUDGET = (
+    *("batch_size", "clipping_norm", "epochs", "fewest_updates", "views", "average_decay", "sharpness_radius"),
+    *("learning_rate", "schedule", "warmup", "momentum", "weight_decay", "optimizer", "label_smoothing"),
+    *("head_first", "head_rate"),
+)
+"""The settings of the optimization: recipes choose them for each budget (``[with_budget]``), since what is best without
+noise is not with it.  A budget is compared with none as each is trained."""
+
+
+def _uses(technique: str, condition: Condition) -> bool:
+    return technique in condition.codes
+
+
+_TECHNIQUES = _Axis(
+    ("techniques",),
+    ("techniques",),
+    lambda c: c.codes,
+    lambda c: c.technique_words,
+    {setting: partial(_uses, technique) for setting, technique in TECHNIQUE_OF.items()},
+)
+_BUDGETS = _Axis(
+    ("epsilon", "delta"), ("epsilon", "delta", *_CHOSEN_BY_BUDGET), lambda c: c.epsilon, lambda c: budget(c.epsilon)
+)
+_SKEWS = _Axis(
+    ("data", "skew"),
+    ("name", "skew"),
+    lambda c: c.skew,
+    lambda c: skew_words(c.skew),
+    {"classes_seed": lambda c: c.skew is not None},
+)
 _REMOVALS = _Axis(
     ("removed", "removal", "rank", "examples"),
+    ("share", "arm", "rank", "control"),
     lambda c: (c.removed, c.removal, c.rank),
     lambda c: removal_words(c.removed, c.removal, c.rank),
 )
@@ -183,11 +220,9 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
     Where two conditions of a family have the same place, there is a note instead of the family.
     """
-    gathered: dict[tuple[Hashable, ...], list[Condition]] = {}
-    for condition in measurements.conditions.values():
-        gathered.setdefault(_shared(condition, axis), []).append(condition)
+    gathered = _gathered(measurements.conditions.values(), lambda condition: _shared(condition, axis))
     families, notes = [], []
-    for conditions in gathered.values():
+    for conditions in (part for alike in gathered for part in _parts(alike, axis)):
         family = {axis.level(condition): condition for condition in conditions}
         if len(family) == len(conditions):
             families.append(family)
@@ -202,18 +237,48 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
     largest = [max(family.values(), key=lambda c: (c.examples, c.data)) for family in families]
     told = [shared_words(condition.told for condition in family.values()) for family in families]
     titles = [_setting(replace(c, told=words or c.variant), axis) for c, words in zip(largest, told, strict=True)]
-    # Settings with equal words are distinguished by further ones.
-    for more in (lambda c: f"{c.examples} examples", lambda c: c.model, lambda c: f"delta {c.delta}"):
-        repeated = [titles.count(title) > 1 for title in titles]
-        titles = [f"{t}, {more(c)}" if twice else t for t, c, twice in zip(titles, largest, repeated, strict=True)]
-    return list(zip(titles, families, strict=True)), notes
+    more: tuple[Callable[[Condition], str], ...] = (
+        lambda c: examples_words(c.examples),
+        lambda c: c.model,
+        lambda c: f"delta {c.delta}",
+    )
+    distinct = made_distinct(dict(enumerate(titles)), *({i: word(c) for i, c in enumerate(largest)} for word in more))
+    return list(zip(distinct.values(), families, strict=True)), notes
+
+
+def _gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashable]) -> list[list[Condition]]:
+    groups: dict[Hashable, list[Condition]] = {}
+    for condition in conditions:
+        groups.setdefault(key(condition), []).append(condition)
+    return list(groups.values())
+
+
+def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
+    """Conditions that share all else, split where settings of the axis differ that its place does not explain: where
+    one place is taken twice, or where two mixes with one technique have it with different settings."""
+    doubled = len({axis.level(condition) for condition in conditions}) < len(conditions)
+    parts = _gathered(conditions, lambda condition: condition.variant) if doubled else [conditions]
+    for setting, has_effect in axis.owned.items():
+        value = partial(_value, setting)
+        split = []
+        for part in parts:
+            differ = len({value(condition) for condition in part if has_effect(condition)}) > 1
+            split += _gathered(part, value) if differ else [part]
+        parts = split
+    return parts
+
+
+def _value(setting: str, condition: Condition) -> Hashable:
+    return settings_key({setting: condition.settings.get(setting)})
 
 
 def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     """What the conditions of one family share; along skews, data sets with the same images count as one."""
-    varying = {"id", "told", *axis.varying}
-    images = same_images(condition.data) if "data" in varying else condition.data
-    return images, *(getattr(condition, field.name) for field in fields(condition) if field.name not in varying)
+    images = same_images(condition.data) if "data" in axis.varying else condition.data
+    described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
+    free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
+    asked = {key: value for key, value in condition.settings.items() if key not in free}
+    return images, *described, settings_key(asked)
 
 
 def _setting(condition: Condition, axis: _Axis) -> str:

@@ -32,8 +32,14 @@ USUAL = {
 }
 """The names by which columns are found, case-insensitively and in this order."""
 
-_OUTPUTS = {"logits": ("logit", "logits"), "probs": ("prob", "probs", "probability", "probabilities", "proba")}
+_OUTPUTS = {
+    "logits": ("logit", "logits"),
+    "probs": ("prob", "probs", "probability", "probabilities", "proba", "sigmoid"),
+}
+_SECOND_CLASS = "1"
+"""What the class of a single column is called that is named after none."""
 _FIELD = {"label": "labels", "member": "member", "group": "groups", "source": "sources", "weight": "weights"}
+_BOOLEANS = {"false": 0, "true": 1}
 _TRUE = ("true", "t", "yes", "y", "1", "1.0", "member", "in", "train", "training")
 _FALSE = ("false", "f", "no", "n", "0", "0.0", "nonmember", "non-member", "non_member", "out", "test", "testing")
 
@@ -109,6 +115,8 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
             continue
         values = frame[name].to_numpy()
         if role == "label":
+            if len(classes) == 1:
+                fields["class_names"] = classes = _both_classes(classes[0], values, where, name)
             fields[field] = _labels(values, classes, where, name)
         elif role == "member":
             fields[field] = _members(values, where, name)
@@ -138,7 +146,7 @@ def _column(role: str, names: Sequence[str], chosen: Mapping[str, str], where: s
 def _outputs(
     frame: pd.DataFrame, chosen: Mapping[str, str], where: str
 ) -> tuple[str, NDArray[np.float64], tuple[str, ...]]:
-    """(logits or probs, float64 (N, C), names of the classes)."""
+    """(logits or probs, float64 (N, C), names of the classes); of a single column, the name of its class alone."""
     names = list(frame.columns)
     for kind, usual in _OUTPUTS.items():
         prefix = chosen.get(kind[:-1])
@@ -161,11 +169,11 @@ def _outputs(
         if len(alone) == 1:  # a sigmoid's output
             score = _numbers(frame, alone, where)
             both = np.concatenate([np.zeros_like(score) if kind == "logits" else 1 - score, score], axis=1)
-            return kind, both, ("0", "1")
+            return kind, both, (_rest(alone[0], (*starts, *(f"{word}_" for word in usual))) or _SECOND_CLASS,)
     raise InputError(
         f"{where} has no columns of outputs{did_you_mean('logit_0', names)} (it has {listed(names, most=8)}): name "
-        "them logit_CLASS or prob_CLASS, one for each class, or say how they begin (columns={'logit': ...}, "
-        "--columns logit=...)"
+        "them logit_CLASS or prob_CLASS, one for each class (or one alone, a sigmoid's, prob_CLASS), or say how they "
+        "begin (columns={'logit': ...}, --columns logit=...)"
     )
 
 
@@ -183,9 +191,43 @@ def _numbers(frame: pd.DataFrame, names: list[str], where: str) -> NDArray[np.fl
     return np.stack(columns, axis=1)
 
 
+def _both_classes(second: str, values: NDArray[Any], where: str, column: str) -> tuple[str, str]:
+    """The two classes that a single column of outputs distinguishes: the other one, and that of the column.
+
+    They are 0 and 1 where the labels are numbers or booleans.
+
+    Raises:
+      InputError: the labels name other than two classes, or the column is named after neither.
+    """
+    labels = sorted({_text(value) for value in values})
+    if all(_is_number(label) or label.casefold() in _BOOLEANS for label in labels):
+        return "0", "1"
+    others = [label for label in labels if label not in (second, csv_text(second))]
+    if len(labels) != 2 or len(others) != 1:
+        raise InputError(
+            f"{where} has a single column of outputs, for the class {second!r}, but column {column!r} holds "
+            f"{listed(labels, most=4)}: it must hold {second!r} and one other label; give one column for each class "
+            "(prob_CLASS), or name the column after its class"
+        )
+    return others[0], second
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _labels(values: NDArray[Any], classes: tuple[str, ...], where: str, column: str) -> NDArray[Any]:
-    """Indices of classes: the labels themselves or, where a label is the text of a class's name, found by name."""
+    """Indices of classes: the labels themselves or, where a label is the text of a class's name, found by name.
+
+    Booleans are the classes 0 and 1, unless classes are named after them.
+    """
     text = [_text(value) for value in values]
+    if classes == ("0", "1") and all(label.casefold() in _BOOLEANS for label in text):
+        return np.array([_BOOLEANS[label.casefold()] for label in text], dtype=np.int64)
     places = {name: index for index, name in enumerate(classes)} | {
         csv_text(name): index for index, name in enumerate(classes)
     }

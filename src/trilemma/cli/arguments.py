@@ -317,7 +317,8 @@ def _audit(commands: Any) -> None:
     command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
     _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
-    command.add_argument("--resamples", type=int, default=1000, help="bootstrap samples of an interval (default: 1000)")
+    resamples = "bootstrap samples for each interval, at least 100 (default: 1000)"
+    command.add_argument("--resamples", type=int, default=1000, help=resamples)
 
 
 def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:

@@ -88,8 +88,9 @@ class Subject:
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    out, required = Path(options.out), required_by(options)
+    out = Path(options.out)
     names = _checked(options, out)
+    required = required_by(options, _nameable(Path(options.source), names))
     try:
         subject = _subject(options)
     except Stopped as stopped:
@@ -113,6 +114,12 @@ def audit_command(options: argparse.Namespace) -> int:
         show_error(f"trilemma: {clean(subject.not_private)}")
         return 1
     return status_of(required, {**(subject.run or {}), **document})
+
+
+def _nameable(source: Path, names: list[str] | None) -> dict[str, list[str]]:
+    """The attacks and measures that a condition may name besides ours: those asked for, and those of a run."""
+    run = read_json(source / RESULT) if (source / RESULT).exists() else {}
+    return {"attacks": [*(run.get("attacks") or ()), *(names or ())], "measures": [*(run.get("measures") or ())]}
 
 
 def _audited(

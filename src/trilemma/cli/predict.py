@@ -11,10 +11,11 @@ import numpy as np
 from trilemma.attacks.npz import read_arrays
 from trilemma.cli.terminal import show, show_error
 from trilemma.errors import InputError
-from trilemma.files import make_folder, written
+from trilemma.files import make_folder, read_json, reading, written
 from trilemma.hints import did_you_mean
 from trilemma.spreadsheet import csv_text, write_csv
 from trilemma.trial.model import Model, load_model
+from trilemma.trial.run import CONFIG
 
 FORMATS = (".csv", ".parquet", ".npz")
 _CARRIED = {"labels": "label", "member": "member", "groups": "group", "sources": "source"}
@@ -30,9 +31,17 @@ def predict_command(options: argparse.Namespace) -> int:
     model = load_model(options.run, network=options.network, tell=show_error)
     images, carried = _images(options.images)
     pixels = model.read(images, resize=options.resize)
-    columns = predictions_of(model, model.logits(pixels), pixels.names) | carried
+    with reading(Path(options.run) / CONFIG):
+        data = read_json(Path(options.run) / CONFIG)["data"]
+        names, skewed = data["groups"], data["request"].get("skew") is not None
+    columns = predictions_of(model, model.logits(pixels), pixels.names) | _with_group_names(carried, names)
     make_folder(out.parent)
     _write(out, columns, model)
+    if skewed and "member" in columns and "source" not in columns:
+        show_error(
+            f"note: {options.images} has no array sources, so an audit counts every test image of the skewed data, and "
+            "the run counted one of each pair: add sources (data.test.sources), or audit the run itself"
+        )
     count = len(pixels.names)
     show(f"{count:,} image{'' if count == 1 else 's'} classified: {out}")
     return 0
@@ -54,6 +63,16 @@ def _images(source: str) -> tuple[Any, dict[str, Any]]:
         if values.shape != images.shape[:1]:
             raise InputError(f"{path}: {name} has shape {values.shape}, not ({len(images)},), one for each image")
     return images, carried
+
+
+def _with_group_names(carried: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
+    """The copied arrays, with the run's names for its groups in place of their numbers."""
+    groups = carried.get("group")
+    if not names or groups is None or groups.dtype.kind not in "iu":
+        return carried
+    if len(groups) and not (groups.min() >= 0 and groups.max() < len(names)):
+        return carried  # not the run's groups
+    return carried | {"group": np.array(names)[groups]}
 
 
 def predictions_of(model: Model, logits: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from trilemma.words import clean
 
 
 def report_command(options: argparse.Namespace) -> int:
-    required = required_by(options)
     folders = [Path(name) for name in dict.fromkeys(options.folders)]
     out = None if options.out is None else Path(options.out)
     missing = next((folder for folder in folders if not folder.exists()), None)
@@ -26,13 +25,14 @@ def report_command(options: argparse.Namespace) -> int:
         raise InputError(f"{missing} does not exist: give the folder of a run, an audit or a study")
     models = [folder for folder in folders if (folder / CONFIG).exists() or (folder / AUDIT).exists()]
     if not models:
-        if required or options.pdf:
+        if options.require is not None or options.pdf:
             raise InputError("--require and --pdf are for one model: give the folder of a run or an audit")
         show(str(report_of([StudyFolder(folder) for folder in folders], out)))
         return 0
     if len(folders) > 1:
         raise InputError("the page of one model is about one run or one audit: give one folder")
     model = OneModel.read(models[0])
+    required = required_by(options, model.result)
     page = write_model_page(
         model, out or models[0], judge(required, model.result), pdf=options.pdf, pictures=options.pictures
     )

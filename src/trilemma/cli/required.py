@@ -10,13 +10,17 @@ from trilemma.cli.terminal import show
 from trilemma.trial.gate import STATUS, Condition, conditions, judge
 
 
-def required_by(options: argparse.Namespace) -> tuple[Condition, ...]:
-    """The conditions that the command line requires, read before anything else is done.
+def required_by(options: argparse.Namespace, outside: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions that the command line requires, read before anything is computed.
+
+    Args:
+      options: of the command.
+      outside: names of the attacks and measures that may be named besides ours, under ``attacks`` and ``measures``.
 
     Raises:
       InputError: one that names no measure or no number.
     """
-    return () if options.require is None else conditions(options.require)
+    return () if options.require is None else conditions(options.require, outside)
 
 
 def status_of(required: Sequence[Condition], result: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from trilemma.rounding import upper
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
 from trilemma.trial.interrupt import Interruptible
-from trilemma.words import clean, clock
+from trilemma.words import clean, clock, counted
 
 PHASE_SECONDS = 60.0
 """Without a terminal, how often a line says what a running trial is doing."""
@@ -38,7 +38,7 @@ class StudyDisplay(Interruptible[Live]):
         progress = self._progress
         ready = f", {progress.done_before} of them finished already" if progress.done_before else ""
         failed = f", {len(progress.failed)} failed before (--retry runs them again)" if progress.failed else ""
-        self.say(f"{len(progress.trials)} trials{ready}{failed}; {self._workers} at once")
+        self.say(f"{counted(len(progress.trials), 'trial')}{ready}{failed}; {self._workers} at once")
         super().__enter__()
         return self
 

@@ -56,7 +56,8 @@ _OVERRIDES = (
 
 
 def train_command(options: argparse.Namespace) -> int:
-    recipe, required, canaries = recipe_of(options), required_by(options), canaries_of(options)
+    recipe, canaries = recipe_of(options), canaries_of(options)
+    required = required_by(options, {"attacks": recipe.attacks, "measures": recipe.measures})
     if options.minutes is not None and not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0, not {options.minutes}")
     end = time.monotonic() + 60 * (math.inf if options.minutes is None else options.minutes)

@@ -44,18 +44,23 @@ COLUMNS = (
     "sum",
     "clip",
     "magnitude",
+    "deviation",
+    "divisor",
 )
 """One row for each update. ``drawn``: examples, without canaries; ``canaries``: those drawn; ``overlap``: examples
 also in the draw before; ``weights``: noise values; ``squares``: the sum of their squares; ``mean`` to ``sum``: the
 noise's sum, and its correlations with itself shifted by one, between the two halves of each tensor, with the tensor
 before it, with the update before and with the clipped sum, each standard normal (NaN where there is nothing to
 correlate with); ``clip``: norm of the clipped sum divided by its bound, count C; ``magnitude``: norm of the noisy sum,
-which bounds the rounding."""
+which bounds the rounding; ``deviation`` and ``divisor``: sigma C and B, in which noise is measured."""
 
 PLACES = 8
 """Noise values of each update that are kept for the whole run, evenly spread over the weights."""
 
 SPOTS = 5  # numbers of the single examples that were computed again, see Evidence.spots
+
+FEW = 64
+"""Examples, at most, in whose sum a single example is looked for where the network computes in bfloat16."""
 
 _REMEMBERED = 2**16
 """Values of each tensor's noise that are compared with the next update's, at most."""
@@ -157,7 +162,8 @@ class Evidence:
         norm = float(table[:, 7].sum().sqrt())
         bound = total.count * total.clipping_norm
         magnitude = norm / standard_deviation + float(table[:, 1].sum().sqrt()) / unit
-        self._rows.extend([norm / bound if bound else math.inf if norm else 0.0, magnitude])
+        clip = norm / bound if bound else math.inf if norm else 0.0
+        self._rows.extend([clip, magnitude, standard_deviation, float(batch_size)])
 
     def _record_draw(self, draw: Draw) -> tuple[float, float, float]:
         """``drawn``, ``canaries`` and ``overlap`` of ``COLUMNS``, apart: canaries must not hide the examples' draws."""
@@ -215,12 +221,20 @@ class Evidence:
         batch without it: the difference of the two sums must be the example's clipped gradient.  So it is seen where
         examples have come to be mixed since the network was checked, as by code that was replaced meanwhile.
 
+        In bfloat16 each example may be rounded otherwise in another batch, which in a large one would hide a whole
+        example: there both sums are computed again, over ``FEW`` examples around this one.
+
         Args:
           clipping: what computes this run's clipped sums.
           images, labels: the physical batch, as they were given to ``clipping``.
           clipped: what it returned for them.
           place: of the example in the physical batch.
         """
+        reported, whole = float(clipped.norms[place]), clipped.sums
+        if clipping.autocast is not None:
+            first = max(0, place - FEW // 2)
+            images, labels, place = images[first : first + FEW], labels[first : first + FEW], place - first
+            whole = clipping(images, labels).sums
         image, label = images[place : place + 1], labels[place : place + 1]
         gradient = _plain_gradient(clipping, image, label)
         alone = clipping(image, label).sums
@@ -230,8 +244,7 @@ class Evidence:
         rest = torch.arange(len(labels), device=labels.device) != place
         others = clipping(images[rest], labels[rest]).sums
         added = torch.cat([alone[name].double().flatten() for name in gradient])
-        difference = torch.cat([(clipped.sums[name].double() - others[name]).flatten() for name in gradient])
-        reported = float(clipped.norms[place])
+        difference = torch.cat([(whole[name].double() - others[name]).flatten() for name in gradient])
         error = abs(reported - exact) / max(exact, limit * 1e-3) if math.isfinite(exact) else 0.0
         distances = [float((value - expected).norm()) / limit for value in (added, difference)]
         measured = torch.tensor([0.0, distances[0], float(added.norm()) / limit, error, distances[1]])

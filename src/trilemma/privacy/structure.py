@@ -22,7 +22,9 @@ _STATE_HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-_ELSEWHERE = {"_parameters", "_buffers", "_modules", *_HOOKS, *_STATE_HOOKS}
+ELSEWHERE = {"_parameters", "_buffers", "_modules", *_HOOKS, *_STATE_HOOKS}
+"""What torch keeps in a module beside the module's own attributes."""
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, Enum, type)
 
 
@@ -58,7 +60,7 @@ def _of_module(module: nn.Module, order: dict[int, int]) -> Hashable:
         for name, t in (*module._parameters.items(), *module._buffers.items())
     ]
     hooks = tuple(tuple(getattr(module, kind)) for kind in _HOOKS)
-    attributes = [(name, _of_value(v)) for name, v in vars(module).items() if name not in _ELSEWHERE]
+    attributes = [(name, _of_value(v)) for name, v in vars(module).items() if name not in ELSEWHERE]
     return type(module), type(module).forward, tuple(tensors), hooks, tuple(attributes)
 
 

@@ -49,6 +49,10 @@ ALPHA = FALSE_ALARM / 20
 _SUMMING = 1e-5  # relative error of a sum of squares in float32, generously
 _ROUNDING = 2.0**-22  # of a recovered noise value, relative to the noisy sum: two roundings, doubled
 
+_IN_BATCH = 0.1
+"""What an example may add to its batch beside its own clipped gradient, at most, in units of C: were it not far below
+1, other examples could be changed by as much as one may contribute."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -114,6 +118,7 @@ def truth_check(
     checks = {
         "updates": _updates(plan, evidence, record),
         "event": _event(plan, record),
+        "mechanism": _mechanism(plan, rows),
         "epsilon": _epsilon(record),
         **(_full_batches(plan.examples, rows) if plan.batch_size == plan.examples else _draws(plan, evidence, rows)),
         **(_canaries(plan, canaries, evidence, rows) if canaries or evidence.canaries else {}),
@@ -165,6 +170,12 @@ def _event(plan: Plan, record: Mapping[str, Any]) -> Check:
     ]
     what = "numbers among rate, noise multiplier and epsilon that the stored event does not bear out"
     return Check(float(sum(wrong)), None, 0.0, what)
+
+
+def _mechanism(plan: Plan, rows: _Rows) -> Check:
+    """Noise is judged in units of the sigma C and B of its own update, so these must be the plan's in every update."""
+    other = (rows["deviation"] != plan.noise_multiplier * plan.clipping_norm) | (rows["divisor"] != plan.batch_size)
+    return Check(float(other.sum()), None, 0.0, "updates with another sigma C or another B than the plan's")
 
 
 def _epsilon(record: Mapping[str, Any]) -> Check:
@@ -404,7 +415,8 @@ def _normalizer(sizes: Floats, rows: _Rows, what: str) -> Check:
 def _clip(evidence: Evidence, rows: _Rows, tolerance: float) -> dict[str, Check]:
     looked_at, distance, norm, error, in_batch = evidence.spots.tolist()
     some = f"{looked_at:.0f} single examples computed again by a plain backward pass"
-    in_sum = tolerance * math.sqrt(float((rows["drawn"] + rows["canaries"]).max(initial=1.0)))  # all are rounded
+    largest = float((rows["drawn"] + rows["canaries"]).max(initial=1.0))
+    in_sum = min(_IN_BATCH, tolerance * math.sqrt(largest))  # all in the batch are rounded
     return {
         # Float32 sums of many clipped gradients that point the same way are off by some roundings.
         "clip": Check(

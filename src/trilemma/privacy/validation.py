@@ -13,7 +13,7 @@ one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from trilemma.privacy.gradients.layerwise import one_pass, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
 from trilemma.privacy.structure import structure
+from trilemma.privacy.unchanged import changed, state_of, tensors_of
 
 
 @dataclass(frozen=True)
@@ -79,37 +80,6 @@ def refuse_random_layers(device: torch.device) -> Iterator[None]:
         )
 
 
-@contextmanager
-def refuse_changed_buffers(model: nn.Module) -> Iterator[None]:
-    """Refuse a network whose buffers change inside this context: they are released with its weights, without noise.
-
-    Raises:
-      PrivacyError: names the buffer.
-    """
-    before = _copied_buffers(model)
-    yield
-    for name in _changed_buffers(model, before):
-        raise PrivacyError(
-            f"the network changed its buffer {name} while it saw private images, and buffers are released without "
-            "noise: remove it or keep it fixed, or train without a budget"
-        )
-
-
-def _copied_buffers(model: nn.Module) -> dict[str, Tensor]:
-    return {name: buffer.clone() for name, buffer in model.named_buffers()}
-
-
-def _changed_buffers(model: nn.Module, before: Mapping[str, Tensor]) -> list[str]:
-    """Names of the buffers that are new, gone, or hold other numbers than ``before``."""
-
-    def same(first: Tensor, second: Tensor) -> bool:
-        return first.shape == second.shape and bool(((first == second) | (first != first) & (second != second)).all())
-
-    after = dict(model.named_buffers())
-    names = [*after, *(name for name in before if name not in after)]
-    return [name for name in names if name not in before or name not in after or not same(before[name], after[name])]
-
-
 def _generator_states(device: torch.device) -> list[Tensor]:
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
@@ -121,9 +91,10 @@ def check_network(
     """Refuse a network that cannot be private, and determine whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
-    (which are put back): exchanging one image must leave the outputs of the others alone and change no buffer; and
-    where every layer has a fast rule, the layerwise method must give the loop's sums.  A module that mixes examples
-    only for other inputs than these would not be found: do not write one.
+    (which are put back): exchanging one image must leave the outputs of the others alone; no pass, with gradients,
+    without, or in evaluation mode, may change a parameter, a buffer, or, after the first pass, an attribute; and where
+    every layer has a fast rule, the layerwise method must give the loop's sums.  A module that mixes examples only for
+    other inputs than these would not be found: do not write one.
 
     Args:
       model: any module from (n, *image_shape) to logits (n, classes).
@@ -131,9 +102,9 @@ def check_network(
       device: the device to try it on; None is the CPU.
 
     Raises:
-      PrivacyError: the network mixes examples, draws random numbers, changes its buffers in the forward pass, returns
-        something other than one row of logits an image, or has nothing to train; or torch was told to round products
-        of matrices.
+      PrivacyError: the network mixes examples, draws random numbers, changes its parameters, buffers or attributes in
+        the forward pass, returns something other than one row of logits an image, or has nothing to train; or torch was
+        told to round products of matrices.
     """
     refuse_rounded_products()
     refuse_mixing_layers(model)
@@ -145,7 +116,9 @@ def check_network(
     with exact_arithmetic(torch.device(device or "cpu")), exact_convolutions():
         images, others = _trial_images(image_shape, generator, device)
         with _scrambled(model, generator):
-            before, after = _outputs(model, images), _outputs(model, others)
+            before = _outputs(model, images)
+            kept = state_of(model)  # what the first pass of all sets, such as a table of positions, may stay
+            after = _outputs(model, others)
             if not isinstance(before, Tensor) or before.dim() != 2 or len(before) != 4:
                 raise PrivacyError("the network must return logits (n, classes), one row for each image")
             if not bool(torch.isfinite(before).all() and torch.isfinite(after).all()):
@@ -160,6 +133,11 @@ def check_network(
                 raise PrivacyError(
                     "the network mixes examples: exchanging one image changed the outputs of others; "
                     "remove what works across the batch dimension"
+                )
+            for name in changed(kept, state_of(model, copied=False)):
+                raise PrivacyError(
+                    f"the forward pass changes the {name}, through which one image could change what the network "
+                    "does with others: keep it fixed"
                 )
             return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
 
@@ -211,27 +189,42 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Any:
-    """What the network returns, and a refusal if that changes buffers (all are restored first)."""
-    buffers = _copied_buffers(model)
+    """What the network returns, and a refusal if that changes parameters or buffers (buffers are restored first, and
+    :func:`_scrambled` restores parameters)."""
+    before = tensors_of(model)
     with _own_randomness(), refuse_random_layers(images.device):
-        with torch.no_grad():  # as in an evaluation; a layer may act otherwise there
+        with torch.no_grad():  # a layer may act otherwise there
             model(images)
+        _evaluated(model, images)
         with torch.enable_grad():
             outputs = model(images)
-    changed = _changed_buffers(model, buffers)
-    for name in changed:
-        owner, _, attribute = name.rpartition(".")
+    names = changed(before, tensors_of(model, copied=False))
+    for buffer in [n.removeprefix("buffer ") for n in names if n.startswith("buffer ")]:
+        owner, _, attribute = buffer.rpartition(".")
         registered = model.get_submodule(owner)._buffers
-        if name in buffers:
-            registered[attribute] = buffers[name]
+        if f"buffer {buffer}" in before:
+            registered[attribute] = before[f"buffer {buffer}"]
         else:
             del registered[attribute]
-    if changed:
+    if names:
         raise PrivacyError(
-            f"the forward pass changes the buffer {changed[0]}, which would carry statistics of private images: "
+            f"the forward pass changes the {names[0]}, which would carry statistics of private images: "
             "remove it or keep it fixed"
         )
     return outputs.detach() if isinstance(outputs, Tensor) else outputs
+
+
+def _evaluated(model: nn.Module, images: Tensor) -> None:
+    """A pass as in an evaluation, after which each module has its mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    for module, _ in modes:  # not by `eval`, which a module may have made to do more
+        module.training = False
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, in_words
 from trilemma.report.numbers import FEW, Number, Numbers, PlacedCondition, setting_titles
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, setting_words, with_interval
+from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, with_interval
 
 MOST = 5
 """The maximum number of findings."""
@@ -117,7 +117,7 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     if not chosen:
         return []
     who = "models" if len({c.codes for c in conditions}) == 1 else f"models with {_mix_words(chosen[0].codes)}"
-    where = setting_words(chosen[0].data, chosen[0].skew, chosen[0].target, chosen[0].protected)
+    where = setting_titles(numbers.conditions.values())[chosen[0].setting]
     where = f"on {where}, " if named else ""
     levels, unmatched = [], _unmatched(numbers, chosen)
     for measure, lead in (("accuracy", "Accuracy"), (LEAKAGE, "Leakage"), ("bias", "Bias")):

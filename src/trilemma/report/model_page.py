@@ -141,7 +141,7 @@ def _leak(model: OneModel) -> str:
         return f"{leak}{'; this far below one half it leaks as much as this far above' if below else ''}"
     shown = f"training examples from others: the AUC of the headline attack is {words[headline]}"
     if telling:
-        return f"The headline attack did not tell {shown}, but another interval excludes one half: {others}"
+        return f"The headline attack did not tell {shown}. Another interval excludes one half: {others}"
     return f"Overall, no attack told {shown}"
 
 

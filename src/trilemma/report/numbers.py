@@ -13,8 +13,8 @@ import pandas as pd
 from trilemma.analysis.conditions import Condition, conditions_of, tell_apart
 from trilemma.analysis.summary import summarize
 from trilemma.data.named import same_images
-from trilemma.titles import shared_words
-from trilemma.words import clean, counted, number, setting_words
+from trilemma.titles import made_distinct, shared_words
+from trilemma.words import clean, counted, examples_words, setting_words
 
 NAN = float("nan")
 
@@ -156,18 +156,14 @@ def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
         if condition.setting not in chosen or condition.examples > chosen[condition.setting].examples:
             chosen[condition.setting] = condition
     titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
-    more = (
+    return made_distinct(
+        titles,
         {key: shared_words(told[key]) for key in chosen},
-        {key: f"N = {number(c.examples, 0)}" for key, c in chosen.items()},
+        {key: examples_words(c.examples) for key, c in chosen.items()},
         {key: clean(c.model) for key, c in chosen.items()},
         {key: clean(c.variant) for key, c in chosen.items()},
         {key: f"({position})" for position, key in enumerate(chosen, 1)},
     )
-    for words in more:
-        for alike in [[k for k in titles if titles[k] == title] for title in set(titles.values())]:
-            if len(alike) > 1 and len({words[key] for key in alike}) > 1:
-                titles |= {key: ", ".join(word for word in (titles[key], words[key]) if word) for key in alike}
-    return titles
 
 
 def study_order(study: Mapping[str, Any]) -> list[str]:

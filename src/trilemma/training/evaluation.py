@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.privacy.validation import refuse_changed_buffers
+from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.threads import in_threads
 from trilemma.training.inputs import Inputs, Part
 from trilemma.training.state import State
@@ -35,7 +35,7 @@ def logits_of(
 
     Raises:
       InputError: the training diverged.
-      PrivacyError: the network of a private training changed its buffers.
+      PrivacyError: the network of a private training changed a parameter, buffer or attribute.
     """
     model = state.model
     last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
@@ -48,7 +48,7 @@ def logits_of(
         return outputs.float().cpu()
 
     try:
-        with nullcontext() if state.evidence is None else refuse_changed_buffers(model):
+        with nullcontext() if state.evidence is None else refuse_changed_state(model):
             logits = torch.cat([*in_threads(of_part, range(0, len(rows), at_once), threads)])
     finally:
         model.train()

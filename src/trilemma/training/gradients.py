@@ -15,7 +15,8 @@ from trilemma.privacy.clipping import Clipping
 from trilemma.privacy.gradients.sums import ClippedSum, Loss
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.sampling import Draw
-from trilemma.privacy.validation import refuse_changed_buffers, refuse_random_layers
+from trilemma.privacy.unchanged import refuse_changed_state
+from trilemma.privacy.validation import refuse_random_layers
 from trilemma.seeds import generator_for
 from trilemma.threads import one_each
 from trilemma.training import batch_size as obs
@@ -100,8 +101,8 @@ class PrivateGradient:
         with (
             one_each(),
             refuse_random_layers(self.examples.labels.device),
-            refuse_changed_buffers(state.model),
             uphill,
+            refuse_changed_state(state.model),  # inside, since what is put back uphill would not show
         ):
             for places in mine.split(physical_batch) if len(mine) else ():
                 images, labels = self.examples.views_and_labels(rows[places], state.update)

@@ -36,7 +36,7 @@ from trilemma.training.gradients import Examples, OrdinaryGradient, PrivateGradi
 from trilemma.training.inputs import ImageInputs, Inputs, Part, inputs_for
 from trilemma.training.network import backbone_for, network_for
 from trilemma.training.optimizers import optimizer_for
-from trilemma.training.own import change
+from trilemma.training.own import change, try_techniques
 from trilemma.training.pretraining import pretrained
 from trilemma.training.ranks import Ranks, ranked_device
 from trilemma.training.recipe import Recipe
@@ -176,6 +176,7 @@ class Training:
         )
         plan = self.course.plan
         self.private = PrivateGradient(recipe, self.examples, plan, plan.clipping(model, **how)) if plan else None
+        try_techniques(recipe, model)
         self.state = self._start(model)
         if self.canaries and self.private and self.state.coins:
             self.private.canaries = Placed.among(self.canaries, recipe, len(self.data.train), self.private.plan, model)

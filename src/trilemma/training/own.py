@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trilemma.errors import InputError
 from trilemma.outside import called, resolve
+from trilemma.seeds import generator_for
 from trilemma.training.recipe import Recipe
 
 
@@ -36,6 +37,17 @@ def change(recipe: Recipe, gradient: Mapping[str, Tensor], model: nn.Module, upd
         copies = {key: value.clone() for key, value in changed.items()}
         changed = _checked(name, called(name, resolve(name, "techniques"), copies, weights, update), changed)
     return changed
+
+
+def try_techniques(recipe: Recipe, model: nn.Module) -> None:
+    """Call the techniques from outside once with a made-up gradient, so that a wrong one is refused before a training.
+
+    Raises:
+      InputError: as :func:`change`.
+    """
+    generator = generator_for(0, "made-up gradient")
+    gradient = {name: torch.randn(p.shape, generator=generator).to(p.device) for name, p in model.named_parameters()}
+    change(recipe, gradient, model, 0)
 
 
 def _checked(name: str, returned: Any, before: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -111,19 +111,20 @@ def _skew(source: str) -> str:
     """How the classes are mixed with the groups, out of what is said of where the images came from.
 
     >>> _skew("images of mine; skew 0.9, odd classes mostly in color, seed 0"), _skew("images of mine")
-    (' (skew 0\\\\.9\\\\, odd classes mostly in color\\\\, seed 0)', '')
+    (' (skew 0.9, odd classes mostly in color, seed 0)', '')
     """
     skew = next((part for part in source.split("; ") if part.startswith("skew ")), "")
     return f" ({plain(skew)})" if skew else ""
 
 
 def plain(text: object) -> str:
-    """Text from outside for Markdown, where it stays text.
+    """Text from outside for the middle of a line of Markdown, where it stays text: no emphasis, link, address, tag,
+    entity, formula or cell of a table begins in it.
 
-    >>> plain("<b>*[x](y)")
-    '\\\\<b\\\\>\\\\*\\\\[x\\\\]\\\\(y\\\\)'
+    >>> print(plain("<b>*[x](y), ε = 8"), plain("https://a.b www.c.d"))
+    \\<b\\>\\*\\[x\\](y), ε = 8 https\\://a.b www\\.c.d
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", clean(text))
+    return re.sub(r"([\\`*_\[\]<>#|~&$@]|:(?=//)|(?<=www)\.)", r"\\\1", clean(text))
 
 
 def _metadata(title: str, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _measured(result: Mapping[str, Any]) -> list[tuple[str, float, Sequence[floa
         if "worst_cell_interval" in fairness:
             cell = plain(cell_words(fairness["worst_cell"]))
             ends = fairness["worst_cell_interval"]
-            rows.append((f"worst accuracy by class and group \\({cell}\\)", fairness["worst_cell_accuracy"], ends))
+            rows.append((f"worst accuracy by class and group ({cell})", fairness["worst_cell_accuracy"], ends))
     return rows
 
 

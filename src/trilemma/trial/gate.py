@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from trilemma.errors import InputError
@@ -27,11 +28,12 @@ Verdict = Literal["holds", "fails", "cannot tell"]
 STATUS = 3
 """The exit status of a command one of whose conditions is not met."""
 
-_CONDITION = re.compile(r"([a-zA-Z][\w.\-]*)\s*(<=|>=|<|>)\s*(\S+)")
+_CONDITION = re.compile(r"([a-zA-Z][\w.:\-]*)\s*(<=|>=|<|>)\s*(\S+)")
+_NOTHING: Mapping[str, Iterable[str]] = MappingProxyType({})
 _MEASURES = [measure for measure in MEASURES.values() if measure.required_as]
 _ATTACKS = tuple(measure.required_as for measure in _MEASURES if measure.attack)
 QUANTITIES = ("delta", *(measure.required_as for measure in _MEASURES))
-"""What conditions can be about; of attacks also one by its name, as ``auc_threshold``."""
+"""What conditions can be about; of attacks also one by its name, as ``auc_threshold``, and what comes from outside."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,12 @@ class Judgment:
         return f"{self.verdict:<11}  {self.condition}{shown}{f' ({self.why})' if self.why else ''}"
 
 
-def conditions(text: str) -> tuple[Condition, ...]:
+def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tuple[Condition, ...]:
     """Read conditions, separated by commas.
+
+    Args:
+      text: as on the command line.
+      outside: names of attacks and measures from outside that may be named, under ``attacks`` and ``measures``.
 
     >>> [str(condition) for condition in conditions("epsilon<=8, auc_rmia < .55")]
     ['epsilon <= 8', 'auc_rmia < 0.55']
@@ -119,6 +125,9 @@ def conditions(text: str) -> tuple[Condition, ...]:
     Raises:
       InputError: no condition, or one that names no measure or no number.
     """
+    attacks = [*ATTACK_WORDS, *(outside.get("attacks") or ())]
+    own = list(outside.get("measures") or ())
+    own += [_short(name) for name in own if ":" in name]
     read = []
     for part in (part.strip() for part in text.split(",")):
         match = _CONDITION.fullmatch(part)
@@ -129,11 +138,11 @@ def conditions(text: str) -> tuple[Condition, ...]:
         if match is None or not math.isfinite(bound):
             raise InputError(f"a condition must be like auc<=0.55, not {part!r}: separate several by commas")
         name = match[1]
-        if name not in QUANTITIES and not _of_one_attack(name):
-            known = [*QUANTITIES, *(f"auc_{attack}" for attack in ATTACK_WORDS)]
+        if name not in QUANTITIES and name not in own and not _of_one_attack(name, attacks):
+            known = [*QUANTITIES, *own, *(f"auc_{attack}" for attack in dict.fromkeys(attacks))]
             raise InputError(
-                f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join(QUANTITIES)}, or that of "
-                "one attack, as auc_threshold"
+                f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join([*QUANTITIES, *own])}, or "
+                "that of one attack, as auc_threshold"
             )
         read.append(Condition(name, match[2], bound))
     return tuple(read)
@@ -201,7 +210,11 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         return _with(fairness.get(quantity), (fairness.get("interval") or {}).get(quantity))
     if quantity == "worst_cell_accuracy":
         return _worst_cell(fairness)
-    kind, attack_quantity = quantity, _of_one_attack(quantity)
+    own: Mapping[str, float] = result.get("measures") or {}
+    if quantity not in QUANTITIES and (names := [name for name in own if quantity in (name, _short(name))]):
+        several = len(names) > 1
+        return [number for name in names for number in _with(own[name], None, name if several else "")]
+    kind, attack_quantity = quantity, _of_one_attack(quantity, attacks)
     if attack_quantity:
         kind, attacks = (
             attack_quantity[0],
@@ -247,11 +260,16 @@ def _with(value: float | None, ends: Any, what: str = "") -> list[Measured]:
     return [Measured(value, low, high, ATTACK_WORDS.get(what, what))]
 
 
-def _of_one_attack(quantity: str) -> tuple[str, str] | None:
-    """(kind, attack) of a name such as ``auc_threshold``."""
+def _short(name: str) -> str:
+    """The name of a measure from outside, without its module."""
+    return name.rpartition(":")[2]
+
+
+def _of_one_attack(quantity: str, attacks: Iterable[str]) -> tuple[str, str] | None:
+    """(kind, attack) of a name such as ``auc_threshold``, if it ends in one of ``attacks``."""
     for kind in _ATTACKS:
         attack = quantity.removeprefix(f"{kind}_")
-        if attack != quantity and attack in ATTACK_WORDS:
+        if attack != quantity and attack in attacks:
             return kind, attack
     return None
 

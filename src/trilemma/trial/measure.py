@@ -71,11 +71,11 @@ def measure(data: Dataset, train: Logits, test: Logits, *, recipe: Recipe, tell:
     }
     if recipe.measures:
         tell("measures from outside")
-        result["measures"] = {name: _own_measure(name, predictions) for name in recipe.measures}
+        result["measures"] = {name: own_measure(name, predictions) for name in recipe.measures}
     return result, matched
 
 
-def _own_measure(name: str, predictions: Predictions) -> float:
+def own_measure(name: str, predictions: Predictions) -> float:
     """A measure from outside.
 
     Raises:

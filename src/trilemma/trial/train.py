@@ -51,6 +51,7 @@ from trilemma.trial.listeners import Listener, Listeners
 from trilemma.trial.measure import measure, predictions_of
 from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped, TrialProgress
+from trilemma.trial.resumption import refuse_other_terms, terms_of
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
@@ -127,7 +128,7 @@ def train(
         checkpoints.remove(folder)  # one may have been put back there
         return Run.load(folder)
     preflight.refuse_unmeasurable(data, tracked, recipe.seed)
-    preflight.refuse_unimportable(recipe)
+    preflight.refuse_wrong_parts(recipe, data)
     told, clock = Listeners(listeners, private=recipe.private), Clock()
     with shown(progress) as tell:
 
@@ -242,6 +243,7 @@ class _Trial:
         """Take on the saved state; return the number of lines that the history had."""
         training, header = self.training, saved.header
         training.state.restore(saved)
+        refuse_other_terms(header, training, self.folder)
         self.evaluated, self.losses = int(header["evaluated"]), list(header["losses"])
         if training.execution.memory is None and training.execution.physical_batch is None:
             training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # bitwise resume
@@ -291,18 +293,16 @@ class _Trial:
             raise Stopped.after(update, updates, self.folder)
 
     def _save(self, history: History) -> None:
-        training = self.training
-        plan, update = training.course.plan, training.state.update
         header = {
-            "recipe": training.recipe.fingerprint,
+            "recipe": self.training.recipe.fingerprint,
             "history_lines": history.lines,
             "evaluated": self.evaluated,
             "losses": self.losses,
-            "physical_batch": training.physical_batch,
+            "physical_batch": self.training.physical_batch,
             "seconds": self.clock.seconds,
-            "event": None if plan is None else plan.event(update).to_dict(),
+            **terms_of(self.training, self.folder),
         }
-        checkpoints.save(self.folder, training.state.to_checkpoint(header))
+        checkpoints.save(self.folder, self.training.state.to_checkpoint(header))
         self.clock.charge("checkpoints")
         self.saved_at = time.monotonic()
 

@@ -167,6 +167,31 @@ ERRORS = [
         "dpsat-perturbation",
     ),
     Planted(
+        "parameters that a network writes to in an update are not compared",
+        "privacy/unchanged.py",
+        'named = [("parameter", model.named_parameters()), ("buffer", model.named_buffers())]',
+        'named = [("buffer", model.named_buffers())]',
+        (
+            "training/test_what_leaves.py::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check"
+            "[gradients-frozen parameter]",
+            "training/test_what_leaves.py::test_what_the_check_did_not_see_kept_ends_the_training"
+            "[large batches in training-trained parameter-techniques9]",
+        ),
+        "batch-norm",
+    ),
+    Planted(
+        "attributes that a network sets are not compared",
+        "privacy/unchanged.py",
+        "            if name not in ELSEWHERE:",
+        "            if False:",
+        (
+            "training/test_what_leaves.py::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-attribute]",
+            "training/test_what_leaves.py::test_what_the_check_did_not_see_kept_ends_the_training"
+            "[large evaluations-attribute-techniques3]",
+        ),
+        "batch-norm",
+    ),
+    Planted(
         "weights are perturbed and not put back",
         "training/sharpness.py",
         "                p.copy_(saved[name])\n",

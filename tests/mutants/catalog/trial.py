@@ -9,6 +9,16 @@ _TOLD = "end_to_end/test_replay.py::test_neighbors_are_within_the_clipping_norm_
 
 ERRORS = [
     Planted(
+        "a checkpoint that was made on other terms is taken on",
+        "trial/train.py",
+        "        refuse_other_terms(header, training, self.folder)\n",
+        "",
+        (
+            "trial/test_resume.py::test_updates_made_with_another_noise_multiplier_are_not_counted_with_these",
+            "trial/test_resume.py::test_a_copy_of_a_stopped_run_does_not_go_on_with_its_secret_noise",
+        ),
+    ),
+    Planted(
         "accuracy is that of the training images",
         "trial/measure.py",
         "accuracy = float((predicted == data.test.labels).mean())",

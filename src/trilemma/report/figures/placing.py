@@ -10,7 +10,8 @@ from trilemma.report.figure import Look, Point, look
 from trilemma.report.figures.axes import TechniquesAxis
 from trilemma.report.figures.kind import Conditions
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles
-from trilemma.words import budget, budget_order, clean, epsilon_tick, mix, number, setting_words
+from trilemma.titles import shared_words
+from trilemma.words import budget, budget_order, clean, epsilon_tick, examples_words, mix, setting_words
 
 BUDGET_AXIS = "budget ε"
 """Title of the axis where budgets stand in place of techniques."""
@@ -38,12 +39,15 @@ def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]
     for condition in conditions:
         by.setdefault((condition.images, condition.model, condition.codes), []).append(condition)
     first = [same[0] for same in by.values()]
-    parts = [
-        [setting_words(same_images(c.data), None, c.target, c.protected) for c in first],
-        [f"N = {number(max(c.examples for c in same), 0)}" for same in by.values()],
-        [mix(c.codes) for c in first],
-        [clean(c.model) for c in first],
-    ]
+    data = [setting_words(same_images(c.data), None, c.target, c.protected) for c in first]
+    mixes = [mix(c.codes) for c in first]
+    told = [clean(shared_words(c.told for c in same)) for same in by.values()]
+    # What titles of trials say, if that is enough.
+    if all(told) and len(set(zip(data, mixes, told, strict=True))) == len(first):
+        parts = [data, mixes, told]
+    else:
+        counts = [examples_words(max(c.examples for c in same)) for same in by.values()]
+        parts = [data, counts, mixes, [clean(c.model) for c in first]]
     telling = [part for part in parts if len(set(part)) > 1]
     return [(joined(*(part[index] for part in telling)), same) for index, same in enumerate(by.values())]
 
