@@ -127,7 +127,7 @@ def test_a_run_is_described_by_one_line_for_each_fact():
                 result=result,
                 notes=[text],
                 not_private=text,
-                contradicted=text,
+                contradicted=None,
                 not_for_release=None,
                 recipe=recipe,
                 folder=f"runs/{text}",
