@@ -114,14 +114,15 @@ def mix(techniques: Sequence[str]) -> str:
 def number(value: float, digits: int = 3) -> str:
     """A number with a fixed number of digits, narrow spaces between thousands, and a real minus sign.
 
-    >>> number(0.98765), number(float("nan")), number(12345.6, 0)
-    ('0.988', '–', '12\\u202f346')
+    >>> number(0.98765), number(float("nan")), number(12345.6, 0), number(-0.0004)
+    ('0.988', '–', '12\\u202f346', '0.000')
     """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+    text = f"{value:z,.{digits}f}"  # z: a value that rounds to zero has no sign
+    return text.replace(",", "\u202f").replace("-", "−")
 
 
 def power(value: float) -> str:

@@ -44,7 +44,12 @@ def test_the_values_are_those_of_the_runs(finished, table):
         rows = table[table["trial"] == name].set_index("measure")
         assert rows.loc["accuracy", "value"] == result["accuracy"]
         assert [rows.loc["accuracy", "low"], rows.loc["accuracy", "high"]] == result["accuracy_interval"]
-        assert rows.loc["bias", "value"] == result["fairness"]["bias"]
+        fairness = result["fairness"]
+        assert rows.loc["bias", "value"] == fairness["bias"]
+        for group, size in fairness["examples_by_group"].items():
+            assert rows.loc[f"accuracy_in_{group}", "n"] == size < rows.loc["accuracy", "n"]
+        assert rows.loc["worst_group_accuracy", "n"] == fairness["examples_by_group"][fairness["worst_group"]]
+        assert rows.loc["worst_cell_accuracy", "n"] == fairness["worst_cell"]["examples"]
         assert rows.loc["auc_mlp", "value"] == result["attacks"]["mlp"]["auc"]
         assert rows.loc["auc_mlp_naive", "value"] == result["attacks_naive"]["mlp"]["auc"]
         strongest = result["attacks"][result["strongest_attack"]]

@@ -32,6 +32,13 @@ def test_every_command_and_option_is_there():
     assert "%(" not in page
 
 
+def test_every_option_has_a_meaning():
+    """Guards: an option whose row in the reference, and whose line in ``--help``, is empty."""
+    for name, command in reference.commands(parser()):
+        silent = [action.dest for action in command._actions if not (action.help or "").strip()]
+        assert silent == [], name
+
+
 def test_every_recipe_key_has_a_meaning():
     page = reference.recipe_page()
     for field in dataclasses.fields(Recipe):

@@ -133,8 +133,8 @@ def test_the_verdict_names_the_worst_cell(run):
     low, high = fairness["worst_cell_interval"]
     statement, worst = statement_of(model), fairness["worst_cell"]
     share = f"{100 * fairness['worst_cell_accuracy']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-    where = f"class {worst['class_name']} in {worst['group']}, the worst class and group."
-    assert statement["verdict"][2].endswith(f"and {share} of the {worst['examples']} images of {where}")
+    where = f"class {worst['class_name']} in {worst['group']}, the worst class and group, correctly."
+    assert statement["verdict"][2].endswith(f"{share} of the {worst['examples']} images of {where}")
     assert statement["numbers"][2]["name"] == "accuracy, worst class and group"
     assert statement["numbers"][2]["shown"] == f"{fairness['worst_cell_accuracy']:.3f} [{low:.3f}, {high:.3f}]"
     # Of a result of an earlier version, it is read off the table of cells.
@@ -147,8 +147,8 @@ def test_the_verdict_names_the_worst_cell(run):
     count = int(cell.sum())
     low, high = (round(100 * end) for end in binomial_interval(1 - 7 / count, count))
     share = f"{100 * (1 - 7 / count):.0f} % [{low}, {high}]"
-    where = f"of the {count} images of class plain in two, the worst class and group."
-    assert statement["verdict"][2].endswith(f"and {share} {where}")
+    where = f"of the {count} images of class plain in two, the worst class and group, correctly."
+    assert statement["verdict"][2].endswith(f"{share} {where}")
 
 
 def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
@@ -199,14 +199,14 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     reasons = [part.get("reason") for part in statement["classes"]]
     assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
     says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half."
-    assert statement["verdict"][1].endswith(f"by group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
+    assert statement["verdict"][1].endswith(f". By group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
     text = " ".join(" ".join(Tags(page_of(model, statement)).text).split())
     assert says in text
     assert text.count("0.679 [0.629, 0.729]") == 1  # once, for the class
     assert "has 5 and 90" in text
     few = {name: {"members": 9, "nonmembers": 90, "too_few": True} for name in by_group}
     model = OneModel(model.folder, "run", model.config, result | {"attacks_by_group": few}, model.signals)
-    assert "by group it is unknown for <b>one</b> (needs 50 members, has 9)" in statement_of(model)["verdict"][1]
+    assert "By group it is unknown for <b>one</b> (needs 50 members, has 9)" in statement_of(model)["verdict"][1]
 
 
 def test_an_audit_of_a_run_knows_the_guarantee_and_one_of_predictions_does_not(run):

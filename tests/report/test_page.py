@@ -12,10 +12,10 @@ from trilemma import paper
 from trilemma.analysis.claims import Claim, claims
 from trilemma.errors import InputError
 from trilemma.report import write_report
-from trilemma.report.collect import _judged
+from trilemma.report.collect import _commands, _judged
 from trilemma.report.drawing import cut_short, y_limits
 from trilemma.report.figures.catalog import figure_of
-from trilemma.report.headlines import headlines
+from trilemma.report.headlines import headlines, studied
 from trilemma.report.numbers import Numbers
 from trilemma.report.tables import any_table, comparisons_table, results_table
 
@@ -294,6 +294,54 @@ def test_two_seeds_are_drawn_as_they_are_and_the_page_says_what_they_cannot_tell
             lowest = min(values) if panel.floor is None else panel.floor
             assert high - low <= max(1.13 * (max(values) - lowest), 0.13)
             assert not cut_short(panel)
+
+
+def _levels_of(small, **by_measure):
+    """The first screen's lines where the loss threshold's AUCs, over three seeds, lie around these values."""
+    table = small.results.copy()
+    for measure, value in by_measure.items():
+        for seed, step in enumerate((-0.001, 0.0, 0.001)):
+            table.loc[(table["measure"] == measure) & (table["seed"] == seed), "value"] = value + step
+    return {line.lead: line.text for line in headlines(Numbers(table, small.study), (), named=False)}
+
+
+def test_an_unmatched_auc_is_called_skew_only_where_the_control_explains_it(small):
+    """Guards: a first screen that calls an AUC far above the control's skew, and so hides what the model leaks."""
+    matched, unmatched, control = "auc_threshold", "auc_threshold_naive", "null_auc_naive"
+    explained = _levels_of(small, **{matched: 0.5, unmatched: 0.602, control: 0.601})
+    assert explained["Skew"].endswith("that is skew, not memory.")
+    for values in (
+        {matched: 0.5, unmatched: 0.7, control: 0.6},  # more than the control
+        {matched: 0.6, unmatched: 0.602, control: 0.601},  # the matched AUC is above ½ too
+        {matched: 0.4, unmatched: 0.5, control: 0.5},  # the control shows no skew
+    ):
+        told = _levels_of(small, **values)
+        assert "Skew" not in told
+        assert "not memory" not in told["Unmatched"]
+        assert f"Against matched ones it is {values[matched]:.3f}" in told["Unmatched"]
+
+
+def test_the_sentence_on_several_settings_names_each_data_set_once(large):
+    sentence = studied(list(Numbers(large.results, large.study).conditions.values()))
+    names = set(large.results["data"])
+    assert names >= {"cifar10", "cifar10s"}
+    assert all(re.split("[ ,]+", sentence).count(name) == 1 for name in ("cifar10", "cifar10s")), sentence
+    assert "settings" in sentence
+
+
+def test_the_command_to_run_it_again_is_the_one_that_ran_it():
+    """Guards: a command that names a study of one's own as if it came with the package, and gives it other seeds."""
+    entry = {"scale": "", "seeds": [3, 4], "command": ""}
+    kept = entry | {"command": "trilemma study mine.toml --data digits --out DIR"}
+    folder = [None]
+    assert _commands({"studies": {"mine": kept}}, folder)[0] == f"{kept['command']}  # mine: seeds 3, 4"
+    assert _commands({"studies": {"mine": entry}}, folder)[0].startswith("trilemma study mine.toml --out DIR  # mine")
+    first = entry | {"seeds": [0, 1], "scale": "small"}
+    assert _commands({"studies": {"budget": first}}, folder)[0] == (
+        "trilemma study budget --scale small --seeds 2 --out DIR"
+    )
+    parts = {name: kept | {"command": "trilemma study paper --out DIR"} for name in ("techniques", "budget")}
+    assert _commands({"studies": parts}, folder) == ["trilemma study paper --out DIR", "trilemma report DIR"]
 
 
 def test_three_seeds_keep_their_intervals(small):

@@ -133,6 +133,16 @@ class Comparison:
         if self.conditions > 2:
             over += f", assuming equal noise variance in {self.conditions} conditions"
         interval = f"[{self._number(self.low)}, {self._number(self.high)}]"
+        if self.fragile:
+            way, low, high = "higher", self.low, self.high
+            if self.verdict == "lower":
+                way, low, high = "lower", -self.high, -self.low
+            by = self._number(abs(self.difference))
+            by += "" if math.isnan(low) else f" [{self._number(low)}, {self._number(high)}]"
+            return (
+                f"{in_words(self.measure)} was {by} {way} with {pair.change} than with {pair.base} "
+                f"({pair.setting}), {over}"
+            )
         if self.verdict in ("higher", "lower"):
             sign = 1 if self.verdict == "higher" else -1
             interval = f"[{', '.join(self._number(v) for v in sorted((sign * self.low, sign * self.high)))}]"
@@ -166,7 +176,7 @@ class Comparison:
     def _seen(self) -> str:
         """What the comparison could have seen."""
         size = self._number(self.detectable)
-        return f" (with a probability of {100 * POWER:.0f} % it would have seen a difference of {size})"
+        return f". With a probability of {100 * POWER:.0f} %, it would have seen a difference of {size}"
 
     @property
     def basis(self) -> str:

@@ -43,15 +43,15 @@ from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import jsonable
 from trilemma.hints import listed
-from trilemma.words import power
+from trilemma.words import capital, power
 
 Status = Literal["covered", "not covered"]
 
 CONDITIONS_ALL = (
     "every trial drew its own noise, and whoever sees what is released does not know the seed or key that it came from",
-    "an image's absence takes at most one example from each training set and changes no other: the subset that a limit "
-    "keeps, a test split that was drawn, and the groups that a skew assigns are public, follow from an image's place "
-    "in its source and a seed, and are held fixed when an image is removed",
+    "an image's absence takes at most one example from each training set and changes no other",
+    "the subset that a limit keeps, a test split that was drawn, and the groups that a skew assigns are public: they "
+    "follow from an image's place in its source and a seed, and are held fixed when an image is removed",
     "only the weights are released, and what is computed from them and from public data, or from test data that no "
     "trial learned from",
 )
@@ -66,8 +66,8 @@ CONDITIONS_SELECTION = (
     "the number of trials is drawn from the named distribution before anything is seen",
     "each trial is drawn uniformly from the grid, with replacement, and trained with fresh noise",
     "only the best is released: neither the others' results nor how many there were",
-    "the best is chosen by the weights and test or public data alone (for example, by test accuracy), and not by "
-    "training accuracy, an attack, or the harmonic score, which look at training images",
+    "the best is chosen by the weights and test or public data alone, for example by test accuracy",
+    "it is not chosen by training accuracy, an attack, or the harmonic score, which look at training images",
     "the grid was not chosen by looking at these examples, for example by a trial without a budget",
 )
 """Conditions, in addition to `CONDITIONS_ALL`, for the price of releasing the best of a random number of trials."""
@@ -244,11 +244,12 @@ class Ledger:
             return ["No trial had a privacy budget, so there is nothing to account for."]
         text = [sentence for family in self.families for sentence in family.sentences()]
         if any(family.all_released.composed is not None for family in self.families):
-            text.append(f"Every price holds under these conditions: {'; '.join(CONDITIONS_ALL)}.")
+            text += [f"Every price holds under {len(CONDITIONS_ALL)} conditions.", *_numbered(CONDITIONS_ALL)]
         if any(trial.noise is not None for family in self.families for trial in family.trials):
             text.append(_SEEDED)
         if any(family.best_released.if_random for family in self.families):
-            text.append(f"Prices for a random number of trials also require: {'; '.join(CONDITIONS_SELECTION)}.")
+            text.append(f"Prices for a random number of trials hold under {len(CONDITIONS_SELECTION)} more conditions.")
+            text += _numbered(CONDITIONS_SELECTION)
         text.append("Trials without a budget have no epsilon, and nothing here covers releasing one of them.")
         return text
 
@@ -335,6 +336,11 @@ def _check_reports(trials: Iterable[PrivateTrial], cost: GridCost) -> None:
                 f"trial {name} reports epsilon {reported:g} at delta {power(delta)} but its event costs {spent:.4g}: "
                 "its result was changed, so run the trial again"
             )
+
+
+def _numbered(conditions: Sequence[str]) -> list[str]:
+    """Conditions as sentences, so that none is longer than a reader can hold."""
+    return [f"({count}) {capital(condition)}." for count, condition in enumerate(conditions, 1)]
 
 
 def _trials(count: int) -> str:

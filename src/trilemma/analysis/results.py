@@ -172,11 +172,14 @@ def _rows(
     if fairness is not None:
         intervals = fairness["interval"]
         for group, value in fairness["accuracy_by_group"].items():
-            yield _row(f"accuracy_in_{group}", value, intervals.get("accuracy_by_group", {}).get(group), test)
+            interval = intervals.get("accuracy_by_group", {}).get(group)
+            yield _row(f"accuracy_in_{group}", value, interval, int(fairness["examples_by_group"][group]))
+        size = int(fairness["examples_by_group"][fairness["worst_group"]])
+        interval = intervals.get("worst_group_accuracy")
+        yield _row("worst_group_accuracy", fairness["worst_group_accuracy"], interval, size)
         yield _row(
-            "worst_group_accuracy", fairness["worst_group_accuracy"], intervals.get("worst_group_accuracy"), test
+            "worst_cell_accuracy", fairness["worst_cell_accuracy"], None, int(fairness["worst_cell"]["examples"])
         )
-        yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], None, test)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
     yield from _attacks(result["attacks"], result["nonmembers"], "", result.get("strongest_interval"))

@@ -228,21 +228,22 @@ def _train(commands: Any) -> None:
     recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
     group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
     group.add_argument("--techniques", metavar="CODES", help=f"any of {','.join(TECHNIQUES)}, or all, or none")
-    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
+    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}, or timm:NAME, or module:name")
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
     )
     group.add_argument("--delta", type=float, metavar="D", help="delta of the budget (default: 1e-5)")
     group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
-    group.add_argument("--clipping-norm", type=float, metavar="C")
+    group.add_argument("--clipping-norm", type=float, metavar="C", help="the largest norm of a per-example gradient")
     group.add_argument("--batch-size", type=int, metavar="B", help="size of the logical batch; 0: all examples")
     group.add_argument(
         "--epochs", type=float, metavar="E", help="number of examples to process, in units of the training set"
     )
-    group.add_argument("--learning-rate", type=float, metavar="R")
+    group.add_argument("--learning-rate", type=float, metavar="R", help="size of a step per gradient")
     group.add_argument("--views", type=int, metavar="K", help="views per example under am")
-    group.add_argument("--seed", type=int, metavar="S")
+    seed = "seed of the training; with a budget, sampling and noise take it only if --reproducible"
+    group.add_argument("--seed", type=int, metavar="S", help=seed)
     group.add_argument(
         "--reproducible",
         dest="secret_noise",
@@ -282,11 +283,13 @@ def _audit(commands: Any) -> None:
         "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
         "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
     )
-    command.add_argument("source", nargs="?", metavar="RUN|PREDICTIONS")
+    command.add_argument(
+        "source", nargs="?", metavar="RUN|PREDICTIONS", help="a run's folder, or a file of predictions"
+    )
     stranger = command.add_argument_group("in place of a run: a model that was trained elsewhere, on --data")
     stranger.add_argument("--weights", metavar="FILE", help="its weights, a .safetensors file")
     stranger.add_argument("--model", metavar="MODULE:NAME", help="a function of classes and image_shape that makes it")
-    command.add_argument("--out", required=True, metavar="DIR")
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the audit, new or of the same source")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
         "--shadows",
@@ -311,12 +314,11 @@ def _audit(commands: Any) -> None:
         help=f"from {','.join(RUN_ATTACKS)} and, with reference models, "
         + ",".join(name for name in ATTACK_WORDS if name not in RUN_ATTACKS),
     )
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
     _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
-    command.add_argument(
-        "--resamples", type=int, default=1000, help="bootstrap samples for each interval, at least 100 (default: 1000)"
-    )
+    resamples = "bootstrap samples for each interval, at least 100 (default: 1000)"
+    command.add_argument("--resamples", type=int, default=1000, help=resamples)
 
 
 def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:
@@ -363,12 +365,10 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 
 def _mechanism(command: argparse.ArgumentParser) -> None:
     command.add_argument("--delta", type=float, default=1e-5, help="delta of the budget (default: 1e-5)")
-    command.add_argument(
-        "--batch-size", type=int, required=True, metavar="B", help="expected size of the logical batch"
-    )
-    command.add_argument("--updates", type=int, required=True, metavar="T")
+    command.add_argument("--batch-size", type=int, required=True, metavar="B", help="expected logical batch size")
+    command.add_argument("--updates", type=int, required=True, metavar="T", help="number of updates")
     command.add_argument("--examples", type=int, required=True, metavar="N", help="size of the training set")
-    command.add_argument("--accountant", choices=("pld", "rdp"), default="pld")
+    command.add_argument("--accountant", choices=("pld", "rdp"), default="pld", help="rdp is looser (default: pld)")
 
 
 def _calibrate(commands: Any) -> None:
@@ -377,7 +377,7 @@ def _calibrate(commands: Any) -> None:
         help="compute the noise multiplier for a budget",
         description="Print the smallest noise multiplier that satisfies (epsilon, delta) under Poisson sampling.",
     )
-    command.add_argument("--epsilon", type=float, required=True, metavar="E")
+    command.add_argument("--epsilon", type=float, required=True, metavar="E", help="the privacy budget")
     _mechanism(command)
 
 
@@ -387,7 +387,8 @@ def _epsilon(commands: Any) -> None:
         help="compute the budget that a noise multiplier spends",
         description="Print epsilon of T Poisson-sampled Gaussian updates (add-or-remove-one neighbors).",
     )
-    command.add_argument("--noise-multiplier", type=float, required=True, metavar="S")
+    noise = "std of the noise, in units of the clipping norm"
+    command.add_argument("--noise-multiplier", type=float, required=True, metavar="S", help=noise)
     _mechanism(command)
 
 

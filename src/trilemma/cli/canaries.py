@@ -18,7 +18,7 @@ def add_canary_options(command: argparse.ArgumentParser) -> None:
         "--canaries",
         type=int,
         metavar="M",
-        help="add M extra examples that nobody owns, each with probability 1/2, and bound epsilon from below by what "
+        help="add M extra examples that nobody owns, each with probability ½, and bound epsilon from below by what "
         "the training shows of them; the guarantee of the real examples stays as it is",
     )
     group.add_argument(

@@ -28,8 +28,9 @@ def quickstart_command(options: argparse.Namespace) -> int:
         "quickstart", scale="short" if options.short else "small", seeds=SHORT_SEEDS if options.short else None
     )
     show(studies[0].about)
+    command = f"trilemma quickstart {'--short ' if options.short else ''}--out DIR"
     workers = default_workers("cpu", len(studies[0].trials))
-    status = conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")))
+    status = conduct(studies, out, Pool(workers), Settings(execution=Execution("cpu")), command=command)
     if status == 0:
         if options.short:
             show(f"{SHORT_SEEDS} seeds and a tenth of the updates show that every step works, not what is better.")

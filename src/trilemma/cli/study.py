@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder
 from trilemma.hints import did_you_mean
 from trilemma.machine import cores
-from trilemma.study.file import DATA_OPTIONS, load_study
+from trilemma.study.file import DATA_OPTIONS, STUDIES, load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.pool import Executor, Pool
 from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
@@ -45,7 +46,17 @@ def study_command(options: argparse.Namespace) -> int:
         _announce(studies, trials, options)
     settings = Settings(options.data_dir, execution_of(options))
     executor = _executor(options, len(trials))
-    return conduct(studies, Path(options.out), executor, settings, retry=options.retry)
+    return conduct(studies, Path(options.out), executor, settings, retry=options.retry, command=_command(options))
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that gives the same study again, without what is of this machine alone: a file by its name."""
+    words = ["trilemma", "study", options.study if options.study in STUDIES else Path(options.study).name]
+    for option, value in (("--scale", options.scale), ("--seeds", options.seeds), ("--rank", options.rank)):
+        words += [] if value is None else [option, str(value)]
+    for text in options.data:
+        words += ["--data", text]
+    return shlex.join([*words, "--out", "DIR"])
 
 
 LONG = ("medium",)
@@ -88,13 +99,21 @@ def plan(
     return studies
 
 
-def conduct(studies: list[Study], out: Path, executor: Executor, settings: Settings, *, retry: bool = False) -> int:
+def conduct(
+    studies: list[Study],
+    out: Path,
+    executor: Executor,
+    settings: Settings,
+    *,
+    retry: bool = False,
+    command: str,
+) -> int:
     """Run the missing trials with a display, draw the page, and return the exit status."""
     folder = StudyFolder(out)
     make_folder(out)
     with alone_in(out):
         for study in studies:
-            folder.add(study, __version__)
+            folder.add(study, __version__, command=command)
         trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
         if retry:
             folder.forget_failures(trials)

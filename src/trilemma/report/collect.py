@@ -22,6 +22,7 @@ from trilemma.files import jsonable, make_folder, reading, write_json
 from trilemma.measures import COMPARED
 from trilemma.report.write import write_report
 from trilemma.spreadsheet import write_csv
+from trilemma.study.file import STUDIES
 from trilemma.study.folder import FORMAT, StudyFolder
 from trilemma.study.trials import Trial
 from trilemma.titles import trial_titles
@@ -192,13 +193,23 @@ def _environment(finished: Mapping[str, _Finished]) -> dict[str, str]:
     return {key: ", ".join(values) for key, values in values_by_key.items()}
 
 
+def _command(name: str, entry: Mapping[str, Any]) -> str:
+    """For a study whose command was not kept: by its name if it comes with the package, else by its file."""
+    seeds = entry["seeds"]
+    words = ["trilemma", "study", name if name in STUDIES else f"{name}.toml"]
+    words += ["--scale", entry["scale"]] if entry["scale"] else []
+    words += ["--seeds", str(len(seeds))] if seeds == list(range(len(seeds))) else []
+    return shlex.join([*words, "--out", "DIR"])
+
+
 def _commands(study: Mapping[str, Any], folders: Sequence[StudyFolder]) -> list[str]:
-    """How to run it again."""
+    """How to run it again: by the commands that ran it, of which a study of several parts has one."""
     lines = []
     for name, entry in study["studies"].items():
-        scale = f" --scale {shlex.quote(entry['scale'])}" if entry["scale"] else ""
-        lines.append(
-            f"trilemma study {shlex.quote(name.partition('@')[0])}{scale} --seeds {len(entry['seeds'])} --out DIR"
-        )
+        command = str(entry.get("command") or _command(name.partition("@")[0], entry))
+        if ".toml" in command:
+            command += f"  # {name}: seeds {', '.join(map(str, entry['seeds']))}"
+        lines.append(command)
+    lines = list(dict.fromkeys(lines))
     lines.append(f"trilemma report {' '.join('DIR' for _ in folders)}")
     return lines

@@ -62,9 +62,17 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
         "svg": Markup(svg),
         "legend": [(swatch(look), text) for text, look in figure.legend],
         "lines": "Thin lines lead from one seed to the other" if of_few else "Thin lines are 95 % intervals",
-        "chosen": "The strongest of several attacks lies a little off it by chance. " if _strongest(panel) else "",
+        "dashed": "" if panel.x_reference is None else "The dashed line is an AUC of ½: an attack that only guesses. ",
+        "chosen": _CHOSEN if _strongest(panel) else "",
         "codes": codes,
     }
+
+
+_CHOSEN = (
+    "Drawn is the strongest of several attacks, which is chosen by looking, so it lies a little off that line by "
+    "chance. The finding on leakage is of the loss threshold, which was fixed in advance. "
+)
+"""Why the figure and the finding beside it give different AUCs."""
 
 
 def _strongest(panel: Panel) -> bool:

@@ -120,7 +120,7 @@ def _verdict(model: OneModel, guarantee: str, parts: Breakdown) -> list[str]:
     """Three sentences: what is guaranteed, what leaks, and for which images the model is accurate."""
     leak, by_group = _leak(model), leakage_by_group(parts.groups)
     if by_group:
-        leak += f"; {by_group}"
+        leak += f". {capital(by_group)}"
         if any(map(excludes_one_half, parts.groups)) and not model.telling and model.doubt:
             leak += f", which does not show that the model leaks ({model.doubt})"
     return [guarantee, f"{leak}.", _accuracy(model, parts.cells)]
@@ -157,8 +157,8 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     if worst is None:
         return f"{', '.join(parts)}." if parts else "How accurate it is was not measured."
     share, kind = worst
-    parts.append(f"{share}, the worst {kind}" if parts else f"It classifies {share}, the worst {kind}, correctly")
-    return f"{', '.join(parts[:-1])}{', and ' if len(parts) > 1 else ''}{parts[-1]}."
+    overall = [f"{', and '.join(parts)}."] if parts else []
+    return " ".join([*overall, f"It classifies {share}, the worst {kind}, correctly."])
 
 
 def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:

@@ -105,8 +105,13 @@ class StudyFolder:
         with reading(self.study_file):
             return {name: Trial.from_dict(values) for name, values in stored.items()}
 
-    def add(self, study: Study, version: str) -> dict[str, Any]:
+    def add(self, study: Study, version: str, *, command: str = "") -> dict[str, Any]:
         """Write ``study`` into ``study.json``, beside other studies; one of the same name is replaced.
+
+        Args:
+          study: with its trials.
+          version: of the program.
+          command: the command line that runs it, with ``--out DIR``; "" if there was none.
 
         Returns:
           The new ``study.json``.
@@ -122,6 +127,7 @@ class StudyFolder:
             "figures": list(study.figures),
             "trials": [trial.id for trial in study.trials],
             "file": jsonable(study.file),
+            "command": command,
         }
         values["trials"] |= {trial.id: trial.to_dict() for trial in study.trials}
         wanted = {name for entry in values["studies"].values() for name in entry["trials"]}

@@ -83,5 +83,5 @@ TRADEOFF = Kind(
     (("accuracy",), ("auc_strongest",)),
     "every finished trial has it",
     tradeoff_panels,
-    ("vertical line at ½: no leakage; distance to either side counts",),
+    ("vertical line at ½: an attack that only guesses; distance to either side counts",),
 )
