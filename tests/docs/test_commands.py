@@ -81,7 +81,7 @@ def understand(words):
         elif options.command == "study" and not options.study.endswith(".toml"):  # a file of the reader
             plan(options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(d) for d in options.data])
         if getattr(options, "require", None):
-            required_by(options)
+            required_by(options, {})
     elif program == "torchrun":
         from torch.distributed.run import get_args_parser
 

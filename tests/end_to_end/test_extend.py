@@ -27,7 +27,7 @@ from trilemma.study.cluster import _environment
 from trilemma.study.shadow_job import data_of_run
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
-from trilemma.trial.measure import _own_measure
+from trilemma.trial.measure import own_measure
 from trilemma.trial.shadows import Target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text("utf-8")
@@ -251,6 +251,12 @@ def imaginary_scores(predictions): return predictions.outputs.max(axis=1) + 0j
 def huge_scores(predictions): return [10**400] * len(predictions.labels)
 def leaves_scores(predictions): raise SystemExit(0)
 def text(predictions): return "high"
+
+CALLS = []
+
+def infinite_in_earnest(predictions):
+    CALLS.append(1)
+    return float("inf") if len(CALLS) > 1 else 0.5
 """
 
 
@@ -279,20 +285,22 @@ def test_parts_of_a_recipe_that_cannot_be_used_are_one_line(folder, values, mess
     assert "\n" not in str(error.value)
 
 
-def test_a_measure_that_is_no_number_keeps_the_weights(folder):
+@pytest.mark.parametrize(("name", "trained"), [("infinite", False), ("infinite_in_earnest", True)])
+def test_a_measure_that_is_no_number_is_refused_before_or_keeps_the_weights(folder, name, trained):
+    """It is tried on made-up outputs; one that fails on the model's outputs alone leaves the weights."""
     (folder / "odd.py").write_text(OWN)
     data = tl.load_data("digits", limit=60, test_limit=60)
-    recipe = tl.Recipe(model="convnet-4", batch_size=20, epochs=0.4, evaluations=1, measures="odd:infinite")
-    with pytest.raises(InputError, match="the measure odd:infinite must return a finite number"):
+    recipe = tl.Recipe(model="convnet-4", batch_size=20, epochs=0.4, evaluations=1, measures=f"odd:{name}")
+    with pytest.raises(InputError, match=f"the measure odd:{name} must return a finite number"):
         tl.train(recipe, data, folder / "run", execution=Execution("cpu", 20, "float32"))
-    assert (folder / "run" / "model.safetensors").exists()
+    assert (folder / "run" / "model.safetensors").exists() == trained
 
 
 @pytest.mark.parametrize("name", ["infinite", "text", "digits", "huge", "hugest", "imaginary_number"])
 def test_a_measure_is_a_finite_real_number(folder, name):
     (folder / "odd.py").write_text(OWN)
     with pytest.raises(InputError, match=f"the measure odd:{name} must return a finite number, not .{{0,60}}$"):
-        _own_measure(f"odd:{name}", None)
+        own_measure(f"odd:{name}", None)
 
 
 @pytest.mark.parametrize(

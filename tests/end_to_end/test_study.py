@@ -69,7 +69,7 @@ def refused(tmp_path, monkeypatch, capfd):
 def test_the_quickstart_says_what_its_short_form_cannot_tell(trilemma, monkeypatch, options, trials):
     """What it trains is in ``tests/docs`` and ``.ci/run``; here, nothing is."""
     conducted = []
-    monkeypatch.setattr("trilemma.cli.quickstart.conduct", lambda studies, *_: conducted.append(studies[0]) or 0)
+    monkeypatch.setattr("trilemma.cli.quickstart.conduct", lambda studies, *_, **__: conducted.append(studies[0]) or 0)
     done = trilemma("quickstart", *options)
     assert [len(study.trials) for study in conducted] == [trials]
     assert ("2 seeds and a tenth of the updates show that every step works" in done.stdout) == bool(options)

@@ -35,6 +35,8 @@ class Waits(TorchDispatchMode):
             frames = [f.filename for f in traceback.extract_stack() if "trilemma" in f.filename]
             self.by_module[next(f for f in reversed(frames) if "tests" not in f).rpartition("/")[2]] += 1
             return float(self.asked is not torch.ops.aten.any)
+        if func is torch.ops.aten.equal.default and args[0].device.type == "meta":  # whether the network kept something
+            return True
         self.asked = func._overloadpacket
         return func(*args, **(kwargs or {}))
 

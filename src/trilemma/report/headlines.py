@@ -95,7 +95,7 @@ def _few_seeds(numbers: Numbers, conditions: Sequence[PlacedCondition], claims: 
     if not accuracies or any(n.seeds >= FEW for n in accuracies):
         return []
     seeds = max(n.seeds for n in accuracies)
-    apart = max(high - low for low, high in (n.drawn for n in accuracies if n.of_few)) if seeds > 1 else math.nan
+    apart = max((max(n.by_trial) - min(n.by_trial) for n in accuracies if len(n.by_trial) > 1), default=math.nan)
     spread = (
         "each model was trained once, so how far chance alone moves a result is not measured"
         if math.isnan(apart)
