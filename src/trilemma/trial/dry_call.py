@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -52,19 +53,15 @@ def dry_call(
     sides = (np.flatnonzero(like.member == inside) for inside in (True, False))
     rows = np.concatenate([rng.permutation(side)[:_TRIED] for side in sides])
     shape = (len(rows), like.classes)
-    references = {}
+    changed: dict[str, Any] = {"logits": rng.normal(size=shape).astype(np.float32)}
     if shadows:
         halves = rng.random((shadows // 2, len(rows))) < 0.5
-        references = {
-            "reference_logits": rng.normal(size=(shadows, *shape)).astype(np.float32),
-            "reference_member": np.stack([halves, ~halves], axis=1).reshape(shadows, len(rows)),
-        }
-    predictions = replace(
-        like,
-        logits=rng.normal(size=shape).astype(np.float32),
-        **{name: None if (values := getattr(like, name)) is None else values[rows] for name in _BY_ROW},
-        **references,
-    )
+        changed["reference_logits"] = rng.normal(size=(shadows, *shape)).astype(np.float32)
+        changed["reference_member"] = np.stack([halves, ~halves], axis=1).reshape(shadows, len(rows))
+    for name in ("labels", "member", "groups", "sources", "weights"):
+        values = getattr(like, name)
+        changed[name] = None if values is None else values[rows]
+    predictions = replace(like, **changed)
     try:
         for name in attacks:
             single_model_scores(name, predictions, read_signals(predictions), rng)
@@ -72,6 +69,3 @@ def dry_call(
             own_measure(name, predictions)
     except InputError as error:
         raise InputError(f"{error}; it was tried on made-up outputs before {before}") from error
-
-
-_BY_ROW = ("labels", "member", "groups", "sources", "weights")
