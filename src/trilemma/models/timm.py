@@ -102,9 +102,10 @@ def _timm() -> Any:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read the weights {path} ({one_line(error)}): give a .safetensors file") from error
+    return weights
 
 
 def _load(network: nn.Module, weights: dict[str, Tensor], path: str) -> None:
