@@ -110,6 +110,7 @@ _DIGITS = Named(
 _DIGITS_S = replace(
     _DIGITS,
     name="digits-s",
+    what="handwritten digits, 8×8, in color or gray",
     shape=(3, 8, 8),
     groups=" or ".join(SKEW_GROUPS),
     skew=0.9,
@@ -150,6 +151,7 @@ _CIFAR100 = replace(
 _CIFAR10S = replace(
     _CIFAR10,
     name="cifar10s",
+    what="photographs, 32×32, in color or gray",
     groups=" or ".join(SKEW_GROUPS),
     skew=0.95,
     made_from="cifar10",
@@ -159,6 +161,7 @@ _CIFAR10S = replace(
 _CIFAR100S = replace(
     _CIFAR100,
     name="cifar100s",
+    what="photographs, 32×32, in color or gray",
     groups=" or ".join(SKEW_GROUPS),
     skew=0.95,
     made_from="cifar100",
