@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import jinja2
@@ -10,13 +11,24 @@ from markupsafe import Markup
 
 def templates() -> jinja2.Environment:
     """The environment of both pages."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trilemma.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["together"] = together
+    return environment
+
+
+def together(text: object) -> str:
+    """The text with spaces at which no line ends, where a number or ε would be torn from its sign.
+
+    >>> together("ε = 8 for 95 %") == "ε\\u00a0=\\u00a08 for 95\\u00a0%"
+    True
+    """
+    return re.sub(r"(?<=[εδ]) = (?=\S)", "\u00a0=\u00a0", re.sub(r"(?<=\d) (?=%)", "\u00a0", str(text)))
 
 
 def asset(name: str) -> Markup:
