@@ -217,8 +217,8 @@ def may_have_groups(name: str) -> bool:
 def with_groups(*, skewed: bool = False) -> str:
     """The names of the sets that have groups, or of those that are skewed, for a sentence.
 
-    >>> with_groups()[:18], with_groups(skewed=True)[:18]
-    ('digits-s, cifar10s', 'digits-s, cifar10s')
+    >>> "celeba" in with_groups(), "celeba" in with_groups(skewed=True), "digits-s" in with_groups(skewed=True)
+    (True, False, True)
     """
     return ", ".join(known.name for known in NAMED.values() if known.groups and not (skewed and known.skew is None))
 

@@ -15,6 +15,7 @@ from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
 from trilemma.report.figures.audit_cells import cells_svg
+from trilemma.report.figures.audit_reliability import reliability_svg
 from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.rounding import upper
@@ -31,6 +32,9 @@ class AuditParts:
       cells: the heat map of class by group, or of classes; its title; its width in rem, by how many cells it has.
       equal: what the test of equal vulnerability says.
       alarms: sentences about what lies above the budget's ceiling.
+      reliability: whether the probabilities hold on shadow models that were not used for the fit, drawn; "" where that
+        was not checked.
+      held: the same in a sentence, "" where that was not checked.
       exposed: the most exposed examples: ``image`` (a data URL, or ""), ``about`` and the three ``probabilities``.
     """
 
@@ -40,15 +44,17 @@ class AuditParts:
     cells_width: float
     equal: str
     alarms: tuple[str, ...]
+    reliability: Markup
+    held: str
     exposed: tuple[dict[str, Any], ...]
 
 
-def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
+def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
     """Of an audit; None for a run, whose attacks use no shadow models.
 
     Args:
       model: what was read.
-      pictures: whether the page shows the images of the most exposed examples.
+      images: whether the page shows the images of the most exposed examples.
 
     Raises:
       InputError: a file of the audit is not what was written.
@@ -69,7 +75,8 @@ def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
             _width(heat),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
-            _exposed(model, pictures),
+            *_reliability(result.get("reliability") or {}),
+            _exposed(model, images),
         )
 
 
@@ -100,6 +107,22 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
     return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
 
 
+def _reliability(curves: Mapping[str, Any]) -> tuple[Markup, str]:
+    """The drawing and the sentence."""
+    if not curves:
+        return Markup(""), ""
+    errors = [
+        f"{float(curve['expected_calibration_error']):.3f} for {ATTACK_WORDS.get(name, clean(name))}"
+        for name, curve in curves.items()
+    ]
+    held = (
+        "On shadow models that the probabilities were not fitted to, the share of members differs from the predicted "
+        f"probability by {' and '.join(errors)} on average (expected calibration error)."
+    )
+    drawn = inline_svg(reliability_svg(curves, "none"), "reliability", "Predicted probabilities and shares of members.")
+    return Markup(drawn), held
+
+
 def _alarm(alarm: Mapping[str, Any]) -> str:
     return (
         f"The interval of {ATTACK_WORDS.get(alarm['attack'], clean(alarm['attack']))} begins at {alarm['low']:.3f} "
@@ -108,21 +131,21 @@ def _alarm(alarm: Mapping[str, Any]) -> str:
     )
 
 
-def _exposed(model: OneModel, pictures: bool) -> tuple[dict[str, Any], ...]:
+def _exposed(model: OneModel, images: bool) -> tuple[dict[str, Any], ...]:
     path = model.folder / EXPOSED
     if not path.exists():
         return ()
     with reading(path):
-        return tuple(_shown(example, pictures) for example in read_json(path)["examples"])
+        return tuple(_shown(example, images) for example in read_json(path)["examples"])
 
 
 _PROBABILITIES = tuple((name, ATTACK_WORDS.get(name, f"loss {name}")) for name in RANKS)
 
 
-def _shown(example: Mapping[str, Any], pictures: bool) -> dict[str, Any]:
+def _shown(example: Mapping[str, Any], images: bool) -> dict[str, Any]:
     group = "" if example["group"] is None else f", {clean(example['group'])}"
     image = ""
-    if pictures and example["png"] is not None:
+    if images and example["png"] is not None:
         base64.b64decode(example["png"], validate=True)  # a ValueError, and no markup, if it is something else
         image = f"data:image/png;base64,{example['png']}"
     values = [(words, example["probability"][name]) for name, words in _PROBABILITIES]

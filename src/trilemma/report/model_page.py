@@ -41,7 +41,7 @@ _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?"
 
 
 def write_model_page(
-    model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, pictures: bool = True
+    model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, images: bool = True
 ) -> Path:
     """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
 
@@ -50,7 +50,7 @@ def write_model_page(
       out: the folder, created if it does not exist.
       judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
-      pictures: whether the page of an audit shows the images of the most exposed examples.
+      images: whether the page of an audit shows the images of the most exposed examples.
 
     Returns:
       The path of the page.
@@ -59,7 +59,7 @@ def write_model_page(
       InputError: a file cannot be written, or WeasyPrint is not installed.
     """
     statement = statement_of(model, judgments)
-    text = page_of(model, statement, pictures=pictures)
+    text = page_of(model, statement, images=images)
     make_folder(out)
     write_json(out / STATEMENT, statement)
     with written(out / PAGE) as part:
@@ -221,7 +221,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
     return f"{number.value:.{digits}f} [{number.low:.{digits}f}, {number.high:.{digits}f}]"
 
 
-def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = True) -> str:
+def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = True) -> str:
     """The page, from first tag to last."""
     environment = templates()
     heads, rows = table_of(Breakdown(statement["groups"], statement["classes"], statement["cells"]))
@@ -239,7 +239,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
         rates="0.01" not in model.unmeasured_rates,
         picture=roc_picture(model.curve, model.ceiling, alt),
-        parts=audit_parts(model, pictures=pictures),
+        parts=audit_parts(model, images=images),
         fairness=sentence if fairness else "",
         worst=_WORST if statement["measured"].get("worst_cell_accuracy") else "",
         too_few=TOO_FEW if any(part["auc"] is None for part in statement["cells"]) else 0,
