@@ -70,7 +70,7 @@ class TestDraws:
 
 
 def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) -> BiasAmplification:
-    """Bias amplification (Wang et al. 2020; METHODS 4.2): how unevenly the groups share each predicted class.
+    """Bias amplification (Wang et al., CVPR 2020): how unevenly the groups share each predicted class.
 
     For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
     is the rate at which examples of g are predicted as c; the bias is the mean over classes of
