@@ -145,8 +145,8 @@ def fairness_report(
         ``worst_cell``, ``worst_cell_accuracy``, ``worst_cell_interval``, ``least_known_cell`` and ``small_cells``, over
         pairs of class and group: see :func:`~trilemma.statistics.cells.cell_report`;
         ``equal_opportunity_difference`` (TPR), ``equalized_odds_difference`` (the larger of TPR and FPR) and
-        ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups: for
-        two classes with class 1 as the positive one, for more classes the mean over classes, one against the rest;
+        ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups.  With
+        two classes, class 1 is the positive one; with more, it is the mean over classes, one against the rest;
         ``undefined_classes``: those whose TPR exists in fewer than two groups; they are left out of the first two
         differences, which are None if no class is left;
         ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples): included above, but too small for reliable

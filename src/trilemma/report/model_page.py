@@ -15,6 +15,7 @@ from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.report.audit_parts import audit_parts
 from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
+from trilemma.report.glossary import GLOSSARY
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
 from trilemma.rounding import rounded_up
@@ -244,6 +245,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         cells=rows,
         names=2 if statement["groups"] else 1,
         facts=_facts(model),
+        glossary=list(GLOSSARY.values()),
     )
 
 

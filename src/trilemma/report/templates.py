@@ -7,16 +7,22 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from trilemma.report.glossary import explained
+from trilemma.words import clean
+
 
 def templates() -> jinja2.Environment:
-    """The environment of both pages."""
-    return jinja2.Environment(
+    """The environment of both pages, with their filters ``clean`` and ``explained``."""
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trilemma.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["clean"] = clean
+    environment.filters["explained"] = lambda text: explained(clean(text))
+    return environment
 
 
 def asset(name: str) -> Markup:
