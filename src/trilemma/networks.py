@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 NETWORKS: dict[str, str] = {
     "wrn-DEPTH-WIDTH": "a wide ResNet, such as wrn-16-4",
     "convnet[-WIDTH]": "a small convolutional network",
@@ -22,3 +24,25 @@ def networks_in_words() -> str:
     'wrn-DEPTH-WIDTH (a wide ResNet, such as wrn-16-4), convn'
     """
     return ", ".join(f"{form} ({what})" for form, what in NETWORKS.items())
+
+
+_IN_WORDS = (
+    (r"wrn-(\d+)-(\d+)", r"a wide ResNet, \1 layers deep and \2 times as wide as a plain one"),
+    (r"convnet(-\d+)?", "a small convolutional network"),
+    (r"prior-conv(-\d+)?", "a small convolutional network on fixed maps of the images"),
+    (r"prior-[sml]", "a linear model on fixed features"),
+    (r"timm:.*", "a network of the package timm"),
+    (r".*:.*", "a network from outside the package"),
+)
+
+
+def network_in_words(name: str) -> str:
+    """What one network is; "" for a name that is not known.
+
+    >>> network_in_words("wrn-16-4"), network_in_words("convnet-16"), network_in_words("mine:build")[:9]
+    ('a wide ResNet, 16 layers deep and 4 times as wide as a plain one', 'a small convolutional network', 'a network')
+    """
+    for form, words in _IN_WORDS:
+        if match := re.fullmatch(form, name):
+            return match.expand(words)
+    return ""

@@ -30,6 +30,7 @@ class Technique:
       source: where it comes from.
       changes: what of a training it changes: the size of the logical batch, the layers of the network, the views of an
         example, the weights that are evaluated, or where the gradient is taken.
+      settings: the fields of a recipe that have an effect under this technique alone.
     """
 
     code: str
@@ -37,6 +38,7 @@ class Technique:
     meaning: str
     source: str
     changes: Changes
+    settings: tuple[str, ...] = ()
 
 
 _TABLE = (
@@ -46,6 +48,7 @@ _TABLE = (
         "picks the logical batch with the least noise per update; without a budget, by the gradient noise scale",
         "De et al. 2022; Sander et al. 2023; McCandlish et al. 2018",
         "batch size",
+        ("fewest_updates",),
     ),
     Technique(
         "gn",
@@ -53,6 +56,7 @@ _TABLE = (
         "normalizes groups of channels of one example, so that no example's gradient depends on another example",
         "Wu and He 2018; De et al. 2022",
         "network",
+        ("norm_groups",),
     ),
     Technique(
         "ws",
@@ -67,6 +71,7 @@ _TABLE = (
         "averages an example's gradient over several augmented views before it is clipped",
         "Hoffer et al. 2019; De et al. 2022",
         "views",
+        ("views", "shift", "flips"),
     ),
     Technique(
         "pa",
@@ -74,6 +79,7 @@ _TABLE = (
         "evaluates an exponential moving average of the weights in place of the last ones",
         "Polyak and Juditsky 1992; De et al. 2022",
         "weights",
+        ("average_decay",),
     ),
     Technique(
         "sat",
@@ -81,6 +87,7 @@ _TABLE = (
         "takes the gradient where the loss nearby is higher, with the direction of the update before",
         "Foret et al. 2021; Park et al. 2023",
         "gradient",
+        ("sharpness_radius",),
     ),
 )
 

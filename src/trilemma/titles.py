@@ -2,15 +2,17 @@
 
 A title names data, techniques, budget and what was removed.  Where trials of a study share these, it also names what
 tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share
-one.  So it does where mixes of techniques differ in more than their techniques: nobody may take one for the other.
+one.  So it does where mixes of techniques, or budgets, differ in more: nobody may take one for the other.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from trilemma.techniques import TECHNIQUES
 from trilemma.words import clean, condition_title, shortened
 
 _Name = TypeVar("_Name", bound=Hashable)
@@ -19,12 +21,14 @@ _FIRST = ("model", "limit", "test_limit", "data seed")
 _LAST = ("provenance",)
 """Of several settings that would tell trials apart, those that are named first, and those that are named last."""
 
+_OF_BOTH = ("seed", "flips", "shift")
+"""What recipes and data both have."""
+
 TECHNIQUE_OF = {
-    "fewest_updates": "obs",
-    "norm_groups": "gn",
-    "views": "am",
-    "average_decay": "pa",
-    "sharpness_radius": "sat",
+    setting: technique.code
+    for technique in TECHNIQUES.values()
+    for name in technique.settings
+    for setting in (name, *([f"data {name}"] if name in _OF_BOTH else []))
 }
 """The settings that have an effect under one technique alone."""
 
@@ -68,53 +72,105 @@ def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) 
       seed: whether to name their seeds; without, the trials of a condition share a title.
     """
     told = told_apart(trials)
-    return {name: trial_title(trial, told=told[name], seed=seed) for name, trial in trials.items()}
+    return {name: trial_title(trial, told=joined(told[name]), seed=seed) for name, trial in trials.items()}
 
 
-def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def joined(told: Mapping[str, str]) -> str:
+    """What :func:`told_apart` says of one trial, as it stands in a title."""
+    return ", ".join(told.values())
+
+
+def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """By id, what tells a trial from those that have its title but for the seed, and from those whose title has other
-    techniques but that differ in more (:func:`beside_techniques`); "" where there are none.
+    techniques but that differ in more (:func:`beside_techniques`): words by setting, empty where there are none.
 
     All trials on the same data, or of one network on them, say the same things of themselves, so that what is compared
     is called alike.
 
     >>> recipe, data = {"techniques": [], "epsilon": None, "views": 4, "seed": 0}, {"name": "digits"}
     >>> told_apart({"a": {"recipe": recipe, "data": data}, "b": {"recipe": recipe, "data": data | {"limit": 200}}})
-    {'a': 'no limit', 'b': 'limit 200'}
+    {'a': {'limit': 'no limit'}, 'b': {'limit': 'limit 200'}}
     """
     settings = {name: settings_of(trial) for name, trial in trials.items()}
+    words = wording(settings.values())
     titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
-    beside = {name: trial_title(_of_baseline(trial), seed=False) for name, trial in trials.items()}
-    told: dict[str, str] = {}
+    beside = {name: trial_title(_with(trial, techniques=()), seed=False) for name, trial in trials.items()}
+    budgets = {
+        name: trial_title(_with(trial, techniques=(), epsilon=1.0), seed=False)
+        for name, trial in trials.items()
+        if settings[name].get("epsilon") is not None
+    }
+    told: dict[str, dict[str, str]] = {}
     for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
-        network = _telling(on_same_data, settings, titles, beside)[:1]
+        network = _telling(on_same_data, settings, titles, beside, budgets)[:1]
         split = network == ["model"]
         parts = _grouped(on_same_data, lambda name: str(settings[name].get("model"))) if split else [on_same_data]
         for names in parts:
-            keys = _telling(names, settings, titles, beside)
+            keys = _telling(names, settings, titles, beside, budgets)
             keys = [*network, *keys] if split else keys
-            told |= {name: words_of(settings[name], keys) for name in names}
-    return told
+            told |= {name: {key: words(key, settings[name].get(key)) for key in keys} for name in names}
+    return _with_what_titles_shorten(trials, settings, told)
 
 
-def _of_baseline(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """The trial as it would be without techniques."""
-    return {**trial, "recipe": {**trial.get("recipe", {}), "techniques": ()}}
+def _with_what_titles_shorten(
+    trials: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]],
+    told: Mapping[str, dict[str, str]],
+) -> dict[str, dict[str, str]]:
+    """The same, with more words where titles are still alike: of values that titles shorten or round, such as a path;
+    then, of values that differ in nothing but what cannot be shown, a checksum."""
+    words, distinct = wording(settings.values()), {name: dict(more) for name, more in told.items()}
+    for last in (False, True):
+        titles = {name: trial_title(trial, told=joined(distinct[name]), seed=False) for name, trial in trials.items()}
+        for alike in _grouped(trials, titles.get):
+            keys = telling([[settings[name] for name in alike]])
+            for name in alike if keys else ():
+                if last:
+                    distinct[name][""] = f"settings {_checksum(settings[name])}"
+                else:
+                    distinct[name] |= {key: words(key, settings[name].get(key)) for key in keys}
+    return distinct
+
+
+def _checksum(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_plain(settings).encode()).hexdigest()[:8]
+
+
+def _with(trial: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """The trial as it would be with another recipe."""
+    return {**trial, "recipe": {**trial.get("recipe", {}), **changes}}
 
 
 def _telling(
-    names: Sequence[str], settings: Mapping[str, Mapping[str, Any]], title: Mapping[str, str], beside: Mapping[str, str]
+    names: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    title: Mapping[str, str],
+    beside: Mapping[str, str],
+    of_budgets: Mapping[str, str],
 ) -> list[str]:
-    """The keys that tell apart trials of one title, and mixes of techniques that differ in more."""
+    """The keys that tell apart trials of one title, and mixes of techniques or budgets that differ in more.
+
+    Args:
+      names: of the trials; settings: theirs.
+      title: theirs; beside: without their techniques; of_budgets: of those with a budget, without it too.
+    """
     whole = [[settings[name] for name in alike] for alike in _grouped(names, title.get)]
-    return telling(
-        [*whole, *([beside_techniques(settings[n]) for n in alike] for alike in _grouped(names, beside.get))]
-    )
+    mixes = [[beside_techniques(settings[name]) for name in alike] for alike in _grouped(names, beside.get)]
+    private = _grouped((name for name in names if name in of_budgets), of_budgets.get)
+    budgets = [[_beside_budgets(settings[name]) for name in alike] for alike in private]
+    return telling([*whole, *mixes, *budgets])
 
 
 def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What mixes of techniques must share to be compared: all settings that have an effect without a technique."""
     return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUE_OF, *WITHOUT_EFFECT)}
+
+
+def _beside_budgets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What budgets must share to be compared: all settings that have an effect, but for the learning rate, which may be
+    chosen for each (:mod:`trilemma.analysis.by_budget`)."""
+    free = ("epsilon", "delta", "learning_rate")
+    return {key: value for key, value in beside_techniques(settings).items() if key not in free}
 
 
 def made_distinct(titles: Mapping[_Name, str], *more: Mapping[_Name, str]) -> dict[_Name, str]:
@@ -139,19 +195,12 @@ def _grouped(names: Iterable[_Name], key: Callable[[_Name], Any]) -> list[list[_
     return list(groups.values())
 
 
-def shared_words(told: Iterable[str]) -> str:
-    """What tells all of several conditions from others: the words of those that need any, if these are the same."""
-    words = {one for one in told if one}
-    return words.pop() if len(words) == 1 else ""
-
-
 def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that defines the trial except its seed, by name."""
     recipe, removal = trial.get("recipe", {}), trial.get("removal") or {}
     settings = {key: value for key, value in recipe.items() if key != "seed"}
     for key, value in trial.get("data", {}).items():
-        # Recipes and data both have a seed, flips and a shift.
-        settings[f"data {key}" if key in ("seed", "flips", "shift") else key] = value
+        settings[f"data {key}" if key in _OF_BOTH else key] = value
     settings |= {key: value for key, value in removal.items() if key != "scored_by"}
     return settings | {"track": trial.get("track")}
 
@@ -159,9 +208,7 @@ def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
 def telling(groups: Iterable[Iterable[Mapping[str, Any]]]) -> list[str]:
     """As few keys as tell all different settings of each group apart, by adding what tells more of them apart and
     dropping what turns out not to be needed."""
-    different = [
-        list({json.dumps(each, sort_keys=True, default=str): each for each in group}.values()) for group in groups
-    ]
+    different = [list({_plain(each): each for each in group}.values()) for group in groups]
     different = [group for group in different if len(group) > 1]
     everywhere = dict.fromkeys(key for group in different for each in group for key in each)
     names = [*_FIRST, *(key for key in everywhere if key not in (*_FIRST, *_LAST)), *_LAST]
@@ -184,9 +231,45 @@ def settings_key(settings: Mapping[str, Any]) -> str:
     return json.dumps(numbers, sort_keys=True, default=str)
 
 
-def words_of(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """Some of a trial's settings in words."""
-    return ", ".join(_words(key, settings.get(key)) for key in keys)
+def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
+    """How titles name a setting and its value.  Long values are shortened, but never so far that two of one setting
+    are alike.
+
+    >>> wording([{"model": "a" * 30 + "b" + "c" * 30}, {"model": "a" * 30 + "d" + "c" * 30}])("model", "convnet")
+    'model convnet'
+
+    Args:
+      settings: all those that the words must tell apart.
+    """
+    known: dict[str, set[str]] = {}
+    for each in settings:
+        for key, value in each.items():
+            known.setdefault(key, set()).add(_text(value))
+    lengths: dict[str, int] = {}
+
+    def words(key: str, value: Any) -> str:
+        value = _default(key, value)
+        if value is None or value == "":
+            return f"no {key}"
+        if key not in lengths:
+            texts = known.get(key, set())
+            lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
+        return f"{'data' if key == 'name' else key} {shortened(_text(value), lengths[key])}"
+
+    return words
+
+
+def _all_kept_apart(texts: set[str], longest: int) -> bool:
+    return len({shortened(text, longest) for text in texts}) == len(texts)
+
+
+def words_of(settings: Mapping[str, Any], keys: Iterable[str], words: Callable[[str, Any], str]) -> str:
+    """Some of a trial's settings in words, see :func:`wording`."""
+    return ", ".join(words(key, settings.get(key)) for key in keys)
+
+
+def _plain(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _kinds(groups: Sequence[Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> int:
@@ -202,9 +285,5 @@ def _default(key: str, value: Any) -> Any:
     return 0 if key == "data seed" and value is None else value
 
 
-def _words(key: str, value: Any) -> str:
-    value = _default(key, value)
-    if value is None or value == "":
-        return f"no {key}"
-    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"{key} {shortened(clean(text), 24)}"
+def _text(value: Any) -> str:
+    return clean(",".join(map(str, value)) if isinstance(value, list | tuple) else value)

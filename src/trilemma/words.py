@@ -52,6 +52,10 @@ def shortened(text: str, longest: int = 40) -> str:
     return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
 
 
+DELTA = 1e-5
+"""The delta of a budget that names none."""
+
+
 def budget(epsilon: float | None) -> str:
     """A budget in words.
 

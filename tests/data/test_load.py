@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from trilemma.data import describe_sources, load_data
 from trilemma.data.limits import memory_cap
+from trilemma.data.named import NAMED, takers
 from trilemma.data.orders import raw_draws, seeded_order, stratified_order
 from trilemma.errors import InputError
+from trilemma.hints import listed
 
 
 def test_nothing_slow_is_imported() -> None:
@@ -31,12 +33,12 @@ def test_nothing_slow_is_imported() -> None:
     [
         ("cifr10", {}, "unknown data 'cifr10' \\(did you mean 'cifar10'\\?\\)"),
         ("CIFAR-10", {}, "did you mean 'cifar10'"),
-        ("unheard", {}, "unknown data 'unheard': choose digits, digits-s"),
+        ("unheard", {}, f"unknown data 'unheard': choose {listed(NAMED)}"),
         ("missing/", {}, "no file or folder missing/"),
         ("faces.npz", {}, "no file or folder faces.npz"),
         ("a/b/c.parquet", {}, "no file or folder"),
-        ("digits", {"skew": 0.9}, "skew means nothing for digits: it is for digits-s, cifar10s and cifar100s"),
-        ("digits", {"target": "Male"}, "target means nothing for digits: it is for cifar100, cifar100s and celeba"),
+        ("digits", {"skew": 0.9}, f"skew means nothing for digits: it is for {listed(takers('skew'))}"),
+        ("digits", {"target": "Male"}, f"target means nothing for digits: it is for {listed(takers('target'))}"),
         ("digits", {"size": 16}, "size means nothing for digits: leave it out"),
         ("cifar10s", {"classes_seed": 1}, "classes_seed means nothing for cifar10s"),
         ("digits-s", {"skew": 0.4}, r"skew must lie in \[0.5, 1\], not 0.4"),
@@ -122,15 +124,7 @@ def test_the_memory_limit_comes_from_the_argument_or_the_environment(monkeypatch
 
 def test_sources_without_any_data() -> None:
     sources = {source.name: source for source in describe_sources()}
-    assert list(sources)[:7] == [
-        "digits",
-        "digits-s",
-        "cifar10",
-        "cifar10s",
-        "cifar100",
-        "cifar100s",
-        "celeba",
-    ]
+    assert list(sources)[: len(NAMED)] == list(NAMED)
     assert (sources["digits"].found, sources["digits"].train) == (True, 1297)
     assert sources["digits-s"].test == 1000
     assert sources["cifar10"].found is False

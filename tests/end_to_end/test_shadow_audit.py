@@ -117,6 +117,33 @@ def test_what_cannot_be_done_is_refused_before_a_shadow_is_trained(shadowed, tmp
     assert not (tmp_path / "audit").exists()
 
 
+OUTSIDE = """
+def gain(predictions):
+    outside = predictions.reference_logits.mean(axis=0)
+    return (predictions.logits - outside).max(axis=1)
+
+def one(predictions):
+    return [1.0] * (len(predictions) + len(predictions.reference_member) - 3)
+"""
+
+
+def test_an_attack_from_outside_is_tried_before_a_shadow_is_trained(shadowed, tmp_path, refused, monkeypatch):
+    """Guards: an hour of training, and then an attack that fails."""
+    (tmp_path / "theirs.py").write_text(OUTSIDE)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shadowed.run.folder, "run", ignore=shutil.ignore_patterns("shadows.private"))
+    command = ["audit", "run", "--shadows", 4, "--audited", 120, "--out", "audit", "--attacks"]
+    refused(
+        *command, "theirs:one", says="score for each of 120 rows; it was tried on made-up outputs before the shadow"
+    )
+    refused(*command, "theirs:none", says=r"theirs has no 'none' .did you mean 'one'")
+    assert not (tmp_path / "run" / "shadows.private").exists()
+    assert not (tmp_path / "audit").exists()
+    shutil.copytree(shadowed.run.folder / "shadows.private", "run/shadows.private")
+    assert main([*map(str, command), "theirs:gain,rmia", "--resamples", "100"]) == 0
+    assert list(json.loads((tmp_path / "audit/audit.json").read_text())["attacks"]) == ["theirs:gain", "rmia"]
+
+
 def test_shadows_of_a_strangers_predictions_are_refused(tmp_path, refused):
     np.savez(tmp_path / "p.npz", logits=np.zeros((40, 2)), labels=np.zeros(40, int), member=np.arange(40) < 20)
     says = "needs the folder of a run"

@@ -1,4 +1,4 @@
-"""Networks of timm, with a stand-in for the package (which is not installed here): wiring and refusals."""
+"""Networks of timm: wiring and refusals with a stand-in for the package, and timm itself where it is installed."""
 
 import re
 import sys
@@ -117,6 +117,10 @@ def test_weights_and_the_layers_that_are_trained(timm, data):
     assert torch.all(network.stem.weight == 0.5)
     assert network.fc.weight.std() > 0
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {"fc.weight", "fc.bias"}
+    kept = {name: torch.full_like(v, 0.25) for name, v in of(data, techniques="gn").state_dict().items()}
+    save_file(kept, timm / "replaced.safetensors")  # of a network that was trained with group norm
+    again = of(data, weights=str(timm / "replaced.safetensors"), techniques="gn")
+    assert all(torch.equal(value, kept[name]) for name, value in again.state_dict().items())
     save_file({"stem.weight": torch.zeros(1)}, timm / "other.safetensors")
     with pytest.raises(InputError, match="the weights of another network"):
         of(data, weights=str(timm / "other.safetensors"))
@@ -157,6 +161,30 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r"pip install 'trilemma\[timm\]'"):
         build("timm:tiny", classes=2, image_shape=(3, 8, 8), generator=torch.Generator())
+
+
+def test_a_torchvision_of_another_torch_is_one_line(monkeypatch, tmp_path):
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(InputError, match="install the torchvision that belongs to this torch"):
+        build("timm:tiny", classes=2, image_shape=(3, 8, 8), generator=torch.Generator())
+
+
+def test_a_private_run_of_the_package_s_own_network(tmp_path):
+    """With timm itself, whose layers are not the stand-in's."""
+    pytest.importorskip(
+        "timm", reason="needs timm and torchvision, of which there is no build here", exc_type=ImportError
+    )
+    data = tl.load_data("digits-s", limit=60, test_limit=60)
+    values = {"model": "timm:test_resnet", "epsilon": 8.0, "batch_size": 20, "epochs": 0.4, "evaluations": 1}
+    with pytest.raises(PrivacyError, match="BatchNorm2d"):
+        tl.train(tl.Recipe(**values), data, tmp_path / "bn", execution=tl.Execution("cpu", 20, "float32"))
+    run = tl.train(tl.Recipe(**values, techniques="gn"), data, tmp_path / "run")
+    model = tl.load_model(run.folder)
+    logits = model.logits(data.test.images)
+    assert logits.shape == (len(data.test), 10)
+    assert run.result["privacy"]["truth"]["passed"]
 
 
 def test_nothing_else_imports_it():

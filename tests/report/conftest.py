@@ -287,7 +287,7 @@ def small_page(small, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def large_page(large, png, tmp_path_factory):
-    return written(large, tmp_path_factory.mktemp("large"), pictures={"29": png})
+    return written(large, tmp_path_factory.mktemp("large"), images={"29": png})
 
 
 def written(made, folder, **more):

@@ -241,10 +241,11 @@ def model_page(finished, tmp_path_factory):
 
 
 def test_the_page_of_one_model_fits_a_phone(browser, model_page):
-    """Guards: a table of attacks that is cut at the edge, and names of attacks that are broken within a word."""
+    """Guards: a table that is cut at the edge or below a frame, and names of attacks that are broken within a word."""
     browser.open(model_page, PHONE)
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
-    assert browser.run("const t = document.querySelector('.scroll'); return t.scrollWidth <= t.clientWidth")
+    hidden = "(t) => [t.scrollWidth - t.clientWidth, t.scrollHeight - t.clientHeight]"
+    assert browser.run(f"return [...document.querySelectorAll('.scroll')].map({hidden})") == [[0, 0], [0, 0]]
     heads = (
         "return [...document.querySelectorAll('.scroll')[0].querySelectorAll('tbody th')].map((e) => e.offsetHeight)"
     )

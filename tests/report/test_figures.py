@@ -166,7 +166,7 @@ def test_both_arms_begin_where_nothing_is_removed(large):
 
 
 def test_memorization_follows_one_example_and_marks_where_things_begin(large, png):
-    figure = numbers_of(large, "memorization", "memorization", pictures={"29": png})
+    figure = numbers_of(large, "memorization", "memorization", images={"29": png})
     ordinary, private = figure.panels
     assert ordinary.picture == png
     assert "membership probability of example 29" in [s.name for s in ordinary.series]

@@ -162,7 +162,7 @@ def test_figures_draw_payloads_as_text(made_up):
     for start in range(0, len(PAYLOADS), size):
         groups = [placed(payload, "g", start + index) for index, payload in enumerate(PAYLOADS[start : start + size])]
         made.trial({"name": placed(PAYLOADS[start], "d", start)}, 0, groups=groups)
-    figure = figure_of("groups", Numbers(results_of(made), made.study), pictures={})
+    figure = figure_of("groups", Numbers(results_of(made), made.study), images={})
     limits = y_limits(figure)
     seen = ""
     for index, panel in enumerate(figure.panels):

@@ -17,6 +17,7 @@ from trilemma.data.dataset import Dataset, Split
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.evidence import OneModel
+from trilemma.report.model_facts import lead
 from trilemma.report.model_page import page_of, statement_of
 from trilemma.statistics.intervals import binomial_interval
 from trilemma.training.execution import Execution
@@ -53,6 +54,15 @@ class Tags(HTMLParser):
         self.text.append(data)
 
 
+def text_of(model, statement):
+    return " ".join(" ".join(Tags(page_of(model, statement)).text).split())
+
+
+def unspaced(text):
+    """Without spaces, which stand around the buttons of terms where tags are taken out."""
+    return "".join(text.split())
+
+
 def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, capsys):
     assert main(["report", str(run.folder), "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "model.html")
@@ -66,11 +76,28 @@ def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, c
     assert statement["guarantee"]["epsilon"] == privacy["epsilon"]
     assert len(statement["verdict"]) == 3
     assert len(statement["numbers"]) == 3
-    for sentence in (*statement["verdict"], ceiling_in_words(privacy["ceiling"])):  # around the buttons of terms
-        assert "".join(sentence.split()) in "".join(text.split())
+    for sentence in (*statement["verdict"], ceiling_in_words(privacy["ceiling"])):
+        assert unspaced(sentence) in unspaced(text)
     assert "weak evidence" in text or "Stronger attacks" in text
     assert f"{run.result['fairness']['worst_cell_accuracy']:.3f}" in text
     assert SEEDED_NOISE not in text
+
+
+def test_the_page_explains_the_names_in_its_title(run):
+    """Guards: a title of codes (digits-s, BL, convnet-16), which only those who trained the model can read."""
+    model = OneModel.read(run.folder)
+    assert "trained on 120 images. Its network is convnet-4 (a small convolutional network)" in lead(model)
+    data = model.config["data"] | {"request": {"name": "digits-s", "skew": 0.95}, "groups": ["<b>", "gray"]}
+    recipe = model.config["recipe"] | {"techniques": ["gn", "mine:part"], "model": "wrn-16-4"}
+    known = OneModel(model.folder, "run", {"data": data, "recipe": recipe}, model.result, model.signals)
+    text = text_of(known, statement_of(known))
+    for words in (
+        "images of digits-s (handwritten digits, 8×8, in color or gray), of which 95 % of each class belong to one "
+        "group (<b> or gray). Its network is wrn-16-4 (a wide ResNet, 16 layers deep and 4 times as wide as a plain "
+        "one), and it was trained with group normalization and mine:part.",
+        "secret: drawn with a key of the operating system, which was not kept",
+    ):
+        assert unspaced(words) in unspaced(text), words
 
 
 def test_the_drawn_ceiling_is_that_of_the_event_that_happened(run):
@@ -174,11 +201,11 @@ def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
             auc = roc_auc_score(part["member"], scores, sample_weight=part["weight"])
             assert cell["auc"] == pytest.approx(auc, abs=1e-9)
             assert cell["auc_interval"][0] - 0.02 <= auc <= cell["auc_interval"][1] + 0.02
-            assert f"{cell['auc']:.3f} [" in " ".join(Tags(page_of(model, statement)).text)
+            assert f"{cell['auc']:.3f} [" in text_of(model, statement)
     assert 0 < shown < len(statement["cells"])
     few = next(cell for cell in statement["cells"] if cell["auc"] is None)
     assert few["reason"] == lacking(few["members"], few["nonmembers"])
-    assert f"has {few['members']} and {few['nonmembers']}" in " ".join(Tags(page_of(model, statement)).text)
+    assert f"has {few['members']} and {few['nonmembers']}" in text_of(model, statement)
 
 
 def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
@@ -200,7 +227,7 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
     says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half."
     assert statement["verdict"][1].endswith(f". By group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
-    text = " ".join(" ".join(Tags(page_of(model, statement)).text).split())
+    text = text_of(model, statement)
     assert says in text
     assert text.count("0.679 [0.629, 0.729]") == 1  # once, for the class
     assert "has 5 and 90" in text

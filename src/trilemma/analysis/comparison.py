@@ -141,7 +141,7 @@ class Comparison:
             by += "" if math.isnan(low) else f" [{self._number(low)}, {self._number(high)}]"
             return (
                 f"{in_words(self.measure)} was {by} {way} with {pair.change} than with {pair.base} "
-                f"({pair.setting}), {over}"
+                f"({pair.where}), {over}"
             )
         if self.verdict in ("higher", "lower"):
             sign = 1 if self.verdict == "higher" else -1
@@ -150,9 +150,9 @@ class Comparison:
             raises += "" if pair.change.endswith("techniques") else "s"
             by = f"{self._number(sign * self.difference)}" + ("" if math.isnan(self.low) else f" {interval}")
             what = f"{raises} {in_words(self.measure)} by {by}"
-            return f"{pair.change} {what} {over_what} {pair.base} ({pair.setting}), {over}"
+            return f"{pair.change} {what} {over_what} {pair.base} ({pair.where}), {over}"
         gain = f"{pair.change} minus {pair.base} is {self._number(self.difference, signed=True)}"
-        where = f"in {in_words(self.measure)} ({pair.setting})"
+        where = f"in {in_words(self.measure)} ({pair.where})"
         if self.verdict == "one seed":
             return f"one seed cannot tell a difference from noise: {gain} {where}"
         if self.standard_error > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +14,8 @@ from trilemma.data.named import same_images
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import beside_techniques, settings_of, telling, told_apart, words_of
-from trilemma.words import condition_title, mix
+from trilemma.titles import beside_techniques, joined, settings_key, settings_of, telling, told_apart, wording, words_of
+from trilemma.words import budget_order, condition_title, mix
 
 DESCRIPTION = (
     "data",
@@ -53,7 +53,8 @@ class Condition:
       removed: share of the training examples that was left out.
       variant: what distinguishes it from conditions with the same description, or with one that differs in techniques
         alone ("learning_rate 0.1"), or "".
-      told: what its title says beside, so that it is no other trial's (:func:`trilemma.titles.told_apart`).
+      told: what its title says beside, so that it is no other trial's, by setting
+        (:func:`trilemma.titles.told_apart`).
       settings: all of its recipe, data and removal but the seed, as ``study.json`` has them; empty where that is not
         known.
     """
@@ -72,7 +73,7 @@ class Condition:
     removal: str
     rank: str = ""
     variant: str = ""
-    told: str = field(default="", compare=False)
+    told: Mapping[str, str] = field(default_factory=dict, compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -98,7 +99,7 @@ class Condition:
             removed=self.removed,
             removal=self.removal,
             rank=self.rank,
-            told=self.told,
+            told=joined(self.told),
         )
 
     @property
@@ -120,6 +121,7 @@ class Measured:
       values: by condition and seed; values that a trial lacks are left out.
       trials: id of the trial that each value comes from, by condition and seed.
       stands_for: by condition, the name of its values in the results, where that name is a different one.
+      study: ``study.json``, or nothing where it is not known.
     """
 
     measure: str
@@ -127,6 +129,7 @@ class Measured:
     values: Mapping[str, Mapping[int, float]]
     trials: Mapping[str, Mapping[int, str]]
     stands_for: Mapping[str, str] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
 
     def name_in_results(self, condition: str) -> str:
         """The name of a condition's values in the results."""
@@ -143,7 +146,7 @@ class Measured:
 
     def told_apart(self, study: Mapping[str, Any]) -> Measured:
         """The same, with a ``variant`` for conditions of equal description, from their recipes in ``study.json``."""
-        return replace(self, conditions=tell_apart(self.conditions, self.trials, study))
+        return replace(self, conditions=tell_apart(self.conditions, self.trials, study), study=study)
 
     def _kept(self, trials: Mapping[str, Mapping[int, str]]) -> Measured:
         conditions = {condition: self.conditions[condition] for condition in trials}
@@ -267,6 +270,7 @@ def tell_apart(
     planned = study.get("trials", {})
     told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
     settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
+    words = wording(settings.values())
     # What may be compared (one network on the same images) says the same things of itself.
     comparable: dict[tuple[str, str], list[str]] = {}
     for name, condition in conditions.items():
@@ -283,11 +287,31 @@ def tell_apart(
         for name in names:
             own[name] = replace(
                 conditions[name],
-                variant=words_of(settings[name], keys),
-                told=told.get(first[name], ""),
+                variant=words_of(settings[name], keys, words),
+                told=told.get(first[name], {}),
                 settings=settings[name] if first[name] in planned else {},
             )
     return {name: own[name] for name in conditions}
+
+
+def gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashable]) -> list[list[Condition]]:
+    """Conditions with the same key, in order."""
+    groups: dict[Hashable, list[Condition]] = {}
+    for condition in conditions:
+        groups.setdefault(key(condition), []).append(condition)
+    return list(groups.values())
+
+
+def shared_words(conditions: Iterable[Condition]) -> str:
+    """What the titles of conditions say beside and all of them share: words of a setting that has one value in all."""
+    conditions = list(conditions)
+    said = {key: words for condition in conditions for key, words in condition.told.items()}
+
+    def shared(key: str) -> bool:
+        values = {settings_key({key: condition.settings.get(key)}) for condition in conditions}
+        return len(values) == 1 and all(condition.told.get(key, said[key]) == said[key] for condition in conditions)
+
+    return ", ".join(words for key, words in said.items() if shared(key))
 
 
 def check_columns(results: pd.DataFrame) -> None:
@@ -331,7 +355,7 @@ def _condition(name: Any, row: Mapping[str, Any]) -> Condition:
 
 def epsilon_column(epsilon: float | None) -> float:
     """A budget as in the column ``epsilon`` of the results, where inf means no budget.  Elsewhere that is None."""
-    return math.inf if epsilon is None else epsilon
+    return budget_order(epsilon)
 
 
 def epsilon_of_column(value: Any) -> float | None:

@@ -1,23 +1,26 @@
 """Which conditions of a study are compared: pairs that differ along one axis, within families that share all else.
 
 "All else" is what ``study.json`` asked for: every setting of recipe and data, but for those that belong to the axis.
-What a training makes of them (the batch that ``obs`` chooses) follows from the techniques, and may differ.
+What a training makes of them (the batch that ``obs`` chooses) follows from the techniques, and may differ.  So may what
+a recipe chooses by budget (:mod:`trilemma.analysis.by_budget`).
 
 The size of the noise is estimated from all conditions of a family (see :mod:`trilemma.analysis.comparisons`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
-from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured
+from trilemma.analysis.by_budget import OPTIMIZATION, differing_words, families_by_budget, recipes_of
+from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared_words
 from trilemma.data.named import same_images
+from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, made_distinct, settings_key, shared_words
+from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, made_distinct, settings_key, telling, wording, words_of
 from trilemma.words import budget, examples_words, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
@@ -49,6 +52,7 @@ class Pair:
       change, base: what distinguishes the two, in words.
       setting: what they share, in words.
       question: what the pair compares.
+      differing: what else differs between the two, in words, or "".
     """
 
     condition: str
@@ -58,6 +62,12 @@ class Pair:
     base: str
     setting: str
     question: Question
+    differing: str = ""
+
+    @property
+    def where(self) -> str:
+        """What the two share, and what they differ in beside."""
+        return f"{self.setting}, {self.differing}" if self.differing else self.setting
 
 
 Pairs = tuple[list[Pair], list[str]]
@@ -78,6 +88,9 @@ class _Axis:
       words: that place in words.
       owned: the settings that have an effect only at some levels of the axis, and whether they have it in a condition;
         conditions in which they have must agree.
+      split: conditions that share all but the axis, in families; and those that should have others beside them, and are
+        alone since more differs.
+      differing: what two of a family differ in beside, in words.
     """
 
     varying: tuple[str, ...]
@@ -85,15 +98,8 @@ class _Axis:
     level: Callable[[Condition], Level]
     words: Callable[[Condition], str]
     owned: Mapping[str, Callable[[Condition], bool]] = field(default_factory=dict)
-
-
-_CHOSEN_BY_BUDGET = (
-    *("batch_size", "clipping_norm", "epochs", "fewest_updates", "views", "average_decay", "sharpness_radius"),
-    *("learning_rate", "schedule", "warmup", "momentum", "weight_decay", "optimizer", "label_smoothing"),
-    *("head_first", "head_rate"),
-)
-"""The settings of the optimization: recipes choose them for each budget (``[with_budget]``), since what is best without
-noise is not with it.  A budget is compared with none as each is trained."""
+    split: Callable[[list[Condition]], tuple[list[list[Condition]], list[Condition]]] | None = None
+    differing: Callable[[Condition, Condition], str] = lambda first, second: ""
 
 
 def _uses(technique: str, condition: Condition) -> bool:
@@ -106,9 +112,6 @@ _TECHNIQUES = _Axis(
     lambda c: c.codes,
     lambda c: c.technique_words,
     {setting: partial(_uses, technique) for setting, technique in TECHNIQUE_OF.items()},
-)
-_BUDGETS = _Axis(
-    ("epsilon", "delta"), ("epsilon", "delta", *_CHOSEN_BY_BUDGET), lambda c: c.epsilon, lambda c: budget(c.epsilon)
 )
 _SKEWS = _Axis(
     ("data", "skew"),
@@ -171,12 +174,22 @@ def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def budget_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.budget_comparisons`."""
 
+    recipes = recipes_of(measurements.study)
+    axis = _Axis(
+        ("epsilon", "delta"),
+        ("epsilon", "delta", *OPTIMIZATION),
+        lambda c: c.epsilon,
+        lambda c: budget(c.epsilon),
+        split=lambda conditions: families_by_budget(conditions, recipes),
+        differing=differing_words,
+    )
+
     def asked(family: Mapping[Level, Condition]) -> Asked:
         budgets = sorted(epsilon for epsilon in family if epsilon is not None)
         pairs: Asked = [(epsilon, None, "budget") for epsilon in budgets if None in family]
         return pairs + ([(budgets[0], budgets[-1], "budgets")] if len(budgets) > 1 else [])
 
-    return _pairs(measurements, _BUDGETS, asked)
+    return _pairs(measurements, axis, asked)
 
 
 def skew_pairs(measurements: Measured) -> Pairs:
@@ -211,7 +224,8 @@ def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, 
         block = tuple(condition.id for condition in family.values())
         for level, base, question in asked(family):
             first, second = family[level], family[base]
-            pairs.append(Pair(first.id, second.id, block, axis.words(first), axis.words(second), setting, question))
+            change, against, differing = axis.words(first), axis.words(second), axis.differing(first, second)
+            pairs.append(Pair(first.id, second.id, block, change, against, setting, question, differing))
     return pairs, notes
 
 
@@ -220,50 +234,68 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
     Where two conditions of a family have the same place, there is a note instead of the family.
     """
-    gathered = _gathered(measurements.conditions.values(), lambda condition: _shared(condition, axis))
     families, notes = [], []
-    for conditions in (part for alike in gathered for part in _parts(alike, axis)):
-        family = {axis.level(condition): condition for condition in conditions}
-        if len(family) == len(conditions):
-            families.append(family)
-            continue
-        levels = [axis.level(condition) for condition in conditions]
-        doubled = next(condition for condition in conditions if levels.count(axis.level(condition)) > 1)
-        if len(family) > 1:
-            notes.append(
-                f"not compared: {levels.count(axis.level(doubled))} conditions are {axis.words(doubled)} "
-                f"({_setting(doubled, axis)}), and the results do not say what distinguishes them"
-            )
-    largest = [max(family.values(), key=lambda c: (c.examples, c.data)) for family in families]
-    told = [shared_words(condition.told for condition in family.values()) for family in families]
-    titles = [_setting(replace(c, told=words or c.variant), axis) for c, words in zip(largest, told, strict=True)]
-    more: tuple[Callable[[Condition], str], ...] = (
-        lambda c: examples_words(c.examples),
-        lambda c: c.model,
-        lambda c: f"delta {c.delta}",
+    for alike in gathered(measurements.conditions.values(), lambda condition: _shared(condition, axis)):
+        parts, alone = axis.split(alike) if axis.split else (_parts(alike, axis), [])
+        if alone:
+            titles = listed((condition.title for condition in alone), most=3)
+            notes.append(f"not compared with other budgets: {titles}; more differs than a recipe chooses by budget")
+        for conditions in parts:
+            family = {axis.level(condition): condition for condition in conditions}
+            if len(family) == len(conditions):
+                families.append(family)
+                continue
+            levels = [axis.level(condition) for condition in conditions]
+            doubled = next(condition for condition in conditions if levels.count(axis.level(condition)) > 1)
+            if len(family) > 1:
+                notes.append(
+                    f"not compared: {levels.count(axis.level(doubled))} conditions are {axis.words(doubled)} "
+                    f"({_setting([doubled], axis)}), and the results do not say what distinguishes them"
+                )
+    return list(zip(_titles(families, axis), families, strict=True)), notes
+
+
+def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[str]:
+    """What the conditions of each family share, in words; of two families never the same."""
+    known = [list(family.values()) for family in families]
+    words = wording(condition.settings for conditions in known for condition in conditions)
+    settings = [_shared_settings(family) for family in known]
+    everywhere = set.intersection(*(set(shared) for shared in settings)) if settings else set()
+    asked = telling([[{key: value for key, value in shared.items() if key in everywhere} for shared in settings]])
+    more: tuple[Callable[[list[Condition]], str], ...] = (
+        lambda family: shared_words(c for c in family if c.private),
+        lambda family: words_of(family[0].settings, asked, words),
+        lambda family: examples_words(max(c.examples for c in family)),
+        lambda family: words("model", family[0].model),
+        lambda family: next((words("delta", c.delta) for c in family if c.delta is not None), ""),
     )
-    distinct = made_distinct(dict(enumerate(titles)), *({i: word(c) for i, c in enumerate(largest)} for word in more))
-    return list(zip(distinct.values(), families, strict=True)), notes
+    titles = dict(enumerate(_setting(family, axis) for family in known))
+    distinct = made_distinct(titles, *(dict(enumerate(map(word, known))) for word in more))
+    return list(made_distinct(distinct, {place: f"({place + 1})" for place in distinct}).values())
 
 
-def _gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashable]) -> list[list[Condition]]:
-    groups: dict[Hashable, list[Condition]] = {}
-    for condition in conditions:
-        groups.setdefault(key(condition), []).append(condition)
-    return list(groups.values())
+def _shared_settings(family: Sequence[Condition]) -> dict[str, Any]:
+    """The settings that have one value in a family, but for the techniques and the budget, which titles name."""
+    first = family[0].settings
+    return {
+        key: value
+        for key, value in first.items()
+        if key not in ("techniques", "epsilon", *TECHNIQUE_OF)
+        and len({_value(key, condition) for condition in family}) == 1
+    }
 
 
 def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
     """Conditions that share all else, split where settings of the axis differ that its place does not explain: where
     one place is taken twice, or where two mixes with one technique have it with different settings."""
     doubled = len({axis.level(condition) for condition in conditions}) < len(conditions)
-    parts = _gathered(conditions, lambda condition: condition.variant) if doubled else [conditions]
+    parts = gathered(conditions, lambda condition: condition.variant) if doubled else [conditions]
     for setting, has_effect in axis.owned.items():
         value = partial(_value, setting)
         split = []
         for part in parts:
             differ = len({value(condition) for condition in part if has_effect(condition)}) > 1
-            split += _gathered(part, value) if differ else [part]
+            split += gathered(part, value) if differ else [part]
         parts = split
     return parts
 
@@ -281,12 +313,12 @@ def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     return images, *described, settings_key(asked)
 
 
-def _setting(condition: Condition, axis: _Axis) -> str:
+def _setting(family: Sequence[Condition], axis: _Axis) -> str:
     """What a family shares, in the words of a condition's title."""
-    c, varying = condition, axis.varying
+    c, varying = max(family, key=lambda c: (c.examples, c.data)), axis.varying
     parts = [setting_words(c.data, None if "skew" in varying else c.skew, c.target, c.protected)]
     parts += [mix(c.codes)] if "techniques" not in varying else []
     parts += [budget(c.epsilon)] if "epsilon" not in varying else []
     parts += [removal_words(c.removed, c.removal, c.rank)] if c.removal and "removal" not in varying else []
-    parts += [c.told] if c.told else []
+    parts += [words] if (words := shared_words(family)) else []
     return ", ".join(parts)

@@ -17,7 +17,7 @@ from trilemma.hints import did_you_mean
 from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.techniques import TECHNIQUES
-from trilemma.words import RANKS
+from trilemma.words import DELTA, RANKS, power
 
 
 class Parser(argparse.ArgumentParser):
@@ -233,7 +233,7 @@ def _train(commands: Any) -> None:
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
     )
-    group.add_argument("--delta", type=float, metavar="D", help="delta of the budget (default: 1e-5)")
+    group.add_argument("--delta", type=float, metavar="D", help=f"delta of the budget (default: {power(DELTA)})")
     group.add_argument("--allow-large-delta", action="store_true", default=None, help="accept a delta of 1/N or more")
     group.add_argument("--clipping-norm", type=float, metavar="C", help="the largest norm of a per-example gradient")
     group.add_argument("--batch-size", type=int, metavar="B", help="size of the logical batch; 0: all examples")
@@ -365,7 +365,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 
 
 def _mechanism(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--delta", type=float, default=1e-5, help="delta of the budget (default: 1e-5)")
+    command.add_argument("--delta", type=float, default=DELTA, help=f"delta of the budget (default: {power(DELTA)})")
     command.add_argument("--batch-size", type=int, required=True, metavar="B", help="expected logical batch size")
     command.add_argument("--updates", type=int, required=True, metavar="T", help="number of updates")
     command.add_argument("--examples", type=int, required=True, metavar="N", help="size of the training set")

@@ -92,7 +92,7 @@ def audit_command(options: argparse.Namespace) -> int:
     names = _checked(options, out)
     required = required_by(options, _nameable(Path(options.source), names))
     try:
-        subject = _subject(options)
+        subject = _subject(options, names or [])
     except Stopped as stopped:
         show_error(f"trilemma: {stopped}")
         return 130
@@ -105,7 +105,7 @@ def audit_command(options: argparse.Namespace) -> int:
     draw_roc(document, out / ROC)
     draw_cells(document, out / CELLS)
     if subject.target is not None and ORDERED_BY in result.scores:
-        exposed = most_exposed(predictions, result, subject.target, pictures=options.pictures)
+        exposed = most_exposed(predictions, result, subject.target, images=options.pictures)
         write_json(out / EXPOSED, exposed, private=True)
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
@@ -165,10 +165,10 @@ def _checked(options: argparse.Namespace, out: Path) -> list[str] | None:
     return names
 
 
-def _subject(options: argparse.Namespace) -> Subject:
+def _subject(options: argparse.Namespace, attacks: list[str]) -> Subject:
     source = Path(options.source)
     if options.weights is not None:
-        predictions = predictions_of_weights(options)
+        predictions = predictions_of_weights(options, attacks)
         match = options.match or ("class" if predictions.groups is None else "class,group")
         return Subject(predictions, match, f"non-members matched by {match}")
     if not source.is_dir():
@@ -179,7 +179,7 @@ def _subject(options: argparse.Namespace) -> Subject:
         run["privacy"] = dict(run.get("privacy") or {}) or None
         wrong = why_not_private(run)
     if options.shadows is not None:
-        shadow_audit = audit_with_shadows(options)
+        shadow_audit = audit_with_shadows(options, attacks)
         audited = shadow_audit.target.audited
         how = "as many of each class" + ("" if shadow_audit.predictions.groups is None else " and group")
         index = np.concatenate([audited.members, audited.nonmembers])

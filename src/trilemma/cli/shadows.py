@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ from trilemma.study.pool import Event, Executor, Pool
 from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
 from trilemma.training.execution import Execution
 from trilemma.trial.audited import choose_audited
+from trilemma.trial.dry_call import dry_call
 from trilemma.trial.interrupt import Interruptible
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
-from trilemma.trial.shadows import Target, finished_shadows, shadow_predictions, target_outputs
+from trilemma.trial.shadows import (
+    Target,
+    audited_predictions,
+    finished_shadows,
+    shadow_predictions,
+    target_outputs,
+)
 from trilemma.words import clock
 
 
@@ -72,11 +80,15 @@ def check_shadow_options(options: argparse.Namespace) -> None:
         raise InputError("--workers and --ray exclude each other: the cluster determines the number of workers")
 
 
-def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
+def audit_with_shadows(options: argparse.Namespace, attacks: Sequence[str]) -> ShadowAudit:
     """Choose the audited examples, train the missing shadows, and read their outputs.
 
+    Args:
+      options: of the command.
+      attacks: the names of the requested attacks; those from outside are tried out before a shadow is trained.
+
     Raises:
-      InputError: the run, its data or the shadows cannot be used.
+      InputError: the run, its data, the shadows or an attack from outside cannot be used.
       Stopped: Ctrl-C; the shadows that were being trained are saved.
     """
     execution = execution_of(options)
@@ -86,6 +98,8 @@ def audit_with_shadows(options: argparse.Namespace) -> ShadowAudit:
     target = Target(run, data, choose_audited(data, options.audited, options.seed), imports)
     with ShadowDisplay(options.shadows) as display:
         outputs = target_outputs(target, execution=execution, progress=display.preparing)
+        alone = audited_predictions(target, outputs)
+        dry_call(alone, attacks, seed=options.seed, before="the shadows are trained", shadows=options.shadows)
         finished = finished_shadows(target, options.shadows)
         missing = [shadow for shadow in range(options.shadows) if shadow not in finished]
         if missing:

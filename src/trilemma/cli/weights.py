@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.models import build
+from trilemma.trial.dry_call import dry_call, without_outputs
 from trilemma.trial.measure import predictions_of
 
 _AT_ONCE = 256
@@ -35,13 +37,17 @@ def check_weights_options(options: argparse.Namespace) -> None:
         raise InputError("--model and --data are for --weights: leave them out, or give the weights")
 
 
-def predictions_of_weights(options: argparse.Namespace) -> Predictions:
+def predictions_of_weights(options: argparse.Namespace, attacks: Sequence[str]) -> Predictions:
     """The model's outputs for the training split (members) and the test split of the data.
 
     The module gets what ours get: float32 images, normalized by the constants of the data set.
 
+    Args:
+      options: of the command.
+      attacks: the names of the requested attacks; those from outside are tried out before the model is run.
+
     Raises:
-      InputError: the module cannot be imported, or the weights do not fit it.
+      InputError: the module or an attack cannot be imported or used, or the weights do not fit the module.
     """
     requested = {name: value for name, value in data_options(options).items() if value is not None}
     data, path = load_data(options.data, **requested), Path(options.weights)
@@ -54,6 +60,7 @@ def predictions_of_weights(options: argparse.Namespace) -> Predictions:
     except RuntimeError as error:
         raise InputError(f"{path} does not fit {options.model} ({one_line(error)})") from error
     network.eval()
+    dry_call(without_outputs(data), attacks, seed=options.seed, before="the model is run on the images")
     outputs = []
     for split in (data.train, data.test):
         parts = []

@@ -59,13 +59,18 @@ def build_timm(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network: nn.Module = timm.create_model(short, **options)
-        if weights not in ("", HUB):
-            _load(network, Path(weights))
+        stored = _read(Path(weights)) if weights not in ("", HUB) else None
+        # A file may come from a network as timm makes it, or from one whose batch norm was replaced before training.
+        replaced = stored is not None and not any(key.endswith("running_mean") for key in stored)
+        if stored is not None and not (norm == "group" and replaced):
+            _load(network, stored, weights)
         last = dict(network.get_classifier().named_parameters())  # type: ignore[operator]
         if norm == "group" and not any(isinstance(part, nn.BatchNorm2d) for part in network.modules()):
             raise InputError(f"gn does not apply to {name}, which has no batch norm to replace: leave gn out")
         if norm == "group":
             network = _with_group_norm(network, groups)
+            if stored is not None and replaced:
+                _load(network, stored, weights)
         with torch.no_grad():
             outputs = network.eval()(torch.zeros(2, *image_shape))
     except InputError:
@@ -88,19 +93,27 @@ def _timm() -> Any:
         import timm
     except ImportError as error:
         raise InputError(f"timm is not installed ({one_line(error)}): pip install 'trilemma[timm]'") from error
+    except RuntimeError as error:  # of a torchvision that was built for another torch
+        raise InputError(
+            f"timm cannot be imported ({one_line(error)}): install the torchvision that belongs to this torch"
+        ) from error
     return timm
 
 
-def _load(network: nn.Module, path: Path) -> None:
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the weights {path} ({one_line(error)}): give a .safetensors file") from error
+    return weights
+
+
+def _load(network: nn.Module, weights: dict[str, Tensor], path: str) -> None:
     """Load weights; a last layer for other classes stays random.
 
     Raises:
-      InputError: the file cannot be read, or is of another network.
+      InputError: they are of another network.
     """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read the weights {path} ({one_line(error)}): give a .safetensors file") from error
     own = network.state_dict()
     last = {f"{name}.{key}" for name, part in network.named_modules() if part is network.get_classifier()  # type: ignore[operator]
             for key in part.state_dict()}  # fmt: skip

@@ -43,12 +43,12 @@ class AuditParts:
     exposed: tuple[dict[str, Any], ...]
 
 
-def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
+def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
     """Of an audit; None for a run, whose attacks use no shadow models.
 
     Args:
       model: what was read.
-      pictures: whether the page shows the images of the most exposed examples.
+      images: whether the page shows the images of the most exposed examples.
 
     Raises:
       InputError: a file of the audit is not what was written.
@@ -69,7 +69,7 @@ def audit_parts(model: OneModel, *, pictures: bool = True) -> AuditParts | None:
             _width(heat),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
-            _exposed(model, pictures),
+            _exposed(model, images),
         )
 
 
@@ -108,21 +108,21 @@ def _alarm(alarm: Mapping[str, Any]) -> str:
     )
 
 
-def _exposed(model: OneModel, pictures: bool) -> tuple[dict[str, Any], ...]:
+def _exposed(model: OneModel, images: bool) -> tuple[dict[str, Any], ...]:
     path = model.folder / EXPOSED
     if not path.exists():
         return ()
     with reading(path):
-        return tuple(_shown(example, pictures) for example in read_json(path)["examples"])
+        return tuple(_shown(example, images) for example in read_json(path)["examples"])
 
 
 _PROBABILITIES = tuple((name, ATTACK_WORDS.get(name, f"loss {name}")) for name in RANKS)
 
 
-def _shown(example: Mapping[str, Any], pictures: bool) -> dict[str, Any]:
+def _shown(example: Mapping[str, Any], images: bool) -> dict[str, Any]:
     group = "" if example["group"] is None else f", {clean(example['group'])}"
     image = ""
-    if pictures and example["png"] is not None:
+    if images and example["png"] is not None:
         base64.b64decode(example["png"], validate=True)  # a ValueError, and no markup, if it is something else
         image = f"data:image/png;base64,{example['png']}"
     values = [(words, example["probability"][name]) for name, words in _PROBABILITIES]

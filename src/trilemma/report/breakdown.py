@@ -166,25 +166,28 @@ def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
     return f"by group it is {listed(words)}{f', and the {those} one half' if telling else ''}"
 
 
-def table_of(parts: Breakdown) -> tuple[list[str], list[list[str]]]:
+Cell = tuple[str, str]
+"""A value, and what stands in small letters beside it: its interval."""
+
+
+def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:
     """Heads and rows of the page's table: first the groups, then each class and its groups."""
     if not parts.groups:
-        return ["class", *_HEADS], [[clean(cell["class"]), *_values(cell)] for cell in parts.cells]
-    rows = [["all", clean(group["group"]), *_values(group)] for group in parts.groups]
+        return ["class", *_HEADS], [[(clean(cell["class"]), ""), *_values(cell)] for cell in parts.cells]
+    rows = [[("all", ""), (clean(group["group"]), ""), *_values(group)] for group in parts.groups]
     for part in parts.classes:
-        rows.append([clean(part["class"]), "all", *_values(part)])
+        rows.append([(clean(part["class"]), ""), ("all", ""), *_values(part)])
         own = [cell for cell in parts.cells if cell["class"] == part["class"]]
-        rows += [[clean(cell["class"]), clean(cell["group"]), *_values(cell)] for cell in own]
+        rows += [[(clean(cell["class"]), ""), (clean(cell["group"]), ""), *_values(cell)] for cell in own]
     return ["class", "group", *_HEADS], rows
 
 
 _HEADS = ("accuracy", "AUC", "examples")
 
 
-def _values(part: Mapping[str, Any]) -> list[str]:
+def _values(part: Mapping[str, Any]) -> list[Cell]:
     low, high = (f"{100 * end:.0f}" for end in part["accuracy_interval"])
-    if part["auc"] is None:
-        auc = f"has {part['members']:,} and {part['nonmembers']:,}"
-    else:
-        auc = f"{part['auc']:.3f} [{part['auc_interval'][0]:.3f}, {part['auc_interval'][1]:.3f}]"
-    return [f"{100 * part['accuracy']:.0f} % [{low}, {high}]", auc, f"{part['examples']:,}"]
+    auc = ("–", f"has {part['members']:,} and {part['nonmembers']:,}")
+    if part["auc"] is not None:
+        auc = (f"{part['auc']:.3f}", f"[{part['auc_interval'][0]:.3f}, {part['auc_interval'][1]:.3f}]")
+    return [(f"{100 * part['accuracy']:.0f}\u00a0%", f"[{low}, {high}]"), auc, (f"{part['examples']:,}", "")]

@@ -80,7 +80,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
         claims=judged,
         missing=missing,
         failures=failures,
-        pictures=_pictures(folders),
+        images=_images(folders),
         signals={name: file for name, (_, path, _) in finished.items() if (file := path.parent / SIGNALS).is_file()},
         environment=environment,
         commands=_commands(study, folders),
@@ -171,7 +171,7 @@ def _unfinished(folders: Sequence[StudyFolder]) -> tuple[dict[str, str], dict[st
     return missing, failures
 
 
-def _pictures(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
+def _images(folders: Sequence[StudyFolder]) -> dict[str, bytes]:
     """PNGs of tracked examples by "TRIAL/INDEX"."""
     return {
         f"{name}/{path.stem}": path.read_bytes()

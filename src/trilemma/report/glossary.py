@@ -193,12 +193,9 @@ def _data_terms() -> tuple[Term, ...]:
 
 
 def _data_term(known: Named) -> Term:
-    what, shown = known.what, ""
-    if known.skew is not None:
-        what = what.rsplit(" ", 1)[0]  # its colors are what is skewed
-        shown = " Most images of a class are shown in color or most in gray, as the skew says."
     sizes = f"{known.train:,} training and {known.test:,} test images"
-    meaning = f"{capital(what)}; {sizes}.{shown}"
+    shown = " Most images of a class are shown in color or most in gray, as the skew says." if known.skew else ""
+    meaning = f"{capital(known.what)}; {sizes}.{shown}"
     return Term(f"data-{known.name}", f"{known.name}, a data set", meaning, (re.escape(known.name),))
 
 

@@ -16,6 +16,7 @@ from trilemma.report.audit_parts import audit_parts
 from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
 from trilemma.report.glossary import GLOSSARY
+from trilemma.report.model_facts import facts, lead
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
 from trilemma.rounding import rounded_up
@@ -32,14 +33,16 @@ from trilemma.trial.statement import (
 from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
 from trilemma.words import budget as budget_words
-from trilemma.words import capital, clean, mix, percent, power
+from trilemma.words import capital, clean, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
+LONG = 60
+"""A table of more rows scrolls within its frame, and a shorter one is shown whole."""
 _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?", "open")}
 
 
 def write_model_page(
-    model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, pictures: bool = True
+    model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, images: bool = True
 ) -> Path:
     """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
 
@@ -48,7 +51,7 @@ def write_model_page(
       out: the folder, created if it does not exist.
       judgments: the required conditions and whether they hold, shown below the verdict.
       pdf: also print the page (WeasyPrint, extra ``pdf``).
-      pictures: whether the page of an audit shows the images of the most exposed examples.
+      images: whether the page of an audit shows the images of the most exposed examples.
 
     Returns:
       The path of the page.
@@ -57,7 +60,7 @@ def write_model_page(
       InputError: a file cannot be written, or WeasyPrint is not installed.
     """
     statement = statement_of(model, judgments)
-    text = page_of(model, statement, pictures=pictures)
+    text = page_of(model, statement, images=images)
     make_folder(out)
     write_json(out / STATEMENT, statement)
     with written(out / PAGE) as part:
@@ -219,7 +222,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
     return f"{number.value:.{digits}f} [{number.low:.{digits}f}, {number.high:.{digits}f}]"
 
 
-def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = True) -> str:
+def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = True) -> str:
     """The page, from first tag to last."""
     environment = templates()
     heads, rows = table_of(Breakdown(statement["groups"], statement["classes"], statement["cells"]))
@@ -237,14 +240,16 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, pictures: bool = T
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
         rates="0.01" not in model.unmeasured_rates,
         picture=roc_picture(model.curve, model.ceiling, alt),
-        parts=audit_parts(model, pictures=pictures),
+        parts=audit_parts(model, images=images),
         fairness=sentence if fairness else "",
         worst=_WORST if statement["measured"].get("worst_cell_accuracy") else "",
         too_few=TOO_FEW if any(part["auc"] is None for part in statement["cells"]) else 0,
         cell_heads=heads,
         cells=rows,
         names=2 if statement["groups"] else 1,
-        facts=_facts(model),
+        facts=facts(model),
+        lead=lead(model),
+        long=len(rows) > LONG,
         glossary=list(GLOSSARY.values()),
     )
 
@@ -258,7 +263,9 @@ def _title(model: OneModel) -> str:
 def _measured_words(judgment: Mapping[str, Any]) -> str:
     words = []
     if judgment["value"] is not None:
-        words.append(f"measured {shown_value(judgment['condition'], judgment['value'])}")
+        computed = judgment["condition"].startswith(("epsilon", "delta"))
+        verb = "computed" if computed else "measured"
+        words.append(f"{verb} {shown_value(judgment['condition'], judgment['value'])}")
         if judgment["low"] != judgment["high"]:
             words[0] += f" [{judgment['low']:.4g}, {judgment['high']:.4g}]"
     return ", ".join([*words, *([judgment["why"]] if judgment["why"] else [])])
@@ -275,37 +282,6 @@ def _attack(name: str, values: Mapping[str, Any], headline: str) -> dict[str, st
         "tpr": "–" if rate is None else percent(rate),
         "tpr_ends": "not measured" if tpr is None else f"{percent(tpr[0])} to {percent(tpr[1])}",
     }
-
-
-def _facts(model: OneModel) -> list[tuple[str, str]]:
-    result = model.result
-    if model.kind == "audit":
-        matched = f"matched by {result['matched_by']}" if result.get("matched_by") else "as given"
-        if result.get("shadows"):
-            matched = "as many of each class and group as members"
-        return [
-            ("run" if model.training_known else "predictions", clean(result["source"])),
-            ("members", f"{result['members']:,}"),
-            ("non-members", f"{result['nonmembers']:,}, {matched}"),
-        ]
-    recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
-    facts = [
-        ("data", clean(data["source"])),
-        ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
-        ("network", clean(recipe["model"])),
-        ("techniques", mix(recipe["techniques"])),
-        ("updates", f"{course['updates']:,} with batches of {course['batch_size']:,}"),
-    ]
-    privacy = result["privacy"]
-    if privacy:
-        noise = f"multiplier {privacy['noise_multiplier']:g}, clipping norm {privacy['clipping_norm']:g}"
-        facts.append(("noise", noise))
-        facts.append(("noise source", clean(privacy["noise_source"])))
-    if recipe.get("provenance"):
-        facts.append(("settings", clean(recipe["provenance"])))
-    environment = result["environment"]
-    facts.append(("software", clean(f"Trilemma {environment['trilemma']}, torch {environment['torch']}")))
-    return facts
 
 
 def _print(text: str, out: Path) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.conditions import Condition, conditions_of, tell_apart
+from trilemma.analysis.conditions import Condition, conditions_of, shared_words, tell_apart
 from trilemma.analysis.summary import summarize
 from trilemma.data.named import same_images
-from trilemma.titles import made_distinct, shared_words
+from trilemma.titles import made_distinct, settings_of, telling, wording, words_of
 from trilemma.words import clean, counted, examples_words, setting_words
 
 NAN = float("nan")
@@ -72,11 +72,13 @@ class PlacedCondition(Condition):
       setting: data and network: conditions that differ only in techniques, budget and removal have equal settings, and
         share a panel.
       images: data but for its skew: conditions with equal images were trained on the same choice of the same images.
+      options: the arguments of :func:`trilemma.load_data`.
       trials: ids, in the study's order.
     """
 
     setting: str = ""
     images: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     trials: tuple[str, ...] = ()
 
 
@@ -149,18 +151,21 @@ class Numbers:
 def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
     """A title for each setting, no two alike, as short as it can be among these."""
     chosen: dict[str, PlacedCondition] = {}
-    told: dict[str, list[str]] = {}
+    same: dict[str, list[PlacedCondition]] = {}
     for condition in conditions:
-        told.setdefault(condition.setting, []).append(condition.told)
+        same.setdefault(condition.setting, []).append(condition)
         # The whole training set names the setting, not what a removal left of it.
         if condition.setting not in chosen or condition.examples > chosen[condition.setting].examples:
             chosen[condition.setting] = condition
     titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
+    data = {key: settings_of({"data": c.options, "recipe": {"model": c.model}}) for key, c in chosen.items()}
+    words = wording(data.values())
+    asked = telling([[data[key] for key in chosen if titles[key] == title] for title in set(titles.values())])
     return made_distinct(
         titles,
-        {key: shared_words(told[key]) for key in chosen},
+        {key: clean(shared_words(same[key])) for key in chosen},
+        {key: clean(words_of(data[key], asked, words)) for key in chosen},
         {key: examples_words(c.examples) for key, c in chosen.items()},
-        {key: clean(c.model) for key, c in chosen.items()},
         {key: clean(c.variant) for key, c in chosen.items()},
         {key: f"({position})" for position, key in enumerate(chosen, 1)},
     )
@@ -212,7 +217,7 @@ def _conditions(results: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, Pl
         images = json.dumps(unskewed | {"name": same_images(condition.data)}, sort_keys=True, default=str)
         setting = json.dumps([options, condition.model, condition.variant], sort_keys=True, default=str)
         shared = {f.name: getattr(condition, f.name) for f in fields(Condition)}
-        placed[name] = PlacedCondition(**shared, setting=setting, images=images, trials=tuple(ids))
+        placed[name] = PlacedCondition(**shared, setting=setting, images=images, options=options, trials=tuple(ids))
     return placed
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from trilemma.measures import COLUMN_SETS, MEASURES, measure_of
 from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.titles import joined
 from trilemma.words import (
     budget,
     budget_order,
@@ -100,7 +101,7 @@ def results_table(numbers: Numbers) -> Table:
             [Entry(_removed(c), _sortable(c.removed + (0.0001 if c.removal == "random" else 0))) for c in conditions],
             "",
         ),
-        (Column("recipe"), [Entry(clean(c.told or c.variant) or "–") for c in conditions], ""),
+        (Column("recipe"), [Entry(clean(joined(c.told) or c.variant) or "–") for c in conditions], ""),
     ]
     described: list[tuple[Column, list[Entry]]] = []
     for column, entries, words in optional:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import jinja2
@@ -12,7 +13,7 @@ from trilemma.words import clean
 
 
 def templates() -> jinja2.Environment:
-    """The environment of both pages, with their filters ``clean`` and ``explained``."""
+    """The environment of both pages, with their filters ``clean``, ``explained`` and ``together``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trilemma.report", "template"),
         autoescape=True,
@@ -22,7 +23,17 @@ def templates() -> jinja2.Environment:
     )
     environment.filters["clean"] = clean
     environment.filters["explained"] = lambda text: explained(clean(text))
+    environment.filters["together"] = together
     return environment
+
+
+def together(text: object) -> str:
+    """The text with spaces at which no line ends, where a number or ε would be torn from its sign.
+
+    >>> together("ε = 8 for 95 %") == "ε\\u00a0=\\u00a08 for 95\\u00a0%"
+    True
+    """
+    return re.sub(r"(?<=[εδ]) = (?=\S)", "\u00a0=\u00a0", re.sub(r"(?<=\d) (?=%)", "\u00a0", str(text)))
 
 
 def asset(name: str) -> Markup:

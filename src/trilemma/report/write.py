@@ -37,7 +37,7 @@ def write_report(
     claims: Sequence[Claim] = (),
     missing: Mapping[str, str] | None = None,
     failures: Mapping[str, str] | None = None,
-    pictures: Mapping[str, bytes] | None = None,
+    images: Mapping[str, bytes] | None = None,
     signals: Mapping[str, Path] | None = None,
     environment: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
@@ -54,7 +54,7 @@ def write_report(
       comparison_notes: what could not be compared, sentences.
       claims: as :func:`trilemma.analysis.claims.claims` gives them.
       missing, failures: why trials of the study have no results, by id; what has results is no longer missing.
-      pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
+      images: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
       signals: the path of each finished trial's ``signals.parquet``, by id, from which ROC curves are drawn.
       environment: versions and machine, shown as they are.
       commands: how to run it again, a line each.
@@ -82,7 +82,7 @@ def write_report(
     shown: list[ShownStudy] = []
     for (name, entry), place in zip(entries.items(), slugs(entries), strict=True):
         prefix = f"{place}-" if len(entries) > 1 else ""
-        figures = _figures(out, parts[name], entry, prefix, pictures or {}, with_results)
+        figures = _figures(out, parts[name], entry, prefix, images or {}, with_results)
         figures += _rocs(out, parts[name], prefix, signals or {})
         shown.append(show_study(place, entry, parts[name], figures, missing=unfinished, failures=failed))
     everything = Numbers(results, study) if len(results) else None
@@ -130,7 +130,7 @@ def _figures(
     numbers: Numbers | None,
     entry: Mapping[str, Any],
     prefix: str,
-    pictures: Mapping[str, bytes],
+    images: Mapping[str, bytes],
     with_results: set[str],
 ) -> list[ShownFigure]:
     """Draw the figures of one study into files whose names begin with ``prefix``."""
@@ -138,17 +138,17 @@ def _figures(
     present = len(planned & with_results)
     notes = [f"Drawn from {present} of {counted(len(planned), 'trial')}."] if present < len(planned) else []
     names = dict.fromkeys(entry.get("figures", ()))
-    return [_figure(out, numbers, name, f"{prefix}{name}", pictures, notes) for name in names]
+    return [_figure(out, numbers, name, f"{prefix}{name}", images, notes) for name in names]
 
 
 def _figure(
-    out: Path, numbers: Numbers | None, name: str, stem: str, pictures: Mapping[str, bytes], notes: Sequence[str]
+    out: Path, numbers: Numbers | None, name: str, stem: str, images: Mapping[str, bytes], notes: Sequence[str]
 ) -> ShownFigure:
     """Draw one figure into files, and make what the page shows of it."""
     if numbers is None:
         kind = FIGURES[name]
         return show_figure(Figure(name, kind.title, kind.about, ()), stem)
-    figure = figure_of(name, numbers, pictures=pictures)
+    figure = figure_of(name, numbers, images=images)
     if not figure.panels:
         return show_figure(figure, stem, [] if notes else [f"No trial made its measure: {FIGURES[name].lack}."])
     folder = out / FIGURES_FOLDER

@@ -18,7 +18,7 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
-from trilemma.words import RANKS, Rank
+from trilemma.words import DELTA, RANKS, Rank
 
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """The studies that come with the package."""
@@ -55,7 +55,7 @@ class Grid:
 
     data: tuple[Mapping[str, Any], ...]
     epsilon: tuple[float | None, ...] = (None,)
-    delta: float = 1e-5
+    delta: float = DELTA
     techniques: str | tuple[Any, ...] = "none"
     recipe: tuple[str, ...] = ()
     settings: tuple[Mapping[str, Any], ...] = ({},)
@@ -202,7 +202,7 @@ class _Reader:
         settings = tuple(self._settings(value) for value in _listed(values.get("set", {})))
         if not epsilon or not techniques or not settings:
             raise InputError(f"a grid of the study {self._name} is empty: an axis is an empty list")
-        delta = values.get("delta", 1e-5)
+        delta = values.get("delta", DELTA)
         if not isinstance(delta, float):
             raise self._wrong("delta", "a number such as 1e-5")
         own_data = values.get("own_data", False)

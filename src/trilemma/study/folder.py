@@ -126,6 +126,7 @@ class StudyFolder:
             "seeds": list(study.seeds),
             "figures": list(study.figures),
             "trials": [trial.id for trial in study.trials],
+            "by_budget": [{key: list(values) for key, values in recipe.items()} for recipe in study.by_budget],
             "file": jsonable(study.file),
             "command": command,
         }
@@ -161,4 +162,7 @@ def _check(values: dict[str, Any]) -> None:
             raise ValueError(f"the study {name} names the trial {unknown[0]!r}, which is not there")
         if not all(isinstance(figure, str) for figure in study["figures"]):
             raise TypeError(f"figures of the study {name} are {study['figures']!r}")
+        for recipe in study.get("by_budget", ()):
+            if not all(isinstance(values, list) and len(values) == 2 for values in recipe.values()):
+                raise TypeError(f"by_budget of the study {name} is {recipe!r}")
     str(values["version"])

@@ -20,6 +20,7 @@ from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
 from trilemma.study.file import Grid, Scale, StudyFile
 from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
+from trilemma.training.by_budget import ByBudget, chosen_by_budget
 from trilemma.training.recipe import Recipe, load_recipe
 from trilemma.training.recipe_data import data_request
 from trilemma.words import Rank
@@ -133,6 +134,7 @@ class Study:
       figures: names, in the page's order.
       trials: seed by seed, so that an unfinished study has whole conditions; what scores others comes first.
       file: the TOML as it was read, for the record.
+      by_budget: what each of its recipes chooses by budget.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Study:
     figures: tuple[str, ...]
     trials: tuple[Trial, ...]
     file: Mapping[str, Any] = field(default_factory=dict)
+    by_budget: tuple[ByBudget, ...] = ()
 
 
 def expand(
@@ -176,6 +179,7 @@ def expand(
     ]
     if not numbers:
         raise InputError(f"the study {study.name} has no seeds: use --seeds 3")
+    named = [name for grid, _ in grids for name in _recipes(grid, chosen)]
     trials: dict[str, Trial] = {}
     for seed in dict.fromkeys([*numbers, *(seed for _, own in grids for seed in own)]):
         for grid, own in grids:
@@ -198,6 +202,7 @@ def expand(
         study.figures,
         tuple(trials.values()),
         study.raw,
+        tuple(chosen_by_budget(study.beside(name)) for name in dict.fromkeys(named)),
     )
 
 
@@ -258,7 +263,7 @@ def _trials(
     rank: Rank | None,
 ) -> list[Trial]:
     """One seed of one grid, in the order of its axes: data, budget, techniques, settings, removal."""
-    recipes = grid.recipe or (() if scale is None else scale.recipe)
+    recipes = _recipes(grid, scale)
     if not recipes:
         raise InputError(f"a grid of the study {study.name} names no recipe, nor does its scale")
     base = {} if scale is None else scale.settings
@@ -295,6 +300,10 @@ def _trials(
                 trials.append(replace(whole, removal=removal))
     # A trial that scores others comes before them.
     return sorted(trials, key=lambda trial: trial.removal is not None)
+
+
+def _recipes(grid: Grid, scale: Scale | None) -> tuple[str, ...]:
+    return grid.recipe or (() if scale is None else scale.recipe)
 
 
 _WHOLE_FROM: Mapping[str, float] = {"epochs": 0, "learning_rate": 10}

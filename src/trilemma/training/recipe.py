@@ -22,6 +22,7 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
 from trilemma.outside import is_outside
 from trilemma.techniques import TECHNIQUES, parse_techniques
+from trilemma.words import DELTA
 
 Schedule = Literal["constant", "cosine"]
 
@@ -159,7 +160,7 @@ class Recipe:
                     f"epsilon must be positive and finite, not {self.epsilon}; leave it out to train without a budget"
                 )
             object.__setattr__(self, "epsilon", float(self.epsilon))
-            object.__setattr__(self, "delta", 1e-5 if self.delta is None else self.delta)
+            object.__setattr__(self, "delta", DELTA if self.delta is None else self.delta)
         elif self.delta is not None:
             raise InputError("delta without epsilon is no budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
@@ -370,9 +371,9 @@ def _plain(name: str, value: Any, annotation: str) -> Any:
         raise InputError(f"{name} must be {words}, not {value!r}")
     if truth:
         return bool(value)
-    if type(value) in (int, float):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if type(value) is not int and isinstance(value, numbers.Integral):
+        return int(value)
+    return value if type(value) is int else float(value) + 0.0  # -0.0 is 0.0, whose text is another
 
 
 def _check_type(key: str, value: Any, annotation: str) -> None:

@@ -22,19 +22,19 @@ ORDERED_BY = HEADLINE_ATTACKS[0]
 _NOTE = "Not for release: it shows training examples, and names those that attacks find."
 
 
-def most_exposed(predictions: Predictions, result: Audit, target: Target, *, pictures: bool) -> dict[str, Any]:
+def most_exposed(predictions: Predictions, result: Audit, target: Target, *, images: bool) -> dict[str, Any]:
     """The members that RMIA ranks first, each with three probabilities of membership.
 
     Args:
       predictions: what was audited: the target's outputs, members first.
       result: the audit, with RMIA among its attacks.
       target: the run, its data and the audited examples.
-      pictures: whether the images themselves are kept.
+      images: whether the images themselves are kept.
 
     Returns:
       For JSON: ``{"note", "examples": [{"index", "class", "group", "predicted", "loss", "score", "probability":
       {"rmia", "lira", "histogram"}, "png"}]}``, the most exposed first; a probability is None where there were too few
-      shadows, and ``png`` (base64) without pictures.
+      shadows, and ``png`` (base64) without images.
     """
     members = np.flatnonzero(predictions.member)
     order = np.lexsort((result.signals.loss[members], -result.scores[ORDERED_BY][members]))
@@ -55,7 +55,7 @@ def most_exposed(predictions: Predictions, result: Audit, target: Target, *, pic
                 "loss": float(result.signals.loss[row]),
                 "score": float(result.scores[ORDERED_BY][row]),
                 "probability": probability,
-                "png": _png(np.asarray(data.train.images[index])) if pictures else None,
+                "png": _png(np.asarray(data.train.images[index])) if images else None,
             }
         )
     return {"note": _NOTE, "examples": examples}

@@ -12,22 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks.matching import matched_nonmembers
-from trilemma.attacks.named import single_model_scores
-from trilemma.attacks.predictions import MINIMUM_SIDE, Predictions
-from trilemma.attacks.signals import read_signals
+from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError, PrivacyError
 from trilemma.outside import resolve
-from trilemma.seeds import rng_for
 from trilemma.training.recipe import Recipe
+from trilemma.trial.dry_call import dry_call, without_outputs
 from trilemma.trial.evaluation import evaluation_rows
-from trilemma.trial.measure import own_measure, predictions_of
 from trilemma.trial.run import HISTORY, WEIGHTS
 
 Ints = NDArray[np.int64]
-
-_TRIED = 1000
-"""At most so many examples of each split are what attacks and measures from outside are tried on."""
 
 
 def tracked_examples(track: Iterable[int], data: Dataset) -> tuple[int, ...]:
@@ -53,35 +47,9 @@ def refuse_wrong_parts(recipe: Recipe, data: Dataset) -> None:
     for kind, name in recipe.from_outside:
         if kind != "models":  # a module that is given in its place has any name
             resolve(name, kind)
-    _try_attacks_and_measures(recipe, data)
-
-
-def _try_attacks_and_measures(recipe: Recipe, data: Dataset) -> None:
-    """Call the attacks and measures from outside once, with labels and groups of the data and made-up outputs, so that
-    a wrong one is refused before a training."""
-    if not (recipe.attacks or recipe.measures):
-        return
-    rng = rng_for(recipe.seed, "made-up outputs")
-    train, test = (np.zeros((len(split), len(data.classes)), np.float32) for split in (data.train, data.test))
-    everything = predictions_of(data, train, test)
-    sides = (np.flatnonzero(everything.member == inside) for inside in (True, False))
-    rows = np.concatenate([rng.permutation(side)[:_TRIED] for side in sides])
-    predictions = Predictions(
-        logits=rng.normal(size=(len(rows), len(data.classes))).astype(np.float32),
-        labels=everything.labels[rows],
-        member=everything.member[rows],
-        groups=None if everything.groups is None else everything.groups[rows],
-        sources=None if everything.sources is None else everything.sources[rows],
-        group_names=everything.group_names,
-        class_names=everything.class_names,
-    )
-    try:
-        for name in recipe.attacks:
-            single_model_scores(name, predictions, read_signals(predictions), rng)
-        for name in recipe.measures:
-            own_measure(name, predictions)
-    except InputError as error:
-        raise InputError(f"{error}; it was tried on made-up outputs before the training") from error
+    if recipe.attacks or recipe.measures:
+        made_up = without_outputs(data)
+        dry_call(made_up, recipe.attacks, recipe.measures, seed=recipe.seed, before="the training")
 
 
 def refuse_unmeasurable(data: Dataset, track: tuple[int, ...], seed: int) -> None:

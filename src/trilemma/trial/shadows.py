@@ -312,10 +312,19 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
       InputError: a shadow was made by another recipe, on other data or of another size, shares its noise with
         another, or cannot be read.
     """
-    audited = target.audited
-    split = audited_split(target.data, audited)
     stored = [_read(target, shadow, outputs.shape) for shadow in range(count)]
     _refuse_shared_noise(target, [about for about, _ in stored])
+    return replace(
+        audited_predictions(target, outputs),
+        reference_logits=np.stack([logits for _, logits in stored]),
+        reference_member=np.stack([target.audited.half(shadow) for shadow in range(count)]),
+    )
+
+
+def audited_predictions(target: Target, outputs: NDArray[np.float32]) -> Predictions:
+    """The target's outputs float32 (2a, C) on the audited examples, without those of shadows."""
+    audited = target.audited
+    split = audited_split(target.data, audited)
     test_sources = target.data.test.sources
     others = audited.nonmembers if test_sources is None else test_sources[audited.nonmembers]
     return Predictions(
@@ -326,8 +335,6 @@ def shadow_predictions(target: Target, outputs: NDArray[np.float32], count: int)
         group_names=None if split.groups is None else target.data.group_names,
         class_names=target.data.classes,
         sources=np.concatenate([audited.members, others]),
-        reference_logits=np.stack([logits for _, logits in stored]),
-        reference_member=np.stack([audited.half(shadow) for shadow in range(count)]),
     )
 
 

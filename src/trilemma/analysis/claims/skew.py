@@ -145,7 +145,7 @@ def _artifact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
         return "" if math.isnan(ends[0]) else f" [{signed(ends[0])}, {signed(ends[1])}]"
 
     pair = climb.pair
-    where = f"{pair.change} against {pair.base} ({pair.setting})"
+    where = f"{pair.change} against {pair.base} ({pair.where})"
     if climb.n < 2:
         changes = f"the unmatched AUC by {signed(climb.difference)}, the matched one by {signed(flat.difference)}"
         return "cannot tell", f"one seed: {where} changes {changes}"

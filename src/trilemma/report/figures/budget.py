@@ -6,7 +6,7 @@ from typing import Any
 
 from trilemma.measures import UNMATCHED, measure_of
 from trilemma.report.figure import Panel, Series, look
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -29,7 +29,7 @@ _OVER_BUDGET: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def budget_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def budget_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """A panel for each measure, a series for each skew."""
     whole = without_removal(conditions)
     panels = []

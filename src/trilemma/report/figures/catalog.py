@@ -18,7 +18,7 @@ from trilemma.hints import did_you_mean
 from trilemma.report.figure import Figure, Panel
 from trilemma.report.figures.budget import BUDGET
 from trilemma.report.figures.ceiling import CEILING
-from trilemma.report.figures.kind import Kind, Pictures
+from trilemma.report.figures.kind import Images, Kind
 from trilemma.report.figures.leakage import LEAKAGE
 from trilemma.report.figures.memorization import MEMORIZATION
 from trilemma.report.figures.outliers import OUTLIERS
@@ -103,16 +103,14 @@ def planned_measures(data: Mapping[str, Any], *, tracks: bool, removes: bool) ->
     return measures.planned_measures(groups=groups, tracks=tracks, removes=removes)
 
 
-def draw_numbers(
-    name: str, results: pd.DataFrame, study: Mapping[str, Any], *, pictures: Pictures | None = None
-) -> Figure:
+def draw_numbers(name: str, results: pd.DataFrame, study: Mapping[str, Any], *, images: Images | None = None) -> Figure:
     """The numbers of one figure.
 
     Args:
       name: a key of ``FIGURES``.
       results: the rows that count, as ``trilemma.analysis.results.read_results`` gives them.
       study: ``study.json``.
-      pictures: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
+      images: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
 
     Returns:
       A figure; without panels where nothing that it needs was measured yet.
@@ -121,7 +119,7 @@ def draw_numbers(
       InputError: no such figure.
     """
     check_names([name], [part for kind in FIGURES.values() for need in kind.needs for part in need])
-    return figure_of(name, Numbers(results, study), pictures=pictures)
+    return figure_of(name, Numbers(results, study), images=images)
 
 
 def figure_of(
@@ -129,12 +127,12 @@ def figure_of(
     numbers: Numbers,
     conditions: Iterable[PlacedCondition] | None = None,
     *,
-    pictures: Pictures | None = None,
+    images: Images | None = None,
 ) -> Figure:
     """As :func:`draw_numbers`, from numbers that were read before; ``conditions``: those that count."""
     kind = FIGURES[name]
     chosen = list(numbers.conditions.values() if conditions is None else conditions)
-    panels = [_filled(panel) for panel in kind.panels(numbers, chosen, pictures or {})]
+    panels = [_filled(panel) for panel in kind.panels(numbers, chosen, images or {})]
     panels = [panel for panel in panels if panel.series]
     title = kind.title
     if panels and all(panel.x_title == BUDGET_AXIS for panel in panels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trilemma.report.figure import Look, Panel, Series, look
-from trilemma.report.figures.kind import NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -23,7 +23,7 @@ _MEASURES = (
 )
 
 
-def ceiling_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def ceiling_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """For each setting, bars of what was found and of the ceiling, budget by budget."""
     panels = []
     for title, same in private_by_techniques(conditions):

@@ -18,7 +18,7 @@ HALF_LINE = "line at ½: an attack that cannot tell members from others"
 GROUPS_LACK = f"its data has no groups; use one of {with_groups()} or images with groups, or leave the figure out"
 """Why a study may lack what is measured by group."""
 
-Pictures = Mapping[str, bytes]
+Images = Mapping[str, bytes]
 Conditions = Sequence[PlacedCondition]
 
 
@@ -38,5 +38,5 @@ class Kind:
     about: str
     needs: tuple[tuple[str, ...], ...]
     lack: str
-    panels: Callable[[Numbers, Conditions, Pictures], list[Panel]]
+    panels: Callable[[Numbers, Conditions, Images], list[Panel]]
     references: tuple[str, ...] = ()

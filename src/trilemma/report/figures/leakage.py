@@ -8,7 +8,7 @@ from dataclasses import replace
 from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS, UNMATCHED
 from trilemma.report.figure import Panel, Series
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     along_techniques,
     budget_looks,
@@ -22,7 +22,7 @@ from trilemma.report.numbers import Numbers
 from trilemma.words import budget, number
 
 
-def leakage_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def leakage_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """A panel for each setting and attack, a series for each budget: matched in full, unmatched faint beside it."""
     panels = []
     for title, same in by_setting(without_removal(conditions)):

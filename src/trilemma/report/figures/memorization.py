@@ -9,7 +9,7 @@ from trilemma.analysis.turning_points import GAP, turning_points
 from trilemma.errors import InputError
 from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Point, Series
-from trilemma.report.figures.kind import HALF_LINE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, Conditions, Images, Kind
 from trilemma.report.figures.placing import by_setting, without_removal
 from trilemma.report.numbers import Number, Numbers, PlacedCondition
 from trilemma.words import budget, clean, mix, number
@@ -25,17 +25,17 @@ _FEATURED = Look("vermilion", "square")
 _OTHERS = Look("black", "plus", "dotted", faint=True)
 
 
-def memorization_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def memorization_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """A panel for each training, setting by setting."""
     return [
         panel
         for title, same in by_setting(without_removal(conditions))
-        for panel in _of_setting(numbers, same, title, pictures)
+        for panel in _of_setting(numbers, same, title, images)
     ]
 
 
 def _of_setting(
-    numbers: Numbers, conditions: Sequence[PlacedCondition], title: str, pictures: Mapping[str, bytes]
+    numbers: Numbers, conditions: Sequence[PlacedCondition], title: str, images: Mapping[str, bytes]
 ) -> list[Panel]:
     """A panel for each training of one setting; the same example is in the foreground of all."""
     tracking = [condition for condition in conditions if _tracked(numbers, condition)]
@@ -62,7 +62,7 @@ def _of_setting(
                 y_reference=0.5,
                 share="memorization",
                 marks=_marks(marks),
-                picture=_picture(pictures, condition, featured),
+                picture=_picture(images, condition, featured),
                 picture_text=f"Training example {clean(featured)}, whose membership probability is drawn",
                 summary=_ends(series),
                 note=_note(marks),
@@ -148,9 +148,9 @@ def _most_exposed(numbers: Numbers, conditions: Sequence[PlacedCondition]) -> st
     return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
 
 
-def _picture(pictures: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
+def _picture(images: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
     names = [*(f"{trial}/{index}" for trial in condition.trials), index]
-    return next((pictures[name] for name in names if name in pictures), None)
+    return next((images[name] for name in names if name in images), None)
 
 
 MEMORIZATION = Kind(

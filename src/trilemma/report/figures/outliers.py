@@ -8,7 +8,7 @@ from typing import Any
 
 from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Series
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
 from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.words import RANK_WORDS, budget, clean, percent
@@ -35,7 +35,7 @@ def _of_rank(conditions: Conditions, rank: str) -> list[PlacedCondition]:
     return [condition for condition in conditions if not condition.removal or condition.rank == rank]
 
 
-def removal_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def removal_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """Accuracy, AUC and bias over the share removed; and how exposed the survivors are, before and after."""
     removing = {(condition.setting, condition.codes) for condition in conditions if condition.removal}
     counted = [condition for condition in conditions if (condition.setting, condition.codes) in removing]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from trilemma.analysis.conditions import shared_words
 from trilemma.data.named import same_images
 from trilemma.report.figure import Look, Point, look
 from trilemma.report.figures.axes import TechniquesAxis
 from trilemma.report.figures.kind import Conditions
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles
-from trilemma.titles import shared_words
 from trilemma.words import budget, budget_order, clean, epsilon_tick, examples_words, mix, setting_words
 
 BUDGET_AXIS = "budget ε"
@@ -41,7 +41,7 @@ def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]
     first = [same[0] for same in by.values()]
     data = [setting_words(same_images(c.data), None, c.target, c.protected) for c in first]
     mixes = [mix(c.codes) for c in first]
-    told = [clean(shared_words(c.told for c in same)) for same in by.values()]
+    told = [clean(shared_words(same)) for same in by.values()]
     # What titles of trials say, if that is enough.
     if all(told) and len(set(zip(data, mixes, told, strict=True))) == len(first):
         parts = [data, mixes, told]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trilemma.measures import MEASURES
 from trilemma.report.figure import Panel, Series, look
-from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -19,7 +19,7 @@ from trilemma.words import capital, clean
 _MEASURES = tuple(MEASURES[name] for name in ("accuracy_lost_in_GROUP", "excess_risk_gap_in_GROUP"))
 
 
-def price_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def price_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """For each setting: accuracy lost and the excess-risk gap over the budget, a series for each group."""
     panels = []
     for title, same in private_by_techniques(conditions):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from trilemma.data.named import with_groups
 from trilemma.measures import UNMATCHED
 from trilemma.report.figure import Look, Panel, Series, look
-from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import budgets_of, by_images, joined, points_of, without_removal
 from trilemma.report.numbers import Numbers
 from trilemma.words import budget, capital, percent
 
 
-def skew_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def skew_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """Matched and unmatched AUC and those of the negative control, a panel for each budget."""
     skewed = [condition for condition in without_removal(conditions) if condition.skew is not None]
     kinds = (

@@ -8,7 +8,7 @@ from typing import Any
 from trilemma.measures import measure_of
 from trilemma.report.figure import Look, Panel, Series, look
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -27,17 +27,17 @@ from trilemma.words import budget, clean, mix, number
 WORST = "worst_cell_accuracy"
 
 
-def accuracy_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def accuracy_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """Test accuracy, with train accuracy faintly beside it, over the techniques."""
     return _panels(numbers, conditions, "accuracy", companion="train_accuracy")
 
 
-def bias_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def bias_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """Bias amplification over the techniques."""
     return _panels(numbers, conditions, "bias", floor=0.0)
 
 
-def score_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def score_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """The harmonic score over the techniques."""
     return _panels(numbers, conditions, "harmonic_score", span=0.2)
 
@@ -100,7 +100,7 @@ def _title_of_terms(numbers: Numbers, conditions: Conditions, measure: str) -> s
     return f"{y_title} ({'three terms' if fair else 'two terms, no groups'})"
 
 
-def group_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def group_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """A panel for each setting and budget, a series for each group."""
     panels = []
     for title, same in by_setting(without_removal(conditions)):

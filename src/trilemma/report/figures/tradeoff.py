@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trilemma.report.figure import Panel, Point, Series, look
 from trilemma.report.figures.axes import techniques_axes
-from trilemma.report.figures.kind import NO_LEAKAGE, Conditions, Kind, Pictures
+from trilemma.report.figures.kind import NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     along_budgets,
     along_techniques,
@@ -21,7 +21,7 @@ from trilemma.report.numbers import Numbers
 from trilemma.words import budget, mix
 
 
-def tradeoff_panels(numbers: Numbers, conditions: Conditions, pictures: Pictures) -> list[Panel]:
+def tradeoff_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
     """Accuracy against the strongest attack's AUC, and against bias; a point for each combination of techniques."""
     whole = without_removal(conditions)
     looks = budget_looks(whole)

@@ -1,0 +1,152 @@
+"""Which conditions with and without a budget are trained alike: as one recipe trains with and without one.
+
+Recipes choose settings of the optimization by budget (``[with_budget]``), since what is best without noise is not with
+it.  So a condition with a budget may differ from one without in what a recipe of the study chooses, and in nothing
+else, but for the learning rate: that may be chosen for each budget.  A study may shorten both trainings in one
+proportion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from trilemma.analysis.conditions import Condition, gathered
+from trilemma.hints import listed
+from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, settings_key
+from trilemma.training.by_budget import ByBudget, chosen_by_budget
+from trilemma.training.recipe import NAMED, Recipe
+
+RATE = "learning_rate"
+"""The setting that may be chosen for each budget."""
+
+OF_BUDGETS = ("clipping_norm",)
+"""The settings that have an effect with a budget alone."""
+
+OPTIMIZATION = tuple(
+    f.name for f in fields(Recipe) if f.name not in ("model", "techniques", "epsilon", "delta", "seed", *WITHOUT_EFFECT)
+)
+"""The settings of a recipe that a family of budgets shares, unless they are chosen by budget."""
+
+_DEFAULTS = {f.name: f.default for f in fields(Recipe)}
+
+FEW = 3
+"""So many settings are named where two conditions differ in them; of more, it is said where they come from."""
+
+
+def recipes_of(study: Mapping[str, Any]) -> tuple[ByBudget, ...]:
+    """What the recipes of the studies in a ``study.json`` choose by budget; where a study does not say so (it was
+    planned by an earlier version), what those of the package choose."""
+    recorded = [part.get("by_budget") for part in study.get("studies", {}).values()] or [None]
+    return tuple(
+        recipe
+        for recipes in recorded
+        for recipe in (
+            _of_package()
+            if recipes is None
+            else [{name: (values[0], values[1]) for name, values in recipe.items()} for recipe in recipes]
+        )
+    )
+
+
+@cache
+def _of_package() -> tuple[ByBudget, ...]:
+    return tuple(recipe for name in NAMED if (recipe := chosen_by_budget(name)))
+
+
+def families_by_budget(
+    conditions: Sequence[Condition], recipes: Sequence[ByBudget]
+) -> tuple[list[list[Condition]], list[Condition]]:
+    """Conditions that share all but budget and optimization, in families that are trained alike: budgets that differ in
+    nothing but the learning rate, with the condition without one that a recipe makes of them.
+
+    Returns:
+      The families, each with one condition a budget, and the conditions that have another budget beside them and yet
+      none to be compared with.
+    """
+    private = [condition for condition in conditions if condition.private]
+    plain = [condition for condition in conditions if not condition.private]
+    families = []
+    for alike in gathered(private, lambda c: _values(c, [name for name in OPTIMIZATION if name != RATE])):
+        for part in _one_a_budget(alike):
+            bases = _made_of_one_recipe(part, plain, recipes)
+            families.append([*part, *bases] if len(bases) == 1 else part)
+    paired = {condition.id for family in families for condition in family}
+    families += [[condition] for condition in plain if condition.id not in paired]
+    several = len({condition.epsilon for condition in conditions}) > 1
+    return families, [family[0] for family in families if several and len(family) == 1]
+
+
+def _one_a_budget(conditions: list[Condition]) -> list[list[Condition]]:
+    """Conditions that differ in the learning rate alone; split by it, and by delta, where a budget has several."""
+    parts = [conditions]
+    for value in (lambda c: _values(c, [RATE]), lambda c: c.delta):
+        parts = [
+            piece
+            for part in parts
+            for piece in (gathered(part, value) if len({c.epsilon for c in part}) < len(part) else [part])
+        ]
+    return parts
+
+
+def _made_of_one_recipe(
+    private: Sequence[Condition], plain: Iterable[Condition], recipes: Sequence[ByBudget]
+) -> list[Condition]:
+    """The conditions without a budget that are what a recipe trains where it trains those with one: if there are
+    several, those whose learning rate is the recipe's too, else those with the same one."""
+    ranked: dict[int, list[Condition]] = {}
+    for base in plain:
+        ranks = [rank for c in private if (rank := _rank(c, base, recipes)) is not None]
+        if ranks:
+            ranked.setdefault(min(ranks), []).append(base)
+    return ranked[min(ranked)] if ranked else []
+
+
+def _rank(private: Condition, plain: Condition, recipes: Sequence[ByBudget]) -> int | None:
+    """How well two conditions belong together, 0 best; None where they differ in more than any recipe chooses."""
+    differ = [name for name in _differing(private, plain) if name not in OF_BUDGETS]
+
+    def chosen(names: list[str]) -> bool:
+        values = {name: (_value(plain, name), _value(private, name)) for name in names}
+        return any(all(_as_in(recipe, name, *values[name]) for name in names) for recipe in (*recipes, {}))
+
+    if chosen(differ):
+        return 0 if RATE in differ else 1
+    return 2 if chosen([name for name in differ if name != RATE]) else None
+
+
+def _as_in(recipe: ByBudget, name: str, without: Any, private: Any) -> bool:
+    """Whether a recipe chooses these values, or epochs in the proportion of these."""
+    if name not in recipe:
+        return False
+    chosen = recipe[name]
+    if name == "epochs" and all(isinstance(value, int | float) for value in (without, private, *chosen)):
+        return math.isclose(private * chosen[0], without * chosen[1])
+    return settings_key({name: without, "with": private}) == settings_key({name: chosen[0], "with": chosen[1]})
+
+
+def differing_words(first: Condition, second: Condition) -> str:
+    """What two conditions with different budgets differ in beside, in words; "" where nothing of it has an effect."""
+    without_effect = () if first.private and second.private else OF_BUDGETS
+    differ = [name.replace("_", " ") for name in _differing(first, second) if name not in without_effect]
+    if len(differ) > FEW:
+        return "each optimized as its recipe does for its budget"
+    return f"each with the {listed(differ)} chosen for its budget" if differ else ""
+
+
+def _differing(first: Condition, second: Condition) -> list[str]:
+    return [name for name in OPTIMIZATION if _values(first, [name]) != _values(second, [name])]
+
+
+def _values(condition: Condition, names: Iterable[str]) -> Hashable:
+    """The settings of these names that have an effect, in a form that is equal for what is the same."""
+    effective = [name for name in names if TECHNIQUE_OF.get(name) in (None, *condition.codes)]
+    return settings_key({name: _value(condition, name) for name in effective})
+
+
+def _value(condition: Condition, name: str) -> Any:
+    """A setting; where ``study.json`` leaves it out, its default."""
+    return condition.settings.get(name, _DEFAULTS[name]) if condition.settings else None

@@ -1,0 +1,84 @@
+"""What the page of one model says of how it was made: in two sentences under its title, and as a list at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trilemma.data.named import NAMED
+from trilemma.hints import listed
+from trilemma.networks import network_in_words
+from trilemma.report.evidence import OneModel
+from trilemma.techniques import TECHNIQUES
+from trilemma.words import clean, percent
+
+
+def lead(model: OneModel) -> str:
+    """What was trained on what, for readers who do not know the names in the title; "" for an audit."""
+    if model.kind == "audit":
+        return ""
+    data, recipe = model.config["data"], model.config["recipe"]
+    name, network = str(data["request"].get("name") or ""), network_in_words(recipe["model"])
+    known = f" of {clean(name)} ({NAMED[name].what})" if name in NAMED else ""
+    skew, classes = data["request"].get("skew"), len(data["classes"])
+    share = ""
+    if skew is not None and data.get("groups"):
+        groups = " or ".join(clean(group) for group in data["groups"])
+        share = f", of which {percent(float(skew))} of each class belong to one group ({groups})"
+    architecture = f"{clean(recipe['model'])}{f' ({network})' if network else ''}"
+    return (
+        f"An image classifier for {classes:,} classes, trained on {data['examples']:,} images{known}{share}. Its "
+        f"network is {architecture}, and it was trained with {_techniques(recipe)}."
+    )
+
+
+def _techniques(recipe: Any) -> str:
+    """The techniques by their full names; those from outside by their own."""
+    names = [TECHNIQUES[code].name if code in TECHNIQUES else clean(code) for code in recipe["techniques"]]
+    return listed(names) if names else "none of the package's techniques"
+
+
+def facts(model: OneModel) -> list[tuple[str, str]]:
+    """Terms and descriptions."""
+    if model.kind == "audit":
+        return _audit_facts(model)
+    result = model.result
+    recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
+    privacy, network = result["privacy"], network_in_words(recipe["model"])
+    average = " on average" if privacy else ""
+    rows = [
+        ("data", clean(data["source"])),
+        ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
+        ("network", f"{clean(recipe['model'])}{f', {network}' if network else ''}"),
+        ("techniques", _techniques(recipe) if recipe["techniques"] else "none"),
+        ("updates", f"{course['updates']:,}, each on {course['batch_size']:,} images{average}"),
+    ]
+    if privacy:
+        multiplier, norm = privacy["noise_multiplier"], privacy["clipping_norm"]
+        rows.append(("clipping norm", f"{norm:g}: the most that one image adds to an update"))
+        rows.append(
+            ("noise", f"its standard deviation is {multiplier:g} times the clipping norm (the noise multiplier)")
+        )
+        rows.append(("noise source", clean(_SOURCES.get(privacy["noise_source"], privacy["noise_source"]))))
+    if recipe.get("provenance"):
+        rows.append(("settings", clean(recipe["provenance"])))
+    environment = result["environment"]
+    rows.append(("software", clean(f"Trilemma {environment['trilemma']}, torch {environment['torch']}")))
+    return rows
+
+
+_SOURCES = {
+    "secret": "secret: drawn with a key of the operating system, which was not kept",
+    "seeded": "seeded: whoever knows the seed can draw it again",
+}
+
+
+def _audit_facts(model: OneModel) -> list[tuple[str, str]]:
+    result = model.result
+    matched = f"matched by {result['matched_by']}" if result.get("matched_by") else "as given"
+    if result.get("shadows"):
+        matched = "as many of each class and group as members"
+    return [
+        ("run" if model.training_known else "predictions", clean(result["source"])),
+        ("members", f"{result['members']:,}"),
+        ("non-members", f"{result['nonmembers']:,}, {matched}"),
+    ]
