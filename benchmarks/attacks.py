@@ -117,8 +117,14 @@ def cifar10(size: int, **options: Any) -> Dataset:
     return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
 
 
-def convnet(models: int, size: int, rate: float | None, batch: int | None) -> dict[str, Any]:
-    recipe = replace(CONVNET, learning_rate=rate or CONVNET.learning_rate, batch_size=batch or CONVNET.batch_size)
+def convnet(models: int, size: int, rate: float | None, batch: int | None, techniques: str) -> dict[str, Any]:
+    codes = tuple(code for code in techniques.split(",") if code)
+    recipe = replace(
+        CONVNET,
+        learning_rate=rate or CONVNET.learning_rate,
+        batch_size=batch or CONVNET.batch_size,
+        techniques=codes,
+    )
     return attacked(Family(recipe, cifar10(size), models))
 
 
@@ -218,12 +224,17 @@ def main() -> int:
     parser.add_argument("--size", type=int, help="members (default: 600 of the convnet, 1800 of a head)")
     parser.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
     parser.add_argument("--batch", type=int, help="logical batch of the convnet (default: 32)")
+    parser.add_argument(
+        "--techniques", default="", help="codes of the convnet's techniques, such as gn (default: none)"
+    )
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--learned", type=int, default=400, help="repeats with learned attacks (default: 400)")
     options = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
-        "convnet": lambda: convnet(options.models, options.size or 600, options.rate, options.batch),
+        "convnet": lambda: convnet(
+            options.models, options.size or 600, options.rate, options.batch, options.techniques
+        ),
         "head": lambda: head(options.models, options.size or 1800),
         "ceiling": lambda: ceilings(options.models, options.size or 1800, options.rate),
         "unseen": lambda: unseen(options.models, options.repeats, options.learned),

@@ -52,14 +52,16 @@ def sabotaged(share: float) -> AbstractContextManager[object]:
 
 def training_of(kind: str, count: int, epsilon: float, seed: int, batch: int = 0) -> Training:
     """Gradient canaries: a linear layer on the pixels of digits-s, 1,297 examples.  Images: a linear head on 1,000
-    fixed random features of 500 digits, which can store what it saw."""
+    fixed random features of 500 digits (with more than 500 canaries, on as many digits and twice as many features),
+    which can store what it saw."""
     torch.manual_seed(seed)
     if kind == "gradient":
         data, recipe = tl.load_data("digits-s"), LINEAR
         network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
     else:
-        data, recipe = tl.load_data("digits", limit=500), FEATURES
-        features, head = nn.Linear(64, 1000).requires_grad_(False), nn.Linear(1000, 10)
+        size = max(500, count)
+        data, recipe = tl.load_data("digits", limit=size), FEATURES
+        features, head = nn.Linear(64, 2 * size).requires_grad_(False), nn.Linear(2 * size, 10)
         nn.init.normal_(features.weight, std=10 / 8)
         nn.init.uniform_(features.bias, -10, 10)
         nn.init.zeros_(head.weight)

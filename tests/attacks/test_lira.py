@@ -86,8 +86,8 @@ def test_the_posterior_is_the_share_of_members_among_equal_ratios():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shadow_member": np.ones((8, 30), bool)}, "were not trained on"),
-        ({"shadow_member": np.zeros((8, 30), bool)}, "that were trained on"),
+        ({"shadow_member": np.ones((8, 30), bool)}, "not trained on it"),
+        ({"shadow_member": np.zeros((8, 30), bool)}, "reference models? trained on it"),
         ({"shadow_member": np.zeros((8, 29), bool)}, "reference_member must be"),
         ({"shadow_phi": np.zeros((8, 29))}, "same examples"),
         ({"variance": "robust"}, "variance must be"),

@@ -16,6 +16,7 @@ from trilemma.errors import InputError
 from trilemma.privacy import Draw, Event, Plan, RandomStream, add_gaussian_noise, truth
 from trilemma.privacy.clipping import ClippedSum
 from trilemma.privacy.evidence import COLUMNS, Evidence
+from trilemma.privacy.noise import noise_stream
 from trilemma.privacy.sampling import poisson_draw
 from trilemma.privacy.second_opinion import second_opinion
 from trilemma.privacy.truth import truth_check
@@ -163,8 +164,14 @@ def one_percent_too_high(sums, *, standard_deviation, stream):
     return add_gaussian_noise(sums, standard_deviation=1.01 * standard_deviation, stream=stream)
 
 
+def of_the_stream_alone(sums, *, standard_deviation, stream):
+    """Noise that does not follow from the sums too, so that a stream that repeats itself repeats its noise."""
+    noise = {name: stream.normal(total.numel()).view(total.shape) for name, total in sums.items()}
+    return {name: (total + standard_deviation * noise[name]).float() for name, total in sums.items()}
+
+
 def the_same_again(sums, *, standard_deviation, stream):
-    return add_gaussian_noise(sums, standard_deviation=standard_deviation, stream=stream_of(3))
+    return of_the_stream_alone(sums, standard_deviation=standard_deviation, stream=stream_of(3))
 
 
 def not_on_the_bias(sums, *, standard_deviation, stream):
@@ -181,7 +188,7 @@ def the_same_for_each_tensor(sums, *, standard_deviation, stream):
     noisy, state = {}, stream.get_state()
     for name, total in sums.items():
         stream.set_state(state)
-        noisy |= add_gaussian_noise({name: total}, standard_deviation=standard_deviation, stream=stream)
+        noisy |= of_the_stream_alone({name: total}, standard_deviation=standard_deviation, stream=stream)
     return noisy
 
 
@@ -596,8 +603,9 @@ def test_evidence_of_two_pieces_is_that_of_the_whole():
 
 
 @pytest.mark.parametrize("what", ["draws", "noise"])
-def test_randomness_repeated_after_a_resume_is_seen(what):
+def test_randomness_repeated_after_a_resume_is_seen(monkeypatch, what):
     """Guards: resume restarts the seed and repeats noise."""
+    monkeypatch.setattr("trilemma.privacy.plan.add_gaussian_noise", of_the_stream_alone)
     plan, evidence = plan_with(updates=20), Evidence(1000)
     streams, rest = {"draws": stream_of(0), "noise": stream_of(1)}, torch.Generator().manual_seed(2)
     start = streams[what].get_state()
@@ -644,7 +652,9 @@ def test_recovered_noise_is_the_noise_that_was_added():
     draw = plan.draw(stream_of(1))
     total = clipped_sum(plan, draw, LAYERS, torch.Generator().manual_seed(3))
     plan.privatize(draw, total, stream_of(2), evidence)
-    stream = stream_of(2)
+    stream = noise_stream(
+        total.sums, standard_deviation=plan.noise_multiplier * plan.clipping_norm, stream=stream_of(2)
+    )
     noise = torch.cat([stream.normal(math.prod(shape)) for shape in LAYERS.values()])
     row = dict(zip(COLUMNS, evidence.rows[0].tolist(), strict=True))
     assert row["squares"] == pytest.approx(float(noise.square().sum()), rel=1e-5)

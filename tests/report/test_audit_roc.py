@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from trilemma.report.audit_parts import _reliability
 from trilemma.report.figures.audit_roc import roc_svg
 
 
@@ -18,3 +19,14 @@ def test_the_axes_are_labelled_in_percent_alone(lowest, least):
     numbers = [text for text in words if re.search(r"\d", text)]
     assert len(numbers) >= 2 * least
     assert all(re.fullmatch(r"[\d.]+ %", text) for text in numbers), numbers
+
+
+def test_the_reliability_of_probabilities_is_drawn_and_said():
+    curves = {
+        "rmia": {"predicted": [0.2, 0.5, 0.9], "observed": [0.1, 0.6, 0.8], "expected_calibration_error": 0.0241},
+        "lira": {"predicted": [0.3, 0.7], "observed": [0.5, 0.5], "expected_calibration_error": 0.2},
+    }
+    drawn, held = _reliability(curves)
+    assert "0.024 for RMIA and 0.200 for LiRA" in held
+    assert drawn.count("<use ") >= 5  # a marker for every point
+    assert _reliability({}) == ("", "")

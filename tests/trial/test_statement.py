@@ -37,8 +37,10 @@ def test_epsilon_and_its_factor_are_never_below_the_true_ones(epsilon):
 @example(0.12341)
 def test_the_ceiling_is_never_below_the_true_one(rate):
     true = 100 * Decimal(repr(rate))
-    shown = number(r"at most ([\d.]+) of", ceiling_in_words({"tpr_at_fpr": {"0.01": rate}}))
+    shown = number(r"at most ([\d.]+) of", ceiling_in_words({"tpr_at_fpr": {"0.01": rate}, "auc": rate}))
     assert true <= shown <= true * Decimal("1.0101")
+    shown = number(r"AUC above ([\d.]+)\.$", ceiling_in_words({"tpr_at_fpr": {"0.01": rate}, "auc": rate}))
+    assert true / 100 <= shown <= true / 100 + Decimal("0.001")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Audit:
         such intervals is expected to miss the true value, so one class that stands out is not a finding.
       by_group: the same, by group name; None without groups.
       signals: the signals of every row of the predictions.
-      membership_probability: float64 (N,), computed from the loss (METHODS 5.2), also for rows of weight 0.
+      membership_probability: float64 (N,), computed from the loss's histograms, also for rows of weight 0.
       probabilities: ``{"rmia": (N,), "lira": (N,)}``, the probability of membership at prior 1/2 that the shadow
         attacks give, for those that were made with enough shadows.
       reliability: whether those hold, on shadows in place of the target; a curve for each that could be checked.
@@ -156,7 +156,8 @@ def audit(
         predictions, matched = match_predictions(predictions, match, seed)
     report = progress or (lambda what, done, total: None)
     signals = read_signals(predictions)
-    references = References.of(predictions) if set(names) & set(SHADOW_SCORES) else None
+    shadow_attacks = [name for name in names if name in SHADOW_SCORES]
+    references = References.of(predictions, shadow_attacks[0]) if shadow_attacks else None
     scores = _scores(names, predictions, signals, references, seed, report)
     # All attacks share the same bootstrap samples, so that resampling noise does not add to their differences.
     rocs = _rocs(scores, predictions, slice(None), rng_for(seed, "bootstrap/all"), resamples)
@@ -208,14 +209,15 @@ def _scores(
     report: Progress,
 ) -> dict[str, NDArray[np.float64]]:
     scores: dict[str, NDArray[np.float64]] = {}
-    for done, name in enumerate(names):
+    # Shadow attacks come first: what they refuse is known before a learned attack has taken minutes.
+    for done, name in enumerate(sorted(names, key=lambda name: name not in SHADOW_SCORES)):
         report(name, done, len(names) + 1)
         if name in SHADOW_SCORES:
             assert references is not None
             scores[name] = SHADOW_SCORES[name](predictions, signals, references)
         else:  # each has its own random stream, so that leaving one out does not change the others
             scores[name] = single_model_scores(name, predictions, signals, rng_for(seed, f"attack/{name}"))
-    return scores
+    return {name: scores[name] for name in names}
 
 
 def match_predictions(

@@ -46,9 +46,9 @@ def check_matrix(
     for side in sides:
         short = counts[side] < each
         if short.any():
-            what = "were trained on" if side == "in" else "were not trained on"
+            what = "trained on" if side == "in" else "not trained on"
             raise InputError(
-                f"{attack} needs at least {each} reference model{'s' * (each > 1)} that {what} each example, and "
+                f"{attack} needs, for each example, at least {each} reference model{'s' * (each > 1)} {what} it, and "
                 f"{int(short.sum()):,} examples have fewer (the first is row {int(np.flatnonzero(short)[0])}): train "
                 "the models on halves of the examples, each half by as many"
             )

@@ -28,15 +28,15 @@ class References:
     member: NDArray[np.bool_] | None
 
     @classmethod
-    def of(cls, predictions: Predictions) -> References:
-        """Read the references from ``predictions.reference_logits``.
+    def of(cls, predictions: Predictions, attack: str = "a shadow attack") -> References:
+        """Read the references from ``predictions.reference_logits``, for an attack that the message names.
 
         Raises:
           InputError: there are none.
         """
         if predictions.reference_logits is None:
             raise InputError(
-                "this attack needs reference_logits: outputs of other models of the same kind for the same examples"
+                f"{attack} needs reference_logits: outputs of other models of the same kind for the same examples"
             )
         signals = [signals_from_logits(logits, predictions.labels) for logits in predictions.reference_logits]
         return cls(

@@ -15,6 +15,7 @@ from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
 from trilemma.report.figures.audit_cells import cells_svg
+from trilemma.report.figures.audit_reliability import reliability_svg
 from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.rounding import upper
@@ -31,6 +32,9 @@ class AuditParts:
       cells: the heat map of class by group, or of classes; its title; its width in rem, by how many cells it has.
       equal: what the test of equal vulnerability says.
       alarms: sentences about what lies above the budget's ceiling.
+      reliability: whether the probabilities hold on shadow models that were not used for the fit, drawn; "" where that
+        was not checked.
+      held: the same in a sentence, "" where that was not checked.
       exposed: the most exposed examples: ``image`` (a data URL, or ""), ``about`` and the three ``probabilities``.
     """
 
@@ -40,6 +44,8 @@ class AuditParts:
     cells_width: float
     equal: str
     alarms: tuple[str, ...]
+    reliability: Markup
+    held: str
     exposed: tuple[dict[str, Any], ...]
 
 
@@ -69,6 +75,7 @@ def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
             _width(heat),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
+            *_reliability(result.get("reliability") or {}),
             _exposed(model, images),
         )
 
@@ -98,6 +105,22 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
             f"{clean(cell)}."
         )
     return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
+
+
+def _reliability(curves: Mapping[str, Any]) -> tuple[Markup, str]:
+    """The drawing and the sentence."""
+    if not curves:
+        return Markup(""), ""
+    errors = [
+        f"{float(curve['expected_calibration_error']):.3f} for {ATTACK_WORDS.get(name, clean(name))}"
+        for name, curve in curves.items()
+    ]
+    held = (
+        "On shadow models that the probabilities were not fitted to, the share of members differs from the predicted "
+        f"probability by {' and '.join(errors)} on average (expected calibration error)."
+    )
+    drawn = inline_svg(reliability_svg(curves, "none"), "reliability", "Predicted probabilities and shares of members.")
+    return Markup(drawn), held
 
 
 def _alarm(alarm: Mapping[str, Any]) -> str:

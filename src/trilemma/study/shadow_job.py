@@ -138,9 +138,12 @@ def seconds_a_shadow(target: Target, shadow: int, threads: int, execution: Execu
 
 def estimated_seconds(target: Target, missing: list[int], workers: int, execution: Execution, tell: Progress) -> float:
     """How long ``workers`` processes take for the shadows that are missing."""
-    began = time.monotonic()
+    began, computed = time.monotonic(), time.thread_time()
     updates = seconds_a_shadow(target, missing[0], max(1, cores() // workers), execution, tell)
-    preparing = PROCESS_SECONDS + min(time.monotonic() - began, 2 * updates)
+    took = time.monotonic() - began
+    # The updates were timed on the machine as it is now; where other work shares it, processes start as slowly.
+    slowed = max(1.0, took / max(time.thread_time() - computed, 1e-3))
+    preparing = slowed * PROCESS_SECONDS + min(took, 2 * updates)
     return -(-len(missing) // workers) * updates + preparing
 
 

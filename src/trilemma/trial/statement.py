@@ -62,13 +62,16 @@ def guarantee_in_words(privacy: Mapping[str, Any] | None, canaries: Mapping[str,
 def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
     """The bound on attacks, of ``privacy.ceiling`` of a result, in one sentence; None without one.
 
-    >>> ceiling_in_words({"tpr_at_fpr": {"0.01": 0.12341}})
-    'An attacker who accuses 1 in 100 non-members finds at most 12.4 of 100 members.'
+    >>> ceiling_in_words({"tpr_at_fpr": {"0.01": 0.12341}, "auc": 0.7012})
+    'An attacker who accuses 1 in 100 non-members finds at most 12.4 of 100 members, and none has an AUC above 0.702.'
     """
     if not ceiling:
         return None
-    members = percent_up(ceiling["tpr_at_fpr"]["0.01"])
-    return f"An attacker who accuses 1 in 100 non-members finds at most {members} of 100 members."
+    members, auc = percent_up(ceiling["tpr_at_fpr"]["0.01"]), upper(ceiling["auc"])
+    return (
+        f"An attacker who accuses 1 in 100 non-members finds at most {members} of 100 members, and none has an AUC "
+        f"above {auc}."
+    )
 
 
 def canaries_in_words(record: Mapping[str, Any]) -> str:
