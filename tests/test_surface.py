@@ -359,6 +359,15 @@ def test_the_lines_of_a_function_are_counted_without_its_docstring():
     assert list(lines_of_functions(source)) == [("f", 4), ("g", 2)]
 
 
+def test_no_text_names_a_document_that_users_do_not_have():
+    """A method's source is a paper, a library or a page of the docs."""
+    inside = re.compile(r"METHODS \d|\b(?:DESIGN|PITFALLS)\b(?!\s*[=\]:,)])")
+    named = [path.name for path in SOURCE.rglob("*.py") if inside.search(path.read_text("utf-8"))]
+    named += [path.name for path in SOURCE.rglob("*.toml") if inside.search(path.read_text("utf-8"))]
+    assert named == []
+    assert inside.search("computed from the loss (METHODS 5.2)")
+
+
 def test_few_files_are_long():
     for path in SOURCE.rglob("*.py"):
         lines = len(path.read_text("utf-8").splitlines())
