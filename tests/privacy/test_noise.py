@@ -1,14 +1,18 @@
 """Gaussian noise: its size, shape, type and independence, by tests with a stated false-alarm rate."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from judges import judge_noise, judge_successive
 from trilemma.privacy import Clipping, Draw, Plan, RandomStream, add_gaussian_noise
 from trilemma.privacy.gradients.sums import ClippedSum
+from trilemma.privacy.noise import noise_stream
 
 SIZE = 200_000
 
@@ -141,7 +145,7 @@ def test_sums_of_another_type_are_refused(dtype):
 
 def test_a_sum_in_float64_is_rounded_after_the_noise_alone():
     total = torch.full((100,), 2.0**24 + 1, dtype=torch.float64)  # which float32 does not have
-    noise = stream_of(0).normal(100) * 3
+    noise = noise_stream({"sum": total}, standard_deviation=3.0, stream=stream_of(0)).normal(100) * 3
     noisy = add_gaussian_noise({"sum": total}, standard_deviation=3.0, stream=stream_of(0))["sum"]
     assert noisy.dtype == torch.float32
     assert torch.equal(noisy, (total + noise).float())
@@ -191,6 +195,52 @@ def test_the_stream_advances_and_alone_decides():
     assert not torch.equal(first, second)
 
 
+class TestNoNoiseIsAddedToTwoSums:
+    """Guards: two releases that share their key, from which whoever sees both could subtract the noise."""
+
+    SUMS: ClassVar = {"a": torch.linspace(-1, 1, 3000, dtype=torch.float64), "b": torch.zeros(2000)}
+
+    @staticmethod
+    def noise(sums, deviation=2.0):
+        noisy = add_gaussian_noise(sums, standard_deviation=deviation, stream=stream_of(1))
+        return torch.cat([(noisy[name].double() - sums[name]) / deviation for name in sums])
+
+    @settings(max_examples=40, deadline=None)
+    @given(name=st.sampled_from("ab"), place=st.integers(0, 1999), bit=st.integers(0, 7))
+    def test_one_bit_of_a_sum_gives_unrelated_noise(self, name, place, bit):
+        """From streams in one state.  False-alarm rate 1e-6."""
+        other = {key: value.clone() for key, value in self.SUMS.items()}
+        other[name].view(torch.uint8)[place] ^= 1 << bit
+        assume(bool(other[name].isfinite().all()) and float(other[name].abs().max()) < 1e3)
+        assert judge_successive([self.noise(self.SUMS), self.noise(other)], 1.0) == set()
+
+    @pytest.mark.parametrize("other", [math.nextafter(2.0, 3.0), 1.0, 4.0])
+    def test_another_scale_gives_unrelated_noise(self, other):
+        """One noise at two scales would be two equations for one sum, as where two versions calibrate differently."""
+        assert judge_successive([self.noise(self.SUMS), self.noise(self.SUMS, other)], 1.0) == set()
+
+    @pytest.mark.parametrize("changes", [{"noise_multiplier": 1.31}, {"clipping_norm": 0.69}])
+    def test_plans_with_other_noise_share_none(self, changes):
+        plans = plan_with(), plan_with(**changes)
+        units = [plan.noise_multiplier * plan.clipping_norm / plan.batch_size for plan in plans]
+        noise = [as_one(release(plan, stream_of(1))) / unit for plan, unit in zip(plans, units, strict=True)]
+        assert judge_successive(noise, 1.0) == set()
+
+    def test_names_and_types_are_part_of_a_sum(self):
+        others = [{"a": self.SUMS["b"], "b": self.SUMS["a"]}, dict(reversed(self.SUMS.items()))]
+        others += [{name: value.double() for name, value in self.SUMS.items()}]
+        assert judge_successive([self.noise(sums) for sums in (self.SUMS, *others)], 1.0) == set()
+
+    def test_the_same_sum_is_the_same_release(self):
+        """An update that is made again after a kill tells nothing more."""
+        assert torch.equal(self.noise(self.SUMS), self.noise({n: v.clone() for n, v in self.SUMS.items()}))
+
+    def test_the_same_sum_in_another_update_gets_other_noise(self):
+        stream = stream_of(1)
+        releases = [add_gaussian_noise(self.SUMS, standard_deviation=2.0, stream=stream)["b"] for _ in range(4)]
+        assert judge_successive(releases, 2.0) == set()
+
+
 def test_parameters_of_one_shape_get_different_noise():
     """Guards: the same noise again, within an update."""
     sums = {name: torch.zeros(2000) for name in "abcd"}
@@ -201,23 +251,22 @@ def test_parameters_of_one_shape_get_different_noise():
 
 def test_the_sum_is_not_scaled():
     sums = {"a": torch.tensor([-3.0, 0.0, 1e4])}
-    made = stream_of(1).normal(3)
+    made = noise_stream(sums, standard_deviation=3.0, stream=stream_of(1)).normal(3)
     noisy = add_gaussian_noise(sums, standard_deviation=3.0, stream=stream_of(1))
     torch.testing.assert_close(noisy["a"], (sums["a"] + 3 * made).float(), rtol=0, atol=0)
 
 
 def test_noise_is_added_to_a_copy():
     sums = {"a": torch.arange(4.0)}
-    noisy = add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(1))
+    add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(1))
     assert torch.equal(sums["a"], torch.arange(4.0))
-    silent = add_gaussian_noise({"a": torch.zeros(4)}, standard_deviation=1.0, stream=stream_of(1))
-    torch.testing.assert_close(noisy["a"], torch.arange(4.0) + silent["a"])
 
 
 def test_the_tail_is_not_cut():
     """A float32 normal never exceeds sqrt(2 ln 2^24) = 5.768.  A true one does at a rate that delta counts on, so the
     draw is in float64 and only the result is rounded."""
     count = 1_000_000
-    noisy = add_gaussian_noise({"w": torch.zeros(count)}, standard_deviation=1.0, stream=stream_of(1))
-    wide = stream_of(1).normal(count)
+    sums = {"w": torch.zeros(count)}
+    noisy = add_gaussian_noise(sums, standard_deviation=1.0, stream=stream_of(1))
+    wide = noise_stream(sums, standard_deviation=1.0, stream=stream_of(1)).normal(count)
     assert torch.equal(noisy["w"], wide.float())

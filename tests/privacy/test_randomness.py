@@ -161,6 +161,21 @@ def test_a_digest_tells_keys_apart_and_not_what_they_are():
     assert first.key_digest != hashlib.sha256(bytes(first.get_state()[:32].tolist())).hexdigest()
 
 
+def test_derived_streams_share_nothing_unless_all_is_the_same():
+    """With their parent, another position, another key, other material; all pairs, false alarm 1e-6."""
+
+    def streams():
+        parent = RandomStream(KEY)
+        first, second = parent.derived(b"a"), parent.derived(b"a")
+        return [first, second, RandomStream(KEY).derived(b"b"), RandomStream(bytes(32)).derived(b"a"), parent]
+
+    numbers = torch.stack([stream.normal(50_000) for stream in streams()])
+    assert len(numbers.flatten().unique()) == numbers.numel()
+    score = (numbers @ numbers.T / math.sqrt(50_000)).fill_diagonal_(0)
+    assert 2 * stats.norm.sf(float(score.abs().max())) > ALARM / 10
+    assert all(torch.equal(a.normal(5), b.normal(5)) for a, b in zip(streams(), streams(), strict=True))
+
+
 def test_threads_change_nothing():
     threads = torch.get_num_threads()
     try:

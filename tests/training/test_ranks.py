@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import common_noise
 import trilemma.training.ranks as ranks_module
 import warm
 from trilemma.cli.main import main
@@ -34,7 +35,8 @@ TINY = ["--epsilon", "8", "--batch-size", "1", "--epochs", "0.1"]
 
 def command(processes, out, *more):
     launcher = [BIN / "torchrun", "--standalone", "--nproc-per-node", str(processes), "--no-python"] * (processes > 1)
-    return [str(part) for part in (*launcher, BIN / "trilemma", "train", *RECIPE, *more, "--out", out)]
+    program = (sys.executable, common_noise.__file__)
+    return [str(part) for part in (*launcher, *program, "train", *RECIPE, *more, "--out", out)]
 
 
 def by_torchrun(processes, out, *more):
@@ -76,7 +78,7 @@ def finished(processes, out, *more):
     if processes == 1:
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            return main(command(1, out, *more)[1:]), output.getvalue()
+            return main(command(1, out, *more)[2:]), output.getvalue()
     log = out.with_name("log")
     log.unlink(missing_ok=True)
     statuses = ended(started(processes, out, log, *more))
@@ -96,6 +98,13 @@ def distance(first, second):
     first, second = (load_file(folder / "model.safetensors") for folder in (first, second))
     square = sum(float((first[n] - second[n]).double().square().sum()) for n in first)
     return (square / sum(float(v.double().square().sum()) for v in second.values())) ** 0.5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def noise_that_no_rounding_changes():
+    """In this process; the others run :mod:`common_noise`."""
+    with common_noise.common_noise():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +200,7 @@ def test_fixed_features_by_several_processes_are_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(Ranks, "tell", lambda self, value: value)
     monkeypatch.setattr(Ranks, "dismiss", lambda self: None)
     with pytest.raises(SystemExit) as refused:
-        main(command(1, tmp_path / "run", "--model", "prior-s", "--epsilon", "8", "--batch-size", "48")[1:])
+        main(command(1, tmp_path / "run", "--model", "prior-s", "--epsilon", "8", "--batch-size", "48")[2:])
     assert refused.value.code == 2
     assert "is trained by one process" in capsys.readouterr().err
     assert not (tmp_path / "run" / "result.json").exists()

@@ -1,6 +1,8 @@
 """What one update does, against a slow account of it."""
 
 import copy
+import functools
+import importlib
 import math
 import sys
 from dataclasses import replace
@@ -13,6 +15,7 @@ from torch import nn
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import RandomStream, validation
+from trilemma.privacy import plan as plan_module
 from trilemma.privacy.plan import Plan
 from trilemma.training import batch_size as obs
 from trilemma.training.averaging import update_average
@@ -268,8 +271,6 @@ def test_an_empty_draw_is_an_update_like_any_other(digits, monkeypatch):
 def test_noise_is_never_repeated(digits, monkeypatch):
     """Guards: stream reused; the same noise for two updates, parameters or purposes."""
     seen = []
-    from trilemma.privacy import plan as plan_module
-
     real = plan_module.add_gaussian_noise
 
     def record(sums, **values):
@@ -556,6 +557,48 @@ class TestStreamsOfASeed:
         for name in ("my_parts", "my_half"):
             monkeypatch.delitem(sys.modules, name)
         assert keys[0] == keys[1] != keys[2]
+
+    def test_networks_that_no_key_tells_apart_share_no_noise(self, digits, tmp_path, monkeypatch):
+        """Guards: attributes, arguments of partial functions, globals and closures of a network from outside, which are
+        not in the key.  All pairs of first updates, false alarm 1e-6."""
+        (tmp_path / "my_network.py").write_text(
+            "import functools, torch\nfrom torch import nn\n\nscale = 1.0\n\n"
+            "class Net(nn.Module):\n"
+            "    def __init__(self, factor, function=lambda x: x):\n"
+            "        super().__init__()\n"
+            "        self.factor, self.function, self.linear = factor, function, nn.Linear(64, 10)\n"
+            "        nn.init.normal_(self.linear.weight, 0, 0.1, generator=torch.Generator().manual_seed(0))\n"
+            "        nn.init.zeros_(self.linear.bias)\n"
+            "    def forward(self, x):\n"
+            "        return self.function(self.linear(x.flatten(1)) * self.factor * scale)\n\n"
+            "def times(x, by):\n    return x * by\n\n"
+            "def closure(by):\n    return lambda x: x * by\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        module = importlib.import_module("my_network")
+        monkeypatch.delitem(sys.modules, "my_network")
+        monkeypatch.setitem(sys.modules, "my_network", module)
+        networks = [module.Net(1.0), module.Net(2.0)]
+        networks += [module.Net(1.0, functools.partial(module.times, by=by)) for by in (3.0, 4.0)]
+        networks += [module.Net(1.0, module.closure(by)) for by in (5.0, 6.0)]
+        keys, noise = set(), []
+        real = plan_module.add_gaussian_noise
+
+        def record(sums, *, standard_deviation, stream):
+            noisy = real(sums, standard_deviation=standard_deviation, stream=stream)
+            noise.append(torch.cat([((noisy[n] - sums[n]) / standard_deviation).flatten() for n in sums]))
+            return noisy
+
+        monkeypatch.setattr(plan_module, "add_gaussian_noise", record)
+        for scale, network in [(1.0, network) for network in networks] + [(7.0, networks[0])]:
+            module.scale = scale
+            training = self.training(digits, copy.deepcopy(network), batch_size=96, epochs=8.0)
+            keys.add(training.state.noise.key_digest)
+            list(training.run_updates(8))
+        together = torch.stack([torch.cat(noise[8 * n : 8 * n + 8]) for n in range(7)])
+        score = (together @ together.T / math.sqrt(together.shape[1])).fill_diagonal_(0)
+        assert 2 * norm.sf(float(score.abs().max())) > 1e-6 / 21
+        assert len(keys) == 1  # or else this test shows nothing
 
     def test_a_run_again_draws_the_same(self, digits):
         first, again = (self.training(digits).state for _ in range(2))

@@ -6,7 +6,7 @@ finite is replaced by zero.  The sum over a logical batch therefore changes by a
 is added or removed, whatever K is and however the batch is cut into physical batches.
 
 **Condition**: no example's gradient may depend on another example.  ``trilemma.privacy.validation`` refuses
-networks where it does.
+networks where it does, and each call refuses one that drew random numbers or changed what it keeps.
 
 **Edge cases**, the same for every method:
 
@@ -50,7 +50,8 @@ from torch import Tensor, nn
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.gradients.sums import ClippedSum, Loss, Objective, cross_entropy
-from trilemma.privacy.validation import known_check, refuse_mixing_layers
+from trilemma.privacy.unchanged import refuse_changed_state
+from trilemma.privacy.validation import known_check, refuse_mixing_layers, refuse_random_layers
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
 
@@ -104,7 +105,8 @@ class Clipping:
           labels: int64 (B,).
 
         Raises:
-          PrivacyError: the network mixes examples, or torch was told to round products of float32 numbers.
+          PrivacyError: the network mixes examples, draws random numbers or changes what it keeps, or torch was told to
+            round products of float32 numbers.
           ValueError: shapes that do not fit, or a method that does not fit the network.
         """
         if images.dim() < 3 or labels.shape != images.shape[:1]:
@@ -117,7 +119,9 @@ class Clipping:
                 return self.objective.zero()
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
-            return _METHODS[self._chosen(images)](self.objective, images, labels)
+            method = self._chosen(images)
+            with refuse_random_layers(images.device), refuse_changed_state(self.model):
+                return _METHODS[method](self.objective, images, labels)
 
     def _chosen(self, images: Tensor) -> str:
         """The method, by a check of the network that is made once, at the first batch, and again if it is changed.
@@ -164,7 +168,8 @@ def clipped_gradient_sum(
       (sums by parameter name, float32; norms before clipping (B,), float32).
 
     Raises:
-      PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``).
+      PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``), draws random numbers, or
+        changes what it keeps.
       ValueError: a clipping norm outside [1e-30, 1e30], shapes that do not fit, or a method that was asked for by name
         and does not fit the network.
 

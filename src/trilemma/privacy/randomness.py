@@ -5,14 +5,17 @@ true randomness, whatever other numbers of the stream are known.  torch's own ge
 state of a Mersenne Twister follows from 624 of its outputs, and on a CPU a seed of 32 bits decides all of it.
 
 All numbers are computed on the CPU and then moved, so a GPU draws what a CPU draws.  A stream only ever goes forward:
-its state is the key and a position, and no block of the keystream is used twice.
+its state is the key and a position, and no block of the keystream is used twice.  A state that is copied gives the same
+numbers twice, though, so noise comes from streams that also follow from what it is added to (``derived``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import math
 import secrets
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -55,6 +58,17 @@ class RandomStream:
     def keyed(cls, material: bytes) -> RandomStream:
         """The stream that follows from ``material``: as hard to guess as that is."""
         return cls(hashlib.sha256(b"trilemma random stream\0" + material).digest())
+
+    def derived(self, material: bytes) -> RandomStream:
+        """A stream that follows from this one's key and position and from ``material``; this one advances by a block.
+
+        Streams from two copies of one state are the same if the material is, and otherwise unrelated.
+
+        Source: HMAC with SHA-256 (RFC 2104), as a pseudorandom function of the material.
+        """
+        message = b"trilemma derived stream\0" + self._position.to_bytes(_POSITION, "big") + material
+        self._position += 1
+        return RandomStream(hmac.digest(self._key, message, "sha256"))
 
     @property
     def key_digest(self) -> str:
@@ -107,3 +121,13 @@ class RandomStream:
         encryptor = Cipher(algorithms.AES(self._key), counter).encryptor()
         encryptor.update_into(np.zeros(size, dtype=np.uint8).data, keystream.data)
         return torch.from_numpy(keystream[:size].view("<i8"))[:count]
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of tensors: names, types, shapes and content."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(content.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -25,13 +25,13 @@ from trilemma.files import alone_in
 from trilemma.models.prior.store import key_of
 from trilemma.models.prior.synthetic import alter, synthetic_images
 from trilemma.outside import modules_behind, source_digests
+from trilemma.privacy.randomness import tensors_digest
 from trilemma.progress import Progress
 from trilemma.seeds import generator_for
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
-from trilemma.training.streams import tensors_digest
 
 FORMAT = 2
 HEAD = "head."

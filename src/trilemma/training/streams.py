@@ -1,26 +1,24 @@
 """Where a training's sampling and noise come from: the operating system, or a key made of all that the run is.
 
-Whoever holds two models that were trained with the same noise can subtract it, and no accountant may compose mechanisms
-that share their randomness.  So the key of seeded noise is a hash of everything that decides what a run computes: one
-label, one pixel, one initial weight or another rounding gives unrelated noise.  Seed and training data are both part of
+No accountant may compose mechanisms that share their randomness.  So the key of seeded sampling and noise is a hash of
+what decides what a run computes: one label, one pixel, one initial weight or another rounding gives unrelated draws.
+(What a network from outside reads from elsewhere cannot be in it.  That no two sums get one noise does not depend on
+the key being another, see :mod:`trilemma.privacy.noise`.)  Seed and training data are both part of
 it, so the key is not public; and a seed that can be guessed protects nothing against somebody who knows the data (all
 but one example, say, and tries candidates for that one).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trilemma.data.dataset import Dataset
 from trilemma.outside import is_outside, modules_behind, source_digests
-from trilemma.privacy.randomness import RandomStream
+from trilemma.privacy.randomness import RandomStream, tensors_digest
 from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
 
@@ -89,13 +87,3 @@ def _code_from_outside(recipe: Recipe, model: nn.Module) -> dict[str, str]:
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 (hex) of all parameters and buffers."""
     return tensors_digest(model.state_dict())
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) of tensors: names, types, shapes and content."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        content = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(content.view(torch.uint8).numpy().data)
-    return digest.hexdigest()

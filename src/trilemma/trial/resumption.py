@@ -2,8 +2,19 @@
 
 What a private run reports, it reports of all its updates: one sampling probability, one noise multiplier.  A checkpoint
 that was made with others (by another version, whose calibration differs) would be counted as if it had been made with
-these.  And a copy of a stopped run whose noise is secret would go on with the very noise of the original, which whoever
-holds both models can subtract.
+these.  And a copy of a stopped run would become a second model, while each of the two reports what one has cost; so a
+run whose noise is secret continues in its own folder only.
+
+**Why the key is not drawn anew.**  A checkpoint could do without the key of the noise: a resumption would take another
+from the operating system, and a copy would have nothing of the original's.  But updates that a kill has lost are made
+again, and with another key they would be a second release, uncounted, of all that was seen of the first (an earlier
+checkpoint that takes the place of a damaged one goes back behind an evaluation that was shown).  With the same key they
+are the same release.  What the key alone could not prevent, a copy that continues with other rounding and the same
+noise, does not happen, since noise follows from the sum too (:mod:`trilemma.privacy.noise`).
+
+A copy that takes the place of the original, or lies at the same path elsewhere, is not told apart.  The two models then
+have the same updates up to the copy, and after it the same where they round alike.  Where they do not, the noise of
+each is its own and their draws are common: both together have spent more than either says.
 """
 
 from __future__ import annotations
@@ -48,8 +59,8 @@ def refuse_other_terms(header: Mapping[str, Any], training: Training, folder: Pa
     made = {name: header.get(name) for name in now}
     if made["folder"] != now["folder"]:
         raise PrivacyError(
-            f"this run was stopped in {made['folder']}, and its noise is secret: a copy that goes on would have the "
-            "noise of the original; move the folder back there to go on, or start again in another --out"
+            f"this run was stopped in {made['folder']}, and its noise is secret: a copy that goes on would be a second "
+            "model from one budget; move the folder back there to go on, or start again in another --out"
         )
     before, after = _numbers(made), _numbers(now)
     if differences := [

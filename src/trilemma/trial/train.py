@@ -275,8 +275,8 @@ class _Trial:
             self.losses, self.evaluated = [], point
             history.append(line)
             self.clock.charge("evaluation")
+            self._save(history)  # before anybody is shown the line: what was shown is not made again, with other noise
             self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))
-            self._save(history)
             self.listeners.evaluated(line)
         training.ranks.dismiss()
 
