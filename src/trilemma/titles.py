@@ -241,18 +241,14 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
     Args:
       settings: all those that the words must tell apart.
     """
-    known: dict[str, set[str]] = {}
-    for each in settings:
-        for key, value in each.items():
-            known.setdefault(key, set()).add(_text(value))
-    lengths: dict[str, int] = {}
+    known, lengths = list(settings), dict[str, int]()
 
     def words(key: str, value: Any) -> str:
         value = _default(key, value)
         if value is None or value == "":
             return f"no {key}"
         if key not in lengths:
-            texts = known.get(key, set())
+            texts = {_text(each[key]) for each in known if key in each}
             lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
         return f"{'data' if key == 'name' else key} {shortened(_text(value), lengths[key])}"
 

@@ -127,17 +127,17 @@ def techniques_in_words(codes: Sequence[str]) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with a fixed number of digits, narrow spaces between thousands, and a real minus sign.
+    """A number with a fixed number of digits, commas between thousands, and a real minus sign.
 
     >>> number(0.98765), number(float("nan")), number(12345.6, 0), number(-0.0004)
-    ('0.988', '–', '12\\u202f346', '0.000')
+    ('0.988', '–', '12,346', '0.000')
     """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     text = f"{value:z,.{digits}f}"  # z: a value that rounds to zero has no sign
-    return text.replace(",", "\u202f").replace("-", "−")
+    return text.replace("-", "−")
 
 
 def power(value: float) -> str:
@@ -188,7 +188,7 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun in the singular or plural.
 
     >>> counted(1, "trial"), counted(1200, "trial")
-    ('1 trial', '1\\u202f200 trials')
+    ('1 trial', '1,200 trials')
     """
     return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
@@ -197,7 +197,7 @@ def examples_words(count: int) -> str:
     """A number of training examples, where it tells settings apart.
 
     >>> examples_words(2000)
-    '2\\u202f000 examples'
+    '2,000 examples'
     """
     return counted(count, "example")
 

@@ -129,7 +129,7 @@ def test_what_a_reader_must_know_comes_first(small_elements):
     assert places == sorted(places)
     for words in (
         "12 of 12 trials finished",
-        "digits-s, skew 90 % (2 000 training examples)",
+        "digits-s , skew 90 % (2,000 training examples)",
         "(ε, δ) = (8, 1e-5)",
         "one training example",
         "adding or removing one",

@@ -303,15 +303,20 @@ def gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashabl
 
 
 def shared_words(conditions: Iterable[Condition]) -> str:
-    """What the titles of conditions say beside and all of them share: words of a setting that has one value in all."""
+    """What the titles of conditions say beside, as far as all of them share it (:func:`shared`)."""
+    return joined(shared(conditions))
+
+
+def shared(conditions: Iterable[Condition]) -> dict[str, str]:
+    """Of what the titles of conditions say beside, the words of each setting that has one value in all."""
     conditions = list(conditions)
     said = {key: words for condition in conditions for key, words in condition.told.items()}
 
-    def shared(key: str) -> bool:
+    def of_all(key: str) -> bool:
         values = {settings_key({key: condition.settings.get(key)}) for condition in conditions}
         return len(values) == 1 and all(condition.told.get(key, said[key]) == said[key] for condition in conditions)
 
-    return ", ".join(words for key, words in said.items() if shared(key))
+    return {key: words for key, words in said.items() if of_all(key)}
 
 
 def check_columns(results: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trilemma.analysis.by_budget import OPTIMIZATION, differing_words, families_by_budget, recipes_of
-from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared_words
+from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared, shared_words
 from trilemma.data.named import same_images
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES
@@ -257,32 +257,47 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
 def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[str]:
     """What the conditions of each family share, in words; of two families never the same."""
-    known = [list(family.values()) for family in families]
-    words = wording(condition.settings for conditions in known for condition in conditions)
-    settings = [_shared_settings(family) for family in known]
-    everywhere = set.intersection(*(set(shared) for shared in settings)) if settings else set()
-    asked = telling([[{key: value for key, value in shared.items() if key in everywhere} for shared in settings]])
+    members = dict(enumerate(list(family.values()) for family in families))
+    words = wording(condition.settings for family in members.values() for condition in family)
     more: tuple[Callable[[list[Condition]], str], ...] = (
-        lambda family: shared_words(c for c in family if c.private),
-        lambda family: words_of(family[0].settings, asked, words),
         lambda family: examples_words(max(c.examples for c in family)),
         lambda family: words("model", family[0].model),
         lambda family: next((words("delta", c.delta) for c in family if c.delta is not None), ""),
     )
-    titles = dict(enumerate(_setting(family, axis) for family in known))
-    distinct = made_distinct(titles, *(dict(enumerate(map(word, known))) for word in more))
+    titles = {place: _setting(family, axis) for place, family in members.items()}
+    distinct = made_distinct(titles, {place: _with_a_budget(family) for place, family in members.items()})
+    for alike in (same for title in set(distinct.values()) if len(same := _places(distinct, title)) > 1):
+        keys = _shared_keys([members[place] for place in alike])
+        first = {place: {key: members[place][0].settings.get(key) for key in keys} for place in alike}
+        asked = telling([first.values()])
+        own = {place: words_of(settings, asked, words) for place, settings in first.items()}
+        distinct |= made_distinct({place: distinct[place] for place in alike}, own)
+    distinct = made_distinct(distinct, *({place: word(family) for place, family in members.items()} for word in more))
     return list(made_distinct(distinct, {place: f"({place + 1})" for place in distinct}).values())
 
 
-def _shared_settings(family: Sequence[Condition]) -> dict[str, Any]:
-    """The settings that have one value in a family, but for the techniques and the budget, which titles name."""
-    first = family[0].settings
-    return {
-        key: value
-        for key, value in first.items()
-        if key not in ("techniques", "epsilon", *TECHNIQUE_OF)
-        and len({_value(key, condition) for condition in family}) == 1
-    }
+def _places(titles: Mapping[int, str], title: str) -> list[int]:
+    return [place for place, other in titles.items() if other == title]
+
+
+def _with_a_budget(family: Sequence[Condition]) -> str:
+    """What the conditions with a budget share, and the one without does not."""
+    private = [condition for condition in family if condition.private]
+    own = [words for key, words in shared(private).items() if key not in shared(family)]
+    return f"with a budget {listed(own)}" if own else ""
+
+
+def _shared_keys(families: Sequence[Sequence[Condition]]) -> list[str]:
+    """The settings that have an effect and, in each of these families, one value; not the techniques and the budget."""
+    known = [condition for family in families for condition in family]
+    codes = {None, *(code for condition in known for code in condition.codes)}
+    return [
+        key
+        for key in dict.fromkeys(key for condition in known for key in condition.settings)
+        if key not in ("techniques", "epsilon")
+        and TECHNIQUE_OF.get(key) in codes
+        and all(len({_value(key, condition) for condition in family}) == 1 for family in families)
+    ]
 
 
 def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:

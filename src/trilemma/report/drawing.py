@@ -244,7 +244,7 @@ def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
         return
     if not _is_scatter(panel):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f")))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         return
     low, high = _across_extent(panel)
     pad = 0.08 * max(high - low, 0.02)
