@@ -1,11 +1,16 @@
 """Titles: trials that differ in anything but their seed never share one, and every word of a title is true."""
 
+import importlib
+from dataclasses import fields
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trilemma.techniques import TECHNIQUES
-from trilemma.titles import TECHNIQUE_OF, settings_of, told_apart, trial_titles, wording
-from trilemma.training.recipe import Recipe
+from trilemma import titles
+from trilemma.techniques import TECHNIQUES, Technique
+from trilemma.titles import TECHNIQUES_OF, settings_of, told_apart, trial_titles, wording
+from trilemma.training.by_budget import chosen_by_budget
+from trilemma.training.recipe import _LATER, NAMED, Recipe
 
 NAMES = st.builds(
     lambda start, middle, end: start + middle + end,
@@ -61,6 +66,69 @@ def test_budgets_that_differ_in_more_than_the_learning_rate_say_so():
 
 def test_every_setting_of_a_technique_is_a_field_of_a_recipe():
     """What has an effect under one technique alone is said where the technique is, and nowhere again."""
-    by_technique = {name: technique.code for technique in TECHNIQUES.values() for name in technique.settings}
-    assert set(by_technique) <= set(Recipe.__dataclass_fields__)
-    assert by_technique | {"data shift": "am", "data flips": "am"} == TECHNIQUE_OF
+    pairs = {(name, technique.code) for technique in TECHNIQUES.values() for name in technique.settings}
+    assert {name for name, _ in pairs} <= set(Recipe.__dataclass_fields__)
+    by_technique = {name: {code for other, code in pairs if other == name} for name, _ in pairs}
+    assert by_technique | {"data shift": {"am"}, "data flips": {"am"}} == TECHNIQUES_OF
+
+
+def test_a_setting_may_belong_to_several_techniques(monkeypatch):
+    """Guards: a new technique that uses views takes them from augmentation multiplicity."""
+    mixup = Technique("mixup", "mixup", "mixes views", "made up", "views", ("views",))
+    monkeypatch.setitem(TECHNIQUES, "mixup", mixup)
+    try:
+        owners = importlib.reload(titles)
+        assert [owners.has_effect("views", codes) for codes in (["am"], ["mixup"], ["gn"])] == [True, True, False]
+    finally:
+        monkeypatch.undo()
+        importlib.reload(titles)
+
+
+def told(*recipes):
+    named = {str(place): {"recipe": recipe, "data": {"name": "digits"}} for place, recipe in enumerate(recipes)}
+    return [title.removeprefix("digits, ") for title in trial_titles(named, seed=False).values()]
+
+
+def test_what_a_trial_leaves_out_is_said_as_it_is():
+    """Guards: "no optimizer" for SGD, "no shift" for whatever the data set allows, "no rank" for the histogram."""
+    assert told({}, {"optimizer": "adam"}) == ["BL, no budget, optimizer sgd", "BL, no budget, optimizer adam"]
+    am = {"techniques": ["am"]}
+    assert told(am | {"shift": None}, am | {"shift": 0}) == [
+        "AM, no budget, shift as the data set allows",
+        "AM, no budget, shift 0",
+    ]
+    assert (
+        told({"epsilon": 8.0, "delta": 1e-5}, {"epsilon": 8.0, "delta": 1e-3}, {"epsilon": None})[2] == "BL, no budget"
+    )
+    removals = [None, *({"share": 0.1, "arm": "random"} | rank for rank in ({}, {"rank": "rmia"}))]
+    named = {str(k): {"data": {"name": "digits"}, "removal": removal} for k, removal in enumerate(removals)}
+    removal = "digits, BL, no budget, removal of 10 % at random, rank"
+    assert list(trial_titles(named, seed=False).values()) == [
+        "digits, BL, no budget",
+        f"{removal} histogram",
+        f"{removal} rmia",
+    ]
+    tracked = {"1": {"data": {}, "track": {"label": 0, "first": 8}}, "2": {"data": {}, "track": None}}
+    assert [title.split(", ")[-1] for title in trial_titles(tracked, seed=False).values()] == [
+        "tracking the first 8 examples of class 0",
+        "nothing tracked",
+    ]
+
+
+def test_the_defaults_that_titles_name_are_those_of_recipes():
+    left_out = {name: value for name, value in titles._LEFT_OUT.items() if name != "data seed"}
+    assert left_out == {f.name: f.default for f in fields(Recipe) if f.name in _LATER}
+
+
+def test_a_budget_and_none_say_what_no_recipe_chooses_by_budget():
+    """Guards: SGD without a budget and Adam with one, or two deltas, under titles that differ in epsilon alone."""
+    assert told({"epsilon": None}, {"epsilon": 8.0, "optimizer": "adam"}) == [
+        "BL, no budget, optimizer sgd",
+        "BL, ε = 8, optimizer adam",
+    ]
+    assert told({"epsilon": 1.0, "delta": 1e-5}, {"epsilon": 8.0, "delta": 1e-3}) == [
+        "BL, ε = 1, delta 1e-05",
+        "BL, ε = 8, delta 0.001",
+    ]
+    chosen = {name for recipe in NAMED for name in chosen_by_budget(recipe)}
+    assert set(titles.BY_BUDGET) == chosen | {"epsilon", "delta", "clipping_norm"}

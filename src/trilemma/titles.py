@@ -2,14 +2,15 @@
 
 A title names data, techniques, budget and what was removed.  Where trials of a study share these, it also names what
 tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share
-one.  So it does where mixes of techniques, or budgets, differ in more: nobody may take one for the other.
+one.  So it does where mixes of techniques differ in more, and where budgets differ in more than recipes choose by
+budget, so that they cannot be confused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from trilemma.techniques import TECHNIQUES
@@ -24,13 +25,58 @@ _LAST = ("provenance",)
 _OF_BOTH = ("seed", "flips", "shift")
 """What recipes and data both have."""
 
-TECHNIQUE_OF = {
-    setting: technique.code
-    for technique in TECHNIQUES.values()
-    for name in technique.settings
+TECHNIQUES_OF = {
+    setting: frozenset(technique.code for technique in TECHNIQUES.values() if name in technique.settings)
+    for owner in TECHNIQUES.values()
+    for name in owner.settings
     for setting in (name, *([f"data {name}"] if name in _OF_BOTH else []))
 }
-"""The settings that have an effect under one technique alone."""
+"""The settings that have an effect under some techniques alone, and the codes of these."""
+
+
+def has_effect(setting: str, codes: Iterable[str]) -> bool:
+    """Whether a setting has an effect under these techniques."""
+    return setting not in TECHNIQUES_OF or not TECHNIQUES_OF[setting].isdisjoint(codes)
+
+
+_LEFT_OUT = {
+    "data seed": 0,
+    "optimizer": "sgd",
+    "weights": "",
+    "trained": "all",
+    "measures": (),
+    "attacks": (),
+    "prior_seed": 0,
+    "pretrain": "",
+    "pretrain_updates": 2000,
+    "head_first": 0.2,
+    "head_rate": 10.0,
+    "provenance": "",
+}
+"""The settings that a recipe or data leave out at their defaults, and these."""
+
+_NOTHING = {
+    **dict.fromkeys(("delta", "classes_seed", "share", "arm", "control", "rank"), ""),
+    **{f"{of}{name}": f"{of}{name} as the data set allows" for name in ("shift", "flips") for of in ("", "data ")},
+    "norm_first": "norm_first as the network has it",
+    "weights": "random weights",
+    "pretrain": "no pretraining",
+    "measures": "no measures from outside",
+    "attacks": "no attacks from outside",
+    "track": "nothing tracked",
+}
+"""What is said of a setting without a value; "" where what it belongs to (a budget, a skew, a removal) is absent too,
+which titles say already.  Of others, that there is none."""
+
+_BY_EPSILON = ("epsilon", "learning_rate")
+"""What may differ between budgets (:mod:`trilemma.analysis.by_budget`)."""
+
+BY_BUDGET = (
+    *("epsilon", "delta", "clipping_norm", "batch_size", "epochs", "fewest_updates", "learning_rate", "schedule"),
+    *("warmup", "momentum", "weight_decay", "views", "average_decay", "sharpness_radius"),
+)
+"""What may differ between a budget and none: what the package's recipes choose by budget, and what has an effect with
+one alone."""
 
 WITHOUT_EFFECT = ("allow_large_delta", "attacks", "evaluations", "measures", "provenance", "secret_noise", "track")
 """The settings that say how a training is measured, recorded or explained, and change neither model nor data."""
@@ -76,8 +122,8 @@ def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) 
 
 
 def joined(told: Mapping[str, str]) -> str:
-    """What :func:`told_apart` says of one trial, as it stands in a title."""
-    return ", ".join(told.values())
+    """What :func:`told_apart` says of one trial, formatted for a title."""
+    return ", ".join(filter(None, told.values()))
 
 
 def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -96,9 +142,7 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
     titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
     beside = {name: trial_title(_with(trial, techniques=()), seed=False) for name, trial in trials.items()}
     budgets = {
-        name: trial_title(_with(trial, techniques=(), epsilon=1.0), seed=False)
-        for name, trial in trials.items()
-        if settings[name].get("epsilon") is not None
+        name: trial_title(_with(trial, techniques=(), epsilon=1.0), seed=False) for name, trial in trials.items()
     }
     told: dict[str, dict[str, str]] = {}
     for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
@@ -152,24 +196,27 @@ def _telling(
 
     Args:
       names: of the trials; settings: theirs.
-      title: theirs; beside: without their techniques; of_budgets: of those with a budget, without it too.
+      title: theirs; beside: without their techniques; of_budgets: without techniques and budget.
     """
     whole = [[settings[name] for name in alike] for alike in _grouped(names, title.get)]
     mixes = [[beside_techniques(settings[name]) for name in alike] for alike in _grouped(names, beside.get)]
-    private = _grouped((name for name in names if name in of_budgets), of_budgets.get)
-    budgets = [[_beside_budgets(settings[name]) for name in alike] for alike in private]
+    any_budget = _grouped(names, of_budgets.get)
+    private = _grouped((name for name in names if settings[name].get("epsilon") is not None), of_budgets.get)
+    budgets = [
+        [_without(settings[name], free) for name in alike]
+        for groups, free in ((any_budget, BY_BUDGET), (private, _BY_EPSILON))
+        for alike in groups
+    ]
     return telling([*whole, *mixes, *budgets])
 
 
 def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What mixes of techniques must share to be compared: all settings that have an effect without a technique."""
-    return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUE_OF, *WITHOUT_EFFECT)}
+    return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT)}
 
 
-def _beside_budgets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What budgets must share to be compared: all settings that have an effect, but for the learning rate, which may be
-    chosen for each (:mod:`trilemma.analysis.by_budget`)."""
-    free = ("epsilon", "delta", "learning_rate")
+def _without(settings: Mapping[str, Any], free: Container[str]) -> dict[str, Any]:
+    """What budgets must share to be compared: all settings that have an effect, but for these."""
     return {key: value for key, value in beside_techniques(settings).items() if key not in free}
 
 
@@ -201,7 +248,9 @@ def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in recipe.items() if key != "seed"}
     for key, value in trial.get("data", {}).items():
         settings[f"data {key}" if key in _OF_BOTH else key] = value
-    settings |= {key: value for key, value in removal.items() if key != "scored_by"}
+    if removal:
+        by_default = {"control": "class", "rank": "histogram"}  # as trilemma.study.trials.Removal
+        settings |= by_default | {key: value for key, value in removal.items() if key != "scored_by"}
     return settings | {"track": trial.get("track")}
 
 
@@ -245,8 +294,10 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
 
     def words(key: str, value: Any) -> str:
         value = _default(key, value)
-        if value is None or value == "":
-            return f"no {key}"
+        if value is None or value == "" or value == () or value == []:
+            return _NOTHING.get(key, f"no {key}")
+        if key == "track" and isinstance(value, Mapping):
+            return f"tracking the first {value.get('first')} examples of class {value.get('label')}"
         if key not in lengths:
             texts = {_text(each[key]) for each in known if key in each}
             lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
@@ -277,8 +328,8 @@ def _kinds(groups: Sequence[Sequence[Mapping[str, Any]]], keys: Sequence[str]) -
 
 
 def _default(key: str, value: Any) -> Any:
-    """Data without a seed of their own are drawn with seed 0."""
-    return 0 if key == "data seed" and value is None else value
+    """A setting that ``study.json`` leaves out has its default."""
+    return _LEFT_OUT.get(key) if value is None else value
 
 
 def _text(value: Any) -> str:

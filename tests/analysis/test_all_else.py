@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from made_up_study import PLAIN
+from trilemma.analysis.claims.evidence import Table
 from trilemma.analysis.conditions import epsilon_column, measured
 from trilemma.analysis.pairs import budget_pairs, removal_pairs, skew_pairs, technique_pairs
 from trilemma.report.numbers import Numbers, setting_titles
 from trilemma.study.file import load_study
 from trilemma.study.trials import expand
-from trilemma.titles import settings_of, trial_titles
+from trilemma.titles import has_effect, settings_of, trial_titles
 
 AXES = (technique_pairs, budget_pairs, skew_pairs, removal_pairs)
 HEAD = 'title = "x"\nfigures = ["accuracy"]\nseeds = 1\n'
@@ -75,7 +76,9 @@ def test_mixes_that_differ_in_more_than_techniques_are_not_compared_and_their_na
     data, settings = CONFOUNDED[other]
     results, study = planned(tmp_path, grid('"none"') + grid('["all", "gn"]', data, **settings))
     pairs, notes = technique_pairs(measured(results, "accuracy", study))
-    assert (pairs, notes) == ([], [])
+    assert (pairs, len(notes)) == ([], 1)
+    names = [*settings, *(["data seed"] if "seed" in data else []), *(["test_limit"] if "test" in data else [])]
+    assert all(name in notes[0].partition("; ")[2] for name in names)
     baseline, *others = trial_titles(study["trials"], seed=False).values()
     told = baseline.removeprefix("digits-s, skew 90 %, BL, no budget, ")
     assert told != baseline
@@ -110,7 +113,103 @@ def test_a_setting_of_one_technique_may_differ_from_mixes_without_it_but_not_fro
     assert {(pair.change, pair.base) for pair in pairs} == {("GN", "BL"), ("AM", "BL")}
     results, study = planned(tmp_path, grid('["none", "am"]') + grid('"gn,am"', views=8))
     pairs, _ = technique_pairs(measured(results, "accuracy", study))
-    assert {(pair.change, pair.base) for pair in pairs} == {("AM", "BL")}
+    assert {(pair.change, pair.base, len(pair.block)) for pair in pairs} == {("AM", "BL", 2), ("GN+AM", "BL", 2)}
+
+
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        ("am", ("views = 2", "views = 8")),
+        ("am", ("shift = 0", "shift = 2")),
+        ("sat", ("sharpness_radius = 0.05", "sharpness_radius = 0.1")),
+    ],
+)
+def test_each_value_of_a_techniques_setting_is_compared_with_the_baseline(tmp_path, code, values):
+    """Guards: the baseline split off for a setting that has no effect in it, so that values are not compared."""
+    tuned = "".join(grid(f'"{code}"').replace("set = {", f"set = {{{value}") for value in values)
+    results, study = planned(tmp_path, grid('"none"') + tuned)
+    pairs, notes = technique_pairs(measured(results, "accuracy", study))
+    settings = [f"digits-s, skew 90 %, no budget, {value.replace(' =', '')}" for value in values]
+    assert ([(pair.base, pair.setting) for pair in pairs], notes) == ([("BL", setting) for setting in settings], [])
+
+
+def test_mixes_that_share_an_unused_setting_are_compared_with_each_other(tmp_path):
+    grids = (grid('["none", "gn", "am"]', views=views) for views in (4, 8))
+    results, study = planned(tmp_path, "".join(grids))
+    pairs, notes = technique_pairs(measured(results, "accuracy", study))
+    views = [{study["trials"][name]["recipe"]["views"] for name in ids(results, pair)} for pair in pairs]
+    assert (views, notes) == ([{4}, {4}, {8}, {8}], [])
+    results, study = planned(
+        tmp_path, grid('["none", "gn"]') + grid('"am"', evaluations=3) + grid('"gn"', evaluations=3)
+    )
+    assert len(technique_pairs(measured(results, "accuracy", study))[0]) >= 3
+
+
+def test_a_removal_is_compared_with_none_under_each_control_and_ranking(tmp_path):
+    """Guards: two random arms that are alike in words, and no removal lost beside two controls."""
+    head = '[[grid]]\nrecipe = "digits"\ndata = "digits-s"\nepsilon = "none"\nremoval = '
+    for first, second in (('control = "class"', 'control = "class,group"'), ('rank = "rmia"', 'rank = "histogram"')):
+        tables = ("{shares = [0.1], {}}".replace("{}", keys) for keys in (first, second))
+        results, study = planned(tmp_path, "".join(f"{head}{table}\n" for table in tables))
+        pairs, notes = removal_pairs(measured(results, "accuracy", study))
+        assert len({(pair.change, pair.base, pair.setting) for pair in pairs}) == len(pairs) == 6
+        assert notes == []
+
+
+def test_two_mixes_of_classes_are_each_compared_with_no_skew(tmp_path):
+    data = ", ".join(['"cifar100"', *(f'{{name = "cifar100s", classes_seed = {seed}}}' for seed in (1, 2))])
+    results, study = planned(tmp_path, f'[[grid]]\nrecipe = "cifar-small"\ndata = [{data}]\n')
+    pairs, notes = skew_pairs(measured(results, "accuracy", study))
+    assert ([pair.setting[-14:] for pair in pairs], notes) == (["classes_seed 1", "classes_seed 2"], [])
+
+
+@pytest.mark.parametrize(
+    "values", [("evaluations", 3, 5), ("secret_noise", "true", "false"), ("clipping_norm", 1.0, 2.0)]
+)
+def test_budgets_are_compared_where_conditions_without_one_are_trained_alike(tmp_path, values):
+    """Guards: what only measures or records a training, or has no effect without a budget, silences a comparison."""
+    name, *each = values
+    results, study = planned(tmp_path, "".join(grid('"none"', epsilon='["none", 8.0]', **{name: v}) for v in each))
+    pairs, notes = budgets_of(results, study)
+    recipes = [[study["trials"][trial]["recipe"][name] for trial in ids(results, pair)] for pair in pairs]
+    assert all(first == second for first, second in recipes)
+    assert (len({pair.setting for pair in pairs}), notes) == (2, [])
+
+
+def test_two_deltas_are_named_where_budgets_are_compared(tmp_path):
+    text = "".join(
+        grid('"none"', epsilon=epsilon).replace("set =", f"delta = {delta}\nset =")
+        for epsilon, delta in ((1.0, 1e-5), (8.0, 1e-3))
+    )
+    ((pair,), notes) = budgets_of(*planned(tmp_path, text))
+    assert (pair.differing, notes) == ("δ = 1e-5 against δ = 0.001", [])
+
+
+@pytest.mark.parametrize("delta", [None, 1e-3])
+def test_pairs_of_two_studies_are_lost_only_where_their_conditions_are_the_same(tmp_path, delta):
+    """Guards: two comparisons that are alike in words, of which claims read one."""
+    texts = [grid('"none"', epsilon='["none", 8.0]'), grid('"none"', epsilon='["none", 8.0]')]
+    if delta:
+        texts[1] = texts[1].replace("set =", f"delta = {delta}\nset =")
+    else:
+        texts[1] = grid('"none"') + grid('"none"', epsilon=8.0, learning_rate=2.0)
+    frames, trials, studies = [], {}, {}
+    for name, text in zip("ab", texts, strict=True):
+        frame, record = planned(tmp_path, text)
+        frames.append(frame.assign(studies=name))
+        trials |= record["trials"]
+        studies[name] = record["studies"]["x"]
+    shared = set(frames[0]["trial"]) & set(frames[1]["trial"])
+    frames = [
+        frame.assign(
+            studies=["a b" if t in shared else s for t, s in zip(frame["trial"], frame["studies"], strict=True)]
+        )
+        for frame in frames
+    ]
+    results = pd.concat(frames).drop_duplicates(["trial", "measure"])
+    pairs, notes = Table(results, {"trials": trials, "studies": studies}).pairs("accuracy", budget_pairs)
+    assert len({(pair.change, pair.base, pair.where) for pair in pairs}) == len(pairs) == 2
+    assert notes == []
 
 
 def budgets_of(results, study):
@@ -178,7 +277,9 @@ def test_one_delta_is_not_lost_beside_another(tmp_path):
 
 
 def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
-    """Guards: "momentum 0.9" for two conditions with 0.0, or words that no title has ("delta None")."""
+    """Of both, or of the one in which it has an effect.
+
+    Guards: "momentum 0.9" for two conditions with 0.0, or words that no title has ("delta None")."""
     text = "".join(
         [
             grid('"none"', optimizer="'adam'"),
@@ -202,9 +303,8 @@ def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
         for words in shared.split(", "):
             key, _, value = words.rpartition(" ")
             told = all(words in title for title in both)
-            assert told or all(str(setting.get(key, setting.get(f"data {key}"))) == value for setting in settings), (
-                words
-            )
+            affected = [setting for setting in settings if has_effect(key, setting["techniques"])]
+            assert told or all(str(s.get(key, s.get(f"data {key}"))) == value for s in affected), words
 
 
 def test_a_technique_with_settings_of_its_own_is_compared(tmp_path):

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -62,8 +63,14 @@ def folder(tmp_path, small_attackers):
     study = expand(load_study(tmp_path / "alike.toml")[0])
     folder = StudyFolder(tmp_path / "out")
     folder.path.mkdir()
+    # The cards are written while the folder holds less than it does in the end.
+    folder.add(replace(study, trials=study.trials[:2]), "test")
+    run_trial(Job(study.trials[1], str(folder.path)))
+    card = folder.run(study.trials[1].id) / "README.md"
+    card.write_text(card.read_text() + "Added by hand.\n")
     folder.add(study, "test")
-    for trial in study.trials[1:]:
+    assert card.read_text().endswith("Added by hand.\n")
+    for trial in study.trials[2:]:
         run_trial(Job(trial, str(folder.path)))
     report_of([folder])
     return folder

@@ -1,4 +1,4 @@
-"""Which conditions with and without a budget are trained alike: as one recipe trains with and without one.
+"""Match conditions with and without a budget by the settings a recipe chooses for each.
 
 Recipes choose settings of the optimization by budget (``[with_budget]``), since what is best without noise is not with
 it.  So a condition with a budget may differ from one without in what a recipe of the study chooses, and in nothing
@@ -16,9 +16,10 @@ from typing import Any
 
 from trilemma.analysis.conditions import Condition, gathered
 from trilemma.hints import listed
-from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, settings_key
+from trilemma.titles import WITHOUT_EFFECT, has_effect, settings_key
 from trilemma.training.by_budget import ByBudget, chosen_by_budget
 from trilemma.training.recipe import NAMED, Recipe
+from trilemma.words import power
 
 RATE = "learning_rate"
 """The setting that may be chosen for each budget."""
@@ -59,31 +60,71 @@ def _of_package() -> tuple[ByBudget, ...]:
 
 def families_by_budget(
     conditions: Sequence[Condition], recipes: Sequence[ByBudget]
-) -> tuple[list[list[Condition]], list[Condition]]:
+) -> tuple[list[list[Condition]], list[str]]:
     """Conditions that share all but budget and optimization, in families that are trained alike: budgets that differ in
     nothing but the learning rate, with the condition without one that a recipe makes of them.
 
     Returns:
-      The families, each with one condition a budget, and the conditions that have another budget beside them and yet
-      none to be compared with.
+      The families, each with one condition a budget, and notes on conditions that have another budget beside them and
+      yet none to be compared with.
     """
     private = [condition for condition in conditions if condition.private]
     plain = [condition for condition in conditions if not condition.private]
-    families = []
+    families, notes, explained = list[list[Condition]](), list[str](), set[str]()
     for alike in gathered(private, lambda c: _values(c, [name for name in OPTIMIZATION if name != RATE])):
         for part in _one_a_budget(alike):
-            bases = _made_of_one_recipe(part, plain, recipes)
+            bases = _one_of_equals(_made_of_one_recipe(part, plain, recipes), part[0])
             families.append([*part, *bases] if len(bases) == 1 else part)
+            if len(bases) > 1:
+                explained |= {condition.id for condition in (*part, *bases)}
+                notes.append(
+                    f"not compared with no budget: {_listed(part)}; it may belong to each of {_listed(bases)}, and no "
+                    "recipe of the study says to which"
+                )
     paired = {condition.id for family in families for condition in family}
-    families += [[condition] for condition in plain if condition.id not in paired]
+    bases_used = {_without_budget(condition): condition for condition in plain if condition.id in paired}
+    for condition in plain:
+        if condition.id in paired:
+            continue
+        families.append([condition])
+        if same := bases_used.get(_without_budget(condition)):
+            explained.add(condition.id)
+            notes.append(f"not compared with other budgets: {condition.title}; {same.title} is, which is trained alike")
     several = len({condition.epsilon for condition in conditions}) > 1
-    return families, [family[0] for family in families if several and len(family) == 1]
+    alone = [family[0] for family in families if several and len(family) == 1 and family[0].id not in explained]
+    if alone:
+        notes.append(f"not compared with other budgets: {_listed(alone)}; more differs than a recipe chooses by budget")
+    return families, notes
+
+
+def _listed(conditions: Iterable[Condition]) -> str:
+    return listed((condition.title for condition in conditions), most=3)
+
+
+def _without_budget(condition: Condition) -> Hashable:
+    """What has an effect in a training without a budget."""
+    return _values(condition, [name for name in OPTIMIZATION if name not in OF_BUDGETS])
+
+
+def _one_of_equals(bases: Iterable[Condition], private: Condition) -> list[Condition]:
+    """Of conditions without a budget that are trained alike, the one that is measured and recorded most as another."""
+
+    def agreement(base: Condition) -> int:
+        names = (*WITHOUT_EFFECT, *OF_BUDGETS)
+        return sum(_recorded(base, [name]) == _recorded(private, [name]) for name in names)
+
+    return [max(alike, key=agreement) for alike in gathered(bases, _without_budget)]
+
+
+def _recorded(condition: Condition, names: Iterable[str]) -> Hashable:
+    return settings_key({name: condition.settings.get(name) for name in names})
 
 
 def _one_a_budget(conditions: list[Condition]) -> list[list[Condition]]:
-    """Conditions that differ in the learning rate alone; split by it, and by delta, where a budget has several."""
+    """Conditions that differ in the learning rate alone; split by it, by delta, and by how they are measured and
+    recorded, where a budget has several."""
     parts = [conditions]
-    for value in (lambda c: _values(c, [RATE]), lambda c: c.delta):
+    for value in (lambda c: _values(c, [RATE]), lambda c: c.delta, lambda c: _recorded(c, WITHOUT_EFFECT)):
         parts = [
             piece
             for part in parts
@@ -95,8 +136,8 @@ def _one_a_budget(conditions: list[Condition]) -> list[list[Condition]]:
 def _made_of_one_recipe(
     private: Sequence[Condition], plain: Iterable[Condition], recipes: Sequence[ByBudget]
 ) -> list[Condition]:
-    """The conditions without a budget that are what a recipe trains where it trains those with one: if there are
-    several, those whose learning rate is the recipe's too, else those with the same one."""
+    """The conditions without a budget that a recipe trains in place of those with one: of several, those whose learning
+    rate is the recipe's too; if there are none, those with the same learning rate."""
     ranked: dict[int, list[Condition]] = {}
     for base in plain:
         ranks = [rank for c in private if (rank := _rank(c, base, recipes)) is not None]
@@ -132,9 +173,13 @@ def differing_words(first: Condition, second: Condition) -> str:
     """What two conditions with different budgets differ in beside, in words; "" where nothing of it has an effect."""
     without_effect = () if first.private and second.private else OF_BUDGETS
     differ = [name.replace("_", " ") for name in _differing(first, second) if name not in without_effect]
+    words = f"each with the {listed(differ)} chosen for its budget" if differ else ""
     if len(differ) > FEW:
-        return "each optimized as its recipe does for its budget"
-    return f"each with the {listed(differ)} chosen for its budget" if differ else ""
+        words = "each optimized as its recipe does for its budget"
+    if first.delta is None or second.delta is None or first.delta == second.delta:
+        return words
+    delta = f"δ = {power(first.delta)} against δ = {power(second.delta)}"
+    return f"{words}, {delta}" if words else delta
 
 
 def _differing(first: Condition, second: Condition) -> list[str]:
@@ -143,7 +188,7 @@ def _differing(first: Condition, second: Condition) -> list[str]:
 
 def _values(condition: Condition, names: Iterable[str]) -> Hashable:
     """The settings of these names that have an effect, in a form that is equal for what is the same."""
-    effective = [name for name in names if TECHNIQUE_OF.get(name) in (None, *condition.codes)]
+    effective = [name for name in names if has_effect(name, condition.codes)]
     return settings_key({name: _value(condition, name) for name in effective})
 
 

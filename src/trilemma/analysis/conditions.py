@@ -14,7 +14,17 @@ from trilemma.data.named import same_images
 from trilemma.errors import InputError
 from trilemma.measures import UNMATCHED
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import beside_techniques, joined, settings_key, settings_of, telling, told_apart, wording, words_of
+from trilemma.titles import (
+    beside_techniques,
+    has_effect,
+    joined,
+    settings_key,
+    settings_of,
+    telling,
+    told_apart,
+    wording,
+    words_of,
+)
 from trilemma.words import budget_order, condition_title, mix
 
 DESCRIPTION = (
@@ -308,15 +318,16 @@ def shared_words(conditions: Iterable[Condition]) -> str:
 
 
 def shared(conditions: Iterable[Condition]) -> dict[str, str]:
-    """Of what the titles of conditions say beside, the words of each setting that has one value in all."""
-    conditions = list(conditions)
-    said = {key: words for condition in conditions for key, words in condition.told.items()}
-
-    def of_all(key: str) -> bool:
-        values = {settings_key({key: condition.settings.get(key)}) for condition in conditions}
-        return len(values) == 1 and all(condition.told.get(key, said[key]) == said[key] for condition in conditions)
-
-    return {key: words for key, words in said.items() if of_all(key)}
+    """Of what the titles of conditions say beside, the words of each setting that has one value in all in which it has
+    an effect."""
+    conditions, words = list(conditions), dict[str, str]()
+    for key in dict.fromkeys(key for condition in conditions for key in condition.told):
+        effective = [c for c in conditions if has_effect(key, c.codes) and c.told.get(key) != ""]
+        values = {settings_key({key: condition.settings.get(key)}) for condition in effective}
+        said = {condition.told[key] for condition in effective if key in condition.told}
+        if len(values) == len(said) == 1:
+            words[key] = said.pop()
+    return words
 
 
 def check_columns(results: pd.DataFrame) -> None:

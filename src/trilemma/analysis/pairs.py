@@ -9,7 +9,7 @@ The size of the noise is estimated from all conditions of a family (see :mod:`tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -20,8 +20,17 @@ from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathe
 from trilemma.data.named import same_images
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.titles import TECHNIQUE_OF, WITHOUT_EFFECT, made_distinct, settings_key, telling, wording, words_of
-from trilemma.words import budget, examples_words, mix, removal_words, setting_words, skew_words
+from trilemma.titles import (
+    TECHNIQUES_OF,
+    WITHOUT_EFFECT,
+    has_effect,
+    made_distinct,
+    settings_key,
+    telling,
+    wording,
+    words_of,
+)
+from trilemma.words import RANK_WORDS, budget, examples_words, mix, removal_words, setting_words, skew_words
 
 Question = Literal[
     "step",
@@ -82,38 +91,43 @@ class _Axis:
     """What varies within a family.
 
     Attributes:
+      name: what a place is called, in the plural.
       varying: the fields of a condition that may differ within a family.
       settings: the settings of recipe and data that may differ too, since they belong to the axis.
       level: a condition's place on the axis.
       words: that place in words.
       owned: the settings that have an effect only at some levels of the axis, and whether they have it in a condition;
         conditions in which they have must agree.
-      split: conditions that share all but the axis, in families; and those that should have others beside them, and are
-        alone since more differs.
+      split: conditions that share all but the axis, in families; and notes on those that are in none.
       differing: what two of a family differ in beside, in words.
+      more: further words for places of one family that are alike in words.
     """
 
+    name: str
     varying: tuple[str, ...]
     settings: tuple[str, ...]
     level: Callable[[Condition], Level]
     words: Callable[[Condition], str]
     owned: Mapping[str, Callable[[Condition], bool]] = field(default_factory=dict)
-    split: Callable[[list[Condition]], tuple[list[list[Condition]], list[Condition]]] | None = None
+    split: Callable[[list[Condition]], tuple[list[list[Condition]], list[str]]] | None = None
     differing: Callable[[Condition, Condition], str] = lambda first, second: ""
+    more: Callable[[Condition], str] = lambda condition: ""
 
 
-def _uses(technique: str, condition: Condition) -> bool:
-    return technique in condition.codes
+def _uses(setting: str, condition: Condition) -> bool:
+    return has_effect(setting, condition.codes)
 
 
 _TECHNIQUES = _Axis(
+    "techniques",
     ("techniques",),
     ("techniques",),
     lambda c: c.codes,
     lambda c: c.technique_words,
-    {setting: partial(_uses, technique) for setting, technique in TECHNIQUE_OF.items()},
+    {setting: partial(_uses, setting) for setting in TECHNIQUES_OF},
 )
 _SKEWS = _Axis(
+    "skews",
     ("data", "skew"),
     ("name", "skew"),
     lambda c: c.skew,
@@ -121,10 +135,13 @@ _SKEWS = _Axis(
     {"classes_seed": lambda c: c.skew is not None},
 )
 _REMOVALS = _Axis(
+    "removals",
     ("removed", "removal", "rank", "examples"),
-    ("share", "arm", "rank", "control"),
+    ("share", "arm", "rank"),
     lambda c: (c.removed, c.removal, c.rank),
     lambda c: removal_words(c.removed, c.removal, c.rank),
+    {"control": lambda c: bool(c.removal)},
+    more=lambda c: f"(control of {RANK_WORDS.get(c.rank, c.rank)})" if c.removal == "random" else "",
 )
 
 
@@ -176,6 +193,7 @@ def budget_pairs(measurements: Measured) -> Pairs:
 
     recipes = recipes_of(measurements.study)
     axis = _Axis(
+        "budgets",
         ("epsilon", "delta"),
         ("epsilon", "delta", *OPTIMIZATION),
         lambda c: c.epsilon,
@@ -219,14 +237,58 @@ def removal_pairs(measurements: Measured) -> Pairs:
 def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, Condition]], Asked]) -> Pairs:
     """The pairs that ``asked`` names in each family along an axis."""
     families, notes = _families(measurements, axis)
-    pairs = []
+    pairs: dict[tuple[str, str], Pair] = {}
     for setting, family in families:
         block = tuple(condition.id for condition in family.values())
+        words = _place_words(family, axis)
         for level, base, question in asked(family):
             first, second = family[level], family[base]
-            change, against, differing = axis.words(first), axis.words(second), axis.differing(first, second)
-            pairs.append(Pair(first.id, second.id, block, change, against, setting, question, differing))
-    return pairs, notes
+            differing = axis.differing(first, second)
+            pair = Pair(first.id, second.id, block, words[level], words[base], setting, question, differing)
+            # Mixes without a technique stand in a family for each of its settings: the largest one counts.
+            known = pairs.get((first.id, second.id))
+            if known is None or len(block) > len(known.block):
+                pairs[first.id, second.id] = pair
+    return list(pairs.values()), notes + _notes_on_differences(measurements, axis, pairs)
+
+
+def _notes_on_differences(measurements: Measured, axis: _Axis, pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """A note on the conditions that are in no pair since those that they might be compared with differ in more."""
+    paired = {name for pair in pairs for name in pair}
+    notes: dict[tuple[str, ...], list[Condition]] = {}
+    beside = [name for name in DESCRIPTION if name not in ("data", "examples", "delta", *axis.varying)]
+    for alike in gathered(
+        measurements.conditions.values(),
+        lambda c: (_images(c, axis), *(getattr(c, name) for name in beside)),
+    ):
+        for condition in (c for c in alike if c.id not in paired):
+            differ = [_more(condition, other, axis) for other in alike if axis.level(other) != axis.level(condition)]
+            if fewest := min(differ, key=len, default=()):
+                notes.setdefault(fewest, []).append(condition)
+    return [
+        f"not compared with other {axis.name}: {listed((condition.title for condition in conditions), most=3)}; "
+        f"{listed(keys)} {'differs' if len(keys) == 1 else 'differ'} too"
+        for keys, conditions in notes.items()
+    ]
+
+
+def _more(first: Condition, second: Condition, axis: _Axis) -> tuple[str, ...]:
+    """The settings, or columns, that keep two conditions out of one family."""
+    if not (first.settings and second.settings):
+        columns = (name for name in ("examples", "delta") if name not in axis.varying)
+        return tuple(name for name in columns if getattr(first, name) != getattr(second, name))
+    free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
+    keys = (key for key in {**first.settings, **second.settings} if key not in free)
+    return tuple(key for key in keys if _value(key, first) != _value(key, second))
+
+
+def _place_words(family: Mapping[Level, Condition], axis: _Axis) -> dict[Level, str]:
+    """The places of a family in words; two that are alike in words say more."""
+    words = {level: axis.words(condition) for level, condition in family.items()}
+    return {
+        level: f"{said} {axis.more(family[level])}".strip() if list(words.values()).count(said) > 1 else said
+        for level, said in words.items()
+    }
 
 
 def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict[Level, Condition]]], list[str]]:
@@ -236,10 +298,8 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
     """
     families, notes = [], []
     for alike in gathered(measurements.conditions.values(), lambda condition: _shared(condition, axis)):
-        parts, alone = axis.split(alike) if axis.split else (_parts(alike, axis), [])
-        if alone:
-            titles = listed((condition.title for condition in alone), most=3)
-            notes.append(f"not compared with other budgets: {titles}; more differs than a recipe chooses by budget")
+        parts, missing = axis.split(alike) if axis.split else (_parts(alike, axis), [])
+        notes += missing
         for conditions in parts:
             family = {axis.level(condition): condition for condition in conditions}
             if len(family) == len(conditions):
@@ -267,8 +327,11 @@ def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[
     titles = {place: _setting(family, axis) for place, family in members.items()}
     distinct = made_distinct(titles, {place: _with_a_budget(family) for place, family in members.items()})
     for alike in (same for title in set(distinct.values()) if len(same := _places(distinct, title)) > 1):
-        keys = _shared_keys([members[place] for place in alike])
-        first = {place: {key: members[place][0].settings.get(key) for key in keys} for place in alike}
+        keys = _shared_keys([members[place] for place in alike], axis)
+        first = {
+            place: {key: next(c.settings.get(key) for c in members[place] if _affects(key, c, axis)) for key in keys}
+            for place in alike
+        }
         asked = telling([first.values()])
         own = {place: words_of(settings, asked, words) for place, settings in first.items()}
         distinct |= made_distinct({place: distinct[place] for place in alike}, own)
@@ -287,32 +350,79 @@ def _with_a_budget(family: Sequence[Condition]) -> str:
     return f"with a budget {listed(own)}" if own else ""
 
 
-def _shared_keys(families: Sequence[Sequence[Condition]]) -> list[str]:
-    """The settings that have an effect and, in each of these families, one value; not the techniques and the budget."""
+def _shared_keys(families: Sequence[Sequence[Condition]], axis: _Axis) -> list[str]:
+    """The settings that have, in each of these families, one value where they have an effect; not the techniques and
+    the budget."""
     known = [condition for family in families for condition in family]
-    codes = {None, *(code for condition in known for code in condition.codes)}
     return [
         key
         for key in dict.fromkeys(key for condition in known for key in condition.settings)
         if key not in ("techniques", "epsilon")
-        and TECHNIQUE_OF.get(key) in codes
-        and all(len({_value(key, condition) for condition in family}) == 1 for family in families)
+        and all(len({_value(key, c) for c in family if _affects(key, c, axis)}) == 1 for family in families)
     ]
+
+
+def _affects(setting: str, condition: Condition, axis: _Axis) -> bool:
+    """Whether a setting has an effect in a condition."""
+    in_effect = axis.owned.get(setting)
+    return has_effect(setting, condition.codes) and (in_effect is None or in_effect(condition))
 
 
 def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
     """Conditions that share all else, split where settings of the axis differ that its place does not explain: where
-    one place is taken twice, or where two mixes with one technique have it with different settings."""
-    doubled = len({axis.level(condition) for condition in conditions}) < len(conditions)
-    parts = gathered(conditions, lambda condition: condition.variant) if doubled else [conditions]
-    for setting, has_effect in axis.owned.items():
-        value = partial(_value, setting)
-        split = []
+    mixes with one technique have it with different settings.  Conditions in which the setting has no effect are in
+    each part, since all of them may be compared with it; of several at one place, those that have its value.
+
+    What is left of places that are taken twice differs in nothing that has an effect on the training; each such part
+    takes the places that it lacks from the others.
+    """
+    parts = [conditions]
+    for setting, in_effect in axis.owned.items():
+        split: list[list[Condition]] = []
         for part in parts:
-            differ = len({value(condition) for condition in part if has_effect(condition)}) > 1
-            split += gathered(part, value) if differ else [part]
-        parts = split
-    return parts
+            values = dict.fromkeys(_value(setting, condition) for condition in part if in_effect(condition))
+            split += [_with_value(part, setting, value, axis) for value in values] or [part]
+        parts = [part for place, part in enumerate(split) if not _within_another(place, split)]
+    return [piece for part in parts for piece in _one_a_place(part, axis)]
+
+
+def _with_value(conditions: Sequence[Condition], setting: str, value: Hashable, axis: _Axis) -> list[Condition]:
+    """The conditions that have this value, and those at other places where the setting has no effect."""
+    equal = [condition for condition in conditions if _value(setting, condition) == value]
+    places = {axis.level(condition) for condition in equal}
+    return [
+        condition
+        for condition in conditions
+        if condition in equal or not (axis.owned[setting](condition) or axis.level(condition) in places)
+    ]
+
+
+def _within_another(place: int, parts: Sequence[Sequence[Condition]]) -> bool:
+    """Whether a part holds nothing that another one does not; of equal parts, the first is kept."""
+    ids = [{condition.id for condition in part} for part in parts]
+    return any(
+        ids[place] < other or (ids[place] == other and number < place)
+        for number, other in enumerate(ids)
+        if number != place
+    )
+
+
+def _one_a_place(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
+    """Conditions that differ beside their places in nothing that has an effect on the training, each place once."""
+    first: dict[Level, Condition] = {}
+    for condition in conditions:
+        first.setdefault(axis.level(condition), condition)
+    if len(first) == len(conditions):
+        return [conditions]
+    names = (*WITHOUT_EFFECT, *axis.owned)
+    recorded = gathered(conditions, lambda condition: tuple(_value(name, condition) for name in names))
+    if len(recorded) == 1:
+        return [conditions]
+    own = [{axis.level(condition) for condition in part} for part in recorded]
+    return [
+        [*part, *(condition for level, condition in first.items() if level not in levels)]
+        for part, levels in zip(recorded, own, strict=True)
+    ]
 
 
 def _value(setting: str, condition: Condition) -> Hashable:
@@ -320,12 +430,16 @@ def _value(setting: str, condition: Condition) -> Hashable:
 
 
 def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
-    """What the conditions of one family share; along skews, data sets with the same images count as one."""
-    images = same_images(condition.data) if "data" in axis.varying else condition.data
+    """What the conditions of one family share."""
     described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
     asked = {key: value for key, value in condition.settings.items() if key not in free}
-    return images, *described, settings_key(asked)
+    return _images(condition, axis), *described, settings_key(asked)
+
+
+def _images(condition: Condition, axis: _Axis) -> str:
+    """The data set; along skews, those with the same images are one."""
+    return same_images(condition.data) if "data" in axis.varying else condition.data
 
 
 def _setting(family: Sequence[Condition], axis: _Axis) -> str:

@@ -105,7 +105,7 @@ def _budgets(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> 
     """A sentence for each budget that was asked for."""
     sentences = []
     for epsilon, delta in sorted({(c.epsilon, c.delta or math.nan) for c in conditions if c.epsilon is not None}):
-        same = [condition for condition in conditions if condition.epsilon == epsilon]
+        same = [c for c in conditions if c.epsilon == epsilon and (c.delta == delta or math.isnan(delta))]
         spent = [
             n.value for condition in same if numbers is not None and (n := numbers.get(condition, "epsilon_spent"))
         ]

@@ -18,6 +18,8 @@ from trilemma.checksums import read_sealed
 from trilemma.errors import InputError
 from trilemma.files import jsonable, read_json, reading, write_json
 from trilemma.study.trials import Study, Trial
+from trilemma.titles import trial_titles
+from trilemma.trial.card import retitle_card
 from trilemma.trial.run import RESULT, STUDY, why_not_private
 
 FORMAT = 1
@@ -119,6 +121,7 @@ class StudyFolder:
         values: dict[str, Any] = {"format": FORMAT, "version": version, "studies": {}, "trials": {}}
         if self.study_file.exists():
             values = self.read() | {"version": version}
+        before = trial_titles(values["trials"])
         values["studies"][study.name] = {
             "title": study.title,
             "about": study.about,
@@ -134,6 +137,9 @@ class StudyFolder:
         wanted = {name for entry in values["studies"].values() for name in entry["trials"]}
         values["trials"] = {name: trial for name, trial in values["trials"].items() if name in wanted}
         write_json(self.study_file, values)
+        for name, title in trial_titles(values["trials"]).items():
+            if name in before and before[name] != title:  # another study's trials need more words to be told apart
+                retitle_card(self.run(name), before[name], title)
         return values
 
     def forget_failures(self, trial_ids: Iterable[str]) -> None:

@@ -28,6 +28,7 @@ from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
 from trilemma.words import capital, clean, techniques_in_words
 
+_HEADING = "# Image classifier: "
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
     *("result.json", "history.jsonl", "signals.parquet", "trained.json", "checkpoint*", "*.private.json"),
@@ -51,6 +52,27 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
         part.write_text("# Measured with the training images, or secret.\n" + "\n".join(_PRIVATE) + "\n", "utf-8")
 
 
+def retitle_card(folder: Path, before: str, title: str) -> None:
+    """Rename the run in its card, if there is one; what people added to the card stays.
+
+    Args:
+      folder: the folder of the run.
+      before, title: what the run was and is called.
+
+    Raises:
+      InputError: no space or no right to write.
+    """
+    try:
+        text = (folder / CARD).read_text("utf-8")
+    except (OSError, UnicodeError):  # no card, or one that is no longer ours
+        return
+    changed = text.replace(f"{_HEADING}{plain(before)}\n", f"{_HEADING}{plain(title)}\n", 1)
+    changed = changed.replace(f'"name": {json.dumps(clean(before))}', f'"name": {json.dumps(clean(title))}', 1)
+    if changed != text:
+        with written(folder / CARD) as part:
+            part.write_text(changed, "utf-8")
+
+
 def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card of a run that is called ``title``; see :func:`write_card`."""
     data, recipe = config["data"], config["recipe"]
@@ -64,7 +86,7 @@ def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> st
         *(f"{key}: {json.dumps(value)}" for key, value in _metadata(title, name, result).items()),
         "---",
         "",
-        f"# Image classifier: {plain(title)}",
+        f"{_HEADING}{plain(title)}",
         "",
         *(line for caution in cautions for line in (f"**{capital(caution)}**", "")),
         f"{guarantee} {ceiling_in_words(stands.get('ceiling')) or ''}".strip(),

@@ -1,8 +1,9 @@
-"""The results as claims read them, and the place in them of every number that a finding uses."""
+"""Read results for claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -36,22 +37,59 @@ class Table:
         return self._read[measure]
 
     def pairs(self, measure: str, pairs_of: Callable[[Measured], Pairs]) -> Pairs:
-        """Pairs within each study; of pairs that ask the same in the same words, the one from the largest family.
-
-        (A trial may be in several studies, and two studies may train nearly the same: neither counts twice.)
-        """
+        """Pairs within each study; of those that compare the same two conditions, or that nothing that is known tells
+        apart, the one from the largest family, so that nothing counts twice because it is in two studies."""
         measurements = self.measured(measure)
-        largest: dict[tuple[Any, ...], Pair] = {}
+        pairs: list[Pair] = []
+        conditions: dict[str, Condition] = {}
         notes: list[str] = []
         for trials in self._trials.values():
-            pairs, missing = pairs_of(measurements.among(trials).told_apart(self.study))
+            within = measurements.among(trials).told_apart(self.study)
+            of_study, missing = pairs_of(within)
+            pairs += of_study
             notes += missing
-            for pair in pairs:
-                condition = measurements.conditions[pair.condition]
-                key = (pair.question, pair.setting, pair.change, pair.base, condition.examples, condition.model)
-                if key not in largest or len(pair.block) > len(largest[key].block):
-                    largest[key] = pair
-        return list(largest.values()), list(dict.fromkeys(notes))
+            conditions |= within.conditions
+        pairs = _largest(pairs, lambda pair: (pair.condition, pair.against))
+        pairs = _largest(_distinct(pairs, conditions), lambda pair: _words(pair, conditions))
+        return pairs, list(dict.fromkeys(notes))
+
+
+def _largest(pairs: Iterable[Pair], key: Callable[[Pair], Hashable]) -> list[Pair]:
+    """Of pairs with the same key, the first from the largest family."""
+    largest: dict[Hashable, Pair] = {}
+    for pair in pairs:
+        if len(pair.block) > len(largest.setdefault(key(pair), pair).block):
+            largest[key(pair)] = pair
+    return list(largest.values())
+
+
+def _words(pair: Pair, conditions: Mapping[str, Condition]) -> tuple[Hashable, ...]:
+    condition = conditions[pair.condition]
+    return pair.question, pair.where, pair.change, pair.base, condition.examples, condition.model
+
+
+def _distinct(pairs: Sequence[Pair], conditions: Mapping[str, Condition]) -> list[Pair]:
+    """The pairs of several studies; those that are alike in words say what tells their conditions apart."""
+    groups: dict[Hashable, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(_words(pair, conditions), []).append(pair)
+
+    def more(words: str, condition: str, others: Iterable[str]) -> str:
+        told = [conditions[other].told for other in others]
+        differ = [
+            said
+            for key, said in conditions[condition].told.items()
+            if said and any(other.get(key) != said for other in told)
+        ]
+        return f"{words} ({', '.join(differ)})" if differ else words
+
+    distinct = []
+    for pair in pairs:
+        alike = groups[_words(pair, conditions)]
+        change = more(pair.change, pair.condition, (other.condition for other in alike))
+        base = more(pair.base, pair.against, (other.against for other in alike))
+        distinct.append(replace(pair, change=change, base=base))
+    return distinct
 
 
 def evidence_of_both(measurements: Measured, compared: Comparison) -> list[dict[str, Any]]:
