@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.hints import listed
+from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
@@ -113,6 +114,16 @@ def mix(techniques: Sequence[str]) -> str:
     if len(lacking) < 2 and set(techniques) <= set(PAPER_TECHNIQUES):
         return "−".join(["all", *(code.upper() for code in lacking)])
     return "+".join(clean(code) if ":" in code else clean(code).upper() for code in techniques)
+
+
+def techniques_in_words(codes: Sequence[str]) -> str:
+    """Techniques by their full names, those from outside by their own; "" for none.
+
+    >>> techniques_in_words(["gn", "ws", "mine:part"])
+    'group normalization, weight standardization and mine:part'
+    """
+    names = [TECHNIQUES[code].name if code in TECHNIQUES else clean(code) for code in codes]
+    return listed(names, most=None) if names else ""
 
 
 def number(value: float, digits: int = 3) -> str:
