@@ -1,15 +1,16 @@
-"""Draws the images of the gallery and of the README from the folder of a quickstart, with today's code.
+"""Draws the images of the gallery and of the README with today's code, in the folder of the repository.
 
     trilemma quickstart --out runs/quickstart
-    python docs/gallery.py runs/quickstart        # in the folder of the repository
+    trilemma study docs/price.toml --out runs/price
+    python docs/gallery.py runs/quickstart runs/price
 
 The screenshot needs selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -27,30 +28,34 @@ IMAGES = {
     "score": "gallery-score.png",
     "ceiling": "gallery-ceiling.png",
     "groups": "gallery-groups.png",
-    "price": "gallery-price.png",
     "roc": "gallery-roc.png",
 }
 """Where the image of each figure lies; those of other figures are from studies of more than a quickstart."""
 SCREEN = (1280, 800)
 
 
-def draw(folder: Path) -> None:
-    """Draw all of them.
+PRICE = {"price": "gallery-price.png"}
+"""That of the study of privacy's price."""
+
+
+def draw(folder: Path, images: dict[str, str]) -> None:
+    """Draw the images of a study.
 
     Args:
-      folder: of a quickstart, with its runs.
+      folder: of the study, with its runs.
+      images: where the image of each figure goes, from the folder of the docs.
     """
     results, study = read_results(folder), read_json(folder / "study.json")
     with tempfile.TemporaryDirectory() as name:
         drawn = Path(name)
-        for stem in IMAGES:
+        for stem, image in images.items():
             if stem == "roc":
                 signals = {path.parent.name: path for path in folder.glob("runs/*/signals.parquet")}
                 panels = roc_panels(Numbers(results, study), signals)
                 save_panels(panels, attack_looks(panels), drawn, stem)
             else:
                 save_figure(draw_numbers(stem, results, study), drawn, stem)
-            shutil.copyfile(drawn / f"{stem}.png", DOCS / IMAGES[stem])
+            shutil.copyfile(drawn / f"{stem}.png", DOCS / image)
 
 
 def first_screen(page: Path, image: Path) -> None:
@@ -72,6 +77,15 @@ def first_screen(page: Path, image: Path) -> None:
         driver.quit()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw the images of the gallery and of the README again.")
+    parser.add_argument("quickstart", type=Path, help="the folder of a quickstart, with its page")
+    parser.add_argument("price", type=Path, help="the folder of the study docs/price.toml")
+    options = parser.parse_args()
+    draw(options.quickstart, IMAGES)
+    draw(options.price, PRICE)
+    first_screen(options.quickstart / "report.html", DOCS / "results" / "quickstart-page.png")
+
+
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]))
-    first_screen(Path(sys.argv[1]) / "report.html", DOCS / "results" / "quickstart-page.png")
+    main()
