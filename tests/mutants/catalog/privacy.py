@@ -173,7 +173,7 @@ ERRORS = [
         "noise = type(own)(bytes(own.get_state().tolist()[:32])).normal(total.numel()).view(total.shape)",
         (
             f"{_NOISE}::test_parameters_of_one_shape_get_different_noise",
-            f"{_NOISE}::test_successive_updates_share_no_noise",
+            f"{_TRUTH}::test_no_honest_run_alarms",
         ),
         "generator-reused",
     ),
@@ -486,7 +486,7 @@ ERRORS = [
     ),
     Planted(
         "a check of what is not a number passes",
-        "privacy/truth.py",
+        "privacy/alarms.py",
         "if self.value is None or math.isnan(self.value):\n            return False",
         "if self.value is None or math.isnan(self.value):\n            return True",
         (f"{_TRUTH}::test_what_is_no_number_within_the_bounds_fails", f"{_TRUTH}::test_wrong_noise_is_seen"),
