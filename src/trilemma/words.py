@@ -259,7 +259,7 @@ def condition_title(
     removed: float = 0.0,
     removal: str = "",
     rank: str = "",
-    told: str = "",
+    distinction: str = "",
 ) -> str:
     """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
 
@@ -270,14 +270,14 @@ def condition_title(
       epsilon: the budget, or None without one.
       removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
       rank: what ranked them, or "".
-      told: what else tells it from others (:func:`trilemma.titles.told_apart`), or "".
+      distinction: what else tells it from others (:func:`trilemma.titles.told_apart`), or "".
 
     >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
     'cifar10s, skew 95 %, GN, ε = 8'
     """
     parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
     parts += [removal_words(removed, removal, rank)] if removal else []
-    parts += [clean(told)] if told else []
+    parts += [clean(distinction)] if distinction else []
     return ", ".join(parts)
 
 

@@ -361,7 +361,7 @@ def test_three_seeds_keep_their_intervals(small):
     figure = figure_of("tradeoff", numbers)
     assert "Student’s t over 3 seeds" in figure.intervals
     assert "one seed to the other" not in figure.intervals
-    assert all(number.drawn == (number.low, number.high) for number in figure.numbers)
+    assert all(number.error_bar == (number.low, number.high) for number in figure.numbers)
 
 
 def test_nothing_at_all_is_finished(tmp_path, small):

@@ -63,7 +63,7 @@ class Condition:
       removed: share of the training examples that was left out.
       variant: what distinguishes it from conditions with the same description, or with one that differs in techniques
         alone ("learning_rate 0.1"), or "".
-      told: what its title says beside, so that it is no other trial's, by setting
+      distinction: what its title says beside, so that it is no other trial's, by setting
         (:func:`trilemma.titles.told_apart`).
       settings: all of its recipe, data and removal but the seed, as ``study.json`` has them; empty where that is not
         known.
@@ -83,7 +83,7 @@ class Condition:
     removal: str
     rank: str = ""
     variant: str = ""
-    told: Mapping[str, str] = field(default_factory=dict, compare=False)
+    distinction: Mapping[str, str] = field(default_factory=dict, compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -109,7 +109,7 @@ class Condition:
             removed=self.removed,
             removal=self.removal,
             rank=self.rank,
-            told=joined(self.told),
+            distinction=joined(self.distinction),
         )
 
     @property
@@ -278,7 +278,7 @@ def tell_apart(
       study: ``study.json``.
     """
     planned = study.get("trials", {})
-    told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
+    distinction, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
     settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
     words = wording(settings.values())
     # What may be compared (one network on the same images) says the same things of itself.
@@ -298,7 +298,7 @@ def tell_apart(
             own[name] = replace(
                 conditions[name],
                 variant=words_of(settings[name], keys, words),
-                told=told.get(first[name], {}),
+                distinction=distinction.get(first[name], {}),
                 settings=settings[name] if first[name] in planned else {},
             )
     return {name: own[name] for name in conditions}
@@ -321,10 +321,10 @@ def shared(conditions: Iterable[Condition]) -> dict[str, str]:
     """Of what the titles of conditions say beside, the words of each setting that has one value in all in which it has
     an effect."""
     conditions, words = list(conditions), dict[str, str]()
-    for key in dict.fromkeys(key for condition in conditions for key in condition.told):
-        effective = [c for c in conditions if has_effect(key, c.codes) and c.told.get(key) != ""]
+    for key in dict.fromkeys(key for condition in conditions for key in condition.distinction):
+        effective = [c for c in conditions if has_effect(key, c.codes) and c.distinction.get(key) != ""]
         values = {settings_key({key: condition.settings.get(key)}) for condition in effective}
-        said = {condition.told[key] for condition in effective if key in condition.told}
+        said = {condition.distinction[key] for condition in effective if key in condition.distinction}
         if len(values) == len(said) == 1:
             words[key] = said.pop()
     return words

@@ -83,7 +83,7 @@ Pairs = tuple[list[Pair], list[str]]
 """Pairs, and notes on what could not be paired."""
 
 Level = Any  # a place on an axis: hashable; None means no budget or no skew
-Asked = list[tuple[Level, Level, Question]]
+Questions = list[tuple[Level, Level, Question]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ _REMOVALS = _Axis(
 def technique_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.technique_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         chain = [codes for codes in _CUMULATIVE if codes in family]
         pairs: dict[frozenset[Level], tuple[Level, Level, Question]] = {}
         for before, after in pairwise(chain):
@@ -166,7 +166,7 @@ def technique_pairs(measurements: Measured) -> Pairs:
                 pairs[frozenset((codes, ()))] = codes, (), "single" if len(codes) == 1 else "mix"
         return list(pairs.values())
 
-    return _pairs(measurements, _TECHNIQUES, asked)
+    return _pairs(measurements, _TECHNIQUES, questions)
 
 
 _CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECHNIQUES) + 1))
@@ -202,46 +202,46 @@ def budget_pairs(measurements: Measured) -> Pairs:
         differing=differing_words,
     )
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         budgets = sorted(epsilon for epsilon in family if epsilon is not None)
-        pairs: Asked = [(epsilon, None, "budget") for epsilon in budgets if None in family]
+        pairs: Questions = [(epsilon, None, "budget") for epsilon in budgets if None in family]
         return pairs + ([(budgets[0], budgets[-1], "budgets")] if len(budgets) > 1 else [])
 
-    return _pairs(measurements, axis, asked)
+    return _pairs(measurements, axis, questions)
 
 
 def skew_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.skew_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         skews = sorted(skew for skew in family if skew is not None)
-        pairs: Asked = [(skew, None, "skew") for skew in skews if None in family]
+        pairs: Questions = [(skew, None, "skew") for skew in skews if None in family]
         return [*pairs, *((skew, skews[0], "skew of one set") for skew in skews[1:])]
 
-    return _pairs(measurements, _SKEWS, asked)
+    return _pairs(measurements, _SKEWS, questions)
 
 
 def removal_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.removal_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
-        pairs: Asked = []
+    def questions(family: Mapping[Level, Condition]) -> Questions:
+        pairs: Questions = []
         for share, rank in sorted({(share, rank) for share, arm, rank in family if arm}):
             exposed, random, none = (share, "exposed", rank), (share, "random", rank), (0.0, "", "")
             pairs += [(exposed, random, "control"), (exposed, none, "removal"), (random, none, "random")]
         return [(level, base, question) for level, base, question in pairs if level in family and base in family]
 
-    return _pairs(measurements, _REMOVALS, asked)
+    return _pairs(measurements, _REMOVALS, questions)
 
 
-def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, Condition]], Asked]) -> Pairs:
-    """The pairs that ``asked`` names in each family along an axis."""
+def _pairs(measurements: Measured, axis: _Axis, questions: Callable[[Mapping[Level, Condition]], Questions]) -> Pairs:
+    """The pairs that ``questions`` names in each family along an axis."""
     families, notes = _families(measurements, axis)
     pairs: dict[tuple[str, str], Pair] = {}
     for setting, family in families:
         block = tuple(condition.id for condition in family.values())
         words = _place_words(family, axis)
-        for level, base, question in asked(family):
+        for level, base, question in questions(family):
             first, second = family[level], family[base]
             differing = axis.differing(first, second)
             pair = Pair(first.id, second.id, block, words[level], words[base], setting, question, differing)
@@ -332,8 +332,8 @@ def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[
             place: {key: next(c.settings.get(key) for c in members[place] if _affects(key, c, axis)) for key in keys}
             for place in alike
         }
-        asked = telling([first.values()])
-        own = {place: words_of(settings, asked, words) for place, settings in first.items()}
+        keys_told = telling([first.values()])
+        own = {place: words_of(settings, keys_told, words) for place, settings in first.items()}
         distinct |= made_distinct({place: distinct[place] for place in alike}, own)
     distinct = made_distinct(distinct, *({place: word(family) for place, family in members.items()} for word in more))
     return list(made_distinct(distinct, {place: f"({place + 1})" for place in distinct}).values())
@@ -433,8 +433,8 @@ def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     """What the conditions of one family share."""
     described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
-    asked = {key: value for key, value in condition.settings.items() if key not in free}
-    return _images(condition, axis), *described, settings_key(asked)
+    settings = {key: value for key, value in condition.settings.items() if key not in free}
+    return _images(condition, axis), *described, settings_key(settings)
 
 
 def _images(condition: Condition, axis: _Axis) -> str:

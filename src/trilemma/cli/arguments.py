@@ -228,7 +228,7 @@ def _train(commands: Any) -> None:
     recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
     group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
     group.add_argument("--techniques", metavar="CODES", help=f"any of {','.join(TECHNIQUES)}, or all, or none")
-    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}, or timm:NAME, or module:name")
+    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"

@@ -75,10 +75,10 @@ def _distinct(pairs: Sequence[Pair], conditions: Mapping[str, Condition]) -> lis
         groups.setdefault(_words(pair, conditions), []).append(pair)
 
     def more(words: str, condition: str, others: Iterable[str]) -> str:
-        told = [conditions[other].told for other in others]
+        told = [conditions[other].distinction for other in others]
         differ = [
             said
-            for key, said in conditions[condition].told.items()
+            for key, said in conditions[condition].distinction.items()
             if said and any(other.get(key) != said for other in told)
         ]
         return f"{words} ({', '.join(differ)})" if differ else words
