@@ -10,11 +10,12 @@ The size of the noise is estimated from all conditions of a family (see :mod:`tr
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
+from trilemma.analysis.axis import Axis, Level, parts_of, value_of
 from trilemma.analysis.by_budget import OPTIMIZATION, differing_words, families_by_budget, recipes_of
 from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared, shared_words
 from trilemma.data.named import same_images
@@ -82,43 +83,14 @@ class Pair:
 Pairs = tuple[list[Pair], list[str]]
 """Pairs, and notes on what could not be paired."""
 
-Level = Any  # a place on an axis: hashable; None means no budget or no skew
 Questions = list[tuple[Level, Level, Question]]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """What varies within a family.
-
-    Attributes:
-      name: what a place is called, in the plural.
-      varying: the fields of a condition that may differ within a family.
-      settings: the settings of recipe and data that may differ too, since they belong to the axis.
-      level: a condition's place on the axis.
-      words: that place in words.
-      owned: the settings that have an effect only at some levels of the axis, and whether they have it in a condition;
-        conditions in which they have must agree.
-      split: conditions that share all but the axis, in families; and notes on those that are in none.
-      differing: what two of a family differ in beside, in words.
-      more: further words for places of one family that are alike in words.
-    """
-
-    name: str
-    varying: tuple[str, ...]
-    settings: tuple[str, ...]
-    level: Callable[[Condition], Level]
-    words: Callable[[Condition], str]
-    owned: Mapping[str, Callable[[Condition], bool]] = field(default_factory=dict)
-    split: Callable[[list[Condition]], tuple[list[list[Condition]], list[str]]] | None = None
-    differing: Callable[[Condition, Condition], str] = lambda first, second: ""
-    more: Callable[[Condition], str] = lambda condition: ""
 
 
 def _uses(setting: str, condition: Condition) -> bool:
     return has_effect(setting, condition.codes)
 
 
-_TECHNIQUES = _Axis(
+_TECHNIQUES = Axis(
     "techniques",
     ("techniques",),
     ("techniques",),
@@ -126,7 +98,7 @@ _TECHNIQUES = _Axis(
     lambda c: c.technique_words,
     {setting: partial(_uses, setting) for setting in TECHNIQUES_OF},
 )
-_SKEWS = _Axis(
+_SKEWS = Axis(
     "skews",
     ("data", "skew"),
     ("name", "skew"),
@@ -134,7 +106,7 @@ _SKEWS = _Axis(
     lambda c: skew_words(c.skew),
     {"classes_seed": lambda c: c.skew is not None},
 )
-_REMOVALS = _Axis(
+_REMOVALS = Axis(
     "removals",
     ("removed", "removal", "rank", "examples"),
     ("share", "arm", "rank"),
@@ -192,7 +164,7 @@ def budget_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.budget_comparisons`."""
 
     recipes = recipes_of(measurements.study)
-    axis = _Axis(
+    axis = Axis(
         "budgets",
         ("epsilon", "delta"),
         ("epsilon", "delta", *OPTIMIZATION),
@@ -234,7 +206,7 @@ def removal_pairs(measurements: Measured) -> Pairs:
     return _pairs(measurements, _REMOVALS, questions)
 
 
-def _pairs(measurements: Measured, axis: _Axis, questions: Callable[[Mapping[Level, Condition]], Questions]) -> Pairs:
+def _pairs(measurements: Measured, axis: Axis, questions: Callable[[Mapping[Level, Condition]], Questions]) -> Pairs:
     """The pairs that ``questions`` names in each family along an axis."""
     families, notes = _families(measurements, axis)
     pairs: dict[tuple[str, str], Pair] = {}
@@ -252,7 +224,7 @@ def _pairs(measurements: Measured, axis: _Axis, questions: Callable[[Mapping[Lev
     return list(pairs.values()), notes + _notes_on_differences(measurements, axis, pairs)
 
 
-def _notes_on_differences(measurements: Measured, axis: _Axis, pairs: Iterable[tuple[str, str]]) -> list[str]:
+def _notes_on_differences(measurements: Measured, axis: Axis, pairs: Iterable[tuple[str, str]]) -> list[str]:
     """A note on the conditions that are in no pair since those that they might be compared with differ in more."""
     paired = {name for pair in pairs for name in pair}
     notes: dict[tuple[str, ...], list[Condition]] = {}
@@ -272,17 +244,17 @@ def _notes_on_differences(measurements: Measured, axis: _Axis, pairs: Iterable[t
     ]
 
 
-def _more(first: Condition, second: Condition, axis: _Axis) -> tuple[str, ...]:
+def _more(first: Condition, second: Condition, axis: Axis) -> tuple[str, ...]:
     """The settings, or columns, that keep two conditions out of one family."""
     if not (first.settings and second.settings):
         columns = (name for name in ("examples", "delta") if name not in axis.varying)
         return tuple(name for name in columns if getattr(first, name) != getattr(second, name))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
     keys = (key for key in {**first.settings, **second.settings} if key not in free)
-    return tuple(key for key in keys if _value(key, first) != _value(key, second))
+    return tuple(key for key in keys if value_of(key, first) != value_of(key, second))
 
 
-def _place_words(family: Mapping[Level, Condition], axis: _Axis) -> dict[Level, str]:
+def _place_words(family: Mapping[Level, Condition], axis: Axis) -> dict[Level, str]:
     """The places of a family in words; two that are alike in words say more."""
     words = {level: axis.words(condition) for level, condition in family.items()}
     return {
@@ -291,14 +263,14 @@ def _place_words(family: Mapping[Level, Condition], axis: _Axis) -> dict[Level, 
     }
 
 
-def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict[Level, Condition]]], list[str]]:
+def _families(measurements: Measured, axis: Axis) -> tuple[list[tuple[str, dict[Level, Condition]]], list[str]]:
     """Conditions that share everything except their place on an axis, by that place; each family with its setting.
 
     Where two conditions of a family have the same place, there is a note instead of the family.
     """
     families, notes = [], []
     for alike in gathered(measurements.conditions.values(), lambda condition: _shared(condition, axis)):
-        parts, missing = axis.split(alike) if axis.split else (_parts(alike, axis), [])
+        parts, missing = axis.split(alike) if axis.split else (parts_of(alike, axis), [])
         notes += missing
         for conditions in parts:
             family = {axis.level(condition): condition for condition in conditions}
@@ -315,7 +287,7 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
     return list(zip(_titles(families, axis), families, strict=True)), notes
 
 
-def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[str]:
+def _titles(families: Sequence[Mapping[Level, Condition]], axis: Axis) -> list[str]:
     """What the conditions of each family share, in words; of two families never the same."""
     members = dict(enumerate(list(family.values()) for family in families))
     words = wording(condition.settings for family in members.values() for condition in family)
@@ -350,7 +322,7 @@ def _with_a_budget(family: Sequence[Condition]) -> str:
     return f"with a budget {listed(own)}" if own else ""
 
 
-def _shared_keys(families: Sequence[Sequence[Condition]], axis: _Axis) -> list[str]:
+def _shared_keys(families: Sequence[Sequence[Condition]], axis: Axis) -> list[str]:
     """The settings that have, in each of these families, one value where they have an effect; not the techniques and
     the budget."""
     known = [condition for family in families for condition in family]
@@ -358,78 +330,17 @@ def _shared_keys(families: Sequence[Sequence[Condition]], axis: _Axis) -> list[s
         key
         for key in dict.fromkeys(key for condition in known for key in condition.settings)
         if key not in ("techniques", "epsilon")
-        and all(len({_value(key, c) for c in family if _affects(key, c, axis)}) == 1 for family in families)
+        and all(len({value_of(key, c) for c in family if _affects(key, c, axis)}) == 1 for family in families)
     ]
 
 
-def _affects(setting: str, condition: Condition, axis: _Axis) -> bool:
+def _affects(setting: str, condition: Condition, axis: Axis) -> bool:
     """Whether a setting has an effect in a condition."""
     in_effect = axis.owned.get(setting)
     return has_effect(setting, condition.codes) and (in_effect is None or in_effect(condition))
 
 
-def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
-    """Conditions that share all else, split where settings of the axis differ that its place does not explain: where
-    mixes with one technique have it with different settings.  Conditions in which the setting has no effect are in
-    each part, since all of them may be compared with it; of several at one place, those that have its value.
-
-    What is left of places that are taken twice differs in nothing that has an effect on the training; each such part
-    takes the places that it lacks from the others.
-    """
-    parts = [conditions]
-    for setting, in_effect in axis.owned.items():
-        split: list[list[Condition]] = []
-        for part in parts:
-            values = dict.fromkeys(_value(setting, condition) for condition in part if in_effect(condition))
-            split += [_with_value(part, setting, value, axis) for value in values] or [part]
-        parts = [part for place, part in enumerate(split) if not _within_another(place, split)]
-    return [piece for part in parts for piece in _one_a_place(part, axis)]
-
-
-def _with_value(conditions: Sequence[Condition], setting: str, value: Hashable, axis: _Axis) -> list[Condition]:
-    """The conditions that have this value, and those at other places where the setting has no effect."""
-    equal = [condition for condition in conditions if _value(setting, condition) == value]
-    places = {axis.level(condition) for condition in equal}
-    return [
-        condition
-        for condition in conditions
-        if condition in equal or not (axis.owned[setting](condition) or axis.level(condition) in places)
-    ]
-
-
-def _within_another(place: int, parts: Sequence[Sequence[Condition]]) -> bool:
-    """Whether a part holds nothing that another one does not; of equal parts, the first is kept."""
-    ids = [{condition.id for condition in part} for part in parts]
-    return any(
-        ids[place] < other or (ids[place] == other and number < place)
-        for number, other in enumerate(ids)
-        if number != place
-    )
-
-
-def _one_a_place(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
-    """Conditions that differ beside their places in nothing that has an effect on the training, each place once."""
-    first: dict[Level, Condition] = {}
-    for condition in conditions:
-        first.setdefault(axis.level(condition), condition)
-    if len(first) == len(conditions):
-        return [conditions]
-    names = (*WITHOUT_EFFECT, *axis.owned)
-    recorded = gathered(conditions, lambda condition: tuple(_value(name, condition) for name in names))
-    if len(recorded) == 1:
-        return [conditions]
-    own = [{axis.level(condition) for condition in part} for part in recorded]
-    return [
-        [*part, *(condition for level, condition in first.items() if level not in levels)]
-        for part, levels in zip(recorded, own, strict=True)
-    ]
-
-
-def _value(setting: str, condition: Condition) -> Hashable:
-    return settings_key({setting: condition.settings.get(setting)})
-
-
-def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
+def _shared(condition: Condition, axis: Axis) -> tuple[Hashable, ...]:
     """What the conditions of one family share."""
     described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
@@ -437,12 +348,12 @@ def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     return _images(condition, axis), *described, settings_key(settings)
 
 
-def _images(condition: Condition, axis: _Axis) -> str:
+def _images(condition: Condition, axis: Axis) -> str:
     """The data set; along skews, those with the same images are one."""
     return same_images(condition.data) if "data" in axis.varying else condition.data
 
 
-def _setting(family: Sequence[Condition], axis: _Axis) -> str:
+def _setting(family: Sequence[Condition], axis: Axis) -> str:
     """What a family shares, in the words of a condition's title."""
     c, varying = max(family, key=lambda c: (c.examples, c.data)), axis.varying
     parts = [setting_words(c.data, None if "skew" in varying else c.skew, c.target, c.protected)]
