@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.machine import keep_freed_memory
+from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
@@ -162,7 +163,8 @@ class Training:
         self.autocast = None if self.prior else self.execution.autocast(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        model = (network_for(recipe, self.data) if self.network is None else self.network).to(self.device).train()
+        model = network_for(recipe, self.data) if self.network is None else copied("your network", self.network)
+        model = model.to(self.device).train()
         data = with_canaries(self.data, self.canaries, recipe.seed)
         self.examples = Examples(self._inputs(data), torch.tensor(data.train.labels, device=self.device))
         self._load_pretrained(model)
