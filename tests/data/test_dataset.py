@@ -16,7 +16,10 @@ def split(largest=1, size=8, groups=None):
 REFUSED = {
     "label too large": ({"train": split(2)}, "labels of training examples .* of 2 names, and one is 2"),
     "label of a test image": ({"test": split(-1)}, "labels of test examples .* one is -1"),
-    "group too large": ({"train": split(groups=[0, 1, 2, 0]), "group_names": ("x", "y")}, "groups of training examples"),
+    "group too large": (
+        {"train": split(groups=[0, 1, 2, 0]), "group_names": ("x", "y")},
+        "groups of training examples",
+    ),
     "other size": ({"test": split(size=9)}, "give both the same size"),
     "one name twice": ({"classes": ("a", "a")}, "different names"),
     "no text": ({"classes": (1, 2)}, "must be text"),

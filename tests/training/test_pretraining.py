@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -144,7 +145,6 @@ def test_a_module_from_standard_input_has_no_source_to_digest(monkeypatch):
     typed.__file__ = "<stdin>"
     monkeypatch.setitem(sys.modules, "typed", typed)
     assert source_digests(["typed"]) == {}
-
 
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
