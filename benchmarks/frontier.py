@@ -25,7 +25,7 @@ ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
 Run = dict[str, Any]
 Cells = dict[tuple[str, str, float], list[Run]]
 
-# Test accuracy in percent by epsilon at delta 1e-5, without other real data (METHODS 6).
+# Test accuracy in percent by epsilon at delta 1e-5, without other real data; docs/results/frontier.md cites the works.
 PUBLISHED: dict[str, dict[int, float]] = {
     "ScatterNet (Tramer, Boneh 2021), reproduced": {1: 60.88, 2: 66.96, 4: 69.74, 8: 72.40},
     "WRN-16-4 (De et al. 2022), reproduced": {1: 56.80, 2: 62.90, 4: 69.45, 8: 78.74},
@@ -34,7 +34,7 @@ PUBLISHED: dict[str, dict[int, float]] = {
     "DP-RandP (Tang et al. 2023), abstract; 8: recalled": {1: 72.3, 8: 85.3},
     "Hassanpour et al. 2025, abstract": {8: 81.11},
 }
-# Hours of one training with this many cores or accelerators, where somebody said so (METHODS 6): the reproduction of
+# Hours of one training with this many cores or accelerators, where somebody said so: the reproduction of
 # De et al. took about 55 hours on one A100.
 PUBLISHED_COST = {"WRN-16-4 (De et al. 2022), reproduced: one A100": (55.0, 78.74)}
 

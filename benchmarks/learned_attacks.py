@@ -7,7 +7,7 @@
 Two classifiers are trained here, one that overfits and one that hardly leaks, on CIFAR-10 where a copy is at
 hand (``$TRILEMMA_DATA`` or ``../shared/data``; shrunk to 8x8 so that training takes seconds), else on
 scikit-learn's digits.  Both sides attack the same outputs with the same folds and the same balanced samples;
-only the attacker differs: fixed settings here, TF-Privacy's GridSearchCV there (METHODS 5.1), with all cores
+only the attacker differs: fixed settings here, TF-Privacy's GridSearchCV there, with all cores
 for either.  Pairs are interleaved and their order alternates, since a shared machine's speed drifts.
 """
 

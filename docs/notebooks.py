@@ -125,7 +125,8 @@ def _shown_on_page(output: dict[str, Any]) -> str:
     if "image/png" in data:
         return f'<img alt="The figure that the cell above draws" src="data:image/png;base64,{data["image/png"]}">'
     if "text/html" in data:
-        return re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL).replace("\n", " ")
+        table = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL).replace("\n", " ")
+        return table.replace("<th></th>", "<td></td>")  # a corner without words heads nothing
     return f"```text\n{''.join(data['text/plain'])}\n```"
 
 

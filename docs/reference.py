@@ -9,13 +9,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+_TERMS = "[Concepts](../concepts.md) explains the terms."
+"""The second sentence of each page of the reference."""
+
 
 def commands_page() -> str:
     """Every command with its options, from the parsers."""
     from trilemma.cli.arguments import parser
     from trilemma.cli.examples import EXAMPLES
 
-    lines = ["# Commands", "", "Made from the parsers; `trilemma COMMAND --help` says the same."]
+    lines = ["# Commands", "", f"Made from the parsers; `trilemma COMMAND --help` says the same. {_TERMS}"]
     for name, command in commands(parser()):
         lines += [
             "",
@@ -82,7 +85,8 @@ def recipe_page() -> str:
         default = "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
         kind = str(field.type).replace(" | ", " or ")
         rows.append((f"`{field.name}`", f"`{kind}`", UNITS.get(field.name, "–"), default, meanings[field.name]))
-    head = "# Recipe keys\n\nKeys of a recipe file (TOML), of `--set KEY=VALUE` and of `trilemma.Recipe`.\n\n"
+    head = "# Recipe keys\n\nKeys of a recipe file (TOML), of `--set KEY=VALUE` and of `trilemma.Recipe`. "
+    head += f"{_TERMS}\n\n"
     return head + _table(("key", "type", "unit", "default", "meaning"), rows)
 
 
@@ -101,7 +105,8 @@ def measures_page() -> str:
         (f"`{m.name}`", m.title, m.meaning, m.unit or "number", m.better or "–", "yes" if m.covered else "no")
         for m in MEASURES.values()
     ]
-    head = "# Measures\n\nWhat `results.csv` holds. A word in capitals stands for a group, an attack or an index.\n\n"
+    head = "# Measures\n\nWhat `results.csv` holds. A word in capitals stands for a group, an attack or an index. "
+    head += f"{_TERMS}\n\n"
     return head + _table(("name", "on pages", "meaning", "unit", "better", "covered by the guarantee"), rows)
 
 
@@ -110,7 +115,9 @@ def techniques_page() -> str:
     from trilemma.techniques import TECHNIQUES
 
     rows = [(f"`{t.code}`", t.name, t.meaning, t.source) for t in TECHNIQUES.values()]
-    return "# Techniques\n\n" + _table(("code", "name", "what it does", "source"), rows)
+    return f"# Techniques\n\nWhat `--techniques` switches on. {_TERMS}\n\n" + _table(
+        ("code", "name", "what it does", "source"), rows
+    )
 
 
 def python_page() -> str:
@@ -118,13 +125,18 @@ def python_page() -> str:
     import trilemma
 
     names = [f"trilemma.{trilemma._HOME[name]}.{name}" for name in sorted(trilemma.__all__) if name in trilemma._HOME]
-    return "# Python\n\n" + "\n\n".join(f"::: {name}" for name in names) + "\n"
+    return (
+        f"# Python\n\nThe public names, from their docstrings. {_TERMS}\n\n"
+        + "\n\n".join(f"::: {name}" for name in names)
+        + "\n"
+    )
 
 
 def changelog_page() -> str:
     """The changelog, which stands beside the README; its links to files outside the site become words."""
     text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
-    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"`\1`", text)
+    words = re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"`\1`", text)
+    return words.replace("# Changelog\n", "# Changelog\n\n[Concepts](concepts.md) explains the terms.\n", 1)
 
 
 def cite_page() -> str:
@@ -140,7 +152,7 @@ def cite_page() -> str:
             "",
             "## How to cite",
             "",
-            f"Please cite Trilemma with its version, {__version__}, and the paper whose study it repeats:",
+            f"Please cite Trilemma, version {__version__}, and the paper whose [study](studies.md) it repeats:",
             "",
             f"- The Trilemma authors: Trilemma, version {__version__}, 2026.",
             f"- {paper.CITATION.replace(f'arXiv:{paper.ARXIV}', f'[arXiv:{paper.ARXIV}]({paper.URL})')}",

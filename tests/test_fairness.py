@@ -1,4 +1,4 @@
-"""Bias by METHODS 4.2, differences with fairlearn as the oracle, and intervals that cover the truth."""
+"""Bias as Wang et al. 2020 define it, differences with fairlearn as the oracle, and intervals that cover the truth."""
 
 from __future__ import annotations
 

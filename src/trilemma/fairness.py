@@ -70,7 +70,7 @@ class TestDraws:
 
 
 def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) -> BiasAmplification:
-    """Bias amplification (Wang et al. 2020; METHODS 4.2): how unevenly the groups share each predicted class.
+    """Bias amplification (Wang et al., CVPR 2020): how unevenly the groups share each predicted class.
 
     For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
     is the rate at which examples of g are predicted as c; the bias is the mean over classes of
@@ -145,8 +145,8 @@ def fairness_report(
         ``worst_cell``, ``worst_cell_accuracy``, ``worst_cell_interval``, ``least_known_cell`` and ``small_cells``, over
         pairs of class and group: see :func:`~trilemma.statistics.cells.cell_report`;
         ``equal_opportunity_difference`` (TPR), ``equalized_odds_difference`` (the larger of TPR and FPR) and
-        ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups: for
-        two classes with class 1 as the positive one, for more classes the mean over classes, one against the rest;
+        ``demographic_parity_difference`` (selection rate), each the largest minus the smallest over groups.  With
+        two classes, class 1 is the positive one; with more, it is the mean over classes, one against the rest;
         ``undefined_classes``: those whose TPR exists in fewer than two groups; they are left out of the first two
         differences, which are None if no class is left;
         ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples): included above, but too small for reliable

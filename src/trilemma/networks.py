@@ -7,10 +7,10 @@ import re
 NETWORKS: dict[str, str] = {
     "wrn-DEPTH-WIDTH": "a wide ResNet, such as wrn-16-4",
     "convnet[-WIDTH]": "a small convolutional network",
-    "prior-conv[-WIDTH]": "one on fixed maps of the images",
+    "prior-conv[-WIDTH]": "a small convolutional network on fixed maps of the images",
     "prior-s": "a linear head on fixed features",
-    "prior-m": "on more of them",
-    "prior-l": "on the most",
+    "prior-m": "a linear head on more fixed features",
+    "prior-l": "a linear head on the most fixed features",
     "timm:NAME": "a network of timm (extra timm)",
     "module:name": "a function of your own",
 }

@@ -36,12 +36,12 @@ WITHOUT_EFFECT = ("allow_large_delta", "attacks", "evaluations", "measures", "pr
 """The settings that say how a training is measured, recorded or explained, and change neither model nor data."""
 
 
-def trial_title(trial: Mapping[str, Any], *, told: str = "", seed: bool = True) -> str:
+def trial_title(trial: Mapping[str, Any], *, distinction: str = "", seed: bool = True) -> str:
     """A trial in a few words.
 
     Args:
       trial: as in ``study.json``.
-      told: what tells it from other trials of its study, see :func:`told_apart`.
+      distinction: what tells it from other trials of its study, see :func:`told_apart`.
       seed: whether to name its seed.
 
     >>> trial_title({"recipe": {"techniques": [], "epsilon": 8.0, "seed": 1}, "data": {"name": "digits"}})
@@ -59,7 +59,7 @@ def trial_title(trial: Mapping[str, Any], *, told: str = "", seed: bool = True) 
         removed=float(removal.get("share", 0.0)),
         removal=str(removal.get("arm", "")),
         rank=str(removal.get("rank", "histogram")) if removal else "",
-        told=told,
+        distinction=distinction,
     )
     return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
 
@@ -71,13 +71,15 @@ def trial_titles(trials: Mapping[str, Mapping[str, Any]], *, seed: bool = True) 
       trials: by id, as in ``study.json``.
       seed: whether to name their seeds; without, the trials of a condition share a title.
     """
-    told = told_apart(trials)
-    return {name: trial_title(trial, told=joined(told[name]), seed=seed) for name, trial in trials.items()}
+    distinction = told_apart(trials)
+    return {
+        name: trial_title(trial, distinction=joined(distinction[name]), seed=seed) for name, trial in trials.items()
+    }
 
 
-def joined(told: Mapping[str, str]) -> str:
+def joined(distinction: Mapping[str, str]) -> str:
     """What :func:`told_apart` says of one trial, as it stands in a title."""
-    return ", ".join(told.values())
+    return ", ".join(distinction.values())
 
 
 def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -100,7 +102,7 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
         for name, trial in trials.items()
         if settings[name].get("epsilon") is not None
     }
-    told: dict[str, dict[str, str]] = {}
+    distinction: dict[str, dict[str, str]] = {}
     for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
         network = _telling(on_same_data, settings, titles, beside, budgets)[:1]
         split = network == ["model"]
@@ -108,20 +110,22 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
         for names in parts:
             keys = _telling(names, settings, titles, beside, budgets)
             keys = [*network, *keys] if split else keys
-            told |= {name: {key: words(key, settings[name].get(key)) for key in keys} for name in names}
-    return _with_what_titles_shorten(trials, settings, told)
+            distinction |= {name: {key: words(key, settings[name].get(key)) for key in keys} for name in names}
+    return _with_what_titles_shorten(trials, settings, distinction)
 
 
 def _with_what_titles_shorten(
     trials: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Mapping[str, Any]],
-    told: Mapping[str, dict[str, str]],
+    distinction: Mapping[str, dict[str, str]],
 ) -> dict[str, dict[str, str]]:
     """The same, with more words where titles are still alike: of values that titles shorten or round, such as a path;
     then, of values that differ in nothing but what cannot be shown, a checksum."""
-    words, distinct = wording(settings.values()), {name: dict(more) for name, more in told.items()}
+    words, distinct = wording(settings.values()), {name: dict(more) for name, more in distinction.items()}
     for last in (False, True):
-        titles = {name: trial_title(trial, told=joined(distinct[name]), seed=False) for name, trial in trials.items()}
+        titles = {
+            name: trial_title(trial, distinction=joined(distinct[name]), seed=False) for name, trial in trials.items()
+        }
         for alike in _grouped(trials, titles.get):
             keys = telling([[settings[name] for name in alike]])
             for name in alike if keys else ():
@@ -241,18 +245,14 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
     Args:
       settings: all those that the words must tell apart.
     """
-    known: dict[str, set[str]] = {}
-    for each in settings:
-        for key, value in each.items():
-            known.setdefault(key, set()).add(_text(value))
-    lengths: dict[str, int] = {}
+    known, lengths = list(settings), dict[str, int]()
 
     def words(key: str, value: Any) -> str:
         value = _default(key, value)
         if value is None or value == "":
             return f"no {key}"
         if key not in lengths:
-            texts = known.get(key, set())
+            texts = {_text(each[key]) for each in known if key in each}
             lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
         return f"{'data' if key == 'name' else key} {shortened(_text(value), lengths[key])}"
 

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from trilemma.techniques import PAPER_TECHNIQUES
+from trilemma.hints import listed
+from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
@@ -115,18 +116,28 @@ def mix(techniques: Sequence[str]) -> str:
     return "+".join(clean(code) if ":" in code else clean(code).upper() for code in techniques)
 
 
+def techniques_in_words(codes: Sequence[str]) -> str:
+    """Techniques by their full names, those from outside by their own; "" for none.
+
+    >>> techniques_in_words(["gn", "ws", "mine:part"])
+    'group normalization, weight standardization and mine:part'
+    """
+    names = [TECHNIQUES[code].name if code in TECHNIQUES else clean(code) for code in codes]
+    return listed(names, most=None) if names else ""
+
+
 def number(value: float, digits: int = 3) -> str:
-    """A number with a fixed number of digits, narrow spaces between thousands, and a real minus sign.
+    """A number with a fixed number of digits, commas between thousands, and a real minus sign.
 
     >>> number(0.98765), number(float("nan")), number(12345.6, 0), number(-0.0004)
-    ('0.988', '–', '12\\u202f346', '0.000')
+    ('0.988', '–', '12,346', '0.000')
     """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     text = f"{value:z,.{digits}f}"  # z: a value that rounds to zero has no sign
-    return text.replace(",", "\u202f").replace("-", "−")
+    return text.replace("-", "−")
 
 
 def power(value: float) -> str:
@@ -177,7 +188,7 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun in the singular or plural.
 
     >>> counted(1, "trial"), counted(1200, "trial")
-    ('1 trial', '1\\u202f200 trials')
+    ('1 trial', '1,200 trials')
     """
     return f"{number(count, 0)} {singular if count == 1 else plural or singular + 's'}"
 
@@ -186,7 +197,7 @@ def examples_words(count: int) -> str:
     """A number of training examples, where it tells settings apart.
 
     >>> examples_words(2000)
-    '2\\u202f000 examples'
+    '2,000 examples'
     """
     return counted(count, "example")
 
@@ -248,7 +259,7 @@ def condition_title(
     removed: float = 0.0,
     removal: str = "",
     rank: str = "",
-    told: str = "",
+    distinction: str = "",
 ) -> str:
     """What the trials of all seeds share, in a few words; the one form in which it is named anywhere.
 
@@ -259,14 +270,14 @@ def condition_title(
       epsilon: the budget, or None without one.
       removed: share of the training examples left out; removal: which, "exposed", "random" or "" for none.
       rank: what ranked them, or "".
-      told: what else tells it from others (:func:`trilemma.titles.told_apart`), or "".
+      distinction: what else tells it from others (:func:`trilemma.titles.told_apart`), or "".
 
     >>> condition_title(data="cifar10s", skew=0.95, target="", protected="", techniques=["gn"], epsilon=8.0)
     'cifar10s, skew 95 %, GN, ε = 8'
     """
     parts = [setting_words(data, skew, target, protected), mix(techniques), budget(epsilon)]
     parts += [removal_words(removed, removal, rank)] if removal else []
-    parts += [clean(told)] if told else []
+    parts += [clean(distinction)] if distinction else []
     return ", ".join(parts)
 
 

@@ -162,7 +162,9 @@ def test_two_recipes_are_compared_along_the_budgets_each_with_itself(tmp_path):
     pairs, notes = budgets_of(results, study)
     batches = [[study["trials"][name]["recipe"]["batch_size"] for name in ids(results, pair)] for pair in pairs]
     assert (batches, notes) == ([[128, 32], [512, 64]], [])
-    assert len({pair.setting for pair in pairs}) == 2
+    assert [pair.setting for pair in pairs] == [
+        f"digits-s, skew 90 %, BL, with a budget batch_size {size}" for size in (128, 512)
+    ]
 
 
 def ids(results, pair):
@@ -184,6 +186,8 @@ def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
             grid('["none", "am"]', "limit = 200, skew = 1.0"),
             grid('["none", "gn"]', "limit = 200, seed = 1", epsilon='["none", 4.0, 8.0]'),
             grid('["none", "gn"]', "limit = 200", epsilon='["none", 8.0]', recipe="cifar-small"),
+            grid('["gn,am", "all"]', "limit = 200, shift = 2", epsilon='["none", 8.0]', recipe="cifar-small"),
+            grid('["gn,am", "all"]', "limit = 200", epsilon='["none", 8.0]', recipe="cifar-small"),
         ]
     )
     results, study = planned(tmp_path, text)
@@ -193,7 +197,9 @@ def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
     for pair in pairs:
         both = [set(titles[name].split(", ")) for name in ids(results, pair)]
         settings = [settings_of(study["trials"][name]) for name in ids(results, pair)]
-        for words in pair.setting.split(", "):
+        assert "(" not in pair.setting
+        shared, _, _ = pair.setting.partition(", with a budget ")
+        for words in shared.split(", "):
             key, _, value = words.rpartition(" ")
             told = all(words in title for title in both)
             assert told or all(str(setting.get(key, setting.get(f"data {key}"))) == value for setting in settings), (

@@ -80,11 +80,11 @@ def test_families_never_mix_data_budgets_or_networks() -> None:
     assert {c.verdict for c in outcome} == {"within noise"}
     assert all(abs(c.difference) < 0.02 for c in outcome)
     assert [c.pair.setting for c in outcome] == [
-        "cifar10, no budget, 2\u202f000 examples, model convnet",
+        "cifar10, no budget, 2,000 examples, model convnet",
         "cifar10s, skew 95 %, no budget",
         "cifar10, ε = 8",
         "cifar10, ε = 4",
-        "cifar10, no budget, 2\u202f000 examples, model wrn-16-4",
+        "cifar10, no budget, 2,000 examples, model wrn-16-4",
         "cifar10, no budget, 999 examples",
     ], "settings that are alike in words are told apart"
 

@@ -19,6 +19,7 @@ from trilemma.attacks import (
     null_check,
     read_signals,
 )
+from trilemma.attacks.named import SCORES
 from trilemma.errors import InputError
 
 THRESHOLDS = ("threshold", "threshold-entropy")
@@ -214,6 +215,24 @@ def test_shadow_attacks_join_where_there_are_references() -> None:
     outputs = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
     result = audit(outputs, resamples=20)
     assert list(result.attacks)[4:] == ["rmia-offline", "lira-offline"]
+
+
+def test_references_are_refused_before_an_attack_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(*_: Any) -> None:
+        raise AssertionError("an attack was trained, and its minutes are lost")
+
+    monkeypatch.setitem(SCORES, "rf", learned)
+    outputs = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
+    with pytest.raises(InputError, match="rmia needs reference_member"):
+        audit(outputs, attacks=["rf", "rmia"], resamples=20)
+    with pytest.raises(InputError, match="lira needs reference_logits"):
+        audit(predictions(), attacks=["rf", "lira"], resamples=20)
+
+
+def test_attacks_are_reported_in_the_order_in_which_they_were_asked_for() -> None:
+    outputs = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
+    names = ["threshold", "rmia-offline", "threshold-entropy"]
+    assert list(audit(outputs, attacks=names, resamples=20).scores) == names
 
 
 def test_probabilities_can_be_audited() -> None:

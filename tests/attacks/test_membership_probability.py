@@ -15,7 +15,7 @@ losses = arrays(np.float64, st.integers(4, 60), elements=st.floats(0, 20))
 
 
 def tf_privacy(signal: np.ndarray, member: np.ndarray, bins: int) -> np.ndarray:
-    """The score of TF-Privacy, written from its description in METHODS 5.2, one example at a time."""
+    """The score of TF-Privacy, written from its description, one example at a time."""
     values = [max(v, 1e-10) for v in signal]
     low, high = np.log10(min(values)), np.log10(max(values))
 

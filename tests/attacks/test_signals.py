@@ -1,4 +1,4 @@
-"""Signals agree with the formulas of METHODS 5.1 and 5.3, in exact arithmetic where floats would lose digits."""
+"""Signals agree with the published formulas, in exact arithmetic where floats would lose digits."""
 
 from __future__ import annotations
 

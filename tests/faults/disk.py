@@ -1,12 +1,13 @@
 """Every write, flush, and rename of a command fails once, and nothing is lost.
 
-    python tests/faults/disk.py [--commands train,audit,study] [--ways 4] [--sample N] [--seed S]
+    python tests/faults/disk.py [--commands train,audit,study] [--ways 4] [--first N] [--sample N] [--seed S]
 
 A disk that fails (``shim.c``) is put under the command.  For each operation and each of four ways to fail (before it is
 done, after it, half of it and then no space, no space) the command is run in a new folder, and then once more on a disk
 that works.  It must end with one line and no traceback, leave files that are whole or absent, and reach, the second
 time, the results of a run that was never disturbed.  ``--ways 1`` lets each operation fail in one of the four ways, in
-turn, and with the seeds 0 to 3 in all of them; ``--sample`` takes that many of the cases at random.
+turn, and with the seeds 0 to 3 in all of them; ``--first`` leaves out the operations before that one, so that a long
+run can be made in parts; ``--sample`` takes that many of the cases at random.
 
 Needs Linux and a C compiler.
 """
@@ -164,7 +165,7 @@ def prepared(commands: list[str], folder: Path, disk: Disk) -> dict[str, Case]:
     return {command: cases[command] for command in commands}
 
 
-def disturbed(disk: Disk, commands: list[str], ways: int, sample: int | None, seed: int) -> int:
+def disturbed(disk: Disk, commands: list[str], ways: int, first: int, sample: int | None, seed: int) -> int:
     """Run the cases and print what is wrong; returns how many were."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -172,7 +173,7 @@ def disturbed(disk: Disk, commands: list[str], ways: int, sample: int | None, se
         chosen = [
             (command, number, (number + seed + way) % len(MODES) + 1)
             for command, case in cases.items()
-            for number in range(1, case.operations + 1)
+            for number in range(first, case.operations + 1)
             for way in range(ways)
         ]
         for command, case in cases.items():
@@ -214,6 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", default="train,audit,study")
     parser.add_argument("--ways", type=int, choices=MODES, default=len(MODES))
+    parser.add_argument("--first", type=int, default=1, metavar="N")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -229,7 +231,8 @@ def main() -> int:
             return subprocess.run([sys.executable, *sys.argv], env=os.environ | more, check=False).returncode
     disk = Disk(Path(os.environ["FAULT_STATE"]))
     with forked_workers(), drawn_once():
-        return int(disturbed(disk, options.commands.split(","), options.ways, options.sample, options.seed) > 0)
+        commands = options.commands.split(",")
+        return int(disturbed(disk, commands, options.ways, options.first, options.sample, options.seed) > 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Slow, separate implementations, written from the definitions and not from the code they judge.
 
-METHODS 2.4: the loss of an example is the mean over its K views of the softmax cross-entropy; the
+As in De et al. 2022: the loss of an example is the mean over its K views of the softmax cross-entropy; the
 per-example gradient is the gradient of that mean, taken over all trainable parameters together; it is
 clipped to the clipping norm, and the clipped gradients are added up.  Here that is done one example at a
 time, by plain autograd on a float64 copy of the model, with no rule for any layer.

@@ -16,7 +16,7 @@ from trilemma.standardization import StandardizedConv2d, standardize
 
 
 def numpy_standardized(weight, gain):
-    """METHODS 2.3, literally: gain * (w - mean) / sqrt(max(var * fan_in, 1e-4)) for every output channel."""
+    """De et al. 2022, literally: gain * (w - mean) / sqrt(max(var * fan_in, 1e-4)) for every output channel."""
     out = np.empty(weight.shape, dtype=np.float64)
     for channel in range(weight.shape[0]):
         w = weight[channel].astype(np.float64)
@@ -37,7 +37,7 @@ def layer_with(scale, seed=0, in_channels=3, out_channels=6, kernel_size=3):
 @pytest.mark.parametrize("scale", [10.0, 0.3, 3e-3, 1e-3, 1e-5])
 @pytest.mark.parametrize(("in_channels", "kernel_size"), [(3, 3), (16, 1), (8, 3), (1, 3)])
 def test_standardization_is_the_formula(scale, in_channels, kernel_size):
-    """METHODS 2.3: the scaled kind, by fan-in, with a floor under var * fan_in; not (w - mean) / std."""
+    """The scaled kind, by fan-in, with a floor under var * fan_in; not (w - mean) / std."""
     layer = layer_with(scale, in_channels=in_channels, kernel_size=kernel_size)
     expected = numpy_standardized(layer.weight.detach().numpy(), layer.gain.detach().numpy())
     np.testing.assert_allclose(layer.standardized_weight().detach().numpy(), expected, rtol=1e-4, atol=1e-6)
@@ -144,7 +144,7 @@ def test_padding_is_same(height, width, kernel_size, stride):
 
 
 def test_padding_at_stride_two_is_at_the_bottom_and_right():
-    """METHODS 2.3: torch's padding=1 differs."""
+    """Haiku's "SAME": torch's padding=1 differs."""
     images = torch.arange(1.0, 65.0).reshape(1, 1, 8, 8)
     padded = pad_same(images, 3, 2)
     assert padded.shape == (1, 1, 9, 9)
@@ -182,7 +182,7 @@ def test_convolutions_are_biased_and_pad_at_stride_one_only():
 
 @pytest.mark.parametrize("standardized", [False, True])
 def test_initial_weights_have_variance_one_over_fan_in(standardized):
-    """METHODS 2.3: convolutions normal, the head truncated normal, biases 0, norms and gains 1.
+    """De et al. 2022: convolutions normal, the head truncated normal, biases 0, norms and gains 1.
 
     Each layer's mean square is within five standard deviations of its value (about 1e-6 false alarms a layer).
     """

@@ -1,4 +1,4 @@
-"""The networks: structure of METHODS 2.3 against a plain forward pass written from it, sizes, names, refusals."""
+"""The networks: structure of De et al. 2022 against a plain forward pass written from it, sizes, names, refusals."""
 
 import math
 
@@ -28,7 +28,7 @@ def scrambled(model, seed=1):
 
 
 def counted(depth, width, classes, channels, norm, standardized):
-    """The numbers follow by hand from METHODS 2.3."""
+    """The numbers follow by hand from the published structure."""
 
     def conv(i, o, k):
         return i * o * k * k + o + (o if standardized else 0)
@@ -60,7 +60,7 @@ def test_the_number_of_parameters_agrees_with_the_formula(depth, width, norm, st
 
 
 def test_the_paper_s_network_has_about_2_75_million_parameters():
-    """METHODS 2.3, and 8.9 million for WRN-40-4 (METHODS 6)."""
+    """As published, and 8.9 million for WRN-40-4."""
     assert sum(p.numel() for p in made("wrn-16-4", norm="group").parameters()) == pytest.approx(2.75e6, rel=0.01)
     assert sum(p.numel() for p in made("wrn-40-4", norm="group").parameters()) == pytest.approx(8.9e6, rel=0.01)
 
@@ -76,7 +76,7 @@ def test_convnet_has_the_parameters_it_says():
 
 
 def reference_forward(model, images, *, depth, norm_first, groups=16):
-    """METHODS 2.3 as one function of the state dict, in float64, without the package's layers."""
+    """The published network as one function of the state dict, in float64, without the package's layers."""
     state = {n: t.double() for n, t in model.state_dict().items()}
 
     def conv(name, x, kernel_size, stride):
@@ -239,7 +239,7 @@ def test_examples_do_not_mix(name):
 
 @pytest.mark.parametrize("name", ["wrn-10-1", "convnet"])
 def test_positions_are_averaged_in_float32(name):
-    """METHODS 2.3: the head's mean over positions is in float32 whatever the convolutions compute in."""
+    """The head's mean over positions is in float32 whatever the convolutions compute in."""
     model = made(name, (3, 8, 8), norm="group")
     seen = []
     model.head.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0].dtype))

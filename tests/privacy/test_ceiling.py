@@ -22,7 +22,7 @@ def as_subsampled(sigma, updates):
     return Event(1 - 1e-8, sigma, updates)
 
 
-# METHODS 5.8: the linear head at epsilon 8 and 1, full batches: AUC, true positive rates at 1 % and 0.1 %.
+# From another program: the linear head at epsilon 8 and 1, full batches: AUC, true positive rates at 1 % and 0.1 %.
 @pytest.mark.parametrize(
     ("sigma", "auc", "at_one_percent", "at_one_in_a_thousand"),
     [(4.6494, 0.881, 0.255, 0.077), (28.8973, 0.575, 0.020, 0.0024)],

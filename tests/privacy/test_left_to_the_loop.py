@@ -71,7 +71,7 @@ def test_mixing_in_the_backward_pass_only_is_not_left_to_the_fast_method():
 
 @pytest.mark.parametrize("name", ["position-first", "weight-used-elsewhere", "weight-as-a-number"])
 def test_auto_is_exact_without_the_check(name):
-    """DESIGN: the choice of method may change speed, never the result.  ``Clipping`` itself must find out."""
+    """The choice of method may change speed, never the result.  ``Clipping`` itself must find out."""
     model = prepared(SLOW[name])
     images, labels = batch(4, 1)
     judge(model, images, labels, by_method(model, images, labels, "auto"))

@@ -21,7 +21,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "norm", "norm_first", "standardized", "views"), CASES)
 def test_models_against_the_oracle(oracle, name, norm, norm_first, standardized, views):
-    """Guards: clipping norm ignored, bias left out, clipping each view; METHODS 2.4 (mean over views, then clip)."""
+    """Guards: clipping norm ignored, bias left out, clipping each view; the mean over views, then the clip."""
     image_shape = (3, 32, 32) if name == "prior-conv-16" else SHAPE
     shape = network_inputs(name, image_shape)
     model = build(

@@ -390,7 +390,7 @@ def test_a_delta_of_one_in_n_is_refused_unless_forced(delta):
 
 
 def test_the_package_imports_nothing_from_below():
-    """DESIGN: the privacy-critical code imports nothing from training, only packages above it."""
+    """The privacy-critical code imports nothing from training, only packages above it."""
     folder = Path(trilemma.privacy.__file__).parent
     seen = set()
     for path in folder.glob("*.py"):

@@ -26,7 +26,9 @@ def test_the_reliability_of_probabilities_is_drawn_and_said():
         "rmia": {"predicted": [0.2, 0.5, 0.9], "observed": [0.1, 0.6, 0.8], "expected_calibration_error": 0.0241},
         "lira": {"predicted": [0.3, 0.7], "observed": [0.5, 0.5], "expected_calibration_error": 0.2},
     }
-    drawn, held = _reliability(curves)
+    drawn, held = _reliability(curves, lira=True)
     assert "0.024 for RMIA and 0.200 for LiRA" in held
     assert drawn.count("<use ") >= 5  # a marker for every point
-    assert _reliability({}) == ("", "")
+    assert "not checked" not in held
+    assert "LiRA were not checked, which takes 6 " in _reliability({"rmia": curves["rmia"]}, lira=True)[1]
+    assert _reliability({}, lira=True) == ("", "")

@@ -158,6 +158,7 @@ return {
   studied: [...document.querySelectorAll('.studied')].filter(seen).map((e) => e.innerText),
   findings: [...document.querySelectorAll('.headlines li')].filter(seen).map((e) => e.innerText),
   all: [...document.querySelectorAll('.headlines li')].length,
+  figure: document.querySelector('figure.tradeoff').getBoundingClientRect().bottom <= innerHeight,
   chart: seen(chart) && chart.getBoundingClientRect().width,
 };
 """
@@ -177,6 +178,22 @@ def test_the_first_screen_says_what_was_studied_and_found(browser, request, name
         assert re.search(r"0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]", words), words
         assert "_" not in words
     assert answer["chart"] > 300
+    if name == "small_page":  # the titles and notices of several studies take their room
+        assert answer["figure"], "the figure's words are cut off"
+
+
+@pytest.mark.parametrize("name", ["small_page", "large_page", "model_page"])
+def test_every_term_of_the_first_sentence_opens_its_meaning(browser, request, name):
+    """Guards: a data set or network whose name nothing explains, and a button that opens nothing."""
+    browser.open(request.getfixturevalue(name))
+    terms = browser.run("""
+    return [...document.querySelectorAll('button.term')].map((e) => [e.innerText, document.getElementById(
+      e.getAttribute('popovertarget'))?.innerText ?? '', Boolean(e.closest('.studied, h1'))]);
+    """)
+    assert all(meaning for _, meaning, _ in terms)
+    first = [word for word, _, leads in terms if leads]
+    assert any(re.match("digits|cifar", word) for word in first), first
+    assert name != "small_page" or any(re.match("wrn|convnet", word) for word in first), first
 
 
 def test_a_term_opens_its_meaning_where_it_stands(browser, small_page):
@@ -239,6 +256,7 @@ def test_the_page_of_one_model_fits_a_phone(browser, model_page):
 def test_no_card_is_half_empty(browser, request, name):
     """Guards: a card that is as high as its neighbor, with half as much in it."""
     browser.open(request.getfixturevalue(name), (1280, 800))
+    assert browser.run("return [...document.querySelectorAll('figure.lone > details')].every((d) => d.open)")
     browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
     cards = browser.run("""
     return [...document.querySelectorAll('figure.figure, .card')].map((card) => {
@@ -417,6 +435,10 @@ def test_paper_shows_what_is_folded_away_on_the_screen(browser, large_page):
     assert closed > 5
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run(folded) == 0
+    browser.cdp("Emulation.setEmulatedMedia", media="print")
+    shown = "return [...document.querySelectorAll('pre')].filter((e) => e.checkVisibility()).map((e) => e.ariaLabel)"
+    assert browser.run(shown) == ["Commands"]  # recipes are for programs
+    browser.cdp("Emulation.setEmulatedMedia", media="")
     browser.run("dispatchEvent(new Event('afterprint'))")
     assert browser.run(folded) == closed
 
@@ -430,15 +452,15 @@ def axe_script():
 
 @pytest.mark.parametrize(
     ("name", "size", "dark"),
-    [("small_page", WIDE, False), ("small_page", PHONE, True), ("large_page", WIDE, True)],
-    ids=["small light", "small phone dark", "large dark"],
+    [("small_page", WIDE, False), ("small_page", PHONE, True), ("large_page", WIDE, True), ("model_page", PHONE, True)],
+    ids=["small light", "small phone dark", "large dark", "model phone dark"],
 )
 def test_axe_finds_nothing(browser, request, name, size, dark):
     script = axe_script()
     if script is None or not script.is_file():
         pytest.skip("no axe-core: pip install axe-core-python")
     browser.open(request.getfixturevalue(name), size, dark=dark)
-    if name == "small_page":  # what the large one hides is of the same making, and much
+    if name != "large_page":  # what the large one hides is of the same making, and much
         browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
     browser.run(script.read_text("utf-8"))
     # Asked for and looked at later: on a busy machine it takes longer than a driver waits.

@@ -58,6 +58,11 @@ def text_of(model, statement):
     return " ".join(" ".join(Tags(page_of(model, statement)).text).split())
 
 
+def unspaced(text):
+    """Without spaces, which stand around the buttons of terms where tags are taken out."""
+    return "".join(text.split())
+
+
 def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, capsys):
     assert main(["report", str(run.folder), "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "model.html")
@@ -71,8 +76,8 @@ def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, c
     assert statement["guarantee"]["epsilon"] == privacy["epsilon"]
     assert len(statement["verdict"]) == 3
     assert len(statement["numbers"]) == 3
-    assert all(sentence in text for sentence in statement["verdict"])
-    assert ceiling_in_words(privacy["ceiling"]) in text
+    for sentence in (*statement["verdict"], ceiling_in_words(privacy["ceiling"])):
+        assert unspaced(sentence) in unspaced(text)
     assert "weak evidence" in text or "Stronger attacks" in text
     assert f"{run.result['fairness']['worst_cell_accuracy']:.3f}" in text
     assert SEEDED_NOISE not in text
@@ -82,17 +87,17 @@ def test_the_page_explains_the_names_in_its_title(run):
     """Guards: a title of codes (digits-s, BL, convnet-16), which only those who trained the model can read."""
     model = OneModel.read(run.folder)
     assert "trained on 120 images. Its network is convnet-4 (a small convolutional network)" in lead(model)
-    data = model.config["data"] | {"request": {"name": "digits-s", "skew": 0.95}, "groups": ["<b>", "gray"]}
+    data = model.config["data"] | {"request": {"name": "digits-s"}, "groups": ["<b>", "gray"]}
     recipe = model.config["recipe"] | {"techniques": ["gn", "mine:part"], "model": "wrn-16-4"}
     known = OneModel(model.folder, "run", {"data": data, "recipe": recipe}, model.result, model.signals)
     text = text_of(known, statement_of(known))
     for words in (
-        "images of digits-s (handwritten digits, 8×8, in color or gray), of which 95 % of each class belong to one "
+        "images of digits-s (handwritten digits, 8×8, in color or gray), of which 90 % of each class belong to one "
         "group (<b> or gray). Its network is wrn-16-4 (a wide ResNet, 16 layers deep and 4 times as wide as a plain "
         "one), and it was trained with group normalization and mine:part.",
         "secret: drawn with a key of the operating system, which was not kept",
     ):
-        assert words in text, words
+        assert unspaced(words) in unspaced(text), words
 
 
 def test_the_drawn_ceiling_is_that_of_the_event_that_happened(run):

@@ -54,6 +54,17 @@ def large_elements(large_page):
     return Elements(large_page)
 
 
+def test_a_study_of_one_trial_is_told_in_the_singular(made_up, tmp_path):
+    made = made_up()
+    made.new_study("one", "One", ["accuracy"], "One trial.", seeds=(0,))
+    made.trial({"name": "digits-s", "skew": 0.9}, 0, ("gn",), 8.0, groups=("colour", "gray"), model="convnet-4")
+    text = Elements(write_report(tmp_path, made.results, made.study, claims=claims(made.results, made.study))).text
+    assert "1 training of one network, convnet-4, on digits-s" in text
+    assert re.search(r"at ε = 8 ?\. The model was then attacked", text)
+    assert "1 of 1 trial finished" in text
+    assert not re.search(r"\b1 (trials|seeds|trainings)\b|\b1 seed each", text)
+
+
 @pytest.mark.parametrize("which", ["small_elements", "large_elements"])
 def test_one_file_without_network(which, request, large_page, small_page):
     document = request.getfixturevalue(which)
@@ -118,7 +129,7 @@ def test_what_a_reader_must_know_comes_first(small_elements):
     assert places == sorted(places)
     for words in (
         "12 of 12 trials finished",
-        "digits-s, skew 90 % (2 000 training examples)",
+        "digits-s , skew 90 % (2,000 training examples)",
         "(ε, δ) = (8, 1e-5)",
         "one training example",
         "adding or removing one",
@@ -350,7 +361,7 @@ def test_three_seeds_keep_their_intervals(small):
     figure = figure_of("tradeoff", numbers)
     assert "Student’s t over 3 seeds" in figure.intervals
     assert "one seed to the other" not in figure.intervals
-    assert all(number.drawn == (number.low, number.high) for number in figure.numbers)
+    assert all(number.error_bar == (number.low, number.high) for number in figure.numbers)
 
 
 def test_nothing_at_all_is_finished(tmp_path, small):

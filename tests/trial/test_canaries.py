@@ -182,6 +182,7 @@ def test_what_can_be_shown_is_said_before():
     ("arguments", "words"),
     [
         (["--canaries", "100"], "give --epsilon, or leave out --canaries"),
+        (["--epsilon", "8", "--canaries", "100001"], "more than can be counted: use at most 100,000"),
         (["--canary", "blank"], "needs a number: add --canaries 1000"),
         (["--epsilon", "8", "--canaries", "1000", "--canary", "blank"], "more than 120 training examples can carry"),
     ],

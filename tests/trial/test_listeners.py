@@ -89,6 +89,7 @@ def test_listeners_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     flow = listener_for("mlflow", tmp_path / "first", recipe())
     assert isinstance(flow, MLflow)
+    assert logged == []  # a training that is refused leaves no run
     flow.on_update(3, {"accuracy": 0.5})
     flow.on_end({"accuracy": 0.6})
     assert logged == ["first", "convnet-4", ({"accuracy": 0.5}, 3), ({"final_accuracy": 0.6}, None), "ended"]

@@ -21,6 +21,7 @@ from trilemma.errors import InputError
 from trilemma.training.execution import Execution
 from trilemma.trial.card import card, plain
 from trilemma.trial.title import title_of_run
+from trilemma.words import techniques_in_words
 
 CPU = Execution("cpu", 20, "float32")
 RECIPE = tl.Recipe(model="convnet-4", epsilon=8.0, batch_size=20, epochs=0.5, norm_groups=2, evaluations=1)
@@ -203,6 +204,8 @@ def test_the_card_says_what_may_be_released_and_stays_text(run):
     assert metrics[0] == {"type": "accuracy", "name": "test accuracy", "value": round(result["accuracy"], 4)}
     assert "<script>" not in text
     assert plain(NAMES[1]) in text
+    assert f"The network is {config['recipe']['model']} (a small convolutional network), trained in " in text
+    assert f"updates with {techniques_in_words(config['recipe']['techniques']) or 'none of the package'}" in text
     assert f"{result['train_accuracy']:.3f}" not in text or result["train_accuracy"] == result["accuracy"]
     ignored = (run.folder / ".gitignore").read_text().split("\n")
     assert {"signals.parquet", "*.private.json", "checkpoint*"} <= set(ignored)

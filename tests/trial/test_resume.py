@@ -17,6 +17,7 @@ from torch import nn
 
 import trilemma as tl
 import warm
+from trilemma.cli.main import main
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import accounting
 from trilemma.privacy.plan import Plan
@@ -135,11 +136,21 @@ module.train(recipe, data, sys.argv[2], execution=Execution("cpu", 40, "float32"
 """
 
 
-def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
+def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path, capsys):
     """Many more kills: ``tests/faults/kills.py``."""
     choices = recipe("private", epochs=4.0)
     train(choices, digits, tmp_path / "whole", execution=CPU)
     command = [sys.executable, "-c", SCRIPT, json.dumps(choices.to_dict()), str(tmp_path / "torn")]
+    process = warm.Popen(command, stdout=subprocess.PIPE)
+    while not (tmp_path / "torn" / NAME).exists():
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "torn")])
+    assert ended.value.code == 2
+    assert "the run is not finished; run the same command again to resume it" in capsys.readouterr().err
     random.seed(11)
     for _ in range(2):
         process = warm.Popen(command, stdout=subprocess.PIPE)
@@ -150,6 +161,7 @@ def test_sigkill_at_random_moments_changes_nothing(digits, tmp_path):
         process.stdout.close()
     assert warm.run(command, timeout=120).returncode == 0
     same(tmp_path / "whole", tmp_path / "torn")
+    assert main(["report", str(tmp_path / "torn")]) == 0
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(digits, tmp_path):

@@ -59,6 +59,8 @@ def test_an_honest_run_says_so(digits, tmp_path):
     )
     assert "5 single examples" in truth["checks"]["example_norm"]["what"]  # in updates 1, 2, 4, 8, 16 of 18
     assert run.result["privacy"]["epsilon"] <= 8.0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert run.result["privacy"]["examples"] == config["data"]["examples"] == len(digits.train)  # N is public
     at_most = percent_up(run.result["privacy"]["ceiling"]["tpr_at_fpr"]["0.01"])
     assert f"any attack: at most {at_most} % of members found at 1 % false positives" in describe_run(run)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["truth"] == truth

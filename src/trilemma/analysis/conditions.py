@@ -53,7 +53,7 @@ class Condition:
       removed: share of the training examples that was left out.
       variant: what distinguishes it from conditions with the same description, or with one that differs in techniques
         alone ("learning_rate 0.1"), or "".
-      told: what its title says beside, so that it is no other trial's, by setting
+      distinction: what its title says beside, so that it is no other trial's, by setting
         (:func:`trilemma.titles.told_apart`).
       settings: all of its recipe, data and removal but the seed, as ``study.json`` has them; empty where that is not
         known.
@@ -73,7 +73,7 @@ class Condition:
     removal: str
     rank: str = ""
     variant: str = ""
-    told: Mapping[str, str] = field(default_factory=dict, compare=False)
+    distinction: Mapping[str, str] = field(default_factory=dict, compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -99,7 +99,7 @@ class Condition:
             removed=self.removed,
             removal=self.removal,
             rank=self.rank,
-            told=joined(self.told),
+            distinction=joined(self.distinction),
         )
 
     @property
@@ -268,7 +268,7 @@ def tell_apart(
       study: ``study.json``.
     """
     planned = study.get("trials", {})
-    told, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
+    distinction, first = told_apart(planned), {name: next(iter(trials[name].values())) for name in conditions}
     settings = {name: settings_of(planned.get(first[name], {})) for name in conditions}
     words = wording(settings.values())
     # What may be compared (one network on the same images) says the same things of itself.
@@ -288,7 +288,7 @@ def tell_apart(
             own[name] = replace(
                 conditions[name],
                 variant=words_of(settings[name], keys, words),
-                told=told.get(first[name], {}),
+                distinction=distinction.get(first[name], {}),
                 settings=settings[name] if first[name] in planned else {},
             )
     return {name: own[name] for name in conditions}
@@ -303,15 +303,22 @@ def gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashabl
 
 
 def shared_words(conditions: Iterable[Condition]) -> str:
-    """What the titles of conditions say beside and all of them share: words of a setting that has one value in all."""
+    """What the titles of conditions say beside, as far as all of them share it (:func:`shared`)."""
+    return joined(shared(conditions))
+
+
+def shared(conditions: Iterable[Condition]) -> dict[str, str]:
+    """Of what the titles of conditions say beside, the words of each setting that has one value in all."""
     conditions = list(conditions)
-    said = {key: words for condition in conditions for key, words in condition.told.items()}
+    said = {key: words for condition in conditions for key, words in condition.distinction.items()}
 
-    def shared(key: str) -> bool:
+    def of_all(key: str) -> bool:
         values = {settings_key({key: condition.settings.get(key)}) for condition in conditions}
-        return len(values) == 1 and all(condition.told.get(key, said[key]) == said[key] for condition in conditions)
+        return len(values) == 1 and all(
+            condition.distinction.get(key, said[key]) == said[key] for condition in conditions
+        )
 
-    return ", ".join(words for key, words in said.items() if shared(key))
+    return {key: words for key, words in said.items() if of_all(key)}
 
 
 def check_columns(results: pd.DataFrame) -> None:

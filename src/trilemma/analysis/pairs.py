@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trilemma.analysis.by_budget import OPTIMIZATION, differing_words, families_by_budget, recipes_of
-from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared_words
+from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared, shared_words
 from trilemma.data.named import same_images
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES
@@ -74,7 +74,7 @@ Pairs = tuple[list[Pair], list[str]]
 """Pairs, and notes on what could not be paired."""
 
 Level = Any  # a place on an axis: hashable; None means no budget or no skew
-Asked = list[tuple[Level, Level, Question]]
+Questions = list[tuple[Level, Level, Question]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ _REMOVALS = _Axis(
 def technique_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.technique_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         chain = [codes for codes in _CUMULATIVE if codes in family]
         pairs: dict[frozenset[Level], tuple[Level, Level, Question]] = {}
         for before, after in pairwise(chain):
@@ -149,7 +149,7 @@ def technique_pairs(measurements: Measured) -> Pairs:
                 pairs[frozenset((codes, ()))] = codes, (), "single" if len(codes) == 1 else "mix"
         return list(pairs.values())
 
-    return _pairs(measurements, _TECHNIQUES, asked)
+    return _pairs(measurements, _TECHNIQUES, questions)
 
 
 _CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECHNIQUES) + 1))
@@ -184,45 +184,45 @@ def budget_pairs(measurements: Measured) -> Pairs:
         differing=differing_words,
     )
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         budgets = sorted(epsilon for epsilon in family if epsilon is not None)
-        pairs: Asked = [(epsilon, None, "budget") for epsilon in budgets if None in family]
+        pairs: Questions = [(epsilon, None, "budget") for epsilon in budgets if None in family]
         return pairs + ([(budgets[0], budgets[-1], "budgets")] if len(budgets) > 1 else [])
 
-    return _pairs(measurements, axis, asked)
+    return _pairs(measurements, axis, questions)
 
 
 def skew_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.skew_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
+    def questions(family: Mapping[Level, Condition]) -> Questions:
         skews = sorted(skew for skew in family if skew is not None)
-        pairs: Asked = [(skew, None, "skew") for skew in skews if None in family]
+        pairs: Questions = [(skew, None, "skew") for skew in skews if None in family]
         return [*pairs, *((skew, skews[0], "skew of one set") for skew in skews[1:])]
 
-    return _pairs(measurements, _SKEWS, asked)
+    return _pairs(measurements, _SKEWS, questions)
 
 
 def removal_pairs(measurements: Measured) -> Pairs:
     """See :func:`~trilemma.analysis.comparisons.removal_comparisons`."""
 
-    def asked(family: Mapping[Level, Condition]) -> Asked:
-        pairs: Asked = []
+    def questions(family: Mapping[Level, Condition]) -> Questions:
+        pairs: Questions = []
         for share, rank in sorted({(share, rank) for share, arm, rank in family if arm}):
             exposed, random, none = (share, "exposed", rank), (share, "random", rank), (0.0, "", "")
             pairs += [(exposed, random, "control"), (exposed, none, "removal"), (random, none, "random")]
         return [(level, base, question) for level, base, question in pairs if level in family and base in family]
 
-    return _pairs(measurements, _REMOVALS, asked)
+    return _pairs(measurements, _REMOVALS, questions)
 
 
-def _pairs(measurements: Measured, axis: _Axis, asked: Callable[[Mapping[Level, Condition]], Asked]) -> Pairs:
-    """The pairs that ``asked`` names in each family along an axis."""
+def _pairs(measurements: Measured, axis: _Axis, questions: Callable[[Mapping[Level, Condition]], Questions]) -> Pairs:
+    """The pairs that ``questions`` names in each family along an axis."""
     families, notes = _families(measurements, axis)
     pairs = []
     for setting, family in families:
         block = tuple(condition.id for condition in family.values())
-        for level, base, question in asked(family):
+        for level, base, question in questions(family):
             first, second = family[level], family[base]
             change, against, differing = axis.words(first), axis.words(second), axis.differing(first, second)
             pairs.append(Pair(first.id, second.id, block, change, against, setting, question, differing))
@@ -257,32 +257,47 @@ def _families(measurements: Measured, axis: _Axis) -> tuple[list[tuple[str, dict
 
 def _titles(families: Sequence[Mapping[Level, Condition]], axis: _Axis) -> list[str]:
     """What the conditions of each family share, in words; of two families never the same."""
-    known = [list(family.values()) for family in families]
-    words = wording(condition.settings for conditions in known for condition in conditions)
-    settings = [_shared_settings(family) for family in known]
-    everywhere = set.intersection(*(set(shared) for shared in settings)) if settings else set()
-    asked = telling([[{key: value for key, value in shared.items() if key in everywhere} for shared in settings]])
+    members = dict(enumerate(list(family.values()) for family in families))
+    words = wording(condition.settings for family in members.values() for condition in family)
     more: tuple[Callable[[list[Condition]], str], ...] = (
-        lambda family: shared_words(c for c in family if c.private),
-        lambda family: words_of(family[0].settings, asked, words),
         lambda family: examples_words(max(c.examples for c in family)),
         lambda family: words("model", family[0].model),
         lambda family: next((words("delta", c.delta) for c in family if c.delta is not None), ""),
     )
-    titles = dict(enumerate(_setting(family, axis) for family in known))
-    distinct = made_distinct(titles, *(dict(enumerate(map(word, known))) for word in more))
+    titles = {place: _setting(family, axis) for place, family in members.items()}
+    distinct = made_distinct(titles, {place: _with_a_budget(family) for place, family in members.items()})
+    for alike in (same for title in set(distinct.values()) if len(same := _places(distinct, title)) > 1):
+        keys = _shared_keys([members[place] for place in alike])
+        first = {place: {key: members[place][0].settings.get(key) for key in keys} for place in alike}
+        keys_told = telling([first.values()])
+        own = {place: words_of(settings, keys_told, words) for place, settings in first.items()}
+        distinct |= made_distinct({place: distinct[place] for place in alike}, own)
+    distinct = made_distinct(distinct, *({place: word(family) for place, family in members.items()} for word in more))
     return list(made_distinct(distinct, {place: f"({place + 1})" for place in distinct}).values())
 
 
-def _shared_settings(family: Sequence[Condition]) -> dict[str, Any]:
-    """The settings that have one value in a family, but for the techniques and the budget, which titles name."""
-    first = family[0].settings
-    return {
-        key: value
-        for key, value in first.items()
-        if key not in ("techniques", "epsilon", *TECHNIQUE_OF)
-        and len({_value(key, condition) for condition in family}) == 1
-    }
+def _places(titles: Mapping[int, str], title: str) -> list[int]:
+    return [place for place, other in titles.items() if other == title]
+
+
+def _with_a_budget(family: Sequence[Condition]) -> str:
+    """What the conditions with a budget share, and the one without does not."""
+    private = [condition for condition in family if condition.private]
+    own = [words for key, words in shared(private).items() if key not in shared(family)]
+    return f"with a budget {listed(own)}" if own else ""
+
+
+def _shared_keys(families: Sequence[Sequence[Condition]]) -> list[str]:
+    """The settings that have an effect and, in each of these families, one value; not the techniques and the budget."""
+    known = [condition for family in families for condition in family]
+    codes = {None, *(code for condition in known for code in condition.codes)}
+    return [
+        key
+        for key in dict.fromkeys(key for condition in known for key in condition.settings)
+        if key not in ("techniques", "epsilon")
+        and TECHNIQUE_OF.get(key) in codes
+        and all(len({_value(key, condition) for condition in family}) == 1 for family in families)
+    ]
 
 
 def _parts(conditions: list[Condition], axis: _Axis) -> list[list[Condition]]:
@@ -309,8 +324,8 @@ def _shared(condition: Condition, axis: _Axis) -> tuple[Hashable, ...]:
     images = same_images(condition.data) if "data" in axis.varying else condition.data
     described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
-    asked = {key: value for key, value in condition.settings.items() if key not in free}
-    return images, *described, settings_key(asked)
+    settings = {key: value for key, value in condition.settings.items() if key not in free}
+    return images, *described, settings_key(settings)
 
 
 def _setting(family: Sequence[Condition], axis: _Axis) -> str:

@@ -44,7 +44,7 @@ class Audit:
         such intervals is expected to miss the true value, so one class that stands out is not a finding.
       by_group: the same, by group name; None without groups.
       signals: the signals of every row of the predictions.
-      membership_probability: float64 (N,), computed from the loss (METHODS 5.2), also for rows of weight 0.
+      membership_probability: float64 (N,), computed from the loss's histograms, also for rows of weight 0.
       probabilities: ``{"rmia": (N,), "lira": (N,)}``, the probability of membership at prior 1/2 that the shadow
         attacks give, for those that were made with enough shadows.
       reliability: whether those hold, on shadows in place of the target; a curve for each that could be checked.

@@ -1,8 +1,8 @@
 """Attacks that learn to distinguish members from non-members by the model's outputs: ``mlp`` and ``rf``.
 
-The method is TF-Privacy's (METHODS 5.1): the features are the model's outputs and the loss, members and
-non-members are balanced by leaving out the surplus, and two folds are cross-fitted, so that every example is
-scored once, by an attacker that never saw it.  The attacks use no shadow model.
+The method is that of TF-Privacy's membership-inference library: the features are the model's outputs and the loss,
+members and non-members are balanced by leaving out the surplus, and two folds are cross-fitted, so that every example
+is scored once, by an attacker that never saw it.  The attacks use no shadow model.
 
 Folds are dealt, and samples drawn, by the contents of the rows and not by their places.  A run and a table of its
 predictions, in whatever order, therefore have the same scores.

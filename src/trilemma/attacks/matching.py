@@ -2,7 +2,8 @@
 
 An attack asks whether an example was seen in training.  If the non-members come from another mix of classes and
 groups, the attack can succeed by recognizing the mix instead: where the training set is skewed and the test set
-is balanced, a color that is rare for its class identifies non-members without any memorization (METHODS 5.5a).
+is balanced, a color that is rare for its class identifies non-members without any memorization
+(``docs/concepts.md`` has an example).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 def membership_probability(
     signal: Array, member: NDArray[np.bool_], *, weights: Array | None = None, bins: int = BINS
 ) -> Array:
-    """Membership probability from the target model's own histograms (METHODS 5.2, as TF-Privacy computes it).
+    """Membership probability from the target model's own histograms, as TF-Privacy computes it.
 
     r = h_in / (h_in + h_out), where h_in and h_out are the shares of members and of non-members that fall
     in the example's bin; the prior is 1/2 whatever the numbers of both.  The bins are spaced evenly in the
@@ -66,7 +66,9 @@ def membership_probability_by_class(
     reference_member: NDArray[np.bool_],
     bins: int = BINS_BY_CLASS,
 ) -> Array:
-    """Song and Mittal's privacy risk score, from a pair of a shadow model's histograms per class (METHODS 5.2).
+    """Song and Mittal's privacy risk score, from a pair of a shadow model's histograms per class.
+
+    Source: Song and Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Models", USENIX Security 2021.
 
     The shadow model was trained like the target, on other examples.  Its members are known, so nothing about
     the target's members is needed.  A bin that is empty in both histograms takes the value of the nearest

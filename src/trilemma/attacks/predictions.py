@@ -54,8 +54,8 @@ class Predictions:
       class_names: the names of the C classes, or None.
 
     Raises:
-      InputError: lengths differ, a value is not finite, probabilities do not sum to 1, a label is out of
-        range, all rows are members or none is, or fewer than ``MINIMUM_SIDE`` members or non-members have a
+      InputError: lengths differ; a value is not finite; probabilities do not sum to 1; a label is out of
+        range; all rows are members or none is; or fewer than ``MINIMUM_SIDE`` members or non-members have a
         weight above 0.
 
     >>> import numpy as np

@@ -31,7 +31,7 @@ class Signals:
     """The signals available to every attack, computed once; each is float64 (N,) unless stated otherwise.
 
     Attributes:
-      loss: cross-entropy -log p_y in nats, p_y floored at 1e-8 (METHODS 5.1).
+      loss: cross-entropy -log p_y in nats, p_y floored at 1e-8.
       confidence: p_y, the probability of the true class.
       entropy: -sum p log p in nats (Song and Mittal, eq. 7).
       modified_entropy: -(1 - p_y) log p_y - sum_{i != y} p_i log(1 - p_i) in nats (their eq. 8).

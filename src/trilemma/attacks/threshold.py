@@ -9,7 +9,7 @@ from trilemma.attacks.signals import Signals
 
 
 def threshold_scores(signals: Signals) -> NDArray[np.float64]:
-    """float64 (N,): the negative cross-entropy; a higher score means "member" (METHODS 5.1, ``threshold``).
+    """float64 (N,): the negative cross-entropy; a higher score means "member" (``threshold`` in TF-Privacy).
 
     The attack classifies every example below a loss threshold as a member; the ROC curve covers all thresholds.
     """

@@ -9,8 +9,8 @@ from trilemma.attacks.signals import Signals
 
 
 def threshold_entropy_scores(signals: Signals) -> NDArray[np.float64]:
-    """float64 (N,): the negative modified entropy; a higher score means "member" (METHODS 5.1,
-    ``threshold-entropy``).
+    """float64 (N,): the negative modified entropy; a higher score means "member" (``threshold-entropy`` in
+    TF-Privacy; Song and Mittal, USENIX Security 2021, eq. 8).
 
     Ordinary entropy is low wherever the model is confident, correct or not; the modified entropy is low only where
     it is confident of the true class.

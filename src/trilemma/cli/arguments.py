@@ -228,7 +228,7 @@ def _train(commands: Any) -> None:
     recipe = "a TOML file or a name (digits, cifar-small, cifar10-eps8, cifar-paper, ...); default: by the data"
     group.add_argument("--recipe", metavar="FILE|NAME", help=recipe)
     group.add_argument("--techniques", metavar="CODES", help=f"any of {','.join(TECHNIQUES)}, or all, or none")
-    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}, or timm:NAME, or module:name")
+    group.add_argument("--model", metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     group.add_argument("--pretrain", choices=["synthetic"], help="start from a backbone trained on synthetic images")
     group.add_argument(
         "--epsilon", type=float, metavar="E", help="the privacy budget; without it the training is not private"
@@ -279,9 +279,10 @@ def _audit(commands: Any) -> None:
     command = commands.add_parser(
         "audit",
         help="attack a run, or a file of predictions",
-        description="Membership inference on the folder of a run, on a .npz with logits (or probs), labels, member\n"
-        "[, group, reference_logits, reference_member], or on a table (CSV, Parquet, Arrow) with logit_CLASS or\n"
-        "prob_CLASS, label, member [, group].  Writes audit.json, attacks.csv and signals.parquet to --out.",
+        description="Membership inference on the folder of a run or on a file of predictions.  A .npz file holds\n"
+        "logits (or probs), labels and member [, group, reference_logits, reference_member]; a table (CSV, Parquet,\n"
+        "Arrow) holds logit_CLASS or prob_CLASS, label and member [, group].  Writes audit.json, attacks.csv and\n"
+        "signals.parquet to --out.",
     )
     command.add_argument(
         "source", nargs="?", metavar="RUN|PREDICTIONS", help="a run's folder, or a file of predictions"

@@ -138,7 +138,8 @@ def _report(folder: StudyFolder) -> Path:
 
 
 def _ending(progress: StudyProgress, whole: bool, page: Path) -> int:
-    show(f"{len(progress.done)} of {len(progress.trials)} trials are finished; the page is {page}")
+    trials = "trial is" if len(progress.trials) == 1 else "trials are"
+    show(f"{len(progress.done)} of {len(progress.trials)} {trials} finished; the page is {page}")
     if progress.failed:
         show(f"{len(progress.failed)} failed (--retry runs them again):")
         for name, reason in progress.failed.items():

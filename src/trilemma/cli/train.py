@@ -130,8 +130,10 @@ def _recipe_name(options: argparse.Namespace) -> str:
 def _fitted(options: argparse.Namespace, recipe: Recipe, data: Dataset) -> tuple[Recipe, str | None]:
     """The recipe, fitted to few examples unless somebody asked for its batch: on the command line, or in a file."""
     named = options.recipe is None or options.recipe in NAMED
-    asked = options.batch_size is not None or any(pair.split("=")[0].strip() == "batch_size" for pair in options.set)
-    return fit_to(recipe, len(data.train)) if named and not asked else (recipe, None)
+    batch_given = options.batch_size is not None or any(
+        pair.split("=")[0].strip() == "batch_size" for pair in options.set
+    )
+    return fit_to(recipe, len(data.train)) if named and not batch_given else (recipe, None)
 
 
 def _where_the_noise_is(recipe: Recipe, out: str) -> str:
@@ -184,9 +186,9 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def data_of(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``load_data``: the options, on top of the data that the recipe was made for."""
-    asked = {"name": options.data} | data_options(options)
-    data_dir = asked.pop("data_dir")
-    return data_request(options.recipe, asked) | ({} if data_dir is None else {"data_dir": data_dir})
+    request = {"name": options.data} | data_options(options)
+    data_dir = request.pop("data_dir")
+    return data_request(options.recipe, request) | ({} if data_dir is None else {"data_dir": data_dir})
 
 
 def execution_of(options: argparse.Namespace) -> Execution:

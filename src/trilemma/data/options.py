@@ -139,21 +139,21 @@ def checked_options(name: str, requested: Mapping[str, Any]) -> Options:
     Raises:
       InputError: an option is unknown, means nothing for this data set, or has a value that it cannot have.
     """
-    asked = {option: value for option, value in requested.items() if value is not None}
+    values = {option: value for option, value in requested.items() if value is not None}
     known = [field.name for field in fields(Options) if field.name != "cap"]
-    for option in asked:
+    for option in values:
         if option not in (*known, "memory_gib"):
             raise InputError(
                 f"data has no option {option!r}{did_you_mean(option, known)}: it has {listed(known, most=len(known))}"
             )
-    cap, data_dir = memory_cap(asked.pop("memory_gib", None)), asked.pop("data_dir", None)
+    cap, data_dir = memory_cap(values.pop("memory_gib", None)), values.pop("data_dir", None)
     for option, check in _CHECKS.items():
-        if option in asked:
-            asked[option] = check(option, asked[option])
+        if option in values:
+            values[option] = check(option, values[option])
     named = NAMED.get(name)
     if named is not None and named.protected:
-        asked |= {option: attribute(asked[option]) for option in ("target", "protected") if option in asked}
-    options = Options(cap=cap, data_dir=None if data_dir is None else Path(data_dir), **asked)
+        values |= {option: attribute(values[option]) for option in ("target", "protected") if option in values}
+    options = Options(cap=cap, data_dir=None if data_dir is None else Path(data_dir), **values)
     _refuse_meaningless(name, named, options)
     return options
 

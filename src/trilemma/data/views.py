@@ -6,9 +6,9 @@ example and of what is public or released already, as it is without views, and a
 changes nothing about it: the sums on neighboring data sets differ by one contribution, at most C.  Views assigned by
 position in the draw would not do: whoever knows the seed would see one more example move the views of all later ones.
 
-Method: De et al. 2022 (METHODS 2.4 of this project): mirror-pad including the edge pixel (numpy's
-"symmetric"), crop at random, flip with probability ½.  Nothing is padded here: reading pixel i of a padded
-row is reading pixel ``reflect(i)`` of the row, so a view is one gather.  Needs torch, and is imported on its
+Method: augmentation multiplicity of De et al. 2022 (arXiv:2204.13650) as their code has it: mirror-pad including the
+edge pixel (numpy's "symmetric"), crop at random, flip with probability ½.  Nothing is padded here: reading pixel i of a
+padded row is reading pixel ``reflect(i)`` of the row, so a view is one gather.  Needs torch, and is imported on its
 own for that reason.
 """
 

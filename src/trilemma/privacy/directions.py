@@ -9,8 +9,7 @@ and Z the noise.  A canary's score is the projection of D + Z on its direction, 
 S is subtracted: an adversary may know every example but the canary, and the draws of the others, so the bound loses
 nothing by it, while the projection of S is noise to the auditor.
 
-Source: gradient canaries in one training (Steinke, Nasr and Jagielski 2023, section 6), with S subtracted (METHODS 5.8
-of this project).
+Source: gradient canaries in one training (Steinke, Nasr and Jagielski 2023, section 6), with S subtracted.
 """
 
 from __future__ import annotations

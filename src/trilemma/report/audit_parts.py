@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from trilemma.attacks.exposure import cell_words
+from trilemma.attacks.named import FEWEST_SHADOWS
 from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
@@ -75,7 +76,7 @@ def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
             _width(heat),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
-            *_reliability(result.get("reliability") or {}),
+            *_reliability(result.get("reliability") or {}, "lira" in result["attacks"]),
             _exposed(model, images),
         )
 
@@ -107,8 +108,8 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
     return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
 
 
-def _reliability(curves: Mapping[str, Any]) -> tuple[Markup, str]:
-    """The drawing and the sentence."""
+def _reliability(curves: Mapping[str, Any], lira: bool) -> tuple[Markup, str]:
+    """The drawing and what to say; ``lira``: whether LiRA's probabilities are shown."""
     if not curves:
         return Markup(""), ""
     errors = [
@@ -119,6 +120,8 @@ def _reliability(curves: Mapping[str, Any]) -> tuple[Markup, str]:
         "On shadow models that the probabilities were not fitted to, the share of members differs from the predicted "
         f"probability by {' and '.join(errors)} on average (expected calibration error)."
     )
+    if lira and "lira" not in curves:
+        held += f" Those of LiRA were not checked, which takes {FEWEST_SHADOWS['lira'] + 2} shadow models."
     drawn = inline_svg(reliability_svg(curves, "none"), "reliability", "Predicted probabilities and shares of members.")
     return Markup(drawn), held
 

@@ -27,7 +27,9 @@ def draw_bars(axes: Axes, panel: Panel, series: Series, shift: float, width: flo
     fill = "none" if series.look.hollow else color
     for bar in axes.bar(x, [value - base for value in y], width, base, color=fill, edgecolor=color, zorder=2):
         bar.set_gid(name)
-    ends = lengths(y, [point.y.drawn[0] for point in series.points], [point.y.drawn[1] for point in series.points])
+    ends = lengths(
+        y, [point.y.error_bar[0] for point in series.points], [point.y.error_bar[1] for point in series.points]
+    )
     axes.errorbar(x, y, yerr=ends, fmt="none", ecolor=COLORS["black"], elinewidth=1.0, capsize=2, zorder=3)
 
 

@@ -165,7 +165,7 @@ def cut_short(panel: Panel) -> bool:
     low, high = _extent(panel)
     ends = [v for s in panel.series for p in s.points for v in _ends(s, p) if math.isfinite(v)]
     left, right = _across_extent(panel)
-    across = [v for s in panel.series for p in s.points if p.across for v in p.across.drawn]
+    across = [v for s in panel.series for p in s.points if p.across for v in p.across.error_bar]
     across = [v for v in across if math.isfinite(v)]
     slack = 1e-9
     return any(not low - slack <= v <= high + slack for v in ends) or any(
@@ -177,11 +177,11 @@ def _across_extent(panel: Panel) -> tuple[float, float]:
     """As :func:`_extent`, of a numeric x axis."""
     across = [p.across for s in panel.series for p in s.points if p.across is not None]
     values = [n.value for n in across] + [v for v in (panel.x_reference,) if v is not None]
-    return _with_room(values, [v for n in across for v in n.drawn], 0.1)
+    return _with_room(values, [v for n in across for v in n.error_bar], 0.1)
 
 
 def _ends(series: Series, point: Point) -> tuple[float, float]:
-    return (point.y.value, point.y.value) if series.look.faint else point.y.drawn
+    return (point.y.value, point.y.value) if series.look.faint else point.y.error_bar
 
 
 def _is_scatter(panel: Panel) -> bool:
@@ -244,7 +244,7 @@ def _set_x(axes: Axes, panel: Panel, slanted: bool) -> None:
         return
     if not _is_scatter(panel):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f")))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         return
     low, high = _across_extent(panel)
     pad = 0.08 * max(high - low, 0.02)
@@ -300,7 +300,7 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
     )
     if look.faint:
         return
-    low, high = [p.y.drawn[0] for p in series.points], [p.y.drawn[1] for p in series.points]
+    low, high = [p.y.error_bar[0] for p in series.points], [p.y.error_bar[1] for p in series.points]
     if over_time:
         if not all(math.isnan(v) for v in low):
             axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0, zorder=1.2)
@@ -308,7 +308,9 @@ def _draw_series(axes: Axes, panel: Panel, series: Series, shift: float, name: s
     bars: dict[str, Any] = {"yerr": lengths(y, low, high)}
     if series.labeled:
         across = [p.across for p in series.points if p.across is not None]
-        bars["xerr"] = lengths([a.value for a in across], [a.drawn[0] for a in across], [a.drawn[1] for a in across])
+        bars["xerr"] = lengths(
+            [a.value for a in across], [a.error_bar[0] for a in across], [a.error_bar[1] for a in across]
+        )
     axes.errorbar(
         x,
         y,

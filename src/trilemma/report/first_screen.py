@@ -19,7 +19,6 @@ from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.report.swatch import swatch
 from trilemma.techniques import TECHNIQUES
-from trilemma.words import SEEDED_NOISE
 
 
 def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mappin
         "glance": _glance(numbers, conditions),
         "paper": paper,
         "glossary": list(GLOSSARY.values()),
-        "not_for_release": SEEDED_NOISE if _seeded(study) else "",
+        "not_for_release": _NOT_FOR_RELEASE if _seeded(study) else "",
     }
 
 
@@ -68,9 +67,14 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
     }
 
 
+_NOT_FOR_RELEASE = (
+    "No model of this page that has a budget is for release: its noise was drawn from its seed, and whoever knows the "
+    "seed can subtract it."
+)
+
 _CHOSEN = (
     "Drawn is the strongest of several attacks, which is chosen by looking, so it lies a little off that line by "
-    "chance. The finding on leakage is of the loss threshold, which was fixed in advance. "
+    "chance. The finding on leakage is of the loss threshold, which was fixed in advance."
 )
 """Why the figure and the finding beside it give different AUCs."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from trilemma.data.named import NAMED, Named
+from trilemma.networks import NETWORKS
 from trilemma.paper import CITATION, URL
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 from trilemma.words import capital
@@ -69,7 +71,46 @@ _GENERAL = (
         "membership-inference attack",
         "A program that guesses from a model’s outputs which images it was trained on. It measures what the model "
         "leaks.",
-        ("attacks?",),
+        ("attacks?", "attacked"),
+    ),
+    Term(
+        "threshold",
+        "loss threshold",
+        "The simplest attack: an image on which the model’s loss is low counts as a member (Yeom et al. 2018).",
+        ("[Ll]oss threshold",),
+    ),
+    Term(
+        "entropy",
+        "entropy threshold",
+        "The attack that counts an image as a member if the model is confident of it and correct (Song and Mittal "
+        "2021).",
+        ("[Ee]ntropy threshold",),
+    ),
+    Term(
+        "learned",
+        "MLP and random forest, the learned attacks",
+        "A small network and a forest of decision trees that learn to tell the outputs for members from those for "
+        "non-members.",
+        ("MLP", "[Rr]andom forest"),
+    ),
+    Term(
+        "shadow",
+        "RMIA and LiRA, the attacks with shadow models",
+        "They compare the model with others that were trained likewise, with and without an image (Zarifzadeh et al. "
+        "2024; Carlini et al. 2022).",
+        ("RMIA", "LiRA", "shadow models?"),
+    ),
+    Term(
+        "accuracy",
+        "accuracy",
+        "The share of test images that a model classifies correctly. No training saw these images.",
+        ("[Aa]ccuracy",),
+    ),
+    Term(
+        "training",
+        "training",
+        "One run in which a network learns to classify images from examples. It leaves one model.",
+        ("[Tt]rainings",),
     ),
     Term(
         "control",
@@ -147,8 +188,33 @@ def _technique_terms() -> tuple[Term, ...]:
     )
 
 
-GLOSSARY: dict[str, Term] = {term.key: term for term in (*_GENERAL, *_technique_terms())}
-"""All terms by key: those of measuring first, then the techniques by their codes."""
+def _data_terms() -> tuple[Term, ...]:
+    return tuple(_data_term(known) for known in NAMED.values())
+
+
+def _data_term(known: Named) -> Term:
+    sizes = f"{known.train:,} training and {known.test:,} test images"
+    shown = " Most images of a class are shown in color or most in gray, as the skew says." if known.skew else ""
+    meaning = f"{capital(known.what)}; {sizes}.{shown}"
+    return Term(f"data-{known.name}", f"{known.name}, a data set", meaning, (re.escape(known.name),))
+
+
+def _network_terms() -> tuple[Term, ...]:
+    """A term for each form of name; a part in capitals of a form stands for any word."""
+    terms = []
+    for form, what in NETWORKS.items():
+        if form == "module:name":
+            continue  # a name of the reader's own
+        spelling = re.sub(r"[A-Z]+", r"[\\w.]+", re.sub(r"\[(.*)\]", r"(?:\1)?", form))
+        head = re.split(r"[-:\[]", form)[0] if form.startswith(("wrn", "timm")) else form.split("[")[0]
+        terms.append(Term(f"network-{head}", f"{form}, a network", f"{capital(what)}.", (spelling,)))
+    return tuple(terms)
+
+
+GLOSSARY: dict[str, Term] = {
+    term.key: term for term in (*_GENERAL, *_technique_terms(), *_data_terms(), *_network_terms())
+}
+"""All terms by key: those of measuring first, then the techniques by their codes, data sets, and networks."""
 
 _GROUPS = [(term.key, spelling) for term in GLOSSARY.values() for spelling in term.spellings]
 _PATTERN = re.compile(
@@ -158,6 +224,10 @@ _PATTERN = re.compile(
     )
 )
 _KEYS = [key for key, _ in sorted(_GROUPS, key=lambda group: -len(group[1]))]
+
+
+_BUTTON = '<button type="button" class="term" popovertarget="term-{}">{}</button>'
+_CLOSING = tuple(",.;:)")
 
 
 def explained(text: object) -> Markup:
@@ -176,9 +246,12 @@ def explained(text: object) -> Markup:
             continue
         done.add(key)
         parts.append(escape(words[end : match.start()]))
-        parts.append(
-            Markup('<button type="button" class="term" popovertarget="term-{}">{}</button>').format(key, match.group())
-        )
         end = match.end()
+        term = Markup(_BUTTON).format(key, match.group())
+        if words[end : end + 1] in _CLOSING:
+            # A browser would break the line between a button and the comma after it.
+            term = Markup('<span class="unbroken">{}{}</span>').format(term, words[end])
+            end += 1
+        parts.append(term)
     parts.append(escape(words[end:]))
     return Markup("").join(parts)

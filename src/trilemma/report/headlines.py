@@ -68,9 +68,10 @@ def studied(conditions: Sequence[PlacedCondition]) -> str:
     count = len({condition.model for condition in conditions})
     model = f" of one network, {conditions[0].model}," if count == 1 else ""
     seeds = max(len(condition.trials) for condition in conditions)
+    each, which = (f", {counted(seeds, 'seed')} each", "Each") if trainings > 1 else ("", "The")
     return (
-        f"{counted(trainings, 'training')}{model} on {on}: {with_words}, {how}, {counted(seeds, 'seed')} each. Each "
-        "model was then attacked, and measured on test images."
+        f"{counted(trainings, 'training')}{model} on {on}: {with_words}, {how}{each}. {which} model was then attacked, "
+        "and measured on test images."
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trilemma.data.named import NAMED
-from trilemma.hints import listed
 from trilemma.networks import network_in_words
 from trilemma.report.evidence import OneModel
-from trilemma.techniques import TECHNIQUES
-from trilemma.words import clean, percent
+from trilemma.trial.title import whole_request
+from trilemma.words import clean, percent, techniques_in_words
 
 
 def lead(model: OneModel) -> str:
@@ -17,24 +14,20 @@ def lead(model: OneModel) -> str:
     if model.kind == "audit":
         return ""
     data, recipe = model.config["data"], model.config["recipe"]
-    name, network = str(data["request"].get("name") or ""), network_in_words(recipe["model"])
+    request = whole_request(model.config)
+    name, network = str(request["name"]), network_in_words(recipe["model"])
     known = f" of {clean(name)} ({NAMED[name].what})" if name in NAMED else ""
-    skew, classes = data["request"].get("skew"), len(data["classes"])
+    skew, classes = request.get("skew"), len(data["classes"])
     share = ""
     if skew is not None and data.get("groups"):
         groups = " or ".join(clean(group) for group in data["groups"])
         share = f", of which {percent(float(skew))} of each class belong to one group ({groups})"
+    techniques = techniques_in_words(recipe["techniques"]) or "none of the package's techniques"
     architecture = f"{clean(recipe['model'])}{f' ({network})' if network else ''}"
     return (
         f"An image classifier for {classes:,} classes, trained on {data['examples']:,} images{known}{share}. Its "
-        f"network is {architecture}, and it was trained with {_techniques(recipe)}."
+        f"network is {architecture}, and it was trained with {techniques}."
     )
-
-
-def _techniques(recipe: Any) -> str:
-    """The techniques by their full names; those from outside by their own."""
-    names = [TECHNIQUES[code].name if code in TECHNIQUES else clean(code) for code in recipe["techniques"]]
-    return listed(names) if names else "none of the package's techniques"
 
 
 def facts(model: OneModel) -> list[tuple[str, str]]:
@@ -49,7 +42,7 @@ def facts(model: OneModel) -> list[tuple[str, str]]:
         ("data", clean(data["source"])),
         ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
         ("network", f"{clean(recipe['model'])}{f', {network}' if network else ''}"),
-        ("techniques", _techniques(recipe) if recipe["techniques"] else "none"),
+        ("techniques", techniques_in_words(recipe["techniques"]) or "none"),
         ("updates", f"{course['updates']:,}, each on {course['batch_size']:,} images{average}"),
     ]
     if privacy:

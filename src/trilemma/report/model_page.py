@@ -15,6 +15,7 @@ from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.report.audit_parts import audit_parts
 from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
 from trilemma.report.evidence import OneModel
+from trilemma.report.glossary import GLOSSARY
 from trilemma.report.model_facts import facts, lead
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
@@ -249,6 +250,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         facts=facts(model),
         lead=lead(model),
         long=len(rows) > LONG,
+        glossary=list(GLOSSARY.values()),
     )
 
 

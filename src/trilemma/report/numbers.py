@@ -48,10 +48,10 @@ class Number:
     by_trial: tuple[float, ...] = ()
 
     @property
-    def drawn(self) -> tuple[float, float]:
+    def error_bar(self) -> tuple[float, float]:
         """The ends of what a figure draws around the value: its interval, or with ``FEW`` seeds the range of these.
 
-        >>> Number(.5, -.77, 1.77, 2, "seeds", "accuracy", "c", ("a", "b"), by_trial=(.6, .4)).drawn
+        >>> Number(.5, -.77, 1.77, 2, "seeds", "accuracy", "c", ("a", "b"), by_trial=(.6, .4)).error_bar
         (0.4, 0.6)
         """
         if self.of_few:
@@ -160,11 +160,11 @@ def setting_titles(conditions: Iterable[PlacedCondition]) -> dict[str, str]:
     titles = {key: setting_words(c.data, c.skew, c.target, c.protected) for key, c in chosen.items()}
     data = {key: settings_of({"data": c.options, "recipe": {"model": c.model}}) for key, c in chosen.items()}
     words = wording(data.values())
-    asked = telling([[data[key] for key in chosen if titles[key] == title] for title in set(titles.values())])
+    keys = telling([[data[key] for key in chosen if titles[key] == title] for title in set(titles.values())])
     return made_distinct(
         titles,
         {key: clean(shared_words(same[key])) for key in chosen},
-        {key: clean(words_of(data[key], asked, words)) for key in chosen},
+        {key: clean(words_of(data[key], keys, words)) for key in chosen},
         {key: examples_words(c.examples) for key, c in chosen.items()},
         {key: clean(c.variant) for key, c in chosen.items()},
         {key: f"({position})" for position, key in enumerate(chosen, 1)},

@@ -15,7 +15,6 @@ from trilemma.hints import listed
 from trilemma.measures import UNMATCHED
 from trilemma.report.drawing import FORMATS
 from trilemma.report.first_screen import first_screen
-from trilemma.report.glossary import explained
 from trilemma.report.numbers import Numbers, PlacedCondition, study_order
 from trilemma.report.page_figures import ShownStudy, slugs
 from trilemma.report.tables import Table, any_table, comparisons_table, results_table
@@ -56,8 +55,6 @@ def render(
 ) -> str:
     """The page, from first tag to last."""
     page = templates()
-    page.filters["clean"] = clean
-    page.filters["explained"] = lambda text: explained(clean(text))
     script = asset("page.js")
     shown = [_claim(claim) for claim in claims]
     conditions = [] if numbers is None else list(numbers.conditions.values())

@@ -88,9 +88,9 @@ def label_points(axes: Axes, panel: Panel, *, place: int = 0) -> list[Text]:
 def _bars(transform: Any, point: Point) -> list[Box]:
     boxes = []
     if not math.isnan(point.y.low):
-        (x, low), (_, high) = (transform((point.x, end)) for end in point.y.drawn)
+        (x, low), (_, high) = (transform((point.x, end)) for end in point.y.error_bar)
         boxes.append(Box(x - 1, low, x + 1, high))
     if point.across is not None and not math.isnan(point.across.low):
-        (low, y), (high, _) = (transform((end, point.y.value)) for end in point.across.drawn)
+        (low, y), (high, _) = (transform((end, point.y.value)) for end in point.across.error_bar)
         boxes.append(Box(low, y - 1, high, y + 1))
     return boxes

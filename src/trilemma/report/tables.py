@@ -101,7 +101,7 @@ def results_table(numbers: Numbers) -> Table:
             [Entry(_removed(c), _sortable(c.removed + (0.0001 if c.removal == "random" else 0))) for c in conditions],
             "",
         ),
-        (Column("recipe"), [Entry(clean(joined(c.told) or c.variant) or "–") for c in conditions], ""),
+        (Column("recipe"), [Entry(clean(joined(c.distinction) or c.variant) or "–") for c in conditions], ""),
     ]
     described: list[tuple[Column, list[Entry]]] = []
     for column, entries, words in optional:

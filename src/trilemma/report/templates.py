@@ -8,9 +8,12 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from trilemma.report.glossary import explained
+from trilemma.words import clean
+
 
 def templates() -> jinja2.Environment:
-    """The environment of both pages."""
+    """The environment of both pages, with their filters ``clean``, ``explained`` and ``together``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trilemma.report", "template"),
         autoescape=True,
@@ -18,6 +21,8 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["clean"] = clean
+    environment.filters["explained"] = lambda text: explained(clean(text))
     environment.filters["together"] = together
     return environment
 

@@ -89,10 +89,10 @@ def _environment() -> dict[str, str]:
 
 def _task(job: str) -> dict[str, Any]:
     from trilemma.study.job import failure_of
-    from trilemma.study.work import read_work
+    from trilemma.study.shadow_job import read_job
 
     try:
-        outcome = read_work(job).perform(lambda *_: None, lambda: False)
+        outcome = read_job(job).perform(lambda *_: None, lambda: False)
     except Exception as error:
         return {"kind": "failed", **failure_of(error)}
     return {"kind": "done", **outcome}

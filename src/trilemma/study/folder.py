@@ -163,6 +163,8 @@ def _check(values: dict[str, Any]) -> None:
         if not all(isinstance(figure, str) for figure in study["figures"]):
             raise TypeError(f"figures of the study {name} are {study['figures']!r}")
         for recipe in study.get("by_budget", ()):
-            if not all(isinstance(values, list) and len(values) == 2 for values in recipe.values()):
+            if not isinstance(recipe, dict) or not all(
+                isinstance(values, list) and len(values) == 2 for values in recipe.values()
+            ):
                 raise TypeError(f"by_budget of the study {name} is {recipe!r}")
     str(values["version"])

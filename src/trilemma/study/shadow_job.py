@@ -15,7 +15,7 @@ from trilemma.files import alone_in, make_folder, read_json, reading
 from trilemma.machine import cores
 from trilemma.outside import is_outside
 from trilemma.progress import Progress
-from trilemma.study.job import load_for
+from trilemma.study.job import Job, load_for
 from trilemma.study.pool import Event, Executor
 from trilemma.study.runner import POLL_SECONDS
 from trilemma.training.execution import Execution
@@ -195,3 +195,9 @@ def train_shadows(
             return len(finished_shadows(target, len(jobs))) == len(jobs)
         finally:
             executor.stop()
+
+
+def read_job(text: str) -> Job | ShadowJob:
+    """What a worker reads: a trial of a study, or a shadow of a run; inverse of both classes' ``to_json``."""
+    values = json.loads(text)
+    return ShadowJob.from_dict(values["shadow job"]) if "shadow job" in values else Job.from_json(text)

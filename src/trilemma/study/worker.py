@@ -37,12 +37,12 @@ def main() -> int:
         return bool(stop_requests) or os.getppid() != parent
 
     from trilemma.study.job import failure_of
-    from trilemma.study.work import read_work
+    from trilemma.study.shadow_job import read_job
     from trilemma.trial.progress import Stopped
 
     send(kind="ready")
     for line in sys.stdin:
-        assignment = read_work(line)
+        assignment = read_job(line)
         last = 0.0
 
         def progress(what: str, update: int, updates: int, name: str = assignment.id) -> None:

@@ -45,8 +45,9 @@ from trilemma.training.recipe import Recipe
 
 Kind = Literal["mislabelled", "blank", "gradient"]
 KINDS: tuple[str, ...] = get_args(Kind)
-FEWEST = 20
-"""Fewer canaries prove nothing worth knowing, and might all be in, or all out."""
+FEWEST, MOST = 20, 100_000
+"""Fewer canaries prove nothing worth knowing, and might all be in, or all out.  More take minutes and gigabytes to
+count, for bounds that grow with their logarithm: at most 8.1 with the last of these, at delta = 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Canaries:
       count: M, of which about half will be in.
 
     Raises:
-      InputError: another kind, or fewer than 20.
+      InputError: another kind, fewer than 20, or more than 100,000.
     """
 
     kind: Kind
@@ -69,6 +70,8 @@ class Canaries:
             raise InputError(f"no canary is called {self.kind!r}{did_you_mean(self.kind, KINDS)}: {', '.join(KINDS)}")
         if self.count < FEWEST:
             raise InputError(f"{self.count} canaries can show nothing: use at least {FEWEST}")
+        if self.count > MOST:
+            raise InputError(f"{self.count:,} canaries are more than can be counted: use at most {MOST:,}")
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in ``config.json``."""

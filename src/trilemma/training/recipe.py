@@ -90,8 +90,8 @@ class Recipe:
       evaluations: how many times the run is measured, the last one at its end.
       seed: source of initial weights, views, order, and, if the noise is not secret, of sampling and noise.
       secret_noise: with a budget, key sampling and noise by the operating system's randomness in place of ``seed``, and
-        keep no record of the key once the run has ended: nobody can repeat the noise, and neither can you.  False makes
-        the run reproducible and its model unfit for release, since whoever knows the seed can subtract the noise.
+        keep no record of the key once the run has ended.  Nobody can repeat the noise, and neither can you.  False
+        makes the run reproducible and its model unfit for release, since whoever knows the seed can subtract the noise.
       prior_seed: seed of the synthetic images and dictionaries of a ``prior`` model, which many trainings share.
       pretrain: "synthetic" starts from a backbone trained on synthetic images (of ``prior_seed``); "" at random.
       pretrain_updates: how many updates that pre-training makes.

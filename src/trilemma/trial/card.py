@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.files import written
+from trilemma.networks import network_in_words
 from trilemma.trial.gate import cell_words
 from trilemma.trial.run import SHADOWS, guaranteed, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
@@ -25,7 +26,7 @@ from trilemma.trial.statement import (
 )
 from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
-from trilemma.words import capital, clean, mix
+from trilemma.words import capital, clean, techniques_in_words
 
 CARD, NOT_RELEASED = "README.md", ".gitignore"
 _PRIVATE = (
@@ -53,6 +54,8 @@ def write_card(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any
 def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card of a run that is called ``title``; see :func:`write_card`."""
     data, recipe = config["data"], config["recipe"]
+    network = plain(network_in_words(recipe["model"]))
+    techniques = plain(techniques_in_words(recipe["techniques"]) or "none of the package's techniques")
     stands, guarantee = guaranteed(result) or {}, guarantee_in_words(result["privacy"], result.get("canaries"))
     cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
     name = str(data["request"].get("name") or "own images")
@@ -82,9 +85,10 @@ def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> st
         "## Data and training",
         "",
         f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}"
-        f"{_skew(data['source'])}; model "
-        f"{plain(recipe['model'])}, techniques {plain(mix(recipe['techniques']))}, "
-        f"{result['course']['updates']:,} updates. `config.json` has the whole recipe.",
+        f"{_skew(data['source'])}.",
+        "",
+        f"The network is {plain(recipe['model'])}{f' ({network})' if network else ''}, trained in "
+        f"{result['course']['updates']:,} updates with {techniques}. `config.json` has the whole recipe.",
         "",
         "## Test results",
         "",

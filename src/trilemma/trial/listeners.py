@@ -160,13 +160,20 @@ class MLflow:
         except ImportError as error:
             raise InputError("MLflow is not installed: pip install 'trilemma[mlflow]'") from error
         self._mlflow: Any = mlflow
-        mlflow.start_run(run_name=folder.name)
-        mlflow.log_params(recipe.to_dict())
+        self._name, self._parameters, self._begun = folder.name, recipe.to_dict(), False
+
+    def _begin(self) -> None:
+        if not self._begun:  # not before: a training that is refused leaves no run there
+            self._mlflow.start_run(run_name=self._name)
+            self._mlflow.log_params(self._parameters)
+            self._begun = True
 
     def on_update(self, update: int, values: Values) -> None:
+        self._begin()
         self._mlflow.log_metrics(dict(values), step=update)
 
     def on_end(self, values: Values) -> None:
+        self._begin()
         self._mlflow.log_metrics({f"final_{name}": value for name, value in values.items()})
         self._mlflow.end_run()
 

@@ -31,7 +31,7 @@ def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDA
       index: int64 (N,), each example's place in its split; None counts the rows.
 
     ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
-    meaning member.  ``membership_probability`` is the histogram's (METHODS 5.2), ``membership_probability_NAME`` that
+    meaning member.  ``membership_probability`` is that of the loss's histograms, ``membership_probability_NAME`` that
     of a shadow attack.
     """
     import pyarrow as pa

@@ -32,12 +32,16 @@ def title_of_run(folder: Path, config: Mapping[str, Any]) -> str:
     return trial_title(_trial(config))
 
 
+def whole_request(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the data of a run, those that were left out too; the name is "own images" for the caller's own."""
+    request = {name: value for name, value in config["data"]["request"].items() if name != "removal"}
+    try:
+        return dict(one_form(request))
+    except (InputError, KeyError):  # images of the caller's own, or of another version
+        return {"name": "own images"} | request
+
+
 def _trial(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run as ``study.json`` would hold its trial."""
-    request = dict(config["data"]["request"])
-    removal = request.pop("removal", None)
-    try:
-        data = one_form(request)
-    except (InputError, KeyError):  # images of the caller's own, or of another version
-        data = {"name": "own images"} | request
-    return {"recipe": config["recipe"], "data": data, "removal": removal}
+    removal = config["data"]["request"].get("removal")
+    return {"recipe": config["recipe"], "data": whole_request(config), "removal": removal}

@@ -60,7 +60,7 @@ def test_target_and_protected_attribute_give_labels_and_groups(root: Path) -> No
 
 def test_attributes_have_their_official_order() -> None:
     assert len(CELEBA_ATTRIBUTES) == 40
-    # the ids that METHODS 7 verified
+    # the ids in the published list of attributes
     for position, name in ((2, "Attractive"), (8, "Black_Hair"), (9, "Blond_Hair"), (18, "Heavy_Makeup"),
                            (20, "Male"), (31, "Smiling"), (33, "Wavy_Hair")):  # fmt: skip
         assert CELEBA_ATTRIBUTES[position] == name

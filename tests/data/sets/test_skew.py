@@ -12,7 +12,7 @@ from trilemma.data import Dataset, Split, luma, skewed_groups
 from trilemma.data.sets.skew import color_classes, skewed
 from trilemma.errors import InputError
 
-PUBLISHED = {  # METHODS 4.1
+PUBLISHED = {  # by the published code (Wang et al. 2020)
     "automobile": 0, "cat": 0, "dog": 0, "horse": 0, "truck": 0,
     "airplane": 1, "bird": 1, "deer": 1, "frog": 1, "ship": 1,
 }  # fmt: skip

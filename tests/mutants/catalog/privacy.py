@@ -486,7 +486,7 @@ ERRORS = [
     ),
     Planted(
         "a check of what is not a number passes",
-        "privacy/truth.py",
+        "privacy/alarms.py",
         "if self.value is None or math.isnan(self.value):\n            return False",
         "if self.value is None or math.isnan(self.value):\n            return True",
         (f"{_TRUTH}::test_what_is_no_number_within_the_bounds_fails", f"{_TRUTH}::test_wrong_noise_is_seen"),

@@ -37,21 +37,21 @@ def budget_claim(table: Table) -> Claim:
         most[measurements.conditions[pair.condition].data] = max(
             most.get(measurements.conditions[pair.condition].data, 0), len(pair.block)
         )
-    asked: dict[tuple[str, int, str], dict[str, Pair]] = {}
+    by_setting: dict[tuple[str, int, str], dict[str, Pair]] = {}
     for pair in all_pairs:
         condition = measurements.conditions[pair.condition]
         if len(pair.block) < most[condition.data]:
             continue
-        pairs = asked.setdefault((pair.setting, condition.examples, condition.model), {})
+        pairs = by_setting.setdefault((pair.setting, condition.examples, condition.model), {})
         if pair.question not in pairs or budget_order(condition.epsilon) < budget_order(
             measurements.conditions[pairs[pair.question].condition].epsilon
         ):
             pairs[pair.question] = pair
-    chosen = [pair for pairs in asked.values() for pair in pairs.values()]
+    chosen = [pair for pairs in by_setting.values() for pair in pairs.values()]
     tried = {(c.pair.condition, c.pair.against): c for c in compare(measurements, chosen)}
     strongest = secondary_findings(table, STRONGEST, chosen)
     findings = []
-    for pairs in asked.values():
+    for pairs in by_setting.values():
         compared = [c for pair in pairs.values() if (c := tried.get((pair.condition, pair.against))) is not None]
         if not compared:
             continue

@@ -84,13 +84,15 @@ def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -
         condition = conditions[pair.condition]
         images = same_images(condition.data)
         most[images] = max(most.get(images, 0), len(pair.block))
-        asked = by_setting.setdefault((images, pair.setting, condition.examples, condition.model), {})
-        if pair.question not in asked or (condition.skew or 0) > (conditions[asked[pair.question].condition].skew or 0):
-            asked[pair.question] = pair
+        by_question = by_setting.setdefault((images, pair.setting, condition.examples, condition.model), {})
+        if pair.question not in by_question or (condition.skew or 0) > (
+            conditions[by_question[pair.question].condition].skew or 0
+        ):
+            by_question[pair.question] = pair
     return [
-        (asked.get("skew"), asked.get("skew of one set"))
-        for (images, *_), asked in by_setting.items()
-        if max(len(pair.block) for pair in asked.values()) == most[images]
+        (by_question.get("skew"), by_question.get("skew of one set"))
+        for (images, *_), by_question in by_setting.items()
+        if max(len(pair.block) for pair in by_question.values()) == most[images]
     ]
 
 

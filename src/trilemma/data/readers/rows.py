@@ -74,7 +74,7 @@ def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, 
       InputError: an unknown role, one role twice, a name that is not there or is there twice, or no image or label
         column; lists what is there.
     """
-    asked: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     for role, name in (columns or {}).items():
         plain = role.lower().removesuffix("s")
         if plain not in _USUAL:
@@ -83,12 +83,12 @@ def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, 
             raise InputError(
                 f"{where} has no column {name!r}{did_you_mean(name, available)}; its columns are {listed(available)}"
             )
-        if plain in asked:
-            raise InputError(f"columns names the role {plain} twice ({asked[plain]}, {name}): leave one out")
-        asked[plain] = name
+        if plain in renamed:
+            raise InputError(f"columns names the role {plain} twice ({renamed[plain]}, {name}): leave one out")
+        renamed[plain] = name
     chosen: dict[str, str] = {}
     for role, usual in _USUAL.items():
-        column = asked.get(role) or next((name for name in usual if name in available), None)
+        column = renamed.get(role) or next((name for name in usual if name in available), None)
         if column is not None:
             if list(available).count(column) > 1:
                 raise InputError(f"{where} has more than one column {column!r}: rename all but one")
@@ -136,11 +136,11 @@ def unused_columns(
     >>> unused_columns(("image", "label", "class"), {"image": "image", "label": "label"}, None, "x.parquet")
     ('x.parquet: the column label is taken as the label, and class is left out',)
     """
-    asked = {role.lower().removesuffix("s") for role in columns or {}}
+    renamed = {role.lower().removesuffix("s") for role in columns or {}}
     others = {
         role: [name for name in _USUAL[role] if name in available and name not in chosen.values()]
         for role in chosen
-        if role not in asked
+        if role not in renamed
     }
     return tuple(
         f"{where}: the column {chosen[role]} is taken as the {role}, and {listed(names)} is left out"

@@ -1,8 +1,8 @@
 """Skew: each class mostly in color or mostly gray (CIFAR-10S and its kin), so that color predicts the
 class.
 
-Method: Wang et al., "Towards Fairness in Visual Recognition", CVPR 2020 (METHODS 4.1 and 4.4 of this
-  project).
+Method: Wang et al., "Towards Fairness in Visual Recognition: Effective Strategies for Bias Mitigation", CVPR 2020
+  (arXiv:1911.11834), and the published code that makes their CIFAR-10S.
 
 **The assignment of groups is public.**  The published construction has exact counts per class, so a seed assigns
 the groups to the positions of the examples, and assigning them again without one example gives thousands of the others

@@ -11,6 +11,7 @@ from trilemma.report.figure import Look, Point, look
 from trilemma.report.figures.axes import TechniquesAxis
 from trilemma.report.figures.kind import Conditions
 from trilemma.report.numbers import Numbers, PlacedCondition, setting_titles
+from trilemma.titles import wording
 from trilemma.words import budget, budget_order, clean, epsilon_tick, examples_words, mix, setting_words
 
 BUDGET_AXIS = "budget ε"
@@ -41,13 +42,14 @@ def by_images(conditions: Conditions) -> list[tuple[str, list[PlacedCondition]]]
     first = [same[0] for same in by.values()]
     data = [setting_words(same_images(c.data), None, c.target, c.protected) for c in first]
     mixes = [mix(c.codes) for c in first]
-    told = [clean(shared_words(same)) for same in by.values()]
+    distinction = [clean(shared_words(same)) for same in by.values()]
     # What titles of trials say, if that is enough.
-    if all(told) and len(set(zip(data, mixes, told, strict=True))) == len(first):
-        parts = [data, mixes, told]
+    if all(distinction) and len(set(zip(data, mixes, distinction, strict=True))) == len(first):
+        parts = [data, mixes, distinction]
     else:
         counts = [examples_words(max(c.examples for c in same)) for same in by.values()]
-        parts = [data, counts, mixes, [clean(c.model) for c in first]]
+        words = wording({"model": c.model} for c in first)
+        parts = [data, counts, mixes, [words("model", c.model) for c in first]]
     telling = [part for part in parts if len(set(part)) > 1]
     return [(joined(*(part[index] for part in telling)), same) for index, same in enumerate(by.values())]
 
