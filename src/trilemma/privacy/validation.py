@@ -242,8 +242,8 @@ def _try_gradients(model: nn.Module, images: Tensor) -> None:
             loop(Objective(model, 1.0, _trial_loss), images[:2, None], labels)
     except RuntimeError as error:
         raise PrivacyError(
-            f"the gradients of single examples cannot be computed for the network ({str(error).splitlines()[0]}): give a plain "
-            "module whose outputs follow from its parameters"
+            f"the gradients of single examples cannot be computed for the network ({' '.join(str(error).split())}): "
+            "give a plain module whose outputs follow from its parameters"
         ) from error
     for name in changed(kept, state_of(model, copied=False)):
         raise PrivacyError(

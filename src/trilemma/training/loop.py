@@ -44,6 +44,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.training.refusals import refuse_what_does_not_apply
 from trilemma.training.state import State
 from trilemma.training.streams import Computation, stream_for
+from trilemma.version import __version__
 
 
 @dataclass(eq=False)
@@ -135,7 +136,7 @@ class Training:
         """Compute a share of every update until the first process ends the training; called by all other processes.
 
         Raises:
-          InputError: this process has other images or another recipe.
+          InputError: this process has other images, another recipe, network or compute type, or other versions.
           RankLost: another process has ended.
         """
         start = self.ranks.tell(None)
@@ -143,13 +144,21 @@ class Training:
             return
         identity, state = start
         if identity != self._identity():
-            raise InputError("the processes of one training need the same recipe and images: give all the same command")
+            raise InputError(
+                "the processes of one training need the same recipe, images, network, compute type and versions of "
+                "torch and trilemma: give all the same command and environment"
+            )
         self.state.restore(state, shared=True)
         while self.ranks.tell(None):
             self.step()
 
-    def _identity(self) -> tuple[str, str]:
-        return self.recipe.fingerprint, self.data.fingerprint
+    def _identity(self) -> tuple[object, ...]:
+        """What the processes of a training must have in common beside the state that they are sent."""
+        model = self.state.model
+        layers = [(name, type(module).__qualname__) for name, module in model.named_modules()]
+        shapes = [(name, tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()]
+        versions = (__version__, str(torch.__version__))
+        return self.recipe.fingerprint, self.data.fingerprint, str(self.autocast), layers, shapes, versions
 
     # ---- construction ------------------------------------------------------------------------------------------------
 
