@@ -228,6 +228,25 @@ def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, 
     assert len(tables) > 5
     for caption, right, edge in tables:
         assert right <= edge <= PHONE[0], (caption, right)
+    # Guards: "technique" on one line and its "s" on the next, and the words of a caption beyond the edge.
+    script = """
+    const lines = (node, start, end) => {
+      const range = document.createRange();
+      range.setStart(node, start); range.setEnd(node, end);
+      return new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size;
+    };
+    const heads = [...document.querySelectorAll('.scroll tbody th')].filter((e) => e.checkVisibility());
+    const texts = heads.flatMap((e) => [...e.childNodes].filter((n) => n.nodeType === Node.TEXT_NODE));
+    const broken = texts.flatMap((n) => [...n.textContent.matchAll(/[\\w-]{2,12}/g)]
+      .filter((m) => lines(n, m.index, m.index + m[0].length) > 1).map((m) => m[0]));
+    const captions = [...document.querySelectorAll('.scroll caption > span')].filter((e) => e.checkVisibility());
+    const beyond = captions.filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.innerText);
+    return [heads.length, broken, captions.length, beyond];
+    """
+    heads, broken, captions, beyond = browser.run(script)
+    assert heads > 5
+    assert captions > 3
+    assert broken == beyond == []
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,10 @@ SHORT_SEEDS = 2
 
 def _command() -> str:
     """How this command can be typed again: ``make quickstart`` does not put its environment on the path."""
-    return "trilemma" if shutil.which("trilemma") else f"{os.path.relpath(sys.executable)} -m trilemma"
+    if shutil.which("trilemma"):
+        return "trilemma"
+    script = Path(sys.executable).with_name("trilemma")
+    return os.path.relpath(script) if script.exists() else f"{os.path.relpath(sys.executable)} -m trilemma"
 
 
 def quickstart_command(options: argparse.Namespace) -> int:

@@ -245,13 +245,14 @@ def explained(text: object) -> Markup:
         if key in done:
             continue
         done.add(key)
-        parts.append(escape(words[end : match.start()]))
-        end = match.end()
+        # A browser would break the line between a button and the parenthesis before it or the comma after it.
+        start = match.start() - (words[match.start() - 1 : match.start()] == "(")
+        parts.append(escape(words[end:start]))
+        end = match.end() + (words[match.end() : match.end() + 1] in _CLOSING)
+        around = words[start : match.start()], words[match.end() : end]
         term = Markup(_BUTTON).format(key, match.group())
-        if words[end : end + 1] in _CLOSING:
-            # A browser would break the line between a button and the comma after it.
-            term = Markup('<span class="unbroken">{}{}</span>').format(term, words[end])
-            end += 1
-        parts.append(term)
+        parts.append(
+            Markup('<span class="unbroken">{}{}{}</span>').format(around[0], term, around[1]) if any(around) else term
+        )
     parts.append(escape(words[end:]))
     return Markup("").join(parts)
