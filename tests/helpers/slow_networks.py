@@ -133,7 +133,6 @@ SLOW = {
     "forward-pre-hook": hooked_before,
     "weight-norm": lambda: parametrized(True),
     "weight-norm-unbiased": lambda: parametrized(False),
-    "pruned": pruned,
     "raw-parameters": RawParameter,
     "weight-used-elsewhere": weight_elsewhere,
     "convolution-used-elsewhere": convolution_elsewhere,

@@ -1,4 +1,7 @@
-"""What any attack can find out at most: closed forms, the best attack itself, other people's deltas."""
+"""What any attack can find out at most: closed forms, the best attack itself, other people's deltas.
+
+200 random settings of the first and the last: ``python benchmarks/ceiling.py --settings 200``.
+"""
 
 import math
 import time

@@ -7,7 +7,7 @@ from torch import nn
 
 from clipping_cases import CLASSES, SHAPE, batch, by_function, by_method, judge, prepared, scramble
 from fast_networks import Net
-from slow_networks import SLOW, position_first
+from slow_networks import SLOW, position_first, pruned
 from trilemma.errors import PrivacyError
 from trilemma.privacy import Clipping, check_network, clipped_gradient_sum
 from trilemma.privacy.gradients.layerwise import why_not_layerwise
@@ -39,6 +39,12 @@ def test_what_has_no_fast_rule_is_exact_all_the_same(name, views):
         by_function(model, images, labels),
         by_method(model, images, labels, "loop"),
     )
+
+
+def test_a_weight_that_each_pass_writes_to_an_attribute_is_refused():
+    """Torch's pruning does: whether it took its weight from parameters alone, a comparison cannot tell."""
+    with pytest.raises(PrivacyError, match=r"changed its attribute 0\.weight"):
+        Clipping(prepared(pruned), 1.0)(*batch(2, 1))
 
 
 def test_a_subclass_gets_no_rule_by_inheritance():

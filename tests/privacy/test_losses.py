@@ -1,12 +1,15 @@
 """Losses: of each view, averaged over the views of an example and never over the batch."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from clipping_cases import CLASSES, METHODS, batch
-from trilemma.privacy import Clipping
+from trilemma.errors import PrivacyError
+from trilemma.privacy import Clipping, clipped_gradient_sum
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,3 +55,109 @@ def test_a_loss_that_averages_the_batch_is_refused(method):
     images, labels = batch(4, 1)
     with pytest.raises(ValueError, match="loss"):
         Clipping(model, 1.0, method, F.cross_entropy)(images, labels)
+
+
+def centered(logits, labels):
+    return F.cross_entropy(logits - 0.5 * logits.mean(dim=0), labels, reduction="none")
+
+
+def centered_in_place(logits, labels):
+    return F.cross_entropy(logits.sub_(0.5 * logits.mean(dim=0)), labels, reduction="none")
+
+
+def by_labels_in_place(logits, labels):
+    labels.sub_(labels.min())
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("loss", [centered, centered_in_place, by_labels_in_place])
+@pytest.mark.parametrize("method", [*METHODS, "linear"])
+def test_a_loss_sees_one_example_at_a_time(method, loss, views):
+    """Guards: a loss that takes the batch's mean away, by which one more example changes what all others add, by many
+    C."""
+    torch.manual_seed(0)
+    model = nn.Linear(192, CLASSES) if method == "linear" else nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+    images, labels = batch(40, views)
+    images = images.flatten(2) if method == "linear" else images
+    images[0] *= 1e4  # its own gradient is clipped, whatever it is
+    labels[:20] = 1
+    before = labels.clone()
+    kept, fewer = (
+        clipped_gradient_sum(model, images[first:], labels[first:], clipping_norm=0.5, method=method, loss=loss)[0]
+        for first in (0, 1)
+    )
+    distance = sum(float((kept[name] - fewer[name]).square().sum()) for name in kept) ** 0.5
+    assert distance <= 0.5 * (1 + 1e-5)
+    exact, _ = clipped_gradient_sum(model, images, labels, clipping_norm=0.5, method="loop", loss=loss)
+    torch.testing.assert_close(kept, exact, rtol=1e-4, atol=1e-5)
+    assert torch.equal(labels, before)
+
+
+class Running:
+    """A loss that takes away the mean of the logits it has seen."""
+
+    def __init__(self):
+        self.mean, self.seen = torch.zeros(CLASSES), []
+
+    def __call__(self, logits, labels):
+        self.mean += 0.1 * (logits.detach().mean(0) - self.mean)
+        return F.cross_entropy(logits - self.mean, labels, reduction="none")
+
+    def method(self, logits, labels):
+        return self(logits, labels)
+
+
+class Module(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(CLASSES))
+
+    forward = Running.__call__
+
+
+def in_default(logits, labels, running=None):
+    return running(logits, labels)
+
+
+def in_attribute(logits, labels):
+    in_attribute.mean = logits.detach().mean(0)
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def in_closure():
+    running = Running()
+    return lambda logits, labels: running(logits, labels)
+
+
+def in_variable():
+    before = 0.0
+
+    def loss(logits, labels):
+        nonlocal before
+        before = 0.5 * before + 0.5 * float(logits.detach().mean())
+        return F.cross_entropy(logits * before, labels, reduction="none")
+
+    return loss
+
+
+KEEPING = {
+    "object": Running,
+    "method": lambda: Running().method,
+    "module": Module,
+    "closure": in_closure,
+    "variable": in_variable,
+    "partial": lambda: functools.partial(in_default, running=Running()),
+    "attribute": lambda: in_attribute,
+}
+
+
+@pytest.mark.parametrize("place", KEEPING)
+@pytest.mark.parametrize("method", [*METHODS, "linear"])
+def test_a_loss_that_keeps_something_of_the_examples_is_refused(method, place):
+    """Guards: a running mean of the logits, which carries each example into the gradients of those after it."""
+    torch.manual_seed(0)
+    model = nn.Linear(192, CLASSES) if method == "linear" else nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+    images, labels = batch(3, 1)
+    with pytest.raises(PrivacyError, match="the loss changed"):
+        Clipping(model, 1.0, method, KEEPING[place]())(images.flatten(2) if method == "linear" else images, labels)

@@ -76,6 +76,40 @@ def draws_that_no_edit_of_this_file_changes(monkeypatch):
     monkeypatch.setattr("trilemma.training.streams.source_digests", lambda modules: {})
 
 
+SKIPS = """
+import time
+from torch import nn
+
+class Skips(nn.Module):
+    def __init__(self, classes, image_shape):
+        super().__init__()
+        self.head, self.skips = nn.Linear(64, classes), []
+
+    def forward(self, images):
+        self.skips.append(images.flatten(1))
+        time.sleep(0.02)
+        return self.head(self.skips.pop())
+"""
+
+
+def test_a_network_from_outside_is_evaluated_in_one_thread(data, tmp_path, monkeypatch):
+    """Guards: what one thread's pass holds for a moment is taken by another's; the network is named, and not given."""
+    (tmp_path / "made_of_skips.py").write_text(SKIPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    training = Training(replace(RECIPE, model="made_of_skips:Skips"), data)
+    before, rows = torch.get_num_threads(), np.arange(len(data.train)).repeat(6)  # enough for two threads
+    torch.set_num_threads(2)
+    try:
+        logits = training.logits("train", rows)
+    finally:
+        torch.set_num_threads(before)
+    model = training.state.model
+    with torch.no_grad():
+        images = training.examples.inputs.plain("train", rows)
+        expected = model.head(images.flatten(1))
+    torch.testing.assert_close(logits, expected)
+
+
 def network_with(layer):
     torch.manual_seed(0)
     return nn.Sequential(layer, nn.Flatten(), nn.Linear(64, 10))
@@ -116,7 +150,7 @@ def test_what_the_check_did_not_see_kept_ends_the_training(data, when, place, te
     layer = Keeps("never", place)
     training = Training(replace(RECIPE, techniques=techniques, views=5), data, network=network_with(layer))
     list(training.run_updates(1))
-    layer.when = when
+    training.state.model[0].when = when  # of the copy that is trained
 
     def train_and_evaluate():
         list(training.run_updates(2))

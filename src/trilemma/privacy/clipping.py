@@ -6,7 +6,9 @@ finite is replaced by zero.  The sum over a logical batch therefore changes by a
 is added or removed, whatever K is and however the batch is cut into physical batches.
 
 **Condition**: no example's gradient may depend on another example.  ``trilemma.privacy.validation`` refuses
-networks where it does, and each call refuses one that drew random numbers or changed what it keeps.
+networks where it does, and each call refuses one that drew random numbers or changed what it keeps.  A loss that is not
+ours sees one example at a time.  Threads compute side by side only where nothing can pass from one to another
+(``keeps_nothing`` in ``trilemma.privacy.structure``), and calls of this class run one after another.
 
 **Edge cases**, the same for every method:
 
@@ -40,6 +42,7 @@ the call changes nothing, or is refused (``trilemma.privacy.gradients.arithmetic
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -55,6 +58,10 @@ from trilemma.privacy.validation import known_check, refuse_mixing_layers, refus
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
 
+_ONE_CALL = threading.RLock()
+"""Held by the thread whose call is running: a network may keep something for the time of a pass, and its check and the
+loop replace its parameters for a moment."""
+
 _METHODS = {"layerwise": layerwise.layerwise, "loop": loop.loop, "linear": linear.linear}
 
 
@@ -67,7 +74,8 @@ class Clipping:
       clipping_norm: C, between 1e-30 and 1e30.
       method: "auto" picks the linear method for a linear network, else the layerwise method where every layer has a
         rule and the rules give the loop's sums, else the loop.
-      loss: per-view loss; an example's loss is its mean over the views.
+      loss: per-view loss; an example's loss is its mean over the views.  A loss of one's own is called for one example
+        at a time.
       autocast: compute type of the forward and backward pass; norms and sums are never computed in half precision.
 
     Raises:
@@ -114,13 +122,13 @@ class Clipping:
                 f"images must be (B, K, C, H, W) and labels (B,), not {tuple(images.shape)} and {tuple(labels.shape)}"
             )
         refuse_rounded_products()
-        with exact_arithmetic(images.device):
+        with _ONE_CALL, exact_arithmetic(images.device):
             if len(images) == 0:
                 return self.objective.zero()
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
             method = self._chosen(images)
-            with refuse_random_layers(images.device), refuse_changed_state(self.model):
+            with refuse_random_layers(images.device), refuse_changed_state(self.model, self.loss):
                 return _METHODS[method](self.objective, images, labels)
 
     def _chosen(self, images: Tensor) -> str:
@@ -162,14 +170,15 @@ def clipped_gradient_sum(
       labels: int64 (B,).
       clipping_norm: C, between 1e-30 and 1e30.
       method: "auto", "layerwise", "loop" or "linear"; changes speed, never the result.
-      loss: (logits (n, classes), labels (n,)) -> losses (n,).
+      loss: (logits (n, classes), labels (n,)) -> losses (n,).  A loss of one's own is called for one example at a time,
+        with the logits of its K views.
 
     Returns:
       (sums by parameter name, float32; norms before clipping (B,), float32).
 
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``), draws random numbers, or
-        changes what it keeps.
+        changes what it keeps, or the loss does.
       ValueError: a clipping norm outside [1e-30, 1e30], shapes that do not fit, or a method that was asked for by name
         and does not fit the network.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -26,6 +27,22 @@ ELSEWHERE = {"_parameters", "_buffers", "_modules", *_HOOKS, *_STATE_HOOKS}
 """What torch keeps in a module beside the module's own attributes."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, Enum, type)
+
+
+_STATELESS = frozenset(
+    {
+        *(nn.Identity, nn.Flatten, nn.Unflatten, nn.Sequential, nn.ModuleList, nn.ModuleDict),
+        *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm),
+        nn.BatchNorm2d,  # never with a budget; else evaluations compute it side by side, and there it only reads
+        *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
+        *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softmax, nn.LogSoftmax),
+        *(nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+        *(nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle),
+    }
+)
+"""Layers of torch that keep nothing from one pass to another and call nothing that a user gave them."""
+
+_CONTAINERS = (tuple, list, set, dict, OrderedDict, torch.Size)
 
 
 class _NotComparable(Exception):
@@ -90,3 +107,38 @@ def _of_value(value: Any) -> Hashable:
     if type(value) is functools.partial:
         return _of_value(value.func), _of_value(value.args), _of_value(value.keywords)
     raise _NotComparable
+
+
+def keeps_nothing(model: nn.Module) -> bool:
+    """Whether several threads may call a network at once: no pass can leave anything where another would find it.
+
+    That is known only of networks in which every module is of this package or a stateless one of torch, as it came:
+    without hooks, functions or objects of somebody else.  Any other code may hold a tensor of one pass in a list, dict
+    or object for a moment, which no comparison before and after sees, and a second thread would find it there.
+    """
+    return all(map(_keeps_nothing, model.modules())) and not any(
+        getattr(nn.modules.module, kind) for kind in _GLOBAL_HOOKS
+    )
+
+
+def _keeps_nothing(module: nn.Module) -> bool:
+    kind = type(module)
+    package = kind.__module__.split(".")[0]
+    ours = package == "trilemma" and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
+    forward = getattr(kind.forward, "__module__", None) or ""
+    return (
+        (ours or kind in _STATELESS)
+        and forward.split(".")[0] in ("trilemma", "torch")  # not one that was put in the class's place
+        and not any(getattr(module, hooks) for hooks in _HOOKS)
+        and all(
+            type(t) in (Tensor, nn.Parameter, type(None))
+            for t in (*module._parameters.values(), *module._buffers.values())
+        )
+        and all(_is_plain(value) for name, value in vars(module).items() if name not in ELSEWHERE)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in _CONTAINERS:
+        return all(map(_is_plain, value)) and (not isinstance(value, dict) or all(map(_is_plain, value.values())))
+    return type(value) in (type(None), bool, int, float, str, torch.dtype)

@@ -2,16 +2,17 @@
 
 What it wrote to a parameter or buffer would be released without noise.  What it wrote to an attribute, such as a mean
 of the images of an evaluation, would reach the gradients of other examples, which then differ by more than C on a
-neighboring data set.  Global variables, variables of enclosing functions and files are not looked at.
+neighboring data set.  A loss that is not ours is looked at likewise.  Global variables and files are not.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,30 +29,33 @@ State = dict[str, Any]
 
 
 @contextmanager
-def refuse_changed_state(model: nn.Module) -> Iterator[None]:
-    """Refuse a network whose parameters, buffers or attributes change inside this context.
+def refuse_changed_state(model: nn.Module, loss: object = None) -> Iterator[None]:
+    """Refuse a network whose parameters, buffers or attributes change inside this context, or a loss that does.
 
     Raises:
       PrivacyError: names the first that did.
     """
-    before = state_of(model)
+    before = state_of(model, loss)
     yield
-    for name in changed(before, state_of(model, copied=False)):
+    for name in changed(before, state_of(model, loss, copied=False)):
+        changer = "loss changed" if name.startswith("loss") else "network changed its"
         raise PrivacyError(
-            f"the network changed its {name} while it saw private images, and what it keeps of them gets no noise: "
+            f"the {changer} {name} while it saw private images, and what it keeps of them gets no noise: "
             "remove it or keep it fixed, or train without a budget"
         )
 
 
-def state_of(model: nn.Module, *, copied: bool = True) -> State:
+def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> State:
     """What a network keeps: all parameters, trained or not, buffers, and the attributes of its modules, with what is in
-    their containers and objects.  Where not ``copied``, tensors and arrays are those of the network."""
+    their containers, objects and functions; and what a loss does.  Where not ``copied``, tensors and arrays are those
+    of the network."""
     state: State = tensors_of(model, copied=copied)
     seen = {id(module) for module in model.modules()}
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             if name not in ELSEWHERE:
                 _collect(state, f"attribute {prefix}{'.' if prefix else ''}{name}", value, seen, copied)
+    _collect(state, "loss", loss, seen, copied)
     return state
 
 
@@ -87,15 +91,31 @@ def _collect(state: State, name: str, value: Any, seen: set[int], copied: bool) 
 
 
 def _held(value: Any) -> Mapping[Any, Any] | None:
-    """What a container or an object of a class that is not torch's holds, by key; None if it is one value."""
+    """What a container, a function or an object of a class that is not torch's holds, by key; None if it is one
+    value."""
     if isinstance(value, dict):
         return value
     if isinstance(value, (list, tuple, deque)):
         return dict(enumerate(value))
-    if isinstance(value, (type, FunctionType, ModuleType, Enum)) or not hasattr(value, "__dict__"):
+    if isinstance(value, functools.partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
+    if isinstance(value, MethodType):
+        return {"self": value.__self__, "function": value.__func__}
+    if isinstance(value, FunctionType):
+        return _held_by_function(value)
+    if isinstance(value, (type, ModuleType, Enum)) or not hasattr(value, "__dict__"):
         return None
     torchs = type(value).__module__.split(".")[0] == "torch"
     return None if torchs and not isinstance(value, nn.Module) else vars(value)
+
+
+def _held_by_function(function: FunctionType) -> Mapping[str, Any]:
+    """Its attributes, its defaults, and the variables of the functions around it that it uses."""
+    held = {**vars(function), "defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that has no value yet
+            held[name] = cell.cell_contents
+    return held
 
 
 def _same(first: Any, second: Any) -> bool:

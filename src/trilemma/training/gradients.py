@@ -6,13 +6,14 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from trilemma.privacy.clipping import Clipping
-from trilemma.privacy.gradients.sums import ClippedSum, Loss
+from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss
 from trilemma.privacy.plan import Plan
 from trilemma.privacy.sampling import Draw
 from trilemma.privacy.unchanged import refuse_changed_state
@@ -57,13 +58,7 @@ class Examples:
 
 def losses_of(recipe: Recipe) -> Loss:
     """The loss of each row of logits, in float32."""
-
-    def losses(logits: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(
-            logits.float(), labels, reduction="none", label_smoothing=recipe.label_smoothing
-        )
-
-    return losses
+    return CrossEntropy(recipe.label_smoothing)
 
 
 @dataclass(eq=False)
@@ -99,7 +94,7 @@ class PrivateGradient:
         uphill = perturbed(state.model, state.previous or None, self.recipe.sharpness_radius)
         spot = state.evidence.spot_place(len(mine)) if ranks.first and state.evidence is not None else None
         with (
-            one_each(),
+            one_each() if self.clipping.objective.side_by_side else nullcontext(),
             refuse_random_layers(self.examples.labels.device),
             uphill,
             refuse_changed_state(state.model),  # inside, since what is put back uphill would not show
@@ -225,7 +220,8 @@ def physical_batch_for(
     compute: Callable[[Tensor, Tensor], object]
     if clipping is not None:
         compute = clipping
-        if labels.device.type == "cpu":  # the linear method computes a core's share in one piece
+        if labels.device.type == "cpu" and clipping.objective.side_by_side:
+            # the linear method computes a core's share in one piece
             at_once = wanted if isinstance(inputs, PriorInputs) else clipping.at_once(recipe.multiplicity, inputs.shape)
     else:
         twin = copy.deepcopy(model)  # a probe may change the statistics of batch norm

@@ -24,6 +24,7 @@ from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
+from trilemma.privacy.structure import keeps_nothing
 from trilemma.privacy.validation import known_check
 from trilemma.progress import Progress
 from trilemma.threads import threads
@@ -103,9 +104,8 @@ class Training:
         """
         if rows is None:
             rows = np.arange(len(self.data.train if part == "train" else self.data.test))
-        # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.  A
-        # user's own network may not be safe in two threads.
-        by_core = self.device.type == "cpu" and self.network is None
+        # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.
+        by_core = self.device.type == "cpu" and keeps_nothing(self.state.model)
         at_once = self.examples.inputs.batch // 4 if by_core else max(256, self.physical_batch)
         return logits_of(
             self.state, self.examples.inputs, part, rows, at_once=at_once, threads=threads() if by_core else 1

@@ -14,8 +14,49 @@ _ARITHMETIC, _MODELS, _CLIPPING = (
     "privacy/test_clipping.py",
 )
 _RUNS = "trial/test_truth_of_runs.py"
+_THREADS, _OWN_LOSSES = "privacy/test_side_by_side.py", "privacy/test_losses.py"
 
 ERRORS = [
+    Planted(
+        "two threads share what a network holds for a moment",
+        "privacy/gradients/sums.py",
+        "return type(self.loss) is CrossEntropy and keeps_nothing(self.model)",
+        "return type(self.loss) is CrossEntropy",
+        (
+            f"{_THREADS}::test_threads_do_not_share_what_a_network_holds_for_a_moment",
+            f"{_THREADS}::test_a_subclass_of_our_loss_is_not_ours",
+        ),
+    ),
+    Planted(
+        "every class of layers is taken for one that keeps nothing",
+        "privacy/structure.py",
+        "(ours or kind in _STATELESS)",
+        "isinstance(module, nn.Module)",
+        (
+            f"{_THREADS}::test_other_layers_may_keep_something",
+            "training/test_what_leaves.py::test_a_network_from_outside_is_evaluated_in_one_thread",
+        ),
+    ),
+    Planted(
+        "a loss of one's own sees the whole batch",
+        "privacy/gradients/sums.py",
+        "if type(self.loss) is CrossEntropy:",
+        "if callable(self.loss):",
+        (
+            f"{_OWN_LOSSES}::test_a_loss_sees_one_example_at_a_time[layerwise-centered-1]",
+            f"{_OWN_LOSSES}::test_a_loss_that_averages_the_batch_is_refused[layerwise]",
+        ),
+    ),
+    Planted(
+        "what a loss keeps of the examples is not compared",
+        "privacy/unchanged.py",
+        '_collect(state, "loss", loss, seen, copied)',
+        '_collect(state, "loss", None, seen, copied)',
+        (
+            f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[layerwise-object]",
+            f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[loop-closure]",
+        ),
+    ),
     Planted(
         "the truth check never computes a batch without an example",
         "privacy/evidence.py",

@@ -17,8 +17,9 @@ class LayerHooks:
     """A copy of a network that records what each layer adds to the examples' gradients while a backward pass runs.
 
     The copy shares the parameters' values, but they take no part in autograd: only the gradients of layers' outputs are
-    asked for, so that no weight gradient of the whole batch is computed and thrown away.  The network itself is not
-    touched, and several copies may run at once.
+    asked for, so that no weight gradient of the whole batch is computed and thrown away.  The network's parameters are
+    not touched.  Lists, dicts and objects that its modules hold are shared by all copies, so several copies may run at
+    once only of a network that :func:`~trilemma.privacy.structure.keeps_nothing`.
     """
 
     def __init__(

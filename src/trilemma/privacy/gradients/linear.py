@@ -57,7 +57,7 @@ def _part(objective: Objective, inputs: Tensor, labels: Tensor) -> ClippedSum:
             blocks.append(F.linear(rows.flatten(0, 1), layer.weight, layer.bias))
             inner.append(row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
     logits = torch.cat(blocks).requires_grad_()
-    losses = objective.loss(logits, labels.repeat_interleave(views)).reshape(examples, views).mean(dim=1)
+    losses = objective.losses(logits, labels, views).mean(dim=1)
     (errors,) = torch.autograd.grad(losses.sum(), logits)
     errors = errors.view(examples, views, -1)
     products = torch.cat(inner) * float("weight" in trainable) + float("bias" in trainable)

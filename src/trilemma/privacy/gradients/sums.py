@@ -13,15 +13,29 @@ from torch import Tensor, nn
 
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic
 from trilemma.privacy.gradients.rules import on_cpu
+from trilemma.privacy.structure import keeps_nothing
 from trilemma.threads import in_threads, threads
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), labels (n,)) -> losses (n,)."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross-entropy of each row, in float32."""
-    return F.cross_entropy(logits.float(), labels, reduction="none")
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Softmax cross-entropy of each row, in float32.
+
+    Attributes:
+      label_smoothing: the share of each label that is spread over all classes.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Losses (n,), of logits (n, classes) and labels (n,)."""
+        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.label_smoothing)
+
+
+cross_entropy = CrossEntropy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +98,12 @@ class Objective:
     loss: Loss = cross_entropy
     autocast: torch.dtype | None = None
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several threads may compute parts of the sum at once: network and loss keep nothing that one thread
+        could find of another's examples."""
+        return type(self.loss) is CrossEntropy and keeps_nothing(self.model)
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable parameters by name; a parameter used in two places appears once."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -105,18 +125,33 @@ class Objective:
         Raises:
           ValueError: the loss does not return one value for each row.
         """
-        views = images.shape[1]
         with torch.autocast(
             images.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
         ):
             logits = network(images.flatten(0, 1))
-        losses = self.loss(logits, labels.repeat_interleave(views))
-        if losses.shape != (len(logits),):
-            raise ValueError(
-                f"the loss must return one value for each row, not {tuple(losses.shape)}: use reduction='none', "
-                "since a mean over the physical batch would mix its examples"
-            )
-        return losses.reshape(-1, views)
+        return self.losses(logits, labels, images.shape[1])
+
+    def losses(self, logits: Tensor, labels: Tensor, views: int) -> Tensor:
+        """Each view's loss (n, K), of logits (n * K, classes) and labels (n,).
+
+        A loss that is not ours is called for one example at a time, with copies: whatever it computes across the rows
+        that it gets, no example's loss depends on another example.
+
+        Raises:
+          ValueError: the loss does not return one value for each row.
+        """
+        if type(self.loss) is CrossEntropy:
+            return self.loss(logits, labels.repeat_interleave(views)).reshape(-1, views)
+        examples = []
+        for rows, label in zip(logits.split(views), labels.split(1), strict=True):
+            losses = self.loss(rows.clone(), label.repeat(views))
+            if losses.shape != (views,):
+                raise ValueError(
+                    f"the loss must return one value for each row, not {tuple(losses.shape)}: use reduction='none', "
+                    "since a mean over the physical batch would mix its examples"
+                )
+            examples.append(losses)
+        return torch.stack(examples)
 
 
 Computation = Callable[[Objective, Tensor, Tensor], ClippedSum]
@@ -124,13 +159,14 @@ Computation = Callable[[Objective, Tensor, Tensor], ClippedSum]
 
 
 def in_parts(compute: Computation, objective: Objective, images: Tensor, labels: Tensor, size: int) -> ClippedSum:
-    """The sum of what ``compute`` gives for at most ``size`` examples at a time; on a CPU, each core takes a share."""
+    """The sum of what ``compute`` gives for at most ``size`` examples at a time; on a CPU, each core takes a share, if
+    network and loss may be called side by side."""
 
     def of_share(share: tuple[Tensor, Tensor]) -> ClippedSum:
         with exact_arithmetic(images.device):  # each thread has modes of its own
             parts = zip(*(x.split(size) for x in share), strict=True)
             return functools.reduce(ClippedSum.add_, itertools.starmap(functools.partial(compute, objective), parts))
 
-    count = threads() if on_cpu(images) else 1
+    count = threads() if on_cpu(images) and objective.side_by_side else 1
     shares = zip(*(x.chunk(count) for x in (images, labels)), strict=True)
     return functools.reduce(ClippedSum.add_, in_threads(of_share, shares, count))
