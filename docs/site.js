@@ -13,7 +13,7 @@
   for (const nav of document.querySelectorAll("nav.md-nav[aria-label]")) {
     const label = nav.getAttribute("aria-label"), count = (labels.get(label) ?? 0) + 1;
     labels.set(label, count);
-    if (count > 1) nav.setAttribute("aria-label", `${label} (${count})`);
+    if (nav.matches(".md-nav--secondary .md-nav")) nav.setAttribute("aria-label", `${label}, part ${count} of this page`);
   }
   mend();
   new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });

@@ -64,7 +64,7 @@ ERRORS = [
         "training/streams.py",
         '        "purpose": purpose,\n',
         "",
-        (_KEYS, _SHARED),
+        (_KEYS, f"{_CANARIES}::test_runs_with_and_without_canaries_share_no_randomness"),
         "generator-reused",
     ),
     Planted(
