@@ -124,6 +124,8 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
         if name in digests or not file or name.split(".")[0] in ("torch", "trilemma"):
             continue
         path = Path(file).resolve()
+        if not path.is_file():  # `python -` calls its module's file <stdin>
+            continue
         packaged = any(path.is_relative_to(folder) for folder in installed)
         if packaged and not named:
             continue

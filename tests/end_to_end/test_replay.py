@@ -336,6 +336,17 @@ def loss_in_the_file_of_weights(replay):
     return mock.patch.object(module, "serialized", serialized)
 
 
+def train_accuracy_in_the_card(replay):
+    from trilemma.trial import card as module
+
+    real = module._measured
+
+    def measured(result):
+        return [*real(result), ("train accuracy", result["train_accuracy"], None)]
+
+    return mock.patch.object(module, "_measured", measured)
+
+
 def empty_draws_skipped(replay):
     """An update without examples changes nothing, though it is counted."""
     real = loop.descend
@@ -358,6 +369,7 @@ SEEN_ON_UNRELATED_DATA = {
     best_state_kept: "state after update 8",
     digest_in_config: "config.json",
     loss_in_the_file_of_weights: "model.safetensors",
+    train_accuracy_in_the_card: "README.md",
     empty_draws_skipped: "state after update",
 }
 

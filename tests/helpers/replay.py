@@ -34,6 +34,7 @@ from trilemma.training import optimizers
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
+from trilemma.trial.card import card
 from trilemma.trial.train import follow
 
 CPU = Execution("cpu", 7, "float32")
@@ -120,7 +121,10 @@ def replay(
         own_cache = str(out.with_name(f"{out.name}-cache"))
         patches.enter_context(mock.patch.dict(os.environ, {"TRILEMMA_CACHE": own_cache}))
         run = tl.train(recipe, data, out, network=network, execution=CPU, ranks=ranks)
-    replay.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
+        replay.files = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json")}
+        # Without the privacy record, which holds what NOT_COMPARED says, and under one name.
+        config = json.loads(replay.files["config.json"])
+        replay.files["README.md"] = card("a run", config, run.result | {"privacy": None}).encode()
     privacy = {key: value for key, value in run.result["privacy"].items() if key not in NOT_COMPARED}
     replay.reported = {"privacy": privacy} | {key: run.result[key] for key in ("accuracy", "course", "environment")}
     return replay
@@ -131,7 +135,11 @@ def unmeasured() -> Iterator[None]:
     """Trainings that end without attacks: these come after the last update and take longer than all of it."""
 
     def accuracy(data: Dataset, train: Any, test: NDArray[np.float32], **more: Any) -> tuple[dict[str, Any], None]:
-        return {"accuracy": float((test.argmax(1) == data.test.labels).mean()), "accuracy_interval": None}, None
+        inside, outside = (
+            float((logits.argmax(1) == split.labels).mean())
+            for logits, split in ((train, data.train), (test, data.test))
+        )
+        return {"accuracy": outside, "accuracy_interval": None, "train_accuracy": inside}, None
 
     with (
         mock.patch("trilemma.trial.train.measure", accuracy),

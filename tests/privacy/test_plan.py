@@ -404,6 +404,14 @@ def test_the_package_imports_nothing_from_below():
     assert packages <= {"errors", "measures", "privacy", "seeds", "threads", "words"}
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"examples": 40.5}, {"batch_size": 10.5}, {"updates": 3.7}, {"batch_size": True}, {"batch_size": "10"}]
+)
+def test_what_is_counted_is_a_whole_number(wrong):
+    with pytest.raises(InputError, match="must be a whole number"):
+        plan_with(**wrong)
+
+
 def test_every_public_name_is_there():
     for name in trilemma.privacy.__all__:
         assert getattr(trilemma.privacy, name) is not None

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,11 +15,12 @@ import trilemma as tl
 from trilemma.attacks.cells import lacking
 from trilemma.cli.main import main
 from trilemma.data.dataset import Dataset, Split
+from trilemma.errors import InputError
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_facts import lead
-from trilemma.report.model_page import page_of, statement_of
+from trilemma.report.model_page import page_of, statement_of, write_model_page
 from trilemma.statistics.intervals import binomial_interval
 from trilemma.training.execution import Execution
 from trilemma.trial.statement import ceiling_in_words
@@ -313,3 +315,13 @@ def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, mon
         main(["report", str(run.folder), "--out", str(tmp_path), "--pdf"])
     assert ended.value.code == 2
     assert "pip install 'trilemma[pdf]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("field", ["privacy clipping_norm", "privacy noise_source", "course updates"])
+def test_a_result_that_lacks_a_value_is_one_line_and_no_page(run, tmp_path, field):
+    part, name = field.split()
+    model = OneModel.read(run.folder)
+    lacking_it = {key: value for key, value in model.result[part].items() if key != name}
+    with pytest.raises(InputError, match=f"result.json.*{name}"):
+        write_model_page(replace(model, result=model.result | {part: lacking_it}), tmp_path / "page")
+    assert not (tmp_path / "page").exists()

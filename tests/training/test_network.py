@@ -103,7 +103,8 @@ def build(*, classes, image_shape):
 def test_the_code_of_a_network_from_outside_is_in_the_key(noise_images, tmp_path, monkeypatch):
     """Guards: the cache hands out a backbone that other code, or other initial weights, pre-trained under one name."""
     monkeypatch.chdir(tmp_path)
-    data = replace(noise_images, train=Split(np.zeros((2, 1, 8, 8), np.uint8), np.arange(2)))
+    split = Split(np.zeros((2, 1, 8, 8), np.uint8), np.arange(2))
+    data = replace(noise_images, train=split, test=split)
     recipe, keys = Recipe(model="own_network:build"), []
     for width, activation in ((8, "tanh"), (9, "tanh"), (8, "relu"), (8, "tanh")):
         (tmp_path / "own_network.py").write_text(OWN.format(width=width, activation=activation))

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -136,6 +137,14 @@ def test_the_cache_knows_the_code_from_outside_that_a_network_uses(tmp_path, mon
     }
     for name in ("my_builder", "my_helper", "my_layers"):
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_module_from_standard_input_has_no_source_to_digest(monkeypatch):
+    """``python - < script.py`` names its module's file ``<stdin>``, which is in no folder."""
+    typed = ModuleType("typed")
+    typed.__file__ = "<stdin>"
+    monkeypatch.setitem(sys.modules, "typed", typed)
+    assert source_digests(["typed"]) == {}
 
 
 def test_it_is_done_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):

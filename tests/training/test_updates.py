@@ -86,6 +86,36 @@ def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeyp
             assert torch.equal(training.state.previous[name], released[-1][name])
 
 
+@pytest.mark.parametrize("differs", ["seed", "network", "compute", "version"])
+def test_a_process_that_would_compute_something_else_does_not_follow(digits, monkeypatch, differs):
+    """Guards: shares of one sum that two networks, types or versions computed."""
+    sent = []
+
+    def training(rank, **changes):
+        network = nn.Sequential(nn.Flatten(), *([nn.ReLU()] if changes.get("network") else []), nn.Linear(64, 10))
+        recipe = Recipe(model="mine", epsilon=8.0, batch_size=24, seed=changes.get("seed", 0))
+        made = Training(recipe, digits, Execution("cpu", 24, changes.get("compute", "float32")), network)
+        made.ranks = Ranks(rank, 2)
+        return made
+
+    def tell(ranks, value):
+        if ranks.first:
+            sent.append(value)
+            return value
+        return sent.pop(0) if sent else None
+
+    monkeypatch.setattr(Ranks, "tell", tell)
+    first = training(0)
+    first.lead()
+    training(1).follow()
+    first.lead()
+    other = training(1, **{differs: {"seed": 1, "network": True, "compute": "bfloat16"}.get(differs)})
+    if differs == "version":
+        monkeypatch.setattr("trilemma.training.loop.__version__", "0.0.1")
+    with pytest.raises(InputError, match="need the same recipe, images, network"):
+        other.follow()
+
+
 def test_what_goes_to_other_processes_is_all_but_streams_and_evidence(digits, monkeypatch):
     """Guards: the key of the noise, or the evidence, sent to processes that never draw; a state sent in part."""
     messages = []

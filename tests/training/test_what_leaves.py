@@ -150,7 +150,7 @@ def test_what_the_check_did_not_see_kept_ends_the_training(data, when, place, te
     layer = Keeps("never", place)
     training = Training(replace(RECIPE, techniques=techniques, views=5), data, network=network_with(layer))
     list(training.run_updates(1))
-    layer.when = when
+    training.state.model[0].when = when  # of the copy that is trained
 
     def train_and_evaluate():
         list(training.run_updates(2))

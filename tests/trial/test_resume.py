@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import trilemma as tl
 import warm
@@ -25,6 +26,7 @@ from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
 from trilemma.trial.privacy_record import _same_noise_beside
 from trilemma.trial.progress import Stopped
+from trilemma.trial.run import History
 from trilemma.trial.train import train
 
 CPU = Execution("cpu", 40, "float32")
@@ -287,19 +289,27 @@ def test_copies_of_a_stopped_run_never_add_one_noise_to_two_sums(digits, tmp_pat
     assert abs(float(correlation)) * len(noises[0]) ** 0.5 < 4.9
 
 
-def test_what_is_shown_of_a_training_is_in_its_checkpoint(digits, tmp_path):
-    """Guards: an evaluation that is shown, lost in a kill, and made again by updates with other noise: a second release
-    that nobody counts."""
-    shown = []
+def test_the_updates_of_a_line_are_saved_before_anybody_sees_it(digits, tmp_path, monkeypatch):
+    """Guards: an evaluation that is seen in the history or shown, lost in a kill, and made again by updates with other
+    noise: a second release that nobody counts."""
+    real, lines = History.append, []
 
-    def progress(state):
-        if state.evaluation is not None:
-            saved, _ = checkpoints.load(tmp_path)
-            shown.append((state.update, saved and saved.header["evaluated"]))
+    def append(history, line):
+        saved, _ = checkpoints.load(tmp_path)
+        lines.append((line["update"], saved and saved.header["update"]))
+        real(history, line)
+        if len(lines) == 1:
+            raise KeyboardInterrupt
 
-    train(recipe("private", secret_noise=True), digits, tmp_path, execution=CPU, progress=progress)
-    assert len(shown) == 3
-    assert all(point == saved for point, saved in shown)
+    monkeypatch.setattr(History, "append", append)
+    values = {"secret_noise": True, "techniques": ""}
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe("private", **values), digits, tmp_path, execution=CPU)
+    first = (tmp_path / "history.jsonl").read_text().splitlines()
+    train(recipe("private", **values), digits, tmp_path, execution=CPU)
+    assert len(lines) == 4
+    assert all(update == saved for update, saved in lines)
+    assert (tmp_path / "history.jsonl").read_text().splitlines()[:1] == first
 
 
 def test_a_finished_run_is_returned_as_it_is(digits, tmp_path):
@@ -356,6 +366,37 @@ def test_the_digest_of_the_key_is_recorded_and_unique(digits, tmp_path, monkeypa
         monkeypatch.chdir(tmp_path / name)
         digest = json.loads((tmp_path / name / "result.json").read_text())["privacy"]["noise_key_digest"]
         assert _same_noise_beside(Path("."), digest) is shared
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, images):
+        return self.last(self.second(self.first(images.flatten(1)).relu()).relu())
+
+
+@pytest.mark.parametrize("kind", ["private", "ordinary"])
+def test_a_network_with_tied_weights_is_stopped_resumed_and_loaded(digits, tmp_path, kind):
+    """Guards: a first checkpoint that cannot be written, after a history with results was."""
+    torch.manual_seed(0)
+    network, choices = Tied(), recipe(kind, model="tied", techniques="pa,sat", evaluations=2)
+    train(choices, digits, tmp_path / "whole", network=network, execution=CPU)
+    asked = iter(range(100))
+    with pytest.raises(Stopped):
+        train(choices, digits, tmp_path / "run", network=network, execution=CPU, should_stop=lambda: next(asked) == 10)
+    train(choices, digits, tmp_path / "run", network=network, execution=CPU)
+    same(tmp_path / "whole", tmp_path / "run")
+    model = tl.load_model(tmp_path / "run", network=network)
+    assert model.network.second.weight is model.network.first.weight
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    assert torch.equal(stored["first.weight"], stored["second.weight"])
+    assert torch.equal(model.network.first.weight, stored["first.weight"])
+    assert not torch.equal(network.first.weight, stored["first.weight"])
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(digits, tmp_path):

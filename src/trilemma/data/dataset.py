@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -112,6 +113,26 @@ class Dataset:
     notes: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse splits and names that do not go together.
+
+        Raises:
+          InputError: see there.
+        """
+        for field_name, names in (("classes", self.classes), ("group_names", self.group_names)):
+            if names is not None:
+                object.__setattr__(self, field_name, _names(field_name, names))
+        first, other = (tuple(split.images.shape[1:]) for split in (self.train, self.test))
+        if first != other:
+            raise InputError(f"training images are {first} and test images {other} (C, H, W): give both the same size")
+        for part, split in (("training", self.train), ("test", self.test)):
+            _refuse_outside(part, "labels", split.labels, self.classes)
+            _refuse_outside(part, "groups", split.groups, self.group_names)
+        for field_name, values, what in (("mean", self.mean, "finite"), ("deviation", self.deviation, "positive")):
+            right = all(math.isfinite(value) and (what == "finite" or value > 0) for value in values)
+            if len(values) not in (1, first[0]) or not right:
+                raise InputError(f"{field_name} must be {what} numbers, one for each channel, not {tuple(values)}")
+
     def __repr__(self) -> str:
         """A few lines, of names and sizes alone."""
         channels, height, width = self.image_shape
@@ -148,3 +169,21 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of both splits' content (hex)."""
         return hashlib.sha256(f"{self.train.fingerprint}{self.test.fingerprint}".encode()).hexdigest()
+
+
+def _names(field_name: str, names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"{field_name} must be text, not {name!r}: give str({name!r})")
+    if isinstance(names, str) or len({*names}) < len(names):
+        raise InputError(f"{field_name} must be a sequence of different names, not {names!r}: rename or merge them")
+    return tuple(names)
+
+
+def _refuse_outside(part: str, what: str, values: NDArray[np.int64] | None, names: Sequence[str] | None) -> None:
+    if values is None or not len(values):
+        return
+    for value in (int(values.min()), int(values.max())):
+        if value < 0 or (names is not None and value >= len(names)):
+            known = "" if names is None else f", of {len(names)} names"
+            raise InputError(f"{what} of {part} examples are numbered from 0{known}, and one is {value}: correct it")

@@ -12,6 +12,7 @@ from trilemma.errors import InputError
 from trilemma.models.convnet import ConvNet
 from trilemma.models.layers import Norm
 from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
+from trilemma.models.own import own_network
 from trilemma.models.prior.maps import map_shape
 from trilemma.models.timm import PREFIX, build_timm
 from trilemma.models.wide_resnet import WideResNet
@@ -115,10 +116,4 @@ def _from_outside(name: str, classes: int, image_shape: tuple[int, int, int], ge
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = called(name, function, classes=classes, image_shape=image_shape)
-    if not isinstance(network, nn.Module):
-        raise InputError(f"{name!r} returned an object of type {type(network).__name__}: return a torch.nn.Module")
-    with torch.no_grad():
-        outputs = called(name, network.eval(), torch.zeros(2, *image_shape))
-    if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, classes):
-        raise InputError(f"{name!r} makes no logits (n, {classes}) of images (n, {', '.join(map(str, image_shape))})")
-    return network.train()
+    return own_network(repr(name), network, classes, image_shape)

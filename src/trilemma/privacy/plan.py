@@ -48,8 +48,8 @@ class Plan:
       noise_multiplier: sigma.
 
     Raises:
-      InputError: fewer than one example or update, a batch outside [1, N], or a clipping norm that is not positive and
-        finite.
+      InputError: N, B or T is not a whole number, fewer than one example or update, a batch outside [1, N], or a
+        clipping norm that is not positive and finite.
       PrivacyError: a noise multiplier that is not positive and finite.
     """
 
@@ -60,6 +60,10 @@ class Plan:
     noise_multiplier: float
 
     def __post_init__(self) -> None:
+        for name in ("examples", "batch_size", "updates"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"{name} must be a whole number (an int), not {value!r}")
         self.event(self.updates)
         if self.updates < 1:
             raise InputError(f"updates must be at least 1, not {self.updates}")

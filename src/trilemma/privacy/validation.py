@@ -139,6 +139,7 @@ def check_network(
                     f"the forward pass changes the {name}, through which one image could change what the network "
                     "does with others: keep it fixed"
                 )
+            _try_gradients(model, images)
             return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
 
 
@@ -231,6 +232,24 @@ def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """A loss with a gradient for any logits, even a single one, for which that of a softmax is always zero."""
     columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
     return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
+
+
+def _try_gradients(model: nn.Module, images: Tensor) -> None:
+    """Compute gradients as the updates will, so that what they would refuse is refused before the first of them."""
+    labels, kept = torch.zeros(2, dtype=torch.int64, device=images.device), state_of(model)
+    try:
+        with _own_randomness():
+            loop(Objective(model, 1.0, _trial_loss), images[:2, None], labels)
+    except RuntimeError as error:
+        raise PrivacyError(
+            f"the gradients of single examples cannot be computed for the network ({' '.join(str(error).split())}): "
+            "give a plain module whose outputs follow from its parameters"
+        ) from error
+    for name in changed(kept, state_of(model, copied=False)):
+        raise PrivacyError(
+            f"a pass for the gradients changes the {name}, through which one image could change what the network does "
+            "with others (nn.LSTM does so): put another layer there, or train without a budget"
+        )
 
 
 def _disagreement(model: nn.Module, images: Tensor) -> str | None:

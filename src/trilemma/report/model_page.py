@@ -9,19 +9,19 @@ from typing import Any
 
 from trilemma.attacks.cells import TOO_FEW
 from trilemma.errors import InputError
-from trilemma.files import make_folder, write_json, written
+from trilemma.files import make_folder, reading, write_json, written
 from trilemma.hints import one_line
 from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.report.audit_parts import audit_parts
 from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words, leakage_by_group, table_of
-from trilemma.report.evidence import OneModel
+from trilemma.report.evidence import AUDIT, OneModel
 from trilemma.report.glossary import GLOSSARY
 from trilemma.report.model_facts import facts, lead
 from trilemma.report.roc_picture import roc_picture
 from trilemma.report.templates import asset, templates
 from trilemma.rounding import rounded_up
 from trilemma.trial.gate import Judgment, Measured, measured, shown_value
-from trilemma.trial.run import guaranteed, why_contradicted, why_not_for_release
+from trilemma.trial.run import RESULT, guaranteed, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
     CONDITIONS,
     NOT_COVERED,
@@ -57,10 +57,12 @@ def write_model_page(
       The path of the page.
 
     Raises:
-      InputError: a file cannot be written, or WeasyPrint is not installed.
+      InputError: a value of the result is missing or of another type, a file cannot be written, or WeasyPrint is not
+        installed.
     """
-    statement = statement_of(model, judgments)
-    text = page_of(model, statement, images=images)
+    with reading(model.folder / (AUDIT if model.kind == "audit" else RESULT)):  # a stranger's, perhaps
+        statement = statement_of(model, judgments)
+        text = page_of(model, statement, images=images)
     make_folder(out)
     write_json(out / STATEMENT, statement)
     with written(out / PAGE) as part:

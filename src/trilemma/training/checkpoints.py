@@ -52,7 +52,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
       InputError: the disk is full or the folder cannot be written.
     """
     target, fresh = folder / NAME, folder / "checkpoint.fresh.safetensors"
-    tensors = {name: t.detach().contiguous().cpu() for name, t in checkpoint.tensors.items()}
+    tensors = _apart({name: t.detach().contiguous().cpu() for name, t in checkpoint.tensors.items()})
     header = json.dumps(checkpoint.header, sort_keys=True)
     digest = _digest(tensors, header)
     first, *rest = _pieces(tensors)
@@ -102,6 +102,17 @@ def remove(folder: Path) -> None:
     """Remove the checkpoints of a run that has ended: what its noise was made from must not stay."""
     for path in [*folder.glob("checkpoint.safetensors*"), *folder.glob("checkpoint.*.safetensors*")]:
         path.unlink(missing_ok=True)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied where they share memory with one before them: a tied weight is stored under each name."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def _pieces(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.machine import keep_freed_memory
+from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
@@ -44,6 +45,7 @@ from trilemma.training.recipe import Recipe
 from trilemma.training.refusals import refuse_what_does_not_apply
 from trilemma.training.state import State
 from trilemma.training.streams import Computation, stream_for
+from trilemma.version import __version__
 
 
 @dataclass(eq=False)
@@ -134,7 +136,7 @@ class Training:
         """Compute a share of every update until the first process ends the training; called by all other processes.
 
         Raises:
-          InputError: this process has other images or another recipe.
+          InputError: this process has other images, another recipe, network or compute type, or other versions.
           RankLost: another process has ended.
         """
         start = self.ranks.tell(None)
@@ -142,13 +144,21 @@ class Training:
             return
         identity, state = start
         if identity != self._identity():
-            raise InputError("the processes of one training need the same recipe and images: give all the same command")
+            raise InputError(
+                "the processes of one training need the same recipe, images, network, compute type and versions of "
+                "torch and trilemma: give all the same command and environment"
+            )
         self.state.restore(state, shared=True)
         while self.ranks.tell(None):
             self.step()
 
-    def _identity(self) -> tuple[str, str]:
-        return self.recipe.fingerprint, self.data.fingerprint
+    def _identity(self) -> tuple[object, ...]:
+        """What the processes of a training must have in common beside the state that they are sent."""
+        model = self.state.model
+        layers = [(name, type(module).__qualname__) for name, module in model.named_modules()]
+        shapes = [(name, tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()]
+        versions = (__version__, str(torch.__version__))
+        return self.recipe.fingerprint, self.data.fingerprint, str(self.autocast), layers, shapes, versions
 
     # ---- construction ------------------------------------------------------------------------------------------------
 
@@ -162,7 +172,8 @@ class Training:
         self.autocast = None if self.prior else self.execution.autocast(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        model = (network_for(recipe, self.data) if self.network is None else self.network).to(self.device).train()
+        model = network_for(recipe, self.data) if self.network is None else copied("your network", self.network)
+        model = model.to(self.device).train()
         data = with_canaries(self.data, self.canaries, recipe.seed)
         self.examples = Examples(self._inputs(data), torch.tensor(data.train.labels, device=self.device))
         self._load_pretrained(model)

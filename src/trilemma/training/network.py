@@ -16,6 +16,7 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.models.layers import Norm
+from trilemma.models.own import own_network
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.models.timm import PREFIX
 from trilemma.outside import is_outside
@@ -110,6 +111,15 @@ def network_for(recipe: Recipe, data: Dataset) -> nn.Module:
     """The recipe's network, on the CPU, with its initial weights."""
     generator = generator_for(recipe.seed, "weights")
     return Architecture.of(recipe).build(len(data.classes), data.image_shape, generator, weights=recipe.weights)
+
+
+def given_network(network: nn.Module | None, data: Dataset) -> nn.Module | None:
+    """A copy of the network that a user gives for these data; None where none is given.
+
+    Raises:
+      InputError: it cannot be trained on them.
+    """
+    return None if network is None else own_network("your network", network, len(data.classes), data.image_shape)
 
 
 def backbone_for(recipe: Recipe, data: Dataset) -> nn.Module:

@@ -22,9 +22,11 @@ from trilemma.files import read_json, reading
 from trilemma.hints import listed, one_line
 from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
+from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
 from trilemma.outside import is_outside
 from trilemma.rounding import rounded_up
+from trilemma.training.learned import remember_learned
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
@@ -110,8 +112,9 @@ def load_model(
 
     Args:
       folder: the folder with ``config.json`` and ``model.safetensors``; nothing else is read.
-      network: your own network, if the run was trained with one: the module, or its ``module:name``.  A name in the
-        folder alone is never imported, because that would run whatever code a stranger's folder names.
+      network: your own network, if the run was trained with one: the module, of which a copy gets the weights, or its
+        ``module:name``.  A name in the folder alone is never imported, because that would run whatever code a
+        stranger's folder names.
       tell: called with what takes long: fitting the dictionary of a prior that is not in the cache.
 
     Raises:
@@ -146,12 +149,15 @@ def load_model(
     shape, classes = facts.image_shape, len(facts.classes)
     if isinstance(network, str):
         loaded = build(network, classes=classes, image_shape=shape, generator=_unused())
+    elif network is None:
+        loaded = Architecture.of(recipe).build(classes, shape, _unused())
     else:
-        loaded = Architecture.of(recipe).build(classes, shape, _unused()) if network is None else network
+        loaded = copied("your network", network)
     try:
         loaded.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"the network does not fit {path / WEIGHTS} ({one_line(error)})") from error
+    remember_learned(loaded, path)
     if recipe.model in PRIORS and network is None:
         loaded = _with_prior(recipe, loaded, facts, tell)
     elif map_network_width(recipe.model) is not None and network is None:

@@ -138,8 +138,7 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     """Refuse to restart a training with a budget after its numbers were shown: with other noise, the budget would be
     spent twice.
 
-    A single line of history may come from a run that was killed before its first checkpoint, and so before anybody saw
-    it.
+    A checkpoint is written before each line of the history, so that a history without one had one.
 
     Args:
       folder: the folder of a run without a whole checkpoint.
@@ -151,7 +150,7 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     """
     history = folder / HISTORY
     lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
-    if recipe.private and recipe.secret_noise and (damage or lines > 1 or (folder / WEIGHTS).exists()):
+    if recipe.private and recipe.secret_noise and (damage or lines or (folder / WEIGHTS).exists()):
         raise PrivacyError(
             f"{folder} holds results of a training, and neither its checkpoints nor the record of its end: starting it "
             "again would spend the budget a second time; put them back, or use another --out and count both"

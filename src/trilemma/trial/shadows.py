@@ -228,7 +228,11 @@ def _stopping(progress: Progress, should_stop: Callable[[], bool]) -> Progress:
 
 
 def _make_updates(training: Training, folder: Path, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """All updates that are still to be made, with checkpoints in between."""
+    """All updates that are still to be made, with checkpoints in between.
+
+    A checkpoint made on other terms (:mod:`trilemma.trial.resumption`) is not refused: no epsilon is reported of a
+    shadow model, which is not released.
+    """
     saved, _ = checkpoints.load(folder)
     if saved is not None:
         training.state.restore(saved)

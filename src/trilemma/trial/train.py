@@ -35,6 +35,7 @@ from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
+from trilemma.training.network import given_network
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 from trilemma.trial import environment, preflight
@@ -102,8 +103,8 @@ def train(
       recipe: all choices.
       data: to train and test on.
       out: the run's folder; created if necessary.
-      network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (which
-        is then only its name).  Its weights are the initial weights.
+      network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (then only
+        its name).  A copy of it is trained, from the weights that it has.
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
@@ -121,6 +122,7 @@ def train(
     """
     folder = Path(out)
     tracked = preflight.tracked_examples(track, data)
+    network = given_network(network, data)
     config = config_of(recipe, data, network, tracked, canaries)
     ranks = ranks or Ranks()
     if holds_finished_run(folder, config, data.fingerprint):
@@ -161,7 +163,7 @@ def follow(
       InputError: this process was given another recipe or other images.
       RankLost: another process has ended before the training has.
     """
-    Training(recipe, data, execution or Execution(), network, ranks=ranks).follow()
+    Training(recipe, data, execution or Execution(), given_network(network, data), ranks=ranks).follow()
 
 
 @dataclass(eq=False)
@@ -178,8 +180,7 @@ class _Trial:
       listeners: told of every evaluation and of the result.
       should_stop: called before every update.
       notes: sentences about what happened.
-      epsilon: the epsilon spent at the last evaluation.
-      evaluated: the update of the last evaluation.
+      epsilon, evaluated: the epsilon spent at the last evaluation, and its update.
       losses: the losses of the updates since the last evaluation.
       saved_at: when the last checkpoint was written.
     """
@@ -265,6 +266,7 @@ class _Trial:
                 continue
             for loss in training.run_updates(point):
                 self._after_update(loss, history)
+            self._save(history)  # before anybody sees the line: what was seen is not made again, with other noise
             self.epsilon = training.epsilon_spent()
             line = {
                 "update": training.state.update,
@@ -275,7 +277,6 @@ class _Trial:
             self.losses, self.evaluated = [], point
             history.append(line)
             self.clock.charge("evaluation")
-            self._save(history)  # before anybody is shown the line: what was shown is not made again, with other noise
             self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))
             self.listeners.evaluated(line)
         training.ranks.dismiss()
@@ -380,7 +381,6 @@ class _Trial:
         index = np.concatenate([np.arange(len(data.train)), np.arange(len(data.test))])
         write_signals(self.folder / SIGNALS, predictions_of(data, train_logits, test_logits), audited, index)
         self.clock.charge("files")
-        seconds = self.clock.seconds
         not_for_release = why_not_for_release({"privacy": privacy})
         result = {
             **({"not_for_release": not_for_release} if not_for_release else {}),
@@ -388,7 +388,7 @@ class _Trial:
             "privacy": privacy,
             **({"canaries": trained["canaries"]} if trained.get("canaries") else {}),
             "course": trained["course"],
-            "seconds": {"total": sum(seconds.values()), **seconds},
+            "seconds": {"total": sum(self.clock.seconds.values()), **self.clock.seconds},
             "environment": environment.describe(training.device, training.autocast, recipe.seed),
             "notes": self.notes,
             "data": {"notes": list(data.notes)},

@@ -280,8 +280,8 @@ ERRORS = [
     Planted(
         "a checkpoint of secret noise stays when the run has ended",
         "training/checkpoints.py",
-        "        path.unlink(missing_ok=True)\n\n\ndef _pieces",
-        "        path.exists()\n\n\ndef _pieces",
+        "        path.unlink(missing_ok=True)\n\n\ndef _apart",
+        "        path.exists()\n\n\ndef _apart",
         (
             f"{_RESUME}::test_secret_noise_leaves_no_state_of_a_stream",
             "trial/test_train.py::test_the_contract_of_files",

@@ -1,0 +1,73 @@
+"""A module that the user gives: copied, and tried before anything is spent on it.
+
+The caller's module is never trained.  A second training that is given the same module would start from what the first
+one learned, which its budget does not count.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from trilemma.errors import InputError
+from trilemma.hints import one_line
+from trilemma.outside import called
+
+
+def own_network(name: str, network: object, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A copy of a user's network, in training mode on its device.
+
+    Args:
+      name: what the network is called in messages.
+      network: a module from images float32 (n, C, H, W) to logits (n, ``classes``).
+      classes, image_shape: of the images.
+
+    Raises:
+      InputError: it is no such module, or one that cannot be trained here.
+    """
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{name} is an object of type {type(network).__name__}: give a torch.nn.Module")
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise InputError(f"{name} is wrapped in {type(network).__name__}: give the module inside, its attribute module")
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    for key, tensor in tensors:
+        if is_lazy(tensor):
+            raise InputError(f"{name} has no weights yet ({key}): call it on one batch of images before you give it")
+        if tensor.is_meta:
+            raise InputError(f"{name} has no weights on the device meta ({key}): build it on the CPU")
+    for key, tensor in network.named_parameters():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise InputError(
+                f"{name} has weights of type {str(tensor.dtype).removeprefix('torch.')} ({key}): call .float() on it "
+                "(computation in bfloat16 is an option of the execution)"
+            )
+    kept = copied(name, network)
+    _try(name, copied(name, network), classes, image_shape, next((t.device for _, t in tensors), torch.device("cpu")))
+    return kept.train()
+
+
+def copied(name: str, network: nn.Module) -> nn.Module:
+    """A copy of a network, so that what is done to it is not done to the caller's.
+
+    Raises:
+      InputError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # a module's attributes may raise anything
+        raise InputError(
+            f"{name} cannot be copied, as it must be ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
+def _try(name: str, trial: nn.Module, classes: int, shape: tuple[int, int, int], device: torch.device) -> None:
+    """Two images through a copy that is thrown away, since a pass may change what it keeps."""
+    with torch.random.fork_rng():
+        outputs = called(name, trial.eval(), torch.zeros(2, *shape, device=device))
+    if not isinstance(outputs, Tensor) or outputs.shape != (2, classes):
+        raise InputError(f"{name} makes no logits (n, {classes}) of images (n, {', '.join(map(str, shape))})")
+    if not outputs.requires_grad and any(p.requires_grad for p in trial.parameters()):
+        raise InputError(f"{name} gives outputs without gradients: remove no_grad or detach from its forward")

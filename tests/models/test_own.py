@@ -1,0 +1,91 @@
+"""A user's module: what cannot be trained is refused in one line, and what is given stays as it is."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from trilemma.errors import InputError, PrivacyError
+from trilemma.models.own import own_network
+from trilemma.privacy.validation import check_network
+
+SHAPE = (1, 8, 8)
+
+
+def linear(classes=3, **choices):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes, **choices))
+
+
+class Cut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside = linear()
+
+    def forward(self, images):
+        with torch.no_grad():
+            return self.inside(images)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.head = nn.LSTM(8, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, images):
+        return self.head(self.rows(images.squeeze(1))[0][:, -1])
+
+
+def normed():
+    network = linear()
+    nn.utils.weight_norm(network[1])
+    return network
+
+
+REFUSED = {
+    "no module": (lambda: torch.relu, "give a torch.nn.Module"),
+    "float64": (lambda: linear().double(), "float64"),
+    "float16": (lambda: linear().half(), "float16"),
+    "bfloat16": (lambda: linear().bfloat16(), "bfloat16"),
+    "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), "has no weights yet"),
+    "meta": (lambda: linear(device="meta"), "device meta"),
+    "parallel": (lambda: nn.DataParallel(linear()), "give the module inside"),
+    "no gradients": (Cut, "without gradients"),
+    "too few classes": (lambda: linear(2), r"no logits \(n, 3\)"),
+    "too many classes": (lambda: linear(4), r"no logits \(n, 3\)"),
+    "other images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 3)), "RuntimeError"),
+    "not copied": (normed, "cannot be copied"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning", "ignore:.*Lazy modules:UserWarning")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_trained_is_refused_in_one_line(kind):
+    make, words = REFUSED[kind]
+    with pytest.raises(InputError, match=words) as error:
+        own_network("mine", make(), 3, SHAPE)
+    assert "\n" not in str(error.value)
+
+
+def test_the_copy_has_the_weights_and_nothing_that_the_trial_left():
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), linear()).eval()
+    before, generator = copy.deepcopy(network.state_dict()), torch.random.get_rng_state()
+    mine = own_network("mine", network, 3, SHAPE)
+    assert mine.training
+    assert not network.training
+    assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    assert not {p.data_ptr() for p in mine.parameters()} & {p.data_ptr() for p in network.parameters()}
+    assert torch.equal(torch.random.get_rng_state(), generator)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Recurrent, "changes the attribute rows._flat_weight"),
+        (lambda: torch.jit.script(linear()), "cannot be computed"),
+    ],
+)
+def test_what_an_update_would_refuse_is_refused_before_the_first(make, words):
+    with pytest.raises(PrivacyError, match=words):
+        check_network(make(), SHAPE)
