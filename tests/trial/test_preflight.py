@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -101,6 +101,15 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     copies=st.booleans(),
     seed=st.integers(0, 100),
 )
+# Class 2 of the test split has copies of images of class 0 alone, and seed 0 keeps the copies of class 0.
+@example(
+    train=[(0, 0)] * 7 + [(1, 0), (1, 1), (2, 0)],
+    test=[(0, 1, 0), (0, 0, 1), (0, 0, 1), (0, 0, 3), (0, 0, 4), (0, 0, 5), (0, 0, 7), (0, 0, 8), (0, 0, 9), (0, 0, 2),
+          (1, 0, 6), (2, 0, 0), (2, 1, 3)],
+    grouped="test",
+    copies=True,
+    seed=2,
+)  # fmt: skip
 def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed):
     """What is not refused can be measured, whatever its classes, groups and copies are (small attackers for speed)."""
     data = dataset(
