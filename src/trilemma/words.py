@@ -1,4 +1,4 @@
-"""What things are called where people look: budgets, techniques, trials, numbers, and names that come from outside."""
+"""User-facing names: of budgets, techniques, trials, numbers, and of things that come from outside."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ def shortened(text: str, longest: int = 40) -> str:
 
 DELTA = 1e-5
 """The delta of a budget that names none."""
+
+DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
+"""The refusal of a delta that is no probability, wherever one comes in."""
 
 
 def budget(epsilon: float | None) -> str:

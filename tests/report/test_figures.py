@@ -168,7 +168,7 @@ def test_both_arms_begin_where_nothing_is_removed(large):
 def test_memorization_follows_one_example_and_marks_where_things_begin(large, png):
     figure = numbers_of(large, "memorization", "memorization", images={"29": png})
     ordinary, private = figure.panels
-    assert ordinary.picture == png
+    assert ordinary.image == png
     assert "membership probability of example 29" in [s.name for s in ordinary.series]
     assert len([s for s in ordinary.series if s.name == "membership probability of other examples"]) == 2
     marked = ", ".join(name for _, name in ordinary.marks)

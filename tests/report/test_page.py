@@ -4,6 +4,7 @@ import json
 import re
 import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -17,7 +18,9 @@ from trilemma.report.drawing import cut_short, y_limits
 from trilemma.report.figures.catalog import figure_of
 from trilemma.report.headlines import headlines, studied
 from trilemma.report.numbers import Numbers
+from trilemma.report.page import _budgets
 from trilemma.report.tables import any_table, comparisons_table, results_table
+from trilemma.words import power
 
 
 class Elements(HTMLParser):
@@ -426,3 +429,13 @@ def test_results_of_thousands_of_rows_stay_quick(tmp_path, small):
     assert time.process_time() - start < 20
     assert page.stat().st_size < 2_000_000
     assert Elements(page).text.count("set 11") < 10  # rows of conditions, not of trials and measures
+
+
+def test_what_was_spent_at_one_delta_is_not_said_of_another() -> None:
+    conditions = [SimpleNamespace(name=name, epsilon=8.0, delta=delta) for name, delta in (("a", 1e-5), ("b", 1e-3))]
+    spent = {("a", "epsilon_spent"): SimpleNamespace(value=7.9), ("b", "epsilon_spent"): SimpleNamespace(value=5.2)}
+    numbers = SimpleNamespace(get=lambda condition, measure: spent.get((condition.name, measure)))
+    assert _budgets(conditions, numbers) == [  # type: ignore[arg-type]
+        f"(ε, δ) = (8, {power(1e-5)}), of which at most ε = 7.900 was spent",
+        f"(ε, δ) = (8, {power(1e-3)}), of which at most ε = 5.200 was spent",
+    ]

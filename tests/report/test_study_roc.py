@@ -7,7 +7,7 @@ import pytest
 from made_up_study import ALL, Study
 from trilemma.attacks.roc import roc_curve
 from trilemma.report.numbers import Numbers
-from trilemma.report.study_roc import attack_looks, frame_of, panel_picture, roc_panels
+from trilemma.report.study_roc import attack_looks, frame_of, panel_svg, roc_panels
 from trilemma.report.write import write_report
 from trilemma.statistics.intervals import mean_interval
 
@@ -93,7 +93,7 @@ def test_the_page_shows_them_and_the_files_hold_the_numbers(study, tmp_path):
     panels = roc_panels(Numbers(results, document), paths)
     assert len(table) == len(frame_of(panels)) == 2 * len(ATTACKS) * len(panels[0].fpr)
     assert (table["low"] <= table["tpr"]).all()
-    picture = panel_picture(panels[1], attack_looks(panels), "x")
+    picture = panel_svg(panels[1], attack_looks(panels), "x")
     assert (
         f"{100 * max(band.tpr[np.argmin(abs(panels[1].fpr - 0.1))] for band in panels[1].bands.values()):.1f} %"
         in picture

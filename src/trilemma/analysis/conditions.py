@@ -313,13 +313,12 @@ def gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashabl
 
 
 def shared_words(conditions: Iterable[Condition]) -> str:
-    """What the titles of conditions say beside, as far as all of them share it (:func:`shared`)."""
+    """Settings shared by all titles of these conditions, as one text (:func:`shared`)."""
     return joined(shared(conditions))
 
 
 def shared(conditions: Iterable[Condition]) -> dict[str, str]:
-    """Of what the titles of conditions say beside, the words of each setting that has one value in all in which it has
-    an effect."""
+    """Settings shared by all titles of these conditions: words of each that has one value wherever it has an effect."""
     conditions, words = list(conditions), dict[str, str]()
     for key in dict.fromkeys(key for condition in conditions for key in condition.distinction):
         effective = [c for c in conditions if has_effect(key, c.codes) and c.distinction.get(key) != ""]

@@ -103,7 +103,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
     """The table that a study's folder holds, with the columns of ``COLUMNS``.
 
     Raises:
-      InputError: there is none, or it is of another version.
+      InputError: the file is missing or has another version.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Whom an attack finds: its success in each cell of class x group, and a test of whether all are equally exposed.
+"""Attack success by class and group (each cell of class x group), and a test of whether all are equally exposed.
 
 Two thresholds answer two questions.  At a cell's *own* threshold, f of the cell's own non-members are accused: how much
 more exposed are its members?  At the *global* threshold, f of all non-members are: whose members would an attacker who

@@ -1,4 +1,4 @@
-"""Whom an audit's attacks find, and whether they find more than a budget allows: what ``audit.json`` says of both.
+"""Attack success by class and group, and whether it exceeds what a budget allows, as ``audit.json`` records both.
 
 See :mod:`trilemma.attacks.cells` for the two thresholds and the test of equal vulnerability.
 """

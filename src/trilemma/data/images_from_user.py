@@ -156,13 +156,13 @@ def _as_file(row: Any) -> bytes:
     """A PIL image, or an array, as the file that the rules of decoding speak of."""
     from PIL import Image
 
-    picture = Image.fromarray(row) if isinstance(row, np.ndarray) else row
+    image = Image.fromarray(row) if isinstance(row, np.ndarray) else row
     file = io.BytesIO()
     try:
-        picture.save(file, format="PNG")
+        image.save(file, format="PNG")
     except (OSError, ValueError):  # a mode that PNG lacks
         try:
-            picture.save(file, format="TIFF")
+            image.save(file, format="TIFF")
         except (OSError, ValueError) as error:
             raise InputError(f"an image cannot be used ({one_line(error)}): convert it to gray or RGB") from error
     return file.getvalue()

@@ -116,21 +116,21 @@ def moved(images: Tensor, moves: Tensor) -> Tensor:
     return source.gather(3, index).view(batch, views, channels, height, width)
 
 
-def normalize(images: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
-    """(x / 255 - mean) / deviation for each channel.
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x / 255 - mean) / std for each channel.
 
     Args:
       images: (..., C, H, W), uint8 or any dtype with values 0 to 255.
-      mean, deviation: C numbers in units of pixel / 255.
+      mean, std: C numbers in units of pixel / 255.
 
     Returns:
       float32 (..., C, H, W), on the images' device.
     """
     # the constants are computed in float64 and rounded once
-    deviations = torch.tensor(list(deviation), dtype=torch.float64).view(-1, 1, 1)
+    stds = torch.tensor(list(std), dtype=torch.float64).view(-1, 1, 1)
     means = torch.tensor(list(mean), dtype=torch.float64).view(-1, 1, 1)
-    scale = (1 / (255 * deviations)).to(torch.float32).to(images.device)
-    offset = (means / deviations).to(torch.float32).to(images.device)
+    scale = (1 / (255 * stds)).to(torch.float32).to(images.device)
+    offset = (means / stds).to(torch.float32).to(images.device)
     return images.to(torch.float32, copy=True).mul_(scale).sub_(offset)
 
 

@@ -29,7 +29,7 @@ from scipy.optimize import brentq
 
 from trilemma.errors import InputError, PrivacyError
 from trilemma.privacy import gaussian, loss_distribution
-from trilemma.words import power
+from trilemma.words import DELTA_RANGE, power
 
 Accountant = Literal["pld", "rdp"]
 
@@ -224,7 +224,7 @@ def check_delta(delta: float, examples: int | None = None, *, allow_large: bool 
       PrivacyError: ``delta`` of at least 1 / ``examples``, without ``allow_large``.
     """
     if not 0 < delta < 1:
-        raise InputError(f"delta must lie in (0, 1), not {delta}; 1e-5 is usual")
+        raise InputError(DELTA_RANGE.format(delta))
     if examples is not None and delta >= 1 / examples and not allow_large:
         raise PrivacyError(
             f"delta {power(delta)} is 1/N or more for N = {examples} examples, which would allow publishing one of "

@@ -24,7 +24,7 @@ float32
 of a norm of at most C (so all, if C is     itself, unscaled                                             the norm
 huge)
 one example                                 what it adds to any larger batch                             the norm
-no example                                  zeros, for noise is added all the same                       none
+no example                                  zeros, because noise is still added                         none
 C below 1e-30 or above 1e30, or NaN         ``ValueError``: sums of float32 could not hold to it
 ==========================================  ===========================================================  ============
 

@@ -1,4 +1,4 @@
-"""What the page of an audit shows beside that of a run: bands of its ROC curves, whom it finds, and who is exposed."""
+"""Sections of an audit's page that a run's page lacks: ROC bands, success by class and group, exposed examples."""
 
 from __future__ import annotations
 

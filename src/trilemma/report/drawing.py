@@ -82,8 +82,8 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
                 _wrapped(panel.title or figure.title, 40), loc="left", fontweight="bold", pad=18 if panel.marks else 6
             )
             axes.set_ylabel(panel.y_title)
-            if panel.picture:
-                _show_picture(axes, panel.picture)
+            if panel.image:
+                _show_image(axes, panel.image)
             _draw(axes, panel, limits, slanted=slanted, place=index)
         handles = [_handle(look, name) for name, look in figure.legend]
         widest = max((len(name) for name, _ in figure.legend), default=1)
@@ -375,12 +375,12 @@ def _wrapped(title: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def _show_picture(axes: Axes, picture: bytes) -> None:
+def _show_image(axes: Axes, contents: bytes) -> None:
     import numpy as np
     from PIL import Image
 
     beside = axes.inset_axes((1.02, 0.62, 0.26, 0.38))
-    with Image.open(io.BytesIO(picture)) as image:
+    with Image.open(io.BytesIO(contents)) as image:
         pixels = np.asarray(image.convert("RGB"))
     beside.imshow(pixels, interpolation="nearest")
     beside.set_axis_off()

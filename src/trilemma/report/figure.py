@@ -88,8 +88,8 @@ class Panel:
       span: the y axis covers at least this much, so that noise does not look large.
       share: panels with the same word have the same y axis.
       marks: (x, label) of vertical lines.
-      picture, picture_text: a PNG shown beside it, and what it is.
-      summary: said of the panel in place of each series' ends, where these would be many.
+      image, image_text: a PNG shown beside it, and what it is.
+      summary: the caption of the panel in place of each series' ends, where these would be many.
       note: one more sentence for people.
       bars: values stand as bars on ``y_reference``, beside each other at one place.
     """
@@ -105,8 +105,8 @@ class Panel:
     span: float = 0.1
     share: str = ""
     marks: tuple[tuple[float, str], ...] = ()
-    picture: bytes | None = None
-    picture_text: str = ""
+    image: bytes | None = None
+    image_text: str = ""
     summary: str = ""
     note: str = ""
     bars: bool = False

@@ -1,4 +1,4 @@
-"""What stands on the first screen of a study's page: the sentence, the findings, the trade-off, and its terms."""
+"""Contents of the first screen of a study's page: the sentence, the findings, the trade-off, and its terms."""
 
 from __future__ import annotations
 

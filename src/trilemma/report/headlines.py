@@ -130,7 +130,7 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
             "bias": f"their bias is {values}; 0 is even-handed.",
         }
         if told:
-            levels.append(Headline(lead, capital(sentences[measure]), "#pictures"))
+            levels.append(Headline(lead, capital(sentences[measure]), "#figures"))
     return [*levels, *unmatched]
 
 
@@ -156,8 +156,8 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
             f"{_budget_words(condition.epsilon)}; for a model that never saw a member it is {_shown(control)}"
         )
         if skewed:
-            return [Headline("Skew", f"{text}: that is skew, not memory.", "#pictures")]
-        return [Headline("Unmatched", f"{text}. Against matched ones it is {_shown(matched)}.", "#pictures")]
+            return [Headline("Skew", f"{text}: that is skew, not memory.", "#figures")]
+        return [Headline("Unmatched", f"{text}. Against matched ones it is {_shown(matched)}.", "#figures")]
     return []
 
 

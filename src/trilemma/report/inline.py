@@ -1,4 +1,4 @@
-"""An SVG of matplotlib's made fit to stand in a page: its colors follow the page, its ids clash with no other's."""
+"""Adapt a matplotlib SVG for inlining: its colors follow the page, and its ids clash with no other's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of one model says of how it was made: in two sentences under its title, and as a list at its end."""
+"""How a model was trained, for its page: in two sentences under its title, and as a list at its end."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from trilemma.report.breakdown import Breakdown, excludes_one_half, group_words,
 from trilemma.report.evidence import AUDIT, OneModel
 from trilemma.report.glossary import GLOSSARY
 from trilemma.report.model_facts import facts, lead
-from trilemma.report.roc_picture import roc_picture
+from trilemma.report.roc_figure import roc_figure
 from trilemma.report.templates import asset, templates
 from trilemma.rounding import rounded_up
 from trilemma.trial.gate import Judgment, Measured, measured, shown_value
@@ -241,7 +241,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         measured=_measured_words,
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
         rates="0.01" not in model.unmeasured_rates,
-        picture=roc_picture(model.curve, model.ceiling, alt),
+        roc=roc_figure(model.curve, model.ceiling, alt),
         parts=audit_parts(model, images=images),
         fairness=sentence if fairness else "",
         worst=_WORST if statement["measured"].get("worst_cell_accuracy") else "",

@@ -32,8 +32,8 @@ class ShownPanel:
     svg: Markup
     finding: str
     note: str
-    picture: str
-    picture_text: str
+    image: str
+    image_text: str
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFi
     name = f"figure-{stem}"
     panels = []
     for place, (panel, limits) in enumerate(zip(figure.panels, y_limits(figure), strict=True), 1):
-        picture = "" if panel.picture is None else f"data:image/png;base64,{base64.b64encode(panel.picture).decode()}"
+        image = "" if panel.image is None else f"data:image/png;base64,{base64.b64encode(panel.image).decode()}"
         svg = Markup(inline_svg(panel_svg(panel, limits), f"{name}-{place}", panel.alt))
-        panels.append(ShownPanel(panel.title, svg, panel.finding, panel.note, picture, panel.picture_text))
+        panels.append(ShownPanel(panel.title, svg, panel.finding, panel.note, image, panel.image_text))
     return ShownFigure(
         name,
         stem,

@@ -143,7 +143,7 @@ def attack_looks(panels: Iterable[RocPanel]) -> dict[str, Look]:
     }
 
 
-def panel_picture(panel: RocPanel, looks: Mapping[str, Look], name: str) -> Markup:
+def panel_svg(panel: RocPanel, looks: Mapping[str, Look], name: str) -> Markup:
     """The element for HTML; ``name`` begins the ids inside it."""
     with house_style():
         canvas = Canvas(figsize=(320 / 72, 250 / 72), dpi=72, facecolor="none", layout="constrained")

@@ -29,7 +29,7 @@ class Column:
 
     Attributes:
       title: its words.
-      numeric, worded: whether it sorts by number, and whether it shows words all the same.
+      numeric, worded: whether it sorts by number, and whether it shows words anyway.
       group: which choice of columns shows it; "" always.
       covered: whether a guarantee covers what it holds; None where that is no question.
     """

@@ -18,7 +18,7 @@ from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, pla
 from trilemma.report.numbers import FEW, Numbers
 from trilemma.report.page import render
 from trilemma.report.page_figures import ShownFigure, ShownPanel, ShownStudy, show_figure, show_study, slugs
-from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_picture, roc_panels, save_panels
+from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_svg, roc_panels, save_panels
 from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv
 from trilemma.words import capital, clean, counted
@@ -182,7 +182,7 @@ def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str)
         f"Bands: 95 %, Student’s t over {over}, at each rate by itself." if over else "",
         (),
         tuple(
-            ShownPanel(panel.title, panel_picture(panel, looks, f"figure-{stem}-{place}"), panel.finding, "", "", "")
+            ShownPanel(panel.title, panel_svg(panel, looks, f"figure-{stem}-{place}"), panel.finding, "", "", "")
             for place, panel in enumerate(panels, 1)
         ),
         tuple((swatch(shown), capital(ATTACK_WORDS.get(name, clean(name)))) for name, shown in looks.items()),

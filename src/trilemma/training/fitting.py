@@ -1,4 +1,4 @@
-"""Recipes that come with the package, on data with fewer examples than one of their batches."""
+"""Fit a packaged recipe's batch to a data set with fewer examples than one batch."""
 
 from __future__ import annotations
 

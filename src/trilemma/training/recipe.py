@@ -22,7 +22,7 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
 from trilemma.outside import is_outside
 from trilemma.techniques import TECHNIQUES, parse_techniques
-from trilemma.words import DELTA
+from trilemma.words import DELTA, DELTA_RANGE
 
 Schedule = Literal["constant", "cosine"]
 
@@ -164,7 +164,7 @@ class Recipe:
         elif self.delta is not None:
             raise InputError("delta without epsilon is no budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
-            raise InputError(f"delta must lie in (0, 1), not {self.delta}; 1e-5 is usual")
+            raise InputError(DELTA_RANGE.format(self.delta))
         for name in ("clipping_norm", "epochs", "learning_rate", "head_rate"):
             _check(name, getattr(self, name), 0, None, open_low=True)
         for name, (low, high) in _RANGES.items():

@@ -1,4 +1,4 @@
-"""Which data a training is on: those that its recipe was made for, and what is asked for on top."""
+"""Resolve the data set that a training uses: the one its recipe was made for, and what is asked for on top."""
 
 from __future__ import annotations
 

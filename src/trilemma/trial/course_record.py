@@ -1,4 +1,4 @@
-"""What a recipe came to on its data: ``course`` of ``result.json``, and in words before the first update."""
+"""The resolved schedule of a run: ``course`` of ``result.json``, and in words before the first update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``model.safetensors`` says of itself, so that it can be used and judged without the data it was trained on.
+"""The metadata of ``model.safetensors``, with which it is used and judged without the data it was trained on.
 
 One entry of the file's metadata holds it as JSON (several would be written in an order of their own each time).  All of
 it may be released with the weights: names and sizes are public, and the privacy statement speaks of the mechanism.

@@ -59,7 +59,7 @@ class Listeners:
                 raise InputError(f"the listener {_name(listener)} lacks on_update or on_end, see docs/extend.md")
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
-        """Tell of a line of the history.
+        """Report a line of the history to the listeners.
 
         Raises:
           InputError: a listener failed.
@@ -69,7 +69,7 @@ class Listeners:
             self._each("on_update", int(line["update"]), values)
 
     def ended(self, result: Mapping[str, Any]) -> None:
-        """Tell of ``result.json``.
+        """Report ``result.json`` to the listeners.
 
         Raises:
           InputError: a listener failed; the run is kept.

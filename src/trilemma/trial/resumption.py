@@ -1,4 +1,4 @@
-"""What a checkpoint says of the training it belongs to, and why another one must not go on from it.
+"""What a checkpoint records of its training, and why another training must not resume from it.
 
 What a private run reports, it reports of all its updates: one sampling probability, one noise multiplier.  A checkpoint
 that was made with others (by another version, whose calibration differs) would be counted as if it had been made with

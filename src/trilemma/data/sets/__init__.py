@@ -1,1 +1,1 @@
-"""The named data sets' own readers; what each set is stands in `trilemma.data.named`."""
+"""The named data sets' own readers; each set is defined in `trilemma.data.named`."""

@@ -1,4 +1,4 @@
-"""Whom an audit's headline attack finds: a heat map of class by group with both margins, or one row of classes."""
+"""Success of an audit's headline attack: a heat map of class by group with both margins, or one row of classes."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def _of_setting(
                 y_reference=0.5,
                 share="memorization",
                 marks=_marks(marks),
-                picture=_picture(images, condition, featured),
-                picture_text=f"Training example {clean(featured)}, whose membership probability is drawn",
+                image=_image(images, condition, featured),
+                image_text=f"Training example {clean(featured)}, whose membership probability is drawn",
                 summary=_ends(series),
                 note=_note(marks),
             )
@@ -148,7 +148,7 @@ def _most_exposed(numbers: Numbers, conditions: Sequence[PlacedCondition]) -> st
     return max(ends, key=lambda index: sum(ends[index]) / len(ends[index]))
 
 
-def _picture(images: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
+def _image(images: Mapping[str, bytes], condition: PlacedCondition, index: str) -> bytes | None:
     names = [*(f"{trial}/{index}" for trial in condition.trials), index]
     return next((images[name] for name in names if name in images), None)
 

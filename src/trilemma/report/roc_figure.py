@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT = 440, 330  # CSS pixels
 Rates = NDArray[np.float64]
 
 
-def roc_picture(curve: Curve, ceiling: tuple[Rates, Rates] | None, alt: str) -> Markup:
+def roc_figure(curve: Curve, ceiling: tuple[Rates, Rates] | None, alt: str) -> Markup:
     """The element for HTML.
 
     Args:
