@@ -1,10 +1,10 @@
-"""The table and the picture of docs/results/frontier.md, from the runs that `trilemma train` left.
+"""The table and the figure of docs/results/frontier.md, from the runs that `trilemma train` left.
 
-    python benchmarks/frontier.py RUNS... [--picture docs/results/frontier.png] [--first RUNS...]
+    python benchmarks/frontier.py RUNS... [--figure docs/results/frontier.png] [--first RUNS...]
 
 RUNS are folders of finished runs, or folders of such.  A row is a data set, model and budget.  Where several
 dictionaries (``prior_seed``) were run the interval is Student's t over their means, each a mean over its noise seeds,
-so that it speaks of another dictionary too; with one it is over noise seeds.  With a picture, accuracy on CIFAR-10 is
+so that it speaks of another dictionary too; with one it is over noise seeds.  With a figure, accuracy on CIFAR-10 is
 drawn against the budget and against what a training cost, beside published numbers; what it cost is the time of those
 RUNS, or of those after --first, that computed their features on the way.
 """
@@ -108,7 +108,7 @@ def table(cells: dict[tuple[str, str, float], list[Run]]) -> None:
         print(f"seconds of a further run: median {statistics.median(later)}, {later[0]} to {later[-1]}")
 
 
-def picture(cells: Cells, first: Cells, path: Path) -> None:
+def figure(cells: Cells, first: Cells, path: Path) -> None:
     """Accuracy on CIFAR-10 against epsilon, and against hours of one training."""
     import matplotlib.pyplot as plt
 
@@ -152,15 +152,15 @@ def main() -> None:
     """Read the runs, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--picture", type=Path)
-    parser.add_argument("--first", nargs="+", type=Path, help="runs whose time counts in the picture (RUNS)")
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--first", nargs="+", type=Path, help="runs whose time counts in the figure (RUNS)")
     options = parser.parse_args()
     cells = load(options.runs)
     if not cells:
         raise SystemExit(f"no finished run in {', '.join(map(str, options.runs))}")
     table(cells)
-    if options.picture:
-        picture(cells, load(options.first) if options.first else cells, options.picture)
+    if options.figure:
+        figure(cells, load(options.first) if options.first else cells, options.figure)
 
 
 if __name__ == "__main__":

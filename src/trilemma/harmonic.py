@@ -133,7 +133,10 @@ def harmonic_interval_over_seeds(
     if len(scores) < 2:
         raise InputError(f"an interval over seeds needs at least two, not {len(scores)}: use the one over examples")
     if len({(score.definition, tuple(score.terms)) for score in scores}) > 1:
-        raise InputError("scores of different definitions or terms cannot be averaged: compute them alike")
+        raise InputError(
+            "scores of different definitions or terms cannot be averaged: compute all of them with the same definition "
+            "and terms"
+        )
     values = np.array([score.value for score in scores])
     picks = rng_for(seed, "bootstrap/seeds").integers(0, len(values), size=(resamples, len(values)))
     low, high = percentile_interval(values[picks].mean(axis=1))

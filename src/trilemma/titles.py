@@ -215,7 +215,8 @@ def _telling(
 
 
 def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What mixes of techniques must share to be compared: all settings that have an effect without a technique."""
+    """What mixes of techniques must share to be compared: all settings but those of techniques and those that change no
+    training.  A setting that happens to have no effect (a clipping norm without a budget) counts like any other."""
     return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT)}
 
 

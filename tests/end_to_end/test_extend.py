@@ -134,7 +134,7 @@ def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.
         ("odd:number", "cannot be called"),
         ("odd:signature", "another signature than docs/extend.md"),
         ("odd:breaks", r"failed \(RuntimeError: no such layer\)"),
-        ("odd:nothing", "returned an object of type NoneType"),
+        ("odd:nothing", "is an object of type NoneType: give a torch.nn.Module"),
         ("odd:shape", r"makes no logits \(n, 10\)"),
         ("odd:mixing", "BatchNorm2d"),
     ],

@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trilemma.models.prior import Features
-from trilemma.privacy import Clipping, validation
+from trilemma.privacy import Clipping, noise, validation
 from trilemma.standardization import StandardizedConv2d
 from trilemma.training import inputs, optimizers, streams
 from trilemma.training.execution import Execution
@@ -45,6 +45,7 @@ class Waits(TorchDispatchMode):
 def on_meta(monkeypatch, digits):
     """Makes trainings on the device "meta", in which nothing asks for a number."""
     monkeypatch.setattr(streams, "weights_digest", lambda model: "not to be read")
+    monkeypatch.setattr(noise, "tensors_digest", lambda sums: "not to be read")  # the one thing that leaves the device
     monkeypatch.setattr(validation, "check_network", lambda *args, **kwargs: SimpleNamespace(reason=None))
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())  # it is not for meta
 

@@ -90,13 +90,16 @@ def _uses(setting: str, condition: Condition) -> bool:
     return has_effect(setting, condition.codes)
 
 
+_OF_TECHNIQUES = {setting: partial(_uses, setting) for setting in TECHNIQUES_OF}
+"""Settings that only a technique reads: without it, a difference in them is none."""
+
 _TECHNIQUES = Axis(
     "techniques",
     ("techniques",),
     ("techniques",),
     lambda c: c.codes,
     lambda c: c.technique_words,
-    {setting: partial(_uses, setting) for setting in TECHNIQUES_OF},
+    _OF_TECHNIQUES,
 )
 _SKEWS = Axis(
     "skews",
@@ -104,7 +107,7 @@ _SKEWS = Axis(
     ("name", "skew"),
     lambda c: c.skew,
     lambda c: skew_words(c.skew),
-    {"classes_seed": lambda c: c.skew is not None},
+    {"classes_seed": lambda c: c.skew is not None, **_OF_TECHNIQUES},
 )
 _REMOVALS = Axis(
     "removals",
@@ -112,7 +115,7 @@ _REMOVALS = Axis(
     ("share", "arm", "rank"),
     lambda c: (c.removed, c.removal, c.rank),
     lambda c: removal_words(c.removed, c.removal, c.rank),
-    {"control": lambda c: bool(c.removal)},
+    {"control": lambda c: bool(c.removal), **_OF_TECHNIQUES},
     more=lambda c: f"(control of {RANK_WORDS.get(c.rank, c.rank)})" if c.removal == "random" else "",
 )
 
@@ -306,7 +309,11 @@ def _titles(families: Sequence[Mapping[Level, Condition]], axis: Axis) -> list[s
         }
         keys_told = telling([first.values()])
         own = {place: words_of(settings, keys_told, words) for place, settings in first.items()}
-        distinct |= made_distinct({place: distinct[place] for place in alike}, own)
+        # Last, settings without an effect here, which still tell one family of the study from another.
+        idle = [dict(members[place][0].settings) for place in alike]
+        keys_idle = [key for key in telling([idle]) if key not in (*keys, "techniques", "epsilon", *axis.settings)]
+        last = {place: words_of(settings, keys_idle, words) for place, settings in zip(alike, idle, strict=True)}
+        distinct |= made_distinct({place: distinct[place] for place in alike}, own, last)
     distinct = made_distinct(distinct, *({place: word(family) for place, family in members.items()} for word in more))
     return list(made_distinct(distinct, {place: f"({place + 1})" for place in distinct}).values())
 

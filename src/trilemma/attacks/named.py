@@ -133,7 +133,7 @@ def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> t
 
 
 def _shadow_attacks(predictions: Predictions) -> tuple[str, ...]:
-    """Those that the number of reference models and what is known of them allow."""
+    """The shadow attacks that the number of reference models, and what is known of them, allow."""
     if predictions.reference_logits is None:
         return ()
     count = len(predictions.reference_logits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from trilemma.data.named import NAMED, Named
+from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.paper import CITATION, URL
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
@@ -32,6 +33,14 @@ class Term:
     spellings: tuple[str, ...]
     link: str = ""
 
+
+def _either_case(words: str) -> str:
+    """A regular expression of words that may begin a sentence."""
+    return f"[{words[0].upper()}{words[0]}]{words[1:]}"
+
+
+_LOSS, _ENTROPY, _MLP, _FOREST = (ATTACK_WORDS[name] for name in RUN_ATTACKS)
+_SHADOW = tuple(words for name, words in ATTACK_WORDS.items() if name not in RUN_ATTACKS and "-" not in name)
 
 _GENERAL = (
     Term(
@@ -74,31 +83,31 @@ _GENERAL = (
         ("attacks?", "attacked"),
     ),
     Term(
-        "threshold",
-        "loss threshold",
+        "loss-threshold",
+        _LOSS,
         "The simplest attack: an image on which the model’s loss is low counts as a member (Yeom et al. 2018).",
-        ("[Ll]oss threshold",),
+        (_either_case(_LOSS),),
     ),
     Term(
-        "entropy",
-        "entropy threshold",
+        "entropy-threshold",
+        _ENTROPY,
         "The attack that counts an image as a member if the model is confident of it and correct (Song and Mittal "
         "2021).",
-        ("[Ee]ntropy threshold",),
+        (_either_case(_ENTROPY),),
     ),
     Term(
         "learned",
-        "MLP and random forest, the learned attacks",
+        f"{_MLP} and {_FOREST}, the learned attacks",
         "A small network and a forest of decision trees that learn to tell the outputs for members from those for "
         "non-members.",
-        ("MLP", "[Rr]andom forest"),
+        (_MLP, _either_case(_FOREST)),
     ),
     Term(
         "shadow",
-        "RMIA and LiRA, the attacks with shadow models",
+        f"{' and '.join(_SHADOW)}, the attacks with shadow models",
         "They compare the model with others that were trained likewise, with and without an image (Zarifzadeh et al. "
         "2024; Carlini et al. 2022).",
-        ("RMIA", "LiRA", "shadow models?"),
+        (*_SHADOW, "shadow models?"),
     ),
     Term(
         "accuracy",

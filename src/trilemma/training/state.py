@@ -87,7 +87,7 @@ class State:
 
     @property
     def _canaries(self) -> dict[str, Any] | None:
-        """As it stands in the header of a checkpoint."""
+        """The values for the header of a checkpoint."""
         return self.coins.canaries.to_dict() if self.coins else None
 
     @property

@@ -1,7 +1,7 @@
 """Shadow models of a run: trained as it was, on the same number of examples, half of the audited ones among them.
 
 A shadow differs from its target in its seed and its members, and in nothing else.  It is trained by the same
-:class:`~trilemma.training.loop.Training`; nothing is measured of it but its outputs on the audited examples.  Its noise
+:class:`~trilemma.training.loop.Training`; only its outputs on the audited examples are recorded.  Its noise
 is its own: seeded noise follows from the shadow's seed and members, secret noise from the operating system, and a
 shadow whose noise is that of the target or of another shadow is refused.
 

@@ -56,7 +56,7 @@ def budget_panels(numbers: Numbers, conditions: Conditions, images: Images) -> l
 
 
 def _mixed_terms(numbers: Numbers, conditions: Conditions) -> str:
-    """Scores of two and of three terms in one panel are not of one kind."""
+    """A note where a panel mixes scores of two and of three terms, which are not comparable."""
     fair = {numbers.get(condition, "bias") is not None for condition in conditions}
     return "data without groups has a score of two terms, the others of three" if len(fair) > 1 else ""
 
