@@ -89,3 +89,29 @@ def test_the_copy_has_the_weights_and_nothing_that_the_trial_left():
 def test_what_an_update_would_refuse_is_refused_before_the_first(make, words):
     with pytest.raises(PrivacyError, match=words):
         check_network(make(), SHAPE)
+
+
+class Itself(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside = linear()
+
+    def forward(self, images):
+        return self.inside(images)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Shallow(Itself):
+    def __deepcopy__(self, memo):
+        twin = Shallow()
+        twin.inside = self.inside
+        return twin
+
+
+@pytest.mark.parametrize("kind", [Itself, Shallow])
+def test_a_copy_that_is_none_is_refused(kind):
+    """Guards: the caller's weights are trained, and the next private training begins with them."""
+    with pytest.raises(InputError, match="shares weights with its copy"):
+        own_network("net", kind(), 3, SHAPE)

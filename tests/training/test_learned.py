@@ -13,6 +13,7 @@ from trilemma.errors import PrivacyError
 from trilemma.training.execution import Execution
 from trilemma.training.learned import refuse_learned, remember_learned
 from trilemma.training.loop import Training
+from trilemma.trial.run import load_network
 
 CPU = Execution("cpu", 20, "float32")
 PUBLIC = tl.Recipe(model="mine", batch_size=20, epochs=1, evaluations=1)
@@ -66,6 +67,22 @@ def test_a_network_that_was_loaded_from_a_run_is_refused_with_a_budget(data, giv
         tl.train(PRIVATE, data, tmp_path / "run", network=start, execution=CPU)
     assert not (tmp_path / "run").exists()
     Training(PUBLIC, data, CPU, start)
+
+
+def test_what_layers_begin_with_was_not_learned(given, run):
+    """Zeros and ones are in every new network: it must not be taken for a run's."""
+    started = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LayerNorm(10))
+    nn.init.zeros_(started[1].bias)
+    remember_learned(started, run.folder)
+    fresh = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LayerNorm(10))
+    nn.init.zeros_(fresh[1].bias)
+    refuse_learned(PRIVATE, fresh)
+
+
+def test_a_network_that_load_network_gives_is_refused_too(data, tmp_path):
+    run = tl.train(replace(PUBLIC, model="convnet-4"), data, tmp_path / "run", execution=CPU)
+    with pytest.raises(PrivacyError, match="was learned by the run in"):
+        refuse_learned(PRIVATE, load_network(run, data))
 
 
 def test_frozen_layers_were_not_learned_by_the_run(given, run):

@@ -312,6 +312,52 @@ def test_the_updates_of_a_line_are_saved_before_anybody_sees_it(digits, tmp_path
     assert (tmp_path / "history.jsonl").read_text().splitlines()[:1] == first
 
 
+@pytest.mark.parametrize("damaged", [(NAME,), (NAME, PREVIOUS)])
+def test_no_update_is_made_again_after_its_line_was_seen(digits, tmp_path, damaged):
+    """Guards: a damaged checkpoint goes back behind a line, and with other rounding its updates get other noise."""
+    values, seen = recipe("private", secret_noise=True, techniques=""), []
+
+    def until_second(step):
+        seen.append(step)
+        if step.what == "training" and len((tmp_path / "history.jsonl").read_text().splitlines()) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(values, digits, tmp_path, execution=CPU, progress=until_second)
+    shown = seen[-1].update
+    (whole, _), kept = checkpoints.load(tmp_path), (tmp_path / "history.jsonl").read_text()
+    assert whole.header["history_lines"] == 2
+    for name in damaged:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
+    resumed = []
+    if len(damaged) == 2:
+        with pytest.raises(PrivacyError, match="would spend the budget a second time"):
+            train(values, digits, tmp_path, execution=CPU)
+    else:
+        run = train(values, digits, tmp_path, execution=CPU, progress=resumed.append)
+        assert min(step.update for step in resumed if step.what == "training") >= shown
+        assert any("the one before it" in note for note in run.result["notes"])
+        assert (tmp_path / "history.jsonl").read_text().startswith(kept)
+
+
+def test_a_resumption_behind_a_line_that_was_seen_is_refused(digits, tmp_path, monkeypatch):
+    """Where a run is killed between the line and the checkpoint that has it, and the one before the line is damaged."""
+    values, real = recipe("private", secret_noise=True, techniques=""), History.append
+
+    def append(history, line):
+        real(history, line)
+        if history.lines == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(History, "append", append)
+    with pytest.raises(KeyboardInterrupt):
+        train(values, digits, tmp_path, execution=CPU)
+    monkeypatch.setattr(History, "append", real)
+    (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-1])
+    with pytest.raises(PrivacyError, match="has shown results of update"):
+        train(values, digits, tmp_path, execution=CPU)
+
+
 def test_a_finished_run_is_returned_as_it_is(digits, tmp_path):
     first = train(recipe("ordinary"), digits, tmp_path / "run", execution=CPU)
     stamp = (tmp_path / "run" / "result.json").stat().st_mtime_ns

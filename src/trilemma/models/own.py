@@ -53,14 +53,24 @@ def copied(name: str, network: nn.Module) -> nn.Module:
     """A copy of a network, so that what is done to it is not done to the caller's.
 
     Raises:
-      InputError: it cannot be copied.
+      InputError: it cannot be copied, or its copy shares a module or a tensor with it.
     """
     try:
-        return copy.deepcopy(network)
+        twin = copy.deepcopy(network)
     except Exception as error:  # a module's attributes may raise anything
         raise InputError(
             f"{name} cannot be copied, as it must be ({type(error).__name__}: {one_line(error)})"
         ) from error
+    if _parts_of(network) & _parts_of(twin):
+        raise InputError(f"{name} shares weights with its copy: its __deepcopy__ must copy every module and tensor")
+    return twin
+
+
+def _parts_of(network: nn.Module) -> set[tuple[str, int]]:
+    """Identities of all modules, and of the memory of all tensors that have any."""
+    tensors = [*network.parameters(), *network.buffers()]
+    memory = {("memory", t.untyped_storage().data_ptr()) for t in tensors if t.device.type != "meta" and t.numel()}
+    return {("module", id(module)) for module in network.modules()} | memory
 
 
 def _try(name: str, trial: nn.Module, classes: int, shape: tuple[int, int, int], device: torch.device) -> None:

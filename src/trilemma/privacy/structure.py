@@ -125,7 +125,8 @@ def _keeps_nothing(module: nn.Module) -> bool:
     kind = type(module)
     package = kind.__module__.split(".")[0]
     ours = package == "trilemma" and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
-    forward = getattr(kind.forward, "__module__", None) or ""
+    # Not ``__module__``, which functools.wraps copies from the function that it hides.
+    forward = getattr(kind.forward, "__globals__", {}).get("__name__") or ""
     return (
         (ours or kind in _STATELESS)
         and forward.split(".")[0] in ("trilemma", "torch")  # not one that was put in the class's place

@@ -8,11 +8,12 @@ neighboring data set.  A loss that is not ours is looked at likewise.  Global va
 from __future__ import annotations
 
 import functools
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,23 @@ def _held(value: Any) -> Mapping[Any, Any] | None:
         return {"self": value.__self__, "function": value.__func__}
     if isinstance(value, FunctionType):
         return _held_by_function(value)
-    if isinstance(value, (type, ModuleType, Enum)) or not hasattr(value, "__dict__"):
+    if isinstance(value, (type, ModuleType, Enum)):
         return None
-    torchs = type(value).__module__.split(".")[0] == "torch"
-    return None if torchs and not isinstance(value, nn.Module) else vars(value)
+    if type(value).__module__.split(".")[0] == "torch" and not isinstance(value, nn.Module):
+        return None
+    held = _slots(value) | getattr(value, "__dict__", {})
+    return held if held or hasattr(value, "__dict__") else None
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """What an object holds in ``__slots__``, by the names that its class knows them by."""
+    kinds = [kind for kind in type(value).__mro__ if kind.__module__.split(".")[0] not in sys.stdlib_module_names]
+    members = {name: member for kind in kinds for name, member in vars(kind).items()}
+    return {
+        name: getattr(value, name)
+        for name, member in members.items()
+        if isinstance(member, MemberDescriptorType) and hasattr(value, name)
+    }
 
 
 def _held_by_function(function: FunctionType) -> Mapping[str, Any]:

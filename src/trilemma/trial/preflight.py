@@ -5,7 +5,9 @@ A training spends time and a budget, so it must not turn out afterward that the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -154,4 +156,30 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
         raise PrivacyError(
             f"{folder} holds results of a training, and neither its checkpoints nor the record of its end: starting it "
             "again would spend the budget a second time; put them back, or use another --out and count both"
+        )
+
+
+def refuse_to_go_back(folder: Path, recipe: Recipe, update: int) -> None:
+    """Refuse to make updates again whose evaluation was shown: where they round differently, they have other noise, and
+    what was shown would be a second release.
+
+    Args:
+      folder: the folder of a run that is about to be resumed.
+      recipe: the recipe of the run.
+      update: how many updates its newest whole checkpoint has.
+
+    Raises:
+      PrivacyError: the history has a line of a later update.
+    """
+    if not (recipe.private and recipe.secret_noise) or not (folder / HISTORY).is_file():
+        return
+    shown = 0
+    for line in (folder / HISTORY).read_text("utf-8").splitlines():
+        with suppress(ValueError):  # a line that was cut short
+            shown = int(json.loads(line)["update"])
+    if shown > update:
+        raise PrivacyError(
+            f"{folder} has shown results of update {shown}, and its newest whole checkpoint is of update {update}: "
+            "making those updates again could spend their budget a second time; put the checkpoint back, or use "
+            "another --out and count both"
         )

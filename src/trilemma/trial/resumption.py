@@ -7,10 +7,11 @@ run whose noise is secret continues in its own folder only.
 
 **Why the key is not drawn anew.**  A checkpoint could do without the key of the noise: a resumption would take another
 from the operating system, and a copy would have nothing of the original's.  But updates that a kill has lost are made
-again, and with another key they would be a second release, uncounted, of all that was seen of the first (an earlier
-checkpoint that takes the place of a damaged one goes back behind an evaluation that was shown).  With the same key they
-are the same release.  What the key alone could not prevent, a copy that continues with other rounding and the same
-noise, does not happen, since noise follows from the sum too (:mod:`trilemma.privacy.noise`).
+again, and with another key they would be a second release, uncounted, of all that was seen of the first.  With the same
+key and the same rounding they are the same release; and no update is made again whose evaluation was shown: a
+checkpoint is written before and after each line of the history, and a resumption that would go back behind a line is
+refused (``preflight.refuse_to_go_back``).  What the key alone could not prevent, a copy that continues with other
+rounding and the same noise, does not happen, since noise follows from the sum too (:mod:`trilemma.privacy.noise`).
 
 A copy that takes the place of the original, or lies at the same path elsewhere, is not told apart.  The two models then
 have the same updates up to the copy, and after it the same where they round alike.  Where they do not, the noise of

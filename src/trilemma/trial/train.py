@@ -245,6 +245,7 @@ class _Trial:
         training, header = self.training, saved.header
         training.state.restore(saved)
         refuse_other_terms(header, training, self.folder)
+        preflight.refuse_to_go_back(self.folder, training.recipe, training.state.update)
         self.evaluated, self.losses = int(header["evaluated"]), list(header["losses"])
         if training.execution.memory is None and training.execution.physical_batch is None:
             training.physical_batch = int(header.get("physical_batch", training.physical_batch))  # bitwise resume
@@ -276,6 +277,7 @@ class _Trial:
             }
             self.losses, self.evaluated = [], point
             history.append(line)
+            self._save(history)  # again: where the newest checkpoint is damaged, the one before it has the line too
             self.clock.charge("evaluation")
             self.tell(TrialProgress("training", point, course.updates, line["train_loss"], self.epsilon, line))
             self.listeners.evaluated(line)
@@ -345,12 +347,10 @@ class _Trial:
         if not {"privacy", "course", "seconds", "notes"} <= set(trained):
             raise InputError(f"{self.folder / TRAINED} is not whole: delete it to train again")
         try:
-            weights = load_file(self.folder / WEIGHTS)
-            training.state.model.load_state_dict(weights)
+            training.state.model.load_state_dict(load_file(self.folder / WEIGHTS))
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise InputError(
-                f"cannot read {self.folder / WEIGHTS}: {error}; delete {TRAINED} there to train again"
-            ) from error
+            file = self.folder / WEIGHTS
+            raise InputError(f"cannot read {file}: {error}; delete {TRAINED} there to train again") from error
         training.state.average = {}
         training.state.update = training.course.updates
         training.physical_batch = int(trained["course"]["physical_batch"])
