@@ -9,9 +9,10 @@ DEVELOP := .venv/.develop
 quickstart: $(READY)
 	$(BIN)/trilemma quickstart --out runs/quickstart $(QUICKSTART)
 
-# A process for each core with one thread each: threads that wait for each other's cores are far slower.
+# A process for each core and one more, since some tests wait for others, with one thread each: threads that wait for each
+# other's cores are far slower.
 test: $(DEVELOP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist worksteal
 
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
