@@ -120,6 +120,17 @@ def small_attackers(monkeypatch):
 
 
 @pytest.fixture
+def two_threads():
+    """Which share the sums of one operation, and on a busy machine mostly wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def warm_workers():
     """The workers of studies and shadows begin at once (``test_pool.py`` and ``test_extend.py`` start real ones)."""
     with warm.workers():

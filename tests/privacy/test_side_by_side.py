@@ -35,14 +35,6 @@ class Skips(nn.Module):
         return self.head(self.inner(self.skips[-1]).relu() + self.skips.pop(0))
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def distance(first, second):
     return sum(float((first[name] - second[name]).square().sum()) for name in first) ** 0.5
 

@@ -27,14 +27,6 @@ def data():
     return Dataset("noise", Split(images, labels), Split(images[:8], labels[:8]), tuple("abcd"))
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def megabytes(count):
     """Takes ``count`` MB at its peak."""
     return torch.zeros(count, MB // 4)

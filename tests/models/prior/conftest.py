@@ -1,7 +1,6 @@
 """A small prior, so that fitting takes a third of a second."""
 
 import pytest
-import torch
 
 from trilemma.models.prior import family, rows, synthetic
 
@@ -15,12 +14,3 @@ def small(monkeypatch):
     monkeypatch.setattr("trilemma.models.prior.patches._STATISTICS", 2000)
     monkeypatch.setattr(rows, "_SEGMENT", 16)
     monkeypatch.setattr(rows, "_PART", 8)
-
-
-@pytest.fixture
-def two_threads():
-    """Which share the sums of one operation, and on a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
