@@ -261,6 +261,26 @@ ERRORS = [
         "update-count",
     ),
     Planted(
+        "processes of other versions compute one training",
+        "training/loop.py",
+        "versions = (__version__, str(torch.__version__))",
+        "versions = ()",
+        (
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[torch's version]",
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[trilemma's version]",
+        ),
+    ),
+    Planted(
+        "processes with layers of other sizes, or other frozen layers, compute one training",
+        "training/loop.py",
+        "str(self.autocast), layers, shapes, versions",
+        "str(self.autocast), layers, versions",
+        (
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a wider layer]",
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a frozen layer]",
+        ),
+    ),
+    Planted(
         "an example is computed by two processes",
         "training/ranks.py",
         "return torch.arange(count)[self.rank :: self.size]",
