@@ -7,7 +7,7 @@ it may be released with the weights: names and sizes are public, and the privacy
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,12 @@ class Facts:
 
 
 def metadata_of(
-    recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
+    recipe: Recipe,
+    data: Dataset,
+    privacy: Mapping[str, Any] | None,
+    canaries: Mapping[str, Any] | None = None,
+    *,
+    learned: Sequence[str],
 ) -> dict[str, str]:
     """The metadata of ``model.safetensors``.
 
@@ -70,6 +75,7 @@ def metadata_of(
       recipe, data: the recipe and the data of the run.
       privacy: its privacy record, or None.
       canaries: what its canaries prove, or None; a claim that they contradict is not stated.
+      learned: the names of the tensors that the training may have changed.  The others may begin a private training.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
     if stated and not guaranteed({"privacy": privacy, "canaries": canaries}):
@@ -82,6 +88,7 @@ def metadata_of(
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
         "deviation": list(data.deviation),
+        "learned": list(learned),
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
     return {FACTS: json.dumps(values)}
