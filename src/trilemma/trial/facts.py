@@ -7,15 +7,15 @@ it may be released with the weights: names and sizes are public, and the privacy
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import reading
-from trilemma.training.recipe import Recipe
+from trilemma.training.learned import learned_names
+from trilemma.training.loop import Training
 from trilemma.trial.run import guaranteed
 from trilemma.trial.statement import guarantee_in_words
 from trilemma.version import __version__
@@ -62,24 +62,19 @@ class Facts:
 
 
 def metadata_of(
-    recipe: Recipe,
-    data: Dataset,
-    privacy: Mapping[str, Any] | None,
-    canaries: Mapping[str, Any] | None = None,
-    *,
-    learned: Sequence[str],
+    training: Training, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """The metadata of ``model.safetensors``.
 
     Args:
-      recipe, data: the recipe and the data of the run.
+      training: the training, at its end.
       privacy: its privacy record, or None.
       canaries: what its canaries prove, or None; a claim that they contradict is not stated.
-      learned: the names of the tensors that the training may have changed.  The others may begin a private training.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
     if stated and not guaranteed({"privacy": privacy, "canaries": canaries}):
         stated["epsilon"] = None
+    recipe, data = training.recipe, training.data
     values = {
         "version": __version__,
         "recipe": recipe.fingerprint,
@@ -88,7 +83,7 @@ def metadata_of(
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
         "deviation": list(data.deviation),
-        "learned": list(learned),
+        "learned": learned_names(recipe, training.state.model, training.network),  # the others may be used again
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
     return {FACTS: json.dumps(values)}

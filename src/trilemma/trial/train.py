@@ -34,7 +34,6 @@ from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
 from trilemma.training.execution import Execution
-from trilemma.training.learned import learned_names
 from trilemma.training.loop import Training
 from trilemma.training.network import given_network
 from trilemma.training.ranks import Ranks
@@ -324,10 +323,8 @@ class _Trial:
         if privacy and privacy["epsilon"] is None:
             withdraw_epsilon(self.folder / HISTORY)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
-        learned = learned_names(training.recipe, training.state.model, training.network)
-        metadata = metadata_of(training.recipe, training.data, privacy, canaries, learned=learned)
         with written(self.folder / WEIGHTS) as part:
-            part.write_bytes(serialized(weights, metadata))
+            part.write_bytes(serialized(weights, metadata_of(training, privacy, canaries)))
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
