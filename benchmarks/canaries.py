@@ -32,6 +32,7 @@ from trilemma.privacy.canaries import gaussian_bound, one_run_bound
 from trilemma.training.canaries import KINDS, Canaries
 from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
+from trilemma.trial.canary_record import canary_scores
 
 CLAIMS, SHARES, DELTA = (8.0, 4.0, 1.0), (1.0, 0.25, 0.0), 1e-5
 LINEAR = Recipe(model="linear", batch_size=0, epochs=20, learning_rate=1.0)  # as many epochs with --batch
@@ -77,7 +78,7 @@ def audited(kind: str, count: int, epsilon: float, share: float, seed: int, batc
     with sabotaged(share):
         for _ in training.run_updates(training.course.updates):
             pass
-    scores, included = training.canary_scores()
+    scores, included = canary_scores(training)
     counting = one_run_bound(scores, included, DELTA)
     return {
         "auc": float(roc.measure(scores, included).auc),

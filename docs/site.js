@@ -9,11 +9,14 @@
     document.querySelectorAll(".md-code__nav").forEach((nav, at) => nav.setAttribute("aria-label", `Code block ${at + 1}`));
     document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
   };
-  const labels = new Map();
+  // Several lists may have one name: a heading that is used twice, and the contents, which stand in the menu too.
+  const used = new Set();
   for (const nav of document.querySelectorAll("nav.md-nav[aria-label]")) {
-    const label = nav.getAttribute("aria-label"), count = (labels.get(label) ?? 0) + 1;
-    labels.set(label, count);
-    if (nav.matches(".md-nav--secondary .md-nav")) nav.setAttribute("aria-label", `${label}, part ${count} of this page`);
+    const name = nav.getAttribute("aria-label").trim();
+    let label = name;
+    for (let part = 2; used.has(label.toLowerCase()); part++) label = `${name}, part ${part}`;
+    used.add(label.toLowerCase());
+    nav.setAttribute("aria-label", label);
   }
   mend();
   new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });

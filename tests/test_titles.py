@@ -2,15 +2,20 @@
 
 import importlib
 from dataclasses import fields
+from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilemma import titles
+from trilemma.report.figures.outliers import _arms
+from trilemma.report.removals import removal_facts
+from trilemma.study.trials import ARMS, Removal
 from trilemma.techniques import TECHNIQUES, Technique
 from trilemma.titles import TECHNIQUES_OF, settings_of, told_apart, trial_titles, wording
 from trilemma.training.by_budget import chosen_by_budget
 from trilemma.training.recipe import _LATER, NAMED, Recipe
+from trilemma.words import RANK_WORDS, RANKS, budget, epsilon_tick, exact, exact_percent, removal_words, skew_words
 
 NAMES = st.builds(
     lambda start, middle, end: start + middle + end,
@@ -78,7 +83,11 @@ def test_a_setting_may_belong_to_several_techniques(monkeypatch):
     monkeypatch.setitem(TECHNIQUES, "mixup", mixup)
     try:
         owners = importlib.reload(titles)
-        assert [owners.has_effect("views", codes) for codes in (["am"], ["mixup"], ["gn"])] == [True, True, False]
+        assert [owners.has_effect("views", {"techniques": [code]}) for code in ("am", "mixup", "gn")] == [
+            True,
+            True,
+            False,
+        ]
     finally:
         monkeypatch.undo()
         importlib.reload(titles)
@@ -90,7 +99,7 @@ def told(*recipes):
 
 
 def test_what_a_trial_leaves_out_is_said_as_it_is():
-    """Guards: "no optimizer" for SGD, "no shift" for whatever the data set allows, "no rank" for the histogram."""
+    """Guards: "no optimizer" for SGD, "no shift" for whatever the data set allows, "rank rmia" for RMIA."""
     assert told({}, {"optimizer": "adam"}) == ["BL, no budget, optimizer sgd", "BL, no budget, optimizer adam"]
     am = {"techniques": ["am"]}
     assert told(am | {"shift": None}, am | {"shift": 0}) == [
@@ -102,11 +111,11 @@ def test_what_a_trial_leaves_out_is_said_as_it_is():
     )
     removals = [None, *({"share": 0.1, "arm": "random"} | rank for rank in ({}, {"rank": "rmia"}))]
     named = {str(k): {"data": {"name": "digits"}, "removal": removal} for k, removal in enumerate(removals)}
-    removal = "digits, BL, no budget, removal of 10 % at random, rank"
+    removal = "digits, BL, no budget, removal of 10 % at random, ranking by"
     assert list(trial_titles(named, seed=False).values()) == [
         "digits, BL, no budget",
-        f"{removal} histogram",
-        f"{removal} rmia",
+        f"{removal} the loss histogram",
+        f"{removal} RMIA with shadow models",
     ]
     tracked = {"1": {"data": {}, "track": {"label": 0, "first": 8}}, "2": {"data": {}, "track": None}}
     assert [title.split(", ")[-1] for title in trial_titles(tracked, seed=False).values()] == [
@@ -127,8 +136,40 @@ def test_a_budget_and_none_say_what_no_recipe_chooses_by_budget():
         "BL, ε = 8, optimizer adam",
     ]
     assert told({"epsilon": 1.0, "delta": 1e-5}, {"epsilon": 8.0, "delta": 1e-3}) == [
-        "BL, ε = 1, delta 1e-05",
+        "BL, ε = 1, delta 1e-5",
         "BL, ε = 8, delta 0.001",
     ]
     chosen = {name for recipe in NAMED for name in chosen_by_budget(recipe)}
     assert set(titles.BY_BUDGET) == chosen | {"epsilon", "delta", "clipping_norm"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(1e-9, 1.0, exclude_max=True), min_size=2, max_size=4, unique=True))
+def test_numbers_that_differ_are_never_alike_in_words(values):
+    """Guards: skews of 0.9 and 0.90000001 that are both "skew 90 %"."""
+    for words in (exact, exact_percent, skew_words, budget, epsilon_tick, lambda share: removal_words(share, "random")):
+        assert len({words(value) for value in values}) == len(values)
+    assert [float(exact(value)) for value in values] == values
+    assert [exact(value) for value in (8.0, 0.1, 1e-5, 1e22)] == ["8", "0.1", "1e-5", "1e+22"]
+
+
+def test_the_defaults_of_a_removal_are_those_of_trials():
+    """Guards: a title that tells a removal from one that leaves the same default out."""
+    removal = Removal(0.1, "random", "x").to_dict()
+    short = {"share": 0.1, "arm": "random", "scored_by": "x"}
+    assert settings_of({"removal": removal}) == settings_of({"removal": short})
+    assert Removal(**short).to_dict() == removal
+
+
+def test_titles_figures_and_facts_name_a_ranking_in_the_same_words(monkeypatch):
+    """Guards: "rank rmia" in a title, "RMIA with shadow models" in a figure, "loss histogram" in one of two forms."""
+    for rank in RANKS:
+        monkeypatch.setitem(RANK_WORDS, rank, f"the words of {rank}")
+    removals = [{"share": 0.1, "arm": arm, "rank": rank} for rank in RANKS for arm in ARMS]
+    named = {str(k): {"data": {"name": "digits"}, "removal": removal} for k, removal in enumerate(removals)}
+    for removal, title in zip(removals, trial_titles(named, seed=False).values(), strict=True):
+        assert title.count(f"the words of {removal['rank']}") == 1
+    assert _arms("histogram")[0][1] == "highest by the words of histogram removed"
+    condition = SimpleNamespace(removal="exposed", removed=0.1, rank="lira")
+    facts = dict(removal_facts([condition, SimpleNamespace(**{**vars(condition), "rank": "histogram"})], None))
+    assert facts["Ranked by"].startswith("the words of histogram, as in the paper")

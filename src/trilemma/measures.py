@@ -188,7 +188,7 @@ _TABLE = (
     Measure("mean_exposure", "survivors' mean score, after", "mean score of the survivors after the removal",
             better="lower", column="removal", made="removal"),
     Measure("removed_by_histogram_too", "removed by the histogram too",
-            "share of the most exposed, by shadow models, that the histogram of the loss would have removed as well",
+            "share of the most exposed, by shadow models, that the loss histogram would have removed as well",
             column="removal", made="removal"),
     Measure("noise_multiplier", "noise multiplier", "sigma, in units of the clipping norm",
             unit="", covered=True, column="cost", made="budget"),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Se
 from typing import Any, TypeVar
 
 from trilemma.techniques import TECHNIQUES
-from trilemma.words import clean, condition_title, shortened
+from trilemma.words import CONTROL, RANK_OF_EARLIER, clean, condition_title, exact, ranking_words, shortened
 
 _Name = TypeVar("_Name", bound=Hashable)
 
@@ -34,9 +34,25 @@ TECHNIQUES_OF = {
 """The settings that have an effect under some techniques alone, and the codes of these."""
 
 
-def has_effect(setting: str, codes: Iterable[str]) -> bool:
-    """Whether a setting has an effect under these techniques."""
-    return setting not in TECHNIQUES_OF or not TECHNIQUES_OF[setting].isdisjoint(codes)
+_Settings = Mapping[str, Any]
+
+_EFFECT_WHERE: Mapping[str, Callable[[_Settings], bool]] = {
+    **dict.fromkeys(
+        ("delta", "allow_large_delta", "clipping_norm", "secret_noise"), lambda s: s.get("epsilon") is not None
+    ),
+    **dict.fromkeys(("pretrain_updates", "head_first", "head_rate"), lambda s: bool(s.get("pretrain"))),
+    "prior_seed": lambda s: bool(s.get("pretrain")) or str(s.get("model")).startswith("prior-"),
+    "classes_seed": lambda s: s.get("skew") is not None,
+    "control": lambda s: bool(s.get("arm")),
+}
+"""The settings that have an effect only beside some others, and whether these are among all of a trial's settings."""
+
+
+def has_effect(setting: str, settings: _Settings) -> bool:
+    """Whether a setting has an effect in the trial that has all of these settings (:func:`settings_of`)."""
+    if setting in TECHNIQUES_OF:
+        return not TECHNIQUES_OF[setting].isdisjoint(settings.get("techniques") or ())
+    return setting not in _EFFECT_WHERE or _EFFECT_WHERE[setting](settings)
 
 
 _LEFT_OUT = {
@@ -104,7 +120,7 @@ def trial_title(trial: Mapping[str, Any], *, distinction: str = "", seed: bool =
         epsilon=None if epsilon is None else float(epsilon),
         removed=float(removal.get("share", 0.0)),
         removal=str(removal.get("arm", "")),
-        rank=str(removal.get("rank", "histogram")) if removal else "",
+        rank=str(removal.get("rank", RANK_OF_EARLIER)) if removal else "",
         distinction=distinction,
     )
     return f"{title}, seed {recipe.get('seed', '?')}" if seed else title
@@ -154,7 +170,7 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
         for names in parts:
             keys = _telling(names, settings, titles, beside, budgets)
             keys = [*network, *keys] if split else keys
-            distinction |= {name: {key: words(key, settings[name].get(key)) for key in keys} for name in names}
+            distinction |= {name: {key: _told(key, settings[name], words) for key in keys} for name in names}
     return _with_what_titles_shorten(trials, settings, distinction)
 
 
@@ -176,8 +192,14 @@ def _with_what_titles_shorten(
                 if last:
                     distinct[name][""] = f"settings {_checksum(settings[name])}"
                 else:
-                    distinct[name] |= {key: words(key, settings[name].get(key)) for key in keys}
+                    distinct[name] |= {key: _told(key, settings[name], words) for key in keys}
     return distinct
+
+
+def _told(key: str, settings: _Settings, words: Callable[[str, Any], str]) -> str:
+    """A setting in words, "" where the title of a removal says it already."""
+    ranked_by_histogram = settings.get("arm") == "exposed" and settings.get("rank") == "histogram"
+    return "" if key == "rank" and ranked_by_histogram else words(key, settings.get(key))
 
 
 def _checksum(settings: Mapping[str, Any]) -> str:
@@ -215,9 +237,10 @@ def _telling(
 
 
 def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What mixes of techniques must share to be compared: all settings but those of techniques and those that change no
-    training.  A setting that happens to have no effect (a clipping norm without a budget) counts like any other."""
-    return {k: v for k, v in settings.items() if k not in ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT)}
+    """What mixes of techniques must share to be compared: all settings that have an effect, but for those of techniques
+    and those that change no training."""
+    free = ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT)
+    return {key: value for key, value in settings.items() if key not in free and has_effect(key, settings)}
 
 
 def _without(settings: Mapping[str, Any], free: Container[str]) -> dict[str, Any]:
@@ -254,8 +277,9 @@ def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in trial.get("data", {}).items():
         settings[f"data {key}" if key in _OF_BOTH else key] = value
     if removal:
-        by_default = {"control": "class", "rank": "histogram"}  # as trilemma.study.trials.Removal
-        settings |= by_default | {key: value for key, value in removal.items() if key != "scored_by"}
+        settings |= {"control": CONTROL, "rank": RANK_OF_EARLIER} | {
+            key: value for key, value in removal.items() if key != "scored_by"
+        }
     return settings | {"track": trial.get("track")}
 
 
@@ -303,6 +327,8 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
             return _NOTHING.get(key, f"no {key}")
         if key == "track" and isinstance(value, Mapping):
             return f"tracking the first {value.get('first')} examples of class {value.get('label')}"
+        if key == "rank":
+            return ranking_words(str(value))
         if key not in lengths:
             texts = {_text(each[key]) for each in known if key in each}
             lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
@@ -338,4 +364,6 @@ def _default(key: str, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return exact(value)
     return clean(",".join(map(str, value)) if isinstance(value, list | tuple) else value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal, get_args
 
 from trilemma.hints import listed
@@ -60,13 +61,33 @@ DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
 """The refusal of a delta that is no probability, wherever one comes in."""
 
 
+def exact(value: float) -> str:
+    """A number that somebody chose, such as a budget or a skew: as few digits as read back as the same number, so that
+    different numbers never look alike.
+
+    >>> exact(8.0), exact(0.1), exact(8.0000001), exact(1e-05)
+    ('8', '0.1', '8.0000001', '1e-5')
+    """
+    return repr(float(value)).removesuffix(".0").replace("e-0", "e-")
+
+
+def exact_percent(share: float) -> str:
+    """A share that somebody chose, as a percentage with all of its digits.
+
+    >>> exact_percent(0.95), exact_percent(0.975), exact_percent(0.90000001)
+    ('95 %', '97.5 %', '90.000001 %')
+    """
+    text = f"{Decimal(repr(float(share))) * 100:f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
+
+
 def budget(epsilon: float | None) -> str:
     """A budget in words.
 
     >>> budget(8.0), budget(None)
     ('ε = 8', 'no budget')
     """
-    return "no budget" if epsilon is None else f"ε = {epsilon:g}"
+    return "no budget" if epsilon is None else f"ε = {exact(epsilon)}"
 
 
 def epsilon_tick(epsilon: float | None) -> str:
@@ -75,7 +96,7 @@ def epsilon_tick(epsilon: float | None) -> str:
     >>> epsilon_tick(8.0), epsilon_tick(None)
     ('8', '∞')
     """
-    return "∞" if epsilon is None else f"{epsilon:g}"
+    return "∞" if epsilon is None else exact(epsilon)
 
 
 def budget_order(epsilon: float | None) -> float:
@@ -93,11 +114,11 @@ def skew_words(skew: float | None) -> str:
     >>> skew_words(0.95), skew_words(None)
     ('skew 95 %', 'no skew')
     """
-    return "no skew" if skew is None else f"skew {percent(skew)}"
+    return "no skew" if skew is None else f"skew {exact_percent(skew)}"
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with up to four digits.
+    """A share that was measured, as a percentage with up to four digits.
 
     >>> percent(0.95), percent(0.975)
     ('95 %', '97.5 %')
@@ -208,14 +229,29 @@ def examples_words(count: int) -> str:
 Rank = Literal["rmia", "lira", "histogram"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
 """What can rank training examples for a removal: two attacks with shadow models, of which the first is the default, or
-the histogram of the loss."""
+the loss histogram."""
 
 RANK_WORDS = {
     "rmia": "RMIA with shadow models",
     "lira": "LiRA with shadow models",
-    "histogram": "the histogram of the loss",
+    "histogram": "the loss histogram",
 }
 """What ranks the examples of a removal."""
+
+RANK_OF_EARLIER: Rank = "histogram"
+"""What ranked the examples of a removal that does not say so: earlier versions knew no other ranking."""
+
+CONTROL = "class"
+"""What the random arm of a removal keeps equal to the exposed one, unless a study says otherwise."""
+
+
+def ranking_words(rank: str) -> str:
+    """What ranked the examples of a removal, where that tells it from another.
+
+    >>> ranking_words("lira")
+    'ranking by LiRA with shadow models'
+    """
+    return f"ranking by {RANK_WORDS.get(rank, clean(rank))}"
 
 
 def removed_words(arm: str, rank: str = "") -> str:
@@ -226,10 +262,10 @@ def removed_words(arm: str, rank: str = "") -> str:
       rank: what ranked them: "histogram", or an attack with shadow models; only the latter measures exposure.
 
     >>> removed_words("exposed", "rmia"), removed_words("exposed", "histogram"), removed_words("random", "rmia")
-    ('the most exposed', 'the highest by loss histogram', 'at random')
+    ('the most exposed', 'the highest by the loss histogram', 'at random')
     """
     if arm == "exposed":
-        return "the highest by loss histogram" if rank == "histogram" else "the most exposed"
+        return f"the highest by {RANK_WORDS[rank]}" if rank == "histogram" else "the most exposed"
     return "at random" if arm == "random" else clean(arm)
 
 
@@ -239,15 +275,15 @@ def removal_words(share: float, arm: str, rank: str = "") -> str:
     >>> removal_words(0.1, "exposed", "rmia"), removal_words(0.1, "random"), removal_words(0.0, "")
     ('removal of the 10 % most exposed', 'removal of 10 % at random', 'no removal')
     >>> removal_words(0.1, "exposed", "histogram")
-    'removal of the 10 % highest by loss histogram'
+    'removal of the 10 % highest by the loss histogram'
     """
     if not arm:
         return "no removal"
     words = removed_words(arm, rank)
     return (
-        f"removal of the {percent(share)} {words.removeprefix('the ')}"
+        f"removal of the {exact_percent(share)} {words.removeprefix('the ')}"
         if arm == "exposed"
-        else (f"removal of {percent(share)} {words}")
+        else (f"removal of {exact_percent(share)} {words}")
     )
 
 

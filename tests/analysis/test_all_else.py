@@ -1,9 +1,16 @@
 """Conditions are compared only where all else is equal in what was asked for, and their names say where it is not."""
 
+import re
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import hypothesis
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from made_up_study import PLAIN
 from trilemma.analysis.claims.evidence import Table
@@ -219,11 +226,12 @@ def budgets_of(results, study):
 BUDGETS = {
     "the learning rate": (8.0, {"learning_rate": 0.4}, "each with the learning rate chosen for its budget"),
     "what has no effect": (8.0, {"views": 9, "sharpness_radius": 0.3}, ""),
-    "the optimizer": (8.0, {"optimizer": "'adam'"}, None),
-    "the epochs": (8.0, {"epochs": 3}, None),
-    "the clipping norm": (8.0, {"clipping_norm": 0.1}, None),
-    "the optimizer, against none": ('"none"', {"optimizer": "'adam'"}, None),
-    "the epochs, against none": ('"none"', {"epochs": 3}, None),
+    "the optimizer": (8.0, {"optimizer": "'adam'"}, ["optimizer"]),
+    "the epochs": (8.0, {"epochs": 3}, ["epochs"]),
+    "the clipping norm": (8.0, {"clipping_norm": 0.1}, ["clipping_norm"]),
+    "the clipping norm and momentum": (8.0, {"clipping_norm": 0.1, "momentum": 0.5}, ["clipping_norm", "momentum"]),
+    "the optimizer, against none": ('"none"', {"optimizer": "'adam'"}, ["optimizer"]),
+    "the epochs, against none": ('"none"', {"epochs": 3}, ["epochs"]),
     "what the recipe chooses": ('"none"', {}, "each optimized as its recipe does for its budget"),
     "what the recipe chooses, shortened": (
         '"none"',
@@ -235,14 +243,19 @@ BUDGETS = {
 
 @pytest.mark.parametrize("other", BUDGETS)
 def test_budgets_are_compared_where_no_more_differs_than_recipes_choose_by_budget_and_words_say_so(tmp_path, other):
-    """Guards: another optimizer or a tenth of the epochs taken for what a budget costs."""
+    """Guards: another optimizer or a tenth of the epochs taken for what a budget costs; a note without its name."""
     epsilon, settings, words = BUDGETS[other]
     pairs, notes = budgets_of(
         *planned(tmp_path, grid('"none"', epsilon=1.0) + grid('"none"', epsilon=epsilon, **settings))
     )
-    assert [pair.differing for pair in pairs] == ([] if words is None else [words])
-    assert len(notes) == (words is None)
-    assert all("more differs than a recipe chooses by budget" in note for note in notes)
+    if isinstance(words, str):
+        assert ([pair.differing for pair in pairs], notes) == ([words], [])
+    else:
+        differ = f"{' and '.join(words)} {'differ' if len(words) > 1 else 'differs'} too"
+        assert pairs == []
+        assert [note.rpartition("; ")[2] for note in notes] == [
+            f"{differ}, and by more than a recipe chooses by budget"
+        ]
 
 
 def test_a_recipe_of_ones_own_is_compared_as_it_trains_with_and_without_a_budget(tmp_path):
@@ -273,7 +286,7 @@ def ids(results, pair):
 def test_one_delta_is_not_lost_beside_another(tmp_path):
     text = grid('"none"', epsilon='["none", 8.0]') + grid('"none"', epsilon=8.0).replace("set =", "delta = 1e-6\nset =")
     pairs, notes = budgets_of(*planned(tmp_path, text))
-    assert ({pair.setting[-11:] for pair in pairs}, notes) == ({"delta 1e-05", "delta 1e-06"}, [])
+    assert ({pair.setting[-11:] for pair in pairs}, notes) == ({" delta 1e-5", " delta 1e-6"}, [])
 
 
 def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
@@ -303,8 +316,10 @@ def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
         for words in shared.split(", "):
             key, _, value = words.rpartition(" ")
             told = all(words in title for title in both)
-            affected = [setting for setting in settings if has_effect(key, setting["techniques"])]
-            assert told or all(str(s.get(key, s.get(f"data {key}"))) == value for s in affected), words
+            affected = [setting for setting in settings if has_effect(key, setting)]
+            assert told or all(str(s.get(key, s.get(f"data {key}"))).removesuffix(".0") == value for s in affected), (
+                words
+            )
 
 
 def test_a_technique_with_settings_of_its_own_is_compared(tmp_path):
@@ -312,6 +327,83 @@ def test_a_technique_with_settings_of_its_own_is_compared(tmp_path):
         results, study = planned(tmp_path, grid('"none"') + grid('"am"', data, **settings))
         (pair,), _ = technique_pairs(measured(results, "accuracy", study))
         assert (pair.change, pair.base, pair.setting) == ("AM", "BL", "digits-s, skew 90 %, no budget")
+
+
+WITHOUT_EFFECT_HERE = {"views": 8, "clipping_norm": 2.0, "head_rate": 5.0, "prior_seed": 3, "sharpness_radius": 0.5}
+
+
+@pytest.mark.parametrize("setting", WITHOUT_EFFECT_HERE)
+def test_what_has_no_effect_keeps_no_conditions_apart(tmp_path, setting):
+    """Guards: mixes and skews that are not compared since a setting differs that neither of them uses."""
+    other = {setting: WITHOUT_EFFECT_HERE[setting]}
+    for axis, change, changed in (
+        (technique_pairs, "GN", grid('"gn"', **other)),
+        (skew_pairs, "skew 100 %", grid('"none"', "limit = 200, skew = 1.0", **other)),
+    ):
+        results, study = planned(tmp_path, grid('"none"') + changed)
+        (pair,), notes = axis(measured(results, "accuracy", study))
+        assert (pair.change, notes) == (change, [])
+        assert not any(setting in title for title in trial_titles(study["trials"]).values())
+
+
+def test_of_conditions_that_are_trained_alike_the_one_with_the_removals_settings_stands_for_all(tmp_path):
+    """Guards: "views 8, (2)" for two baselines that differ in views, which neither of them uses."""
+    removal = grid('"none"', views=8).replace("set =", "removal = {shares = [0.1]}\nset =")
+    results, study = planned(tmp_path, grid('"none"') + removal)
+    pairs, (note,) = removal_pairs(measured(results, "accuracy", study))
+    assert [pair.question for pair in pairs] == ["control", "removal", "random"]
+    assert {pair.setting for pair in pairs} == {"digits-s, skew 90 %, BL, no budget, views 8"}
+    title = "digits-s, skew 90 %, BL, no budget, views"
+    assert note == f"not compared with other removals: {title} 4; {title} 8 is, which is trained alike"
+
+
+def one_of(**values):
+    return st.fixed_dictionaries({}, optional={key: st.sampled_from(choices) for key, choices in values.items()})
+
+
+GRIDS = st.builds(
+    lambda data, techniques, epsilon, removal, settings: (
+        f'[[grid]]\nrecipe = "digits"\ndata = {{{", ".join(data)}}}\ntechniques = {techniques}\nepsilon = {epsilon}\n'
+        f"{removal}set = {{{', '.join(f'{key} = {value}' for key, value in settings.items())}}}\n"
+    ),
+    st.sampled_from(
+        [
+            *(['name = "digits"'], ['name = "digits"', "limit = 200"], ['name = "digits-s"']),
+            *(['name = "digits-s"', f"skew = {skew}"] for skew in (0.90000001, 0.5)),
+        ]
+    ),
+    st.sampled_from(['"none"', '["none", "gn"]', '["none", "am"]', '"gn"']),
+    st.sampled_from(['"none"', '["none", 8.0]', "[8.0, 8.0000001]"]),
+    st.sampled_from(
+        [
+            *("", "", "removal = {shares = [0.1, 0.10000001]}\n"),
+            *(f"removal = {{shares = [0.1], {key}}}\n" for key in ('control = "class,group"', 'rank = "histogram"')),
+        ]
+    ),
+    one_of(
+        views=[4, 8],
+        clipping_norm=[1.0, 1.0000001],
+        learning_rate=[0.1, 0.10000001],
+        head_rate=[10.0, 5.0],
+        batch_size=[32, 64],
+        evaluations=[10, 3],
+    ),
+)
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@given(st.lists(GRIDS, min_size=1, max_size=3))
+def test_no_comparison_needs_a_number_to_be_told_from_another(grids):
+    """Guards: "(2)" where words could name the difference, and numbers that words round until they are alike."""
+    with TemporaryDirectory() as folder:
+        results, study = planned(Path(folder), "".join(grids))
+    assert len(set(trial_titles(study["trials"]).values())) == len(study["trials"])
+    panels = setting_titles(Numbers(results, study).conditions.values()).values()
+    asked = measured(results, "accuracy", study)
+    pairs = [pair for axis in AXES for pair in axis(asked)[0]]
+    assert not [words for words in (*panels, *(pair.where for pair in pairs)) if re.search(r"\(\d+\)", words)]
+    alike = Counter((pair.question, pair.change, pair.base, pair.where) for pair in pairs)
+    assert not [pair for pair, count in alike.items() if count > 1]
 
 
 def test_panels_of_other_images_say_what_differs(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 import clipping_oracle as oracle
@@ -38,21 +39,24 @@ def judge(model, images, labels, *runs, tolerance=1e-5, half_only=False):
     for clipping_norm in (middle,) if half_only else (2 * norms[-1], middle, norms[0] / 2):
         expected, expected_norms = oracle.clip_and_add(model, gradients, clipping_norm)
         for run in runs:
-            sums, found_norms = run(clipping_norm)
-            assert sums.keys() == expected.keys()
-            assert all(value.dtype == torch.float32 for value in sums.values())
-            assert found_norms.dtype == torch.float32
-            norm_error = float(((found_norms.double() - expected_norms).abs() / expected_norms).max())
-            assert norm_error <= tolerance
+            sums, norms_of_run = run(clipping_norm)
+            assert sums.keys() == expected.keys(), run.__doc__
+            assert all(value.dtype == torch.float32 for value in sums.values()), run.__doc__
+            assert norms_of_run.dtype == torch.float32, run.__doc__
+            norm_error = float(((norms_of_run.double() - expected_norms).abs() / expected_norms).max())
+            assert norm_error <= tolerance, run.__doc__
             sum_error = oracle.relative_error(sums, expected)
-            assert sum_error <= tolerance
+            assert sum_error <= tolerance, run.__doc__
 
 
-def by_method(model, images, labels, method):
+def by_method(model, images, labels, method, form="chosen", way=None):
     def run(clipping_norm):
-        total = Clipping(model, clipping_norm, method)(images, labels)
+        with pytest.MonkeyPatch.context() as patch:
+            force(patch, form, way)
+            total = Clipping(model, clipping_norm, method)(images, labels)
         return total.sums, total.norms
 
+    run.__doc__ = f"{method}, {form}, {way}"
     return run
 
 
@@ -73,6 +77,7 @@ def zoo(make, name):
 
 def force(monkeypatch, form, way=None):
     """One form of contribution, and one way to weight gradients, wherever it can be taken; or what a GPU takes."""
+    assert form in FORMS
     if form == "gpu":
         for module in (rules, contributions, layerwise, linear, sums):
             monkeypatch.setattr(module, "on_cpu", lambda tensor: False)

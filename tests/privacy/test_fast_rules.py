@@ -12,32 +12,31 @@ from trilemma.privacy.gradients.layerwise import why_not_layerwise
 from trilemma.standardization import StandardizedConv2d
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("views", [1, 2, 16])
 @pytest.mark.parametrize("name", FAST)
-def test_fast_rules_against_the_oracle(oracle, monkeypatch, name, views, form):
+def test_fast_rules_against_the_oracle(oracle, name, views):
     """Guards: tied, frozen or partly frozen parameters; bias norm left out."""
-    force(monkeypatch, form)
     model = zoo(FAST[name], name)
     images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, views, seed=seed))
     assert why_not_layerwise(model) is None
-    methods = METHODS if form == "chosen" else ("layerwise",)
-    if form == "chosen":
-        assert check_network(model, SHAPE).reason is None
-    judge(model, images, labels, *(by_method(model, images, labels, m) for m in methods))
+    assert check_network(model, SHAPE).reason is None
+    forms = [by_method(model, images, labels, "layerwise", form) for form in FORMS]
+    judge(model, images, labels, by_method(model, images, labels, "loop"), *forms)
 
 
-@pytest.mark.parametrize("form", ["formed", "rules"])
-@pytest.mark.parametrize("way", ["convolutions", "patches", "channels last", "groups"])
+@pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("name", [n for n in FAST if "linear" not in n and "vectors" not in n and n != "unused"])
-def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, way, form):
+def test_every_way_to_the_gradient_of_a_convolution(oracle, monkeypatch, name, views):
     """The rule chooses by size; whatever it chooses is exact for every kind of convolution."""
-    force(monkeypatch, form, way)
     monkeypatch.setattr(rules, "_CACHED", 400)
     model = zoo(FAST[name], name)
-    views = 1 if way == "groups" else 3
     images, labels = oracle.off_the_kinks(model, lambda seed: batch(4, views, seed=seed))
-    judge(model, images, labels, by_method(model, images, labels, "layerwise"), half_only=True)
+    runs = [
+        by_method(model, images, labels, "layerwise", form, way)
+        for way in (("groups",) if views == 1 else ("convolutions", "patches", "channels last"))
+        for form in ("formed", "rules")
+    ]
+    judge(model, images, labels, *runs, half_only=True)
 
 
 @pytest.mark.parametrize(

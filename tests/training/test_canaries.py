@@ -18,6 +18,7 @@ from trilemma.privacy.truth import truth_check
 from trilemma.training.canaries import Canaries, Coins, Placed, with_canaries
 from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
+from trilemma.trial.canary_record import canary_scores
 
 RECIPE = tl.Recipe(model="linear", epsilon=4.0, batch_size=60, epochs=6, learning_rate=0.5, secret_noise=False)
 
@@ -113,7 +114,7 @@ def test_images_stand_behind_the_examples_and_are_all_different(data, kind):
 def test_a_correct_training_passes_its_truth_check_and_is_not_contradicted(data, kind):
     training = finished(training_of(data, kind, 300 if kind == "gradient" else 100))
     assert truth_of(training).passed
-    scores, included = training.canary_scores()
+    scores, included = canary_scores(training)
     assert one_run_bound(scores, included, 1e-5).epsilon <= 4
     assert gaussian_bound(scores, included, 1e-5) <= 4
     # Guards: draws that are checked as if there were no canaries, or more of them than are in.
@@ -127,7 +128,7 @@ def test_a_training_without_noise_is_caught(data):
     recipe = replace(RECIPE, epsilon=1.0)
     for share, correct in ((0.0, 300), (0.25, 0)):
         with noise_times(share):
-            scores, included = finished(training_of(data, recipe=recipe)).canary_scores()
+            scores, included = canary_scores(finished(training_of(data, recipe=recipe)))
         counting, gaussian = one_run_bound(scores, included, 1e-5), gaussian_bound(scores, included, 1e-5)
         assert gaussian > 1
         if share == 0:

@@ -19,7 +19,7 @@ from trilemma.hints import listed
 from trilemma.titles import WITHOUT_EFFECT, has_effect, settings_key
 from trilemma.training.by_budget import ByBudget, chosen_by_budget
 from trilemma.training.recipe import NAMED, Recipe
-from trilemma.words import power
+from trilemma.words import exact
 
 RATE = "learning_rate"
 """The setting that may be chosen for each budget."""
@@ -77,10 +77,8 @@ def families_by_budget(
             families.append([*part, *bases] if len(bases) == 1 else part)
             if len(bases) > 1:
                 explained |= {condition.id for condition in (*part, *bases)}
-                notes.append(
-                    f"not compared with no budget: {_listed(part)}; it may belong to each of {_listed(bases)}, and no "
-                    "recipe of the study says to which"
-                )
+                reason = f"it may belong to each of {_listed(bases)}, and no recipe of the study says to which"
+                notes.append(f"not compared with no budget: {_listed(part)}; {reason}")
     paired = {condition.id for family in families for condition in family}
     bases_used = {_without_budget(condition): condition for condition in plain if condition.id in paired}
     for condition in plain:
@@ -89,12 +87,52 @@ def families_by_budget(
         families.append([condition])
         if same := bases_used.get(_without_budget(condition)):
             explained.add(condition.id)
-            notes.append(f"not compared with other budgets: {condition.title}; {same.title} is, which is trained alike")
+            notes.append(not_compared("budgets", condition.title, f"{same.title} is, which is trained alike"))
     several = len({condition.epsilon for condition in conditions}) > 1
-    alone = [family[0] for family in families if several and len(family) == 1 and family[0].id not in explained]
-    if alone:
-        notes.append(f"not compared with other budgets: {_listed(alone)}; more differs than a recipe chooses by budget")
+    reasons: dict[str, list[Condition]] = {}
+    for family in families:
+        if several and len(family) == 1 and family[0].id not in explained:
+            reasons.setdefault(_unlike_any(family[0], conditions, recipes), []).append(family[0])
+    notes += [not_compared("budgets", _listed(alone), reason) for reason, alone in reasons.items()]
     return families, notes
+
+
+def not_compared(others: str, conditions: str, reason: str) -> str:
+    """A note on conditions that are in no pair along an axis, whose places are called ``others``."""
+    return f"not compared with other {others}: {conditions}; {reason}"
+
+
+def differ_too(settings: Sequence[str]) -> str:
+    """What else differs between conditions that are not compared.
+
+    >>> differ_too(["clipping_norm"]), differ_too(["epochs", "momentum"])
+    ('clipping_norm differs too', 'epochs and momentum differ too')
+    """
+    return f"{listed(settings, most=None)} {'differs' if len(settings) == 1 else 'differ'} too"
+
+
+def _unlike_any(condition: Condition, conditions: Iterable[Condition], recipes: Sequence[ByBudget]) -> str:
+    """Why none of these conditions with another budget is compared with this one: of the nearest, the settings in which
+    it differs by more than a recipe chooses by budget."""
+    others = [other for other in conditions if other.epsilon != condition.epsilon]
+    unlike = [_beyond_choice(condition, other, recipe) for other in others for recipe in (*recipes, {})]
+    fewest = min(unlike, key=len)
+    if not fewest:
+        return f"another condition is nearer to those in {RATE}"
+    return f"{differ_too(fewest)}, and by more than a recipe chooses by budget"
+
+
+def _beyond_choice(first: Condition, second: Condition, recipe: ByBudget) -> list[str]:
+    """The settings, but for the learning rate, in which two conditions differ and this recipe does not by budget."""
+    differ = [name for name in _differing(first, second) if name != RATE]
+    if first.private and second.private:
+        return differ
+    private, plain = (first, second) if first.private else (second, first)
+    return [
+        name
+        for name in differ
+        if name not in OF_BUDGETS and not _as_in(recipe, name, _value(plain, name), _value(private, name))
+    ]
 
 
 def _listed(conditions: Iterable[Condition]) -> str:
@@ -178,7 +216,7 @@ def differing_words(first: Condition, second: Condition) -> str:
         words = "each optimized as its recipe does for its budget"
     if first.delta is None or second.delta is None or first.delta == second.delta:
         return words
-    delta = f"δ = {power(first.delta)} against δ = {power(second.delta)}"
+    delta = f"δ = {exact(first.delta)} against δ = {exact(second.delta)}"
     return f"{words}, {delta}" if words else delta
 
 
@@ -188,7 +226,7 @@ def _differing(first: Condition, second: Condition) -> list[str]:
 
 def _values(condition: Condition, names: Iterable[str]) -> Hashable:
     """The settings of these names that have an effect, in a form that is equal for what is the same."""
-    effective = [name for name in names if has_effect(name, condition.codes)]
+    effective = [name for name in names if has_effect(name, condition.settings)]
     return settings_key({name: _value(condition, name) for name in effective})
 
 

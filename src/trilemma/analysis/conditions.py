@@ -321,7 +321,7 @@ def shared(conditions: Iterable[Condition]) -> dict[str, str]:
     """Settings shared by all titles of these conditions: words of each that has one value wherever it has an effect."""
     conditions, words = list(conditions), dict[str, str]()
     for key in dict.fromkeys(key for condition in conditions for key in condition.distinction):
-        effective = [c for c in conditions if has_effect(key, c.codes) and c.distinction.get(key) != ""]
+        effective = [c for c in conditions if has_effect(key, c.settings) and c.distinction.get(key) != ""]
         values = {settings_key({key: condition.settings.get(key)}) for condition in effective}
         said = {condition.distinction[key] for condition in effective if key in condition.distinction}
         if len(values) == len(said) == 1:

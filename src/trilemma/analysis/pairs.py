@@ -11,12 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 from trilemma.analysis.axis import Axis, Level, parts_of, value_of
-from trilemma.analysis.by_budget import OPTIMIZATION, differing_words, families_by_budget, recipes_of
+from trilemma.analysis.by_budget import (
+    OPTIMIZATION,
+    differ_too,
+    differing_words,
+    families_by_budget,
+    not_compared,
+    recipes_of,
+)
 from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared, shared_words
 from trilemma.data.named import same_images
 from trilemma.hints import listed
@@ -31,7 +37,7 @@ from trilemma.titles import (
     wording,
     words_of,
 )
-from trilemma.words import RANK_WORDS, budget, examples_words, mix, removal_words, setting_words, skew_words
+from trilemma.words import budget, examples_words, mix, ranking_words, removal_words, setting_words, skew_words
 
 Question = Literal[
     "step",
@@ -86,20 +92,13 @@ Pairs = tuple[list[Pair], list[str]]
 Questions = list[tuple[Level, Level, Question]]
 
 
-def _uses(setting: str, condition: Condition) -> bool:
-    return has_effect(setting, condition.codes)
-
-
-_OF_TECHNIQUES = {setting: partial(_uses, setting) for setting in TECHNIQUES_OF}
-"""Settings that only a technique reads: without it, a difference in them is none."""
-
 _TECHNIQUES = Axis(
     "techniques",
     ("techniques",),
     ("techniques",),
     lambda c: c.codes,
     lambda c: c.technique_words,
-    _OF_TECHNIQUES,
+    TECHNIQUES_OF,
 )
 _SKEWS = Axis(
     "skews",
@@ -107,7 +106,7 @@ _SKEWS = Axis(
     ("name", "skew"),
     lambda c: c.skew,
     lambda c: skew_words(c.skew),
-    {"classes_seed": lambda c: c.skew is not None, **_OF_TECHNIQUES},
+    ("classes_seed",),
 )
 _REMOVALS = Axis(
     "removals",
@@ -115,8 +114,8 @@ _REMOVALS = Axis(
     ("share", "arm", "rank"),
     lambda c: (c.removed, c.removal, c.rank),
     lambda c: removal_words(c.removed, c.removal, c.rank),
-    {"control": lambda c: bool(c.removal), **_OF_TECHNIQUES},
-    more=lambda c: f"(control of {RANK_WORDS.get(c.rank, c.rank)})" if c.removal == "random" else "",
+    ("control",),
+    more=lambda c: f"({ranking_words(c.rank)})" if c.removal else "",
 )
 
 
@@ -228,8 +227,10 @@ def _pairs(measurements: Measured, axis: Axis, questions: Callable[[Mapping[Leve
 
 
 def _notes_on_differences(measurements: Measured, axis: Axis, pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """A note on the conditions that are in no pair since those that they might be compared with differ in more."""
+    """A note on the conditions that are in no pair since those that they might be compared with differ in more, or
+    since one that is trained alike stands for them."""
     paired = {name for pair in pairs for name in pair}
+    alike_notes = []
     notes: dict[tuple[str, ...], list[Condition]] = {}
     beside = [name for name in DESCRIPTION if name not in ("data", "examples", "delta", *axis.varying)]
     for alike in gathered(
@@ -237,14 +238,25 @@ def _notes_on_differences(measurements: Measured, axis: Axis, pairs: Iterable[tu
         lambda c: (_images(c, axis), *(getattr(c, name) for name in beside)),
     ):
         for condition in (c for c in alike if c.id not in paired):
+            twin = next((c for c in alike if c.id in paired and _trained_alike(c, condition, axis)), None)
+            if twin is not None and axis.split is None:
+                alike_notes.append(not_compared(axis.name, condition.title, f"{twin.title} is, which is trained alike"))
+                continue
             differ = [_more(condition, other, axis) for other in alike if axis.level(other) != axis.level(condition)]
             if fewest := min(differ, key=len, default=()):
                 notes.setdefault(fewest, []).append(condition)
-    return [
-        f"not compared with other {axis.name}: {listed((condition.title for condition in conditions), most=3)}; "
-        f"{listed(keys)} {'differs' if len(keys) == 1 else 'differ'} too"
+    return alike_notes + [
+        not_compared(axis.name, listed((condition.title for condition in conditions), most=3), differ_too(keys))
         for keys, conditions in notes.items()
     ]
+
+
+def _trained_alike(first: Condition, second: Condition, axis: Axis) -> bool:
+    """Whether two conditions at one place of an axis differ in nothing that has an effect on the training."""
+    owned = (key for key in axis.owned if has_effect(key, first.settings))
+    return (axis.level(first), _shared(first, axis)) == (axis.level(second), _shared(second, axis)) and all(
+        value_of(key, first) == value_of(key, second) for key in owned
+    )
 
 
 def _more(first: Condition, second: Condition, axis: Axis) -> tuple[str, ...]:
@@ -254,7 +266,11 @@ def _more(first: Condition, second: Condition, axis: Axis) -> tuple[str, ...]:
         return tuple(name for name in columns if getattr(first, name) != getattr(second, name))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
     keys = (key for key in {**first.settings, **second.settings} if key not in free)
-    return tuple(key for key in keys if value_of(key, first) != value_of(key, second))
+    return tuple(
+        key
+        for key in keys
+        if value_of(key, first) != value_of(key, second) and all(has_effect(key, c.settings) for c in (first, second))
+    )
 
 
 def _place_words(family: Mapping[Level, Condition], axis: Axis) -> dict[Level, str]:
@@ -278,7 +294,7 @@ def _families(measurements: Measured, axis: Axis) -> tuple[list[tuple[str, dict[
         for conditions in parts:
             family = {axis.level(condition): condition for condition in conditions}
             if len(family) == len(conditions):
-                families.append(family)
+                families += [family] if len(family) > 1 else []
                 continue
             levels = [axis.level(condition) for condition in conditions]
             doubled = next(condition for condition in conditions if levels.count(axis.level(condition)) > 1)
@@ -302,16 +318,19 @@ def _titles(families: Sequence[Mapping[Level, Condition]], axis: Axis) -> list[s
     titles = {place: _setting(family, axis) for place, family in members.items()}
     distinct = made_distinct(titles, {place: _with_a_budget(family) for place, family in members.items()})
     for alike in (same for title in set(distinct.values()) if len(same := _places(distinct, title)) > 1):
-        keys = _shared_keys([members[place] for place in alike], axis)
+        keys = _shared_keys([members[place] for place in alike])
         first = {
-            place: {key: next(c.settings.get(key) for c in members[place] if _affects(key, c, axis)) for key in keys}
+            place: {
+                key: next(c.settings.get(key) for c in members[place] if has_effect(key, c.settings)) for key in keys
+            }
             for place in alike
         }
         keys_told = telling([first.values()])
         own = {place: words_of(settings, keys_told, words) for place, settings in first.items()}
         # Last, settings without an effect here, which still tell one family of the study from another.
-        idle = [dict(members[place][0].settings) for place in alike]
-        keys_idle = [key for key in telling([idle]) if key not in (*keys, "techniques", "epsilon", *axis.settings)]
+        told = (*keys, "techniques", "epsilon", *axis.settings)
+        idle = [{k: v for k, v in members[place][0].settings.items() if k not in told} for place in alike]
+        keys_idle = telling([idle])
         last = {place: words_of(settings, keys_idle, words) for place, settings in zip(alike, idle, strict=True)}
         distinct |= made_distinct({place: distinct[place] for place in alike}, own, last)
     distinct = made_distinct(distinct, *({place: word(family) for place, family in members.items()} for word in more))
@@ -329,7 +348,7 @@ def _with_a_budget(family: Sequence[Condition]) -> str:
     return f"with a budget {listed(own)}" if own else ""
 
 
-def _shared_keys(families: Sequence[Sequence[Condition]], axis: Axis) -> list[str]:
+def _shared_keys(families: Sequence[Sequence[Condition]]) -> list[str]:
     """The settings that have, in each of these families, one value where they have an effect; not the techniques and
     the budget."""
     known = [condition for family in families for condition in family]
@@ -337,21 +356,16 @@ def _shared_keys(families: Sequence[Sequence[Condition]], axis: Axis) -> list[st
         key
         for key in dict.fromkeys(key for condition in known for key in condition.settings)
         if key not in ("techniques", "epsilon")
-        and all(len({value_of(key, c) for c in family if _affects(key, c, axis)}) == 1 for family in families)
+        and all(len({value_of(key, c) for c in family if has_effect(key, c.settings)}) == 1 for family in families)
     ]
-
-
-def _affects(setting: str, condition: Condition, axis: Axis) -> bool:
-    """Whether a setting has an effect in a condition."""
-    in_effect = axis.owned.get(setting)
-    return has_effect(setting, condition.codes) and (in_effect is None or in_effect(condition))
 
 
 def _shared(condition: Condition, axis: Axis) -> tuple[Hashable, ...]:
     """What the conditions of one family share."""
     described = (getattr(condition, name) for name in DESCRIPTION if name not in ("data", *axis.varying))
     free = (*axis.settings, *axis.owned, *WITHOUT_EFFECT)
-    settings = {key: value for key, value in condition.settings.items() if key not in free}
+    own = condition.settings
+    settings = {key: value for key, value in own.items() if key not in free and has_effect(key, own)}
     return _images(condition, axis), *described, settings_key(settings)
 
 

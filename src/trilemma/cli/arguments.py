@@ -174,7 +174,7 @@ def _study(commands: Any) -> None:
         "--rank",
         choices=RANKS,
         help="where examples are removed, what ranks them: an attack with four shadow models for each trial and block "
-        "of examples, or, as in the paper, the histogram of the loss (default: the study's, else rmia)",
+        "of examples, or, as in the paper, the loss histogram (default: the study's, else rmia)",
     )
     command.add_argument("--workers", type=int, metavar="N", help="trials at once (default: one per core)")
     command.add_argument("--ray", metavar="ADDRESS", help="run the trials on a Ray cluster: HOST:PORT or auto")

@@ -25,6 +25,7 @@ from trilemma.words import (
     clean,
     clean_lines,
     counted,
+    exact,
     power,
 )
 
@@ -109,7 +110,7 @@ def _budgets(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> 
         spent = [
             n.value for condition in same if numbers is not None and (n := numbers.get(condition, "epsilon_spent"))
         ]
-        text = f"(ε, δ) = ({epsilon:g}, {power(delta)})"
+        text = f"(ε, δ) = ({exact(epsilon)}, {power(delta)})"
         sentences.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
     return sentences
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from trilemma.hints import listed
 from trilemma.report.numbers import Numbers, PlacedCondition
-from trilemma.words import RANK_WORDS, clean, percent, removed_words
+from trilemma.words import RANK_WORDS, clean, exact_percent, percent, removed_words
 
 
 def removal_facts(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> list[tuple[str, str]]:
@@ -17,7 +17,7 @@ def removal_facts(conditions: Sequence[PlacedCondition], numbers: Numbers | None
     facts = []
     for rank in dict.fromkeys(condition.rank for condition in removals):
         ranked = [condition for condition in removals if condition.rank == rank]
-        shares = listed(map(percent, sorted({condition.removed for condition in ranked})), most=None)
+        shares = listed(map(exact_percent, sorted({condition.removed for condition in ranked})), most=None)
         words = removed_words("exposed", rank)
         facts.append(("Removed", f"{shares} of the training examples: {words}, or as many at random"))
         facts.append(("Ranked by", _ranking(rank, ranked, numbers)))
@@ -25,12 +25,12 @@ def removal_facts(conditions: Sequence[PlacedCondition], numbers: Numbers | None
 
 
 def _ranking(rank: str, conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> str:
+    text = RANK_WORDS.get(rank, clean(rank))
     if rank == "histogram":
         return (
-            "the histogram of the loss, as in the paper; it does not measure exposure (on CIFAR-10 its rank "
-            "correlation with LiRA is −0.4 for a linear head and −0.2 for a convnet)"
+            f"{text}, as in the paper; it does not measure exposure (on CIFAR-10 its rank correlation with LiRA is "
+            "−0.4 for a linear head and −0.2 for a convnet)"
         )
-    text = RANK_WORDS.get(rank, clean(rank))
     shared = [
         share.value
         for condition in conditions
@@ -39,7 +39,7 @@ def _ranking(rank: str, conditions: Sequence[PlacedCondition], numbers: Numbers 
     if shared:
         ends = sorted({percent(float(np.min(shared))), percent(float(np.max(shared)))})
         text += (
-            f"; the histogram of the loss, which the paper used, would have removed {' to '.join(ends)} of the same "
+            f"; {RANK_WORDS['histogram']}, which the paper used, would have removed {' to '.join(ends)} of the same "
             "examples"
         )
     return text

@@ -15,9 +15,9 @@ from trilemma.words import (
     budget,
     budget_order,
     clean,
+    exact_percent,
     mix,
     number,
-    percent,
     removed_words,
     setting_words,
 )
@@ -225,7 +225,7 @@ def _techniques_rank(codes: tuple[str, ...]) -> str:
 def _removed(condition: PlacedCondition) -> str:
     if not condition.removal:
         return "none"
-    return f"{percent(condition.removed)}, {removed_words(condition.removal, condition.rank)}"
+    return f"{exact_percent(condition.removed)}, {removed_words(condition.removal, condition.rank)}"
 
 
 def _entry(measured: Number | None, digits: int) -> Entry:

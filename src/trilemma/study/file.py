@@ -18,7 +18,7 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean
 from trilemma.training.recipe import NAMED as NAMED_RECIPES
 from trilemma.training.recipe import Recipe
-from trilemma.words import DELTA, RANKS, Rank
+from trilemma.words import CONTROL, DELTA, RANKS, Rank
 
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """The studies that come with the package."""
@@ -271,7 +271,7 @@ class _Reader:
         shares = _listed(value.get("shares", []))
         if not shares or not all(isinstance(s, float) and 0 < s < 1 for s in shares):
             raise self._wrong("removal.shares", "numbers between 0 and 1")
-        control = value.get("control", "class")
+        control = value.get("control", CONTROL)
         if control not in ("class", "class,group", ""):
             raise self._wrong("removal.control", '"class", "class,group" or ""')
         rank = value.get("rank", RANKS[0])

@@ -23,7 +23,7 @@ from trilemma.techniques import PAPER_TECHNIQUES, parse_techniques
 from trilemma.training.by_budget import ByBudget, chosen_by_budget
 from trilemma.training.recipe import Recipe, load_recipe
 from trilemma.training.recipe_data import data_request
-from trilemma.words import Rank
+from trilemma.words import CONTROL, RANK_OF_EARLIER, Rank
 
 Arm = Literal["exposed", "random"]
 ARMS: tuple[Arm, ...] = ("exposed", "random")
@@ -44,15 +44,14 @@ class Removal:
       arm: "exposed" leaves out those that the ranking puts first, "random" as many of each class at random.
       scored_by: id of the trial whose examples are ranked.
       control: "class" or "class,group": what the random arm keeps equal to the exposed one.
-      rank: what ranks them, one of ``RANKS`` (:mod:`trilemma.study.removal`).  Studies of earlier versions do not say,
-        and used the histogram.
+      rank: what ranks them, one of ``RANKS`` (:mod:`trilemma.study.removal`).
     """
 
     share: float
     arm: Arm
     scored_by: str
-    control: str = "class"
-    rank: Rank = "histogram"
+    control: str = CONTROL
+    rank: Rank = RANK_OF_EARLIER
 
     @property
     def by_shadows(self) -> bool:
@@ -60,9 +59,11 @@ class Removal:
         return self.rank != "histogram"
 
     def to_dict(self) -> dict[str, Any]:
-        """The values for JSON.  The histogram is left out, so that trials of earlier versions keep their ids."""
+        """The values for JSON.  The rank of earlier versions is left out, so that their trials keep their ids."""
         values = asdict(self)
-        return values if self.by_shadows else {name: value for name, value in values.items() if name != "rank"}
+        if self.rank == RANK_OF_EARLIER:
+            del values["rank"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _trials(
             trials.append(scorer)
         for share in grid.removal.shares:
             for arm in ARMS if grid.removal.control else ARMS[:1]:
-                removal = Removal(share, arm, scorer.id, grid.removal.control or "class", rank or grid.removal.rank)
+                removal = Removal(share, arm, scorer.id, grid.removal.control or CONTROL, rank or grid.removal.rank)
                 trials.append(replace(whole, removal=removal))
     # A trial that scores others comes before them.
     return sorted(trials, key=lambda trial: trial.removal is not None)

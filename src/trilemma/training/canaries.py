@@ -107,6 +107,14 @@ class Coins:
         """How many canaries are in."""
         return int(self.included.sum())
 
+    def begin(self, losses: Tensor) -> None:
+        """Note the losses of canary images at the first weights: float64 (M,), or (0,) of gradient canaries."""
+        self.scores[: len(losses)] = losses
+
+    def final_scores(self, losses: Tensor) -> Tensor:
+        """float64 (M,): the scores, given the losses of canary images at the last weights, as in :meth:`begin`."""
+        return self.scores - losses if len(losses) else self.scores
+
     def to_tensors(self) -> dict[str, Tensor]:
         return {"stream": self.stream.get_state(), "included": self.included, "scores": self.scores}
 
@@ -238,11 +246,6 @@ def with_canaries(data: Dataset, canaries: Canaries | None, seed: int) -> Datase
         images = np.broadcast_to(levels[:, :, None, None], (canaries.count, channels, height, width))
     train = Split(np.concatenate([data.train.images, images]), np.concatenate([data.train.labels, labels]))
     return replace(data, train=train)
-
-
-def losses_of_canaries(logits: Tensor, labels: Tensor) -> Tensor:
-    """float64 (M,): cross-entropy of each canary image."""
-    return nn.functional.cross_entropy(logits.double(), labels, reduction="none")
 
 
 def _blanks(data: Dataset) -> int:

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.privacy.structure import keeps_nothing
 from trilemma.privacy.unchanged import refuse_changed_state
-from trilemma.threads import in_threads
+from trilemma.threads import in_threads, threads
 from trilemma.training.inputs import Inputs, Part
 from trilemma.training.state import State
 
 
 @torch.no_grad()
 def logits_of(
-    state: State, inputs: Inputs, part: Part, rows: NDArray[np.int64], *, at_once: int, threads: int
+    state: State, inputs: Inputs, part: Part, rows: NDArray[np.int64], *, device: torch.device, at_once: int
 ) -> Tensor:
     """Logits of some rows of a split, computed with the evaluation weights; the state is left unchanged.
 
@@ -27,8 +28,8 @@ def logits_of(
       inputs: the inputs of the network.
       part: which split.
       rows: int64 (n,).
-      at_once: the number of examples that a thread computes at once.
-      threads: the number of threads that compute side by side.
+      device: of the network.
+      at_once: the number of examples that fit the device at once.
 
     Returns:
       float32 (n, classes), on the CPU.
@@ -41,6 +42,9 @@ def logits_of(
     last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
     model.load_state_dict(state.evaluation_weights())
     model.eval()
+    # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.
+    by_core = device.type == "cpu" and keeps_nothing(model)
+    at_once = inputs.batch // 4 if by_core else max(256, at_once)
 
     def of_part(start: int) -> Tensor:
         with torch.no_grad():  # gradient mode is per thread
@@ -49,7 +53,8 @@ def logits_of(
 
     try:
         with nullcontext() if state.evidence is None else refuse_changed_state(model):
-            logits = torch.cat([*in_threads(of_part, range(0, len(rows), at_once), threads)])
+            starts = range(0, len(rows), at_once)
+            logits = torch.cat([*in_threads(of_part, starts, threads() if by_core else 1)])
     finally:
         model.train()
         if last is not None:

@@ -24,12 +24,10 @@ from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS
 from trilemma.privacy.clipping import Clipping, Method
 from trilemma.privacy.evidence import Evidence
-from trilemma.privacy.structure import keeps_nothing
 from trilemma.privacy.validation import known_check
 from trilemma.progress import Progress
-from trilemma.threads import threads
 from trilemma.training.averaging import update_average
-from trilemma.training.canaries import Canaries, Coins, Placed, losses_of_canaries, with_canaries
+from trilemma.training.canaries import Canaries, Coins, Placed, with_canaries
 from trilemma.training.course import course_for
 from trilemma.training.descent import descend, learning_rate, set_trained
 from trilemma.training.evaluation import logits_of
@@ -104,26 +102,15 @@ class Training:
         """
         if rows is None:
             rows = np.arange(len(self.data.train if part == "train" else self.data.test))
-        # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.
-        by_core = self.device.type == "cpu" and keeps_nothing(self.state.model)
-        at_once = self.examples.inputs.batch // 4 if by_core else max(256, self.physical_batch)
-        return logits_of(
-            self.state, self.examples.inputs, part, rows, at_once=at_once, threads=threads() if by_core else 1
-        )
+        return logits_of(self.state, self.examples.inputs, part, rows, device=self.device, at_once=self.physical_batch)
 
-    def canary_scores(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(the score of each canary, whether it is in), of a training with canaries after its last update."""
-        coins = self.state.coins
-        assert coins is not None
-        return (coins.scores - self._canary_losses()).numpy(), coins.included.numpy()
-
-    def _canary_losses(self) -> Tensor:
-        """float64 (M,): the loss of each canary image at the evaluation weights; 0 for gradient canaries."""
-        assert self.canaries is not None
-        rows = np.arange(len(self.data.train), len(self.examples.labels))
-        if not len(rows):
-            return torch.zeros(self.canaries.count, dtype=torch.float64)
-        return losses_of_canaries(self.logits("train", rows), self.examples.labels[rows[0] :].cpu())
+    def canary_losses(self) -> Tensor:
+        """float64 (M,): the loss of each canary image at the evaluation weights; (0,) of gradient canaries."""
+        labels = self.examples.labels[len(self.data.train) :].cpu()
+        if not len(labels):
+            return torch.zeros(0, dtype=torch.float64)
+        rows = len(self.data.train) + np.arange(len(labels))
+        return nn.functional.cross_entropy(self.logits("train", rows).double(), labels, reduction="none")
 
     # ---- several processes -------------------------------------------------------------------------------------------
 
@@ -191,7 +178,7 @@ class Training:
         self.state = self._start(model)
         if self.canaries and self.private and self.state.coins:
             self.private.canaries = Placed.among(self.canaries, recipe, len(self.data.train), self.private.plan, model)
-            self.state.coins.scores = self._canary_losses()
+            self.state.coins.begin(self.canary_losses())
 
     def _inputs(self, data: Dataset) -> Inputs:
         if self.network is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trilemma.attacks import roc
 from trilemma.privacy.canaries import SIGNIFICANCE, gaussian_bound, largest_bound, one_run_bound
 from trilemma.training.canaries import Canaries
@@ -35,6 +38,13 @@ def what_canaries_can_show(canaries: Canaries, epsilon: float, delta: float) -> 
     return f"{what} can contradict ε = {epsilon:g} by counting: bounds reach at most {bound}"
 
 
+def canary_scores(training: Training) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(the score of each canary, whether it is in), of a training with canaries after its last update."""
+    coins = training.state.coins
+    assert coins is not None
+    return coins.final_scores(training.canary_losses()).numpy(), coins.included.numpy()
+
+
 def canary_record(training: Training) -> dict[str, Any] | None:
     """The record of a training after its last update; None without canaries.
 
@@ -43,7 +53,7 @@ def canary_record(training: Training) -> dict[str, Any] | None:
     canaries, claim, delta = training.canaries, training.epsilon_spent(), training.recipe.delta
     if canaries is None or claim is None or delta is None:
         return None
-    scores, included = training.canary_scores()
+    scores, included = canary_scores(training)
     counting, gaussian = one_run_bound(scores, included, delta), gaussian_bound(scores, included, delta)
     # Scores of images are neither normal nor independent, so for them the second bound is an indication alone.
     bounds = {"counting": counting.epsilon, **({"gaussian": gaussian} if canaries.kind == "gradient" else {})}

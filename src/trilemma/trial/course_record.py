@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trilemma.training.loop import Training
-from trilemma.words import clean, power
+from trilemma.words import clean, exact, power
 
 
 def course_record(training: Training) -> dict[str, Any]:
@@ -29,11 +29,11 @@ def course_in_words(training: Training) -> str:
     techniques = ", ".join(recipe.techniques)
     views = f", {recipe.multiplicity} views of each example" if recipe.multiplicity > 1 else ""
     batches = f"{course.updates:,} updates with batches of {course.batch_size:,}{views}"
-    if course.plan is None or recipe.delta is None:
+    if course.plan is None or recipe.epsilon is None or recipe.delta is None:
         budget = "no privacy budget"
     else:
         noise = f"noise multiplier {course.plan.noise_multiplier:g}"
-        budget = f"budget ε = {recipe.epsilon:g} at δ = {power(recipe.delta)}, {noise}"
+        budget = f"budget ε = {exact(recipe.epsilon)} at δ = {power(recipe.delta)}, {noise}"
     return (
         f"{recipe.model}, {f'techniques {techniques}' if techniques else 'no techniques'}, on {clean(data.name)}: "
         f"{len(data.train):,} training and {len(data.test):,} test examples\n{batches}; {budget}"

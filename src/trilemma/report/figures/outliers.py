@@ -11,7 +11,7 @@ from trilemma.report.figure import Look, Panel, Series
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import budget_looks, budgets_of, by_techniques, joined, points_of
 from trilemma.report.numbers import Numbers, PlacedCondition
-from trilemma.words import RANK_WORDS, budget, clean, percent
+from trilemma.words import RANK_WORDS, budget, exact_percent, ranking_words, removed_words
 
 _OVER_REMOVAL: tuple[tuple[str, dict[str, Any]], ...] = (
     ("accuracy", {}),
@@ -21,8 +21,8 @@ _OVER_REMOVAL: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def _arms(rank: str) -> tuple[tuple[str, str], ...]:
-    first = "highest by loss histogram removed" if rank == "histogram" else "most exposed removed"
-    return ("exposed", first), ("random", "as many at random")
+    first = removed_words("exposed", rank).removeprefix("the ")
+    return ("exposed", f"{first} removed"), ("random", "as many at random")
 
 
 def _ranks(conditions: Conditions) -> list[str]:
@@ -43,7 +43,7 @@ def removal_panels(numbers: Numbers, conditions: Conditions, images: Images) -> 
     panels = []
     ranks = _ranks(counted)
     for rank, (techniques, alike) in itertools.product(ranks, by_techniques(counted)):
-        title = joined(techniques, *([f"ranked by {RANK_WORDS.get(rank, clean(rank))}"] if len(ranks) > 1 else []))
+        title = joined(techniques, *([ranking_words(rank)] if len(ranks) > 1 else []))
         same = _of_rank(alike, rank)
         for measure, options in _OVER_REMOVAL:
             y_title = measure_of(measure).axis
@@ -97,17 +97,17 @@ def _survivors(numbers: Numbers, title: str, conditions: Conditions, epsilon: fl
 def _along_shares(conditions: Conditions, arm: str) -> list[tuple[float, str, PlacedCondition]]:
     """The whole training set, where both arms begin, then ever more removed."""
     chosen = sorted((c for c in conditions if c.removal in ("", arm)), key=lambda c: c.removed)
-    return [(c.removed, f"{percent(c.removed)} removed" if c.removal else "none removed", c) for c in chosen]
+    return [(c.removed, f"{exact_percent(c.removed)} removed" if c.removal else "none removed", c) for c in chosen]
 
 
 def _share_ticks(conditions: Conditions) -> tuple[tuple[float, str], ...]:
-    return tuple((share, percent(share)) for share in sorted({condition.removed for condition in conditions}))
+    return tuple((share, exact_percent(share)) for share in sorted({condition.removed for condition in conditions}))
 
 
 OUTLIERS = Kind(
     "Removing the most exposed examples",
     "Models trained again without the examples that a ranking puts first, and a control trained without as many at "
-    "random. Shadow attacks (RMIA, LiRA) rank by exposure; the histogram of the loss, which the paper used, does not. "
+    f"random. Shadow attacks (RMIA, LiRA) rank by exposure; {RANK_WORDS['histogram']}, which the paper used, does not. "
     "Survivors: the share of the remaining examples whose score reaches the removed layer’s cut, in the model that "
     "ranked them (before) and in the new one (after). A model without a budget chose whom to remove, so no guarantee "
     "covers the choice.",

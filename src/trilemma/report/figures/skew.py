@@ -8,7 +8,7 @@ from trilemma.report.figure import Look, Panel, Series, look
 from trilemma.report.figures.kind import HALF_LINE, NO_LEAKAGE, Conditions, Images, Kind
 from trilemma.report.figures.placing import budgets_of, by_images, joined, points_of, without_removal
 from trilemma.report.numbers import Numbers
-from trilemma.words import budget, capital, percent
+from trilemma.words import budget, capital, exact_percent, skew_words
 
 
 def skew_panels(numbers: Numbers, conditions: Conditions, images: Images) -> list[Panel]:
@@ -25,7 +25,7 @@ def skew_panels(numbers: Numbers, conditions: Conditions, images: Images) -> lis
         skews = sorted({condition.skew for condition in same if condition.skew is not None})
         for epsilon in budgets_of(same):
             chosen = sorted((c for c in same if c.epsilon == epsilon), key=lambda c: c.skew or 0.0)
-            placed = [(float(skews.index(c.skew)), f"skew {percent(c.skew)}", c) for c in chosen if c.skew is not None]
+            placed = [(float(skews.index(c.skew)), skew_words(c.skew), c) for c in chosen if c.skew is not None]
             series = tuple(Series(name, points_of(numbers, placed, measure), seen) for measure, name, seen in kinds)
             panels.append(
                 Panel(
@@ -33,7 +33,7 @@ def skew_panels(numbers: Numbers, conditions: Conditions, images: Images) -> lis
                     "AUC of the strongest attack",
                     "skew of the training images",
                     series if any(s.points for s in series[:2]) else (),
-                    ticks=tuple((float(index), percent(s)) for index, s in enumerate(skews)),
+                    ticks=tuple((float(index), exact_percent(s)) for index, s in enumerate(skews)),
                     y_reference=NO_LEAKAGE,
                     share="auc",
                 )
