@@ -120,7 +120,7 @@ def _held(value: Any) -> Mapping[Any, Any] | None:
         return _held_by_function(value)
     if isinstance(value, (staticmethod, classmethod, property)):
         return {"function": value.fget if isinstance(value, property) else value.__func__}
-    if isinstance(value, type) and is_own_code(value.__module__):
+    if isinstance(value, type) and is_own_code(str(value.__module__)):
         return {name: item for name, item in vars(value).items() if name not in _NOT_IN_A_PASS}
     if isinstance(value, (type, ModuleType, Enum, logging.Logger)):  # a logger remembers its level
         return None
@@ -133,7 +133,7 @@ def _held(value: Any) -> Mapping[Any, Any] | None:
 
 
 def _own_classes(kind: type) -> list[type]:
-    return [base for base in kind.__mro__ if is_own_code(base.__module__)]
+    return [base for base in kind.__mro__ if is_own_code(str(base.__module__))]
 
 
 def _slots(value: Any) -> dict[str, Any]:
