@@ -60,7 +60,7 @@ def facts(model: OneModel) -> list[tuple[str, str]]:
 
 
 _SOURCES = {
-    "secret": "secret: drawn with a key of the operating system, which was not kept",
+    "secret": "secret: drawn with a key from the operating system, which was not kept",
     "seeded": "seeded: whoever knows the seed can draw it again",
 }
 
