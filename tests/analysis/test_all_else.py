@@ -352,7 +352,7 @@ def test_of_conditions_that_are_trained_alike_the_one_with_the_removals_settings
     results, study = planned(tmp_path, grid('"none"') + removal)
     pairs, (note,) = removal_pairs(measured(results, "accuracy", study))
     assert [pair.question for pair in pairs] == ["control", "removal", "random"]
-    assert {pair.setting for pair in pairs} == {"digits-s, skew 90 %, BL, no budget, views 8"}
+    assert {pair.setting for pair in pairs} == {"digits-s, skew 90 %, BL, no budget"}
     title = "digits-s, skew 90 %, BL, no budget, views"
     assert (
         note == f"not compared with other removals: {title} 4; {title} 8, which is trained alike, is compared instead"
