@@ -51,6 +51,7 @@ LAYERS = [
     "version",
     "hints",
     "outside",
+    "weight_norm",
     "files",
     "checksums",
     "machine",

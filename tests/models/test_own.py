@@ -36,6 +36,25 @@ class Recurrent(nn.Module):
         return self.head(self.rows(images.squeeze(1))[0][:, -1])
 
 
+class Counts(nn.Module):
+    """Changes in every pass, also in an evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = 0
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images):
+        self.passes += 1
+        self.seen += images.sum() + 1
+        return images
+
+
+class Uncopied(nn.Identity):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("once\nand no more")
+
+
 def normed():
     network = linear()
     nn.utils.weight_norm(network[1])
@@ -54,7 +73,11 @@ REFUSED = {
     "too few classes": (lambda: linear(2), r"no logits \(n, 3\)"),
     "too many classes": (lambda: linear(4), r"no logits \(n, 3\)"),
     "other images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 3)), "RuntimeError"),
-    "not copied": (normed, "cannot be copied"),
+    "older weight norm": (
+        normed,
+        "has torch.nn.utils.weight_norm on 1.*: use torch.nn.utils.parametrizations.weight_norm",
+    ),
+    "not copied": (lambda: nn.Sequential(linear(), Uncopied()), "cannot be copied"),
 }
 
 
@@ -68,12 +91,13 @@ def test_what_cannot_be_trained_is_refused_in_one_line(kind):
 
 
 def test_the_copy_has_the_weights_and_nothing_that_the_trial_left():
-    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), linear()).eval()
+    network = nn.Sequential(Counts(), nn.Dropout(), linear()).eval()
     before, generator = copy.deepcopy(network.state_dict()), torch.random.get_rng_state()
     mine = own_network("mine", network, 3, SHAPE)
     assert mine.training
     assert not network.training
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    assert mine[0].passes == 0
     assert not {p.data_ptr() for p in mine.parameters()} & {p.data_ptr() for p in network.parameters()}
     assert torch.equal(torch.random.get_rng_state(), generator)
 

@@ -57,6 +57,19 @@ def test_a_loss_that_averages_the_batch_is_refused(method):
         Clipping(model, 1.0, method, F.cross_entropy)(images, labels)
 
 
+@pytest.mark.parametrize("method", [*METHODS, "linear"])
+def test_a_loss_that_draws_random_numbers_is_refused_and_named(method):
+    """Guards: noise whose numbers are assigned by position, so that one more example gives all later ones others."""
+
+    def noisy(logits, labels):
+        return F.cross_entropy(logits + torch.randn_like(logits), labels, reduction="none")
+
+    model = nn.Linear(192, CLASSES) if method == "linear" else nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+    images, labels = batch(3, 1)
+    with pytest.raises(PrivacyError, match=r"your loss draws random numbers.*remove .*noise from the loss"):
+        Clipping(model, 1.0, method, noisy)(images.flatten(2) if method == "linear" else images, labels)
+
+
 def centered(logits, labels):
     return F.cross_entropy(logits - 0.5 * logits.mean(dim=0), labels, reduction="none")
 

@@ -3,6 +3,7 @@
 import math
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -203,7 +204,7 @@ class TestNoNoiseIsAddedToTwoSums:
     @staticmethod
     def noise(sums, deviation=2.0):
         noisy = add_gaussian_noise(sums, standard_deviation=deviation, stream=stream_of(1))
-        return torch.cat([(noisy[name].double() - sums[name]) / deviation for name in sums])
+        return torch.cat([((noisy[name].double() - sums[name]) / deviation).flatten() for name in sums])
 
     @settings(max_examples=40, deadline=None)
     @given(name=st.sampled_from("ab"), place=st.integers(0, 1999), bit=st.integers(0, 7))
@@ -212,6 +213,7 @@ class TestNoNoiseIsAddedToTwoSums:
         other = {key: value.clone() for key, value in self.SUMS.items()}
         other[name].view(torch.uint8)[place] ^= 1 << bit
         assume(bool(other[name].isfinite().all()) and float(other[name].abs().max()) < 1e3)
+        assume(not torch.equal(other[name], self.SUMS[name]))  # -0.0 is 0.0
         assert judge_successive([self.noise(self.SUMS), self.noise(other)], 1.0) == set()
 
     @pytest.mark.parametrize("other", [math.nextafter(2.0, 3.0), 1.0, 4.0])
@@ -226,10 +228,27 @@ class TestNoNoiseIsAddedToTwoSums:
         noise = [as_one(release(plan, stream_of(1))) / unit for plan, unit in zip(plans, units, strict=True)]
         assert judge_successive(noise, 1.0) == set()
 
-    def test_names_and_types_are_part_of_a_sum(self):
+    def test_names_and_shapes_are_part_of_a_sum(self):
         others = [{"a": self.SUMS["b"], "b": self.SUMS["a"]}, dict(reversed(self.SUMS.items()))]
-        others += [{name: value.double() for name, value in self.SUMS.items()}]
+        others += [{name: value.reshape(2, -1) for name, value in self.SUMS.items()}]
         assert judge_successive([self.noise(sums) for sums in (self.SUMS, *others)], 1.0) == set()
+
+    @pytest.mark.parametrize(
+        "deviation", [1, np.float64(1.0), np.float32(1.0)], ids=lambda number: type(number).__name__
+    )
+    def test_an_equal_scale_is_the_same_scale(self, deviation):
+        """Guards: two noises for one sum, whose average has less, because a number came in another type."""
+        assert torch.equal(self.noise(self.SUMS, 1.0), self.noise(self.SUMS, deviation))
+
+    @pytest.mark.parametrize(
+        "equal", [torch.Tensor.double, lambda value: torch.where(value == 0, -0.0, value)], ids=["type", "zero"]
+    )
+    def test_an_equal_sum_is_the_same_sum(self, equal):
+        """Guards: two noises for one sum, because a zero has another sign or a number another type."""
+        other = {name: equal(value) for name, value in self.SUMS.items()}
+        bits = [{name: (v.dtype, v.numpy().tobytes()) for name, v in sums.items()} for sums in (other, self.SUMS)]
+        assert bits[0] != bits[1]
+        assert torch.equal(self.noise(self.SUMS), self.noise(other))
 
     def test_the_same_sum_is_the_same_release(self):
         """An update that is made again after a kill tells nothing more."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trilemma.privacy import RandomStream
+from trilemma.privacy.randomness import tensors_digest
 
 ALARM = 1e-6
 KEY = bytes(range(32))
@@ -159,6 +160,24 @@ def test_a_digest_tells_keys_apart_and_not_what_they_are():
     assert bytes(first.get_state()[:32].tolist()).hex() not in first.key_digest
     # Nor is it the plain hash, which another purpose may publish.
     assert first.key_digest != hashlib.sha256(bytes(first.get_state()[:32].tolist())).hexdigest()
+
+
+def test_a_digest_of_tensors_tells_names_types_shapes_and_contents_apart():
+    """Guards: two networks of one number of weights that get the same key, or two sums the same noise."""
+    content = torch.arange(6.0)
+    tensors = [
+        {"a": content},
+        {"b": content},
+        {"a": content.reshape(2, 3)},
+        {"a": content.reshape(3, 2)},
+        {"a": content.view(torch.int32)},
+        {"a": content.flip(0)},
+        {"a": content[:3], "b": content[3:]},
+        {"a": content[:4], "b": content[4:]},
+        {},
+    ]
+    assert len({tensors_digest(some) for some in tensors}) == len(tensors)
+    assert tensors_digest({"b": content, "a": -content}) == tensors_digest({"a": -content, "b": content.clone()})
 
 
 def test_derived_streams_share_nothing_unless_all_is_the_same():

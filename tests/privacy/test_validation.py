@@ -10,7 +10,7 @@ from torch import nn
 from fast_networks import Net
 from trilemma.errors import PrivacyError
 from trilemma.models import build
-from trilemma.privacy import check_network, clipped_gradient_sum
+from trilemma.privacy import Clipping, check_network, clipped_gradient_sum
 from trilemma.privacy.validation import refuse_random_layers
 
 SHAPE = (3, 8, 8)
@@ -274,6 +274,15 @@ def test_the_catalog_is_fit_for_the_fast_method(name, norm, standardized):
             name, classes=5, image_shape=shape, norm=norm, standardized=standardized, generator=torch.Generator()
         )
         assert check_network(model, shape).reason is None
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("method", ["auto", "loop"])
+def test_torch_s_older_weight_norm_is_refused_by_name(method):
+    model = nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(192, 5)))
+    refused(model, "weight_norm on 1", "torch.nn.utils.parametrizations.weight_norm")
+    with pytest.raises(PrivacyError, match="weight_norm on 1"):
+        Clipping(model, 1.0, method)
 
 
 @pytest.mark.parametrize("chance", [0.3, 1e-12])

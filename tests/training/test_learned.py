@@ -1,18 +1,24 @@
 """No private training starts from weights that a run learned."""
 
 import copy
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import trilemma as tl
 from trilemma.errors import PrivacyError
+from trilemma.training.descent import set_trained
 from trilemma.training.execution import Execution
-from trilemma.training.learned import refuse_learned, remember_learned
+from trilemma.training.learned import learned_names, refuse_learned, remember_learned, stored_names
 from trilemma.training.loop import Training
+from trilemma.training.network import network_for
+from trilemma.training.pretraining import HEAD
 from trilemma.trial.run import load_network
 
 CPU = Execution("cpu", 20, "float32")
@@ -56,24 +62,51 @@ def test_what_one_training_learned_is_not_in_the_module_that_the_next_one_gets(d
         assert not torch.equal(training.state.model.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("how", ["as it is", "copied", "its weights", "one layer of it"])
-def test_a_network_that_was_loaded_from_a_run_is_refused_with_a_budget(data, given, model, tmp_path, how):
-    start = {"as it is": model.network, "copied": copy.deepcopy(model.network)}.get(how) or copy.deepcopy(given)
-    if how == "its weights":
-        start.load_state_dict(model.network.state_dict())
-    elif how == "one layer of it":
-        start[1] = model.network[1]
-    with pytest.raises(PrivacyError, match="was learned by the run in"):
+HOW = {
+    "as it is": lambda start, learned: learned,
+    "a copy of it": lambda start, learned: copy.deepcopy(learned),
+    "its weights": lambda start, learned: start.load_state_dict(learned.state_dict()),
+    "one layer of it": lambda start, learned: start.__setitem__(1, learned[1]),
+    "one layer of it, changed": lambda start, learned: start.__setitem__(1, times_two(learned[1])),
+    "one tensor in a list": lambda start, learned: setattr(start, "kept", [learned[3].weight.detach().clone()]),
+    "one array in a dict": lambda start, learned: setattr(start, "kept", {"a": learned[3].weight.detach().numpy()}),
+    "one layer in a list": lambda start, learned: setattr(start, "kept", [times_two(learned[3])]),
+    "a buffer": lambda start, learned: start.register_buffer("kept", learned[3].weight.detach()),
+    "in another form": lambda start, learned: setattr(start, "kept", learned[1].weight.detach().double().view(64, 8)),
+}
+
+
+def times_two(layer):
+    layer = copy.deepcopy(layer)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(2)
+    return layer
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_was_loaded_from_a_run_is_refused_with_a_budget(data, given, model, tmp_path, how):
+    start = copy.deepcopy(given)
+    made = HOW[how](start, model.network)
+    start = made if isinstance(made, nn.Module) else start
+    with pytest.raises(PrivacyError, match="was learned by the run in") as refused:
         tl.train(PRIVATE, data, tmp_path / "run", network=start, execution=CPU)
+    assert "_learned_by" not in str(refused.value)
     assert not (tmp_path / "run").exists()
     Training(PUBLIC, data, CPU, start)
+
+
+def test_the_caller_s_own_network_is_not_marked(given, model):
+    """Only the copy that got the weights learned something."""
+    refuse_learned(PRIVATE, given)
+    refuse_learned(PRIVATE, network())
 
 
 def test_what_layers_begin_with_was_not_learned(given, run):
     """Zeros and ones are in every new network: it must not be taken for a run's."""
     started = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LayerNorm(10))
     nn.init.zeros_(started[1].bias)
-    remember_learned(started, run.folder)
+    remember_learned(started, run.folder, None)
     fresh = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LayerNorm(10))
     nn.init.zeros_(fresh[1].bias)
     refuse_learned(PRIVATE, fresh)
@@ -85,20 +118,82 @@ def test_a_network_that_load_network_gives_is_refused_too(data, tmp_path):
         refuse_learned(PRIVATE, load_network(run, data))
 
 
-def test_frozen_layers_were_not_learned_by_the_run(given, run):
-    frozen = copy.deepcopy(given)
-    frozen[1].requires_grad_(False)
-    with torch.no_grad():
-        frozen[1].weight.add_(1)
-    stored = load_file(run.folder / "model.safetensors") | {"1.weight": frozen[1].weight.detach()}
-    frozen.load_state_dict(stored)
-    remember_learned(frozen, run.folder)
-    start = network()
-    start[1].weight = frozen[1].weight
+class Backbone(nn.Module):
+    """A frozen layer, a table, a statistic, a memory of what was seen, and a head that is trained."""
+
+    def __init__(self, keeps=False):
+        super().__init__()
+        self.layer, self.head, self.keeps = nn.Linear(64, 8).requires_grad_(False), nn.Linear(8, 10), keeps
+        self.register_buffer("table", torch.linspace(0, 1, 64))
+        self.register_buffer("statistic", torch.zeros(64))
+        self.memory = nn.Parameter(torch.zeros(64), requires_grad=False)
+
+    def forward(self, images):
+        if self.keeps:
+            self.statistic.lerp_(images.flatten(1).mean(0), 0.1)
+            self.memory.data.lerp_(images.flatten(1).mean(0), 0.1)
+        return self.head(self.layer(images.flatten(1) + self.table).relu())
+
+
+@pytest.mark.parametrize("budget", [False, True])
+def test_what_a_run_did_not_train_may_begin_the_next_one(data, tmp_path, budget):
+    """Guards: a refusal of a public backbone that no private image has changed; and one that some have."""
+    torch.manual_seed(1)
+    public = Backbone(keeps=not budget)
+    run = tl.train(PRIVATE if budget else PUBLIC, data, tmp_path / "run", network=public, execution=CPU)
+    changed = {"head.weight", "head.bias"} | (set() if budget else {"statistic", "memory"})
+    assert stored_names(run.folder / "model.safetensors") == changed
+    loaded = tl.load_model(run.folder, network=public).network
+    for name, tensor in loaded.state_dict().items():
+        start = network()
+        start.register_buffer("kept", tensor)
+        if name in changed - {"head.bias"} or (name == "head.bias" and tensor.any()):
+            with pytest.raises(PrivacyError, match="buffer kept"):
+                refuse_learned(PRIVATE, start)
+        else:
+            refuse_learned(PRIVATE, start)
+    start = Backbone()
+    start.layer = loaded.layer
     refuse_learned(PRIVATE, start)
-    start[3] = frozen[3]
-    with pytest.raises(PrivacyError, match=r"3\.weight of your network"):
+    start.head = loaded.head
+    with pytest.raises(PrivacyError, match="of your network was learned"):
         refuse_learned(PRIVATE, start)
+
+
+def test_a_file_that_does_not_say_what_was_learned_is_refused_whole(data, tmp_path):
+    """Files of earlier versions."""
+    public = Backbone()
+    run = tl.train(PRIVATE, data, tmp_path / "run", network=public, execution=CPU)
+    file = run.folder / "model.safetensors"
+    with safe_open(file, "pt") as opened:
+        facts = json.loads(opened.metadata()["trilemma"])
+    del facts["learned"]
+    save_file(load_file(file), file, {"trilemma": json.dumps(facts)})
+    assert stored_names(file) is None
+    start = Backbone()
+    start.layer = tl.load_model(run.folder, network=public).network.layer
+    with pytest.raises(PrivacyError, match=r"parameter layer\.weight of your network was learned"):
+        refuse_learned(PRIVATE, start)
+
+
+def test_what_a_run_without_a_budget_may_have_changed():
+    """Of our own networks, statistics and what is trained; of one that is built elsewhere, anything."""
+    frozen = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    ours = learned_names(replace(PUBLIC, model="convnet-4"), frozen, None)
+    assert set(ours) == {name for name in frozen.state_dict() if not name.startswith("0")}
+    assert set(learned_names(replace(PUBLIC, model="nets:Mine"), frozen, None)) == set(frozen.state_dict())
+    assert learned_names(PRIVATE, frozen, None) == ["1.weight", "1.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize("head_first", [0.5, 1.0])
+def test_a_pretrained_backbone_that_was_never_trained_on_images_was_not_learned(data, head_first):
+    """What is pre-trained on synthetic images alone is public."""
+    recipe = replace(PRIVATE, model="convnet-4", pretrain="synthetic", head_first=head_first)
+    model = network_for(recipe, data)
+    set_trained(recipe, SimpleNamespace(updates=6), model, 5)
+    names = learned_names(recipe, model, None)
+    assert names
+    assert all(name.startswith(HEAD) for name in names) is (head_first == 1.0)
 
 
 def test_the_file_of_a_run_is_refused_as_initial_weights_with_a_budget(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from safetensors.torch import load_file
 import trilemma as tl
 from trilemma.attacks.learned import ForestAttacker, MlpAttacker
 from trilemma.data.dataset import Dataset, Split
-from trilemma.errors import InputError
+from trilemma.errors import InputError, PrivacyError
 from trilemma.training.execution import Execution
 from trilemma.training.recipe import Recipe
 from trilemma.trial import train as module
 from trilemma.trial.evaluation import evaluation_rows, quick_look
 from trilemma.trial.measure import measure
-from trilemma.trial.preflight import refuse_unmeasurable
+from trilemma.trial.preflight import refuse_a_second_training, refuse_unmeasurable
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import Run
 
@@ -270,6 +271,30 @@ def _text(predictions):
 
 def _one_score(predictions):
     return [1.0]
+
+
+@pytest.mark.parametrize(
+    ("left", "refused"),
+    [
+        ({}, False),
+        ({"history.jsonl": 0}, False),
+        ({"history.jsonl": 1}, True),
+        ({"history.jsonl": 2}, True),
+        ({"model.safetensors": 0}, True),
+    ],
+    ids=["nothing", "no line", "one line", "two lines", "weights"],
+)
+def test_a_training_that_has_shown_one_line_is_not_begun_again(tmp_path, left, refused):
+    """Guards: the budget spent twice, where the checkpoints of a run are gone."""
+    for name, lines in left.items():
+        (tmp_path / name).write_text('{"update": 1}\n' * lines)
+    recipe = Recipe(epsilon=8.0)
+    for other in (recipe, replace(recipe, secret_noise=False), Recipe()):
+        if refused and other is recipe:
+            with pytest.raises(PrivacyError, match="would spend the budget a second time"):
+                refuse_a_second_training(tmp_path, other, None)
+        else:
+            refuse_a_second_training(tmp_path, other, None)
 
 
 def _no_technique(gradient):

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.outside import called
+from trilemma.weight_norm import old_weight_norm
 
 
 def own_network(name: str, network: object, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -55,6 +56,8 @@ def copied(name: str, network: nn.Module) -> nn.Module:
     Raises:
       InputError: it cannot be copied, or its copy shares a module or a tensor with it.
     """
+    if wrong := old_weight_norm(network):
+        raise InputError(f"{name} {wrong}")
     try:
         twin = copy.deepcopy(network)
     except Exception as error:  # a module's attributes may raise anything

@@ -52,7 +52,7 @@ from torch import Tensor, nn
 
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
-from trilemma.privacy.gradients.sums import ClippedSum, Loss, Objective, cross_entropy
+from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss, Objective, cross_entropy
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.privacy.validation import known_check, refuse_mixing_layers, refuse_random_layers
 
@@ -128,7 +128,11 @@ class Clipping:
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
             method = self._chosen(images)
-            with refuse_random_layers(images.device), refuse_changed_state(self.model, self.loss):
+            own_loss = type(self.loss) is not CrossEntropy
+            with (
+                refuse_random_layers(images.device, own_loss=own_loss),
+                refuse_changed_state(self.model, self.loss),
+            ):
                 return _METHODS[method](self.objective, images, labels)
 
     def _chosen(self, images: Tensor) -> str:

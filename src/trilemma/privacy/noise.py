@@ -1,11 +1,11 @@
 """Gaussian noise: added once per logical batch, in float64 whatever the network computes in.
 
 **No noise is added to two sums.**  The noise of an update is the stream that follows from a key, from the update's
-position, and from the sum itself, to the bit (``noise_stream``).  With one key, the same sum gets the same noise, so
-that what is released is the same again and tells nothing more; another sum gets unrelated noise.  Whatever made two
-runs share a key (a copy of a checkpoint that continues with other rounding, two networks from outside whose code is the
-same and whose settings are not, a random generator of a virtual machine that was cloned), the releases cannot be
-subtracted.
+position, and from the value of the sum itself (``noise_stream``).  With one key, the same sum gets the same noise, so
+that what is released is the same again and tells nothing more; a sum that differs in the last bit gets unrelated noise.
+Whatever made two runs share a key (a copy of a checkpoint that continues with other rounding, two networks from outside
+whose code is the same and whose settings are not, a random generator of a virtual machine that was cloned), the
+releases cannot be subtracted.
 
 Within one run, the key is secret and each position is used once, so for whoever does not have the key, the noise is as
 independent of the sum as if it came from the key alone: HMAC is a pseudorandom function, and it is evaluated once at
@@ -61,7 +61,10 @@ def add_gaussian_noise(
 def noise_stream(sums: Mapping[str, Tensor], *, standard_deviation: float, stream: RandomStream) -> RandomStream:
     """The stream of the noise for these sums alone; ``stream`` advances by a block.
 
-    The standard deviation is part of it: one noise at two scales would be two equations for one sum.
+    The standard deviation is part of it: one noise at two scales would be two equations for one sum.  Equal numbers
+    count as equal, in whatever type they come (0.0 and -0.0, a float and numpy's): two noises at one sum and scale
+    would be averaged.
     """
-    scale = f"{standard_deviation!r} {list(sums)} "
-    return stream.derived((scale + tensors_digest(sums)).encode())
+    scale = f"{float(standard_deviation).hex()} {list(sums)} "
+    values = {name: total.double() + 0.0 for name, total in sums.items()}  # by which -0.0 becomes 0.0
+    return stream.derived((scale + tensors_digest(values)).encode())

@@ -31,6 +31,7 @@ from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
 from trilemma.privacy.structure import structure
 from trilemma.privacy.unchanged import changed, state_of, tensors_of
+from trilemma.weight_norm import old_weight_norm
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class NetworkCheck:
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
-    """Refuse the known layers that mix examples or keep statistics of them.
+    """Refuse the known layers that mix examples, or keep statistics of them or something of a pass.
 
     Raises:
       PrivacyError: names the module and what to put in its place.
@@ -62,11 +63,14 @@ def refuse_mixing_layers(model: nn.Module) -> None:
                 f"{name or 'the network'} is {type(module).__name__} with running statistics of the private "
                 "images: set track_running_stats=False or put group norm in its place"
             )
+    if wrong := old_weight_norm(model):
+        raise PrivacyError(f"the network {wrong}")
 
 
 @contextmanager
-def refuse_random_layers(device: torch.device) -> Iterator[None]:
-    """Refuse a network that draws from torch's generators inside this context.
+def refuse_random_layers(device: torch.device, *, own_loss: bool = False) -> Iterator[None]:
+    """Refuse a network that draws from torch's generators inside this context; or, where the loss is not ours
+    (``own_loss``), a loss.
 
     Raises:
       PrivacyError: the generator of the CPU or of ``device`` has moved on.
@@ -75,8 +79,11 @@ def refuse_random_layers(device: torch.device) -> Iterator[None]:
     yield
     if any(not torch.equal(a, b) for a, b in zip(before, _generator_states(device), strict=True)):
         raise PrivacyError(
-            "the network draws random numbers (dropout?), which the guarantee does not cover: remove that layer, or "
-            "train without a budget"
+            "the network or your loss draws random numbers, which the guarantee does not cover: remove layers like "
+            "dropout, and noise from the loss, or train without a budget"
+            if own_loss
+            else "the network draws random numbers (dropout?), which the guarantee does not cover: remove that layer, "
+            "or train without a budget"
         )
 
 

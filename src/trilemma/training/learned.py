@@ -3,32 +3,81 @@
 What they learned from the images of that run would be in the new model, and its budget would not count it.  (Where
 those images are public, whoever loads the file by hand says so; that other weights are public is the user's condition,
 as :mod:`trilemma.trial.statement` says.)
+
+A loaded network is known again in two ways: each of its layers that learned something says so in an attribute, which
+goes with the layer and its copies whatever becomes of its numbers; and this process knows the numbers of each tensor
+that it loaded, wherever a network keeps them.  Not seen are a layer of one's own that was given numbers derived from
+them (scaled, rounded, a part of a tensor), what another process loaded by hand, and the weights of a training that is
+used from Python.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from trilemma.errors import PrivacyError
+from trilemma.outside import is_outside
 from trilemma.privacy.randomness import tensors_digest
+from trilemma.privacy.unchanged import state_of
 from trilemma.training.recipe import Recipe
 
 FACTS = "trilemma"
 """The entry of the metadata of ``model.safetensors`` that :mod:`trilemma.trial.facts` writes."""
 
+_MARK = "_learned_by"
+"""The attribute of a layer that learned something: the folder of the run, as text."""
+
 _LEARNED: dict[str, Path] = {}
 """By digest, each tensor that this process loaded from a run; a digest knows it in another module as well."""
 
 
-def remember_learned(network: nn.Module, folder: Path) -> None:
-    """Remember the trained weights of a network that was loaded from the run in ``folder``."""
-    for parameter in network.parameters():
-        if parameter.requires_grad and _tells(parameter):
-            _LEARNED[tensors_digest({"": parameter})] = folder
+def learned_names(recipe: Recipe, model: nn.Module, given: nn.Module | None) -> list[str]:
+    """The names of the parameters and buffers that a training may have changed.
+
+    Args:
+      recipe: with a budget, nothing changes but the parameters that are trained (:mod:`trilemma.privacy.unchanged`).
+      model: the trained network.
+      given: what it was before, if it is the user's own.
+    """
+    before = {} if given is None else _tensors(given)
+
+    def may_differ(name: str, tensor: Tensor) -> bool:
+        if tensor.requires_grad or recipe.private:
+            return tensor.requires_grad
+        if name in before:
+            return not torch.equal(tensor.detach().cpu(), before[name].detach().cpu())
+        return is_outside(recipe.model, "models") or not isinstance(tensor, nn.Parameter)
+
+    return [name for name, tensor in _tensors(model).items() if may_differ(name, tensor)]
+
+
+def stored_names(path: Path) -> frozenset[str] | None:
+    """What :func:`learned_names` was when a run wrote its ``model.safetensors``; None if the file does not say."""
+    names = (_facts(path) or {}).get("learned")
+    return frozenset(map(str, names)) if isinstance(names, list) else None
+
+
+def remember_learned(network: nn.Module, folder: Path, names: Collection[str] | None) -> None:
+    """Remember what a network that was loaded from the run in ``folder`` learned there.
+
+    Args:
+      network: its layers are marked.
+      folder: the folder of the run.
+      names: the names of what it learned; None counts all of its tensors.
+    """
+    for name, tensor in _tensors(network).items():
+        if names is None or name in names:
+            network.get_submodule(name.rpartition(".")[0]).__dict__[_MARK] = str(folder)
+            if _tells(tensor):
+                _LEARNED[_digest(tensor)] = folder
 
 
 def refuse_learned(recipe: Recipe, network: nn.Module | None) -> None:
@@ -43,27 +92,52 @@ def refuse_learned(recipe: Recipe, network: nn.Module | None) -> None:
     """
     if not recipe.private:
         return
-    if recipe.weights and _is_of_a_run(Path(recipe.weights)):
+    if recipe.weights and "version" in (_facts(Path(recipe.weights)) or {}):
         raise PrivacyError(
             f"the weights {recipe.weights} are of a run, and the budget would not count what they learned: start from "
             "others, or, if that run's images were public, save its tensors alone in another file"
         )
-    for name, parameter in network.named_parameters() if network is not None and _LEARNED else ():
-        if folder := _LEARNED.get(tensors_digest({"": parameter})):
+    for name, value in state_of(network, copied=False).items() if network is not None else ():
+        if folder := _learned_by(name, value):
+            where = name.removesuffix(f".{_MARK}").removesuffix(f"[{_MARK!r}]")
             raise PrivacyError(
-                f"{name} of your network was learned by the run in {folder}, which the budget would not count: start "
-                "from other weights, or, if that run's images were public, load_state_dict its model.safetensors"
+                f"the {where} of your network was learned by the run in {folder}, which the budget would not count: "
+                "start from other weights in a new module, or, if that run's images were public, load_state_dict its "
+                "model.safetensors"
             )
+
+
+def _learned_by(name: str, value: Any) -> str | Path | None:
+    """The run that learned what a network keeps under a name, if one did."""
+    if name.endswith((_MARK, f"[{_MARK!r}]")):
+        return str(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    return _LEARNED.get(_digest(value)) if _LEARNED and isinstance(value, Tensor) and _tells(value) else None
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return dict((*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)))
 
 
 def _tells(tensor: Tensor) -> bool:
     """Whether a tensor cannot be one of zeros or ones as a layer begins with."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        return False
     return tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any())
 
 
-def _is_of_a_run(path: Path) -> bool:
+def _digest(tensor: Tensor) -> str:
+    """A SHA-256 (hex) of a tensor's numbers, in order, whatever their type and shape."""
+    wide = torch.complex128 if tensor.is_complex() else torch.float64
+    return tensors_digest({"": tensor.detach().to(wide).reshape(-1)})
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """What the metadata of a file of weights says; None of a file that is not of a run."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return "version" in json.loads((file.metadata() or {}).get(FACTS, "{}"))
+            facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
     except (OSError, SafetensorError, ValueError):
-        return False  # loading it says what is wrong
+        return None  # loading it says what is wrong
+    return facts if isinstance(facts, dict) else None

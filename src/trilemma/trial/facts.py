@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import reading
-from trilemma.training.recipe import Recipe
+from trilemma.training.learned import learned_names
+from trilemma.training.loop import Training
 from trilemma.trial.run import guaranteed
 from trilemma.trial.statement import guarantee_in_words
 from trilemma.version import __version__
@@ -62,18 +62,19 @@ class Facts:
 
 
 def metadata_of(
-    recipe: Recipe, data: Dataset, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
+    training: Training, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """The metadata of ``model.safetensors``.
 
     Args:
-      recipe, data: the recipe and the data of the run.
+      training: the training, at its end.
       privacy: its privacy record, or None.
       canaries: what its canaries prove, or None; a claim that they contradict is not stated.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
     if stated and not guaranteed({"privacy": privacy, "canaries": canaries}):
         stated["epsilon"] = None
+    recipe, data = training.recipe, training.data
     values = {
         "version": __version__,
         "recipe": recipe.fingerprint,
@@ -82,6 +83,7 @@ def metadata_of(
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
         "deviation": list(data.deviation),
+        "learned": learned_names(recipe, training.state.model, training.network),  # the others may be used again
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
     return {FACTS: json.dumps(values)}

@@ -26,7 +26,7 @@ from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
 from trilemma.outside import is_outside
 from trilemma.rounding import rounded_up
-from trilemma.training.learned import remember_learned
+from trilemma.training.learned import remember_learned, stored_names
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
@@ -157,7 +157,7 @@ def load_model(
         loaded.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"the network does not fit {path / WEIGHTS} ({one_line(error)})") from error
-    remember_learned(loaded, path)
+    remember_learned(loaded, path, stored_names(path / WEIGHTS))
     if recipe.model in PRIORS and network is None:
         loaded = _with_prior(recipe, loaded, facts, tell)
     elif map_network_width(recipe.model) is not None and network is None:

@@ -188,7 +188,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     from trilemma.models.mapnet import map_network_width
     from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps
     from trilemma.training.inputs import shifts_of
-    from trilemma.training.learned import remember_learned
+    from trilemma.training.learned import remember_learned, stored_names
     from trilemma.training.network import network_for
 
     config = read_json(run.folder / CONFIG)
@@ -196,7 +196,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
         raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
     network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
-    remember_learned(network, run.folder)
+    remember_learned(network, run.folder, stored_names(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)
         prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)

@@ -221,7 +221,7 @@ ERRORS = [
     Planted(
         "the noise follows from key and update, and not from what it is added to",
         "privacy/noise.py",
-        "    return stream.derived((scale + tensors_digest(sums)).encode())\n",
+        "    return stream.derived((scale + tensors_digest(values)).encode())\n",
         "    return stream.derived(scale.encode())\n",
         (
             f"{_NOISE}::TestNoNoiseIsAddedToTwoSums",
@@ -232,13 +232,45 @@ ERRORS = [
     Planted(
         "the noise does not follow from its scale",
         "privacy/noise.py",
-        '    scale = f"{standard_deviation!r} {list(sums)} "\n',
+        '    scale = f"{float(standard_deviation).hex()} {list(sums)} "\n',
         '    scale = f"{list(sums)} "\n',
         (
             f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_another_scale_gives_unrelated_noise",
             f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_plans_with_other_noise_share_none",
         ),
         "generator-reused",
+    ),
+    Planted(
+        "one sum gets two noises, by the sign of a zero or the type of its numbers",
+        "privacy/noise.py",
+        "{name: total.double() + 0.0 for name, total in sums.items()}",
+        "dict(sums)",
+        (
+            f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_an_equal_sum_is_the_same_sum[zero]",
+            f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_an_equal_sum_is_the_same_sum[type]",
+        ),
+        "generator-reused",
+    ),
+    Planted(
+        "one scale gives two noises, by the type of its number",
+        "privacy/noise.py",
+        "{float(standard_deviation).hex()}",
+        "{standard_deviation!r}",
+        (
+            f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_an_equal_scale_is_the_same_scale[float64]",
+            f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_an_equal_scale_is_the_same_scale[int]",
+        ),
+        "generator-reused",
+    ),
+    Planted(
+        "a digest of tensors leaves out their shapes",
+        "privacy/randomness.py",
+        "{tensor.dtype} {tuple(tensor.shape)} ",
+        "{tensor.dtype} ",
+        (
+            f"{_STREAM}::test_a_digest_of_tensors_tells_names_types_shapes_and_contents_apart",
+            f"{_NOISE}::TestNoNoiseIsAddedToTwoSums::test_names_and_shapes_are_part_of_a_sum",
+        ),
     ),
     Planted(
         "a derived stream does not depend on the position",
@@ -455,6 +487,27 @@ ERRORS = [
         (
             f"{_VALIDATION}::test_random_layers_are_refused_and_pass_in_evaluation",
             "training/test_neighbors.py::test_random_layers_are_refused_with_a_budget",
+        ),
+    ),
+    Planted(
+        "a call of one's own does not see that random numbers are drawn",
+        "privacy/clipping.py",
+        "refuse_random_layers(images.device, own_loss=own_loss),",
+        "_ONE_CALL,",
+        (
+            f"{_OWN_LOSSES}::test_a_loss_that_draws_random_numbers_is_refused_and_named[loop]",
+            "training/test_what_leaves.py::test_random_numbers_that_the_check_did_not_see_drawn_end_a_call_of_one_s_own"
+            "[loop]",
+        ),
+    ),
+    Planted(
+        "torch's older weight norm is accepted",
+        "privacy/validation.py",
+        "if wrong := old_weight_norm(model):",
+        "if (wrong := old_weight_norm(model)) and not model.training:",
+        (
+            f"{_VALIDATION}::test_torch_s_older_weight_norm_is_refused_by_name[loop]",
+            f"{_VALIDATION}::test_torch_s_older_weight_norm_is_refused_by_name[auto]",
         ),
     ),
     Planted(

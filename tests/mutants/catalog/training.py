@@ -7,6 +7,7 @@ from planting import Planted
 _UPDATES, _NEIGHBORS, _RANKS = "training/test_updates.py", "training/test_neighbors.py", "training/test_ranks.py"
 _USED, _REPLAY, _RESUME = "end_to_end/test_randomness_used.py", "end_to_end/test_replay.py", "trial/test_resume.py"
 _RUNS, _KEYS = "trial/test_truth_of_runs.py", f"{_UPDATES}::TestStreamsOfASeed"
+_LEARNED = "training/test_learned.py"
 _HONEST = f"{_RUNS}::test_an_honest_run_says_so"
 _SLOW = f"{_UPDATES}::test_a_private_update_is_the_slow_one"
 _CUT = f"{_UPDATES}::test_weights_do_not_depend_on_the_physical_batch"
@@ -259,6 +260,56 @@ ERRORS = [
             "trial/test_train.py::test_epsilon_is_recomputed_from_the_event_that_happened",
         ),
         "update-count",
+    ),
+    Planted(
+        "a layer that a run learned is not marked",
+        "training/learned.py",
+        ".__dict__[_MARK] = str(folder)",
+        ".__dict__.setdefault(_MARK[1:], None)",
+        (
+            f"{_LEARNED}::test_what_was_loaded_from_a_run_is_refused_with_a_budget[one layer of it, changed]",
+            f"{_LEARNED}::test_what_was_loaded_from_a_run_is_refused_with_a_budget[one layer in a list]",
+        ),
+    ),
+    Planted(
+        "learned numbers are looked for in parameters alone",
+        "training/learned.py",
+        "state_of(network, copied=False).items() if",
+        "dict(network.named_parameters()).items() if",
+        (
+            f"{_LEARNED}::test_what_was_loaded_from_a_run_is_refused_with_a_budget[a buffer]",
+            f"{_LEARNED}::test_what_was_loaded_from_a_run_is_refused_with_a_budget[one array in a dict]",
+        ),
+    ),
+    Planted(
+        "what a run without a budget changed beside its trained parameters counts as untouched",
+        "training/learned.py",
+        "if tensor.requires_grad or recipe.private:",
+        "if True:",
+        (
+            f"{_LEARNED}::test_what_a_run_did_not_train_may_begin_the_next_one[False]",
+            f"{_LEARNED}::test_what_a_run_without_a_budget_may_have_changed",
+        ),
+    ),
+    Planted(
+        "processes of other versions compute one training",
+        "training/loop.py",
+        "versions = (__version__, str(torch.__version__))",
+        "versions = ()",
+        (
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[torch's version]",
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[trilemma's version]",
+        ),
+    ),
+    Planted(
+        "processes with layers of other sizes, or other frozen layers, compute one training",
+        "training/loop.py",
+        "str(self.autocast), layers, shapes, versions",
+        "str(self.autocast), layers, versions",
+        (
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a wider layer]",
+            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a frozen layer]",
+        ),
     ),
     Planted(
         "an example is computed by two processes",

@@ -19,6 +19,20 @@ ERRORS = [
         ),
     ),
     Planted(
+        "a training that has shown one line is begun again",
+        "trial/preflight.py",
+        "(damage or lines or (",
+        "(damage or lines > 1 or (",
+        ("trial/test_preflight.py::test_a_training_that_has_shown_one_line_is_not_begun_again[one line]",),
+    ),
+    Planted(
+        "a network is tried itself, and not a copy of it",
+        "models/own.py",
+        "_try(name, copied(name, network), classes",
+        "_try(name, kept, classes",
+        ("models/test_own.py::test_the_copy_has_the_weights_and_nothing_that_the_trial_left",),
+    ),
+    Planted(
         "accuracy is that of the training images",
         "trial/measure.py",
         "accuracy = float((predicted == data.test.labels).mean())",
