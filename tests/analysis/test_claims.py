@@ -319,8 +319,8 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
 @pytest.mark.parametrize(
     ("exposed", "random", "expected", "words"),
     [
-        (-0.08, -0.02, "confirmed", "it is exposure, not the smaller training set"),
-        (-0.08, -0.08, "cannot tell", "it may be the smaller training set, not exposure"),
+        (-0.08, -0.02, "confirmed", "the cause is exposure, not the smaller training set"),
+        (-0.08, -0.08, "cannot tell", "the cause may be the smaller training set, not exposure"),
         (0.08, 0.0, "contradicted", ""),
         (-0.03, -0.08, "cannot tell", "the two disagree"),
         (0.0, 0.0, "cannot tell", "no difference beyond noise"),

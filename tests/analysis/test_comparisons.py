@@ -242,7 +242,10 @@ def test_what_is_called_detectable_is_seen_four_times_in_five() -> None:
         seen += comparison.p < 0.05
     assert abs(seen / 600 - 0.8) < 0.06, seen
     assert "detectable" in plain[0].table()
-    assert "With a probability of 80 %, it would have seen a difference of 0.0" in plain[0].comparisons[0].words
+    assert (
+        "With a probability of 80 %, the comparison would have detected a difference of 0.0"
+        in plain[0].comparisons[0].words
+    )
 
 
 def test_a_comparison_says_its_result_in_words() -> None:

@@ -97,7 +97,7 @@ def test_the_page_explains_the_names_in_its_title(run):
         "images of digits-s (handwritten digits, 8×8, in color or gray), of which 90 % of each class belong to one "
         "group (<b> or gray). Its network is wrn-16-4 (a wide ResNet, 16 layers deep and 4 times as wide as a plain "
         "one), and it was trained with group normalization and mine:part.",
-        "secret: drawn with a key of the operating system, which was not kept",
+        "secret: drawn with a key from the operating system, which was not kept",
     ):
         assert unspaced(words) in unspaced(text), words
 

@@ -35,7 +35,8 @@ OPTIMIZATION = tuple(
 _DEFAULTS = {f.name: f.default for f in fields(Recipe)}
 
 FEW = 3
-"""So many settings are named where two conditions differ in them; of more, it is said where they come from."""
+"""Where two conditions differ in at most so many settings, these are named; otherwise the words say where they come
+from."""
 
 
 def recipes_of(study: Mapping[str, Any]) -> tuple[ByBudget, ...]:
@@ -87,7 +88,7 @@ def families_by_budget(
         families.append([condition])
         if same := bases_used.get(_without_budget(condition)):
             explained.add(condition.id)
-            notes.append(not_compared("budgets", condition.title, f"{same.title} is, which is trained alike"))
+            notes.append(not_compared("budgets", condition.title, instead(same)))
     several = len({condition.epsilon for condition in conditions}) > 1
     reasons: dict[str, list[Condition]] = {}
     for family in families:
@@ -100,6 +101,11 @@ def families_by_budget(
 def not_compared(others: str, conditions: str, reason: str) -> str:
     """A note on conditions that are in no pair along an axis, whose places are called ``others``."""
     return f"not compared with other {others}: {conditions}; {reason}"
+
+
+def instead(twin: Condition) -> str:
+    """The reason for a note on a condition that is trained like this one."""
+    return f"{twin.title}, which is trained alike, is compared instead"
 
 
 def differ_too(settings: Sequence[str]) -> str:
@@ -118,7 +124,7 @@ def _unlike_any(condition: Condition, conditions: Iterable[Condition], recipes: 
     unlike = [_beyond_choice(condition, other, recipe) for other in others for recipe in (*recipes, {})]
     fewest = min(unlike, key=len)
     if not fewest:
-        return f"another condition is nearer to those in {RATE}"
+        return f"the {RATE} of another condition fits better"
     return f"{differ_too(fewest)}, and by more than a recipe chooses by budget"
 
 
@@ -213,7 +219,7 @@ def differing_words(first: Condition, second: Condition) -> str:
     differ = [name.replace("_", " ") for name in _differing(first, second) if name not in without_effect]
     words = f"each with the {listed(differ)} chosen for its budget" if differ else ""
     if len(differ) > FEW:
-        words = "each optimized as its recipe does for its budget"
+        words = "each optimized as its recipe prescribes for its budget"
     if first.delta is None or second.delta is None or first.delta == second.delta:
         return words
     delta = f"δ = {exact(first.delta)} against δ = {exact(second.delta)}"

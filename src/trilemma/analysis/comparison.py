@@ -174,9 +174,9 @@ class Comparison:
 
     @property
     def _seen(self) -> str:
-        """What the comparison could have seen."""
+        """What size of difference the comparison could have detected."""
         size = self._number(self.detectable)
-        return f". With a probability of {100 * POWER:.0f} %, it would have seen a difference of {size}"
+        return f". With a probability of {100 * POWER:.0f} %, the comparison would have detected a difference of {size}"
 
     @property
     def basis(self) -> str:

@@ -20,6 +20,7 @@ from trilemma.analysis.by_budget import (
     differ_too,
     differing_words,
     families_by_budget,
+    instead,
     not_compared,
     recipes_of,
 )
@@ -240,7 +241,7 @@ def _notes_on_differences(measurements: Measured, axis: Axis, pairs: Iterable[tu
         for condition in (c for c in alike if c.id not in paired):
             twin = next((c for c in alike if c.id in paired and _trained_alike(c, condition, axis)), None)
             if twin is not None and axis.split is None:
-                alike_notes.append(not_compared(axis.name, condition.title, f"{twin.title} is, which is trained alike"))
+                alike_notes.append(not_compared(axis.name, condition.title, instead(twin)))
                 continue
             differ = [_more(condition, other, axis) for other in alike if axis.level(other) != axis.level(condition)]
             if fewest := min(differ, key=len, default=()):

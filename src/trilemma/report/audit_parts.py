@@ -26,7 +26,7 @@ from trilemma.words import RANKS, clean
 
 @dataclass(frozen=True)
 class AuditParts:
-    """For the template.
+    """What the page of an audit shows and that of a run does not, ready for the template.
 
     Attributes:
       roc: the curves with bands.
@@ -51,7 +51,7 @@ class AuditParts:
 
 
 def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
-    """Of an audit; None for a run, whose attacks use no shadow models.
+    """The sections of an audit; None for a run, whose attacks use no shadow models.
 
     Args:
       model: what was read.
@@ -105,7 +105,10 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
             f"Exposure differs between {what} (permutation test, p = {test['p_value']:.3g}); the most unequal is "
             f"{clean(cell)}."
         )
-    return f"That all are equally exposed is not rejected ({what}; permutation test, p = {test['p_value']:.3g})."
+    return (
+        f"The hypothesis that all are equally exposed is not rejected ({what}; permutation test, "
+        f"p = {test['p_value']:.3g})."
+    )
 
 
 def _reliability(curves: Mapping[str, Any], lira: bool) -> tuple[Markup, str]:
@@ -121,7 +124,7 @@ def _reliability(curves: Mapping[str, Any], lira: bool) -> tuple[Markup, str]:
         f"probability by {' and '.join(errors)} on average (expected calibration error)."
     )
     if lira and "lira" not in curves:
-        held += f" Those of LiRA were not checked, which takes {FEWEST_SHADOWS['lira'] + 2} shadow models."
+        held += f" LiRA's were not checked: that takes {FEWEST_SHADOWS['lira'] + 2} shadow models."
     drawn = inline_svg(reliability_svg(curves, "none"), "reliability", "Predicted probabilities and shares of members.")
     return Markup(drawn), held
 

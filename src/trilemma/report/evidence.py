@@ -130,7 +130,7 @@ class OneModel:
             f"attack, {ATTACK_WORDS.get(name, clean(name))}, was chosen before its numbers were seen."
         ]
         if reference:
-            text.append("Attacks with reference models were among them, which are the strongest that are known.")
+            text.append("They included attacks with reference models, which are the strongest known.")
         else:
             weak = f"AUC {auc.value:.2f} here is weak evidence" if chance else "Stronger attacks would find more"
             text.append(f"{weak}: the attacks were black-box, without reference models.")

@@ -73,14 +73,14 @@ _NOT_FOR_RELEASE = (
 )
 
 _CHOSEN = (
-    "Drawn is the strongest of several attacks, which is chosen by looking, so it lies a little off that line by "
-    "chance. The finding on leakage is of the loss threshold, which was fixed in advance."
+    "The figure shows the strongest of several attacks, chosen after looking at their results, so it lies a little off "
+    "that line by chance. The finding on leakage is about the loss threshold, which was fixed in advance."
 )
 """Why the figure and the finding beside it give different AUCs."""
 
 
 def _strongest(panel: Panel) -> bool:
-    """Whether the panel shows the AUC of an attack that was chosen by looking."""
+    """Whether the panel shows the AUC of an attack that was chosen after looking at the results."""
     across = [point.across for series in panel.series for point in series.points]
     return any(number is not None and number.measure == "auc_strongest" for number in across)
 

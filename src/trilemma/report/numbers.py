@@ -195,7 +195,7 @@ def interval_words(numbers: Iterable[Number]) -> str:
     sentences = [f"Intervals: 95 %, {'; '.join(words)}."] if words else []
     if few:
         who = f"{counted(max(few), 'seed')}{', where there are no more' if words else ''}"
-        sentences.append(f"A line through a point leads from one seed to the other ({who}), and is no interval.")
+        sentences.append(f"A line through a point leads from one seed to the other ({who}) and is not an interval.")
     return " ".join(sentences)
 
 

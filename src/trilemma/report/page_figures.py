@@ -76,7 +76,7 @@ class ShownStudy:
         return any(figure.panels for figure in self.figures)
 
 
-_CUT = " An interval that reaches the edge of its panel goes on beyond it; the numbers below have its ends."
+_CUT = " An interval that reaches the edge of its panel continues beyond it; the table of its numbers gives its ends."
 
 
 def show_figure(figure: Figure, stem: str, notes: Iterable[str] = ()) -> ShownFigure:

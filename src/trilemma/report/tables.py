@@ -145,7 +145,7 @@ _VERDICTS = {
 
 
 def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """From rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
+    """A table of the rows of ``trilemma.analysis.comparisons.Comparisons.table``."""
     several = len({row.get("study") for row in rows}) > 1
     body = []
     for row in rows:
@@ -197,7 +197,7 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def any_table(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of whatever keys, in the first row's order."""
+    """A table of rows with any keys; its columns are in the order of the first row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     columns = tuple(
         Column(clean(key).replace("_", " "), numeric=any(_is_number(row.get(key)) for row in rows)) for key in keys

@@ -177,7 +177,7 @@ def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str)
         stem,
         "ROC curves of the attacks",
         "How many members an attack finds (upward) if it may accuse this share of the matched non-members (to the "
-        "right), both on logarithmic axes. What counts for the single person is the left edge, where false accusations "
+        "right), both on logarithmic axes. What matters to any one person is the left edge, where false accusations "
         "are rare. A rate is drawn where at least 10 non-members lie beyond the threshold.",
         f"Bands: 95 %, Student’s t over {over}, at each rate by itself." if over else "",
         (),

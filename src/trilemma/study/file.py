@@ -28,7 +28,8 @@ DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if
 
 @dataclass(frozen=True)
 class RemovalGrid:
-    """Shares of the training examples to leave out; control "class", "class,group" or "" (no random arm); ranking."""
+    """What a grid removes: the shares of the training examples, what the random arm keeps equal (``control``: "class",
+    "class,group", or "" for no random arm), and what ranks the examples."""
 
     shares: tuple[float, ...]
     control: str

@@ -1,4 +1,4 @@
-"""What a long study needs of this machine, asked before its first trial: data, and room for features and maps.
+"""Check, before the first trial of a long study, that its data is here and that its maps fit on the disk.
 
 A study that runs overnight must not fail in its sixth hour because a data set is missing or the disk is full.
 """

@@ -96,7 +96,7 @@ def data_of_run(run: Run, data_dir: str | None = None, imports: Sequence[str] = 
         request = dict(config["data"]["request"])
         if "name" not in request:
             raise InputError(
-                "the run's data were put together by hand and cannot be loaded by a name: train its shadows from "
+                "the run's data were put together by hand and cannot be loaded by name: train its shadows from "
                 "Python (trilemma.trial.shadows)"
             )
         if "removal" in request:

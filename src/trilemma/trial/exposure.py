@@ -1,9 +1,9 @@
 """How exposed each training example of a run is, as attacks with shadow models measure it.
 
-An audit draws some training examples and as many test images.  Here every training example is to be ranked, so that
-there may be several audits, between them of all examples (:func:`~trilemma.trial.audited.audited_blocks`), each with
-shadows of its own.  RMIA's score is the share of the non-members that an example dominates, and LiRA's the log of a
-likelihood ratio: both are the same quantity in every block, and the blocks are put together as they are.
+An audit draws some training examples and as many test images.  A ranking needs the exposure of every training example,
+so a run may take several audits, which together cover all examples (:func:`~trilemma.trial.audited.audited_blocks`);
+each has shadow models of its own.  RMIA's score is the share of the non-members that an example dominates, and LiRA's
+is the log of a likelihood ratio: both mean the same in every block, and the blocks are put together as they are.
 
 The scores lie in the folder of the run's shadows and, like these, must not be released.
 """

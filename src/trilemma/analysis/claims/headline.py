@@ -82,6 +82,6 @@ def _headline_finding(measurements: Measured, condition: Condition) -> Finding:
     if low > HEADLINE:
         return Finding(str(condition), "confirmed", f"{reached}, above the paper's {HEADLINE}", evidence)
     if mean >= HEADLINE or HEADLINE - mean <= SEED_NOISE:
-        return Finding(str(condition), "confirmed", f"{reached}, which holds the paper's {HEADLINE}", evidence)
-    wide = f"{reached}: wide enough to hold the paper's {HEADLINE}, though the mean is far below it"
+        return Finding(str(condition), "confirmed", f"{reached}, which contains the paper's {HEADLINE}", evidence)
+    wide = f"{reached}: wide enough to contain the paper's {HEADLINE}, though the mean is far below it"
     return Finding(str(condition), "cannot tell", wide, evidence)

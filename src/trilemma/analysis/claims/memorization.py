@@ -34,7 +34,7 @@ def memorization_claim(table: Table) -> Claim:
         orders = {by_seed[seed].order for seed in seeds}
         verdict: Verdict = "cannot tell"
         if len(seeds) < 2:
-            words = f"one seed tells nothing of others: {words}"
+            words = f"one seed says nothing about others: {words}"
         elif orders == {"memorization first"}:
             verdict = "confirmed"
         elif orders <= {"together", "overfitting first"}:

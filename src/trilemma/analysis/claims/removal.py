@@ -70,7 +70,7 @@ def _removal_verdict(removal: Comparison | None, control: Comparison | None, wan
     words = "; ".join(c.words for c in (removal, control) if c is not None)
     against = "lower" if wanted == "higher" else "higher"
     if control is None:
-        return "cannot tell", f"{words}; there is no random control, so that it may be the smaller training set"
+        return "cannot tell", f"{words}; there is no random control, so the cause may be the smaller training set"
     if removal is None:
         return "cannot tell", f"{words}; there is no training with all examples to compare with"
     if "one seed" in (removal.verdict, control.verdict):
@@ -84,9 +84,9 @@ def _removal_verdict(removal: Comparison | None, control: Comparison | None, wan
     if removal.verdict == control.verdict == wanted and (removal.fragile or control.fragile):
         return "cannot tell", f"{words}{doubt(removal) or doubt(control)}"
     if removal.verdict == control.verdict == wanted:
-        return "confirmed", f"{words}; so it is exposure, not the smaller training set"
+        return "confirmed", f"{words}; so the cause is exposure, not the smaller training set"
     if removal.verdict == wanted:
-        return "cannot tell", f"{words}; so far it may be the smaller training set, not exposure"
+        return "cannot tell", f"{words}; so far the cause may be the smaller training set, not exposure"
     return "cannot tell", words
 
 

@@ -54,8 +54,8 @@ def ceiling_panels(numbers: Numbers, conditions: Conditions, images: Images) -> 
 CEILING = Kind(
     "Attack success and its upper bound",
     "What the headline attack of a run, the loss threshold, found (filled) beside the most that the budget allows any "
-    "attack (hollow), from the accountant’s privacy curve. Attacks with shadow models come nearer to it "
-    "(trilemma audit --shadows). A lower end of an interval above the ceiling would mean that accounting, sampling or "
+    "attack (hollow), from the accountant’s privacy curve. Attacks with shadow models come closer to it "
+    "(trilemma audit --shadows). An interval that begins above the ceiling would mean that accounting, sampling or "
     "noise is wrong.",
     (("ceiling_auc",), ("auc_threshold",)),
     "no trial has a budget; give a grid an epsilon, or leave the figure out",

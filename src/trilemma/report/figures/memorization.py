@@ -156,8 +156,8 @@ def _image(images: Mapping[str, bytes], condition: PlacedCondition, index: str) 
 MEMORIZATION = Kind(
     "Memorization over time",
     "Accuracy, the loss attack’s AUC and one training example’s membership probability while the network learns. "
-    "The example shown is the tracked one that ends most exposed without a budget (chosen by looking); the others are "
-    "faint. Vertical lines are medians over the trainings: ES, early stopping, the best test accuracy; M, "
+    "The example shown is the tracked one that ends most exposed without a budget (chosen after the fact); the others "
+    "are faint. Vertical lines are medians over the trainings: ES, early stopping, the best test accuracy; M, "
     "memorization, from where on the attack’s AUC stays above chance; OF, overfitting, from where on train accuracy "
     f"exceeds test accuracy by more than {number(GAP, 2)}. Everything but test accuracy is measured with the training "
     "images.",

@@ -1,4 +1,4 @@
-"""What removing the most exposed examples does, compared with removing as many at random."""
+"""The figure of what removing the most exposed examples does, compared with removing as many at random."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ OUTLIERS = Kind(
     "Models trained again without the examples that a ranking puts first, and a control trained without as many at "
     f"random. Shadow attacks (RMIA, LiRA) rank by exposure; {RANK_WORDS['histogram']}, which the paper used, does not. "
     "Survivors: the share of the remaining examples whose score reaches the removed layer’s cut, in the model that "
-    "ranked them (before) and in the new one (after). A model without a budget chose whom to remove, so no guarantee "
-    "covers the choice.",
+    "ranked them (before) and in the new one (after). A model without a budget chose which examples to remove, "
+    "so no guarantee covers the choice.",
     (("exposed_survivors",), ("accuracy",)),
     "no grid has a removal; give one a removal, or leave the figure out",
     removal_panels,

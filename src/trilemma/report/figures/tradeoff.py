@@ -79,7 +79,7 @@ TRADEOFF = Kind(
     "Each point is one combination of techniques; thin lines through it show how uncertain it is in both directions. "
     "Thick lines lead from the baseline (BL) through one added technique after another, or from the tightest budget to "
     "none. Higher is more accurate; closer to the dashed line, or further left on the bias axis, is better. The "
-    "strongest of several attacks is chosen by looking, and lies a little off that line by chance.",
+    "strongest of several attacks is chosen after looking at their results, and lies a little off that line by chance.",
     (("accuracy",), ("auc_strongest",)),
     "every finished trial has it",
     tradeoff_panels,
