@@ -86,13 +86,15 @@ def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeyp
             assert torch.equal(training.state.previous[name], released[-1][name])
 
 
-@pytest.mark.parametrize("differs", ["seed", "network", "compute", "version"])
+@pytest.mark.parametrize("differs", ["seed", "network", "width", "frozen", "compute", "version", "torch"])
 def test_a_process_that_would_compute_something_else_does_not_follow(digits, monkeypatch, differs):
-    """Guards: shares of one sum that two networks, types or versions computed."""
+    """Guards: shares of one sum that two networks (also of the same layers), types or versions computed."""
     sent = []
 
     def training(rank, **changes):
-        network = nn.Sequential(nn.Flatten(), *([nn.ReLU()] if changes.get("network") else []), nn.Linear(64, 10))
+        relus, width = [nn.ReLU()] * (1 + bool(changes.get("network"))), changes.get("width", 8)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, width), *relus, nn.Linear(width, 10))
+        network[1].requires_grad_(not changes.get("frozen"))
         recipe = Recipe(model="mine", epsilon=8.0, batch_size=24, seed=changes.get("seed", 0))
         made = Training(recipe, digits, Execution("cpu", 24, changes.get("compute", "float32")), network)
         made.ranks = Ranks(rank, 2)
@@ -109,9 +111,13 @@ def test_a_process_that_would_compute_something_else_does_not_follow(digits, mon
     first.lead()
     training(1).follow()
     first.lead()
-    other = training(1, **{differs: {"seed": 1, "network": True, "compute": "bfloat16"}.get(differs)})
+    other = training(
+        1, **{differs: {"seed": 1, "network": True, "width": 9, "frozen": True, "compute": "bfloat16"}.get(differs)}
+    )
     if differs == "version":
         monkeypatch.setattr("trilemma.training.loop.__version__", "0.0.1")
+    if differs == "torch":
+        monkeypatch.setattr(torch, "__version__", "2.99.0")
     with pytest.raises(InputError, match="need the same recipe, images, network"):
         other.follow()
 

@@ -18,6 +18,8 @@ from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
+from trilemma.report.evidence import OneModel
+from trilemma.report.model_page import write_model_page
 from trilemma.training.execution import Execution
 from trilemma.trial.card import card, plain
 from trilemma.trial.title import title_of_run
@@ -148,12 +150,19 @@ def test_a_network_of_ones_own_is_given_again(data, tmp_path):
     def network():
         return nn.Sequential(nn.Flatten(), nn.Linear(360, 3))
 
-    tl.train(RECIPE, data, tmp_path / "run", network=network(), execution=CPU)
+    run = tl.train(RECIPE, data, tmp_path / "run", network=network(), execution=CPU)
     with pytest.raises(InputError, match="a network of your own"):
         tl.load_model(tmp_path / "run")
     with pytest.raises(InputError, match="does not fit"):
         tl.load_model(tmp_path / "run", network=nn.Sequential(nn.Flatten(), nn.Linear(360, 4)))
-    assert tl.load_model(tmp_path / "run", network=network()).predict(data.test.images).shape == (45,)
+    model = tl.load_model(tmp_path / "run", network=network())
+    assert model.predict(data.test.images).shape == (45,)
+    # The recipe's model was not trained, and is named nowhere.
+    for text in (repr(run), repr(model), (tmp_path / "run" / "README.md").read_text("utf-8")):
+        assert "Sequential" in text
+        assert "convnet" not in text
+    page = write_model_page(OneModel.read(tmp_path / "run"), tmp_path / "run", [])
+    assert re.search(r"Its\s+network\s+is\s+Sequential", page.read_text("utf-8"))
 
 
 def test_the_file_carries_the_privacy_statement(alone):

@@ -14,9 +14,10 @@ from trilemma.errors import InputError
 from trilemma.files import append_line, read_json, read_text, reading, written
 from trilemma.hints import one_line
 from trilemma.measures import RUN_HEADLINE
+from trilemma.networks import described_network
 from trilemma.rounding import lower, upper
 from trilemma.training.recipe import Recipe
-from trilemma.words import SEEDED_NOISE
+from trilemma.words import SEEDED_NOISE, clean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,9 +60,15 @@ class Run:
         headline = self.result.get("headline_attack", RUN_HEADLINE)
         auc = self.result["attacks"].get(headline, {}).get("auc", float("nan"))
         return (
-            f"<Run {self.folder}: {self.recipe.model}, {budget}; accuracy {self.result['accuracy']:.3f}, "
+            f"<Run {self.folder}: {self._network()}, {budget}; accuracy {self.result['accuracy']:.3f}, "
             f"AUC {auc:.3f} ({headline})>"
         )
+
+    def _network(self) -> str:
+        try:
+            return clean(described_network(read_json(self.folder / CONFIG))[0])
+        except InputError:  # the folder was moved or deleted
+            return self.recipe.model
 
     @property
     def not_private(self) -> str | None:
@@ -228,7 +235,9 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
 
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
-        raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
+        raise InputError(
+            f"{run.folder} was trained with a network of your own: use load_model({str(run.folder)!r}, network=...)"
+        )
     network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     remember_learned(network, run.folder, stored_names(run.folder / WEIGHTS))
