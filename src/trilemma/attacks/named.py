@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def single_model_scores(
     """
     if name in SCORES:
         return SCORES[name](predictions, signals, rng)
-    scores = called(name, resolve(name, "attacks"), predictions)
+    scores = called(name, resolve(name, "attacks"), deepcopy(predictions))  # it may write in place
     try:
         array = np.asarray(scores)
     except (TypeError, ValueError, RuntimeError) as error:  # tensors raise the last

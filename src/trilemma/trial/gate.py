@@ -138,7 +138,7 @@ def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tu
         if match is None or not math.isfinite(bound):
             raise InputError(f"a condition must be like auc<=0.55, not {part!r}: separate several by commas")
         name = match[1]
-        if name not in QUANTITIES and name not in own and not _of_one_attack(name, attacks):
+        if name not in QUANTITIES and name not in own and _attack_quantity(name)[1] not in attacks:
             known = [*QUANTITIES, *own, *(f"auc_{attack}" for attack in dict.fromkeys(attacks))]
             raise InputError(
                 f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join([*QUANTITIES, *own])}, or "
@@ -178,8 +178,9 @@ def _badness(condition: Condition, number: Measured) -> tuple[float, ...]:
 
 
 def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
-    rate = condition.quantity.rpartition("fpr_")[2].partition("_")[0]
-    reasons = [attack.get("tpr_reason", {}).get(rate) for attack in (result.get("attacks") or {}).values()]
+    kind, only = _attack_quantity(condition.quantity)
+    attacks = [attack for name, attack in (result.get("attacks") or {}).items() if only in ("", name)]
+    reasons = [attack.get("tpr_reason", {}).get(kind.removeprefix("tpr_at_fpr_")) for attack in attacks]
     return next((reason for reason in reasons if reason), "not measured")
 
 
@@ -214,14 +215,11 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
     if quantity not in QUANTITIES and (names := [name for name in own if quantity in (name, _short(name))]):
         several = len(names) > 1
         return [number for name in names for number in _with(own[name], None, name if several else "")]
-    kind, attack_quantity = quantity, _of_one_attack(quantity, attacks)
-    if attack_quantity:
-        kind, attacks = (
-            attack_quantity[0],
-            {name: values for name, values in attacks.items() if name == attack_quantity[1]},
-        )
+    kind, only = _attack_quantity(quantity)
     numbers = []
-    for name, values in attacks.items():
+    for name, values in attacks.items() if kind else ():  # a measure from outside may not have been taken
+        if only not in ("", name):
+            continue
         ends = values["interval"]
         if kind.startswith("tpr_at_fpr_"):
             rate = kind.removeprefix("tpr_at_fpr_")
@@ -265,13 +263,12 @@ def _short(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _of_one_attack(quantity: str, attacks: Iterable[str]) -> tuple[str, str] | None:
-    """(kind, attack) of a name such as ``auc_threshold``, if it ends in one of ``attacks``."""
+def _attack_quantity(quantity: str) -> tuple[str, str]:
+    """(kind, attack) of a name such as ``auc_threshold``; no attack for all of them, no kind for anything else."""
     for kind in _ATTACKS:
-        attack = quantity.removeprefix(f"{kind}_")
-        if attack != quantity and attack in attacks:
-            return kind, attack
-    return None
+        if quantity == kind or quantity.startswith(f"{kind}_"):
+            return kind, quantity.removeprefix(kind).removeprefix("_")
+    return "", ""
 
 
 def shown_value(condition: str, value: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +54,10 @@ class Listeners:
     """
 
     def __init__(self, listeners: Iterable[Listener], *, private: bool) -> None:
+        if not isinstance(listeners, Iterable):
+            raise InputError(
+                f"listeners is an object of type {_name(listeners)}: give a sequence, [{_name(listeners)}(...)]"
+            )
         self.listeners, self.private = tuple(listeners), private
         for listener in self.listeners:
             if not all(callable(getattr(listener, method, None)) for method in ("on_update", "on_end")):
@@ -103,7 +108,7 @@ class Listeners:
     def _each(self, method: str, *arguments: Any) -> None:
         for listener in self.listeners:
             try:
-                getattr(listener, method)(*arguments)
+                getattr(listener, method)(*deepcopy(arguments))  # the next one gets the same
             except InputError:
                 raise
             except (Exception, SystemExit) as error:  # code from outside may raise anything
