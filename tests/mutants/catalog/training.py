@@ -282,14 +282,28 @@ ERRORS = [
         ),
     ),
     Planted(
-        "what a run without a budget changed beside its trained parameters counts as untouched",
+        "what a run without a budget changed counts as untouched",
         "training/learned.py",
-        "if tensor.requires_grad or recipe.private:",
-        "if True:",
+        "if name not in start or tensors_digest",
+        "if name not in start and tensors_digest",
         (
             f"{_LEARNED}::test_what_a_run_did_not_train_may_begin_the_next_one[False]",
-            f"{_LEARNED}::test_what_a_run_without_a_budget_may_have_changed",
+            f"{_LEARNED}::test_what_a_training_changed_was_learned_and_nothing_else",
         ),
+    ),
+    Planted(
+        "what an earlier run learned counts as untouched in the next one",
+        "training/learned.py",
+        'and _MARK not in vars(_owner(network, name)) and not _learned_by("", tensor)',
+        "",
+        (f"{_LEARNED}::test_what_another_run_learned_stays_learned",),
+    ),
+    Planted(
+        "a network that is built by name is not asked whether a run learned it",
+        "training/loop.py",
+        "refuse_learned(recipe, model)",
+        "refuse_learned(recipe, self.network)",
+        (f"{_LEARNED}::test_a_network_that_is_built_from_a_run_is_refused_too",),
     ),
     Planted(
         "processes of other versions compute one training",
