@@ -109,12 +109,16 @@ def conduct(
     command: str,
 ) -> int:
     """Run the missing trials with a display, draw the page, and return the exit status."""
+    from trilemma.study.parts import refuse_parts_that_fail
+
     folder = StudyFolder(out)
+    trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
+    waiting = [name for name in trials if not folder.finished(name) and (retry or folder.reason(name) is None)]
+    refuse_parts_that_fail([trials[name] for name in waiting], settings.data_dir)
     make_folder(out)
     with alone_in(out):
         for study in studies:
             folder.add(study, __version__, command=command)
-        trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
         if retry:
             folder.forget_failures(trials)
         progress = progress_of(folder, trials.values())
