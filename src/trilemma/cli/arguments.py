@@ -39,10 +39,7 @@ class Parser(argparse.ArgumentParser):
         if wrong := re.search(r"unrecognized arguments: (\S+)", message):
             return did_you_mean(wrong[1].split("=")[0], self._options())
         if wrong := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
-            choices = re.findall(r"'([^']*)'", wrong[2]) or wrong[2].split(
-                ", "
-            )  # newer versions of Python do not quote
-            return did_you_mean(wrong[1], choices)
+            return did_you_mean(wrong[1], re.findall(r"[\w,-]*[\w-]", wrong[2]))
         return ""
 
     def _options(self) -> list[str]:
