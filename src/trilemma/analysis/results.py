@@ -51,7 +51,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "update": ("float64", "after which update it was measured; empty for the finished trial"),
     "measure": ("str", "what was measured, see the table of measures"),
     "value": ("float64", "the value"),
-    "low": ("float64", "lower end of its 95 % bootstrap interval over examples (one training)"),
+    "low": ("float64", "lower end of its 95 % interval over examples (one training)"),
     "high": ("float64", "upper end"),
     "n": ("int64", "examples it was computed from; members and non-members together for attacks"),
     "unit": ("str", "fraction, epsilon, count, seconds or empty"),
@@ -177,9 +177,8 @@ def _rows(
         size = int(fairness["examples_by_group"][fairness["worst_group"]])
         interval = intervals.get("worst_group_accuracy")
         yield _row("worst_group_accuracy", fairness["worst_group_accuracy"], interval, size)
-        yield _row(
-            "worst_cell_accuracy", fairness["worst_cell_accuracy"], None, int(fairness["worst_cell"]["examples"])
-        )
+        size = int(fairness["worst_cell"]["examples"])
+        yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], fairness.get("worst_cell_interval"), size)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
     yield from _attacks(result["attacks"], result["nonmembers"], "", result.get("strongest_interval"))

@@ -17,7 +17,6 @@ from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.measures import RUN_ATTACKS
 from trilemma.outside import called, resolve
 from trilemma.progress import Progress
-from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
 from trilemma.words import clean, shortened
@@ -66,7 +65,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, recipe: Recipe, tell:
         "train_accuracy": float((train.argmax(axis=1) == data.train.labels).mean()),
         **attacked,
         "fairness": fairness,
-        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "accuracy_interval": list(draws.accuracy_interval),
         "harmonic_score": _score(data, accuracy, matched, fairness, draws),
     }
     if recipe.measures:
@@ -170,7 +169,7 @@ def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
         )
     return {
         "accuracy": float((predicted == labels).mean()),
-        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "accuracy_interval": list(draws.accuracy_interval),
         "fairness": fairness,
     }
 
@@ -207,6 +206,7 @@ def _score(
         auc=matched.rocs[matched.strongest].draws.auc,
         bias=draws.bias,
         bias_floor=draws.bias_floor,
+        accuracy_interval=draws.accuracy_interval,
         groups=groups,
     )
     return {
