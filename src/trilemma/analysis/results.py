@@ -181,6 +181,9 @@ def _rows(
         yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], fairness.get("worst_cell_interval"), size)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
+    if "worst_class" in result:  # results of earlier versions lack it
+        worst = result["worst_class"]
+        yield _row("worst_class_accuracy", worst["accuracy"], worst["interval"], int(worst["examples"]))
     yield from _attacks(result["attacks"], result["nonmembers"], "", result.get("strongest_interval"))
     if result["attacks_naive"] is not None:
         everyone = {"members": train, "nonmembers": test}
