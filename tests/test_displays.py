@@ -117,4 +117,4 @@ def test_a_long_name_of_an_attack_moves_the_columns_of_all():
     entry |= {"interval": {"auc": [0.4, 0.6]}, "tpr_reason": {"0.01": "few", "0.001": "few"}}
     lines = describe_attacks({"threshold": entry, "mine_attack:confidence": entry}, None)
     assert len({line.index(" AUC ") for line in lines if " AUC " in line}) == 1
-    assert lines[0].startswith("  threshold               AUC 0.500")
+    assert lines[0].startswith("  threshold              AUC 0.500")

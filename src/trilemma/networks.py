@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 NETWORKS: dict[str, str] = {
     "wrn-DEPTH-WIDTH": "a wide ResNet, such as wrn-16-4",
@@ -46,3 +48,23 @@ def network_in_words(name: str) -> str:
         if match := re.fullmatch(form, name):
             return match.expand(words)
     return ""
+
+
+def network_name(model: str, network: str) -> str:
+    """The name of the network that a run trained: the recipe's model, or the class of a module that was given.
+
+    Args:
+      model: ``recipe.model``.
+      network: "recipe", or what the run's ``config.json`` says of a module that was given in its place.
+
+    >>> network_name("convnet", "recipe"), network_name("convnet", "given: Sequential 0f24a1b2c3d4e5f6")
+    ('convnet', 'Sequential')
+    """
+    return model if network == "recipe" else network.removeprefix("given: ").split(" ")[0]
+
+
+def described_network(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the network that a run trained and what it is, "" if that is not known, from its ``config.json``."""
+    model, network = config["recipe"]["model"], config.get("network", "recipe")
+    what = network_in_words(model) if network == "recipe" else "a module that was given in Python"
+    return network_name(model, network), what

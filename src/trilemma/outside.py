@@ -115,7 +115,6 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
     Modules of installed packages are digested where they are named, and not followed further: a package is replaced as
     a whole.  torch and this package, which have versions, are left out.
     """
-    installed = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     digests: dict[str, str] = {}
     left = [(name, True) for name in modules]
     while left:
@@ -126,7 +125,7 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
         path = Path(file).resolve()
         if not path.is_file():  # `python -` calls its module's file <stdin>
             continue
-        packaged = any(path.is_relative_to(folder) for folder in installed)
+        packaged = _is_installed(path)
         if packaged and not named:
             continue
         digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -135,6 +134,22 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
             used = [v.__name__ if isinstance(v, ModuleType) else getattr(v, "__module__", None) for v in values]
             left += [(other, False) for other in used if isinstance(other, str)]
     return dict(sorted(digests.items()))
+
+
+@functools.cache
+def is_own_code(module: str) -> bool:
+    """Whether the code of a module is neither this package's nor torch's, and is not installed with Python or as a
+    package (as is that of a script, a notebook, or a folder that was put on the path)."""
+    root = module.partition(".")[0]
+    if root in ("torch", "trilemma") or root in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is None or not _is_installed(Path(file).resolve())
+
+
+def _is_installed(path: Path) -> bool:
+    folders = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _is_reference(name: str) -> bool:

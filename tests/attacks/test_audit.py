@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trilemma.attacks import (
     Predictions,
@@ -22,6 +25,7 @@ from trilemma.attacks import (
 from trilemma.attacks.named import SCORES
 from trilemma.errors import InputError
 from trilemma.measures import RUN_ATTACKS
+from trilemma.trial.measure import own_measure
 
 THRESHOLDS = ("threshold", "threshold-entropy")
 
@@ -234,6 +238,34 @@ def test_attacks_are_reported_in_the_order_in_which_they_were_asked_for() -> Non
     outputs = predictions(reference_logits=np.random.default_rng(1).normal(size=(2, 800, 3)))
     names = ["threshold", "rmia-offline", "threshold-entropy"]
     assert list(audit(outputs, attacks=names, resamples=20).scores) == names
+
+
+def numpy_in_place(predictions: Predictions) -> Any:
+    for values in vars(predictions).values():
+        if isinstance(values, np.ndarray):
+            values[:] = 0
+    return predictions.outputs[:, 0]
+
+
+def torch_in_place(predictions: Predictions) -> Any:
+    return torch.from_numpy(predictions.outputs).zero_()[:, 0]  # which a read-only array would not prevent
+
+
+@pytest.mark.parametrize("careless", [numpy_in_place, torch_in_place])
+def test_code_from_outside_that_writes_in_place_changes_nothing_else(
+    careless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: the attacks after it, and the signals that are stored, are computed from what it left."""
+    module = types.SimpleNamespace(attack=careless, measure=lambda p: float(careless(p).sum()))
+    monkeypatch.setitem(sys.modules, "careless", module)
+    rows = predictions(groups=np.arange(800) % 2, weights=np.ones(800))
+    before = copy.deepcopy(rows)
+    found = audit(rows, attacks=["careless:attack", "threshold", "mlp"], resamples=20)
+    assert own_measure("careless:measure", rows) == 0
+    for name, values in vars(before).items():
+        np.testing.assert_array_equal(getattr(rows, name), values)
+    alone = audit(before, attacks=["threshold", "mlp"], resamples=20)
+    assert all(found.attacks[name] == alone.attacks[name] for name in alone.attacks)
 
 
 def test_probabilities_can_be_audited() -> None:

@@ -53,9 +53,10 @@ def test_every_kind_of_file_gives_the_same_predictions_to_the_last_bit(arrays, t
     np.savez(tmp_path / "p.npz", **arrays)
     for ending in ("csv", "parquet", "feather", "arrow", "npz"):
         same(Predictions.load(tmp_path / f"p.{ending}"), arrays)
+        same(Predictions.load((tmp_path / f"p.{ending}").rename(tmp_path / f"Q.{ending.upper()}")), arrays)
     same(Predictions.from_table(table), arrays)
     same(Predictions.from_table(pa.Table.from_pandas(table)), arrays)
-    first, two = (tl.audit(Predictions.load(tmp_path / f"p.{ending}"), resamples=100) for ending in ("csv", "npz"))
+    first, two = (tl.audit(Predictions.load(tmp_path / f"Q.{ending}"), resamples=100) for ending in ("CSV", "NPZ"))
     assert first.attacks == two.attacks
 
 
@@ -112,9 +113,22 @@ def test_columns_can_be_given_and_probabilities_and_a_sigmoid_are_read(arrays):
         (lambda t: t.drop(columns="member"), "no column 'member'"),
         (lambda t: t.assign(member="perhaps"), "holds 'perhaps'"),
         (lambda t: t.assign(label="cow"), "the label 'cow', which no column"),
-        (lambda t: t.assign(logit_dog="=1+1"), "'logit_dog' of the table holds no numbers"),
+        (lambda t: t.assign(logit_dog="=1+1"), "'logit_dog' of the table holds something other than numbers"),
         (lambda t: t.drop(columns=[f"logit_{name}" for name in CLASSES]), "no columns of outputs"),
         (lambda t: t.assign(label=7), "labels must lie in 0 to 2"),
+        (lambda t: t.assign(label="-"), "the label '-', which no column"),
+        (lambda t: t.assign(logit_dog=pd.Timestamp("2020-01-01")), "'logit_dog' of the table holds something other"),
+        (lambda t: t.assign(logit_dog=1j), "'logit_dog' of the table holds something other than numbers"),
+        (lambda t: t.assign(weight="heavy"), "'weight' of the table holds something other than numbers"),
+        (lambda t: t.assign(source=["a.png", None] * (N // 2)), "'source' of the table holds no value in row 1"),
+        (lambda t: t.assign(logit_margin=0.5), "'logit_margin' of the table would be the output for a class 'margin'"),
+        (lambda t: t.assign(logit_7=0.5, logit_8=0.5), "'logit_cat' of the table would be the output"),
+        (lambda t: t.assign(prob_0=0.5, prob_1=0.5), "columns logit_ for cat, dog and NA, and prob_ for 0 and 1"),
+        (lambda t: t.assign(logits=[[0.0, 1.0]] * (N - 1) + [[0.0]]), "'logits' .* in every row, but row 59"),
+        (lambda t: t.assign(logits=[None] + [[0.0, 1.0]] * (N - 1)), "'logits' .* in every row, but row 0"),
+        (lambda t: t.assign(logits=[["a", "b"]] * N), "'logits' .* in every row, but row 0"),
+        (lambda t: dict(t), "object of type dict: give a data frame"),
+        (lambda t: None, "object of type NoneType: give a data frame"),
         (lambda t: t.assign(logit_dog=np.nan), "NaN or infinite"),
     ],
 )
@@ -146,8 +160,10 @@ def test_a_module_and_a_classifier_are_asked(arrays):
     sides = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
     expected = module.eval()(inputs).detach().numpy()
     module.train()
-    loaders = [DataLoader(TensorDataset(*side), batch_size=7) for side in sides]
-    for train, test in (sides, loaders):
+    sets = [TensorDataset(*side) for side in sides]
+    loaders = [DataLoader(side, batch_size=7) for side in sets]
+    columns = [(inputs, labels[:, None]) for inputs, labels in sides]
+    for train, test in (sides, sets, loaders, columns):
         predictions = Predictions.from_model(module, train, test)
         np.testing.assert_allclose(predictions.logits, expected, atol=1e-6)
         np.testing.assert_array_equal(predictions.labels, arrays["labels"])
@@ -164,14 +180,74 @@ def test_a_module_and_a_classifier_are_asked(arrays):
     predictions = Predictions.from_estimator(classifier, inputs, names, np.arange(N) < 40)
     np.testing.assert_array_equal(predictions.probs, classifier.predict_proba(inputs))
     assert [classifier.classes_[label] for label in predictions.labels] == list(names)
+    column = Predictions.from_estimator(classifier, inputs, names[:, None], np.arange(N) < 40)
+    np.testing.assert_array_equal(column.labels, predictions.labels)
     with pytest.raises(InputError, match="not one of the classes"):
         Predictions.from_estimator(classifier, inputs, ["cow"] * N, np.arange(N) < 40)
     with pytest.raises(InputError, match="has no predict_proba"):
         Predictions.from_estimator(object(), inputs, names, np.arange(N) < 40)
 
 
+class Raising(nn.Module):
+    def forward(self, inputs):
+        raise KeyError("x")
+
+
+class InPlace(nn.Module):
+    def forward(self, inputs):
+        return inputs.sub_(0.5)
+
+
+INPUTS, LABELS = np.ones((N, 3), np.float32), np.arange(N) % 3
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "message"),
+    [
+        (nn.Identity(), None, "train gives no batches .TypeError"),
+        (nn.Identity(), 5, "train gives no batches .TypeError"),
+        (nn.Identity(), (INPUTS, np.eye(3)[LABELS]), r"labels of train must be \(n,\), .* not \(60, 3\): of one-hot"),
+        (nn.Identity(), (INPUTS, [[0], [1, 2]]), "labels of train cannot be read as one array"),
+        (nn.Identity(), (5, LABELS), "train has 0 inputs but 60 labels"),
+        (nn.Identity(), (["a"] * N, LABELS), "does not accept the inputs of train .(ValueError|TypeError)"),
+        (nn.Identity(), [(INPUTS, LABELS), (INPUTS[:, :2], LABELS)], "different numbers of classes for different"),
+        (Raising(), (INPUTS, LABELS), "does not accept the inputs of train .KeyError"),
+        (max, (INPUTS, LABELS), "the model is an object of type builtin_function_or_method: give a torch.nn.Module"),
+        (None, (INPUTS, LABELS), "the model is an object of type NoneType"),
+    ],
+)
+def test_what_is_no_model_or_no_batch_is_refused_in_one_line(model, train, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Predictions.from_model(model, train, (INPUTS, LABELS))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_writes_in_place_gets_a_copy():
+    """Guards: the caller's images are changed by an audit."""
+    inputs = np.ones((N, 3), np.float32)
+    predictions = Predictions.from_model(InPlace(), (inputs[:30], LABELS[:30]), (inputs[30:], LABELS[30:]))
+    assert (inputs == 1).all()
+    assert (predictions.logits == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (INPUTS[:, :2], LABELS, "LogisticRegression gives no probabilities of one label for X .ValueError"),
+        (INPUTS, np.eye(3)[LABELS], "the y must be"),
+        (INPUTS, None, "the y must be"),
+    ],
+)
+def test_what_a_classifier_cannot_take_is_refused_in_one_line(inputs, labels, message):
+    classifier = LogisticRegression().fit(np.eye(3), np.arange(3))
+    with pytest.raises(InputError, match=message) as caught:
+        Predictions.from_estimator(classifier, inputs, labels, np.arange(N) < 40)
+    assert "\n" not in str(caught.value)
+
+
 SIGMOID = np.arange(N) / N
 OUTCOMES = np.arange(N) % 3 == 0
+FIRST = ("0", "00", "False", "no", "neg", "class_0", "Class 0")
 
 
 @pytest.mark.parametrize(
@@ -184,16 +260,45 @@ OUTCOMES = np.arange(N) % 3 == 0
         ({"prob_sick": SIGMOID}, OUTCOMES.astype(float), ("0", "1")),
         ({"prob_sick": SIGMOID}, np.where(OUTCOMES, "sick", "healthy"), ("healthy", "sick")),
         ({"prob_ill": SIGMOID}, np.where(OUTCOMES, "ill", "well"), ("well", "ill")),
-        ({"prob_True": SIGMOID, "prob_False": 1 - SIGMOID}, ~OUTCOMES, ("True", "False")),
+        ({"prob_True": SIGMOID, "prob_False": 1 - SIGMOID}, OUTCOMES, ("False", "True")),
+        ({"prob_true": SIGMOID, "prob_false": 1 - SIGMOID}, OUTCOMES.astype(int), ("false", "true")),
+        ({"prob_pos": SIGMOID, "prob_neg": 1 - SIGMOID}, OUTCOMES.astype(int), ("neg", "pos")),
+        ({"prob_class_1": SIGMOID, "prob_class_0": 1 - SIGMOID}, OUTCOMES, ("class_0", "class_1")),
+        *(({f"prob_{name}": 1 - SIGMOID}, OUTCOMES, ("0", "1")) for name in FIRST),
+        *(({f"prob_{name}": 1 - SIGMOID}, OUTCOMES.astype(int), ("0", "1")) for name in FIRST),
+        *(({f"prob_{name}": SIGMOID}, OUTCOMES.astype(int), ("0", "1")) for name in ("1", "yes", "class_1", "covid19")),
+        ({"prob_0": 1 - SIGMOID, "prob_1": SIGMOID, "logit_true": SIGMOID + 1}, OUTCOMES, ("0", "1")),
+        ({"prob": SIGMOID, "logit_margin": SIGMOID - 1}, OUTCOMES, ("0", "1")),
     ],
 )
 def test_labels_of_two_classes_may_be_booleans_or_the_name_of_the_only_column(columns, labels, classes):
+    """Guards: outputs for the class 0 that are taken for those of the class 1, which turns every attack around."""
     table = pd.DataFrame({**columns, "label": labels, "member": np.arange(N) % 2 == 0})
     predictions = Predictions.from_table(table)
     assert predictions.class_names == classes
     np.testing.assert_array_equal(predictions.labels, OUTCOMES)
-    expected = next(iter(columns.values())) if len(columns) == 2 else 1 - SIGMOID
-    np.testing.assert_allclose(predictions.outputs[:, 0], expected)
+    np.testing.assert_allclose(predictions.outputs[:, 0], 1 - SIGMOID)
+
+
+@pytest.mark.parametrize("name", ["prob_0", "prob_1", "logit_0", "logit_1"])
+@pytest.mark.parametrize("labels", [OUTCOMES, OUTCOMES.astype(int), OUTCOMES.astype(str)])
+def test_a_single_column_of_either_class_says_what_both_say(name, labels):
+    score = SIGMOID if name.endswith("1") else (1 - SIGMOID if name.startswith("prob") else -SIGMOID)
+    table = pd.DataFrame({name: score, "label": labels, "member": np.arange(N) % 2 == 0})
+    differences = np.diff(Predictions.from_table(table).outputs, axis=1)[:, 0]
+    np.testing.assert_allclose(differences, 2 * SIGMOID - 1 if name.startswith("prob") else SIGMOID)
+
+
+def test_a_single_column_that_is_named_after_a_third_class_is_refused():
+    table = pd.DataFrame({"prob_2": SIGMOID, "label": OUTCOMES, "member": np.arange(N) % 2 == 0})
+    with pytest.raises(InputError, match="name it after the class 0 or 1"):
+        Predictions.from_table(table)
+
+
+def test_names_of_images_are_numbered(arrays):
+    names = np.array([f"{row % 20}.png" for row in range(N)])
+    predictions = Predictions.from_table(table_of(arrays).assign(source=names))
+    assert (np.equal.outer(predictions.sources, predictions.sources) == np.equal.outer(names, names)).all()
 
 
 @pytest.mark.parametrize("labels", [["sick", "healthy", "dead"], ["well", "healthy"], ["sick"]])

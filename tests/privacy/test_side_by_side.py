@@ -5,6 +5,7 @@ in two threads: one takes what the other put there, and no comparison before and
 """
 
 import functools
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -64,11 +65,11 @@ def test_calls_of_two_threads_do_not_share_what_a_network_holds_for_a_moment():
 
 
 SEEN = []
-"""A variable of the module, which the comparison of a loss's contents does not see."""
+"""A variable that is reached through the module, where the comparison of a loss's contents does not see it."""
 
 
 def noting_threads(logits, labels):
-    SEEN.append(threading.get_ident())
+    sys.modules[__name__].SEEN.append(threading.get_ident())
     return F.cross_entropy(logits, labels, reduction="none")
 
 

@@ -2,8 +2,9 @@
 
 import copy
 import json
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,13 +14,13 @@ from torch import nn
 
 import trilemma as tl
 from trilemma.errors import PrivacyError
-from trilemma.training.descent import set_trained
 from trilemma.training.execution import Execution
 from trilemma.training.learned import learned_names, refuse_learned, remember_learned, stored_names
 from trilemma.training.loop import Training
-from trilemma.training.network import network_for
 from trilemma.training.pretraining import HEAD
+from trilemma.training.ranks import Ranks
 from trilemma.trial.run import load_network
+from trilemma.trial.train import follow
 
 CPU = Execution("cpu", 20, "float32")
 PUBLIC = tl.Recipe(model="mine", batch_size=20, epochs=1, evaluations=1)
@@ -176,24 +177,64 @@ def test_a_file_that_does_not_say_what_was_learned_is_refused_whole(data, tmp_pa
         refuse_learned(PRIVATE, start)
 
 
-def test_what_a_run_without_a_budget_may_have_changed():
-    """Of our own networks, statistics and what is trained; of one that is built elsewhere, anything."""
-    frozen = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.BatchNorm1d(2), nn.Linear(2, 2))
-    ours = learned_names(replace(PUBLIC, model="convnet-4"), frozen, None)
-    assert set(ours) == {name for name in frozen.state_dict() if not name.startswith("0")}
-    assert set(learned_names(replace(PUBLIC, model="nets:Mine"), frozen, None)) == set(frozen.state_dict())
-    assert learned_names(PRIVATE, frozen, None) == ["1.weight", "1.bias", "2.weight", "2.bias"]
+class Unused(nn.Module):
+    """A layer that no gradient reaches."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(9)
+        self.head, self.unused = nn.Linear(64, 10), nn.Linear(5, 5)
+
+    def forward(self, images):
+        return self.head(images.flatten(1))
+
+
+def test_what_a_training_changed_was_learned_and_nothing_else(data):
+    """Guards: a refusal of a fresh module because an unused layer of it begins as one that was loaded from a run."""
+    training = Training(PUBLIC, data, CPU, Unused())
+    assert learned_names(training.state.model, training.start) == []
+    next(training.run_updates(1))
+    assert learned_names(training.state.model, training.start) == ["head.weight", "head.bias"]
+
+
+def test_what_another_run_learned_stays_learned(data, given, model):
+    """Guards: a second training that freezes it, after which a third one with a budget could begin with it."""
+    start = copy.deepcopy(given)
+    start[1] = model.network[1].requires_grad_(False)  # known by its mark
+    start[3].weight.data = model.network[3].weight.detach().clone()  # and by its numbers
+    start[3].weight.requires_grad_(False)
+    training = Training(PUBLIC, data, CPU, start)
+    assert set(training.start) == {"3.bias"}
+    assert learned_names(training.state.model, training.start) == ["1.weight", "1.bias", "3.weight"]
+
+
+def test_a_network_that_is_built_from_a_run_is_refused_too(data, run, given, tmp_path, monkeypatch):
+    """Guards: a check of the modules that are given, and not of those that a function builds."""
+    module = ModuleType("built_from_a_run")
+    module.build = lambda *, classes, image_shape: tl.load_model(run.folder, network=given).network
+    monkeypatch.setitem(sys.modules, "built_from_a_run", module)
+    recipe = replace(PRIVATE, model="built_from_a_run:build")
+    with pytest.raises(PrivacyError, match="was learned by the run in"):
+        tl.train(recipe, data, tmp_path / "run", execution=CPU)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(PrivacyError, match="was learned by the run in"):
+        follow(recipe, data, Ranks(), execution=CPU)
 
 
 @pytest.mark.parametrize("head_first", [0.5, 1.0])
-def test_a_pretrained_backbone_that_was_never_trained_on_images_was_not_learned(data, head_first):
+def test_a_pretrained_backbone_that_was_never_trained_on_images_was_not_learned(data, head_first, monkeypatch):
     """What is pre-trained on synthetic images alone is public."""
-    recipe = replace(PRIVATE, model="convnet-4", pretrain="synthetic", head_first=head_first)
-    model = network_for(recipe, data)
-    set_trained(recipe, SimpleNamespace(updates=6), model, 5)
-    names = learned_names(recipe, model, None)
+    monkeypatch.setattr("trilemma.training.loop.pretrained", lambda recipe, data, backbone, *_, **__: halved(backbone))
+    recipe = replace(PRIVATE, model="convnet-4", techniques=("gn",), pretrain="synthetic", head_first=head_first)
+    training = Training(recipe, data, CPU)
+    list(training.run_updates(training.course.updates))
+    names = learned_names(training.state.model, training.start)
     assert names
     assert all(name.startswith(HEAD) for name in names) is (head_first == 1.0)
+
+
+def halved(backbone):
+    return {name: value / 2 for name, value in backbone.state_dict().items() if not name.startswith(HEAD)}
 
 
 def test_the_file_of_a_run_is_refused_as_initial_weights_with_a_budget(run, tmp_path):

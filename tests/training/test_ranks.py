@@ -15,18 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 import common_noise
-import trilemma as tl
-import trilemma.training.loop as loop_module
 import trilemma.training.ranks as ranks_module
 import warm
 from trilemma.cli.main import main
-from trilemma.errors import InputError, PrivacyError
+from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.sums import ClippedSum
-from trilemma.training.execution import Execution
-from trilemma.training.loop import Training
 from trilemma.training.ranks import Ranks
 from trilemma.trial.run import Run
 
@@ -249,38 +244,3 @@ def test_a_batch_that_is_not_complete_is_refused(monkeypatch, second):
     else:
         with pytest.raises(PrivacyError, match="who computes which"):
             Ranks(0, 2).add_up(total(mine, count), mine, count)
-
-
-def layers(width=8, frozen=False):
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
-    network[1].requires_grad_(not frozen)
-    return network
-
-
-OTHER = {
-    "trilemma's version": lambda patch: patch.setattr(loop_module, "__version__", "0.0.1"),
-    "torch's version": lambda patch: patch.setattr(torch, "__version__", "2.99.0"),
-    "a wider layer": lambda patch: layers(width=9),
-    "a frozen layer": lambda patch: layers(frozen=True),
-    "another layer": lambda patch: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10)),
-    "nothing": lambda patch: None,
-}
-
-
-@pytest.mark.parametrize("other", OTHER)
-def test_a_process_with_something_else_does_not_follow(other, monkeypatch):
-    """Guards: processes that add up gradients of networks, or by code, that only seem to be the same."""
-    data = tl.load_data("digits", limit=120, test_limit=80)
-    recipe = tl.Recipe(model="mine", epsilon=8.0, batch_size=20, epochs=1, secret_noise=False)
-    first = Training(recipe, data, Execution("cpu", 20), layers())
-    start = first._identity(), first.state.to_checkpoint({}, shared=True)
-    network = OTHER[other](monkeypatch) or layers()
-    second = Training(recipe, data, Execution("cpu", 20), network)
-    said = iter([start, None])
-    monkeypatch.setattr(Ranks, "tell", lambda self, value: next(said))
-    if other == "nothing":
-        second.follow()
-        return
-    with pytest.raises(InputError, match="need the same recipe, images, network, compute type and versions"):
-        second.follow()

@@ -86,13 +86,15 @@ def test_an_update_goes_along_what_was_released_and_nothing_else(digits, monkeyp
             assert torch.equal(training.state.previous[name], released[-1][name])
 
 
-@pytest.mark.parametrize("differs", ["seed", "network", "compute", "version"])
+@pytest.mark.parametrize("differs", ["seed", "network", "width", "frozen", "compute", "version", "torch"])
 def test_a_process_that_would_compute_something_else_does_not_follow(digits, monkeypatch, differs):
-    """Guards: shares of one sum that two networks, types or versions computed."""
+    """Guards: shares of one sum that two networks (also of the same layers), types or versions computed."""
     sent = []
 
     def training(rank, **changes):
-        network = nn.Sequential(nn.Flatten(), *([nn.ReLU()] if changes.get("network") else []), nn.Linear(64, 10))
+        relus, width = [nn.ReLU()] * (1 + bool(changes.get("network"))), changes.get("width", 8)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, width), *relus, nn.Linear(width, 10))
+        network[1].requires_grad_(not changes.get("frozen"))
         recipe = Recipe(model="mine", epsilon=8.0, batch_size=24, seed=changes.get("seed", 0))
         made = Training(recipe, digits, Execution("cpu", 24, changes.get("compute", "float32")), network)
         made.ranks = Ranks(rank, 2)
@@ -109,9 +111,13 @@ def test_a_process_that_would_compute_something_else_does_not_follow(digits, mon
     first.lead()
     training(1).follow()
     first.lead()
-    other = training(1, **{differs: {"seed": 1, "network": True, "compute": "bfloat16"}.get(differs)})
+    other = training(
+        1, **{differs: {"seed": 1, "network": True, "width": 9, "frozen": True, "compute": "bfloat16"}.get(differs)}
+    )
     if differs == "version":
         monkeypatch.setattr("trilemma.training.loop.__version__", "0.0.1")
+    if differs == "torch":
+        monkeypatch.setattr(torch, "__version__", "2.99.0")
     with pytest.raises(InputError, match="need the same recipe, images, network"):
         other.follow()
 
@@ -248,8 +254,9 @@ def test_an_evaluation_is_of_each_row_in_its_place(digits, monkeypatch, threads)
     expected = torch.cat([network(training.examples.inputs.plain("test", rows[i : i + 1])) for i in range(len(rows))])
     monkeypatch.setattr(type(training.examples.inputs), "batch", 12)  # a part is 3 examples
     graphs = []
-    monkeypatch.setattr("trilemma.training.loop.keeps_nothing", lambda model: True)  # but for this hook
-    training.state.model.register_forward_hook(lambda _, inputs, outputs: graphs.append(outputs.requires_grad))
+    monkeypatch.setattr("trilemma.training.evaluation.keeps_nothing", lambda model: True)  # but for this hook
+    note = graphs.append  # which does not show the list: a hook must keep nothing
+    training.state.model.register_forward_hook(lambda _, inputs, outputs: note(outputs.requires_grad))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)

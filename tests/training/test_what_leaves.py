@@ -1,8 +1,11 @@
 """Nothing but the privatized gradient leads from private images to what is released, or to somebody else's code."""
 
 import copy
+import logging
+from array import array
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +34,16 @@ def into_memory(layer, mean):
     layer.memory.mean = mean
 
 
+LOGGER = logging.getLogger("a test")
+GLOBAL = {"mean": None}
+BRIGHTNESS = 0.0
+
+
+def into_global(mean):
+    global BRIGHTNESS
+    BRIGHTNESS = float(mean.mean())
+
+
 PLACES = {
     "buffer": lambda layer, mean: layer.seen.lerp_(mean, 0.1),
     "frozen parameter": lambda layer, mean: layer.frozen.lerp_(mean, 0.1),
@@ -41,10 +54,20 @@ PLACES = {
     "list of one": lambda layer, mean: layer.list.__setitem__(slice(None), [mean]),
     "array": lambda layer, mean: layer.array.__setitem__(slice(None), mean.numpy()),
     "object": into_memory,
+    "typed array": lambda layer, mean: layer.numbers.__setitem__(0, float(mean.mean())),
+    "class attribute": lambda layer, mean: setattr(type(layer), "latest", mean),
+    "dict of a base class": lambda layer, mean: layer.common.update(mean=mean),
+    "class of an object": lambda layer, mean: setattr(Memory, "latest", mean),
+    "global dict": lambda layer, mean: GLOBAL.update(mean=mean),
+    "global number": lambda layer, mean: into_global(mean),
 }
 
 
-class Keeps(nn.Module):
+class Base(nn.Module):
+    common: ClassVar = {}
+
+
+class Keeps(Base):
     """Keeps what it saw in a place of :data:`PLACES`, at the moments that ``when`` names."""
 
     def __init__(self, when, place="buffer"):
@@ -54,6 +77,7 @@ class Keeps(nn.Module):
         self.frozen = nn.Parameter(torch.zeros(8, 8), requires_grad=False)
         self.scale = nn.Parameter(torch.ones(1))
         self.mean, self.brightness, self.list, self.array, self.memory = None, 0.0, [], np.zeros((8, 8)), Memory()
+        self.numbers = array("d", [0.0])
 
     def forward(self, images):
         now = {"gradients": torch.is_grad_enabled(), "no gradients": not torch.is_grad_enabled()}
@@ -125,6 +149,12 @@ NAMES = {
     "list of one": r"attribute 0\.list",
     "array": r"attribute 0\.array",
     "object": r"attribute 0\.memory",
+    "typed array": r"attribute 0\.numbers",
+    "class attribute": r"class Keeps",
+    "dict of a base class": r"class Base\['common'\]",
+    "class of an object": r"attribute 0\.memory\['class Memory'\]",
+    "global dict": r"class Keeps\['forward'\].*\['global GLOBAL'\]\['mean'\]",
+    "global number": r"class Keeps\['forward'\].*\['global into_global'\]\['global BRIGHTNESS'\]",
 }
 
 
@@ -215,6 +245,34 @@ def test_what_a_network_sets_once_may_stay(data):
     list(training.run_updates(2))
     training.logits("train")
     assert training.state.update == 2
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_what_a_hook_keeps_is_seen(register):
+    seen = []
+    network = network_with(nn.Identity())
+    getattr(network[0], register)(lambda module, inputs, *output: seen.append(inputs[0].detach().mean(0)))
+    with pytest.raises(PrivacyError, match=rf"changes the attribute 0\._{register.removeprefix('register_')}s"):
+        check_network(network, (1, 8, 8))
+
+
+def test_what_a_class_or_module_sets_once_may_stay():
+    """Nor does a logger's memory of its level count, though no pass came before the first call by the loop."""
+
+    class Table(nn.Module):
+        table = None
+
+        def forward(self, images):
+            LOGGER.debug("a pass")
+            if self.table is None:
+                type(self).table = torch.linspace(0, 1, images.shape[-1])
+            return images + self.table
+
+    network = network_with(Table())
+    check_network(network, (1, 8, 8))
+    LOGGER.manager._clear_cache()
+    for method in ("loop", "auto"):
+        Clipping(network, 1.0, method)(torch.rand(2, 1, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
 
 
 class Scales(nn.Module):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trilemma.errors import InputError
 from trilemma.fairness import fairness_report
+from trilemma.measures import ATTACK_WORDS
 from trilemma.statistics.cells import worst_class
 from trilemma.trial.gate import Condition, conditions, judge
 from trilemma.words import SEEDED_NOISE
@@ -32,6 +33,10 @@ RESULT = {
     },
     "privacy": {"epsilon": 7.9, "delta": 1e-5, "noise_source": "secret"},
 }
+
+
+KINDS = ("auc", "advantage", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
+MADE = RESULT["attacks"]
 
 
 def verdict(text, result=RESULT):
@@ -63,6 +68,7 @@ def test_it_holds_where_the_whole_interval_does_and_fails_where_none_does(sign, 
         ("worst_group_accuracy>=0.8", "fails"),
         ("bias<=0.1", "cannot tell"),
         ("harmonic_score>=0.1", "cannot tell"),
+        *((f"{kind}_{attack}<=1", "cannot tell") for kind in KINDS for attack in ATTACK_WORDS if attack not in MADE),
     ],
 )
 def test_conditions_are_judged_by_intervals(text, expected):
@@ -81,6 +87,13 @@ def test_an_attack_that_is_always_wrong_is_judged_as_one_that_is_always_right(en
     inside = [SIGNS[sign](max(end, 1 - end), condition.bound) for end in (low, min(max(low, 0.5), high), high)]
     expected = "holds" if inside[0] and inside[2] else "cannot tell" if any(inside) else "fails"
     assert first.verdict == expected
+
+
+def test_an_attack_that_was_not_made_is_not_excused_by_what_another_lacks():
+    other = attack(0.5, 0.4, 0.6) | {"tpr_at_fpr": {"0.01": None}, "tpr_reason": {"0.01": "too few non-members"}}
+    for name, why in (("rmia", "not measured"), ("threshold", "too few non-members")):
+        (judgment,) = judge(conditions(f"tpr_at_fpr_0.01_{name}<=1"), {"attacks": {"threshold": other}})
+        assert (judgment.verdict, judgment.why) == ("cannot tell", why)
 
 
 def test_leakage_below_one_half_opens_no_gate_and_is_shown_as_it_was_measured():
@@ -196,6 +209,9 @@ def test_attacks_and_measures_from_outside_are_judged_by_their_names():
     judged = judge(conditions(text, outside), result)
     assert [judgment.verdict for judgment in judged] == ["holds", "fails", "holds", "fails", "holds"]
     assert judged[3].line == "fails        error <= 0.2: 0.3 (other:error)"
+    for text in ("error<=0.3", "mine:error<=0.3", "auc_mine:confidence<=1"):  # where they were not taken
+        (judgment,) = judge(conditions(text, outside), RESULT)
+        assert (judgment.verdict, judgment.why) == ("cannot tell", "not measured")
     for wrong, near in (("eror<=1", "error"), ("auc_mine:confidense<=1", "auc_mine:confidence")):
         with pytest.raises(InputError, match=f"did you mean '{near}'"):
             conditions(wrong, outside)

@@ -11,7 +11,7 @@ import trilemma as tl
 from trilemma.cli.main import main
 from trilemma.errors import InputError
 from trilemma.trial.display import shown
-from trilemma.trial.listeners import MLflow, listener_for
+from trilemma.trial.listeners import Listeners, MLflow, listener_for
 from trilemma.trial.progress import TrialProgress
 
 CPU = tl.Execution("cpu", 40, "float32")
@@ -61,6 +61,15 @@ def test_without_a_budget_it_hears_everything_and_a_failing_one_costs_no_update(
     assert {"train_loss", "train_accuracy", "auc_threshold"} < set(ear.updates[0][1])
     assert {"auc_threshold", "harmonic_score"} < set(ear.ends[0])
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_listener_that_empties_what_it_gets_takes_nothing_from_the_next():
+    greedy, ear = Recording(), Recording()
+    greedy.on_update = lambda update, values: values.clear()
+    Listeners([greedy, ear], private=False).evaluated({"update": 3, "accuracy": 0.5})
+    assert ear.updates == [(3, {"accuracy": 0.5})]
+    with pytest.raises(InputError, match=r"type Recording: give a sequence"):
+        Listeners(ear, private=False)
 
 
 def test_listeners_are_found_by_name(tmp_path, monkeypatch):

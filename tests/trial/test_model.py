@@ -1,5 +1,6 @@
 """A trained model used from ``config.json`` and ``model.safetensors`` alone; the table of its predictions; its card."""
 
+import io
 import json
 import re
 import shutil
@@ -18,6 +19,8 @@ from trilemma.cli.audit import run_predictions
 from trilemma.cli.main import main
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
+from trilemma.report.evidence import OneModel
+from trilemma.report.model_page import write_model_page
 from trilemma.training.execution import Execution
 from trilemma.trial.card import card, plain
 from trilemma.trial.title import title_of_run
@@ -108,8 +111,14 @@ def test_the_same_images_in_any_form_give_the_same_logits(alone, data, tmp_path)
         (np.zeros((2, 3, 10, 12)), "must be uint8"),
         ([], "no image to classify"),
         ("nowhere.png", "cannot read nowhere.png"),
+        ("no\0where.png", "cannot read"),
+        (io.BytesIO(b"image"), "an object of type BytesIO is no image: give uint8 arrays, PIL images, or names"),
+        ([io.BytesIO(b"image")], "an object of type BytesIO is no image"),
+        (b"image", "an object of type bytes is no image"),
+        ([(np.zeros((3, 10, 12), np.uint8), 1)], "an object of type tuple is no image"),
+        (None, "an object of type NoneType is no image"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_images_that_do_not_fit_are_refused_in_one_line(alone, images, message):
     with pytest.raises(InputError, match=message) as caught:
@@ -148,12 +157,21 @@ def test_a_network_of_ones_own_is_given_again(data, tmp_path):
     def network():
         return nn.Sequential(nn.Flatten(), nn.Linear(360, 3))
 
-    tl.train(RECIPE, data, tmp_path / "run", network=network(), execution=CPU)
+    run = tl.train(RECIPE, data, tmp_path / "run", network=network(), execution=CPU)
     with pytest.raises(InputError, match="a network of your own"):
         tl.load_model(tmp_path / "run")
+    with pytest.raises(InputError, match="network is an object of type int: give a torch"):
+        tl.load_model(tmp_path / "run", network=5)
     with pytest.raises(InputError, match="does not fit"):
         tl.load_model(tmp_path / "run", network=nn.Sequential(nn.Flatten(), nn.Linear(360, 4)))
-    assert tl.load_model(tmp_path / "run", network=network()).predict(data.test.images).shape == (45,)
+    model = tl.load_model(tmp_path / "run", network=network())
+    assert model.predict(data.test.images).shape == (45,)
+    # The recipe's model was not trained, and is named nowhere.
+    for text in (repr(run), repr(model), (tmp_path / "run" / "README.md").read_text("utf-8")):
+        assert "Sequential" in text
+        assert "convnet" not in text
+    page = write_model_page(OneModel.read(tmp_path / "run"), tmp_path / "run", [])
+    assert re.search(r"Its\s+network\s+is\s+Sequential", page.read_text("utf-8"))
 
 
 def test_the_file_carries_the_privacy_statement(alone):
@@ -169,9 +187,13 @@ def test_predict_writes_what_the_model_says_and_no_formula(run, data, tmp_path, 
     member = np.arange(45) < 20
     np.savez(tmp_path / "images.npz", images=data.test.images, labels=data.test.labels, member=member)
     logits = tl.load_model(run.folder).logits(data.test.images).astype(np.float64)
-    for ending in ("csv", "parquet", "npz"):
-        out = tmp_path / f"found.{ending}"
-        assert main(["predict", str(run.folder), str(tmp_path / "images.npz"), "--out", str(out)]) == 0
+    shutil.copy(tmp_path / "images.npz", tmp_path / "IMAGES.NPZ")
+    for images, name in (("images.npz", "found"), ("IMAGES.NPZ", "FOUND")):
+        for ending in ("csv", "parquet", "npz"):
+            out = tmp_path / f"{name}.{ending if name.islower() else ending.upper()}"
+            assert main(["predict", str(run.folder), str(tmp_path / images), "--out", str(out)]) == 0
+    assert (tmp_path / "FOUND.CSV").read_bytes() == (tmp_path / "found.csv").read_bytes()
+    assert (tmp_path / "FOUND.PARQUET").read_bytes() == (tmp_path / "found.parquet").read_bytes()
     csv, parquet = pd.read_csv(tmp_path / "found.csv"), pd.read_parquet(tmp_path / "found.parquet")
     np.testing.assert_array_equal(parquet[[f"logit_{name}" for name in NAMES]], logits)
     np.testing.assert_array_equal(csv[[f"logit_{name}" for name in NAMES]], logits)

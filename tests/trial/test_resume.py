@@ -24,6 +24,7 @@ from trilemma.privacy.plan import Plan
 from trilemma.training import checkpoints
 from trilemma.training.checkpoints import NAME, PREVIOUS
 from trilemma.training.execution import Execution
+from trilemma.trial.preflight import refuse_to_go_back
 from trilemma.trial.privacy_record import _same_noise_beside
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import History
@@ -201,6 +202,51 @@ def test_a_training_whose_checkpoints_are_lost_is_not_begun_again(digits, tmp_pa
     with pytest.raises(PrivacyError, match="would spend the budget a second time"):
         train(recipe("private", evaluations=6, secret_noise=True), digits, tmp_path / "run", execution=CPU)
     assert (tmp_path / "run" / "history.jsonl").read_bytes() == shown
+
+
+LINE = b'{"update": 1}\n'
+DAMAGES = {
+    "deleted": None,
+    "a folder": None,
+    "empty": b"",
+    "not text": b"\xff\xfe{}\n" * 9,
+    "not JSON": b"{\n" * 9,
+    "lists": b"[]\n" * 9,
+    "no number": LINE * 9 + b'{"update": null}\n',
+    "one line lost": LINE,
+}
+
+
+def go_on(folder, recipe):
+    refuse_to_go_back(folder, recipe, 2)
+    return History(folder / "history.jsonl", 2)
+
+
+def test_a_history_that_is_damaged_is_refused_in_one_line(tmp_path):
+    """Guards: a traceback; and advice to start again that does not say that the budget was spent."""
+    history, private = tmp_path / "history.jsonl", recipe("private", secret_noise=True)
+    for how, content in DAMAGES.items():
+        if content is not None:
+            history.write_bytes(content)
+        elif how == "a folder":
+            history.mkdir()
+        with pytest.raises(InputError, match=r"history\.jsonl is missing or damaged \(.*count both$") as refused:
+            go_on(tmp_path, private)
+        assert "\n" not in str(refused.value), how
+        if how == "a folder":
+            history.rmdir()
+    history.write_bytes(LINE * 2 + b'{"upda')  # a kill cut it short
+    assert go_on(tmp_path, private).lines == 2
+    assert history.read_bytes() == LINE * 2
+
+
+def test_a_run_whose_history_is_damaged_is_refused(digits, tmp_path):
+    values, asked = recipe("private", secret_noise=True, techniques=""), iter(range(100))
+    with pytest.raises(Stopped):
+        train(values, digits, tmp_path, execution=CPU, should_stop=lambda: next(asked) > 10)
+    (tmp_path / "history.jsonl").write_bytes(DAMAGES["lists"])
+    with pytest.raises(InputError, match=r"history\.jsonl is missing or damaged"):
+        train(values, digits, tmp_path, execution=CPU)
 
 
 def test_another_recipe_or_other_data_is_refused_and_nothing_is_lost(digits, tmp_path):

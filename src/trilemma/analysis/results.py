@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ import numpy as np
 from trilemma.analysis.conditions import epsilon_column
 from trilemma.analysis.price import Risk, price_of, without_budget
 from trilemma.errors import InputError
-from trilemma.files import read_json, read_text, reading, written
+from trilemma.files import read_json, reading, written
 from trilemma.measures import RUN_HEADLINE, UNMATCHED, measure_of
 from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
@@ -22,7 +21,7 @@ from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
 from trilemma.trial.evaluation import LOOK
 from trilemma.trial.exposure import has_exposure
-from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run, guaranteed
+from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run, guaranteed, read_history
 from trilemma.words import encodable
 
 if TYPE_CHECKING:
@@ -215,7 +214,8 @@ def _rows(
         yield from _survivors(folder, name, trial, conditions)
     if trial.track is not None:
         with reading(run / HISTORY):
-            lines = [json.loads(line) for line in read_text(run / HISTORY).splitlines()]
+            if not (lines := read_history(run / HISTORY)):
+                raise InputError("it has no evaluations: put the file back")
             yield from [row for line in lines for row in _during_training(line, train, test)]
 
 

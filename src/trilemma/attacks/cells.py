@@ -192,7 +192,7 @@ def equal_vulnerability(
     ]
     if len(names) < 2:
         raise InputError(
-            f"equal vulnerability is a question about two cells or more, each with {TOO_FEW} members and non-members: "
+            f"a test of equal vulnerability needs two cells or more, each with {TOO_FEW} members and non-members: "
             "audit more examples"
         )
     selected = np.isin(cells, names)

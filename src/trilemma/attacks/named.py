@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, t
 from trilemma.attacks.signals import Signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.hints import one_line
 from trilemma.measures import RUN_ATTACKS
 from trilemma.outside import called, is_outside, resolve
@@ -88,7 +89,7 @@ def single_model_scores(
     """
     if name in SCORES:
         return SCORES[name](predictions, signals, rng)
-    scores = called(name, resolve(name, "attacks"), predictions)
+    scores = called(name, resolve(name, "attacks"), deepcopy(predictions))  # it may write in place
     try:
         array = np.asarray(scores)
     except (TypeError, ValueError, RuntimeError) as error:  # tensors raise the last
@@ -124,6 +125,7 @@ def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> t
     Raises:
       InputError: one is unknown, or none is asked for.
     """
+    check_type("predictions", predictions, Predictions, "trilemma.Predictions (Predictions.load reads a file)")
     if attacks is None:
         return (*ATTACKS, *_shadow_attacks(predictions))
     unknown = [name for name in attacks if not is_attack(name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +61,38 @@ def read_arrays(
         raise InputError(
             f"{path.name} is not a valid .npz file ({one_line(error)}): write it with numpy.savez"
         ) from None
+
+
+def fields_of_arrays(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:
+    """The arguments of ``Predictions`` that arrays hold.
+
+    Args:
+      arrays: by their names in the file.
+      available: the names of all arrays in the file.
+      file: its name, for messages.
+
+    Raises:
+      InputError: one is missing, or there are two arrays of groups.
+    """
+    fields: dict[str, Any] = dict(arrays)
+    missing = [name for name in ("labels", "member") if name not in fields]
+    if "logits" not in fields and "probs" not in fields:
+        missing.insert(0, "logits (or probs)")
+    if missing:
+        raise InputError(
+            f"{file} lacks {', '.join(missing)} (it contains {', '.join(available) or 'no arrays'}): save logits or "
+            "probs (N, C), labels (N,) and member (N,) with numpy.savez"
+        )
+    if "logits" in fields and "probs" in fields:
+        del fields["probs"]
+    names = fields.pop("classes", None)
+    if names is not None and names.dtype.kind == "U" and names.ndim == 1:
+        fields["class_names"] = tuple(map(str, names))
+    if "group" in fields:
+        if "groups" in fields:
+            raise InputError(f"{file} contains both group and groups: keep one of them")
+        fields["groups"] = fields.pop("group")
+    return fields
 
 
 def _check_sizes(file: str, entries: dict[str, zipfile.ZipInfo], max_bytes: int) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilemma.attacks.npz import MAX_BYTES, read_arrays
+from trilemma.attacks.npz import MAX_BYTES, fields_of_arrays, read_arrays
 from trilemma.attacks.outputs import fields_from_estimator, fields_from_model
 from trilemma.attacks.table import ENDINGS, fields_of, read_table
-from trilemma.errors import InputError
+from trilemma.data.listing import has_ending
+from trilemma.errors import InputError, check_type
 
 MINIMUM_SIDE = 10
 """The minimum number of members, and of non-members: an attack on fewer examples is not informative."""
@@ -42,8 +43,8 @@ class Predictions:
       member: bool (N,), True where the example was in the training set (0 and 1 are also accepted).
       groups: int64 (N,), the value of the protected attribute, or None.  Strings are also accepted: they are
         numbered in sorted order, and ``group_names`` holds the strings.
-      sources: int64 (N,), the image that each row was made from; None if every row has its own.  Sources are
-        compared among members and among non-members only, so both may use the same numbers.
+      sources: int64 (N,), the image that each row was made from, by number or by name (strings are numbered); None if
+        every row has its own.  Sources are compared among members and among non-members only, so both may use the same.
       weights: float64 (N,), >= 0, the weight of each row (for non-members that match the members' mix); None
         gives all rows equal weight.  A row of weight 0 is scored, but enters no result.
       reference_logits: float (R, N, C), the same rows' outputs under R reference (shadow) models; (N, C) is also
@@ -93,7 +94,7 @@ class Predictions:
         if self.class_names is not None and len(self.class_names) != classes:
             raise InputError(f"class_names names {len(self.class_names)} classes of {classes}: name every class")
         if self.sources is not None:
-            checked["sources"] = _integers("sources", self.sources, rows)
+            checked["sources"] = _sources(self.sources, rows)
         if self.weights is not None:
             checked["weights"] = _weights(self.weights, rows)
         if self.reference_logits is not None:
@@ -168,12 +169,13 @@ class Predictions:
           InputError: the file cannot be read, lacks an array, contains objects, is a decompression bomb, or its
             arrays are not valid predictions.
         """
-        if Path(path).suffix in ENDINGS:
+        check_type("the file of predictions", path, (str, Path), "its path")
+        if has_ending(Path(path), *ENDINGS):
             return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
         if columns:
             raise InputError(f"{Path(path).name} is not a table, so it has no columns to name")
         arrays, available = read_arrays(path, _ARRAYS, max_bytes=max_bytes)
-        return cls._named(_fields(arrays, available, Path(path).name), Path(path).name)
+        return cls._named(fields_of_arrays(arrays, available, Path(path).name), Path(path).name)
 
     @classmethod
     def from_table(
@@ -183,9 +185,10 @@ class Predictions:
 
         Args:
           table: columns ``logit_CLASS`` or ``prob_CLASS`` (a class's name or number; if both kinds are present, the
-            logits are used), or a single such column for a sigmoid; ``label`` (a number, or the name of a class),
-            ``member`` (true or false, 1 or 0, member or nonmember, train or test) and, optionally, ``group``,
-            ``source`` and ``weight``. Other common names are recognized, too.
+            logits are used), or a single such column for a sigmoid (of the class 1 where labels are numbers, unless it
+            is named after the class 0); ``label`` (a number, or the name of a class), ``member`` (true or false, 1 or
+            0, member or nonmember, train or test) and, optionally, ``group``, ``source`` and ``weight``. Other common
+            names are recognized, too.
           columns: names that are not recognized, by what they hold, such as ``{"label": "species", "prob": "p_"}``.
           where: how error messages refer to the table.
 
@@ -210,28 +213,6 @@ class Predictions:
             return cls(**fields)
         except InputError as error:
             raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
-
-
-def _fields(arrays: Mapping[str, NDArray[Any]], available: tuple[str, ...], file: str) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(arrays)
-    missing = [name for name in ("labels", "member") if name not in fields]
-    if "logits" not in fields and "probs" not in fields:
-        missing.insert(0, "logits (or probs)")
-    if missing:
-        raise InputError(
-            f"{file} lacks {', '.join(missing)} (it contains {', '.join(available) or 'no arrays'}): save logits or "
-            "probs (N, C), labels (N,) and member (N,) with numpy.savez"
-        )
-    if "logits" in fields and "probs" in fields:
-        del fields["probs"]
-    names = fields.pop("classes", None)
-    if names is not None and names.dtype.kind == "U" and names.ndim == 1:
-        fields["class_names"] = tuple(map(str, names))
-    if "group" in fields:
-        if "groups" in fields:
-            raise InputError(f"{file} contains both group and groups: keep one of them")
-        fields["groups"] = fields.pop("group")
-    return fields
 
 
 def _outputs(name: str, values: ArrayLike | None) -> NDArray[np.floating[Any]]:
@@ -311,6 +292,11 @@ def _groups(
     if names is not None and int(groups.max()) >= len(names):
         raise InputError(f"groups go up to {int(groups.max())}, but group_names names {len(names)}: name every group")
     return groups, None if names is None else tuple(names)
+
+
+def _sources(values: ArrayLike, rows: int) -> NDArray[np.int64]:
+    array = _array("sources", values)
+    return _integers("sources", np.unique(array, return_inverse=True)[1] if array.dtype.kind == "U" else array, rows)
 
 
 def _weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:

@@ -106,7 +106,7 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
             )
     test = cells["equal_vulnerability"]
     if "reason" in test:
-        lines.append(f"equal vulnerability is not tested: {test['reason']}")
+        lines.append(f"Equal vulnerability was not tested: {test['reason']}")
     else:
         verdict = "rejected" if test["rejected"] else "not rejected"
         kind = _KINDS[f"by_{test['cells']}"]

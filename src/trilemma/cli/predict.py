@@ -10,6 +10,7 @@ import numpy as np
 
 from trilemma.attacks.npz import read_arrays
 from trilemma.cli.terminal import show, show_error
+from trilemma.data.listing import has_ending
 from trilemma.errors import InputError
 from trilemma.files import make_folder, read_json, reading, written
 from trilemma.hints import did_you_mean
@@ -24,7 +25,7 @@ _CARRIED = {"labels": "label", "member": "member", "groups": "group", "sources":
 
 def predict_command(options: argparse.Namespace) -> int:
     out = Path(options.out)
-    if out.suffix not in FORMATS:
+    if not has_ending(out, *FORMATS):
         raise InputError(f"--out must end in {', '.join(FORMATS)}, not {out.name}{did_you_mean(out.suffix, FORMATS)}")
     if out.exists():
         raise InputError(f"{out} is already there: choose another --out, or delete it")
@@ -50,7 +51,7 @@ def predict_command(options: argparse.Namespace) -> int:
 def _images(source: str) -> tuple[Any, dict[str, Any]]:
     """The images, and the other arrays of a ``.npz`` that are copied."""
     path = Path(source)
-    if path.suffix != ".npz":
+    if not has_ending(path, ".npz"):
         if not path.exists():
             raise InputError(f"there is no {path}: give a folder of images, an image, or a .npz with the array images")
         return source, {}
@@ -92,7 +93,7 @@ def predictions_of(model: Model, logits: Any, names: tuple[str, ...]) -> dict[st
 
 
 def _write(out: Path, columns: dict[str, Any], model: Model) -> None:
-    if out.suffix == ".npz":
+    if has_ending(out, ".npz"):
         named = {name: columns[name] for name in columns if not name.startswith(("prob_", "logit_"))}
         logits = np.stack([columns[f"logit_{name}"] for name in model.classes], axis=1)
         of_arrays = {"label": "labels", "source": "sources"}  # the names that an audit reads
@@ -103,7 +104,7 @@ def _write(out: Path, columns: dict[str, Any], model: Model) -> None:
     import pandas as pd
 
     table = pd.DataFrame(columns)
-    if out.suffix == ".csv":
+    if has_ending(out, ".csv"):
         write_csv(table.rename(columns=csv_text), out)
     else:
         with written(out) as part:

@@ -22,7 +22,7 @@ from trilemma.study.pool import Executor, Pool
 from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
 from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.version import __version__
-from trilemma.words import Rank
+from trilemma.words import SEEDED_NOISE_OF_STUDY, Rank
 
 
 def study_command(options: argparse.Namespace) -> int:
@@ -109,17 +109,23 @@ def conduct(
     command: str,
 ) -> int:
     """Run the missing trials with a display, draw the page, and return the exit status."""
+    from trilemma.study.parts import refuse_parts_that_fail
+
     folder = StudyFolder(out)
+    trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
+    waiting = [name for name in trials if not folder.finished(name) and (retry or folder.reason(name) is None)]
+    refuse_parts_that_fail([trials[name] for name in waiting], settings.data_dir)
     make_folder(out)
     with alone_in(out):
         for study in studies:
             folder.add(study, __version__, command=command)
-        trials: dict[str, Trial] = {trial.id: trial for study in studies for trial in study.trials}
         if retry:
             folder.forget_failures(trials)
         progress = progress_of(folder, trials.values())
         from trilemma.report.write import PAGE  # imported here: it takes a second, and a mistake is told at once
 
+        if any(trial.recipe.private and not trial.recipe.secret_noise for trial in trials.values()):
+            show(f"caution: {SEEDED_NOISE_OF_STUDY}")
         show(f"the page will be {out / PAGE}, once the last trial is finished")
         with StudyDisplay(progress, executor.size) as display:
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)

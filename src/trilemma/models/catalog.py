@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trilemma.errors import InputError
+from trilemma.hints import did_you_mean
 from trilemma.models.convnet import ConvNet
 from trilemma.models.layers import Norm
 from trilemma.models.mapnet import MapNetwork, channels_read, map_network_width
@@ -92,7 +93,8 @@ def build(
         return ConvNet(width=int(match[1] or 32), **choices)
     if (map_width := map_network_width(name)) is not None:
         return MapNetwork(width=map_width, **choices)
-    raise InputError(f"unknown model {name!r}: use {NAMES}")
+    near = did_you_mean(name, ("convnet", "prior-conv", "prior-s", "prior-m", "prior-l", "wrn-16-4"))
+    raise InputError(f"unknown model {name!r}{near}: use {NAMES}")
 
 
 def network_inputs(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:

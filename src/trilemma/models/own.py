@@ -79,7 +79,7 @@ def _parts_of(network: nn.Module) -> set[tuple[str, int]]:
 def _try(name: str, trial: nn.Module, classes: int, shape: tuple[int, int, int], device: torch.device) -> None:
     """Two images through a copy that is thrown away, since a pass may change what it keeps."""
     with torch.random.fork_rng():
-        outputs = called(name, trial.eval(), torch.zeros(2, *shape, device=device))
+        outputs = called(name.strip("'"), trial.eval(), torch.zeros(2, *shape, device=device))
     if not isinstance(outputs, Tensor) or outputs.shape != (2, classes):
         raise InputError(f"{name} makes no logits (n, {classes}) of images (n, {', '.join(map(str, shape))})")
     if not outputs.requires_grad and any(p.requires_grad for p in trial.parameters()):

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = tuple(f"_global{kind}" for kind in _HOOKS)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{kind}" for kind in HOOKS)
 _STATE_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-ELSEWHERE = {"_parameters", "_buffers", "_modules", *_HOOKS, *_STATE_HOOKS}
+ELSEWHERE = {"_parameters", "_buffers", "_modules", *HOOKS, *_STATE_HOOKS}
 """What torch keeps in a module beside the module's own attributes."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, Enum, type)
@@ -76,7 +76,7 @@ def _of_module(module: nn.Module, order: dict[int, int]) -> Hashable:
         (name, None if t is None else (_of_tensor(t), order.setdefault(id(t), len(order))))
         for name, t in (*module._parameters.items(), *module._buffers.items())
     ]
-    hooks = tuple(tuple(getattr(module, kind)) for kind in _HOOKS)
+    hooks = tuple(tuple(getattr(module, kind)) for kind in HOOKS)
     attributes = [(name, _of_value(v)) for name, v in vars(module).items() if name not in ELSEWHERE]
     return type(module), type(module).forward, tuple(tensors), hooks, tuple(attributes)
 
@@ -130,7 +130,7 @@ def _keeps_nothing(module: nn.Module) -> bool:
     return (
         (ours or kind in _STATELESS)
         and forward.split(".")[0] in ("trilemma", "torch")  # not one that was put in the class's place
-        and not any(getattr(module, hooks) for hooks in _HOOKS)
+        and not any(getattr(module, hooks) for hooks in HOOKS)
         and all(
             type(t) in (Tensor, nn.Parameter, type(None))
             for t in (*module._parameters.values(), *module._buffers.values())

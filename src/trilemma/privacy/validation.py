@@ -56,7 +56,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             raise PrivacyError(
                 f"{name or 'the network'} is {type(module).__name__}, which mixes the examples of a batch: "
-                "put group norm in its place (technique gn)"
+                "put group norm in its place (technique gn of the package's networks; torch.nn.GroupNorm in your own)"
             )
         if isinstance(module, _InstanceNorm) and module.track_running_stats:
             raise PrivacyError(

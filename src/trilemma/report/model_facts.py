@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trilemma.data.named import NAMED
-from trilemma.networks import network_in_words
+from trilemma.networks import described_network
 from trilemma.report.evidence import OneModel
 from trilemma.trial.title import whole_request
 from trilemma.words import clean, exact_percent, techniques_in_words
@@ -15,7 +15,8 @@ def lead(model: OneModel) -> str:
         return ""
     data, recipe = model.config["data"], model.config["recipe"]
     request = whole_request(model.config)
-    name, network = str(request["name"]), network_in_words(recipe["model"])
+    name = str(request["name"])
+    network, what = map(clean, described_network(model.config))
     known = f" of {clean(name)} ({NAMED[name].what})" if name in NAMED else ""
     skew, classes = request.get("skew"), len(data["classes"])
     share = ""
@@ -23,7 +24,7 @@ def lead(model: OneModel) -> str:
         groups = " or ".join(clean(group) for group in data["groups"])
         share = f", of which {exact_percent(float(skew))} of each class belong to one group ({groups})"
     techniques = techniques_in_words(recipe["techniques"]) or "none of the package's techniques"
-    architecture = f"{clean(recipe['model'])}{f' ({network})' if network else ''}"
+    architecture = f"{network}{f' ({what})' if what else ''}"
     return (
         f"An image classifier for {classes:,} classes, trained on {data['examples']:,} images{known}{share}. Its "
         f"network is {architecture}, and it was trained with {techniques}."
@@ -36,12 +37,13 @@ def facts(model: OneModel) -> list[tuple[str, str]]:
         return _audit_facts(model)
     result = model.result
     recipe, data, course = model.config["recipe"], model.config["data"], result["course"]
-    privacy, network = result["privacy"], network_in_words(recipe["model"])
+    privacy = result["privacy"]
+    network, what = map(clean, described_network(model.config))
     average = " on average" if privacy else ""
     rows = [
         ("data", clean(data["source"])),
         ("examples", f"{data['examples']:,} to train on, {data['test_examples']:,} to test on"),
-        ("network", f"{clean(recipe['model'])}{f', {network}' if network else ''}"),
+        ("network", f"{network}{f', {what}' if what else ''}"),
         ("techniques", techniques_in_words(recipe["techniques"]) or "none"),
         ("updates", f"{course['updates']:,}, each on {course['batch_size']:,} images{average}"),
     ]

@@ -7,14 +7,14 @@ as :mod:`trilemma.trial.statement` says.)
 A loaded network is known again in two ways: each of its layers that learned something says so in an attribute, which
 goes with the layer and its copies whatever becomes of its numbers; and this process knows the numbers of each tensor
 that it loaded, wherever a network keeps them.  Not seen are a layer of one's own that was given numbers derived from
-them (scaled, rounded, a part of a tensor), what another process loaded by hand, and the weights of a training that is
-used from Python.
+them (scaled, rounded, transposed, a part of a tensor), what another process loaded by hand, and the weights of a
+training that is used from Python.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from trilemma.errors import PrivacyError
-from trilemma.outside import is_outside
 from trilemma.privacy.randomness import tensors_digest
 from trilemma.privacy.unchanged import state_of
 from trilemma.training.recipe import Recipe
@@ -39,24 +38,34 @@ _LEARNED: dict[str, Path] = {}
 """By digest, each tensor that this process loaded from a run; a digest knows it in another module as well."""
 
 
-def learned_names(recipe: Recipe, model: nn.Module, given: nn.Module | None) -> list[str]:
-    """The names of the parameters and buffers that a training may have changed.
+def starting_tensors(recipe: Recipe, network: nn.Module) -> dict[str, str]:
+    """By name, a digest of each parameter and buffer that a training begins with and no run learned.
 
     Args:
-      recipe: with a budget, nothing changes but the parameters that are trained (:mod:`trilemma.privacy.unchanged`).
-      model: the trained network.
-      given: what it was before, if it is the user's own.
+      recipe: its ``weights`` may be the file of a run; then all of the network counts as learned.
+      network: before the first update.
     """
-    before = {} if given is None else _tensors(given)
+    if _of_a_run(recipe.weights):
+        return {}
+    return {
+        name: tensors_digest({"": tensor})
+        for name, tensor in _tensors(network).items()
+        if _can_be_read(tensor) and _MARK not in vars(_owner(network, name)) and not _learned_by("", tensor)
+    }
 
-    def may_differ(name: str, tensor: Tensor) -> bool:
-        if tensor.requires_grad or recipe.private:
-            return tensor.requires_grad
-        if name in before:
-            return not torch.equal(tensor.detach().cpu(), before[name].detach().cpu())
-        return is_outside(recipe.model, "models") or not isinstance(tensor, nn.Parameter)
 
-    return [name for name, tensor in _tensors(model).items() if may_differ(name, tensor)]
+def learned_names(network: nn.Module, start: Mapping[str, str]) -> list[str]:
+    """The names of the parameters and buffers that a training changed, or that another run had learned.
+
+    Args:
+      network: after the training.
+      start: :func:`starting_tensors` of it.
+    """
+    return [
+        name
+        for name, tensor in _tensors(network).items()
+        if name not in start or tensors_digest({"": tensor}) != start[name]
+    ]
 
 
 def stored_names(path: Path) -> frozenset[str] | None:
@@ -75,7 +84,7 @@ def remember_learned(network: nn.Module, folder: Path, names: Collection[str] | 
     """
     for name, tensor in _tensors(network).items():
         if names is None or name in names:
-            network.get_submodule(name.rpartition(".")[0]).__dict__[_MARK] = str(folder)
+            _owner(network, name).__dict__[_MARK] = str(folder)
             if _tells(tensor):
                 _LEARNED[_digest(tensor)] = folder
 
@@ -85,14 +94,14 @@ def refuse_learned(recipe: Recipe, network: nn.Module | None) -> None:
 
     Args:
       recipe: its ``weights`` may name a file.
-      network: the user's own, or None.
+      network: what would be trained, however it was built; None looks at the file alone.
 
     Raises:
       PrivacyError: its weights are of a run.
     """
     if not recipe.private:
         return
-    if recipe.weights and "version" in (_facts(Path(recipe.weights)) or {}):
+    if _of_a_run(recipe.weights):
         raise PrivacyError(
             f"the weights {recipe.weights} are of a run, and the budget would not count what they learned: start from "
             "others, or, if that run's images were public, save its tensors alone in another file"
@@ -103,8 +112,13 @@ def refuse_learned(recipe: Recipe, network: nn.Module | None) -> None:
             raise PrivacyError(
                 f"the {where} of your network was learned by the run in {folder}, which the budget would not count: "
                 "start from other weights in a new module, or, if that run's images were public, load_state_dict its "
-                "model.safetensors"
+                "model.safetensors in a new process, without load_model"
             )
+
+
+def _of_a_run(weights: str) -> bool:
+    """Whether a file of weights is one that a run wrote."""
+    return bool(weights) and "version" in (_facts(Path(weights)) or {})
 
 
 def _learned_by(name: str, value: Any) -> str | Path | None:
@@ -120,11 +134,18 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return dict((*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)))
 
 
+def _owner(network: nn.Module, name: str) -> nn.Module:
+    """The layer that keeps the tensor of this name."""
+    return network.get_submodule(name.rpartition(".")[0])
+
+
+def _can_be_read(tensor: Tensor) -> bool:
+    return not (tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized)
+
+
 def _tells(tensor: Tensor) -> bool:
     """Whether a tensor cannot be one of zeros or ones as a layer begins with."""
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        return False
-    return tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any())
+    return _can_be_read(tensor) and tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any())
 
 
 def _digest(tensor: Tensor) -> str:

@@ -34,6 +34,7 @@ from trilemma.training.evaluation import logits_of
 from trilemma.training.execution import Execution
 from trilemma.training.gradients import Examples, OrdinaryGradient, PrivateGradient, losses_of, physical_batch_for
 from trilemma.training.inputs import ImageInputs, Inputs, Part, inputs_for
+from trilemma.training.learned import refuse_learned, starting_tensors
 from trilemma.training.network import backbone_for, network_for
 from trilemma.training.optimizers import optimizer_for
 from trilemma.training.own import change, try_techniques
@@ -160,10 +161,12 @@ class Training:
         if self.device.type == "cpu":
             keep_freed_memory()
         model = network_for(recipe, self.data) if self.network is None else copied("your network", self.network)
+        refuse_learned(recipe, model)
         model = model.to(self.device).train()
         data = with_canaries(self.data, self.canaries, recipe.seed)
         self.examples = Examples(self._inputs(data), torch.tensor(data.train.labels, device=self.device))
         self._load_pretrained(model)
+        self.start = starting_tensors(recipe, model)
         self.method = self._method(model)
         self.ordinary = OrdinaryGradient(recipe, self.examples, self.autocast)
         how: dict[str, Any] = {"method": self.method, "loss": losses_of(recipe), "autocast": self.autocast}

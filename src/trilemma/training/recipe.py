@@ -19,7 +19,7 @@ from trilemma.data.named import NAMED as NAMED_DATA
 from trilemma.data.named import OTHERS_RECIPE
 from trilemma.errors import InputError
 from trilemma.files import read_toml
-from trilemma.hints import did_you_mean
+from trilemma.hints import did_you_mean, listed
 from trilemma.outside import is_outside
 from trilemma.techniques import TECHNIQUES, parse_techniques
 from trilemma.words import DELTA, DELTA_RANGE
@@ -237,7 +237,8 @@ class Recipe:
         known = {f.name: f for f in fields(cls)}
         for key, value in values.items():
             if key not in known:
-                raise InputError(f"unknown recipe key {key!r}{did_you_mean(key, known)}")
+                near = did_you_mean(key, known) or f": the keys are {listed(known, most=None)}"
+                raise InputError(f"unknown recipe key {key!r}{near}")
             _check_type(key, value, str(known[key].type))
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**plain)

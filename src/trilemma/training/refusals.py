@@ -10,7 +10,6 @@ from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS
 from trilemma.training.canaries import Canaries, refuse_canaries
 from trilemma.training.execution import Execution
-from trilemma.training.learned import refuse_learned
 from trilemma.training.network import OF_LAYERS, refuse_techniques
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
@@ -28,9 +27,7 @@ def refuse_what_does_not_apply(
 
     Raises:
       InputError: an option does not apply.
-      PrivacyError: a private training would start from what a run learned.
     """
-    refuse_learned(recipe, network)
     prior = recipe.model in PRIORS and network is None
     if canaries is not None:
         refuse_canaries(canaries, recipe, data, ranks.size)

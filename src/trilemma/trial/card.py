@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.files import written
-from trilemma.networks import network_in_words
+from trilemma.networks import described_network
 from trilemma.trial.gate import cell_words
 from trilemma.trial.run import SHADOWS, guaranteed, why_contradicted, why_not_for_release
 from trilemma.trial.statement import (
@@ -76,7 +76,7 @@ def retitle_card(folder: Path, before: str, title: str) -> None:
 def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The text of the card of a run that is called ``title``; see :func:`write_card`."""
     data, recipe = config["data"], config["recipe"]
-    network = plain(network_in_words(recipe["model"]))
+    network, what = map(plain, described_network(config))
     techniques = plain(techniques_in_words(recipe["techniques"]) or "none of the package's techniques")
     stands, guarantee = guaranteed(result) or {}, guarantee_in_words(result["privacy"], result.get("canaries"))
     cautions = [words for words in (why_contradicted(result), why_not_for_release(result)) if words]
@@ -109,7 +109,7 @@ def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> st
         f"{data['examples']:,} training examples and {data['test_examples']:,} test examples of {plain(name)}"
         f"{_skew(data['source'])}.",
         "",
-        f"The network is {plain(recipe['model'])}{f' ({network})' if network else ''}, trained in "
+        f"The network is {network}{f' ({what})' if what else ''}, trained in "
         f"{result['course']['updates']:,} updates with {techniques}. `config.json` has the whole recipe.",
         "",
         "## Test results",

@@ -34,7 +34,9 @@ def course_in_words(training: Training) -> str:
     else:
         noise = f"noise multiplier {course.plan.noise_multiplier:g}"
         budget = f"budget ε = {exact(recipe.epsilon)} at δ = {power(recipe.delta)}, {noise}"
+    network = recipe.model if training.network is None else clean(type(training.network).__name__)
     return (
-        f"{recipe.model}, {f'techniques {techniques}' if techniques else 'no techniques'}, on {clean(data.name)}: "
+        f"{network}, {f'techniques {techniques}' if techniques else 'no techniques'}, on {clean(data.name)}: "
         f"{len(data.train):,} training and {len(data.test):,} test examples\n{batches}; {budget}"
+        f"{f'; resuming after update {training.state.update:,}' if training.state.update else ''}"
     )

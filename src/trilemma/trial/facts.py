@@ -83,7 +83,7 @@ def metadata_of(
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
         "deviation": list(data.deviation),
-        "learned": learned_names(recipe, training.state.model, training.network),  # the others may be used again
+        "learned": learned_names(training.state.model, training.start),  # the others may be used again
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
     return {FACTS: json.dumps(values)}

@@ -142,7 +142,7 @@ def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tu
         if match is None or not math.isfinite(bound):
             raise InputError(f"a condition must be like auc<=0.55, not {part!r}: separate several by commas")
         name = match[1]
-        if name not in QUANTITIES and name not in own and not _of_one_attack(name, attacks):
+        if name not in QUANTITIES and name not in own and _attack_quantity(name)[1] not in attacks:
             known = [*QUANTITIES, *own, *(f"auc_{attack}" for attack in dict.fromkeys(attacks))]
             raise InputError(
                 f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join([*QUANTITIES, *own])}, or "
@@ -157,8 +157,8 @@ def _sensible(condition: Condition) -> Condition:
     name = condition.quantity
     if name in ("epsilon", "delta") and condition.sign.startswith(">"):
         raise InputError(f"{condition}: {name} is known as an upper bound alone; require {name}<={condition.bound:g}")
-    kind = (_of_one_attack(name, [name.partition("_")[2], *ATTACK_WORDS]) or (name,))[0]
-    known = [measure for measure in _MEASURES if measure.required_as in (name, kind)]
+    kind = _attack_quantity(name)[0] or name
+    known = [measure for measure in _MEASURES if measure.required_as == kind]
     if known and known[0].unit == "fraction" and not 0 <= condition.bound <= 1:
         hint = f", such as {condition.bound / 100:g}" if 1 < condition.bound <= 100 else ""
         raise InputError(f"{condition}: {name} lies between 0 and 1; give a fraction{hint}")
@@ -200,8 +200,9 @@ def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
         return f"not measured: the test images are not of two or more groups{instead}"
     if condition.quantity == "harmonic_score" and "harmonic_score" not in result:
         return "not measured: an audit has no harmonic score; require it of the run"
-    rate = condition.quantity.rpartition("fpr_")[2].partition("_")[0]
-    reasons = [attack.get("tpr_reason", {}).get(rate) for attack in (result.get("attacks") or {}).values()]
+    kind, only = _attack_quantity(condition.quantity)
+    attacks = [attack for name, attack in (result.get("attacks") or {}).items() if only in ("", name)]
+    reasons = [attack.get("tpr_reason", {}).get(kind.removeprefix("tpr_at_fpr_")) for attack in attacks]
     return next((reason for reason in reasons if reason), "not measured")
 
 
@@ -238,14 +239,11 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
     if quantity not in QUANTITIES and (names := [name for name in own if quantity in (name, _short(name))]):
         several = len(names) > 1
         return [number for name in names for number in _with(own[name], None, name if several else "")]
-    kind, attack_quantity = quantity, _of_one_attack(quantity, attacks)
-    if attack_quantity:
-        kind, attacks = (
-            attack_quantity[0],
-            {name: values for name, values in attacks.items() if name == attack_quantity[1]},
-        )
+    kind, only = _attack_quantity(quantity)
     numbers = []
-    for name, values in attacks.items():
+    for name, values in attacks.items() if kind else ():  # a measure from outside may not have been taken
+        if only not in ("", name):
+            continue
         ends = values["interval"]
         if kind.startswith("tpr_at_fpr_"):
             rate = kind.removeprefix("tpr_at_fpr_")
@@ -298,13 +296,12 @@ def _short(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _of_one_attack(quantity: str, attacks: Iterable[str]) -> tuple[str, str] | None:
-    """(kind, attack) of a name such as ``auc_threshold``, if it ends in one of ``attacks``."""
+def _attack_quantity(quantity: str) -> tuple[str, str]:
+    """(kind, attack) of a name such as ``auc_threshold``; no attack for all of them, no kind for anything else."""
     for kind in _ATTACKS:
-        attack = quantity.removeprefix(f"{kind}_")
-        if attack != quantity and attack in attacks:
-            return kind, attack
-    return None
+        if quantity == kind or quantity.startswith(f"{kind}_"):
+            return kind, quantity.removeprefix(kind).removeprefix("_")
+    return "", ""
 
 
 def shown_value(condition: str, value: float) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.hints import did_you_mean, one_line
 from trilemma.measures import described
 from trilemma.outside import called, is_outside, resolve
@@ -53,6 +54,7 @@ class Listeners:
     """
 
     def __init__(self, listeners: Iterable[Listener], *, private: bool) -> None:
+        check_type("listeners", listeners, Iterable, "a sequence of listeners")
         self.listeners, self.private = tuple(listeners), private
         for listener in self.listeners:
             if not all(callable(getattr(listener, method, None)) for method in ("on_update", "on_end")):
@@ -103,7 +105,7 @@ class Listeners:
     def _each(self, method: str, *arguments: Any) -> None:
         for listener in self.listeners:
             try:
-                getattr(listener, method)(*arguments)
+                getattr(listener, method)(*deepcopy(arguments))  # the next one gets the same
             except InputError:
                 raise
             except (Exception, SystemExit) as error:  # code from outside may raise anything

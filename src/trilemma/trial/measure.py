@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +89,7 @@ def own_measure(name: str, predictions: Predictions) -> float:
     Raises:
       InputError: it failed, or returned no finite number.
     """
-    value = called(name, resolve(name, "measures"), predictions)
+    value = called(name, resolve(name, "measures"), deepcopy(predictions))  # it may write in place
     try:
         # float() would read text, and drop what is imaginary.
         number = math.nan if isinstance(value, (str, bytes)) or np.iscomplexobj(value) else float(value)

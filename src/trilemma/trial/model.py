@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from trilemma.data.images_from_user import GivenImages, given_images
 from trilemma.data.views import normalize
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.files import read_json, reading
 from trilemma.hints import listed, one_line
 from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.own import copied
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
+from trilemma.networks import network_name
 from trilemma.outside import is_outside
 from trilemma.rounding import rounded_up
 from trilemma.training.learned import remember_learned, stored_names
@@ -45,11 +46,13 @@ class Model:
       network: maps normalized images float32 (n, C, H, W) to logits (n, classes); in evaluation mode, on the CPU.
       facts: classes, form of the images, and the privacy statement.
       recipe: how it was trained.
+      name: the name of the network, or the class of a module that was given to the training.
     """
 
     network: nn.Module
     facts: Facts
     recipe: Recipe
+    name: str
 
     def __repr__(self) -> str:
         channels, height, width = self.facts.image_shape
@@ -57,7 +60,7 @@ class Model:
         epsilon = self.facts.privacy.get("epsilon")
         budget = "no privacy guarantee" if epsilon is None else f"ε = {rounded_up(float(epsilon))}"
         return (
-            f"<Model: {self.recipe.model}, {weights:,} weights; {counted(len(self.classes), 'class', 'classes')} "
+            f"<Model: {self.name}, {weights:,} weights; {counted(len(self.classes), 'class', 'classes')} "
             f"({listed(map(clean, self.classes), most=4)}); images {channels} x {height} x {width}; {budget}>"
         )
 
@@ -120,6 +123,8 @@ def load_model(
     Raises:
       InputError: a file is missing or damaged, the weights are another run's, or the network does not fit them.
     """
+    check_type("the folder of a run", folder, (str, os.PathLike), "its path")
+    check_type("network", network, (nn.Module, str, type(None)), "a torch.nn.Module, or its module:name")
     path = Path(folder)
     config = read_json(path / CONFIG)
     if not (path / WEIGHTS).exists():
@@ -163,7 +168,8 @@ def load_model(
     elif map_network_width(recipe.model) is not None and network is None:
         local = fitted_maps(shape, recipe.prior_seed, tell=tell)
         loaded = OnMaps(local, loaded, facts.mean, facts.deviation)
-    return Model(loaded.eval().to(torch.device("cpu")), facts, recipe)
+    name = clean(network_name(recipe.model, config["network"]))
+    return Model(loaded.eval().to(torch.device("cpu")), facts, recipe, name)
 
 
 def _unused() -> torch.Generator:

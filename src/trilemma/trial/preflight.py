@@ -5,9 +5,7 @@ A training spends time and a budget, so it must not turn out afterward that the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from trilemma.outside import resolve
 from trilemma.training.recipe import Recipe
 from trilemma.trial.dry_call import dry_call, without_outputs
 from trilemma.trial.evaluation import evaluation_rows
-from trilemma.trial.run import HISTORY, WEIGHTS
+from trilemma.trial.run import HISTORY, WEIGHTS, read_history
 
 Ints = NDArray[np.int64]
 
@@ -151,8 +149,8 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
       PrivacyError: the run has shown results.
     """
     history = folder / HISTORY
-    lines = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
-    if recipe.private and recipe.secret_noise and (damage or lines or (folder / WEIGHTS).exists()):
+    shown = history.exists() and (not history.is_file() or history.stat().st_size > 0)  # whatever became of its lines
+    if recipe.private and recipe.secret_noise and (damage or shown or (folder / WEIGHTS).exists()):
         raise PrivacyError(
             f"{folder} holds results of a training, and neither its checkpoints nor the record of its end: starting it "
             "again would spend the budget a second time; put them back, or use another --out and count both"
@@ -169,14 +167,12 @@ def refuse_to_go_back(folder: Path, recipe: Recipe, update: int) -> None:
       update: how many updates its newest whole checkpoint has.
 
     Raises:
+      InputError: the history is damaged.
       PrivacyError: the history has a line of a later update.
     """
-    if not (recipe.private and recipe.secret_noise) or not (folder / HISTORY).is_file():
+    if not (recipe.private and recipe.secret_noise):
         return
-    shown = 0
-    for line in (folder / HISTORY).read_text("utf-8").splitlines():
-        with suppress(ValueError):  # a line that was cut short
-            shown = int(json.loads(line)["update"])
+    shown = max((line["update"] for line in read_history(folder / HISTORY)), default=0)
     if shown > update:
         raise PrivacyError(
             f"{folder} has shown results of update {shown}, and its newest whole checkpoint is of update {update}: "

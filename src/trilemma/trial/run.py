@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.checksums import check
 from trilemma.errors import InputError
-from trilemma.files import append_line, read_json, reading, written
+from trilemma.files import append_line, read_json, read_text, reading, written
+from trilemma.hints import one_line
 from trilemma.measures import RUN_HEADLINE
+from trilemma.networks import described_network
 from trilemma.rounding import lower, upper
 from trilemma.training.recipe import Recipe
-from trilemma.words import SEEDED_NOISE
+from trilemma.words import SEEDED_NOISE, clean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,9 +60,15 @@ class Run:
         headline = self.result.get("headline_attack", RUN_HEADLINE)
         auc = self.result["attacks"].get(headline, {}).get("auc", float("nan"))
         return (
-            f"<Run {self.folder}: {self.recipe.model}, {budget}; accuracy {self.result['accuracy']:.3f}, "
+            f"<Run {self.folder}: {self._network()}, {budget}; accuracy {self.result['accuracy']:.3f}, "
             f"AUC {auc:.3f} ({headline})>"
         )
+
+    def _network(self) -> str:
+        try:
+            return clean(described_network(read_json(self.folder / CONFIG))[0])
+        except InputError:  # the folder was moved or deleted
+            return self.recipe.model
 
     @property
     def not_private(self) -> str | None:
@@ -153,13 +161,16 @@ class History:
     """``history.jsonl``: one JSON line per evaluation."""
 
     def __init__(self, path: Path, keep: int) -> None:
-        """Keep the first ``keep`` lines: later ones belong to updates that will be made again."""
+        """Keep the first ``keep`` lines: later ones belong to updates that will be made again.
+
+        Raises:
+          InputError: the file is damaged or has fewer lines, or it cannot be written.
+        """
         self._path = path
-        lines = path.read_text("utf-8").splitlines()[:keep] if path.exists() and keep else []
+        lines = read_history(path)[:keep] if keep else []
         if len(lines) < keep:
-            raise InputError(f"{path} has fewer lines than the checkpoint records: start again in another --out")
-        with written(path, private=True) as part:  # it may follow single examples, see `tracked`
-            part.write_text("".join(line + "\n" for line in lines), "utf-8")
+            raise _damaged_history(path, f"the checkpoint records {keep} evaluations, and it has {len(lines)}")
+        _write_history(path, lines)
         self.lines = len(lines)
 
     def append(self, values: dict[str, Any]) -> None:
@@ -168,11 +179,42 @@ class History:
         self.lines += 1
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """What each line of ``history.jsonl`` holds, without a last one that was cut short; [] if there is no such file.
+
+    Raises:
+      InputError: it cannot be read, or holds something other than evaluations.
+    """
+    try:
+        lines = read_text(path).splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # of a process that was killed: nobody was shown it
+            lines.pop()
+        values = [json.loads(line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged_history(path, one_line(error)) from error
+    for number, line in enumerate(values, 1):
+        if not isinstance(line, dict) or type(line.get("update")) is not int:
+            raise _damaged_history(path, f"line {number} is no evaluation")
+    return values
+
+
+def _write_history(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    with written(path, private=True) as part:  # it may follow single examples, see `tracked`
+        part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
+
+
+def _damaged_history(path: Path, how: str) -> InputError:
+    return InputError(
+        f"{path} is missing or damaged ({how}): put the file back, or use another --out and, where there is a budget, "
+        "count both"
+    )
+
+
 def withdraw_epsilon(path: Path) -> None:
     """Remove epsilon from the lines of ``history.jsonl``, once the run turned out not to be private."""
-    lines = [json.loads(line) | {"epsilon": None} for line in path.read_text("utf-8").splitlines()]
-    with written(path, private=True) as part:
-        part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
+    _write_history(path, [line | {"epsilon": None} for line in read_history(path)])
 
 
 def load_network(run: Run, data: Dataset) -> nn.Module:
@@ -193,7 +235,9 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
 
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
-        raise InputError(f"{run.folder} was trained with a network of your own: load its weights yourself")
+        raise InputError(
+            f"{run.folder} was trained with a network of your own: use load_model({str(run.folder)!r}, network=...)"
+        )
     network = network_for(run.recipe, data)
     network.load_state_dict(load_file(run.folder / WEIGHTS))
     remember_learned(network, run.folder, stored_names(run.folder / WEIGHTS))

@@ -15,6 +15,7 @@ _ARITHMETIC, _MODELS, _CLIPPING = (
 )
 _RUNS = "trial/test_truth_of_runs.py"
 _THREADS, _OWN_LOSSES = "privacy/test_side_by_side.py", "privacy/test_losses.py"
+_LEAVES = "training/test_what_leaves.py"
 
 ERRORS = [
     Planted(
@@ -55,6 +56,37 @@ ERRORS = [
         (
             f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[layerwise-object]",
             f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[loop-closure]",
+        ),
+    ),
+    Planted(
+        "global variables of a network are not compared",
+        "privacy/unchanged.py",
+        "for name in names if name in function.__globals__}",
+        "for name in () if name in function.__globals__}",
+        (
+            f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-global dict]",
+            f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[loop-global]",
+        ),
+    ),
+    Planted(
+        "attributes of a network's classes are not compared",
+        "privacy/unchanged.py",
+        '_collect(state, f"class {kind.__qualname__}", kind, seen, copied)',
+        "seen.add(id(kind))",
+        (
+            f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-dict of a base class]",
+            f"{_LEAVES}::test_what_the_check_did_not_see_kept_ends_the_training"
+            "[large evaluations-class attribute-techniques10]",
+        ),
+    ),
+    Planted(
+        "typed arrays are not compared",
+        "privacy/unchanged.py",
+        "isinstance(value, (array.array, bytearray,",
+        "isinstance(value, (bytearray,",
+        (
+            f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-typed array]",
+            f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[gradients-typed array]",
         ),
     ),
     Planted(

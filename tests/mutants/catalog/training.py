@@ -183,7 +183,7 @@ ERRORS = [
     Planted(
         "attributes that a network sets are not compared",
         "privacy/unchanged.py",
-        "            if name not in ELSEWHERE:",
+        "            if name not in ELSEWHERE or name in HOOKS:",
         "            if False:",
         (
             "training/test_what_leaves.py::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-attribute]",
@@ -282,14 +282,28 @@ ERRORS = [
         ),
     ),
     Planted(
-        "what a run without a budget changed beside its trained parameters counts as untouched",
+        "what a run without a budget changed counts as untouched",
         "training/learned.py",
-        "if tensor.requires_grad or recipe.private:",
-        "if True:",
+        "if name not in start or tensors_digest",
+        "if name not in start and tensors_digest",
         (
             f"{_LEARNED}::test_what_a_run_did_not_train_may_begin_the_next_one[False]",
-            f"{_LEARNED}::test_what_a_run_without_a_budget_may_have_changed",
+            f"{_LEARNED}::test_what_a_training_changed_was_learned_and_nothing_else",
         ),
+    ),
+    Planted(
+        "what an earlier run learned counts as untouched in the next one",
+        "training/learned.py",
+        'and _MARK not in vars(_owner(network, name)) and not _learned_by("", tensor)',
+        "",
+        (f"{_LEARNED}::test_what_another_run_learned_stays_learned",),
+    ),
+    Planted(
+        "a network that is built by name is not asked whether a run learned it",
+        "training/loop.py",
+        "refuse_learned(recipe, model)",
+        "refuse_learned(recipe, self.network)",
+        (f"{_LEARNED}::test_a_network_that_is_built_from_a_run_is_refused_too",),
     ),
     Planted(
         "processes of other versions compute one training",
@@ -297,8 +311,8 @@ ERRORS = [
         "versions = (__version__, str(torch.__version__))",
         "versions = ()",
         (
-            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[torch's version]",
-            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[trilemma's version]",
+            f"{_UPDATES}::test_a_process_that_would_compute_something_else_does_not_follow[torch]",
+            f"{_UPDATES}::test_a_process_that_would_compute_something_else_does_not_follow[version]",
         ),
     ),
     Planted(
@@ -307,8 +321,8 @@ ERRORS = [
         "str(self.autocast), layers, shapes, versions",
         "str(self.autocast), layers, versions",
         (
-            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a wider layer]",
-            f"{_RANKS}::test_a_process_with_something_else_does_not_follow[a frozen layer]",
+            f"{_UPDATES}::test_a_process_that_would_compute_something_else_does_not_follow[width]",
+            f"{_UPDATES}::test_a_process_that_would_compute_something_else_does_not_follow[frozen]",
         ),
     ),
     Planted(
