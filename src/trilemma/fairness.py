@@ -61,9 +61,8 @@ class TestDraws:
       accuracy: float64 (R,).
       bias: float64 (R,), or None without groups.  These draws are biased upward: where the groups share a class evenly
         but for noise, the draws of |share - 1/2| exceed the estimate as the estimate exceeds the true value.
-      bias_floor: float64 (R,), or None without groups: draws of a lower bound without this bias.  A class enters
-        with the share of the group that dominates it in the data, whichever group dominates in the sample, and
-        only if that share exceeds 1/G by more than three standard deviations.
+      bias_floor: float64 (R,), or None: draws of a lower bound without this bias.  A class enters with the share of the
+        group that dominates it in the data, if that share exceeds 1/G by more than three standard deviations.
       accuracy_by_group: float64 (R, G) in the order of the groups, or None without groups; NaN in a sample
         without an example of the group.
       share: the accuracy in the data.
@@ -190,7 +189,7 @@ def fairness_report(
     sizes = confusion.sum(axis=(1, 2))
     accuracies = _rate(np.trace(confusion, axis1=1, axis2=2), sizes)
     draws = bootstrap_test(truth, predictions, codes, classes=classes, sources=sources, seed=seed, resamples=resamples)
-    worst = int(np.argmin(accuracies))
+    worst, clusters = int(np.argmin(accuracies)), None if sources is None else _integers("sources", sources)
     return {
         "bias": amplified.bias,
         "bias_used_classes": amplified.bias_used_classes,
@@ -202,13 +201,7 @@ def fairness_report(
         "worst_group": names[worst],
         "worst_group_accuracy": float(accuracies[worst]),
         **cell_report(
-            truth,
-            predictions,
-            codes,
-            classes=classes,
-            group_names=names,
-            class_names=class_names,
-            sources=None if sources is None else _integers("sources", sources),
+            truth, predictions, codes, classes=classes, group_names=names, class_names=class_names, sources=clusters
         ),
         **_differences(confusion),
         "small_groups": [name for name, size in zip(names, sizes, strict=True) if size < SMALL_GROUP],
@@ -252,7 +245,7 @@ def bootstrap_test(
         raise InputError(f"sources must be ({len(truth)},), one for each example, not {clusters.shape}")
     rng = rng_for(seed, "bootstrap/test")
     images = np.arange(len(truth)) if clusters is None else clusters
-    known = float((truth == predictions).mean()), effective_count(images)
+    known = {"share": float((truth == predictions).mean()), "independent": effective_count(images)}
     # Rows are sorted by cell, so that counting is a sum over neighboring rows.
     cell = ((truth == predictions) * classes + predictions) * count + codes
     order = np.argsort(cell, kind="stable")
@@ -268,7 +261,7 @@ def bootstrap_test(
         by_group.append(np.divide(right, examples, out=np.full_like(right, np.nan), where=examples > 0))
         shares.append(_shares(counts.sum(axis=1), examples))
     if groups is None:
-        return TestDraws(np.concatenate(accuracy), None, None, None, *known, None)
+        return TestDraws(np.concatenate(accuracy), None, None, None, **known, independent_by_group=None)
     counted = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
     sample = np.concatenate(shares)
     return TestDraws(
@@ -276,8 +269,7 @@ def bootstrap_test(
         bias=(sample.max(axis=2) - 1 / count).mean(axis=1),
         bias_floor=_bias_floor(sample, _shares(counted, counted.sum(axis=0))),
         accuracy_by_group=np.concatenate(by_group),
-        share=known[0],
-        independent=known[1],
+        **known,
         independent_by_group=np.array([effective_count(images[codes == code]) for code in range(count)]),
     )
 
@@ -331,10 +323,9 @@ def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:
     # Two classes make one binary problem, with class 1 as the positive class.
     positive = np.array([1]) if confusion.shape[1] == 2 else np.arange(confusion.shape[1])
     defined = positive[~np.isnan(opportunity[positive])]
-    any_defined = len(defined) > 0
     return {
-        "equal_opportunity_difference": float(opportunity[defined].mean()) if any_defined else None,
-        "equalized_odds_difference": float(odds[defined].mean()) if any_defined else None,
+        "equal_opportunity_difference": float(opportunity[defined].mean()) if len(defined) else None,
+        "equalized_odds_difference": float(odds[defined].mean()) if len(defined) else None,
         "demographic_parity_difference": float(parity[positive].mean()),
         "undefined_classes": [int(c) for c in positive if c not in defined],
     }
