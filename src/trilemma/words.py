@@ -199,6 +199,15 @@ def clock(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
 
 
+def spelled(group: object) -> str:
+    """A group's name for people; the skewed sets' own ``colour``, a key of every result, is spelled as the rest is.
+
+    >>> spelled("colour"), spelled("gray")
+    ('color', 'gray')
+    """
+    return "color" if group == "colour" else clean(group)
+
+
 def capital(words: str) -> str:
     """Words with a capital first letter, unless the first letter is a symbol.
 
