@@ -1,7 +1,4 @@
-"""Checks of what predictions are made of: each array is given back in one form, or refused in one line.
-
-Each function raises an InputError that names the array and says how to mend it.
-"""
+"""Checks of what predictions are made of: each array is given back in one form, or refused in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +21,11 @@ SMALLEST_WEIGHT = 1e-100
 
 
 def checked_outputs(name: str, values: ArrayLike | None) -> NDArray[np.floating[Any]]:
-    """Logits or probabilities float (N, C) with C >= 2, all finite."""
+    """Logits or probabilities float (N, C) with C >= 2, all finite.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array(name, values)
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
@@ -50,7 +51,11 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
 
 
 def check_probabilities(array: NDArray[np.floating[Any]]) -> None:
-    """Refuse rows that do not sum to 1, and negative values."""
+    """Refuse rows that do not sum to 1, and negative values.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     if (array < 0).any():
         row = int(np.argwhere(array < 0)[0][0])
         raise InputError(
@@ -67,7 +72,11 @@ def check_probabilities(array: NDArray[np.floating[Any]]) -> None:
 
 
 def checked_labels(values: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
-    """int64 (N,), each in [0, C)."""
+    """int64 (N,), each in [0, C).
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     labels = _integers("labels", values, rows)
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
@@ -80,7 +89,11 @@ def checked_labels(values: ArrayLike, rows: int, classes: int) -> NDArray[np.int
 
 
 def checked_member(values: ArrayLike, rows: int) -> NDArray[np.bool_]:
-    """bool (N,)."""
+    """bool (N,).
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("member", values)
     _check_length("member", array, rows)
     if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
@@ -91,7 +104,11 @@ def checked_member(values: ArrayLike, rows: int) -> NDArray[np.bool_]:
 def checked_groups(
     values: ArrayLike, names: tuple[str, ...] | None, rows: int
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
-    """Numbers int64 (N,) of the groups, and their names."""
+    """Numbers int64 (N,) of the groups, and their names.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("groups", values)
     if array.dtype.kind == "U":
         _check_length("groups", array, rows)
@@ -109,7 +126,11 @@ def checked_groups(
 
 
 def checked_names(what: str, names: Any) -> tuple[str, ...]:
-    """Different names; two groups of one name would be reported as one."""
+    """Different names; two groups of one name would be reported as one.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
         raise InputError(f"{what} is an object of type {type(names).__name__}: give a sequence of names")
     if not all(isinstance(name, str | int | np.integer) for name in names):
@@ -121,13 +142,21 @@ def checked_names(what: str, names: Any) -> tuple[str, ...]:
 
 
 def checked_sources(values: ArrayLike, rows: int) -> NDArray[np.int64]:
-    """int64 (N,); names are numbered."""
+    """int64 (N,); names are numbered.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("sources", values)
     return _integers("sources", np.unique(array, return_inverse=True)[1] if array.dtype.kind == "U" else array, rows)
 
 
 def checked_weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:
-    """float64 (N,), each 0 or of a size whose square is a normal number."""
+    """float64 (N,), each 0 or of a size whose square is a normal number.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("weights", values)
     _check_length("weights", array, rows)
     if array.dtype.kind not in "biuf":
@@ -142,7 +171,11 @@ def checked_weights(values: ArrayLike, rows: int) -> NDArray[np.float64]:
 
 
 def checked_reference(values: ArrayLike, rows: int, classes: int) -> NDArray[np.floating[Any]]:
-    """float (R, N, C), all finite."""
+    """float (R, N, C), all finite.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("reference_logits", values)
     if array.ndim == 2:
         array = array[None]
@@ -158,7 +191,11 @@ def checked_reference(values: ArrayLike, rows: int, classes: int) -> NDArray[np.
 
 
 def checked_reference_member(values: ArrayLike, member: NDArray[np.bool_], models: int) -> NDArray[np.bool_]:
-    """bool (R, N), no row of which is the target's."""
+    """bool (R, N), no row of which is the target's.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     array = _array("reference_member", values)
     if array.ndim == 1:
         array = array[None]
@@ -181,7 +218,11 @@ def checked_reference_member(values: ArrayLike, member: NDArray[np.bool_], model
 
 
 def check_sides(member: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> None:
-    """Refuse fewer than ``MINIMUM_SIDE`` members or non-members."""
+    """Refuse fewer than ``MINIMUM_SIDE`` members or non-members.
+
+    Raises:
+      InputError: the values are something else, or cannot be read.
+    """
     if member.all() or not member.any():
         raise InputError(
             f"member is {bool(member[0]) if len(member) else 'empty'} for every row: an attack needs "
