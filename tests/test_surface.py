@@ -24,6 +24,22 @@ def test_importing_trilemma_imports_nothing_slow():
     assert not {"torch", "numpy", "sklearn", "pyarrow", "scipy"} & imported("import trilemma")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tl.audit("predictions.npz"), "predictions is an object of type str: give trilemma.Predictions"),
+        (lambda: tl.load_data(None), "the name of the data is an object of type NoneType: give a name"),
+        (lambda: tl.load_model(None), "the folder of a run is an object of type NoneType: give its path"),
+        (lambda: tl.Predictions.load(None), "the file of predictions is an object of type NoneType: give its path"),
+        (lambda: tl.train("digits-s", None, "x"), "recipe is an object of type str: give trilemma.Recipe"),
+        (lambda: tl.train(tl.Recipe(), "digits-s", "x"), "data is an object of type str: give trilemma.Dataset"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_in_one_line(call, message):
+    with pytest.raises(tl.InputError, match=message):
+        call()
+
+
 def test_help_imports_nothing_slow():
     code = (
         "import io, contextlib, trilemma.cli.main as m\ntry:\n with contextlib.redirect_stdout(io.StringIO()):\n"

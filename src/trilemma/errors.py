@@ -11,6 +11,20 @@ class InputError(ValueError):
     """
 
 
+def check_type(what: str, value: object, wanted: type | tuple[type, ...], mend: str) -> None:
+    """Refuse an argument of another type.
+
+    >>> check_type("network", 5, str, "its name")
+    Traceback (most recent call last):
+    trilemma.errors.InputError: network is an object of type int: give its name
+
+    Raises:
+      InputError: ``value`` is of none of the types ``wanted``.
+    """
+    if not isinstance(value, wanted):
+        raise InputError(f"{what} is an object of type {type(value).__name__}: give {mend}")
+
+
 class PrivacyError(InputError):
     """The guarantee cannot cover what was asked for, so it is refused (never run with a warning)."""
 

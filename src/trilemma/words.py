@@ -11,10 +11,21 @@ from typing import Literal, get_args
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
+GUESSING = (
+    "this may be no better than guessing; check that labels and classes are in the same order, and that the images "
+    "are normalized as the model expects"
+)
+"""What an accuracy near chance means in an audit of predictions or weights."""
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
 )
-"""What a run with seeded noise, its page and the page of a study say in their first lines."""
+"""What a run with seeded noise and its page say in their first lines."""
+
+SEEDED_NOISE_OF_STUDY = (
+    "No model here that has a budget is for release: its noise is drawn from its seed, and whoever knows the seed can "
+    "subtract it."
+)
+"""What a study with seeded noise says in the first lines of the terminal and of its page."""
 
 
 def clean(text: object) -> str:

@@ -160,8 +160,10 @@ def test_a_module_and_a_classifier_are_asked(arrays):
     sides = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
     expected = module.eval()(inputs).detach().numpy()
     module.train()
-    loaders = [DataLoader(TensorDataset(*side), batch_size=7) for side in sides]
-    for train, test in (sides, loaders):
+    sets = [TensorDataset(*side) for side in sides]
+    loaders = [DataLoader(side, batch_size=7) for side in sets]
+    columns = [(inputs, labels[:, None]) for inputs, labels in sides]
+    for train, test in (sides, sets, loaders, columns):
         predictions = Predictions.from_model(module, train, test)
         np.testing.assert_allclose(predictions.logits, expected, atol=1e-6)
         np.testing.assert_array_equal(predictions.labels, arrays["labels"])
@@ -178,10 +180,69 @@ def test_a_module_and_a_classifier_are_asked(arrays):
     predictions = Predictions.from_estimator(classifier, inputs, names, np.arange(N) < 40)
     np.testing.assert_array_equal(predictions.probs, classifier.predict_proba(inputs))
     assert [classifier.classes_[label] for label in predictions.labels] == list(names)
+    column = Predictions.from_estimator(classifier, inputs, names[:, None], np.arange(N) < 40)
+    np.testing.assert_array_equal(column.labels, predictions.labels)
     with pytest.raises(InputError, match="not one of the classes"):
         Predictions.from_estimator(classifier, inputs, ["cow"] * N, np.arange(N) < 40)
     with pytest.raises(InputError, match="has no predict_proba"):
         Predictions.from_estimator(object(), inputs, names, np.arange(N) < 40)
+
+
+class Raising(nn.Module):
+    def forward(self, inputs):
+        raise KeyError("x")
+
+
+class InPlace(nn.Module):
+    def forward(self, inputs):
+        return inputs.sub_(0.5)
+
+
+INPUTS, LABELS = np.ones((N, 3), np.float32), np.arange(N) % 3
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "message"),
+    [
+        (nn.Identity(), None, "train gives no batches .TypeError"),
+        (nn.Identity(), 5, "train gives no batches .TypeError"),
+        (nn.Identity(), (INPUTS, np.eye(3)[LABELS]), r"labels of train must be \(n,\), .* not \(60, 3\): of one-hot"),
+        (nn.Identity(), (INPUTS, [[0], [1, 2]]), "labels of train cannot be read as one array"),
+        (nn.Identity(), (5, LABELS), "train has 0 inputs but 60 labels"),
+        (nn.Identity(), (["a"] * N, LABELS), "does not accept the inputs of train .(ValueError|TypeError)"),
+        (nn.Identity(), [(INPUTS, LABELS), (INPUTS[:, :2], LABELS)], "different numbers of classes for different"),
+        (Raising(), (INPUTS, LABELS), "does not accept the inputs of train .KeyError"),
+        (max, (INPUTS, LABELS), "the model is an object of type builtin_function_or_method: give a torch.nn.Module"),
+        (None, (INPUTS, LABELS), "the model is an object of type NoneType"),
+    ],
+)
+def test_what_is_no_model_or_no_batch_is_refused_in_one_line(model, train, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Predictions.from_model(model, train, (INPUTS, LABELS))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_writes_in_place_gets_a_copy():
+    """Guards: the caller's images are changed by an audit."""
+    inputs = np.ones((N, 3), np.float32)
+    predictions = Predictions.from_model(InPlace(), (inputs[:30], LABELS[:30]), (inputs[30:], LABELS[30:]))
+    assert (inputs == 1).all()
+    assert (predictions.logits == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (INPUTS[:, :2], LABELS, "LogisticRegression gives no probabilities of one label for X .ValueError"),
+        (INPUTS, np.eye(3)[LABELS], "the y must be"),
+        (INPUTS, None, "the y must be"),
+    ],
+)
+def test_what_a_classifier_cannot_take_is_refused_in_one_line(inputs, labels, message):
+    classifier = LogisticRegression().fit(np.eye(3), np.arange(3))
+    with pytest.raises(InputError, match=message) as caught:
+        Predictions.from_estimator(classifier, inputs, labels, np.arange(N) < 40)
+    assert "\n" not in str(caught.value)
 
 
 SIGMOID = np.arange(N) / N

@@ -13,6 +13,7 @@ import pytest
 
 import warm
 from trilemma.cli.main import main
+from trilemma.words import SEEDED_NOISE_OF_STUDY
 
 MINE = """
 title = "Mine"
@@ -81,6 +82,7 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     (tmp_path / "mine.toml").write_text(MINE)
     done = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"caution: {SEEDED_NOISE_OF_STUDY}"
     assert "4 of 4 trials are finished" in done.stdout
     assert "out/report.html" in done.stdout
     # One line for each trial says what it reached, and the table what the conditions did.

@@ -1,5 +1,6 @@
 """A trained model used from ``config.json`` and ``model.safetensors`` alone; the table of its predictions; its card."""
 
+import io
 import json
 import re
 import shutil
@@ -110,8 +111,14 @@ def test_the_same_images_in_any_form_give_the_same_logits(alone, data, tmp_path)
         (np.zeros((2, 3, 10, 12)), "must be uint8"),
         ([], "no image to classify"),
         ("nowhere.png", "cannot read nowhere.png"),
+        ("no\0where.png", "cannot read"),
+        (io.BytesIO(b"image"), "an object of type BytesIO is no image: give uint8 arrays, PIL images, or names"),
+        ([io.BytesIO(b"image")], "an object of type BytesIO is no image"),
+        (b"image", "an object of type bytes is no image"),
+        ([(np.zeros((3, 10, 12), np.uint8), 1)], "an object of type tuple is no image"),
+        (None, "an object of type NoneType is no image"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_images_that_do_not_fit_are_refused_in_one_line(alone, images, message):
     with pytest.raises(InputError, match=message) as caught:
@@ -153,6 +160,8 @@ def test_a_network_of_ones_own_is_given_again(data, tmp_path):
     run = tl.train(RECIPE, data, tmp_path / "run", network=network(), execution=CPU)
     with pytest.raises(InputError, match="a network of your own"):
         tl.load_model(tmp_path / "run")
+    with pytest.raises(InputError, match="network is an object of type int: give a torch"):
+        tl.load_model(tmp_path / "run", network=5)
     with pytest.raises(InputError, match="does not fit"):
         tl.load_model(tmp_path / "run", network=nn.Sequential(nn.Flatten(), nn.Linear(360, 4)))
     model = tl.load_model(tmp_path / "run", network=network())
@@ -178,9 +187,13 @@ def test_predict_writes_what_the_model_says_and_no_formula(run, data, tmp_path, 
     member = np.arange(45) < 20
     np.savez(tmp_path / "images.npz", images=data.test.images, labels=data.test.labels, member=member)
     logits = tl.load_model(run.folder).logits(data.test.images).astype(np.float64)
-    for ending in ("csv", "parquet", "npz"):
-        out = tmp_path / f"found.{ending}"
-        assert main(["predict", str(run.folder), str(tmp_path / "images.npz"), "--out", str(out)]) == 0
+    shutil.copy(tmp_path / "images.npz", tmp_path / "IMAGES.NPZ")
+    for images, name in (("images.npz", "found"), ("IMAGES.NPZ", "FOUND")):
+        for ending in ("csv", "parquet", "npz"):
+            out = tmp_path / f"{name}.{ending if name.islower() else ending.upper()}"
+            assert main(["predict", str(run.folder), str(tmp_path / images), "--out", str(out)]) == 0
+    assert (tmp_path / "FOUND.CSV").read_bytes() == (tmp_path / "found.csv").read_bytes()
+    assert (tmp_path / "FOUND.PARQUET").read_bytes() == (tmp_path / "found.parquet").read_bytes()
     csv, parquet = pd.read_csv(tmp_path / "found.csv"), pd.read_parquet(tmp_path / "found.parquet")
     np.testing.assert_array_equal(parquet[[f"logit_{name}" for name in NAMES]], logits)
     np.testing.assert_array_equal(csv[[f"logit_{name}" for name in NAMES]], logits)

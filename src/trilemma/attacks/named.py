@@ -20,7 +20,7 @@ from trilemma.attacks.rmia import OFFLINE_A, rmia_offline_scores, rmia_scores, t
 from trilemma.attacks.signals import Signals
 from trilemma.attacks.threshold import threshold_scores
 from trilemma.attacks.threshold_entropy import threshold_entropy_scores
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.hints import one_line
 from trilemma.measures import RUN_ATTACKS
 from trilemma.outside import called, is_outside, resolve
@@ -125,6 +125,7 @@ def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> t
     Raises:
       InputError: one is unknown, or none is asked for.
     """
+    check_type("predictions", predictions, Predictions, "trilemma.Predictions (Predictions.load reads a file)")
     if attacks is None:
         return (*ATTACKS, *_shadow_attacks(predictions))
     unknown = [name for name in attacks if not is_attack(name)]

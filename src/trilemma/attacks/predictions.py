@@ -14,7 +14,7 @@ from trilemma.attacks.npz import MAX_BYTES, fields_of_arrays, read_arrays
 from trilemma.attacks.outputs import fields_from_estimator, fields_from_model
 from trilemma.attacks.table import ENDINGS, fields_of, read_table
 from trilemma.data.listing import has_ending
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 
 MINIMUM_SIDE = 10
 """The minimum number of members, and of non-members: an attack on fewer examples is not informative."""
@@ -169,6 +169,7 @@ class Predictions:
           InputError: the file cannot be read, lacks an array, contains objects, is a decompression bomb, or its
             arrays are not valid predictions.
         """
+        check_type("the file of predictions", path, (str, Path), "its path")
         if has_ending(Path(path), *ENDINGS):
             return cls.from_table(read_table(Path(path), max_bytes), columns=columns, where=Path(path).name)
         if columns:

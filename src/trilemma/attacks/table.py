@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.class_columns import class_labels, numbers_in, outputs_of
 from trilemma.data.listing import has_ending
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.hints import did_you_mean, listed, one_line
 
 if TYPE_CHECKING:
@@ -94,10 +94,7 @@ def fields_of(table: Any, columns: Mapping[str, str] | None, where: str) -> dict
     import pandas as pd
 
     frame = table.to_pandas() if hasattr(table, "to_pandas") else table
-    if not isinstance(frame, pd.DataFrame):
-        raise InputError(
-            f"{where} is an object of type {type(table).__name__}: give a data frame (pandas.DataFrame makes one)"
-        )
+    check_type(where, frame, pd.DataFrame, "a data frame (pandas.DataFrame makes one)")
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         raise InputError(f"{where} has two columns with one name: rename one of them")

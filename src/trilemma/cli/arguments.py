@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         if wrong := re.search(r"unrecognized arguments: (\S+)", message):
             return did_you_mean(wrong[1].split("=")[0], self._options())
         if wrong := re.search(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)", message):
-            return did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+            return did_you_mean(wrong[1], re.findall(r"[\w,-]*[\w-]", wrong[2]))
         return ""
 
     def _options(self) -> list[str]:

@@ -22,7 +22,7 @@ from trilemma.study.pool import Executor, Pool
 from trilemma.study.runner import Settings, StudyProgress, progress_of, run_study
 from trilemma.study.trials import MOST_TRIALS, Study, Trial, expand
 from trilemma.version import __version__
-from trilemma.words import Rank
+from trilemma.words import SEEDED_NOISE_OF_STUDY, Rank
 
 
 def study_command(options: argparse.Namespace) -> int:
@@ -124,6 +124,8 @@ def conduct(
         progress = progress_of(folder, trials.values())
         from trilemma.report.write import PAGE  # imported here: it takes a second, and a mistake is told at once
 
+        if any(trial.recipe.private and not trial.recipe.secret_noise for trial in trials.values()):
+            show(f"caution: {SEEDED_NOISE_OF_STUDY}")
         show(f"the page will be {out / PAGE}, once the last trial is finished")
         with StudyDisplay(progress, executor.size) as display:
             whole = run_study(folder, progress, executor, settings, watch=display, should_stop=display.should_stop)

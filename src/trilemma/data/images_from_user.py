@@ -49,11 +49,10 @@ def given_images(source: Any, shape: tuple[int, int, int], *, resize: bool = Fal
     Raises:
       InputError: no image, one that cannot be read, or one of another size or another number of channels.
     """
-    if hasattr(source, "detach"):  # a tensor
-        source = source.detach().cpu().numpy()
+    source = _without_torch(source)
     if isinstance(source, np.ndarray):
         rows = list(_rows(source, shape))
-    elif isinstance(source, str | os.PathLike) or not isinstance(source, Iterable):
+    elif isinstance(source, str | bytes | os.PathLike) or hasattr(source, "read") or not isinstance(source, Iterable):
         rows = _of_one(source, shape)
     else:
         rows = [row for item in source for row in _of_one(item, shape)]
@@ -82,7 +81,21 @@ def _of_one(source: Any, shape: tuple[int, int, int]) -> list[_Row]:
         return [(path.name, path)]
     if hasattr(source, "getbands"):  # PIL's
         return [(None, source)]
-    return list(_rows(np.asarray(source), shape))
+    try:
+        array = np.asarray(_without_torch(source))
+    except (ValueError, TypeError, RuntimeError):  # rows of different shapes, an image with its label
+        array = np.asarray(None)
+    if array.dtype.kind not in "biufc":
+        raise InputError(
+            f"an object of type {type(source).__name__} is no image: give uint8 arrays, PIL images, or names of files "
+            "or folders"
+        )
+    return list(_rows(array, shape))
+
+
+def _without_torch(source: Any) -> Any:
+    """The array in a tensor; anything else as it is.  (An open file has ``detach``, too.)"""
+    return source.detach().cpu().numpy() if hasattr(source, "detach") and hasattr(source, "cpu") else source
 
 
 def _rows(array: NDArray[Any], shape: tuple[int, int, int]) -> Sequence[_Row]:
@@ -148,7 +161,7 @@ def _fitted(name: str, row: Any, shape: tuple[int, int, int], framing: Framing) 
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a name with a null character
         raise InputError(f"cannot read {path} ({one_line(error)})") from error
 
 

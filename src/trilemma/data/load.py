@@ -25,7 +25,7 @@ from trilemma.data.readers.parquet import ParquetRows, left_beside, parquet_spli
 from trilemma.data.readers.rows import Rows, parts_of, recorded, same_columns
 from trilemma.data.sets.catalog import READERS
 from trilemma.data.sets.skew import skewed
-from trilemma.errors import DataWarning, InputError
+from trilemma.errors import DataWarning, InputError, check_type
 from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.outside import called, is_outside, resolve
 from trilemma.progress import Progress
@@ -88,6 +88,7 @@ def load_data(
     Raises:
       InputError: the name, an option or the data cannot be used; the message says why, and how to mend it.
     """
+    check_type("the name of the data", name, (str, os.PathLike), "a name, a path, or module:name")
     text = os.fspath(name)
     known = NAMED.get(text)
     options = checked_options(

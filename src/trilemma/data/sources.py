@@ -78,7 +78,9 @@ def _named(known: Named, data_dir: Path | None) -> Source:
     except InputError as error:
         return Source(known.name, what, False, str(error), groups=known.groups)
     if place is None:
-        otherwise = "would be downloaded" if hub_installed() else "not here; pip install 'trilemma[hub]' to download it"
+        otherwise = (
+            "would be downloaded" if hub_installed() else "not here; give --data-dir, or pip install 'trilemma[hub]'"
+        )
         return Source(known.name, what, False, otherwise, groups=known.groups)
     train, test = counts.get("train", counts.get("all")), counts.get("test", counts.get("valid"))
     test = None if test is None else known.test_copies * test

@@ -19,6 +19,7 @@ from trilemma.report.inline import inline_svg
 from trilemma.report.numbers import Numbers, PlacedCondition
 from trilemma.report.swatch import swatch
 from trilemma.techniques import TECHNIQUES
+from trilemma.words import SEEDED_NOISE_OF_STUDY
 
 
 def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def first_screen(numbers: Numbers | None, claims: Sequence[Claim], study: Mappin
         "glance": _glance(numbers, conditions),
         "paper": paper,
         "glossary": list(GLOSSARY.values()),
-        "not_for_release": _NOT_FOR_RELEASE if _seeded(study) else "",
+        "not_for_release": SEEDED_NOISE_OF_STUDY if _seeded(study) else "",
     }
 
 
@@ -66,11 +67,6 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
         "codes": codes,
     }
 
-
-_NOT_FOR_RELEASE = (
-    "No model of this page that has a budget is for release: its noise was drawn from its seed, and whoever knows the "
-    "seed can subtract it."
-)
 
 _CHOSEN = (
     "The figure shows the strongest of several attacks, chosen after looking at their results, so it lies a little off "

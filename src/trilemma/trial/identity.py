@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from trilemma.data.dataset import Dataset
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.files import read_json
 from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
@@ -35,6 +35,8 @@ def config_of(
       tracked: training examples that every evaluation records.
       canaries: extra examples that audit the training, or None.
     """
+    check_type("recipe", recipe, Recipe, "trilemma.Recipe (load_recipe finds one by its name)")
+    check_type("data", data, Dataset, "trilemma.Dataset (load_data makes one)")
     return {
         "recipe": recipe.to_dict(),
         "data": {

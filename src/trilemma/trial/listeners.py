@@ -13,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.hints import did_you_mean, one_line
 from trilemma.measures import described
 from trilemma.outside import called, is_outside, resolve
@@ -54,10 +54,7 @@ class Listeners:
     """
 
     def __init__(self, listeners: Iterable[Listener], *, private: bool) -> None:
-        if not isinstance(listeners, Iterable):
-            raise InputError(
-                f"listeners is an object of type {_name(listeners)}: give a sequence, [{_name(listeners)}(...)]"
-            )
+        check_type("listeners", listeners, Iterable, "a sequence of listeners")
         self.listeners, self.private = tuple(listeners), private
         for listener in self.listeners:
             if not all(callable(getattr(listener, method, None)) for method in ("on_update", "on_end")):

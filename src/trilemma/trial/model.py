@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trilemma.data.images_from_user import GivenImages, given_images
 from trilemma.data.views import normalize
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.files import read_json, reading
 from trilemma.hints import listed, one_line
 from trilemma.models import build
@@ -123,6 +123,8 @@ def load_model(
     Raises:
       InputError: a file is missing or damaged, the weights are another run's, or the network does not fit them.
     """
+    check_type("the folder of a run", folder, (str, os.PathLike), "its path")
+    check_type("network", network, (nn.Module, str, type(None)), "a torch.nn.Module, or its module:name")
     path = Path(folder)
     config = read_json(path / CONFIG)
     if not (path / WEIGHTS).exists():
