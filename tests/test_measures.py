@@ -46,6 +46,7 @@ def test_nothing_that_is_taken_from_members_is_covered():
             assert not measure.covered
     assert not MEASURES["train_accuracy"].covered
     assert not MEASURES["harmonic_score"].covered  # it has the attacks' AUC in it
+    assert not MEASURES["seconds"].covered, "a duration follows the secret draws and includes measurements on members"
 
 
 @pytest.mark.parametrize("name", ["lira", "accuracy_naive", "auc", "AUC_rf", "bias_naive"])
