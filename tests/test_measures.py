@@ -46,6 +46,7 @@ def test_nothing_that_is_taken_from_members_is_covered():
             assert not measure.covered
     assert not MEASURES["train_accuracy"].covered
     assert not MEASURES["harmonic_score"].covered  # it has the attacks' AUC in it
+    assert not MEASURES["seconds"].covered, "a duration follows the secret draws and includes measurements on members"
 
 
 @pytest.mark.parametrize("name", ["lira", "accuracy_naive", "auc", "AUC_rf", "bias_naive"])
@@ -162,6 +163,8 @@ def test_what_a_condition_can_be_about_is_in_the_table():
                      "worst_cell_interval": [0.3, 0.5],
                      "worst_cell": {"class": 0, "group": "gray", "examples": 9},
                      "least_known_cell": {"class": 0, "group": "gray", "examples": 9}},
+        "worst_class": {"class": 0, "examples": 9, "accuracy": 0.4, "interval": [0.3, 0.5],
+                        "least_known": {"class": 0, "examples": 9}},
         "accuracy": 0.7, "harmonic_score": {"value": 0.5},
     }  # fmt: skip
     assert all(measured(quantity, result) for quantity in QUANTITIES)

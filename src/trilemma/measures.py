@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trilemma.words import clean
+from trilemma.words import clean, spelled
 
 Column = Literal["main", "attacks", "groups", "price", "terms", "removal", "cost"]
 Where = Literal["always", "groups", "tracking", "removal", "budget", "price"]
@@ -37,6 +37,16 @@ ATTACK_WORDS = {
     "lira-offline": "LiRA, offline",
 }
 """The names of all attacks: first those of every run, in the paper's order, then those that need reference models."""
+
+
+def attack_words(name: str) -> str:
+    """An attack's name in a sentence, after an article; one from outside is called by its whole name.
+
+    >>> attack_words("rf"), attack_words("mine:confidence")
+    ('random forest', 'attack mine:confidence')
+    """
+    return ATTACK_WORDS.get(name) or f"attack {clean(name)}"
+
 
 HEADLINE_ATTACKS = ("rmia", "threshold")
 """The attack whose numbers summarize an audit, fixed before they are seen: the first of these that was made."""
@@ -149,6 +159,8 @@ _TABLE = (
             made="groups"),
     Measure("worst_group_accuracy", "worst group", "accuracy on the group where it is lowest",
             better="higher", covered=True, column="groups", made="groups", required_as="worst_group_accuracy"),
+    Measure("worst_class_accuracy", "worst class", "accuracy of the class where it is lowest",
+            better="higher", covered=True, column="groups", required_as="worst_class_accuracy"),
     Measure("worst_cell_accuracy", "worst class and group", "accuracy of the worst class in one group",
             better="higher", covered=True, column="groups", made="groups", required_as="worst_cell_accuracy"),
     Measure("accuracy_in_GROUP", "accuracy in", "accuracy on the test examples of one group",
@@ -195,8 +207,9 @@ _TABLE = (
     Measure("updates", "updates", "updates that were made", unit="count", covered=True, column="cost", digits=0),
     Measure("batch_size", "batch size", "size of the logical batch (expected, with a budget)",
             unit="count", covered=True, column="cost", digits=0),
+    # A duration follows the sizes of the secret draws, and includes measurements on training images.
     Measure("seconds", "seconds", "computing time, attacks included",
-            unit="seconds", better="lower", covered=True, column="cost", digits=0),
+            unit="seconds", better="lower", column="cost", digits=0),
     Measure("membership_probability/INDEX", "membership probability",
             "membership probability of one tracked training example",
             better="lower", made="tracking"),
@@ -236,7 +249,7 @@ def described(name: str) -> Measure:
             which = name.removeprefix(measure.start)
             if measure.start == "auc_":
                 return replace(measure, name=name, title=f"AUC, {ATTACK_WORDS.get(which, clean(which))}")
-            return replace(measure, name=name, title=f"{measure.title} {clean(which)}")
+            return replace(measure, name=name, title=f"{measure.title} {spelled(which)}")
     raise KeyError(name)
 
 

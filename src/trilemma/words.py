@@ -11,6 +11,11 @@ from typing import Literal, get_args
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
+GUESSING = (
+    "this may be no better than guessing; check that labels and classes are in the same order, and that the images "
+    "are normalized as the model expects"
+)
+"""What an accuracy near chance means in an audit of predictions or weights."""
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
 )
@@ -192,6 +197,15 @@ def clock(seconds: float) -> str:
         return f"{minutes} min"
     hours = minutes // 60
     return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
+
+
+def spelled(group: object) -> str:
+    """A group's name for people; the skewed sets' own ``colour``, a key of every result, is spelled as the rest is.
+
+    >>> spelled("colour"), spelled("gray")
+    ('color', 'gray')
+    """
+    return "color" if group == "colour" else clean(group)
 
 
 def capital(words: str) -> str:

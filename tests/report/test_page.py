@@ -310,11 +310,12 @@ def test_two_seeds_are_drawn_as_they_are_and_the_page_says_what_they_cannot_tell
             assert not cut_short(panel)
 
 
-def _levels_of(small, **by_measure):
+def _levels_of(small, *, steps=(-0.001, 0.0, 0.001), **by_measure):
     """The first screen's lines where the loss threshold's AUCs, over three seeds, lie around these values."""
     table = small.results.copy()
     for measure, value in by_measure.items():
-        for seed, step in enumerate((-0.001, 0.0, 0.001)):
+        apart = steps if measure == "auc_threshold" else (-0.001, 0.0, 0.001)
+        for seed, step in enumerate(apart):
             table.loc[(table["measure"] == measure) & (table["seed"] == seed), "value"] = value + step
     return {line.lead: line.text for line in headlines(Numbers(table, small.study), (), named=False)}
 
@@ -323,7 +324,7 @@ def test_an_unmatched_auc_is_called_skew_only_where_the_control_explains_it(smal
     """Guards: a first screen that calls an AUC far above the control's skew, and so hides what the model leaks."""
     matched, unmatched, control = "auc_threshold", "auc_threshold_naive", "null_auc_naive"
     explained = _levels_of(small, **{matched: 0.5, unmatched: 0.602, control: 0.601})
-    assert explained["Skew"].endswith("that is skew, not memory.")
+    assert explained["Skew"].endswith("it lies within 0.02 of ½: that is skew, not memory.")
     for values in (
         {matched: 0.5, unmatched: 0.7, control: 0.6},  # more than the control
         {matched: 0.6, unmatched: 0.602, control: 0.601},  # the matched AUC is above ½ too
@@ -333,6 +334,15 @@ def test_an_unmatched_auc_is_called_skew_only_where_the_control_explains_it(smal
         assert "Skew" not in told
         assert "not memory" not in told["Unmatched"]
         assert f"Against matched ones it is {values[matched]:.3f}" in told["Unmatched"]
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.57, 0.065), (0.51, 0.012), (0.525, 0.001)])
+def test_an_interval_that_covers_one_half_does_not_show_that_nothing_leaks(small, value, step):
+    """Guards: "that is skew, not memory" beside a matched AUC of 0.570 [0.407, 0.733]."""
+    around = {"auc_threshold": value, "auc_threshold_naive": 0.602, "null_auc_naive": 0.601}
+    told = _levels_of(small, steps=(-step, 0.0, step), **around)
+    assert "Skew" not in told
+    assert f"Against matched ones it is {value:.3f}" in told["Unmatched"]
 
 
 def test_the_sentence_on_several_settings_names_each_data_set_once(large):

@@ -10,11 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from trilemma.analysis.claims import Claim
 from trilemma.analysis.claims.claim import Change
+from trilemma.analysis.claims.skew import MARGIN
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, in_words
 from trilemma.report.numbers import FEW, Number, Numbers, PlacedCondition, setting_titles
+from trilemma.statistics.intervals import mean_within
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, with_interval
 
@@ -137,8 +141,9 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
 def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Headline]:
     """The AUC against the whole test set, beside that of a classifier that never saw a member.
 
-    It is called skew only where the intervals say so: the control's lies above ½, the unmatched AUC's does not lie
-    above the control's, and the matched AUC's covers ½.  An interval over very few seeds covers anything.
+    It is called skew, and not memory, only where the seeds show it: the control's interval lies above ½, the unmatched
+    AUC's does not lie above the control's, and the matched AUC is within ``MARGIN`` of ½ by two one-sided tests.  That
+    its interval covers ½ would not do, since a wide one covers anything.
     """
     for condition in chosen:
         measured, matched = (numbers.get(condition, f"{LEAKAGE}{end}") for end in (UNMATCHED, ""))
@@ -149,14 +154,16 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
             not any(value.of_few for value in (measured, control, matched))
             and control.low > 0.5
             and measured.low <= control.high
-            and matched.low <= 0.5 <= matched.high
+            and matched.over == "seeds"
+            and mean_within(np.array(matched.by_trial), 0.5, MARGIN)
         )
         text = (
             f"Against unmatched non-members the AUC {'seems' if skewed else 'is'} {_shown(measured)} "
             f"{_budget_words(condition.epsilon)}; for a model that never saw a member it is {_shown(control)}"
         )
         if skewed:
-            return [Headline("Skew", f"{text}: that is skew, not memory.", "#figures")]
+            words = f"{text}, and against matched ones it lies within {MARGIN} of ½: that is skew, not memory."
+            return [Headline("Skew", words, "#figures")]
         return [Headline("Unmatched", f"{text}. Against matched ones it is {_shown(matched)}.", "#figures")]
     return []
 

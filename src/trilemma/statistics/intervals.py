@@ -40,6 +40,22 @@ def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[fl
     return float(values.mean()) - half, float(values.mean()) + half
 
 
+def mean_within(values: NDArray[np.float64], target: float, margin: float, alpha: float = 1 - LEVEL) -> bool:
+    """Whether the mean is shown to lie within ``target`` +- ``margin``: two one-sided tests (TOST, Schuirmann 1987).
+
+    Args:
+      values: float (n,), independent and approximately normal; fewer than two show nothing.
+      alpha: the level of each of the two tests, in (0, 0.5).
+
+    >>> mean_within(np.array([0.50, 0.51, 0.49]), 0.5, 0.02), mean_within(np.array([0.50, 0.58, 0.42]), 0.5, 0.02)
+    (True, False)
+    """
+    if len(values) < 2:
+        return False
+    low, high = mean_interval(values, 1 - 2 * alpha)
+    return target - margin < low and high < target + margin
+
+
 def paired_p(differences: NDArray[np.float64]) -> float:
     """The two-sided p-value of a paired t-test from its differences; 1 where there are fewer than two.
 
@@ -73,8 +89,10 @@ def repeated(values: NDArray[np.float64]) -> bool:
     return bool(np.ptp(values) <= _REPEATED * np.abs(values).max())
 
 
-def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+def binomial_interval(share: float, count: float, level: float = LEVEL) -> tuple[float, float]:
     """Clopper-Pearson's interval for a share of ``count`` independent examples; (0, 1) where there are none.
+
+    Neither the number of examples nor that of hits has to be whole: see :mod:`trilemma.statistics.shares`.
 
     >>> low, high = binomial_interval(0.0, 100)
     >>> low, round(high, 4)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.attacks.checks import MINIMUM_SIDE
 from trilemma.attacks.matching import matched_nonmembers
-from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for

@@ -108,10 +108,11 @@ def _other_test_set(table: Table, comparison: Comparison) -> tuple[str, list[dic
 def artifact_claim(table: Table) -> Claim:
     """Ours: the unmatched AUC rises with skew and the matched one does not, so that the rise is not memorization.
 
-    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where the unmatched
-    AUC is higher and the matched one either within +- ``MARGIN`` (two one-sided tests, at 5 % over all settings
-    together) or not higher, and its difference significantly smaller than the unmatched one; contradicted where the
-    unmatched AUC is lower, or the matched one is higher too and not shown to be within the margin.
+    For each setting (every budget its own) the largest skew against none, or the least.  Confirmed where both halves
+    are shown: the unmatched AUC is higher, and the change of the matched one lies within +- ``MARGIN`` (two one-sided
+    tests, at 5 % over all settings together).  That the matched change is smaller, or lost in noise, does not show that
+    there is none.  Contradicted where the unmatched AUC is lower, or the matched one is higher too and not shown to be
+    within the margin.
     """
     unmatched, matched = table.measured(ATTACK + UNMATCHED), table.measured(ATTACK)
     gap = unmatched.minus(matched, f"{ATTACK}{UNMATCHED} minus {ATTACK}")
@@ -169,5 +170,5 @@ def _artifact_verdict(climb: Comparison, flat: Comparison, less: Comparison, alp
         return "confirmed", f"{words}; the matched one is shown to change by {margin}"
     if less.verdict == "higher" and not less.fragile:
         smaller = f"smaller than the unmatched change by {number_words(less.difference, ATTACK)}, beyond noise"
-        return "confirmed", f"{words}; the matched change is {smaller}, though not shown to be {margin}"
+        return "cannot tell", f"{words}; the matched change is {smaller}, but it is not shown to be {margin}"
     return "cannot tell", f"{words}; whether the matched one changes by as much is lost in noise"
