@@ -247,7 +247,7 @@ def cite_page() -> str:
     from trilemma.version import __version__
 
     root = Path(__file__).parent.parent
-    security = (root / "SECURITY.md").read_text("utf-8").replace("(docs/guarantee.md)", "(guarantee.md)")
+    security = (root / "SECURITY.md").read_text("utf-8").replace("(docs/", "(")
     return "\n".join(
         [
             "# How to cite, and how to report a vulnerability",

@@ -100,10 +100,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     group.add_argument(
-        "--skew",
-        type=float,
-        metavar="P",
-        help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
+        "--skew", type=float, metavar="P", help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)"
     )
     group.add_argument(
         "--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling); CIFAR-100: coarse"
