@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from trilemma.data.named import NAMED, Named
-from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
+from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS, SHADOW_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.paper import CITATION, URL
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
@@ -39,8 +39,8 @@ def _either_case(words: str) -> str:
     return f"[{words[0].upper()}{words[0]}]{words[1:]}"
 
 
-_LOSS, _ENTROPY, _MLP, _FOREST = (ATTACK_WORDS[name] for name in RUN_ATTACKS)
-_SHADOW = tuple(words for name, words in ATTACK_WORDS.items() if name not in RUN_ATTACKS and "-" not in name)
+_LOSS, _ENTROPY, _MLP, _FOREST, *_ = (ATTACK_WORDS[name] for name in RUN_ATTACKS)
+_SHADOW = tuple(ATTACK_WORDS[name] for name in SHADOW_ATTACKS if "-" not in name)
 
 _GENERAL = (
     Term(
