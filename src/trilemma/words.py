@@ -68,6 +68,12 @@ def shortened(text: str, longest: int = 40) -> str:
 DELTA = 1e-5
 """The delta of a budget that names none."""
 
+RESAMPLES = 1000
+"""Bootstrap samples for an interval, unless another number is given."""
+
+AUDITED = 2000
+"""Audited examples, members and non-members together, unless another number is given or the data have fewer."""
+
 DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
 """The refusal of a delta that is no probability, wherever one comes in."""
 
