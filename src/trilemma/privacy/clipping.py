@@ -127,7 +127,7 @@ class Clipping:
             )
         if len(images) and not images.shape[1]:
             raise InputError(
-                f"images {tuple(images.shape)} are (B, K, C, H, W) with K = 0 views: give each example one"
+                f"images {tuple(images.shape)} are (B, K, C, H, W) with K = 0 views: give each example one view"
             )
         refuse_rounded_products()
         with _ONE_CALL, exact_arithmetic(images.device):
