@@ -202,7 +202,7 @@ def _with_what_titles_shorten(
             keys = telling([[settings[name] for name in alike]])
             for name in alike if keys else ():
                 if last:
-                    distinct[name][""] = f"settings {_checksum(settings[name])}"
+                    distinct[name][""] = f"settings {hashlib.sha256(_plain(settings[name]).encode()).hexdigest()[:8]}"
                 else:
                     distinct[name] |= {key: words(key, settings[name].get(key)) for key in keys}
     return distinct
@@ -215,17 +215,9 @@ def _told(key: str, settings: _Settings, words: Callable[[str, Any], str]) -> st
     return "" if unsaid else words(key, settings.get(key))
 
 
-def _checksum(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_plain(settings).encode()).hexdigest()[:8]
-
-
 def _with(trial: Mapping[str, Any], data: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The trial as it would be with another recipe, and with other data."""
-    return {
-        **trial,
-        "recipe": {**trial.get("recipe", {}), **changes},
-        "data": {**trial.get("data", {}), **(data or {})},
-    }
+    return {**trial, "recipe": trial.get("recipe", {}) | changes, "data": trial.get("data", {}) | dict(data or {})}
 
 
 _Axis = tuple[Mapping[str, str], Callable[[_Settings], _Settings | None]]
@@ -242,8 +234,8 @@ def _axes(trials: Mapping[str, Mapping[str, Any]]) -> tuple[_Axis, ...]:
         (titles(), lambda s: s),
         (mixes, beside_techniques),
         (budgets, _beside_budget),
-        (budgets, lambda s: None if s.get("epsilon") is None else _without(beside_techniques(s), _BY_EPSILON)),
-        (skews, lambda s: _without(beside_skew(s), ("classes_seed",))),
+        (budgets, lambda s: None if s.get("epsilon") is None else beside_techniques(s, *_BY_EPSILON)),
+        (skews, lambda s: beside_skew(s, "classes_seed")),
         (skews, lambda s: None if s.get("skew") is None else beside_skew(s)),
     )
 
@@ -262,30 +254,27 @@ def _telling(names: Sequence[str], settings: Mapping[str, _Settings], axes: Iter
     )
 
 
-def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
+def beside_techniques(settings: Mapping[str, Any], *free: str) -> dict[str, Any]:
     """What mixes of techniques must share to be compared: all settings that have an effect, but for those of techniques
-    and those that change no training."""
-    return _effective(settings, ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT))
+    and those that change no training; and for those that are ``free``."""
+    return _effective(settings, ("techniques", *TECHNIQUES_OF, *free))
 
 
-def beside_skew(settings: Mapping[str, Any]) -> dict[str, Any]:
+def beside_skew(settings: Mapping[str, Any], *free: str) -> dict[str, Any]:
     """What skews must share to be compared: all settings that have an effect, but for the skew and those that change no
-    training."""
-    return _effective(settings, ("name", "skew", *WITHOUT_EFFECT))
+    training; and for those that are ``free``."""
+    return _effective(settings, ("name", "skew", *free))
 
 
 def _beside_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a budget and none must share to be compared, whatever their techniques."""
     of_budgets = [key for key in settings if has_effect_with_a_budget_alone(key)]
-    return _without(beside_techniques(settings), (*BY_BUDGET, *of_budgets))
+    return beside_techniques(settings, *BY_BUDGET, *of_budgets)
 
 
 def _effective(settings: _Settings, free: Container[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in free and has_effect(key, settings)}
-
-
-def _without(settings: _Settings, free: Container[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in free}
+    left = [key for key in settings if key not in free and key not in WITHOUT_EFFECT and has_effect(key, settings)]
+    return {key: settings[key] for key in left}
 
 
 def made_distinct(titles: Mapping[_Name, str], *more: Mapping[_Name, str]) -> dict[_Name, str]:
@@ -373,14 +362,12 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
             return _TRUTHS[key][value]
         if key not in lengths:
             texts = {_text(each[key]) for each in known if key in each}
-            lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
+            lengths[key] = next(
+                n for n in range(24, 2**62, 8) if len({shortened(text, n) for text in texts}) == len(texts)
+            )
         return f"{'data' if key == 'name' else key} {shortened(_text(value), lengths[key])}"
 
     return words
-
-
-def _all_kept_apart(texts: set[str], longest: int) -> bool:
-    return len({shortened(text, longest) for text in texts}) == len(texts)
 
 
 def words_of(settings: Mapping[str, Any], keys: Iterable[str], words: Callable[[str, Any], str]) -> str:
