@@ -75,7 +75,7 @@ AUDITED = 2000
 """Audited examples, members and non-members together, unless another number is given or the data have fewer."""
 
 DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
-"""The refusal of a delta that is no probability, wherever one comes in."""
+"""The refusal of a delta that is not a probability, wherever one comes in."""
 
 
 def exact(value: float) -> str:
