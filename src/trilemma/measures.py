@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trilemma.words import clean
+from trilemma.words import clean, group_name
 
 Column = Literal["main", "attacks", "groups", "price", "terms", "removal", "cost"]
 Where = Literal["always", "groups", "tracking", "removal", "budget", "price"]
@@ -237,7 +237,7 @@ def described(name: str) -> Measure:
             which = name.removeprefix(measure.start)
             if measure.start == "auc_":
                 return replace(measure, name=name, title=f"AUC, {ATTACK_WORDS.get(which, clean(which))}")
-            return replace(measure, name=name, title=f"{measure.title} {clean(which)}")
+            return replace(measure, name=name, title=f"{measure.title} {group_name(which)}")
     raise KeyError(name)
 
 

@@ -114,6 +114,15 @@ def budget_order(epsilon: float | None) -> float:
     return math.inf if epsilon is None else epsilon
 
 
+def group_name(name: object) -> str:
+    """A group's name as it is shown: a skewed set's "colour", which is fixed in its files, in American spelling.
+
+    >>> group_name("colour"), group_name("gray")
+    ('color', 'gray')
+    """
+    return "color" if name == "colour" else clean(name)
+
+
 def skew_words(skew: float | None) -> str:
     """A skew in words.
 
@@ -168,6 +177,16 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     text = f"{value:z,.{digits}f}"  # z: a value that rounds to zero has no sign
     return text.replace("-", "−")
+
+
+def signed_number(value: float, digits: int = 3) -> str:
+    """A difference, or an end of its interval, as :func:`number` with its sign.
+
+    >>> signed_number(0.0123), signed_number(-0.5), signed_number(float("nan"))
+    ('+0.012', '−0.500', '–')
+    """
+    text = number(value, digits)
+    return text if text.startswith("−") or math.isnan(value) else f"+{text}"
 
 
 def power(value: float) -> str:

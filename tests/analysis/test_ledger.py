@@ -465,7 +465,9 @@ def test_trials_with_the_same_noise_are_not_covered_together():
         assert family.best_released.status == "covered", "released alone it is"
     fresh = ledger_of([same[0], same[2], trial(id="e"), trial(id="f")])
     assert fresh.families[0].all_released.status == "covered"
-    assert "against readers who know them or a recipe, nothing is proven" in " ".join(fresh.sentences())
+    assert "Whoever knows a trial's seed can draw its noise again, and nothing is proven against them" in " ".join(
+        fresh.sentences()
+    )
     assert "somebody who knows or guesses" not in " ".join(ledger_of([trial()]).sentences())
 
 

@@ -63,7 +63,7 @@ def test_a_study_of_one_trial_is_told_in_the_singular(made_up, tmp_path):
     made.trial({"name": "digits-s", "skew": 0.9}, 0, ("gn",), 8.0, groups=("colour", "gray"), model="convnet-4")
     text = Elements(write_report(tmp_path, made.results, made.study, claims=claims(made.results, made.study))).text
     assert re.search("1 training of one network, convnet-4 ?, on digits-s", text)
-    assert re.search(r"at ε = 8 ?\. The model was then attacked", text)
+    assert re.search(r"at ε = 8 ?; the model was then attacked", text)
     assert "1 of 1 trial finished" in text
     assert not re.search(r"\b1 (trials|seeds|trainings)\b|\b1 seed each", text)
 

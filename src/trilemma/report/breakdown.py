@@ -14,7 +14,7 @@ from trilemma.attacks.named import LEARNED
 from trilemma.hints import listed
 from trilemma.report.evidence import OneModel
 from trilemma.statistics.intervals import binomial_interval
-from trilemma.words import clean
+from trilemma.words import clean, group_name
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def group_words(name: str) -> str:
     >>> group_words("gray"), group_words("1")
     ('gray', 'group 1')
     """
-    return f"group {name}" if name.isdecimal() else clean(name)
+    return f"group {name}" if name.isdecimal() else group_name(name)
 
 
 def excludes_one_half(part: Mapping[str, Any]) -> bool:
@@ -174,11 +174,11 @@ def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:
     """Heads and rows of the page's table: first the groups, then each class and its groups."""
     if not parts.groups:
         return ["class", *_HEADS], [[(clean(cell["class"]), ""), *_values(cell)] for cell in parts.cells]
-    rows = [[("all", ""), (clean(group["group"]), ""), *_values(group)] for group in parts.groups]
+    rows = [[("all", ""), (group_name(group["group"]), ""), *_values(group)] for group in parts.groups]
     for part in parts.classes:
         rows.append([(clean(part["class"]), ""), ("all", ""), *_values(part)])
         own = [cell for cell in parts.cells if cell["class"] == part["class"]]
-        rows += [[(clean(cell["class"]), ""), (clean(cell["group"]), ""), *_values(cell)] for cell in own]
+        rows += [[(clean(cell["class"]), ""), (group_name(cell["group"]), ""), *_values(cell)] for cell in own]
     return ["class", "group", *_HEADS], rows
 
 
