@@ -10,6 +10,7 @@ from trilemma.cli import shadows, study_display
 from trilemma.cli.shadows import ShadowDisplay
 from trilemma.cli.study import plan
 from trilemma.cli.study_display import StudyDisplay
+from trilemma.cli.table import describe_attacks
 from trilemma.study.pool import Event
 from trilemma.study.runner import StudyProgress
 from trilemma.trial import display as training_display
@@ -109,3 +110,11 @@ def test_a_study_says_what_a_silent_trial_is_doing(clock):
         clock[0] += 0.5
         display(progress, None)
     assert lines(console) == ["t  cifar10, BL: fitting maps"] * 3
+
+
+def test_a_long_name_of_an_attack_moves_the_columns_of_all():
+    entry = {"auc": 0.5, "advantage": 0.1, "tpr_at_fpr": {"0.01": None, "0.001": None}}
+    entry |= {"interval": {"auc": [0.4, 0.6]}, "tpr_reason": {"0.01": "few", "0.001": "few"}}
+    lines = describe_attacks({"threshold": entry, "mine_attack:confidence": entry}, None)
+    assert len({line.index(" AUC ") for line in lines if " AUC " in line}) == 1
+    assert lines[0].startswith("  threshold              AUC 0.500")

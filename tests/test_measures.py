@@ -163,6 +163,8 @@ def test_what_a_condition_can_be_about_is_in_the_table():
                      "worst_cell_interval": [0.3, 0.5],
                      "worst_cell": {"class": 0, "group": "gray", "examples": 9},
                      "least_known_cell": {"class": 0, "group": "gray", "examples": 9}},
+        "worst_class": {"class": 0, "examples": 9, "accuracy": 0.4, "interval": [0.3, 0.5],
+                        "least_known": {"class": 0, "examples": 9}},
         "accuracy": 0.7, "harmonic_score": {"value": 0.5},
     }  # fmt: skip
     assert all(measured(quantity, result) for quantity in QUANTITIES)

@@ -13,6 +13,13 @@ from trilemma.errors import InputError
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
 from trilemma.statistics.cells import cell_report
+from trilemma.statistics.shares import (
+    effective_count,
+    share_interval,
+    share_intervals,
+    smallest_interval,
+    spread_interval,
+)
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is reported as small, since its accuracy is very uncertain."""
@@ -54,11 +61,13 @@ class TestDraws:
       accuracy: float64 (R,).
       bias: float64 (R,), or None without groups.  These draws are biased upward: where the groups share a class evenly
         but for noise, the draws of |share - 1/2| exceed the estimate as the estimate exceeds the true value.
-      bias_floor: float64 (R,), or None without groups: draws of a lower bound without this bias.  A class enters
-        with the share of the group that dominates it in the data, whichever group dominates in the sample, and
-        only if that share exceeds 1/G by more than three standard deviations.
+      bias_floor: float64 (R,), or None: draws of a lower bound without this bias.  A class enters with the share of the
+        group that dominates it in the data, if that share exceeds 1/G by more than three standard deviations.
       accuracy_by_group: float64 (R, G) in the order of the groups, or None without groups; NaN in a sample
         without an example of the group.
+      share: the accuracy in the data.
+      independent: the effective number of independent examples (:func:`~trilemma.statistics.shares.effective_count`).
+      independent_by_group: float64 (G,), the same in each group, or None without groups.
     """
 
     __test__ = False  # keeps pytest from collecting a class whose name begins with Test
@@ -67,6 +76,14 @@ class TestDraws:
     bias: Array | None
     bias_floor: Array | None
     accuracy_by_group: Array | None
+    share: float
+    independent: float
+    independent_by_group: Array | None
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """95 % for the accuracy: see :mod:`trilemma.statistics.shares`."""
+        return share_interval(self.share, self.independent, self.accuracy)
 
 
 def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) -> BiasAmplification:
@@ -151,8 +168,9 @@ def fairness_report(
         differences, which are None if no class is left;
         ``small_groups`` (names, fewer than ``SMALL_GROUP`` examples): included above, but too small for reliable
         accuracies;
-        ``interval``: 95 % bootstrap [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
-        ``worst_group_accuracy``.  Noise biases largest and smallest values, so one end of each, except for
+        ``interval``: 95 % [low, high] for ``bias``, ``accuracy_by_group`` {name: ...}, ``gap``,
+        ``worst_group_accuracy``, from the bootstrap and, near 0 and 1, exact ones
+        (:mod:`trilemma.statistics.shares`).  Noise biases largest and smallest values, so one end of each, except for
         the second, comes from unbiased draws: ``bias_floor``, or the groups that are best and worst in the data.
 
     Raises:
@@ -171,7 +189,7 @@ def fairness_report(
     sizes = confusion.sum(axis=(1, 2))
     accuracies = _rate(np.trace(confusion, axis1=1, axis2=2), sizes)
     draws = bootstrap_test(truth, predictions, codes, classes=classes, sources=sources, seed=seed, resamples=resamples)
-    worst = int(np.argmin(accuracies))
+    worst, clusters = int(np.argmin(accuracies)), None if sources is None else _integers("sources", sources)
     return {
         "bias": amplified.bias,
         "bias_used_classes": amplified.bias_used_classes,
@@ -183,13 +201,7 @@ def fairness_report(
         "worst_group": names[worst],
         "worst_group_accuracy": float(accuracies[worst]),
         **cell_report(
-            truth,
-            predictions,
-            codes,
-            classes=classes,
-            group_names=names,
-            class_names=class_names,
-            sources=None if sources is None else _integers("sources", sources),
+            truth, predictions, codes, classes=classes, group_names=names, class_names=class_names, sources=clusters
         ),
         **_differences(confusion),
         "small_groups": [name for name, size in zip(names, sizes, strict=True) if size < SMALL_GROUP],
@@ -232,6 +244,8 @@ def bootstrap_test(
     if clusters is not None and clusters.shape != truth.shape:
         raise InputError(f"sources must be ({len(truth)},), one for each example, not {clusters.shape}")
     rng = rng_for(seed, "bootstrap/test")
+    images = np.arange(len(truth)) if clusters is None else clusters
+    known = {"share": float((truth == predictions).mean()), "independent": effective_count(images)}
     # Rows are sorted by cell, so that counting is a sum over neighboring rows.
     cell = ((truth == predictions) * classes + predictions) * count + codes
     order = np.argsort(cell, kind="stable")
@@ -247,7 +261,7 @@ def bootstrap_test(
         by_group.append(np.divide(right, examples, out=np.full_like(right, np.nan), where=examples > 0))
         shares.append(_shares(counts.sum(axis=1), examples))
     if groups is None:
-        return TestDraws(np.concatenate(accuracy), None, None, None)
+        return TestDraws(np.concatenate(accuracy), None, None, None, **known, independent_by_group=None)
     counted = np.bincount(predictions * count + codes, minlength=classes * count).reshape(classes, count)
     sample = np.concatenate(shares)
     return TestDraws(
@@ -255,6 +269,8 @@ def bootstrap_test(
         bias=(sample.max(axis=2) - 1 / count).mean(axis=1),
         bias_floor=_bias_floor(sample, _shares(counted, counted.sum(axis=0))),
         accuracy_by_group=np.concatenate(by_group),
+        **known,
+        independent_by_group=np.array([effective_count(images[codes == code]) for code in range(count)]),
     )
 
 
@@ -307,10 +323,9 @@ def _differences(confusion: NDArray[np.int64]) -> dict[str, Any]:
     # Two classes make one binary problem, with class 1 as the positive class.
     positive = np.array([1]) if confusion.shape[1] == 2 else np.arange(confusion.shape[1])
     defined = positive[~np.isnan(opportunity[positive])]
-    any_defined = len(defined) > 0
     return {
-        "equal_opportunity_difference": float(opportunity[defined].mean()) if any_defined else None,
-        "equalized_odds_difference": float(odds[defined].mean()) if any_defined else None,
+        "equal_opportunity_difference": float(opportunity[defined].mean()) if len(defined) else None,
+        "equalized_odds_difference": float(odds[defined].mean()) if len(defined) else None,
         "demographic_parity_difference": float(parity[positive].mean()),
         "undefined_classes": [int(c) for c in positive if c not in defined],
     }
@@ -331,26 +346,15 @@ def _spread(rates: Array) -> Array:
 def _intervals(
     draws: TestDraws, amplified: BiasAmplification, accuracies: Array, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    by_group, bias, floor = draws.accuracy_by_group, draws.bias, draws.bias_floor
-    assert by_group is not None and bias is not None and floor is not None  # noqa: PT018 - groups were given
-    lowest, highest = np.nanmin(by_group, axis=1), np.nanmax(by_group, axis=1)
-    best, worst = by_group[:, accuracies.argmax()], by_group[:, accuracies.argmin()]
+    by_group, counts, bias, floor = draws.accuracy_by_group, draws.independent_by_group, draws.bias, draws.bias_floor
+    assert by_group is not None and counts is not None and bias is not None and floor is not None  # noqa: PT018
+    ends = share_intervals(accuracies, counts, by_group).tolist()
     return {
-        "bias": _between(floor, amplified.bias, bias),
-        "accuracy_by_group": {n: list(_interval(column)) for n, column in zip(names, by_group.T, strict=True)},
-        "gap": _between(np.maximum(0.0, best - worst), float(np.ptp(accuracies)), highest - lowest),
-        "worst_group_accuracy": _between(lowest, float(accuracies.min()), worst),
+        "bias": [min(percentile_interval(floor)[0], amplified.bias), max(percentile_interval(bias)[1], amplified.bias)],
+        "accuracy_by_group": dict(zip(names, ends, strict=True)),
+        "gap": list(spread_interval(accuracies, counts, by_group)),
+        "worst_group_accuracy": list(smallest_interval(accuracies, counts, by_group)),
     }
-
-
-def _interval(draws: Array) -> tuple[float, float]:
-    # A sample may contain no example of a tiny group (NaN); the interval comes from the other samples.
-    return percentile_interval(draws[~np.isnan(draws)])
-
-
-def _between(low: Array, estimate: float, high: Array) -> list[float]:
-    """From the lower quantile of ``low`` to the upper quantile of ``high``, extended to include the estimate."""
-    return [min(_interval(low)[0], estimate), max(_interval(high)[1], estimate)]
 
 
 def _integers(name: str, values: ArrayLike) -> Ints:

@@ -150,6 +150,7 @@ def harmonic_interval_over_examples(
     auc: ArrayLike,
     bias: ArrayLike | None = None,
     bias_floor: ArrayLike | None = None,
+    accuracy_interval: tuple[float, float] | None = None,
     groups: int = 2,
 ) -> HarmonicInterval:
     """The interval of one run's score over test examples, from bootstrap draws of its parts.
@@ -169,6 +170,8 @@ def harmonic_interval_over_examples(
       auc: float (R,), draws of the AUC of the attack that the score uses (``Audit.rocs[...].draws.auc``).
       bias: float (R,), draws of the bias (``TestDraws.bias``), if the score has a fairness term.
       bias_floor: float (R,), draws of a lower bound of the bias (``TestDraws.bias_floor``); None: ``bias``.
+      accuracy_interval: [low, high] of the accuracy (``TestDraws.accuracy_interval``), or None.  The interval includes
+        the scores at its ends, with the other terms as they are: an accuracy of 1 is 1 in every draw.
       groups: the number of groups, as for the score.
 
     Raises:
@@ -194,8 +197,11 @@ def harmonic_interval_over_examples(
         upper["privacy"] = np.minimum(1.0, 1 - sign * (2 * samples["auc"] - 1))
     low, _ = percentile_interval(_harmonic_mean(list(lower.values())))
     _, high = percentile_interval(_harmonic_mean(list(upper.values())))
+    others = [np.asarray(term) for name, term in score.terms.items() if name != "accuracy"]
+    ends = [float(_harmonic_mean([np.asarray(end), *others])) for end in accuracy_interval or ()]
     count = len(samples["accuracy"])
-    return HarmonicInterval(min(low, score.value), max(high, score.value), score.value, "test examples", count)
+    low, high = min([low, score.value, *ends]), max([high, score.value, *ends])
+    return HarmonicInterval(low, high, score.value, "test examples", count)
 
 
 def _terms(accuracy: Array, auc: Array, bias: Array | None, definition: str, groups: int) -> dict[str, Array]:

@@ -38,6 +38,16 @@ ATTACK_WORDS = {
 }
 """The names of all attacks: first those of every run, in the paper's order, then those that need reference models."""
 
+
+def attack_words(name: str) -> str:
+    """An attack's name in a sentence, after an article; one from outside is called by its whole name.
+
+    >>> attack_words("rf"), attack_words("mine:confidence")
+    ('random forest', 'attack mine:confidence')
+    """
+    return ATTACK_WORDS.get(name) or f"attack {clean(name)}"
+
+
 HEADLINE_ATTACKS = ("rmia", "threshold")
 """The attack whose numbers summarize an audit, fixed before they are seen: the first of these that was made."""
 
@@ -149,6 +159,8 @@ _TABLE = (
             made="groups"),
     Measure("worst_group_accuracy", "worst group", "accuracy on the group where it is lowest",
             better="higher", covered=True, column="groups", made="groups", required_as="worst_group_accuracy"),
+    Measure("worst_class_accuracy", "worst class", "accuracy of the class where it is lowest",
+            better="higher", covered=True, column="groups", required_as="worst_class_accuracy"),
     Measure("worst_cell_accuracy", "worst class and group", "accuracy of the worst class in one group",
             better="higher", covered=True, column="groups", made="groups", required_as="worst_cell_accuracy"),
     Measure("accuracy_in_GROUP", "accuracy in", "accuracy on the test examples of one group",

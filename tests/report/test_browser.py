@@ -271,6 +271,15 @@ def test_the_page_of_one_model_fits_a_phone(browser, model_page):
     assert max(browser.run(heads)) < 80  # "loss", "threshold", and which one it is, in three lines
 
 
+def test_the_page_of_one_model_can_be_read_in_dark_colors(browser, model_page):
+    color = "return getComputedStyle(document.body).backgroundColor"
+    browser.open(model_page)
+    light = browser.run(color)
+    browser.click("#theme")
+    assert browser.run(color) != light
+    browser.run("localStorage.clear()")
+
+
 @pytest.mark.parametrize("name", ["small_page", "large_page", "model_page"])
 def test_no_card_is_half_empty(browser, request, name):
     """Guards: a card that is as high as its neighbor, with half as much in it."""

@@ -113,6 +113,16 @@ def test_noise_is_not_blown_up_to_fill_an_axis():
     assert high - low >= 0.1
 
 
+def test_an_axis_has_no_number_that_its_measure_cannot_be():
+    points = tuple(Point(float(index), "x", number(value)) for index, value in enumerate((0.02, 0.98)))
+    panel = Panel("", "accuracy", "", (Series("s", points, Look("blue", "circle")),))
+    assert min(y_limits(Figure("accuracy", "", "", (panel,)))[0]) < 0  # room for whole markers
+    assert drawing._ticks(panel, (-0.2, 1.2)) == [0, 0.5, 1]
+    other = replace(panel, series=(replace(panel.series[0], points=(replace(points[0], y=replace(points[0].y,
+                                                                    measure="seconds")),)),))  # fmt: skip
+    assert max(drawing._ticks(other, (-0.2, 1.6))) > 1
+
+
 def test_numbers_without_interval_are_drawn():
     lone = Number(0.5, math.nan, math.nan, 1, "", "accuracy", "c", ("a",))
     panel = Panel("", "y", "", (Series("s", (Point(0.0, "a", lone),), Look("blue", "circle")),), ticks=((0.0, "a"),))

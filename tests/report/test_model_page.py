@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 import trilemma as tl
 from trilemma.attacks.cells import lacking
 from trilemma.cli.main import main
+from trilemma.cli.table import describe_run
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.privacy.accounting import Event
@@ -23,6 +24,7 @@ from trilemma.report.model_facts import lead
 from trilemma.report.model_page import page_of, statement_of, write_model_page
 from trilemma.statistics.intervals import binomial_interval
 from trilemma.training.execution import Execution
+from trilemma.trial.card import card
 from trilemma.trial.statement import ceiling_in_words
 from trilemma.words import SEEDED_NOISE
 
@@ -70,7 +72,7 @@ def test_the_page_says_what_the_result_says_and_names_stay_text(run, tmp_path, c
     assert capsys.readouterr().out.strip() == str(tmp_path / "model.html")
     page = Tags((tmp_path / "model.html").read_text())
     text = " ".join(" ".join(page.text).split())
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1  # the page's own, for its colors
     assert "b" not in page.tags
     assert NAMES[1] in text
     statement = json.loads((tmp_path / "statement.json").read_text())
@@ -207,7 +209,7 @@ def test_each_class_and_group_shows_its_accuracy_and_leakage(run):
     assert 0 < shown < len(statement["cells"])
     few = next(cell for cell in statement["cells"] if cell["auc"] is None)
     assert few["reason"] == lacking(few["members"], few["nonmembers"])
-    assert f"has {few['members']} and {few['nonmembers']}" in text_of(model, statement)
+    assert f"has {few['members']} members and {few['nonmembers']} non-members" in text_of(model, statement)
 
 
 def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
@@ -232,7 +234,7 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     text = text_of(model, statement)
     assert says in text
     assert text.count("0.679 [0.629, 0.729]") == 1  # once, for the class
-    assert "has 5 and 90" in text
+    assert "has 5 members and 90 non-members" in text
     few = {name: {"members": 9, "nonmembers": 90, "too_few": True} for name in by_group}
     model = OneModel(model.folder, "run", model.config, result | {"attacks_by_group": few}, model.signals)
     assert "By group it is unknown for <b>one</b> (needs 50 members, has 9)" in statement_of(model)["verdict"][1]
@@ -307,6 +309,38 @@ def test_the_gate_of_report_and_audit(run, tmp_path, capsys):
     assert main(["report", str(tmp_path / "audit"), "--require", "epsilon<=8"]) == 0  # the run's
     assert "holds        epsilon <= 8" in capsys.readouterr().out
     assert "differentially private" in (tmp_path / "audit" / "model.html").read_text()
+
+
+def test_a_measure_from_outside_is_shown_wherever_results_are_but_not_released(run):
+    result = dict(run.result) | {"measures": {"mine:<b>error": 0.1234}}
+    plain = OneModel.read(run.folder)
+    model = OneModel(run.folder, "run", plain.config, result, plain.signals)
+    statement = statement_of(model)
+    assert statement["measures"] == result["measures"]
+    assert "<b>error 0.1234 mine:<b>error" in text_of(model, statement)
+    assert "  <b>error           0.1234 (mine:<b>error; no interval)" in describe_run(replace(run, result=result))
+    assert "0.1234" not in card("mine", plain.config, result)  # it sees the training images
+    assert "Measures from outside" not in text_of(plain, statement_of(plain))
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(tmp_path, capsys, shift):
+    """Guards: labels that are numbered otherwise than the columns, with clean AUCs and no word of it."""
+    labels = np.arange(400) % 4
+    logits = np.random.default_rng(0).normal(size=(400, 4)) + 4 * np.eye(4)[(labels + shift) % 4]
+    np.savez(tmp_path / "p.npz", logits=logits, labels=labels, member=np.arange(400) < 200)
+    command = ["audit", str(tmp_path / "p.npz"), "--attacks", "threshold", "--resamples", "100"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert main(["report", str(tmp_path / "a")]) == 0
+    out = capsys.readouterr().out
+    (shown,) = re.findall(r"^accuracy +(\S+) \[.*\(non-members\)$", out, re.M)
+    assert float(shown) == pytest.approx((logits.argmax(axis=1) == labels)[200:].mean(), abs=5e-4)
+    pages = out, (tmp_path / "a" / "model.html").read_text()
+    assert ["no better than guessing" in page for page in pages] == [shift == 1] * 2
+    # The data have no groups: the worst class is that of the gate, with its interval.
+    audit = json.loads((tmp_path / "a" / "audit.json").read_text())
+    low, high = audit["worst_class"]["interval"]
+    assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 images of class" in pages[1]
 
 
 def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, monkeypatch):

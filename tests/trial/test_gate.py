@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trilemma.errors import InputError
 from trilemma.fairness import fairness_report
 from trilemma.measures import ATTACK_WORDS
+from trilemma.statistics.cells import worst_class
 from trilemma.trial.gate import Condition, conditions, judge
 from trilemma.words import SEEDED_NOISE
 
@@ -139,6 +140,26 @@ def test_the_worst_cell_is_judged_and_one_that_is_too_small_opens_no_gate(counts
     assert verdict("worst_cell_accuracy>=0", {"fairness": old}) == "cannot tell"  # of an earlier version
 
 
+def test_without_groups_the_worst_class_is_judged_and_what_needs_groups_says_so():
+    labels = np.repeat([0, 1], [100, 12])
+    predicted = np.where(np.arange(112) < 60, 0, 1)  # 60 of 100, and all of 12
+    worst = worst_class(labels, predicted, classes=2, class_names=("cat", "dog"))
+    result = {"accuracy": 0.64, "fairness": None, "worst_class": worst}
+    (judgment,) = judge(conditions("worst_class_accuracy>=0.75"), result)
+    assert (judgment.verdict, judgment.why) == ("fails", "class cat, 100 test images")
+    certain = {"worst_class": worst_class(labels, labels, classes=2, class_names=("cat", "dog"))}
+    (judgment,) = judge(conditions("worst_class_accuracy>=0.9"), certain)
+    assert judgment.verdict == "cannot tell"
+    assert judgment.why.endswith("the low end is that of class dog, 12 test images")
+    assert verdict("worst_class_accuracy>=0.73", certain) == "holds"
+    lines = [
+        judgment.line for judgment in judge(conditions("worst_cell_accuracy>=0, bias<=1, harmonic_score>=0"), result)
+    ]
+    assert "not of two or more groups; worst_class_accuracy needs none" in lines[0]
+    assert lines[1].endswith("not of two or more groups)")
+    assert "require it of the run" in lines[2]
+
+
 @pytest.mark.parametrize(
     ("privacy", "expected", "why"),
     [
@@ -167,6 +188,10 @@ def test_a_budget_that_guarantees_nothing_opens_no_gate(privacy, expected, why):
         ("", "must be like auc<=0.55"),
         ("auc<=0.5,", "must be like auc<=0.55"),
         ("auc_nobody<=0.5", "no measure is called"),
+        ("accuracy>=70", "between 0 and 1; give a fraction, such as 0.7"),
+        ("auc_rf<=55", "between 0 and 1; give a fraction, such as 0.55"),
+        ("epsilon>=3", "an upper bound alone; require epsilon<=3"),
+        ("auc<=.6, bias<=0,1", "'<=0.1' with a decimal point, not a comma"),
     ],
 )
 def test_what_is_no_condition_is_refused_in_one_line(text, message):

@@ -50,7 +50,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "update": ("float64", "after which update it was measured; empty for the finished trial"),
     "measure": ("str", "what was measured, see the table of measures"),
     "value": ("float64", "the value"),
-    "low": ("float64", "lower end of its 95 % bootstrap interval over examples (one training)"),
+    "low": ("float64", "lower end of its 95 % interval over examples (one training)"),
     "high": ("float64", "upper end"),
     "n": ("int64", "examples it was computed from; members and non-members together for attacks"),
     "unit": ("str", "fraction, epsilon, count, seconds or empty"),
@@ -176,11 +176,13 @@ def _rows(
         size = int(fairness["examples_by_group"][fairness["worst_group"]])
         interval = intervals.get("worst_group_accuracy")
         yield _row("worst_group_accuracy", fairness["worst_group_accuracy"], interval, size)
-        yield _row(
-            "worst_cell_accuracy", fairness["worst_cell_accuracy"], None, int(fairness["worst_cell"]["examples"])
-        )
+        size = int(fairness["worst_cell"]["examples"])
+        yield _row("worst_cell_accuracy", fairness["worst_cell_accuracy"], fairness.get("worst_cell_interval"), size)
         yield _row("bias", fairness["bias"], intervals["bias"], test)
         yield _row("unused_classes", len(fairness["unused_classes"]), None, test)
+    if "worst_class" in result:  # results of earlier versions lack it
+        worst = result["worst_class"]
+        yield _row("worst_class_accuracy", worst["accuracy"], worst["interval"], int(worst["examples"]))
     yield from _attacks(result["attacks"], result["nonmembers"], "", result.get("strongest_interval"))
     if result["attacks_naive"] is not None:
         everyone = {"members": train, "nonmembers": test}

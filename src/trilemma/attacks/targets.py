@@ -20,6 +20,7 @@ from trilemma.errors import InputError
 from trilemma.measures import HEADLINE_FPR
 from trilemma.seeds import rng_for
 from trilemma.statistics.bootstrap import RESAMPLES, chunks, percentile_interval
+from trilemma.statistics.shares import share_interval
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -104,4 +105,6 @@ def _cell(scores: Array, member: Booleans, rng: np.random.Generator, resamples: 
     tpr = float(np.mean([metrics.tpr_at_fpr[HEADLINE_FPR] for metrics in seen]))
     if reason is not None:
         return TargetsCell(count, auc, percentile_interval(aucs), None, None, reason)
-    return TargetsCell(count, auc, percentile_interval(aucs), tpr, percentile_interval(tprs), None)
+    # An example that several targets were trained on is found in all or in none of them, at worst.
+    independent = int(member.any(axis=0).sum())
+    return TargetsCell(count, auc, percentile_interval(aucs), tpr, share_interval(tpr, independent, tprs), None)

@@ -18,7 +18,7 @@ from trilemma.cli.audit_table import attack_rows, describe_cells
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
-from trilemma.cli.table import describe_alarms, describe_attacks
+from trilemma.cli.table import describe_accuracy, describe_alarms, describe_attacks, describe_measures
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.cli.weights import check_weights_options, predictions_of_weights
 from trilemma.errors import InputError
@@ -235,7 +235,9 @@ def _document(
 def _accuracy(subject: Subject) -> dict[str, Any]:
     """Accuracy and fairness: those of the run, which also has a negative control; else those of the non-members."""
     if subject.run is not None:
-        return {name: subject.run.get(name) for name in ("accuracy", "accuracy_interval", "fairness", "null_check")}
+        run = subject.run
+        always = {name: run.get(name) for name in ("accuracy", "accuracy_interval", "fairness", "null_check")}
+        return always | {name: run[name] for name in ("worst_class", "measures") if name in run}
     return accuracy_of_nonmembers(subject.predictions)
 
 
@@ -252,6 +254,7 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
     if references is not None and not references["members_known"]:
         show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "
              "been trained on any of these examples")  # fmt: skip
+    show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")
     show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))
     show(*describe_cells(document))

@@ -11,7 +11,7 @@ from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
-from trilemma.words import clean, power
+from trilemma.words import GUESSING, clean, power
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -42,18 +42,18 @@ def describe_attacks(
     rates = {
         fpr: words for fpr, words in _RATES.items() if any(a["tpr_at_fpr"][fpr] is not None for a in attacks.values())
     }
-    lines = []
+    lines, width = [], max(18, *map(len, attacks), 0)
     for name, attack in attacks.items():
         tail = f"   unmatched {unmatched[name]['auc']:.3f}" if unmatched and name in unmatched else ""
         found = "".join(f"   {words} {_rate(attack, fpr)}" for fpr, words in rates.items())
         lines.append(
-            f"  {name:<18} AUC {interval(attack['auc'], attack['interval']['auc'])}{bound}"
+            f"  {name:<{width}} AUC {interval(attack['auc'], attack['interval']['auc'])}{bound}"
             f"   advantage {attack['advantage']:.3f}{found}{tail}"
         )
     for fpr, words in _RATES.items():
         if fpr not in rates:  # of no attack, for the same reason: said once
             reasons = dict.fromkeys(attack["tpr_reason"][fpr] for attack in attacks.values())
-            lines.append(f"  {words:<18} not measured: {'; '.join(reasons)}")
+            lines.append(f"  {words:<{width}} not measured: {'; '.join(reasons)}")
     return lines
 
 
@@ -100,6 +100,37 @@ def describe_alarms(alarms: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def describe_accuracy(document: dict[str, Any]) -> list[str]:
+    """The accuracy of what is audited, and a caution where it may be that of guessing.
+
+    >>> audited = {"accuracy": 0.1, "accuracy_interval": [0.07, 0.13], "no_better_than_chance": True}
+    >>> print(*describe_accuracy(audited), sep=chr(10))
+    accuracy      0.100 [0.070, 0.130] (non-members)
+    caution: this may be no better than guessing; check that labels and classes are in the same order, and that the \
+images are normalized as the model expects
+    """
+    if document.get("accuracy") is None:
+        return []
+    audit_alone = "no_better_than_chance" in document
+    lines = [
+        f"accuracy      {interval(document['accuracy'], document.get('accuracy_interval'))} "
+        f"({'non-members' if audit_alone else 'test'})"
+    ]
+    return lines + ([f"caution: {GUESSING}"] if document.get("no_better_than_chance") else [])
+
+
+def describe_measures(measures: dict[str, float] | None) -> list[str]:
+    """A line for each measure from outside, which has no interval.
+
+    >>> describe_measures({"mine:calibration_error": 0.25})
+    ['  calibration_error  0.25 (mine:calibration_error; no interval)']
+    """
+    return [
+        f"  {clean(name.rpartition(':')[2]):<18} {value:.4g} ({clean(name)}; no interval)"
+        for name, value in (measures or {}).items()
+    ]
+
+
 def describe_run(run: Run) -> str:
     """A description of one run, in several lines."""
     result = run.result
@@ -136,6 +167,7 @@ def describe_run(run: Run) -> str:
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  {MEASURES['train_accuracy'].title:<18} {result['train_accuracy']:.3f}")
+    lines += describe_measures(result.get("measures"))
     if result.get("canaries"):
         lines.append(f"  canaries           {canaries_in_words(result['canaries'])}")
     if run.contradicted:

@@ -14,7 +14,7 @@ from trilemma.attacks.named import LEARNED
 from trilemma.hints import listed
 from trilemma.report.evidence import OneModel
 from trilemma.statistics.intervals import binomial_interval
-from trilemma.words import clean, group_name
+from trilemma.words import clean, counted, group_name
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:
     return ["class", "group", *_HEADS], rows
 
 
-_HEADS = ("accuracy", "AUC", "examples")
+_HEADS = ("accuracy", "AUC", "test images")
 
 
 def _values(part: Mapping[str, Any]) -> list[Cell]:
     low, high = (f"{100 * end:.0f}" for end in part["accuracy_interval"])
-    auc = ("–", f"has {part['members']:,} and {part['nonmembers']:,}")
+    auc = ("–", f"has {counted(part['members'], 'member')} and {counted(part['nonmembers'], 'non-member')}")
     if part["auc"] is not None:
         auc = (f"{part['auc']:.3f}", f"[{part['auc_interval'][0]:.3f}, {part['auc_interval'][1]:.3f}]")
     return [(f"{100 * part['accuracy']:.0f}\u00a0%", f"[{low}, {high}]"), auc, (f"{part['examples']:,}", "")]

@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from trilemma.files import written
+from trilemma.measures import measure_range
 from trilemma.report.bars import draw_bars, lengths
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
 from trilemma.report.point_labels import label_points
@@ -190,7 +191,7 @@ def _is_scatter(panel: Panel) -> bool:
 
 def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: bool, place: int = 0) -> None:
     axes.set_ylim(*limits)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_yticks(_ticks(panel, limits))
     plain = FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
     axes.yaxis.set_major_formatter(plain)
     axes.grid(axis="y", color=COLORS["grid"], linewidth=0.8, zorder=0)
@@ -206,6 +207,15 @@ def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], *, slanted: boo
         name = f"series-{place}-{panel.series.index(series)}"
         _draw_series(axes, panel, series, shift.get(_dodge_key(panel, series), 0.0), name)
     _draw_marks(axes, panel)
+
+
+def _ticks(panel: Panel, limits: tuple[float, float]) -> list[float]:
+    """Round numbers on the y axis, none of them beyond what the measures can be: an accuracy of 1.05 does not exist."""
+    ranges = [measure_range(point.y.measure) for series in panel.series for point in series.points]
+    low = max([limits[0], *([min(ends[0] for ends in ranges)] if ranges else [])])
+    high = min([limits[1], *([max(ends[1] for ends in ranges)] if ranges else [])])
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
+    return [float(tick) for tick in ticks if low - 1e-9 <= tick <= high + 1e-9]
 
 
 def _draw_marks(axes: Axes, panel: Panel) -> None:

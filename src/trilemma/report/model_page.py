@@ -18,7 +18,7 @@ from trilemma.report.evidence import AUDIT, OneModel
 from trilemma.report.glossary import GLOSSARY
 from trilemma.report.model_facts import facts, lead
 from trilemma.report.roc_figure import roc_figure
-from trilemma.report.templates import asset, templates
+from trilemma.report.templates import asset, hash_of, templates
 from trilemma.rounding import rounded_up
 from trilemma.trial.gate import Judgment, Measured, measured, shown_value
 from trilemma.trial.run import RESULT, guaranteed, why_contradicted, why_not_for_release
@@ -32,8 +32,8 @@ from trilemma.trial.statement import (
 )
 from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
+from trilemma.words import GUESSING, capital, clean, percent, power
 from trilemma.words import budget as budget_words
-from trilemma.words import capital, clean, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 LONG = 60
@@ -105,9 +105,10 @@ def statement_of(model: OneModel, judgments: Sequence[Judgment] = ()) -> dict[st
         "classes": parts.classes,
         "cells": parts.cells,
         "evidence": {"headline_attack": model.headline, "strength": model.strength(), "attacks": result["attacks"]},
+        "measures": dict(result.get("measures") or {}),
         "measured": {
             name: {"value": number.value, "interval": [number.low, number.high]}
-            for name in ("accuracy", "worst_group_accuracy", "worst_cell_accuracy", "bias", "harmonic_score")
+            for name in _MEASURED
             for number in measured(name, result)
         },
     }
@@ -156,14 +157,15 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if accuracy:
         parts.append(f"It classifies {percent(accuracy[0].value)} of the test images correctly")
+    caution = f" {capital(GUESSING)}." if model.result.get("no_better_than_chance") else ""
     if worst_group:
         group = group_words(model.result["fairness"]["worst_group"])
         parts.append(f"{percent(worst_group[0].value)} of those of the worst group ({group})")
     worst = _worst_cell(model, cells)
     if worst is None:
-        return f"{', '.join(parts)}." if parts else "How accurate it is was not measured."
+        return f"{', '.join(parts)}.{caution}" if parts else "How accurate it is was not measured."
     share, kind = worst
-    overall = [f"{', and '.join(parts)}."] if parts else []
+    overall = [f"{', and '.join(parts)}.{caution}"] if parts else []
     return " ".join([*overall, f"It classifies {share}, the worst {kind}, correctly."])
 
 
@@ -172,6 +174,9 @@ def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[st
     worst = measured("worst_cell_accuracy", model.result)
     if worst:
         cell, accuracy = model.result["fairness"]["worst_cell"], worst[0]
+        name = cell.get("class_name", cell["class"])
+    elif not model.result.get("fairness") and (by_class := measured("worst_class_accuracy", model.result)):
+        cell, accuracy = model.result["worst_class"], by_class[0]
         name = cell.get("class_name", cell["class"])
     elif cells:
         cell = min(cells, key=lambda cell: float(cell["accuracy"]))
@@ -207,16 +212,18 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
     return [{"name": title, "shown": shown, "about": about} for title, shown, about in numbers]
 
 
+_MEASURED = (
+    *("accuracy", "worst_group_accuracy", "worst_class_accuracy", "worst_cell_accuracy"),
+    *("bias", "harmonic_score"),
+)
 _ACCURACIES = {
     name: ", ".join(dict.fromkeys(("accuracy", MEASURES[name].title)))
     for name in ("worst_cell_accuracy", "worst_group_accuracy", "accuracy")
 }
 """What the third number is: the first of these that was measured."""
 
-_WORST = (
-    "The verdict gives the worst class and group a wider interval, which is for the lowest true accuracy of any of "
-    "them."
-)
+_KINDS = {"worst_cell_accuracy": "class and group", "worst_class_accuracy": "class"}
+_WORST = "The verdict gives the worst {} a wider interval, which is for the lowest true accuracy of any of them."
 """Why one accuracy has two intervals on the page."""
 
 
@@ -226,7 +233,7 @@ def _shown(number: Measured, digits: int = 3) -> str:
 
 def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = True) -> str:
     """The page, from first tag to last."""
-    environment = templates()
+    environment, script = templates(), asset("page.js")
     heads, rows = table_of(Breakdown(statement["groups"], statement["classes"], statement["cells"]))
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
@@ -236,6 +243,8 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         title=_title(model),
         version=__version__,
         style=asset("page.css"),
+        script=script,
+        allowed=hash_of(script),
         statement=statement,
         looks=_LOOKS,
         measured=_measured_words,
@@ -244,7 +253,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         roc=roc_figure(model.curve, model.ceiling, alt),
         parts=audit_parts(model, images=images),
         fairness=sentence if fairness else "",
-        worst=_WORST if statement["measured"].get("worst_cell_accuracy") else "",
+        worst=next((_WORST.format(words) for name, words in _KINDS.items() if name in statement["measured"]), ""),
         too_few=TOO_FEW if any(part["auc"] is None for part in statement["cells"]) else 0,
         cell_heads=heads,
         cells=rows,

@@ -191,7 +191,7 @@ def interval_words(numbers: Iterable[Number]) -> str:
         seeds = counted(max(counts), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
         words.append(f"Student’s t over {seeds}")
     if any(n.over == "examples" for n in known):
-        words.append("over test examples by bootstrap where there is one training only")
+        words.append("over test examples (by bootstrap, and exact near 0 and 1) where there is one training only")
     sentences = [f"Intervals: 95 %, {'; '.join(words)}."] if words else []
     if few:
         who = f"{counted(max(few), 'seed')}{', where there are no more' if words else ''}"

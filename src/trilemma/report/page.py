@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,7 @@ from trilemma.report.first_screen import first_screen
 from trilemma.report.numbers import Numbers, PlacedCondition, study_order
 from trilemma.report.page_figures import ShownStudy, slugs
 from trilemma.report.tables import Table, any_table, comparisons_table, results_table
-from trilemma.report.templates import asset, templates
+from trilemma.report.templates import asset, hash_of, templates
 from trilemma.titles import trial_titles
 from trilemma.words import (
     capital,
@@ -91,13 +89,8 @@ def render(
         formats=FORMATS,
         script=script,
         style=asset("page.css"),
-        allowed=_allowed(script),
+        allowed=hash_of(script),
     )
-
-
-def _allowed(script: str) -> str:
-    """The script's own hash, which lets it run; nothing else in the page does."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _standing(studies: Sequence[ShownStudy]) -> str:

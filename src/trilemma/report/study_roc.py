@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.roc import roc_curve
 from trilemma.errors import InputError
 from trilemma.files import written
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import attack_words
 from trilemma.report.drawing import FORMATS
 from trilemma.report.figure import Look, look
 from trilemma.report.figures.placing import without_removal
@@ -29,7 +29,6 @@ from trilemma.report.numbers import FEW, Numbers
 from trilemma.report.style import COLORS, house_style, svg_of
 from trilemma.statistics.intervals import mean_interval
 from trilemma.trial.signals import read_signals
-from trilemma.words import clean
 
 Rates = NDArray[np.float64]
 POINTS = 32
@@ -75,7 +74,7 @@ class RocPanel:
             else f" [{100 * band.low[column]:.1f}, {100 * band.high[column]:.1f}]"
         )
         return (
-            f"At {100 * self.fpr[column]:.0f} % false positives, the {ATTACK_WORDS.get(name, clean(name))} finds most: "
+            f"At {100 * self.fpr[column]:.0f} % false positives, the {attack_words(name)} finds most: "
             f"{100 * band.tpr[column]:.1f} %{ends} of the members."
         )
 
@@ -209,7 +208,7 @@ def _draw(axes: Axes, panel: RocPanel, looks: Mapping[str, Look]) -> None:
             low = np.maximum(band.low, least / 4)  # a logarithmic axis has no zero
             axes.fill_between(panel.fpr, low, band.high, color=color, alpha=0.12, linewidth=0)
         shown = np.where(band.tpr > 0, band.tpr, np.nan)
-        style, words = dashes[looks[name].dash], ATTACK_WORDS.get(name, clean(name))
+        style, words = dashes[looks[name].dash], attack_words(name)
         axes.plot(panel.fpr, shown, color=color, linewidth=1.6, linestyle=style, label=words)
     percent = FuncFormatter(lambda rate, _: f"{100 * rate:g} %")
     for axis in (axes.xaxis, axes.yaxis):

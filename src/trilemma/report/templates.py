@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from importlib import resources
 
@@ -23,6 +25,7 @@ def templates() -> jinja2.Environment:
     )
     environment.filters["clean"] = clean
     environment.filters["explained"] = lambda text: explained(clean(text))
+    environment.filters["cleaned"] = clean
     environment.filters["together"] = together
     return environment
 
@@ -39,3 +42,8 @@ def together(text: object) -> str:
 def asset(name: str) -> Markup:
     """A file that a page holds as it stands: ``page.css`` or ``page.js``."""
     return Markup(resources.files("trilemma.report").joinpath("template", name).read_text("utf-8"))
+
+
+def hash_of(script: str) -> str:
+    """A script's hash in the page's policy, which lets it run; nothing else in the page does."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

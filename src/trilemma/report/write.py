@@ -11,7 +11,7 @@ import pandas as pd
 from trilemma.analysis.claims import Claim
 from trilemma.analysis.conditions import of_study
 from trilemma.files import make_folder, written
-from trilemma.measures import ATTACK_WORDS
+from trilemma.measures import attack_words
 from trilemma.report.drawing import save_figure
 from trilemma.report.figure import Figure, Look
 from trilemma.report.figures.catalog import FIGURES, check_names, figure_of, planned_measures
@@ -21,7 +21,7 @@ from trilemma.report.page_figures import ShownFigure, ShownPanel, ShownStudy, sh
 from trilemma.report.study_roc import RocPanel, attack_looks, frame_of, panel_svg, roc_panels, save_panels
 from trilemma.report.swatch import swatch
 from trilemma.spreadsheet import write_csv
-from trilemma.words import capital, clean, counted
+from trilemma.words import capital, counted
 
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 
@@ -185,7 +185,7 @@ def _show_rocs(panels: Sequence[RocPanel], looks: Mapping[str, Look], stem: str)
             ShownPanel(panel.title, panel_svg(panel, looks, f"figure-{stem}-{place}"), panel.finding, "", "", "")
             for place, panel in enumerate(panels, 1)
         ),
-        tuple((swatch(shown), capital(ATTACK_WORDS.get(name, clean(name)))) for name, shown in looks.items()),
+        tuple((swatch(shown), capital(attack_words(name))) for name, shown in looks.items()),
         ("guessing",),
         None,
         lone=len(panels) == 1,

@@ -1,4 +1,4 @@
-"""Accuracy in each cell of class and group, and an interval for the worst cell, however few examples it has."""
+"""The worst class, and the worst cell of class and group: accuracy and interval, however few examples it has."""
 
 from __future__ import annotations
 
@@ -66,4 +66,43 @@ def cell_report(
         "worst_cell_interval": [low, high],
         "least_known_cell": described(least_known),
         "small_cells": [described(int(place)) for place in small],
+    }
+
+
+def worst_class(
+    labels: Ints,
+    predicted: Ints,
+    *,
+    classes: int,
+    class_names: Sequence[str] | None = None,
+    sources: Ints | None = None,
+) -> dict[str, Any]:
+    """The worst class over all groups, by its accuracy; the arguments are those of :func:`cell_report`.
+
+    Returns:
+      ``class``, ``class_name`` if classes have names, ``examples``, ``accuracy``, ``interval`` (of the lowest true
+      accuracy of any class) and ``least_known`` (as the first three), the class that its low end belongs to.
+
+    >>> worst = worst_class(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), classes=2, class_names=("cat", "dog"))
+    >>> worst["class_name"], worst["accuracy"], worst["examples"]
+    ('dog', 0.5, 2)
+    """
+    one_group = np.zeros_like(labels)
+    report = cell_report(
+        labels,
+        predicted,
+        one_group,
+        classes=classes,
+        group_names=("",),
+        class_names=class_names,
+        sources=sources,
+    )
+    worst, least_known = (
+        {name: value for name, value in report[cell].items() if name != "group"}
+        for cell in ("worst_cell", "least_known_cell")
+    )
+    return worst | {
+        "accuracy": report["worst_cell_accuracy"],
+        "interval": report["worst_cell_interval"],
+        "least_known": least_known,
     }

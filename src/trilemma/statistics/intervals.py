@@ -89,8 +89,10 @@ def repeated(values: NDArray[np.float64]) -> bool:
     return bool(np.ptp(values) <= _REPEATED * np.abs(values).max())
 
 
-def binomial_interval(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+def binomial_interval(share: float, count: float, level: float = LEVEL) -> tuple[float, float]:
     """Clopper-Pearson's interval for a share of ``count`` independent examples; (0, 1) where there are none.
+
+    Neither the number of examples nor that of hits has to be whole: see :mod:`trilemma.statistics.shares`.
 
     >>> low, high = binomial_interval(0.0, 100)
     >>> low, round(high, 4)

@@ -124,8 +124,9 @@ def card(title: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> st
         *(_covered(stands) if stands else []),
         *_canaries(result.get("canaries")),
         "",
-        "What attacks found, in all and by group, was measured with the training images, so it is not for release with "
-        "the weights and not in this card: `trilemma report` writes it to `model.html` and `statement.json`.",
+        "What attacks found, in all and by group, and what measures from outside give were measured with the training "
+        "images, so they are not for release with the weights and not in this card: `trilemma report` writes them to "
+        "`model.html` and `statement.json`.",
         "",
         f"Made by Trilemma {__version__}.",
         "",

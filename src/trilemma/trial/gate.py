@@ -29,9 +29,11 @@ STATUS = 3
 """The exit status of a command one of whose conditions is not met."""
 
 _CONDITION = re.compile(r"([a-zA-Z][\w.:\-]*)\s*(<=|>=|<|>)\s*(\S+)")
+_DECIMAL_COMMA = re.compile(r"[<>]=?\s*\d+,\d+(?=\s*(?:,|$))")
 _NOTHING: Mapping[str, Iterable[str]] = MappingProxyType({})
 _MEASURES = [measure for measure in MEASURES.values() if measure.required_as]
 _ATTACKS = tuple(measure.required_as for measure in _MEASURES if measure.attack)
+_OF_GROUPS = ("bias", "worst_group_accuracy", "worst_cell_accuracy")
 QUANTITIES = ("delta", *(measure.required_as for measure in _MEASURES))
 """What conditions can be about; of attacks also one by its name, as ``auc_threshold``, and what comes from outside."""
 
@@ -128,6 +130,8 @@ def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tu
     attacks = [*ATTACK_WORDS, *(outside.get("attacks") or ())]
     own = list(outside.get("measures") or ())
     own += [_short(name) for name in own if ":" in name]
+    if comma := _DECIMAL_COMMA.search(text):
+        raise InputError(f"write {comma[0].replace(',', '.')!r} with a decimal point, not a comma")
     read = []
     for part in (part.strip() for part in text.split(",")):
         match = _CONDITION.fullmatch(part)
@@ -144,8 +148,21 @@ def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tu
                 f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join([*QUANTITIES, *own])}, or "
                 "that of one attack, as auc_threshold"
             )
-        read.append(Condition(name, match[2], bound))
+        read.append(_sensible(Condition(name, match[2], bound)))
     return tuple(read)
+
+
+def _sensible(condition: Condition) -> Condition:
+    """The condition, unless it can only be a mistake."""
+    name = condition.quantity
+    if name in ("epsilon", "delta") and condition.sign.startswith(">"):
+        raise InputError(f"{condition}: {name} is known as an upper bound alone; require {name}<={condition.bound:g}")
+    kind = _attack_quantity(name)[0] or name
+    known = [measure for measure in _MEASURES if measure.required_as == kind]
+    if known and known[0].unit == "fraction" and not 0 <= condition.bound <= 1:
+        hint = f", such as {condition.bound / 100:g}" if 1 < condition.bound <= 100 else ""
+        raise InputError(f"{condition}: {name} lies between 0 and 1; give a fraction{hint}")
+    return condition
 
 
 def judge(wanted: Iterable[Condition], result: Mapping[str, Any]) -> list[Judgment]:
@@ -178,6 +195,11 @@ def _badness(condition: Condition, number: Measured) -> tuple[float, ...]:
 
 
 def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
+    if condition.quantity in _OF_GROUPS and not result.get("fairness"):
+        instead = "; worst_class_accuracy needs none" if condition.quantity != "bias" else ""
+        return f"not measured: the test images are not of two or more groups{instead}"
+    if condition.quantity == "harmonic_score" and "harmonic_score" not in result:
+        return "not measured: an audit has no harmonic score; require it of the run"
     kind, only = _attack_quantity(condition.quantity)
     attacks = [attack for name, attack in (result.get("attacks") or {}).items() if only in ("", name)]
     reasons = [attack.get("tpr_reason", {}).get(kind.removeprefix("tpr_at_fpr_")) for attack in attacks]
@@ -211,6 +233,8 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
         return _with(fairness.get(quantity), (fairness.get("interval") or {}).get(quantity))
     if quantity == "worst_cell_accuracy":
         return _worst_cell(fairness)
+    if quantity == "worst_class_accuracy":
+        return _worst_class(result.get("worst_class") or {})
     own: Mapping[str, float] = result.get("measures") or {}
     if quantity not in QUANTITIES and (names := [name for name in own if quantity in (name, _short(name))]):
         several = len(names) > 1
@@ -235,20 +259,29 @@ def cell_words(cell: Mapping[str, Any]) -> str:
     >>> cell_words({"class": 8, "class_name": "truck", "group": "gray", "examples": 49})
     'class truck in gray, 49 test images'
     """
-    return f"class {clean(cell.get('class_name', cell['class']))} in {clean(cell['group'])}, " + (
-        counted(cell["examples"], "test image")
-    )
+    group = f" in {clean(cell['group'])}" if "group" in cell else ""
+    size = counted(cell["examples"], "test image")
+    return f"class {clean(cell.get('class_name', cell['class']))}{group}, {size}"
 
 
 def _worst_cell(fairness: Mapping[str, Any]) -> list[Measured]:
     """Empty for results of earlier versions, which have no interval."""
     if "worst_cell_interval" not in fairness:
         return []
-    worst, least_known = fairness["worst_cell"], fairness["least_known_cell"]
-    what = cell_words(worst)
-    if least_known != worst:
-        what += f"; the low end is that of {cell_words(least_known)}"
+    what = _which(fairness["worst_cell"], fairness["least_known_cell"])
     return _with(fairness["worst_cell_accuracy"], fairness["worst_cell_interval"], what)
+
+
+def _worst_class(worst: Mapping[str, Any]) -> list[Measured]:
+    if not worst:
+        return []
+    own = {name: worst[name] for name in ("class", "class_name", "examples") if name in worst}
+    return _with(worst["accuracy"], worst["interval"], _which(own, worst["least_known"]))
+
+
+def _which(worst: Mapping[str, Any], least_known: Mapping[str, Any]) -> str:
+    other = "" if least_known == worst else f"; the low end is that of {cell_words(least_known)}"
+    return f"{cell_words(worst)}{other}"
 
 
 def _with(value: float | None, ends: Any, what: str = "") -> list[Measured]:

@@ -18,7 +18,7 @@ from trilemma.harmonic import harmonic_interval_over_examples, harmonic_score
 from trilemma.measures import RUN_ATTACKS
 from trilemma.outside import called, resolve
 from trilemma.progress import Progress
-from trilemma.statistics.bootstrap import percentile_interval
+from trilemma.statistics.cells import worst_class
 from trilemma.training.recipe import Recipe
 from trilemma.trial.null import never_saw
 from trilemma.words import clean, shortened
@@ -67,7 +67,14 @@ def measure(data: Dataset, train: Logits, test: Logits, *, recipe: Recipe, tell:
         "train_accuracy": float((train.argmax(axis=1) == data.train.labels).mean()),
         **attacked,
         "fairness": fairness,
-        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "accuracy_interval": list(draws.accuracy_interval),
+        "worst_class": worst_class(
+            data.test.labels,
+            predicted,
+            classes=len(data.classes),
+            class_names=data.classes,
+            sources=data.test.sources,
+        ),
         "harmonic_score": _score(data, accuracy, matched, fairness, draws),
     }
     if recipe.measures:
@@ -151,7 +158,8 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
 
 
 def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
-    """``accuracy``, ``accuracy_interval`` and ``fairness`` of ``result.json``, of all non-members as they are."""
+    """``accuracy``, ``accuracy_interval``, ``fairness`` and ``worst_class`` of ``result.json``, of all non-members as
+    they are; and ``no_better_than_chance``, whether the accuracy may be that of guessing."""
     outside = ~predictions.member
     labels = predictions.labels[outside]
     predicted = predictions.outputs[outside].argmax(axis=1).astype(np.int64)
@@ -171,8 +179,16 @@ def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
         )
     return {
         "accuracy": float((predicted == labels).mean()),
-        "accuracy_interval": list(percentile_interval(draws.accuracy)),
+        "accuracy_interval": list(draws.accuracy_interval),
+        "no_better_than_chance": draws.accuracy_interval[0] <= 1 / predictions.classes,
         "fairness": fairness,
+        "worst_class": worst_class(
+            labels,
+            predicted,
+            classes=predictions.classes,
+            class_names=predictions.class_names,
+            sources=sources,
+        ),
     }
 
 
@@ -208,6 +224,7 @@ def _score(
         auc=matched.rocs[matched.strongest].draws.auc,
         bias=draws.bias,
         bias_floor=draws.bias_floor,
+        accuracy_interval=draws.accuracy_interval,
         groups=groups,
     )
     return {
