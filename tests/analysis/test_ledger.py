@@ -498,7 +498,7 @@ def test_nothing_private_is_nothing_to_add_up():
     ledger = ledger_of([])
     assert ledger.families == ()
     assert ledger.rows() == []
-    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to account for."]
+    assert ledger.sentences() == ["No finished trial had a privacy budget, so there is nothing to account for."]
 
 
 # --- what is refused, and what is written -----------------------------------------------------------------------------
@@ -554,6 +554,9 @@ def test_what_is_written_is_plain_json_and_says_what_the_sentences_say():
     assert values["conditions"]["all_released"]
     assert values["conditions"]["if_random"]
     assert values["sentences"] == ledger.sentences()
+    assert sorted(" ".join([*values["paragraphs"], *values["condition_sentences"]])) == sorted(
+        " ".join(ledger.sentences())
+    )
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in ledger.sentences())
     assert [row["trial"] for row in ledger.rows()] == ["t0", "t1", "r", "o"]
     assert len({tuple(row) for row in ledger.rows()}) == 1

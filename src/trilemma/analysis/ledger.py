@@ -244,7 +244,7 @@ class Ledger:
     def sentences(self) -> list[str]:
         """What the report says about the study."""
         if not self.families:
-            return ["No trial had a privacy budget, so there is nothing to account for."]
+            return ["No finished trial had a privacy budget, so there is nothing to account for."]
         prices = [sentence for family in self.families for sentence in family.sentences()]
         return [*prices, *self._limits(), *self.conditions()]
 
