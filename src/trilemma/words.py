@@ -68,6 +68,12 @@ def shortened(text: str, longest: int = 40) -> str:
 DELTA = 1e-5
 """The delta of a budget that names none."""
 
+RESAMPLES = 1000
+"""Bootstrap samples for an interval, unless another number is given."""
+
+AUDITED = 2000
+"""Audited examples, members and non-members together, unless another number is given or the data have fewer."""
+
 DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
 """The refusal of a delta that is no probability, wherever one comes in."""
 
@@ -117,15 +123,6 @@ def budget_order(epsilon: float | None) -> float:
     [1.0, 8.0, None]
     """
     return math.inf if epsilon is None else epsilon
-
-
-def group_name(name: object) -> str:
-    """A group's name as it is shown: a skewed set's "colour", which is fixed in its files, in American spelling.
-
-    >>> group_name("colour"), group_name("gray")
-    ('color', 'gray')
-    """
-    return "color" if name == "colour" else clean(name)
 
 
 def skew_words(skew: float | None) -> str:
@@ -216,6 +213,15 @@ def clock(seconds: float) -> str:
         return f"{minutes} min"
     hours = minutes // 60
     return f"{hours} h {minutes % 60} min" if hours < 96 else f"{round(hours / 24):,} days"
+
+
+def spelled(group: object) -> str:
+    """A group's name for people; the skewed sets' own ``colour``, a key of every result, is spelled as the rest is.
+
+    >>> spelled("colour"), spelled("gray")
+    ('color', 'gray')
+    """
+    return "color" if group == "colour" else clean(group)
 
 
 def capital(words: str) -> str:

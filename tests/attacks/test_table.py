@@ -1,5 +1,7 @@
 """Predictions from tables of every kind and from models."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trilemma as tl
 from trilemma.attacks import Predictions
+from trilemma.cli.predict import predictions_of, with_names
 from trilemma.data.dataset import Split
 from trilemma.errors import InputError
 
@@ -289,10 +292,43 @@ def test_a_single_column_of_either_class_says_what_both_say(name, labels):
     np.testing.assert_allclose(differences, 2 * SIGMOID - 1 if name.startswith("prob") else SIGMOID)
 
 
-def test_a_single_column_that_is_named_after_a_third_class_is_refused():
-    table = pd.DataFrame({"prob_2": SIGMOID, "label": OUTCOMES, "member": np.arange(N) % 2 == 0})
+@pytest.mark.parametrize(("name", "columns"), [("prob_2", None), ("p_0", {"prob": "p_0"})])
+def test_a_single_column_of_a_class_that_is_not_certain_is_refused(name, columns):
+    table = pd.DataFrame({name: SIGMOID, "label": OUTCOMES, "member": np.arange(N) % 2 == 0})
     with pytest.raises(InputError, match="name it after the class 0 or 1"):
-        Predictions.from_table(table)
+        Predictions.from_table(table, columns=columns)
+
+
+NUMBERED = [
+    ["no", "yes"],
+    ["False", "True"],
+    ["neg", "pos"],
+    [str(k) for k in range(12)],
+    [f"class_{k}" for k in range(12)],
+]
+
+
+@settings(deadline=None, max_examples=40)
+@given(names=st.sampled_from(NUMBERED), order=st.randoms(use_true_random=False))
+def test_columns_of_numbered_classes_may_be_in_any_order(names, order):
+    labels, logits = np.arange(N) % len(names), np.random.default_rng(0).normal(size=(N, len(names)))
+    columns = [(f"logit_{name}", logits[:, index]) for index, name in enumerate(names)]
+    order.shuffle(columns)
+    predictions = Predictions.from_table(pd.DataFrame({**dict(columns), "label": labels, "member": np.arange(N) % 2}))
+    np.testing.assert_array_equal(predictions.outputs, logits)
+    np.testing.assert_array_equal(predictions.labels, labels)
+    assert predictions.class_names == tuple(names)
+
+
+@settings(deadline=None, max_examples=40)
+@given(names=st.sampled_from([*NUMBERED, ["3", "1", "0"], ["true", "margin", "7"]]).flatmap(st.permutations))
+def test_a_table_of_predict_gives_back_the_classes_whatever_they_are_called(names):
+    labels, logits = np.arange(N) % len(names), np.random.default_rng(0).normal(size=(N, len(names)))
+    model = SimpleNamespace(classes=tuple(names))
+    carried = with_names({"label": labels, "member": np.arange(N) % 2}, "label", model.classes)
+    predictions = Predictions.from_table(pd.DataFrame(predictions_of(model, logits, ("x",) * N) | carried))
+    assert [predictions.class_names[label] for label in predictions.labels] == [names[label] for label in labels]
+    np.testing.assert_array_equal(predictions.outputs, logits[:, [names.index(n) for n in predictions.class_names]])
 
 
 def test_names_of_images_are_numbered(arrays):

@@ -109,6 +109,13 @@ def test_runs_of_earlier_versions_have_no_checksums_and_are_read(run, tmp_path):
     assert Run.load(old).result == values
 
 
+def test_a_result_without_its_parts_is_damaged_and_of_no_earlier_version(run, tmp_path):
+    path = shutil.copytree(run, tmp_path / "run") / "result.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"result\.json holds something other than what this version writes.*accuracy"):
+        Run.load(path.parent)
+
+
 def test_a_file_that_was_taken_away_is_no_damage(run, tmp_path):
     """A report does not read the weights, which are large, so a run without them can still be loaded."""
     lean = shutil.copytree(run, tmp_path / "lean")

@@ -199,6 +199,7 @@ def test_predict_writes_what_the_model_says_and_no_formula(run, data, tmp_path, 
     np.testing.assert_array_equal(csv[[f"logit_{name}" for name in NAMES]], logits)
     assert list(parquet["predicted"]) == [NAMES[index] for index in logits.argmax(1)]
     assert not any(str(cell).startswith("=") for cell in csv["predicted"])
+    assert list(parquet["label"]) == [NAMES[label] for label in data.test.labels]
     with np.load(tmp_path / "found.npz") as arrays:
         np.testing.assert_array_equal(arrays["logits"], logits)
         np.testing.assert_array_equal(arrays["member"], member)

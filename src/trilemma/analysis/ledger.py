@@ -43,6 +43,7 @@ from trilemma.analysis.selection import DISTRIBUTIONS, BestOfRandom, GridCost
 from trilemma.errors import InputError, PrivacyError
 from trilemma.files import jsonable
 from trilemma.hints import listed
+from trilemma.trial.statement import NEIGHBORING, UNIT
 from trilemma.words import capital, power
 
 Status = Literal["covered", "not covered"]
@@ -203,8 +204,8 @@ class Ledger:
         """The values for ``ledger.json``; no number in them is infinite."""
         values: dict[str, Any] = jsonable(
             {
-                "unit": "one training example",
-                "neighbouring": "add-or-remove-one",
+                "unit": UNIT,
+                "neighbouring": NEIGHBORING,
                 "conditions": {"all_released": list(CONDITIONS_ALL), "if_random": list(CONDITIONS_SELECTION)},
                 "families": [family.to_dict() for family in self.families],
                 "sentences": self.sentences(),

@@ -20,6 +20,7 @@ from trilemma.attacks.rates import Rate, effective_count, enough, rate_at
 from trilemma.attacks.roc import Roc, bootstrap_roc
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
+from trilemma.words import RESAMPLES
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,7 +73,7 @@ def by_cell(
     weights: Array | None = None,
     sources: Ints | None = None,
     seed: int | np.random.Generator = 0,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
 ) -> dict[int, Cell]:
     """An attack's success in every cell, by the cell's number.
 

@@ -207,7 +207,8 @@ def _both(frame: pd.DataFrame, outputs: _Candidate, labels: Sequence[str], where
     distinct, second = sorted(set(labels)), True
     if all(_is_number(label) or label.casefold() in _PAIRS[0] for label in distinct):
         number = class_number(name)
-        if number is not None and number > 1:
+        unclear = not name and class_number(column.rpartition("_")[2]) == 0  # p_0, where p_ would be the prefix
+        if unclear or (number is not None and number > 1):
             raise InputError(
                 f"{where} has a single column of outputs, {column!r}: name it after the class 0 or 1 (prob_1), or give "
                 "one column for each class"

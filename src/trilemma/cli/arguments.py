@@ -14,10 +14,10 @@ from trilemma.cli.canaries import add_canary_options
 from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
-from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
+from trilemma.measures import ATTACK_WORDS, SHADOW_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.techniques import TECHNIQUES
-from trilemma.words import DELTA, RANKS, power
+from trilemma.words import AUDITED, DELTA, RANKS, RESAMPLES, power
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,21 +90,17 @@ def parser() -> Parser:
     return top
 
 
-def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that select the training and test data."""
+def add_data_options(command: argparse.ArgumentParser, data: str = "default: the recipe's data, or digits") -> None:
+    """Add the options that select the training and test data; ``data`` says what holds without them."""
     group = command.add_argument_group("data")
     group.add_argument(
         "--data",
         metavar="DATA",
-        help="a name (see trilemma data), folder, file or hub name (default: the recipe's data, or digits)",
+        help=f"a name (see trilemma data), folder, file or hub name ({data})",
     )
     group.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
-    group.add_argument(
-        "--skew",
-        type=float,
-        metavar="P",
-        help="share of a class in its dominant group, 0.5 to 1 (sets ending in s)",
-    )
+    skew = "share of a class in its dominant group, 0.5 to 1 (of digits-s, cifar10s, cifar100s)"
+    group.add_argument("--skew", type=float, metavar="P", help=skew)
     group.add_argument(
         "--target", metavar="ATTRIBUTE", help="CelebA: the attribute to predict (default: Smiling); CIFAR-100: coarse"
     )
@@ -300,26 +296,26 @@ def _audit(commands: Any) -> None:
         metavar="K",
         help="train K shadow models by the run's recipe, or reuse those that lie beside it (even; 4 without a number)",
     )
-    audited = "members and non-members that are compared (even; default: 2000, or as many as there are)"
+    audited = f"members and non-members to compare (even; default: {AUDITED}, or as many as there are)"
     shadows.add_argument("--audited", type=int, metavar="A", help=audited)
     network = "import this network (and other parts, separated by commas), where the run was trained with your own"
     shadows.add_argument("--network", metavar="MODULE:NAME", help=network)
     shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
-    add_data_options(command)
+    add_data_options(command, "required with --weights: what the model was trained on")
     _add_execution_options(command)
     command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
     command.add_argument(
         "--attacks",
         metavar="NAMES",
-        help=f"from {','.join(RUN_ATTACKS)} and, with reference models, "
-        + ",".join(name for name in ATTACK_WORDS if name not in RUN_ATTACKS),
+        help=f"from {','.join(name for name in ATTACK_WORDS if name not in SHADOW_ATTACKS)} and, with reference "
+        f"models, {','.join(SHADOW_ATTACKS)}",
     )
     command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
     _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
-    resamples = "bootstrap samples for each interval, at least 100 (default: 1000)"
-    command.add_argument("--resamples", type=int, default=1000, help=resamples)
+    resamples = f"bootstrap samples for each interval, at least 100 (default: {RESAMPLES})"
+    command.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
 
 
 def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:

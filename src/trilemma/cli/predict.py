@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ def predict_command(options: argparse.Namespace) -> int:
     with reading(Path(options.run) / CONFIG):
         data = read_json(Path(options.run) / CONFIG)["data"]
         names, skewed = data["groups"], data["request"].get("skew") is not None
-    columns = predictions_of(model, model.logits(pixels), pixels.names) | _with_group_names(carried, names)
+    carried = with_names(carried, "group", names)
+    if not has_ending(out, ".npz"):  # in a table a number may be the name of another class
+        carried = with_names(carried, "label", model.classes)
+    columns = predictions_of(model, model.logits(pixels), pixels.names) | carried
     make_folder(out.parent)
     _write(out, columns, model)
     if skewed and "member" in columns and "source" not in columns:
@@ -66,14 +70,14 @@ def _images(source: str) -> tuple[Any, dict[str, Any]]:
     return images, carried
 
 
-def _with_group_names(carried: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
-    """The copied arrays, with the run's names for its groups in place of their numbers."""
-    groups = carried.get("group")
-    if not names or groups is None or groups.dtype.kind not in "iu":
+def with_names(carried: dict[str, Any], column: str, names: Sequence[str] | None) -> dict[str, Any]:
+    """The copied arrays, with the run's names for its groups or classes in place of their numbers."""
+    numbers = carried.get(column)
+    if not names or numbers is None or numbers.dtype.kind not in "iu":
         return carried
-    if len(groups) and not (groups.min() >= 0 and groups.max() < len(names)):
-        return carried  # not the run's groups
-    return carried | {"group": np.array(names)[groups]}
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(names)):
+        return carried  # not the run's
+    return carried | {column: np.array(names)[numbers]}
 
 
 def predictions_of(model: Model, logits: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
-from trilemma.words import GUESSING, clean, power
+from trilemma.words import GUESSING, clean, power, spelled
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -77,7 +77,7 @@ def describe_groups(by_group: dict[str, Any] | None, attack: str) -> list[str]:
             shown = f"({lacking(entry['members'], entry['nonmembers']) or 'not measured'})"
         else:
             shown = interval(values["auc"], values["interval"]["auc"])
-        words.append(f"of {clean(group)} {shown}")
+        words.append(f"of {spelled(group)} {shown}")
     head = f"{attack} by group"
     return [f"  {head:<18} AUC {', '.join(words)}"]
 
@@ -158,7 +158,7 @@ def describe_run(run: Run) -> str:
     lines.append(f"accuracy      {interval(result['accuracy'], result['accuracy_interval'])} (test)")
     fairness = result["fairness"]
     if fairness:
-        groups = ", ".join(f"{clean(name)} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
+        groups = ", ".join(f"{spelled(name)} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
         lines.append(
             f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
         )

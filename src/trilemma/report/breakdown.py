@@ -14,7 +14,7 @@ from trilemma.attacks.named import LEARNED
 from trilemma.hints import listed
 from trilemma.report.evidence import OneModel
 from trilemma.statistics.intervals import binomial_interval
-from trilemma.words import clean, counted, group_name
+from trilemma.words import clean, counted, spelled
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def group_words(name: str) -> str:
     >>> group_words("gray"), group_words("1")
     ('gray', 'group 1')
     """
-    return f"group {name}" if name.isdecimal() else group_name(name)
+    return f"group {name}" if name.isdecimal() else spelled(name)
 
 
 def excludes_one_half(part: Mapping[str, Any]) -> bool:
@@ -174,11 +174,11 @@ def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:
     """Heads and rows of the page's table: first the groups, then each class and its groups."""
     if not parts.groups:
         return ["class", *_HEADS], [[(clean(cell["class"]), ""), *_values(cell)] for cell in parts.cells]
-    rows = [[("all", ""), (group_name(group["group"]), ""), *_values(group)] for group in parts.groups]
+    rows = [[("all", ""), (spelled(group["group"]), ""), *_values(group)] for group in parts.groups]
     for part in parts.classes:
         rows.append([(clean(part["class"]), ""), ("all", ""), *_values(part)])
         own = [cell for cell in parts.cells if cell["class"] == part["class"]]
-        rows += [[(clean(cell["class"]), ""), (group_name(cell["group"]), ""), *_values(cell)] for cell in own]
+        rows += [[(clean(cell["class"]), ""), (spelled(cell["group"]), ""), *_values(cell)] for cell in own]
     return ["class", "group", *_HEADS], rows
 
 
@@ -189,5 +189,5 @@ def _values(part: Mapping[str, Any]) -> list[Cell]:
     low, high = (f"{100 * end:.0f}" for end in part["accuracy_interval"])
     auc = ("–", f"has {counted(part['members'], 'member')} and {counted(part['nonmembers'], 'non-member')}")
     if part["auc"] is not None:
-        auc = (f"{part['auc']:.3f}", f"[{part['auc_interval'][0]:.3f}, {part['auc_interval'][1]:.3f}]")
-    return [(f"{100 * part['accuracy']:.0f}\u00a0%", f"[{low}, {high}]"), auc, (f"{part['examples']:,}", "")]
+        auc = (f"{part['auc']:.3f}", f"[{part['auc_interval'][0]:.3f},\u00a0{part['auc_interval'][1]:.3f}]")
+    return [(f"{100 * part['accuracy']:.0f}\u00a0%", f"[{low},\u00a0{high}]"), auc, (f"{part['examples']:,}", "")]

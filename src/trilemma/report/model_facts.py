@@ -6,7 +6,7 @@ from trilemma.data.named import NAMED
 from trilemma.networks import described_network
 from trilemma.report.evidence import OneModel
 from trilemma.trial.title import whole_request
-from trilemma.words import clean, exact_percent, group_name, techniques_in_words
+from trilemma.words import clean, exact_percent, spelled, techniques_in_words
 
 
 def lead(model: OneModel) -> str:
@@ -21,7 +21,7 @@ def lead(model: OneModel) -> str:
     skew, classes = request.get("skew"), len(data["classes"])
     share = ""
     if skew is not None and data.get("groups"):
-        groups = " or ".join(group_name(group) for group in data["groups"])
+        groups = " or ".join(spelled(group) for group in data["groups"])
         share = f", of which {exact_percent(float(skew))} of each class belong to one group ({groups})"
     techniques = techniques_in_words(recipe["techniques"]) or "none of the package's techniques"
     architecture = f"{network}{f' ({what})' if what else ''}"

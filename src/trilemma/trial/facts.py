@@ -111,6 +111,11 @@ def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
         if not all(isinstance(name, str) for name in classes):
             raise TypeError("classes must be text")
         mean, deviation = (tuple(float(v) for v in values[name]) for name in ("mean", "deviation"))
+        if not len(mean) == len(deviation) == channels:
+            raise ValueError("mean and deviation must have one number per channel")
+        privacy = dict(values["privacy"])
+        if privacy.get("epsilon") is not None:
+            privacy["epsilon"] = float(privacy["epsilon"])
         return Facts(
             str(values["recipe"]),
             str(values["model"]),
@@ -118,5 +123,5 @@ def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
             (channels, height, width),
             mean,
             deviation,
-            dict(values["privacy"]),
+            privacy,
         )

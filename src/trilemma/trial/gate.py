@@ -21,7 +21,7 @@ from trilemma.hints import did_you_mean
 from trilemma.measures import ATTACK_WORDS, MEASURES
 from trilemma.rounding import rounded_up
 from trilemma.trial.run import why_not_for_release, why_not_private
-from trilemma.words import clean, counted
+from trilemma.words import clean, counted, spelled
 
 Verdict = Literal["holds", "fails", "cannot tell"]
 
@@ -259,7 +259,7 @@ def cell_words(cell: Mapping[str, Any]) -> str:
     >>> cell_words({"class": 8, "class_name": "truck", "group": "gray", "examples": 49})
     'class truck in gray, 49 test images'
     """
-    group = f" in {clean(cell['group'])}" if "group" in cell else ""
+    group = f" in {spelled(cell['group'])}" if "group" in cell else ""
     size = counted(cell["examples"], "test image")
     return f"class {clean(cell.get('class_name', cell['class']))}{group}, {size}"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trilemma.attacks.checks import MINIMUM_SIDE
 from trilemma.attacks.matching import matched_nonmembers
-from trilemma.attacks.predictions import MINIMUM_SIDE
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError, PrivacyError
 from trilemma.outside import resolve

@@ -95,6 +95,9 @@ class Run:
         """
         path = Path(folder)
         result = check(path / RESULT)
+        with reading(path / RESULT):  # one without a checksum is of an earlier version, or damaged
+            if missing := {"accuracy", "attacks", "privacy"} - result.keys():
+                raise KeyError(min(missing))
         config = read_json(path / CONFIG)
         with reading(path / CONFIG):
             recipe = Recipe.from_dict(config["recipe"])
