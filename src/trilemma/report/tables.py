@@ -153,7 +153,7 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         name = str(row["measure"])
         shown = measure_of(name)
         verdict = str(row.get("verdict", ""))
-        difference = float(row["difference"])
+        difference, low, high = (float(row.get(key, math.nan)) for key in ("difference", "low", "high"))
         p = float(row.get("p_adjusted", math.nan))
         body.append(
             (
@@ -162,7 +162,7 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
                 Entry(
                     signed_number(difference, shown.digits),
                     _sortable(difference),
-                    _ends(*(float(row.get(end, math.nan)) for end in ("low", "high")), shown.digits, signed_number),
+                    _ends(low, high, shown.digits, signed_number),
                 ),
                 Entry(_VERDICTS.get(verdict, clean(verdict)), small="with these seeds" if row.get("fragile") else ""),
                 Entry(clean(row.get("base", ""))),
