@@ -304,7 +304,8 @@ def _audit(commands: Any) -> None:
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     add_data_options(command, "required with --weights: what the model was trained on")
     _add_execution_options(command)
-    command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
+    mix = "reweight non-members to the members' mix of class, or of class,group"
+    command.add_argument("--match", choices=("class", "class,group"), metavar="MIX", help=mix)
     command.add_argument(
         "--attacks",
         metavar="NAMES",
