@@ -90,7 +90,7 @@ def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) ->
     """Bias amplification (Wang et al., CVPR 2020): how unevenly the groups share each predicted class.
 
     For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
-    is the rate at which examples of g are predicted as c; the bias is the mean over classes of
+    is the rate at which examples of g are predicted as c.  The bias is the mean over classes of
     max_g s_cg - 1/G.  On a test set with equally many examples in each group the shares equal those of the
     counts, and for two groups the result is exactly Wang et al.'s mean |share - 1/2|.  Rates instead of counts
     extend the definition to test sets that are not balanced over groups (CelebA): there, too, the bias is 0 if

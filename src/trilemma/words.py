@@ -181,6 +181,16 @@ def number(value: float, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def signed_number(value: float, digits: int = 3) -> str:
+    """A difference, or an end of its interval, as :func:`number` with its sign.
+
+    >>> signed_number(0.0123), signed_number(-0.5), signed_number(float("nan"))
+    ('+0.012', '−0.500', '–')
+    """
+    text = number(value, digits)
+    return text if text.startswith("−") or math.isnan(value) else f"+{text}"
+
+
 def power(value: float) -> str:
     """A small number, such as delta, without a leading zero in its exponent.
 

@@ -108,7 +108,8 @@ def understand(words):
         if options.command == "train":
             recipe_of(options)
         elif options.command == "study" and not options.study.endswith(".toml"):  # a file of the reader
-            plan(options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(d) for d in options.data])
+            data = [parse_data(d) for d in options.data]
+            plan(options.study, scale=options.scale, seeds=options.seeds, data=data, rank=options.rank)
         if getattr(options, "require", None):
             required_by(options, {})
     elif program == "torchrun":

@@ -14,7 +14,7 @@ from trilemma.cli.canaries import add_canary_options
 from trilemma.cli.examples import with_examples
 from trilemma.cli.terminal import show_error
 from trilemma.hints import did_you_mean
-from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
+from trilemma.measures import ATTACK_WORDS, SHADOW_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.techniques import TECHNIQUES
 from trilemma.words import AUDITED, DELTA, RANKS, RESAMPLES, power
@@ -306,12 +306,13 @@ def _audit(commands: Any) -> None:
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
     add_data_options(command, "required with --weights: what the model was trained on")
     _add_execution_options(command)
-    command.add_argument("--match", choices=("class", "class,group"), help="reweight non-members to the members' mix")
+    mix = "reweight non-members to the members' mix of class, or of class,group"
+    command.add_argument("--match", choices=("class", "class,group"), metavar="MIX", help=mix)
     command.add_argument(
         "--attacks",
         metavar="NAMES",
-        help=f"from {','.join(RUN_ATTACKS)} and, with reference models, "
-        + ",".join(name for name in ATTACK_WORDS if name not in RUN_ATTACKS),
+        help=f"from {','.join(name for name in ATTACK_WORDS if name not in SHADOW_ATTACKS)} and, with reference "
+        f"models, {','.join(SHADOW_ATTACKS)}",
     )
     command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)

@@ -60,10 +60,10 @@ def load_data(
     ((1297, 3, 8, 8), (1000, 3, 8, 8), ('colour', 'gray'))
 
     Args:
-      name: a named set (an entry of :data:`trilemma.data.named.NAMED`, such as ``digits-s`` or ``cifar10``); a
+      name: a named set (an entry of :data:`trilemma.data.named.NAMED`, such as ``digits-s`` or ``cifar10``).  Or a
         folder (of class folders, with ``metadata.csv`` or ``.jsonl``, or of Parquet files), a ``.npz`` or
-        ``.parquet`` file; a hub name ``owner/name[:configuration]`` (extra ``hub``); or ``module:name`` of a function
-        that returns a :class:`Dataset`, to which the options of files do not apply.
+        ``.parquet`` file.  Or a hub name ``owner/name[:configuration]`` (extra ``hub``).  Or ``module:name`` of a
+        function that returns a :class:`Dataset`, to which the options of files do not apply.
       data_dir: first place to look for a set that is not installed with the package, before $TRILEMMA_DATA,
         ../shared/data, the Hugging Face cache and a download.
       skew: for skewed sets: share of a class's training examples in its dominant group.

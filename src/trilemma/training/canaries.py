@@ -57,8 +57,9 @@ class Canaries:
     """What canaries a training has.
 
     Attributes:
-      kind: one of ``KINDS``.
-      count: M, of which about half will be in.
+      kind: "gradient" (directions of the clipping norm, the strongest), "mislabelled" (synthetic images with random
+        labels) or "blank" (images of one color).
+      count: M, from 20 to 100,000, of which about half will be in.
 
     Raises:
       InputError: another kind, fewer than 20, or more than 100,000.
