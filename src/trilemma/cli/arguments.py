@@ -171,8 +171,8 @@ def _study(commands: Any) -> None:
     command.add_argument(
         "--rank",
         choices=RANKS,
-        help="how to rank the examples that are removed: by an attack with four shadow models for each trial and block "
-        "of examples or, as in the paper, by the loss histogram (default: the study's, else rmia)",
+        help="rank the examples to remove by an attack with four shadow models for each trial and block (rmia), or by "
+        "the loss histogram, as in the paper (default: the study's, else rmia)",
     )
     command.add_argument("--workers", type=int, metavar="N", help="trials at once (default: one per core)")
     command.add_argument("--ray", metavar="ADDRESS", help="run the trials on a Ray cluster: HOST:PORT or auto")
