@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import inspect
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -18,27 +21,51 @@ def commands_page() -> str:
     from trilemma.cli.arguments import parser
     from trilemma.cli.examples import EXAMPLES
 
-    lines = ["# Commands", "", f"Made from the parsers; `trilemma COMMAND --help` says the same. {_TERMS}"]
+    lines = ["# Commands", "", f"Made from the parsers, as `trilemma COMMAND --help` is. {_TERMS}"]
     for name, command in commands(parser()):
-        lines += [
-            "",
-            f"## trilemma {name}",
-            "",
-            _text(command.description or ""),
-            "",
-            "```",
-            *EXAMPLES[name],
-            "```",
-            "",
-            "| option | meaning |",
-            "|---|---|",
-        ]
-        for action in command._actions:
-            if action.help == argparse.SUPPRESS:
-                continue
-            words = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.metavar or action.dest}`"
-            lines.append(f"| {words} | {_cell((action.help or '') % _values(action))} |")
+        lines += ["", f"## trilemma {name}", "", _text(command.description or ""), "", "```", *EXAMPLES[name], "```"]
+        for group in command._action_groups:
+            actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+            if rows := [_option_row(name, action) for action in actions]:
+                what = "option" if actions[0].option_strings else "argument"
+                title = "Arguments" if what == "argument" else (group.title or "").capitalize()
+                lines += ["", f"**{title}**", "", _table((what, "meaning", "example"), rows).rstrip()]
+        if status := (command.epilog or "").partition("exit status: ")[2]:
+            lines += ["", f"Exit status: {status}."]
     return "\n".join(lines) + "\n"
+
+
+def _option_row(command: str, action: argparse.Action) -> tuple[str, str, str]:
+    """An option with its argument, as ``--help`` writes them; its meaning, and its values; an example."""
+    meaning = (action.help or "") % {**vars(action), "prog": "trilemma"}
+    if action.choices and action.metavar:
+        meaning += f". Values: {', '.join(f'`{value}`' for value in action.choices)}"
+    if action.default not in (None, argparse.SUPPRESS, [], True, False) and "default" not in meaning:
+        meaning += f". Default: `{action.default}`"
+    if not action.option_strings:
+        needed = "" if action.nargs == "?" else " (required)"
+        return f"`{action.metavar}`{needed}", meaning, f"`{positional_example(command, action)}`"
+    formatter = argparse.HelpFormatter("trilemma")
+    default = formatter._get_default_metavar_for_optional(action)
+    argument = "" if action.nargs == 0 else f" {formatter._format_args(action, default)}"
+    names = ", ".join(f"`{option}{argument}`" for option in action.option_strings)
+    needed = " (required)" if action.required else ""
+    return f"{names}{needed}", meaning, f"`{shlex.join(option_example(command, action))}`"
+
+
+def option_example(command: str, action: argparse.Action) -> list[str]:
+    """The words of an option as one may write it."""
+    from trilemma.cli.examples import VALUES
+
+    name = action.option_strings[-1]
+    return [name] if action.nargs == 0 else [name, VALUES.get(f"{command} {name}", VALUES.get(name, ""))]
+
+
+def positional_example(command: str, action: argparse.Action) -> str:
+    """A value of an argument without a name."""
+    from trilemma.cli.examples import VALUES
+
+    return VALUES[f"{command} {action.dest}"]
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -90,11 +117,12 @@ def recipe_page() -> str:
     return head + _table(("key", "type", "unit", "default", "meaning"), rows)
 
 
-def attribute_meanings(docstring: str) -> dict[str, str]:
-    """What a docstring's Attributes say of each name."""
-    attributes = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^      (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
-    return {name: " ".join(meaning.split()).replace("``", "`") for name, meaning in entries}
+def attribute_meanings(docstring: str, section: str = "Attributes") -> dict[str, str]:
+    """What a section of a docstring says of each name, or of several with commas between them."""
+    attributes = docstring.partition(f"{section}:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^      (\w+(?:, \w+)*): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
+    plain = {names: re.sub(r":\w+:`~?(?:trilemma\.)?", "`", " ".join(words.split())) for names, words in entries}
+    return {names: words.replace("``", "`") for names, words in plain.items()}
 
 
 def measures_page() -> str:
@@ -120,16 +148,90 @@ def techniques_page() -> str:
     )
 
 
-def python_page() -> str:
-    """The public names, whose docstrings the site shows."""
-    import trilemma
+def study_page() -> str:
+    """Every key of a study's file: meanings from the classes that hold them, defaults from the code that reads them."""
+    from trilemma.study import file
 
-    names = [f"trilemma.{trilemma._HOME[name]}.{name}" for name in sorted(trilemma.__all__) if name in trilemma._HOME]
-    return (
-        f"# Python\n\nThe public names, from their docstrings. {_TERMS}\n\n"
-        + "\n\n".join(f"::: {name}" for name in names)
-        + "\n"
+    read = file._Reader("NAME", None).study({"grid": [{"data": "digits"}], "scale": {"NAME": {}}})
+    removal = file._Reader("NAME", None)._removal({"shares": [0.1]})
+    tables = (
+        ("The file", read, "The keys at the top of the file."),
+        ("[[grid]]", read.grids[0], "A file has one such table or more, or `parts`."),
+        ("[scale.NAME]", read.scales["NAME"], "A file may have such tables, each with a name of your own."),
+        ("removal", removal, "The keys of the table `removal` of a grid, written in braces."),
     )
+    head = "# Study files\n\nThe keys of a study's file (TOML). "
+    head += "[Your own study](../studies.md#your-own-study) has an example. "
+    parts = [f"{head}{_TERMS}\n"]
+    for title, values, what in tables:
+        meanings = attribute_meanings(type(values).__doc__ or "")
+        names = {file.IN_FILES.get(name, name): name for name in meanings}
+        rows = []
+        for key in file.keys_of(type(values)):
+            attribute = key if key in meanings else names[key]
+            default = _toml(getattr(values, attribute))
+            default = "required" if f"{title} {key}" in REQUIRED else f"`{default}`" if default else "–"
+            kind = KINDS.get(f"{title} {key}", KINDS[key])
+            rows.append((f"`{key}`", kind, default, meanings[attribute]))
+        parts.append(f"## {title}\n\n{what}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
+    return "\n".join([*parts, _data_keys()])
+
+
+def _data_keys() -> str:
+    """The keys of a table of data, from the arguments of ``load_data``."""
+    from trilemma.data import load_data
+    from trilemma.study.file import DATA_OPTIONS
+
+    described = attribute_meanings(load_data.__doc__ or "", "Args")
+    meanings = {name: meaning for names, meaning in described.items() for name in names.split(", ")}
+    defaults = {name: p.default for name, p in inspect.signature(load_data).parameters.items()}
+    shown = {inspect.Parameter.empty: "required", None: "–"}
+    rows = [(f"`{key}`", shown.get(defaults[key], f"`{defaults[key]}`"), meanings[key]) for key in DATA_OPTIONS]
+    what = 'A table of data, such as `{name = "cifar10s", skew = 0.9}`, has the arguments of `tl.load_data`.'
+    return f"## data\n\n{what}\n\n{_table(('key', 'default', 'meaning'), rows)}"
+
+
+KINDS = {
+    "title": "text",
+    "about": "text",
+    "seeds": "whole number, or list of different ones",
+    "figures": "name, or list of names",
+    "grid": "tables",
+    "scale": "tables",
+    "parts": "list of names or files",
+    "data": "name, table, or list of both",
+    "[scale.NAME] data": "table",
+    "epsilon": 'number or `"none"`, or list of both',
+    "delta": "number",
+    "techniques": "text, or list of texts",
+    "recipe": "name or file, or list of both",
+    "set": "table, or list of tables",
+    "[scale.NAME] set": "table",
+    "track": "table `{label = 0, first = 8}` of whole numbers",
+    "removal": "table",
+    "scales": "name, or list of names",
+    "own_data": "`true` or `false`",
+    "shares": "number, or list of numbers",
+    "control": "text",
+    "rank": "text",
+}
+"""How a study's file writes the value of each key."""
+
+REQUIRED = ("[[grid]] data", "removal shares")
+"""The keys that a table cannot leave out."""
+
+
+def _toml(value: object) -> str:
+    """A default as a study's file would write it, or "" where there is none to write."""
+    from trilemma.words import power
+
+    if value == (None,):
+        return '"none"'
+    if isinstance(value, float):
+        return power(value)
+    if isinstance(value, tuple) and value and isinstance(value[0], int):
+        return str(len(value))  # of seeds, how many
+    return json.dumps(value) if isinstance(value, bool | str) and value not in ("", "NAME") else ""
 
 
 def changelog_page() -> str:
@@ -145,7 +247,7 @@ def cite_page() -> str:
     from trilemma.version import __version__
 
     root = Path(__file__).parent.parent
-    security = (root / "SECURITY.md").read_text("utf-8").replace("(docs/guarantee.md)", "(guarantee.md)")
+    security = (root / "SECURITY.md").read_text("utf-8").replace("(docs/", "(")
     return "\n".join(
         [
             "# How to cite, and how to report a vulnerability",
@@ -191,7 +293,7 @@ PAGES = {
     "reference/recipe.md": recipe_page,
     "reference/measures.md": measures_page,
     "reference/techniques.md": techniques_page,
-    "reference/python.md": python_page,
+    "reference/study.md": study_page,
 }
 
 
@@ -217,7 +319,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(words: str) -> str:
-    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Words in a cell of a table; code stays as it is."""
+    parts = re.split(r"(`[^`]*`)", " ".join(words.split()))
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|").replace("<", "&lt;") for part in parts)
 
 
 def _text(words: str) -> str:
@@ -227,7 +331,3 @@ def _text(words: str) -> str:
         code = all(line.startswith("  ") for line in block.split("\n"))
         parts.append(f"```\n{block}\n```" if code else block.replace("<", "&lt;"))
     return "\n\n".join(parts)
-
-
-def _values(action: argparse.Action) -> dict[str, object]:
-    return {**vars(action), "prog": "trilemma"}

@@ -1,6 +1,7 @@
 """Every measure in results belongs to one entry of the table, and nothing is claimed about any other."""
 
 import ast
+import importlib
 import math
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trilemma
-from trilemma.attacks.named import ALL_ATTACKS, ATTACKS
+from trilemma import measures
+from trilemma.attacks.named import ALL_ATTACKS, ATTACKS, SHADOW_SCORES
 from trilemma.measures import (
     ATTACK_WORDS,
     COMPARED,
     MEASURES,
     RUN_ATTACKS,
+    SHADOW_ATTACKS,
     UNMATCHED,
     described,
     measure_of,
@@ -23,6 +26,7 @@ from trilemma.measures import (
     number_words,
     planned_measures,
 )
+from trilemma.report import glossary
 from trilemma.trial.gate import QUANTITIES, measured
 
 SOURCE = Path(trilemma.__file__).parent
@@ -61,6 +65,23 @@ def test_of_an_unknown_measure_nothing_is_claimed(name):
 def test_every_attack_has_words():
     assert set(ATTACK_WORDS) == set(ALL_ATTACKS)
     assert ATTACKS == RUN_ATTACKS == tuple(ATTACK_WORDS)[: len(RUN_ATTACKS)]
+    assert tuple(SHADOW_SCORES) == SHADOW_ATTACKS
+
+
+@pytest.fixture
+def glossary_with_two_more_attacks(monkeypatch):
+    """One that every run makes, and one that needs no reference models either, by its name."""
+    with monkeypatch.context() as patch:
+        patch.setitem(ATTACK_WORDS, "margin", "margin threshold")
+        patch.setitem(ATTACK_WORDS, "gap", "gap of losses")
+        patch.setattr(measures, "RUN_ATTACKS", (*RUN_ATTACKS, "margin"))
+        yield importlib.reload(glossary).GLOSSARY
+    importlib.reload(glossary)
+
+
+def test_new_attacks_leave_the_words_for_others_as_they_are(glossary_with_two_more_attacks):
+    assert glossary_with_two_more_attacks["shadow"].title == "RMIA and LiRA, the attacks with shadow models"
+    assert glossary_with_two_more_attacks["learned"].title == "MLP and random forest, the learned attacks"
 
 
 def test_titles_tell_measures_apart():

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
 from trilemma.statistics.cells import cell_report
 from trilemma.statistics.shares import (
     effective_count,
@@ -20,6 +20,7 @@ from trilemma.statistics.shares import (
     smallest_interval,
     spread_interval,
 )
+from trilemma.words import RESAMPLES
 
 SMALL_GROUP = 50
 """A group with fewer test examples than this is reported as small, since its accuracy is very uncertain."""
@@ -63,8 +64,7 @@ class TestDraws:
         but for noise, the draws of |share - 1/2| exceed the estimate as the estimate exceeds the true value.
       bias_floor: float64 (R,), or None: draws of a lower bound without this bias.  A class enters with the share of the
         group that dominates it in the data, if that share exceeds 1/G by more than three standard deviations.
-      accuracy_by_group: float64 (R, G) in the order of the groups, or None without groups; NaN in a sample
-        without an example of the group.
+      accuracy_by_group: float64 (R, G), or None without groups; NaN in a sample without an example of the group.
       share: the accuracy in the data.
       independent: the effective number of independent examples (:func:`~trilemma.statistics.shares.effective_count`).
       independent_by_group: float64 (G,), the same in each group, or None without groups.
@@ -90,7 +90,7 @@ def bias_amplification(predicted: ArrayLike, groups: ArrayLike, classes: int) ->
     """Bias amplification (Wang et al., CVPR 2020): how unevenly the groups share each predicted class.
 
     For each class c the share of group g among the predictions of c is s_cg = r_cg / sum_h r_ch, where r_cg
-    is the rate at which examples of g are predicted as c; the bias is the mean over classes of
+    is the rate at which examples of g are predicted as c.  The bias is the mean over classes of
     max_g s_cg - 1/G.  On a test set with equally many examples in each group the shares equal those of the
     counts, and for two groups the result is exactly Wang et al.'s mean |share - 1/2|.  Rates instead of counts
     extend the definition to test sets that are not balanced over groups (CelebA): there, too, the bias is 0 if
@@ -235,7 +235,7 @@ def bootstrap_test(
     """
     truth, predictions = _pair(labels, predicted, classes)
     if resamples < 2:
-        raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
+        raise InputError(f"resamples must be at least 2, not {resamples}: {RESAMPLES} is usual")
     codes, count = np.zeros(len(truth), dtype=np.int64), 1
     if groups is not None:
         codes, numbers = _codes(groups, len(truth))

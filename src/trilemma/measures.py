@@ -36,7 +36,7 @@ ATTACK_WORDS = {
     "lira": "LiRA",
     "lira-offline": "LiRA, offline",
 }
-"""The names of all attacks: first those of every run, in the paper's order, then those that need reference models."""
+"""The names of all attacks: first ``RUN_ATTACKS``, in the paper's order."""
 
 
 def attack_words(name: str) -> str:
@@ -56,6 +56,9 @@ RUN_HEADLINE = HEADLINE_ATTACKS[-1]
 
 RUN_ATTACKS = ("threshold", "threshold-entropy", "mlp", "rf")
 """The attacks of every run: the first two threshold one number, the other two are learned."""
+
+SHADOW_ATTACKS = ("rmia", "rmia-offline", "lira", "lira-offline")
+"""The attacks that need reference models."""
 
 FPRS = (0.001, 0.01)
 """The false positive rates at which true positive rates are reported, measured or bounded."""

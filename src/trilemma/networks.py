@@ -4,19 +4,63 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-NETWORKS: dict[str, str] = {
-    "wrn-DEPTH-WIDTH": "a wide ResNet, such as wrn-16-4",
-    "convnet[-WIDTH]": "a small convolutional network",
-    "prior-conv[-WIDTH]": "a small convolutional network on fixed maps of the images",
-    "prior-s": "a linear head on fixed features",
-    "prior-m": "a linear head on more fixed features",
-    "prior-l": "a linear head on the most fixed features",
-    "timm:NAME": "a network of timm (extra timm)",
-    "module:name": "a function of your own",
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """The networks whose names have one form.
+
+    Attributes:
+      form: the form.  A part in brackets may be left out.  A part in capitals stands for a number, but ``NAME`` and
+        ``MODULE`` stand for words.
+      what: what each of them is, for messages and the glossary.
+      example: a name of this form, to be suggested in place of one that is nearly the same; "" for none.
+      one: what one of them is, where its name says more than ``what``: ``{0}``, ``{1}``, ... stand for the parts in
+        capitals.
+    """
+
+    form: str
+    what: str
+    example: str = ""
+    one: str = ""
+
+    @cached_property
+    def pattern(self) -> str:
+        """A regular expression of the names, with a group for each part in capitals."""
+        optional = re.sub(r"\[(.*)\]", r"(?:\1)?", self.form)
+        return re.sub(r"[A-Z]+", lambda part: _PARTS.get(part[0], r"(\d+)"), optional)
+
+    @cached_property
+    def head(self) -> str:
+        """What all names of this form begin with; "" where nothing is the same in all of them."""
+        match = re.match(r"[a-z]+(-[a-z]+)*", self.form)
+        return match[0] if match else ""
+
+
+_PARTS = {"NAME": r"([\w.:/-]*\w)", "MODULE": r"([\w.]+)"}
+
+NETWORKS: dict[str, NetworkKind] = {
+    kind.form: kind
+    for kind in (
+        NetworkKind(
+            "wrn-DEPTH-WIDTH",
+            "a wide ResNet, such as wrn-16-4",
+            "wrn-16-4",
+            "a wide ResNet, {0} layers deep and {1} times as wide as a plain one",
+        ),
+        NetworkKind("convnet[-WIDTH]", "a small convolutional network", "convnet"),
+        NetworkKind("prior-conv[-WIDTH]", "a small convolutional network on fixed maps of the images", "prior-conv"),
+        NetworkKind("prior-s", "a linear head on a small set of fixed features", "prior-s"),
+        NetworkKind("prior-m", "a linear head on a medium set of fixed features", "prior-m"),
+        NetworkKind("prior-l", "a linear head on a large set of fixed features", "prior-l"),
+        NetworkKind("timm:NAME", "a network of the package timm (extra timm)", one="a network of the package timm"),
+        NetworkKind("MODULE:NAME", "a function of your own", one="a network from outside the package"),
+    )
 }
-"""What each is, by the form of its name; a part in brackets may be left out."""
+"""Every kind of network by its form.  Of two forms that fit a name, the first holds."""
 
 
 def networks_in_words() -> str:
@@ -25,17 +69,7 @@ def networks_in_words() -> str:
     >>> networks_in_words()[:56]
     'wrn-DEPTH-WIDTH (a wide ResNet, such as wrn-16-4), convn'
     """
-    return ", ".join(f"{form} ({what})" for form, what in NETWORKS.items())
-
-
-_IN_WORDS = (
-    (r"wrn-(\d+)-(\d+)", r"a wide ResNet, \1 layers deep and \2 times as wide as a plain one"),
-    (r"convnet(-\d+)?", "a small convolutional network"),
-    (r"prior-conv(-\d+)?", "a small convolutional network on fixed maps of the images"),
-    (r"prior-[sml]", "a linear model on fixed features"),
-    (r"timm:.*", "a network of the package timm"),
-    (r".*:.*", "a network from outside the package"),
-)
+    return ", ".join(f"{kind.form} ({kind.what})" for kind in NETWORKS.values())
 
 
 def network_in_words(name: str) -> str:
@@ -44,9 +78,9 @@ def network_in_words(name: str) -> str:
     >>> network_in_words("wrn-16-4"), network_in_words("convnet-16"), network_in_words("mine:build")[:9]
     ('a wide ResNet, 16 layers deep and 4 times as wide as a plain one', 'a small convolutional network', 'a network')
     """
-    for form, words in _IN_WORDS:
-        if match := re.fullmatch(form, name):
-            return match.expand(words)
+    for kind in NETWORKS.values():
+        if match := re.fullmatch(kind.pattern, name):
+            return kind.one.format(*match.groups()) or kind.what
     return ""
 
 

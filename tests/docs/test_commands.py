@@ -30,6 +30,8 @@ from trilemma.cli.required import required_by
 from trilemma.cli.study import parse_data, plan
 from trilemma.cli.train import recipe_of
 from trilemma.data import CELEBA_ATTRIBUTES
+from trilemma.data.named import with_groups
+from trilemma.data.sets.celeba_names import CELEBA_PROTECTED, CELEBA_TARGET
 
 LISTS = tomllib.loads((Path(__file__).parent / "commands.toml").read_text("utf-8"))
 COMMANDS = sorted({shlex.join(words) for page in PAGES for words in commands_in(page)})
@@ -47,6 +49,13 @@ def entries_for(command):
         (kind, e) for kind in ("elsewhere", "parsed") for e in LISTS[kind] if fnmatchcase(command, e["command"])
     ]
     return examples[:1] if examples and examples[0][0] == "elsewhere" else examples
+
+
+def test_help_agrees_with_the_tables_that_are_too_slow_to_import_for_it():
+    text = {action.dest: action.help for action in COMMAND_PARSERS["train"]._actions}
+    assert f"(default: {CELEBA_TARGET})" in text["target"]
+    assert f"(default: {CELEBA_PROTECTED})" in text["protected"]
+    assert f"(of {with_groups(skewed=True)})" in text["skew"]
 
 
 def test_every_command_is_in_one_list_and_every_entry_is_a_command():
@@ -99,7 +108,8 @@ def understand(words):
         if options.command == "train":
             recipe_of(options)
         elif options.command == "study" and not options.study.endswith(".toml"):  # a file of the reader
-            plan(options.study, scale=options.scale, seeds=options.seeds, data=[parse_data(d) for d in options.data])
+            data = [parse_data(d) for d in options.data]
+            plan(options.study, scale=options.scale, seeds=options.seeds, data=data, rank=options.rank)
         if getattr(options, "require", None):
             required_by(options, {})
     elif program == "torchrun":

@@ -1,35 +1,142 @@
 """The site's reference names all that the code has, and its pages name no test or page that is not there."""
 
+import argparse
 import dataclasses
+import importlib
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import trilemma as tl
 from trilemma import paper
 from trilemma.cli.arguments import parser
+from trilemma.cli.examples import VALUES
+from trilemma.errors import InputError
 from trilemma.measures import MEASURES
+from trilemma.study.file import read_study
 from trilemma.techniques import TECHNIQUES
 from trilemma.training.recipe import Recipe
 from trilemma.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
-reference = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(reference)
 
 
-def test_every_command_and_option_is_there():
+def of_docs(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference, python_pages, docstrings = of_docs("reference"), of_docs("python_pages"), of_docs("docstrings")
+PAGES = {**reference.PAGES, **python_pages.PAGES}
+
+
+def rows(text):
+    """The rows of all tables, without their heads, by the code that their first cells begin with."""
+    tables = re.findall(r"^\|[-|]+\|\n((?:\|[^\n]*\n)+)", text, re.MULTILINE)
+    return {re.match(r"\| `([^`]+)`", row)[1]: row for table in tables for row in table.splitlines()}
+
+
+def test_every_command_and_option_is_there_as_help_writes_it():
+    """With its argument, the values that it may have, and whether it is required."""
     page = reference.commands_page()
     for name, command in reference.commands(parser()):
-        part = page.split(f"## trilemma {name}\n")[1].split("\n## ")[0]
+        table = rows(page.split(f"## trilemma {name}\n")[1].split("\n## ")[0])
+        helped = command.format_help().replace("\n", " ")
         for action in command._actions:
-            for option in action.option_strings:
-                assert f"`{option}`" in part
+            head = argparse.HelpFormatter("")._format_action_invocation(action).split(", ")[0]
+            row = table[action.metavar if not action.option_strings else head]
+            assert head in helped
+            assert all(value in row for value in action.choices or ())
+            optional = not action.option_strings and action.nargs == "?"
+            assert ("(required)" in row) == (action.required and not optional), row
+            if isinstance(action.default, str | int) and not isinstance(action.default, bool):
+                assert action.default == argparse.SUPPRESS or str(action.default) in row, row
     assert "%(" not in page
+
+
+def test_every_option_has_an_example_that_its_parser_takes():
+    used = set()
+    for name, command in reference.commands(parser()):
+        for action in command._actions:
+            if action.nargs == 0:
+                continue
+            key = f"{name} {action.option_strings[-1]}" if action.option_strings else f"{name} {action.dest}"
+            key = key if key in VALUES else action.option_strings[-1]
+            used.add(key)
+            value = command._get_value(action, VALUES[key])
+            command._check_value(action, value)
+    assert used == set(VALUES), "an example of an option that is not there"
+
+
+def test_every_key_of_a_study_file_is_there_with_its_default(tmp_path):
+    """The reader's own list of each table's keys; and a file that states a default is read as one that does not."""
+    parts = {part.split("\n")[0]: rows(part) for part in reference.study_page().split("\n## ")[1:]}
+    minimal = (
+        '{file}\n[scale.NAME]\n{scale}\n[[grid]]\ndata = ["digits"]\n{grid}\nremoval = {{shares = [0.1]{removal}}}\n'
+    )
+    empty = {"file": "", "scale": "", "grid": "", "removal": ""}
+    path = tmp_path / "NAME.toml"
+
+    def read(**values):
+        path.write_text(minimal.format(**{**empty, **values}))
+        return dataclasses.replace(read_study(path), raw={})
+
+    stated = 0
+    tables = {"The file": "file", "[scale.NAME]": "scale", "[[grid]]": "grid", "removal": "removal"}
+    for title, place in tables.items():
+        with pytest.raises(InputError, match="unknown key 'zzz'") as refusal:
+            read(**{place: ", zzz = 1" if place == "removal" else "zzz = 1"})
+        assert str(refusal.value).split("it may have ")[1].split(", ") == list(parts[title])
+        for key, row in parts[title].items():
+            default = row.split(" | ")[2].strip("`")
+            if default not in ("–", "required"):
+                tomllib.loads(f"{key} = {default}")
+                comma = ", " if place == "removal" else ""
+                assert read(**{place: f"{comma}{key} = {default}"}) == read(), row
+                stated += 1
+    assert stated == 7
+    assert {"name", "skew", "limit"} <= set(parts["data"])
+
+
+def test_every_public_name_of_python_is_there_once_under_the_name_that_users_write():
+    names = [name for page in python_pages.PYTHON_PAGES for name in python_pages.documented(page)]
+    homes = [home for page in python_pages.PYTHON_PAGES for home in python_pages.documented(page).values()]
+    assert len(set(homes)) == len(homes)
+    for prefix, package in (
+        ("tl", tl),
+        ("tl.privacy", tl.privacy),
+        ("tl.attacks", tl.attacks),
+        ("tl.models", tl.models),
+    ):
+        for name in package.__all__:
+            value = getattr(package, name)
+            if callable(value):
+                home = f"{value.__module__}.{value.__qualname__}"
+                assert f"{prefix}.{name}" in names or home in homes
+                assert getattr(importlib.import_module(value.__module__), value.__qualname__) is value
+    page = python_pages.PAGES["reference/python.md"]()
+    assert "::: trilemma.training.canaries.Canaries\n    options:\n      heading: tl.Canaries\n" in page
+    gallery = (DOCS / "gallery.md").read_text("utf-8")
+    imported = re.findall(r"^from (trilemma\S*) import (.+)$", gallery, re.MULTILINE)
+    assert {f"{module}.{name}" for module, line in imported for name in line.split(", ")} == set(python_pages.DRAWING)
+
+
+def test_roles_become_links_and_examples_become_code():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="reference/python.md"))
+    html = ":func:<code>audit</code>, :meth:<code>logits</code>, :func:<code>~trilemma.attacks.lira.lira_scores</code>"
+    assert python_pages.on_page_content(html, page, None, None) == (
+        '<autoref identifier="trilemma.attacks.audit.audit"><code>audit</code></autoref>, <code>logits</code>, '
+        '<autoref identifier="trilemma.attacks.lira.lira_scores"><code>lira_scores</code></autoref>'
+    )
+    assert docstrings.fenced("A.\n\n>>> 1 + 1\n2\n\nB.") == "A.\n\n```pycon\n>>> 1 + 1\n2\n```\n\nB."
 
 
 def test_every_option_has_a_meaning():
@@ -110,7 +217,7 @@ def test_the_site_says_how_to_cite_and_how_to_report_a_vulnerability():
     assert f"version: {__version__}\n" in page, "CITATION.cff is of another version"
     assert "report it to the maintainers in private" in page
     config = (ROOT / "mkdocs.yml").read_text("utf-8")
-    assert all(f": {name}\n" in config for name in reference.PAGES), "a page that no menu leads to"
+    assert all(f": {name}\n" in config for name in PAGES), "a page that no menu leads to"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))

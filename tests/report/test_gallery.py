@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,4 +46,9 @@ def test_every_block_draws_its_figure(large, tmp_path, monkeypatch):
 
 def test_every_figure_has_an_image():
     text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
-    assert text.count("![") == len(FIGURES) + 1
+    assert text.count("![") == len(FIGURES) + 1, "docs/gallery.md shows every figure, and the ROC curves"
+
+
+def test_the_example_of_a_study_names_every_figure():
+    (line,) = re.findall(r"^figures = .*# (.*)$", (ROOT / "docs" / "studies.md").read_text("utf-8"), re.MULTILINE)
+    assert set(line.split()) == set(FIGURES)

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from trilemma.data.dataset import Split
+from trilemma.errors import InputError
 from trilemma.networks import NETWORKS
+from trilemma.standardization import StandardizedConv2d
 from trilemma.study import estimate
 from trilemma.training import network as module
 from trilemma.training import pretraining
@@ -35,6 +37,17 @@ CPU = torch.device("cpu")
 
 
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+
+
+@pytest.mark.parametrize(("code", "layer"), [("gn", nn.GroupNorm(1, 3)), ("ws", StandardizedConv2d(3, 3, 1))])
+def test_a_technique_for_which_a_network_has_no_layer_is_refused(monkeypatch, noise_images, code, layer):
+    """Guards: a network whose code takes no notice of what is asked, while config and card say that it does."""
+    recipe = replace(BASE, techniques=(code,))
+    monkeypatch.setattr(module, "build", lambda *_, **__: NETWORK)
+    with pytest.raises(InputError, match=f"{code} does not apply to convnet-4, which has no layer for it"):
+        network_for(recipe, noise_images)
+    monkeypatch.setattr(module, "build", lambda *_, **__: nn.Sequential(layer))
+    network_for(recipe, noise_images)
 
 
 def key(recipe, data, network=NETWORK):

@@ -24,8 +24,9 @@ from trilemma.errors import InputError
 from trilemma.measures import FPRS, HEADLINE_ATTACKS
 from trilemma.progress import Progress
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES, percentile_interval
+from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.statistics.intervals import LEVEL
+from trilemma.words import RESAMPLES
 
 
 @dataclass(frozen=True, eq=False)

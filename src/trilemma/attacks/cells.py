@@ -20,6 +20,7 @@ from trilemma.attacks.rates import Rate, effective_count, enough, rate_at
 from trilemma.attacks.roc import Roc, bootstrap_roc
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
+from trilemma.words import RESAMPLES
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +31,7 @@ TOO_FEW = 50
 
 
 def lacking(members: int, nonmembers: int) -> str | None:
-    """None if a class, a group or a cell has examples enough, otherwise what is missing, in words.
+    """None if a class, a group or a cell has enough examples, otherwise what is missing, in words.
 
     >>> lacking(50, 75), lacking(75, 23), lacking(6, 5)
     (None, 'needs 50 non-members, has 23', 'needs 50 members and 50 non-members, has 6 and 5')
@@ -72,7 +73,7 @@ def by_cell(
     weights: Array | None = None,
     sources: Ints | None = None,
     seed: int | np.random.Generator = 0,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
 ) -> dict[int, Cell]:
     """An attack's success in every cell, by the cell's number.
 
@@ -184,7 +185,7 @@ def equal_vulnerability(
       InputError: lengths differ, or fewer than two cells have ``TOO_FEW`` members and non-members.
     """
     if not scores.shape == member.shape == cells.shape or scores.ndim != 1:
-        raise InputError("scores, member and cells must be (N,) of one length")
+        raise InputError("scores, member and cells must be (N,) of equal length")
     names = [
         int(cell)
         for cell in np.unique(cells)
@@ -192,7 +193,7 @@ def equal_vulnerability(
     ]
     if len(names) < 2:
         raise InputError(
-            f"a test of equal vulnerability needs two cells or more, each with {TOO_FEW} members and non-members: "
+            f"a test of equal vulnerability needs at least two cells, each with {TOO_FEW} members and non-members: "
             "audit more examples"
         )
     selected = np.isin(cells, names)

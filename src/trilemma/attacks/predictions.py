@@ -62,9 +62,9 @@ class Predictions:
       class_names: the names of the C classes, or None.
 
     Raises:
-      InputError: lengths differ; a value is not finite; probabilities do not sum to 1; a label is out of
-        range; all rows are members or none is; or fewer than ``MINIMUM_SIDE`` members or non-members have a
-        weight above 0.
+      InputError: lengths differ, a value is not finite, probabilities do not sum to 1, or a label is out of range.
+        Also where all rows are members or none is, and where fewer than ``MINIMUM_SIDE`` members or non-members
+        have a weight above 0.
 
     >>> import numpy as np
     >>> p = Predictions(logits=np.eye(2)[[0, 1] * 20], labels=[0, 1] * 20, member=[True] * 20 + [False] * 20)

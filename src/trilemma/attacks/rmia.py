@@ -49,7 +49,7 @@ def rmia_scores(
       shadow_member: bool (R, N): which examples each trained on.
       population: bool (N,): the non-members z that examples are compared with.
       weights: float64 (N,), how much each z counts, or None for equal weights.
-      gamma: >= 1; how far an example must exceed another to dominate it.
+      gamma: at least 1: how far an example must exceed another to dominate it.
 
     Returns:
       float64 (N,) in [0, 1], higher meaning member.

@@ -13,8 +13,9 @@ from trilemma.attacks.rates import Rate
 from trilemma.errors import InputError
 from trilemma.measures import FPRS
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES, Resampler, chunks, percentile_interval
+from trilemma.statistics.bootstrap import Resampler, chunks, percentile_interval
 from trilemma.statistics.intervals import LEVEL
+from trilemma.words import RESAMPLES
 
 # FPRs are quotients of sums, so rounding may put one that should be 0.01 slightly above it.
 _ROUNDING = 1e-12
@@ -214,7 +215,7 @@ def bootstrap_rocs(
     """
     rng = rng_for(seed, "bootstrap/roc")
     if resamples < 2:
-        raise InputError(f"resamples must be at least 2, not {resamples}: 1000 is usual")
+        raise InputError(f"resamples must be at least 2, not {resamples}: {RESAMPLES} is usual")
     ranked = {name: _Ranked(values, member, weights, collapse=True) for name, values in scores.items()}
     counted = np.ones(len(member), dtype=bool) if weights is None else weights > 0
     rows = np.flatnonzero(counted & member), np.flatnonzero(counted & ~member)

@@ -19,8 +19,9 @@ from trilemma.attacks.roc import measure, resampled_metrics
 from trilemma.errors import InputError
 from trilemma.measures import HEADLINE_FPR
 from trilemma.seeds import rng_for
-from trilemma.statistics.bootstrap import RESAMPLES, chunks, percentile_interval
+from trilemma.statistics.bootstrap import chunks, percentile_interval
 from trilemma.statistics.shares import share_interval
+from trilemma.words import RESAMPLES
 
 Array = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

@@ -60,10 +60,10 @@ def load_data(
     ((1297, 3, 8, 8), (1000, 3, 8, 8), ('colour', 'gray'))
 
     Args:
-      name: a named set (an entry of :data:`trilemma.data.named.NAMED`, such as ``digits-s`` or ``cifar10``); a
+      name: a named set (an entry of :data:`trilemma.data.named.NAMED`, such as ``digits-s`` or ``cifar10``).  Or a
         folder (of class folders, with ``metadata.csv`` or ``.jsonl``, or of Parquet files), a ``.npz`` or
-        ``.parquet`` file; a hub name ``owner/name[:configuration]`` (extra ``hub``); or ``module:name`` of a function
-        that returns a :class:`Dataset`, to which the options of files do not apply.
+        ``.parquet`` file.  Or a hub name ``owner/name[:configuration]`` (extra ``hub``).  Or ``module:name`` of a
+        function that returns a :class:`Dataset`, to which the options of files do not apply.
       data_dir: first place to look for a set that is not installed with the package, before $TRILEMMA_DATA,
         ../shared/data, the Hugging Face cache and a download.
       skew: for skewed sets: share of a class's training examples in its dominant group.
@@ -186,10 +186,10 @@ def _file(path: Path, options: Options) -> Dataset:
         )
     if is_pickle_file(path):
         raise InputError(
-            f"{path} is a pickle, and reading it would run code of whoever wrote it: save the arrays with "
+            f"{path} is a pickle, and reading it could run any code that its author put there: save the arrays with "
             f"numpy.savez(images=..., labels=...)"
         )
-    raise InputError(f"{path} is of no kind that can be read: give a folder, a .npz or a .parquet file")
+    raise InputError(f"{path} is not a kind of file that can be read: give a folder, a .npz or a .parquet file")
 
 
 def _folder(path: Path, options: Options) -> Dataset:
@@ -215,7 +215,7 @@ def _folder(path: Path, options: Options) -> Dataset:
         )
     else:
         if options.columns:
-            raise InputError(f"columns means nothing for {path}: class folders have no columns, leave it out")
+            raise InputError(f"columns does not apply to {path}: class folders have no columns; leave it out")
         listings, notes = needed(scan(path), options.test_split, str(path))
         parts = folder_parts(listings, path, options.decoder())
     return assemble(

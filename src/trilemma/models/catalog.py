@@ -17,7 +17,7 @@ from trilemma.models.own import own_network
 from trilemma.models.prior.maps import map_shape
 from trilemma.models.timm import PREFIX, build_timm
 from trilemma.models.wide_resnet import WideResNet
-from trilemma.networks import networks_in_words
+from trilemma.networks import NETWORKS, networks_in_words
 from trilemma.outside import called, is_outside, resolve
 
 NAMES = networks_in_words()
@@ -93,8 +93,8 @@ def build(
         return ConvNet(width=int(match[1] or 32), **choices)
     if (map_width := map_network_width(name)) is not None:
         return MapNetwork(width=map_width, **choices)
-    near = did_you_mean(name, ("convnet", "prior-conv", "prior-s", "prior-m", "prior-l", "wrn-16-4"))
-    raise InputError(f"unknown model {name!r}{near}: use {NAMES}")
+    near = did_you_mean(name, (kind.example for kind in NETWORKS.values() if kind.example))
+    raise InputError(f"unknown model {name!r}{near}: use {networks_in_words()}")
 
 
 def network_inputs(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ An update of DP-SGD (Abadi et al. 2016) with a plan is
     draw = plan.draw(sampling)                    # Poisson: each example with probability q = B / N
     total = clipping.zero()
     for part in draw.physical_batches(size):
-        total = total + clipping(images, labels)  # each example's gradient clipped to C
+        total = total + clipping(*views_and_labels(part))  # each example's gradient clipped to C
     gradient = plan.privatize(draw, total, noise) # + N(0, (sigma C)^2), once; / B
 
 **Why this is private.**  Adding or removing one example changes ``total`` by at most C (see ``clipping``), with

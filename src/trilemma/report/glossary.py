@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from trilemma.data.named import NAMED, Named
-from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS
+from trilemma.measures import ATTACK_WORDS, RUN_ATTACKS, SHADOW_ATTACKS
 from trilemma.networks import NETWORKS
 from trilemma.paper import CITATION, URL
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
@@ -39,8 +39,8 @@ def _either_case(words: str) -> str:
     return f"[{words[0].upper()}{words[0]}]{words[1:]}"
 
 
-_LOSS, _ENTROPY, _MLP, _FOREST = (ATTACK_WORDS[name] for name in RUN_ATTACKS)
-_SHADOW = tuple(words for name, words in ATTACK_WORDS.items() if name not in RUN_ATTACKS and "-" not in name)
+_LOSS, _ENTROPY, _MLP, _FOREST, *_ = (ATTACK_WORDS[name] for name in RUN_ATTACKS)
+_SHADOW = tuple(ATTACK_WORDS[name] for name in SHADOW_ATTACKS if "-" not in name)
 
 _GENERAL = (
     Term(
@@ -51,9 +51,9 @@ _GENERAL = (
         "that the trained model shows changes at most by the factor e^ε, up to the small probability δ. Smaller is "
         "more "
         "private; ∞ or “no budget” means no guarantee.",
-        ("ε\u00a0=\u00a0[0-9.]+", "ε", "no budget", "[Ww]ithout a budget", "budgets?"),
+        ("ε\u00a0=\u00a0[0-9.]+", "ε", "epsilon", "no budget", "[Ww]ithout a budget", "budgets?"),
     ),
-    Term("delta", "δ (delta)", "The small probability with which the guarantee of ε may fail.", ("δ",)),
+    Term("delta", "δ (delta)", "The small probability with which the guarantee of ε may fail.", ("δ", "delta")),
     Term(
         "auc",
         "AUC",
@@ -172,7 +172,7 @@ _GENERAL = (
         "The difference is not larger than chance between seeds can explain, or rests on a single seed. It does not "
         "mean "
         "that there is no difference.",
-        ("[Cc]annot tell", "noise"),
+        ("[Cc]annot tell", "(?:within|beyond) noise"),
     ),
     Term("bl", "BL: baseline", "The plain training, without any of the techniques.", ("BL", "baseline")),
     Term(
@@ -209,15 +209,12 @@ def _data_term(known: Named) -> Term:
 
 
 def _network_terms() -> tuple[Term, ...]:
-    """A term for each form of name; a part in capitals of a form stands for any word."""
-    terms = []
-    for form, what in NETWORKS.items():
-        if form == "module:name":
-            continue  # a name of the reader's own
-        spelling = re.sub(r"[A-Z]+", r"[\\w.]+", re.sub(r"\[(.*)\]", r"(?:\1)?", form))
-        head = re.split(r"[-:\[]", form)[0] if form.startswith(("wrn", "timm")) else form.split("[")[0]
-        terms.append(Term(f"network-{head}", f"{form}, a network", f"{capital(what)}.", (spelling,)))
-    return tuple(terms)
+    """A term for each kind of network, but for the reader's own, whose names nothing tells from other words."""
+    return tuple(
+        Term(f"network-{kind.head}", f"{kind.form}, a network", f"{capital(kind.what)}.", (kind.pattern,))
+        for kind in NETWORKS.values()
+        if kind.head
+    )
 
 
 GLOSSARY: dict[str, Term] = {

@@ -12,9 +12,6 @@ from trilemma.statistics.intervals import LEVEL
 
 Array = NDArray[np.float64]
 
-RESAMPLES = 1000
-"""The default number of bootstrap samples for an interval."""
-
 _CHUNK_VALUES = 2**16  # numbers per chunk, so that a chunk fits into the processor's cache
 
 

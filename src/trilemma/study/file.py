@@ -23,13 +23,21 @@ from trilemma.words import CONTROL, DELTA, RANKS, Rank
 STUDIES = ("quickstart", "techniques", "memorization", "budget", "outliers", "celeba", "paper")
 """The studies that come with the package."""
 
+IN_FILES = {"grids": "grid", "scales": "scale", "settings": "set"}
+"""What a study's file calls a value that has another name here; ``set`` is as the option ``--set`` of ``train``."""
+
 DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name not in NOT_THE_DATA)
 
 
 @dataclass(frozen=True)
 class RemovalGrid:
-    """What a grid removes: the shares of the training examples, what the random arm keeps equal (``control``: "class",
-    "class,group", or "" for no random arm), and what ranks the examples."""
+    """What a grid removes.
+
+    Attributes:
+      shares: the shares of the training examples that are left out, each between 0 and 1.
+      control: what the random arm keeps equal: "class", "class,group", or "" for no random arm.
+      rank: what ranks the examples: "rmia" or "lira" (attacks with shadow models), or "histogram" (of the loss).
+    """
 
     shares: tuple[float, ...]
     control: str
@@ -41,16 +49,18 @@ class Grid:
     """A grid of trials: the product of its axes.
 
     Attributes:
-      data: arguments of :func:`trilemma.load_data`, one table a data set.
-      epsilon: the budgets; None stands for no budget.
+      data: names of data sets, or tables with the arguments of :func:`trilemma.load_data`.
+      epsilon: the budgets; "none" (None in Python) stands for no budget.
       delta: the delta of every budget.
-      techniques: "cumulative", "each", "leave-one-out", codes, or a list of such.
-      recipe: names or files of recipes; empty: the scale's.
-      settings: tables of recipe keys and values.
-      track: (label, how many): the first training examples of a class, to be recorded during training.
-      removal: the removal of outliers, or None.
-      scales: the scales at which the grid counts; empty: all.
-      seeds: the seeds of its conditions; empty: the study's.
+      techniques: "none", "all", codes such as "gn,ws", or a list of such; "cumulative", "each" and "leave-one-out"
+        stand for several combinations.
+      recipe: names or files of recipes; without any, the recipe of the scale, which must then name one.
+      settings: recipe keys and values; a list of tables is one more axis.  Noise follows from the seed unless
+        ``secret_noise`` is set to true here.
+      track: the class (``label``) whose ``first`` training examples are recorded during training.
+      removal: train again without the most exposed examples, and without as many random ones.
+      scales: the scales at which the grid counts; without any, all.
+      seeds: the seeds of the grid, as above; without any, those of the study.
       own_data: whether the grid is made for its data alone, so that it is left out when a study is run on other data.
     """
 
@@ -69,7 +79,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a study is: recipes, data options and recipe keys for grids that do not say otherwise."""
+    """How large a study is: what holds for grids that do not say otherwise.
+
+    Attributes:
+      name: the name that ``--scale`` takes.
+      recipe: names or files of recipes.
+      data: arguments of :func:`trilemma.load_data`, without a name; a limit of 0 in a grid lifts the one here.
+      settings: recipe keys and values.
+    """
 
     name: str
     recipe: tuple[str, ...]
@@ -83,11 +100,13 @@ class StudyFile:
 
     Attributes:
       name: the name of the file, without its suffix.
-      title, about: a title and a description for readers.
-      seeds: the seeds of every condition.
-      figures: names of figures.
-      grids, scales: see :class:`Grid` and :class:`Scale`.
-      parts: names or files of other studies that this one consists of (then it has no grids of its own).
+      title: the title of the page; without one, the name of the file.
+      about: a sentence that describes the study, for readers of its page.
+      seeds: how many seeds every condition has, or a list of them.
+      figures: names of the figures of the page.
+      grids: tables ``[[grid]]``, one or more; each is the product of its lists.
+      scales: tables ``[scale.NAME]``, which ``--scale NAME`` chooses from.
+      parts: names or files of other studies that this one consists of, in place of grids.
       folder: the folder of the files that it names, or None for those of the package.
       raw: the TOML as read.
     """
@@ -104,10 +123,18 @@ class StudyFile:
     raw: Mapping[str, Any]
 
     def beside(self, name: str) -> str | Path:
-        """A recipe's name, or the path of a file that lies beside the study."""
+        """A recipe's name, or the path of a file next to the study."""
         if name not in NAMED_RECIPES and self.folder is not None and (self.folder / name).is_file():
             return self.folder / name
         return name
+
+
+def keys_of(table: type) -> list[str]:
+    """The keys that a table of a study's file may have; the values of ``table`` that no file gives are left out."""
+    no_key = ("name", "folder", "raw")
+    # Scales of a grid are a list of names and keep their own name; those of a file are tables.
+    names = [field.name for field in fields(table) if field.name not in no_key]
+    return [name if table is Grid and name == "scales" else IN_FILES.get(name, name) for name in names]
 
 
 def load_study(source: str | Path) -> list[StudyFile]:
@@ -164,7 +191,7 @@ class _Reader:
         self._name, self._folder = name, folder
 
     def study(self, values: dict[str, Any]) -> StudyFile:
-        self._known(values, ("title", "about", "seeds", "figures", "grid", "scale", "parts"), "the file")
+        self._known(values, keys_of(StudyFile), "the file")
         grids = values.get("grid", [])
         if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
             raise self._wrong("grid", "tables: write [[grid]]")
@@ -186,9 +213,7 @@ class _Reader:
         )
 
     def _grid(self, values: dict[str, Any]) -> Grid:
-        # In the file, settings is called "set", as the option --set of trilemma train.
-        names = [f.name if f.name != "settings" else "set" for f in fields(Grid)]
-        self._known(values, names, "[[grid]]")
+        self._known(values, keys_of(Grid), "[[grid]]")
         if "data" not in values:
             raise InputError(f'a grid of the study {self._name} has no data: write data = ["cifar10"]')
         data = tuple(self._data(value) for value in _listed(values["data"]))
@@ -226,7 +251,7 @@ class _Reader:
     def _scale(self, name: str, values: Any) -> Scale:
         if not isinstance(values, dict):
             raise self._wrong(f"scale.{name}", f"a table: write [scale.{name}]")
-        self._known(values, ("recipe", "data", "set"), f"[scale.{name}]")
+        self._known(values, keys_of(Scale), f"[scale.{name}]")
         data = self._table(values, "data", f"[scale.{name}]")
         self._known(data, DATA_OPTIONS, f"the data of [scale.{name}]")
         return Scale(
@@ -268,7 +293,7 @@ class _Reader:
             return None
         if not isinstance(value, dict):
             raise self._wrong("removal", 'a table such as {shares = [0.1], control = "class"}')
-        self._known(value, ("shares", "control", "rank"), "removal")
+        self._known(value, keys_of(RemovalGrid), "removal")
         shares = _listed(value.get("shares", []))
         if not shares or not all(isinstance(s, float) and 0 < s < 1 for s in shares):
             raise self._wrong("removal.shares", "numbers between 0 and 1")

@@ -69,6 +69,7 @@ class Training:
             draw = ranks.tell(private.draw(state) if ranks.first else None)
             total = private.clipped_sum(draw, state, ranks, self.physical_batch)
             loss = float(total.losses.mean()) if len(total.losses) else math.nan
+            # In the other processes only the names and shapes of their sums are used: they receive the first's values.
             noisy = private.plan.privatize(draw, total, state.noise, state.evidence) if ranks.first else total.sums
             if private.canaries and state.coins:  # their scores are not released
                 private.canaries.add_scores(noisy, state.coins)

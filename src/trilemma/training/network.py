@@ -21,6 +21,7 @@ from trilemma.models.prior import PRIORS, features_in
 from trilemma.models.timm import PREFIX
 from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
+from trilemma.standardization import StandardizedConv2d
 from trilemma.techniques import TECHNIQUES
 from trilemma.training.recipe import Recipe
 
@@ -67,12 +68,16 @@ class Architecture:
         self, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator, *, weights: str = ""
     ) -> nn.Module:
         """The network, with initial weights from ``generator``, or of a network of timm from where ``weights`` says;
-        for a prior, the part that is trained, which is a linear head that starts at zero."""
+        for a prior, the part that is trained, which is a linear head that starts at zero.
+
+        Raises:
+          InputError: the network has no layer for a technique that was asked for.
+        """
         if self.model in PRIORS:
             head = nn.Linear(features_in(self.model), classes, bias=False)
             nn.init.zeros_(head.weight)
             return head
-        return build(
+        network = build(
             self.model,
             classes=classes,
             image_shape=image_shape,
@@ -84,6 +89,13 @@ class Architecture:
             last_alone=self.trained == "last",
             generator=generator,
         )
+        for code, asked, layer in (
+            ("gn", self.norm == "group", nn.GroupNorm),
+            ("ws", self.standardized, StandardizedConv2d),
+        ):
+            if asked and not any(isinstance(module, layer) for module in network.modules()):
+                raise InputError(f"{code} does not apply to {self.model}, which has no layer for it: leave {code} out")
+        return network
 
 
 OF_LAYERS = tuple(code for code, technique in TECHNIQUES.items() if technique.changes == "network")

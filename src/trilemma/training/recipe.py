@@ -163,7 +163,7 @@ class Recipe:
             object.__setattr__(self, "epsilon", float(self.epsilon))
             object.__setattr__(self, "delta", DELTA if self.delta is None else self.delta)
         elif self.delta is not None:
-            raise InputError("delta without epsilon is no budget: give both or neither")
+            raise InputError("delta without epsilon is not a budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
             raise InputError(DELTA_RANGE.format(self.delta))
         for name in ("epochs", "learning_rate", "head_rate"):
@@ -192,7 +192,7 @@ class Recipe:
 
     @property
     def from_outside(self) -> tuple[tuple[str, str], ...]:
-        """(kind, name) of every part that is imported when it is used.  A recipe that merely stands in the folder of a
+        """(kind, name) of every part that is imported when it is used.  A recipe that is merely in the folder of a
         run must not be trained by while it has any: its import would run whatever code a stranger's folder names."""
         single = {"models": self.model, "optimizers": self.optimizer}
         several = {"techniques": self.own_techniques, "measures": self.measures, "attacks": self.attacks}

@@ -22,12 +22,10 @@ from trilemma.attacks.matching import matched_nonmembers
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError
 from trilemma.seeds import rng_for
+from trilemma.words import AUDITED
 
 Ints = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
-
-DEFAULT = 2000
-"""Audited examples, members and non-members together, unless another number is given or the data have fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,8 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
 
     Args:
       data: what the target learned from and was tested on.
-      size: 2a, the number of members and non-members together; None: ``DEFAULT``, or as many as the data allow.
+      size: 2a, the number of members and non-members together.  None: ``trilemma.words.AUDITED``, or as many as the
+        data allow.
       seed: the seed of the draw; the same seed gives the same examples.
 
     Raises:
@@ -105,15 +104,15 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
     largest = len(seats)
     if largest < MINIMUM_SIDE:
         raise InputError(
-            f"an audit with shadows could compare {largest} members with as many test images of the same mix of class "
-            f"and group, but needs {MINIMUM_SIDE}: use more test examples"
+            f"an audit with shadows could compare {largest} members with as many test images with the same mix of "
+            f"class and group, but needs {MINIMUM_SIDE}: use more test examples"
         )
     if size is not None and size > 2 * largest:
         raise InputError(
             f"--audited {size} asks for {size // 2} members and as many non-members of the same class and group, but "
             f"training and test split have only {largest} of each: use --audited {2 * largest} or less"
         )
-    each = min(DEFAULT // 2, largest) if size is None else size // 2
+    each = min(AUDITED // 2, largest) if size is None else size // 2
     counts = np.bincount(seats[:each], minlength=cells)
     rng = rng_for(seed, "audited examples")
     members = _drawn(inside, counts, rng)

@@ -12,7 +12,7 @@ from trilemma.privacy.ceiling import ceiling
 from trilemma.privacy.truth import truth_check
 from trilemma.training.loop import Training
 from trilemma.trial.run import RESULT, TRAINED, why_contradicted
-from trilemma.trial.statement import NOT_COVERED
+from trilemma.trial.statement import NEIGHBORING, NOT_COVERED, UNIT
 
 
 def privacy_record(
@@ -44,8 +44,8 @@ def privacy_record(
         "batch_size": plan.batch_size,
         "examples": plan.examples,
         "sampling": "poisson" if plan.batch_size < plan.examples else "full-batch",
-        "neighbouring": "add-or-remove-one",
-        "unit": "one training example",
+        "neighbouring": NEIGHBORING,
+        "unit": UNIT,
         "accountant": "pld",
         "epsilon_rdp": training.epsilon_spent("rdp"),
         "updates": training.state.update,

@@ -10,6 +10,9 @@ from trilemma.rounding import decimals_up, digits_up, exact, lower, percent_up, 
 from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.words import power
 
+UNIT, NEIGHBORING = "one training example", "add-or-remove-one"
+"""What a guarantee protects, and which data sets it makes hard to tell apart, in files."""
+
 CONDITIONS = (
     "The unit of privacy is one training example with its label: an image that occurs several times counts as several, "
     "and all images of one person together are not covered as one.",
