@@ -442,7 +442,7 @@ def test_a_budget_brings_the_auc_to_one_half(aucs, expected) -> None:
 
 
 def test_past_one_half_is_not_toward_it() -> None:
-    assert "no nearer to 1/2" in claim(by_epsilon({math.inf: 0.52, 1.0: 0.45}, noise=0.0003), "budget-auc").sentence
+    assert "no nearer to ½" in claim(by_epsilon({math.inf: 0.52, 1.0: 0.45}, noise=0.0003), "budget-auc").sentence
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_trend_takes_three_budgets(aucs, expected) -> None:
     judgment = claim(by_epsilon(aucs, noise=0.0003), "budget-trend")
     assert judgment.verdict == expected
     if expected != "not measured":
-        assert "its distance from 1/2 changes by" in judgment.sentence
+        assert "its distance from ½ changes by" in judgment.sentence
 
 
 def test_a_trend_by_chance_is_found_in_few_studies() -> None:

@@ -208,6 +208,16 @@ def test_an_interval_that_leaves_out_zero_without_a_verdict_is_explained() -> No
     assert doubtful.words.endswith("but by its own noise alone p is 0.074")
 
 
+def test_no_difference_is_called_detectable_that_cannot_be() -> None:
+    """Guards: "it would have detected a difference of 0.510" in bias, which ends at ½."""
+    apart = np.array([[0.3, 0.1, 0.2], [0.1, 0.35, 0.2]])
+    for scale, possible in ((1.0, False), (0.05, True)):
+        (comparison,) = compare(values_of(apart * scale, measure="bias"), pairs_of((1, 0), conditions=2))
+        assert (comparison.detectable <= 0.5) == possible
+        assert ("would have detected a difference of" in comparison.words) == possible
+        assert ("would hardly have detected any difference" in comparison.words) != possible
+
+
 def test_a_margin_is_shown_only_where_the_interval_lies_inside() -> None:
     table = np.array([[0.5, 0.52, 0.51], [0.501, 0.5205, 0.5112]])
     (comparison,) = compare(values_of(table), pairs_of((1, 0), conditions=2))

@@ -465,7 +465,9 @@ def test_trials_with_the_same_noise_are_not_covered_together():
         assert family.best_released.status == "covered", "released alone it is"
     fresh = ledger_of([same[0], same[2], trial(id="e"), trial(id="f")])
     assert fresh.families[0].all_released.status == "covered"
-    assert "against readers who know them or a recipe, nothing is proven" in " ".join(fresh.sentences())
+    assert "Whoever knows a trial's seed can draw its noise again, and nothing is proven against them" in " ".join(
+        fresh.sentences()
+    )
     assert "somebody who knows or guesses" not in " ".join(ledger_of([trial()]).sentences())
 
 
@@ -496,7 +498,7 @@ def test_nothing_private_is_nothing_to_add_up():
     ledger = ledger_of([])
     assert ledger.families == ()
     assert ledger.rows() == []
-    assert ledger.sentences() == ["No trial had a privacy budget, so there is nothing to account for."]
+    assert ledger.sentences() == ["No finished trial had a privacy budget, so there is nothing to account for."]
 
 
 # --- what is refused, and what is written -----------------------------------------------------------------------------
@@ -552,6 +554,9 @@ def test_what_is_written_is_plain_json_and_says_what_the_sentences_say():
     assert values["conditions"]["all_released"]
     assert values["conditions"]["if_random"]
     assert values["sentences"] == ledger.sentences()
+    assert sorted(" ".join([*values["paragraphs"], *values["condition_sentences"]])) == sorted(
+        " ".join(ledger.sentences())
+    )
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in ledger.sentences())
     assert [row["trial"] for row in ledger.rows()] == ["t0", "t1", "r", "o"]
     assert len({tuple(row) for row in ledger.rows()}) == 1

@@ -199,7 +199,7 @@ def hostile_page(made, folder, payloads):
         made.study,
         comparison_notes=listed["note"],
         failures=dict(zip(unfinished, listed["failure"], strict=True)),
-        ledger={"sentences": [], "families": [{"family": "f", "trials": ledger_trials}]},
+        ledger={"paragraphs": [], "families": [{"family": "f", "trials": ledger_trials}]},
         claims=[
             Claim("n", source, "a statement", "cannot tell", sentence)
             for source, sentence in zip(listed["source"], listed["sentence"], strict=True)

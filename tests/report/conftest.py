@@ -307,7 +307,9 @@ def written(made, folder, **more):
         comparison_notes=compared[0].notes,
         claims=claims(made.results, made.study),
         ledger={
-            "sentences": ["6 private trials learned from the training examples; released alone, each costs epsilon 8."],
+            "paragraphs": [
+                "6 private trials learned from the training examples; released alone, each costs epsilon 8."
+            ],
             "families": [
                 {
                     "family": "digits",

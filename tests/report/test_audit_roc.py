@@ -30,5 +30,5 @@ def test_the_reliability_of_probabilities_is_drawn_and_said():
     assert "0.024 for RMIA and 0.200 for LiRA" in held
     assert drawn.count("<use ") >= 5  # a marker for every point
     assert "not checked" not in held
-    assert "LiRA were not checked, which takes 6 " in _reliability({"rmia": curves["rmia"]}, lira=True)[1]
+    assert "LiRA's were not checked: that takes 6 " in _reliability({"rmia": curves["rmia"]}, lira=True)[1]
     assert _reliability({}, lira=True) == ("", "")

@@ -211,6 +211,14 @@ def test_a_term_opens_its_meaning_where_it_stands(browser, small_page):
     assert not browser.run(shown)
 
 
+def test_the_main_measures_of_all_numbers_need_no_scrolling_on_a_desk(browser, small_page):
+    """Guards: a last column, of seeds, that lies beyond the edge."""
+    browser.open(small_page, WIDE)
+    script = "const t = document.querySelector('#results .scroll'); return [t.clientWidth, t.scrollWidth];"
+    width, needed = browser.run(script)
+    assert needed <= width
+
+
 @pytest.mark.parametrize("name", ["small_page", "large_page"])
 def test_tables_on_a_phone_show_a_number_before_any_scrolling(browser, request, name):
     browser.open(request.getfixturevalue(name), PHONE)

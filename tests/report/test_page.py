@@ -13,9 +13,10 @@ from trilemma import paper
 from trilemma.analysis.claims import Claim, claims
 from trilemma.errors import InputError
 from trilemma.report import write_report
-from trilemma.report.collect import _commands, _judged
+from trilemma.report.collect import _commands, _compared, _judged
 from trilemma.report.drawing import cut_short, y_limits
 from trilemma.report.figures.catalog import figure_of
+from trilemma.report.glossary import explained
 from trilemma.report.headlines import headlines, studied
 from trilemma.report.numbers import Numbers
 from trilemma.report.page import _budgets
@@ -63,7 +64,7 @@ def test_a_study_of_one_trial_is_told_in_the_singular(made_up, tmp_path):
     made.trial({"name": "digits-s", "skew": 0.9}, 0, ("gn",), 8.0, groups=("colour", "gray"), model="convnet-4")
     text = Elements(write_report(tmp_path, made.results, made.study, claims=claims(made.results, made.study))).text
     assert re.search("1 training of one network, convnet-4 ?, on digits-s", text)
-    assert re.search(r"at ε = 8 ?\. The model was then attacked", text)
+    assert re.search(r"at ε = 8 ?; the model was then attacked", text)
     assert "1 of 1 trial finished" in text
     assert not re.search(r"\b1 (trials|seeds|trainings)\b|\b1 seed each", text)
 
@@ -218,8 +219,42 @@ def test_comparisons_say_what_they_found():
     ).rows
     assert [entry.text for entry in entries[0]] == ["all", "accuracy", "+0.100", "▲ higher", "BL", "s", "< 0.001", "3"]
     assert [entry.text for entry in entries[1]][2:] == ["−0.100", "new word", "BL", "s", "–", "3"]
+    assert [entries[2].small for entries in comparisons_table([row, row | {"low": -0.02}]).rows] == [
+        "[+0.050, +0.150]",
+        "[−0.020, +0.150]",
+    ]
     marks = [row | {"fragile": fragile} for fragile in (True, False)]
     assert [entries[3].small for entries in comparisons_table(marks).rows] == ["with these seeds", ""]
+
+
+def test_noise_in_a_sentence_on_privacy_does_not_open_what_chance_between_seeds_means():
+    for words in ("(the noise multiplier)", "accounting, sampling or noise is wrong"):
+        assert "term-noise" not in explained(words)
+    for words in ("within noise", "no difference beyond noise", "cannot tell"):
+        assert 'popovertarget="term-noise"' in explained(words)
+
+
+def test_the_price_of_a_study_opens_its_terms_and_folds_its_conditions(tmp_path, small):
+    sentences = {"paragraphs": ["Releasing all costs epsilon 8 at delta 1e-5."], "condition_sentences": ["It holds."]}
+    family = {"family": "f", "trials": [{"id": "t", "epsilon": 8.0, "delta": 1e-5, "label": "", "chosen_by": None}]}
+    page = write_report(tmp_path, small.results, small.study, ledger=sentences | {"families": [family]})
+    spent = page.read_text("utf-8").split('id="spent-title"')[1].split("</section>")[0]
+    assert 'popovertarget="term-epsilon">epsilon</button> 8' in spent
+    assert 'popovertarget="term-delta">delta</button> 1e-5' in spent
+    assert spent.index("<details") < spent.index("It holds.") < spent.index("</details>")
+    assert ">1e-5</td>" in spent
+
+
+def test_pages_spell_groups_as_the_documents_do(large_elements, small_elements):
+    """The key of the skewed sets' group is fixed in their files; what people read is not."""
+    assert "accuracy in color" in large_elements.text
+    for elements in (large_elements, small_elements):
+        assert "colour" not in elements.text
+        assert not any("colour" in str(value) for _, attrs in elements.elements for value in attrs.values())
+
+
+def test_paper_has_no_heading_of_recipes_without_a_recipe(small_page):
+    assert re.search(r'<div class="machine">\s*<h3>Recipes</h3>', small_page.read_text("utf-8"))
 
 
 def test_any_rows_make_a_table():
@@ -269,17 +304,37 @@ def test_an_unfinished_study_gets_no_verdict(small):
     """Guards: a verdict on a part of a study, which the rest of it may turn around."""
     finished = dict.fromkeys(small.study["trials"])
     assert {c.verdict for c in _judged(small.results, small.study, finished)} > {"not measured"}
+    rows, notes = _compared(small.results, small.study, finished)
+    assert {row["verdict"] for row in rows} & {"higher", "lower", "within noise"}
+    assert notes == []
     finished.popitem()
     assert _judged(small.results, small.study, finished) == ()
+    assert _compared(small.results, small.study, finished) == (
+        [],
+        ["The study quickstart has not finished: its conditions are compared when it has."],
+    )
+
+
+def test_a_study_of_which_a_seed_is_missing_does_not_count_it_as_trained(small):
+    table = small.results[small.results["trial"] != small.results["trial"].iloc[-1]]
+    sentence = studied(list(Numbers(table, small.study).conditions.values()))
+    assert sentence.startswith("11 trainings")
+    assert "2 to 3 seeds each; each model was then attacked" in sentence
+    assert sentence.count(".") == 1, "what was studied is one sentence"
 
 
 def test_findings_name_measures_in_words_and_have_one_minus_sign(small, large):
     for made in (small, large):
-        for claim in claims(made.results, made.study):
+        judged = claims(made.results, made.study)
+        for claim in judged:
             for words in (claim.sentence, *(finding.sentence for finding in claim.findings)):
                 assert "auc_" not in words
                 assert "harmonic_score" not in words
                 assert not re.search(r"(?<![\w)])-[0-9]", words), words
+                assert not re.search(r"[+−][0-9.]+ \[[0-9]", words), "the interval of a signed number has signs too"
+                assert "1/2" not in words
+        differences = [line.text for line in headlines(Numbers(made.results, made.study), judged, named=True)]
+        assert not re.search(r"[+−][0-9.]+ \[[0-9]", " ".join(differences))
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +352,7 @@ def test_two_seeds_are_drawn_as_they_are_and_the_page_says_what_they_cannot_tell
     apart = max(abs(first_seed - other) for first_seed, other in (n.by_trial for n in accuracy))
     assert (first.lead, len(others)) == ("2 seeds", 4)
     assert f"up to {apart:.3f} apart in accuracy" in first.text
+    assert all("the same models" in line.text for line in others if line.lead in ("Leakage", "Bias", "Unmatched"))
     assert ("cannot tell which is better" in first.text) == all(
         claim.verdict in ("cannot tell", "not measured") for claim in judged
     )
@@ -385,6 +441,11 @@ def test_nothing_at_all_is_finished(tmp_path, small):
     assert "0 of 12 trials finished, 12 not finished yet" in text
     assert "No trial has finished yet." in text
     assert "These figures will follow: Accuracy, leakage and bias at once; Accuracy by technique;" in text
+    # What is planned is known before anything is measured.
+    assert "Budgets here: (ε, δ) = (8, 1e-5)." in text
+    assert "With skewed training images the balanced test set does not" in text
+    for wrong in ("No trial here had a budget", "This data has no groups", "the whole test set can be used"):
+        assert wrong not in text
 
 
 def test_a_whole_study_without_the_measure_is_an_error(tmp_path, large):

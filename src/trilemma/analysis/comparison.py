@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trilemma.analysis.pairs import Pair
-from trilemma.measures import in_words, number_words
+from trilemma.measures import in_words, measure_range, number_words
 from trilemma.statistics.intervals import half_width, paired_p
 from trilemma.words import capital
 
@@ -132,7 +132,6 @@ class Comparison:
         over = f"paired over {n} seeds"
         if self.conditions > 2:
             over += f", assuming equal noise variance in {self.conditions} conditions"
-        interval = f"[{self._number(self.low)}, {self._number(self.high)}]"
         if self.fragile:
             way, low, high = "higher", self.low, self.high
             if self.verdict == "lower":
@@ -156,6 +155,7 @@ class Comparison:
         if self.verdict == "one seed":
             return f"one seed cannot tell a difference from noise: {gain} {where}"
         if self.standard_error > 0:
+            interval = f"[{self._number(self.low, signed=True)}, {self._number(self.high, signed=True)}]"
             return f"no difference beyond noise: {gain} {interval} {where}, {over}{self._doubt or self._seen}"
         if self.difference == 0:
             return f"no difference: {pair.change} and {pair.base} are equal {where} in each of {n} seeds"
@@ -174,7 +174,10 @@ class Comparison:
 
     @property
     def _seen(self) -> str:
-        """What size of difference the comparison could have detected."""
+        """What size of difference the comparison could have detected, if there can be one of that size."""
+        low, high = measure_range(self.measure, groups=2)
+        if self.detectable > high - max(low, 0.0):
+            return ". The noise is so large that the comparison would hardly have detected any difference"
         size = self._number(self.detectable)
         return f". With a probability of {100 * POWER:.0f} %, the comparison would have detected a difference of {size}"
 

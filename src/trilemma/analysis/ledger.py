@@ -59,8 +59,9 @@ CONDITIONS_ALL = (
 """The conditions under which the price of releasing all holds."""
 
 _SEEDED = (
-    "So that the study can be repeated, the noise of its trials follows from the seeds in study.json: against readers "
-    "who know them or a recipe, nothing is proven. Train a model that is to be released with secret noise."
+    "So that the study can be repeated, the noise of its trials is drawn from the seeds in study.json. Whoever knows a "
+    "trial's seed can draw its noise again, and nothing is proven against them. Train a model that is to be released "
+    "with secret noise."
 )
 
 CONDITIONS_SELECTION = (
@@ -208,6 +209,8 @@ class Ledger:
                 "conditions": {"all_released": list(CONDITIONS_ALL), "if_random": list(CONDITIONS_SELECTION)},
                 "families": [family.to_dict() for family in self.families],
                 "sentences": self.sentences(),
+                "paragraphs": self.paragraphs(),
+                "condition_sentences": self.conditions(),
             },
             infinity=None,
         )
@@ -242,17 +245,31 @@ class Ledger:
     def sentences(self) -> list[str]:
         """What the report says about the study."""
         if not self.families:
-            return ["No trial had a privacy budget, so there is nothing to account for."]
-        text = [sentence for family in self.families for sentence in family.sentences()]
+            return ["No finished trial had a privacy budget, so there is nothing to account for."]
+        prices = [sentence for family in self.families for sentence in family.sentences()]
+        return [*prices, *self._limits(), *self.conditions()]
+
+    def paragraphs(self) -> list[str]:
+        """The same without the conditions: a paragraph for each family, and what nothing here covers."""
+        if not self.families:
+            return self.sentences()
+        return [*(" ".join(family.sentences()) for family in self.families), *self._limits()]
+
+    def conditions(self) -> list[str]:
+        """The conditions under which the prices hold, as sentences."""
+        text = []
         if any(family.all_released.composed is not None for family in self.families):
             text += [f"Every price holds under {len(CONDITIONS_ALL)} conditions.", *_numbered(CONDITIONS_ALL)]
-        if any(trial.noise is not None for family in self.families for trial in family.trials):
-            text.append(_SEEDED)
         if any(family.best_released.if_random for family in self.families):
             text.append(f"Prices for a random number of trials hold under {len(CONDITIONS_SELECTION)} more conditions.")
             text += _numbered(CONDITIONS_SELECTION)
-        text.append("Trials without a budget have no epsilon, and nothing here covers releasing one of them.")
         return text
+
+    def _limits(self) -> list[str]:
+        """What the prices do not cover."""
+        seeded = any(trial.noise is not None for family in self.families for trial in family.trials)
+        unbounded = "Trials without a budget have no epsilon, and nothing here covers releasing one of them."
+        return [*([_SEEDED] if seeded else []), unbounded]
 
 
 def ledger_of(trials: Iterable[PrivateTrial]) -> Ledger:

@@ -21,7 +21,7 @@ from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.rounding import upper
 from trilemma.trial.most_exposed import EXPOSED
-from trilemma.words import RANKS, clean
+from trilemma.words import RANKS, clean, spelled
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ _PROBABILITIES = tuple((name, ATTACK_WORDS.get(name, f"loss {name}")) for name i
 
 
 def _shown(example: Mapping[str, Any], images: bool) -> dict[str, Any]:
-    group = "" if example["group"] is None else f", {clean(example['group'])}"
+    group = "" if example["group"] is None else f", {spelled(example['group'])}"
     image = ""
     if images and example["png"] is not None:
         base64.b64decode(example["png"], validate=True)  # a ValueError, and no markup, if it is something else

@@ -58,8 +58,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     results = results.drop_duplicates(["trial", "measure", "update"], ignore_index=True)
     names = _studies_by_trial(study)
     results["studies"] = results["trial"].map(names).astype("str")
-    compared, notes = _compared(results, study)
     finished = _finished(folders)
+    compared, notes = _compared(results, study, finished)
     judged = _judged(results, study, finished)
     ledger = ledger_of(_private_trials(finished, trial_titles(study["trials"]))).to_dict()
     missing, failures = _unfinished(folders)
@@ -112,11 +112,22 @@ def _studies_by_trial(study: Mapping[str, Any]) -> dict[str, str]:
     return {trial: " ".join(of) for trial, of in names.items()}
 
 
-def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of all comparisons, and what could not be compared."""
+def _whole(study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> dict[str, Any]:
+    """The studies that have finished: what a part of a study says may change with the rest of it."""
+    return {name: part for name, part in study["studies"].items() if set(part["trials"]) <= set(finished)}
+
+
+def _compared(
+    results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of all comparisons in the studies that have finished, and what could not be compared."""
     rows: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
+    whole = _whole(study, finished)
     for name in study_names(results) if len(results) else ():
+        if name not in whole:
+            notes[f"The study {name} has not finished: its conditions are compared when it has."] = None
+            continue
         part = of_study(results, name)
         for measure in COMPARED:
             if (part["measure"] == measure).any():
@@ -127,8 +138,8 @@ def _compared(results: pd.DataFrame, study: Mapping[str, Any]) -> tuple[list[dic
 
 
 def _judged(results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> tuple[Claim, ...]:
-    """Claims of the studies that have finished: what a part of a study says may change with the rest of it."""
-    whole = {name: part for name, part in study["studies"].items() if set(part["trials"]) <= set(finished)}
+    """Claims of the studies that have finished."""
+    whole = _whole(study, finished)
     names = results["studies"].map(lambda of: " ".join(name for name in of.split() if name in whole))
     rows = results.assign(studies=names)[names != ""]
     return claims(rows, {**study, "studies": whole}) if len(rows) else ()
@@ -138,7 +149,7 @@ _Finished = tuple[Trial, Path, dict[str, Any]]
 
 
 def _finished(folders: Sequence[StudyFolder]) -> dict[str, _Finished]:
-    """Every finished trial with its ``result.json`` and where that lies; one in several folders is there once."""
+    """Every finished trial with its ``result.json`` and the place of that; one in several folders is listed once."""
     results: dict[str, _Finished] = {}
     for folder in folders:
         for name, trial in folder.trials().items():

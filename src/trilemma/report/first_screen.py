@@ -57,16 +57,23 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
     names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
     names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
     codes = [words for code, words in names.items() if code in points]
-    of_few = any(point.y.of_few for series in panel.series for point in series.points)
+    of_few = {point.y.of_few for series in panel.series for point in series.points}
     return {
         "svg": Markup(svg),
         "legend": [(swatch(look), text) for text, look in figure.legend],
-        "lines": "Thin lines lead from one seed to the other" if of_few else "Thin lines are 95 % intervals",
+        "lines": _LINES[True in of_few, False in of_few],
         "dashed": "" if panel.x_reference is None else "The dashed line is an AUC of ½: an attack that only guesses. ",
         "chosen": _CHOSEN if _strongest(panel) else "",
         "codes": codes,
     }
 
+
+_LINES = {
+    (False, True): "Thin lines are 95 % intervals",
+    (True, False): "Thin lines lead from one seed to the other",
+    (True, True): "Thin lines are 95 % intervals or, where there are two seeds, lead from one to the other",
+}
+"""What the lines through points are, by whether some are of few seeds and whether some are not."""
 
 _CHOSEN = (
     "The figure shows the strongest of several attacks, chosen after looking at their results, so it lies a little off "

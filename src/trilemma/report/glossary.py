@@ -51,9 +51,9 @@ _GENERAL = (
         "that the trained model shows changes at most by the factor e^ε, up to the small probability δ. Smaller is "
         "more "
         "private; ∞ or “no budget” means no guarantee.",
-        ("ε\u00a0=\u00a0[0-9.]+", "ε", "no budget", "[Ww]ithout a budget", "budgets?"),
+        ("ε\u00a0=\u00a0[0-9.]+", "ε", "epsilon", "no budget", "[Ww]ithout a budget", "budgets?"),
     ),
-    Term("delta", "δ (delta)", "The small probability with which the guarantee of ε may fail.", ("δ",)),
+    Term("delta", "δ (delta)", "The small probability with which the guarantee of ε may fail.", ("δ", "delta")),
     Term(
         "auc",
         "AUC",
@@ -172,7 +172,7 @@ _GENERAL = (
         "The difference is not larger than chance between seeds can explain, or rests on a single seed. It does not "
         "mean "
         "that there is no difference.",
-        ("[Cc]annot tell", "noise"),
+        ("[Cc]annot tell", "(?:within|beyond) noise"),
     ),
     Term("bl", "BL: baseline", "The plain training, without any of the techniques.", ("BL", "baseline")),
     Term(

@@ -20,7 +20,7 @@ from trilemma.measures import UNMATCHED, in_words
 from trilemma.report.numbers import FEW, Number, Numbers, PlacedCondition, setting_titles
 from trilemma.statistics.intervals import mean_within
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, with_interval
+from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, signed_number, with_interval
 
 MOST = 5
 """The maximum number of findings."""
@@ -71,10 +71,11 @@ def studied(conditions: Sequence[PlacedCondition]) -> str:
     how = listed([_budget_words(epsilon) for epsilon in budgets], most=None)
     count = len({condition.model for condition in conditions})
     model = f" of one network, {conditions[0].model}," if count == 1 else ""
-    seeds = max(len(condition.trials) for condition in conditions)
-    each, which = (f", {counted(seeds, 'seed')} each", "Each") if trainings > 1 else ("", "The")
+    fewest, most = (pick(len(condition.trials) for condition in conditions) for pick in (min, max))
+    seeds = counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    each, which = (f", {seeds} each", "each") if trainings > 1 else ("", "the")
     return (
-        f"{counted(trainings, 'training')}{model} on {on}: {with_words}, {how}{each}. {which} model was then attacked, "
+        f"{counted(trainings, 'training')}{model} on {on}: {with_words}, {how}{each}; {which} model was then attacked, "
         "and measured on test images."
     )
 
@@ -130,8 +131,9 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
         values = listed([f"{_shown(n)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
         sentences = {
             "accuracy": f"{where}{who} reach an accuracy of {values}.",
-            LEAKAGE: f"the loss threshold, an attack fixed in advance, has an AUC of {values}; ½ is guessing.",
-            "bias": f"their bias is {values}; 0 is even-handed.",
+            LEAKAGE: f"on the same models the loss threshold, an attack fixed in advance, has an AUC of {values}; "
+            "½ is guessing.",
+            "bias": f"the bias of the same models is {values}; 0 is even-handed.",
         }
         if told:
             levels.append(Headline(lead, capital(sentences[measure]), "#figures"))
@@ -158,7 +160,7 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
             and mean_within(np.array(matched.by_trial), 0.5, MARGIN)
         )
         text = (
-            f"Against unmatched non-members the AUC {'seems' if skewed else 'is'} {_shown(measured)} "
+            f"Against unmatched non-members the same models’ AUC {'seems' if skewed else 'is'} {_shown(measured)} "
             f"{_budget_words(condition.epsilon)}; for a model that never saw a member it is {_shown(control)}"
         )
         if skewed:
@@ -202,12 +204,11 @@ def _of_claim(claim: Claim) -> Headline | None:
 
 
 def _change_words(change: Change) -> str:
-    signed = number(change.difference)
-    signed = signed if signed.startswith("−") else f"+{signed}"
-    interval = "" if math.isnan(change.low) else f" [{number(change.low)}, {number(change.high)}]"
+    difference, low, high = map(signed_number, (change.difference, change.low, change.high))
+    interval = "" if math.isnan(change.low) else f" [{low}, {high}]"
     base = "the baseline" if change.base == "BL" else _all_but(change.base)
     what = "AUC" if change.measure.startswith("auc_") else in_words(change.measure)
-    return capital(f"{_all_but(change.change)} against {base} changes {what} by {signed}{interval}")
+    return capital(f"{_all_but(change.change)} against {base} changes {what} by {difference}{interval}")
 
 
 def _one_mix(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:

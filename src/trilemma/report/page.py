@@ -12,6 +12,7 @@ from trilemma.analysis.claims import Claim
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED
 from trilemma.report.drawing import FORMATS
+from trilemma.report.figures.catalog import planned_measures
 from trilemma.report.first_screen import first_screen
 from trilemma.report.numbers import Numbers, PlacedCondition, study_order
 from trilemma.report.page_figures import ShownStudy, slugs
@@ -57,14 +58,15 @@ def render(
     script = asset("page.js")
     shown = [_claim(claim) for claim in claims]
     conditions = [] if numbers is None else list(numbers.conditions.values())
+    made = _planned_measures(study) if numbers is None else set(numbers.measures)
     return page.get_template("page.html").render(
         title=studies[0].title if len(studies) == 1 else f"{counted(len(studies), 'study', 'studies')}, side by side",
         studies=studies,
         **first_screen(numbers, claims, study),
         standing=_standing(studies),
-        budgets=_budgets(conditions, numbers),
-        grouped=numbers is not None and "bias" in numbers.measures,
-        naive=numbers is not None and any(name.endswith(UNMATCHED) for name in numbers.measures),
+        budgets=_budgets(conditions, numbers) or _planned_budgets(study),
+        grouped="bias" in made,
+        naive=any(name.endswith(UNMATCHED) for name in made),
         removing=any(condition.removal for condition in conditions),
         definition=clean(definition),
         claims=[claim for claim in shown if claim["measured"]],
@@ -72,7 +74,8 @@ def render(
         comparisons=comparisons_table(comparisons) if comparisons else None,
         comparison_notes=[clean(note) for note in comparison_notes],
         bases=list(dict.fromkeys(clean(row["basis"]) for row in comparisons if row.get("basis"))),
-        sentences=[clean(sentence) for sentence in ledger.get("sentences", ())],
+        prices=list(map(clean, ledger.get("paragraphs", ()))),
+        conditions=list(map(clean, ledger.get("condition_sentences", ()))),
         accounts=_accounts(ledger),
         results=results_table(numbers) if numbers is not None and conditions else None,
         missing=_unfinished(missing, study),
@@ -106,6 +109,23 @@ def _budgets(conditions: Sequence[PlacedCondition], numbers: Numbers | None) -> 
         text = f"(ε, δ) = ({exact(epsilon)}, {power(delta)})"
         sentences.append(f"{text}, of which at most ε = {max(spent):.3f} was spent" if spent else text)
     return sentences
+
+
+def _planned_budgets(study: Mapping[str, Any]) -> list[str]:
+    """A sentence for each budget that is to be trained with."""
+    recipes = [trial.get("recipe", {}) for trial in study.get("trials", {}).values()]
+    budgets = {(r["epsilon"], r.get("delta") or math.nan) for r in recipes if r.get("epsilon") is not None}
+    return [f"(ε, δ) = ({exact(epsilon)}, {power(delta)})" for epsilon, delta in sorted(budgets)]
+
+
+def _planned_measures(study: Mapping[str, Any]) -> set[str]:
+    """What the trials of a study will measure, as far as their plan tells."""
+    made: set[str] = set()
+    for trial in study.get("trials", {}).values():
+        made |= planned_measures(
+            trial.get("data", {}), tracks=bool(trial.get("track")), removes=bool(trial.get("removal"))
+        )
+    return made
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
@@ -152,7 +172,7 @@ def _accounts(ledger: Mapping[str, Any]) -> Table | None:
             "ε alone": trial["epsilon"],
             "what": trial["label"],
             "same images as": f"{len(family['trials']) - 1} other private trials on {family['family']}",
-            "δ": trial["delta"],
+            "δ": power(trial["delta"]),
             "training set chosen by a model": "no" if trial["chosen_by"] is None else f"yes ({trial['chosen_by']})",
         }
         for family in ledger.get("families", ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from trilemma.words import (
     number,
     removed_words,
     setting_words,
+    signed_number,
 )
 
 
@@ -73,7 +74,7 @@ class Table:
 def results_table(numbers: Numbers) -> Table:
     """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
 
-    The first columns and a number fit on a phone; whatever else distinguishes rows stands at the end.
+    The first columns and a number fit on a phone; whatever else distinguishes rows is at the end.
     """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []
@@ -152,16 +153,16 @@ def comparisons_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         name = str(row["measure"])
         shown = measure_of(name)
         verdict = str(row.get("verdict", ""))
-        difference = float(row["difference"])
+        difference, low, high = (float(row.get(key, math.nan)) for key in ("difference", "low", "high"))
         p = float(row.get("p_adjusted", math.nan))
         body.append(
             (
                 Entry(clean(row.get("change", ""))),
                 Entry(shown.title),
                 Entry(
-                    _signed(difference, shown.digits),
+                    signed_number(difference, shown.digits),
                     _sortable(difference),
-                    _ends(float(row.get("low", math.nan)), float(row.get("high", math.nan)), shown.digits),
+                    _ends(low, high, shown.digits, signed_number),
                 ),
                 Entry(_VERDICTS.get(verdict, clean(verdict)), small="with these seeds" if row.get("fragile") else ""),
                 Entry(clean(row.get("base", ""))),
@@ -238,13 +239,8 @@ def _entry(measured: Number | None, digits: int) -> Entry:
     )
 
 
-def _ends(low: float, high: float, digits: int) -> str:
-    return "" if math.isnan(low) or math.isnan(high) else f"[{number(low, digits)}, {number(high, digits)}]"
-
-
-def _signed(value: float, digits: int) -> str:
-    text = number(value, digits)
-    return text if text.startswith("−") or math.isnan(value) else f"+{text}"
+def _ends(low: float, high: float, digits: int, words: Callable[[float, int], str] = number) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f"[{words(low, digits)}, {words(high, digits)}]"
 
 
 def _p(value: float) -> str:

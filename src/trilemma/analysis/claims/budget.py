@@ -65,7 +65,7 @@ def budget_claim(table: Table) -> Claim:
     return overall_claim(
         "budget-auc",
         "ours",
-        "we say that a budget brings the attack's AUC toward 1/2",
+        "we say that a budget brings the attack's AUC toward ½",
         findings,
         joined_reasons("this takes two budgets, or one and none, all else equal", notes),
         lead="Budget, leakage",
@@ -86,7 +86,7 @@ def _budget_verdict(compared: Sequence[Comparison]) -> tuple[Verdict, str]:
         return "cannot tell", words
     if all(abs(c.mean - 0.5) < abs(c.against_mean - 0.5) for c in lower):
         return "confirmed", f"{words}; it is {lower[0].mean:.3f} at {lower[0].pair.change}"
-    return "cannot tell", f"{words}; but at {lower[0].mean:.3f} it is no nearer to 1/2"
+    return "cannot tell", f"{words}; but at {lower[0].mean:.3f} it is no nearer to ½"
 
 
 def budget_trend_claim(table: Table) -> Claim:
@@ -119,7 +119,7 @@ def budget_trend_claim(table: Table) -> Claim:
     return overall_claim(
         "budget-trend",
         "ours",
-        "we say that the attack's AUC lies the nearer to 1/2 the smaller epsilon is",
+        "we say that the attack's AUC lies the nearer to ½ the smaller epsilon is",
         findings,
         joined_reasons(f"this takes at least {FEWEST_BUDGETS} budgets and two seeds, all else equal", notes),
     )
@@ -148,6 +148,6 @@ def _trend_words(measurements: Measured, chosen: Sequence[str], slopes: NDArray[
     low, high = (number_words(end, ATTACK, signed=True) for end in mean_interval(slopes))
     slope = f"{number_words(float(slopes.mean()), ATTACK, signed=True)} [{low}, {high}]"
     return (
-        f"{in_words(ATTACK)} is {', '.join(means)}; from one budget to the next larger one its distance from 1/2 "
+        f"{in_words(ATTACK)} is {', '.join(means)}; from one budget to the next larger one its distance from ½ "
         f"changes by {slope}, over {len(slopes)} seeds"
     )

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure as Canvas
 from trilemma.files import written
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.style import COLORS, house_style, svg_of
-from trilemma.words import clean
+from trilemma.words import clean, spelled
 
 
 def draw_cells(document: Mapping[str, Any], path: Path) -> None:
     """Write the heat map as an SVG: the true-positive rate at the cell's own threshold where every cell that has
-    numbers has non-members enough for it, otherwise the AUC.
+    numbers has enough non-members for it, otherwise the AUC.
 
     Args:
       document: ``audit.json``.
@@ -62,7 +62,7 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
                 ink = COLORS["muted"] if np.isnan(value) else "white" if dark else "black"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         axes.set_xticks(range(len(columns)), [clean(name)[:20] for name in labels])
-        axes.set_yticks(range(len(rows)), [clean(name)[:20] for name in rows])
+        axes.set_yticks(range(len(rows)), [spelled(name)[:20] for name in rows])
         axes.spines[:].set_visible(False)
         words = ATTACK_WORDS.get(attack, attack)
         what = "members found at 1 % false positives, own threshold" if rate else "AUC"

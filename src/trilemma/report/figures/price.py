@@ -14,7 +14,7 @@ from trilemma.report.figures.placing import (
     private_by_techniques,
 )
 from trilemma.report.numbers import Numbers
-from trilemma.words import capital, clean
+from trilemma.words import capital, spelled
 
 _MEASURES = tuple(MEASURES[name] for name in ("accuracy_lost_in_GROUP", "excess_risk_gap_in_GROUP"))
 
@@ -27,7 +27,7 @@ def price_panels(numbers: Numbers, conditions: Conditions, images: Images) -> li
             start, y_title = measure.start, measure.axis
             names = [name for name in numbers.measures if name.startswith(start)]
             series = tuple(
-                Series(clean(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(position))
+                Series(spelled(name.removeprefix(start)), points_of(numbers, along_budgets(same), name), look(position))
                 for position, name in enumerate(names)
             )
             panels.append(

@@ -22,7 +22,7 @@ from trilemma.report.figures.placing import (
     without_removal,
 )
 from trilemma.report.numbers import Numbers
-from trilemma.words import budget, clean, mix, number
+from trilemma.words import budget, mix, number, spelled
 
 WORST = "worst_cell_accuracy"
 
@@ -111,7 +111,7 @@ def group_panels(numbers: Numbers, conditions: Conditions, images: Images) -> li
                 placed = along_techniques(axis, [condition for condition in same if condition.epsilon == epsilon])
                 series = [
                     Series(
-                        f"{clean(name.removeprefix('accuracy_in_'))}{_count(numbers, same, name)}",
+                        f"{spelled(name.removeprefix('accuracy_in_'))}{_count(numbers, same, name)}",
                         points_of(numbers, placed, name),
                         replace(look(index), joined=axis.path),
                     )
