@@ -77,6 +77,12 @@ AUDITED = 2000
 DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
 """The refusal of a delta that is not a probability, wherever one comes in."""
 
+CLIPPING_NORMS = (1e-30, 1e30)
+"""The smallest and the largest clipping norm: sums of float32 numbers could not hold to others."""
+
+CLIPPING_NORM_RANGE = f"the clipping norm must be between {CLIPPING_NORMS[0]:g} and {CLIPPING_NORMS[1]:g}, not {{}}"
+"""The refusal of another one, wherever one comes in."""
+
 
 def exact(value: float) -> str:
     """A number that somebody chose, such as a budget or a skew: as few digits as read back as the same number, so that
