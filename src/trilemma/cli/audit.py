@@ -249,10 +249,10 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
     if document["difference_of_mixes"] is not None:
         by = "class" if subject.predictions.groups is None else "class,group"
         show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
-             f"find in place of membership: add --match {by}")  # fmt: skip
+             f"find instead of membership: add --match {by}")  # fmt: skip
     references = document["reference_models"]
     if references is not None and not references["members_known"]:
-        show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "
+        show(f"note: without reference_member, none of the {references['models']} reference models is assumed to have "
              "been trained on any of these examples")  # fmt: skip
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")

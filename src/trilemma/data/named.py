@@ -58,7 +58,7 @@ class Named:
       shift: largest shift of a view, in pixels.
       mean, std: public constants of normalization for each channel, in units of pixel / 255.
       takes: the options of :func:`trilemma.data.load_data` that apply to it, beside those that always do.
-      folders: names of folders in which it may lie.
+      folders: names of folders in which it may be.
       pickled: names of folders that hold it as pickles, which are refused.
       repositories: names on the Hugging Face hub; it is fetched from the first one.
       recipe: the default recipe of a training on it.

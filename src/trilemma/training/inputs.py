@@ -108,7 +108,7 @@ class PriorInputs:
     train: Features
     test: Features
     device: torch.device
-    batch: int = 1024  # as many as lie together on disk
+    batch: int = 1024  # as many as are stored together on disk
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset, device: torch.device, progress: Progress) -> PriorInputs:

@@ -144,7 +144,9 @@ def load_model(
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read {path / WEIGHTS} ({one_line(error)}): put the file back") from error
     if facts.recipe != recipe.fingerprint:
-        raise InputError(f"{path / WEIGHTS} belongs to another run than {CONFIG} beside it: put the right one there")
+        raise InputError(
+            f"{path / WEIGHTS} belongs to a different run from the {CONFIG} next to it: put the right file there"
+        )
     if own and network is None:
         raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
     if network is None and is_outside(recipe.model, "models"):

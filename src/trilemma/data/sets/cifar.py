@@ -59,7 +59,7 @@ def _layout(known: Named) -> _Layout:
 
 
 def find_cifar(known: Named, data_dir: Path | None) -> Place | None:
-    """Where the set lies on this machine, None where it does not.
+    """Where the set is on this machine; None if it is not there.
 
     Raises:
       InputError: only the pickled archive is there.
