@@ -4,6 +4,7 @@ import importlib
 from dataclasses import fields
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,14 @@ from trilemma.report.figures.outliers import _arms
 from trilemma.report.removals import removal_facts
 from trilemma.study.trials import ARMS, Removal
 from trilemma.techniques import TECHNIQUES, Technique
-from trilemma.titles import TECHNIQUES_OF, settings_of, told_apart, trial_titles, wording
+from trilemma.titles import (
+    TECHNIQUES_OF,
+    has_effect_with_a_budget_alone,
+    settings_of,
+    told_apart,
+    trial_titles,
+    wording,
+)
 from trilemma.training.by_budget import chosen_by_budget
 from trilemma.training.recipe import _LATER, NAMED, Recipe
 from trilemma.words import RANK_WORDS, RANKS, budget, epsilon_tick, exact, exact_percent, removal_words, skew_words
@@ -106,6 +114,11 @@ def test_what_a_trial_leaves_out_is_said_as_it_is():
         "AM, no budget, shift as the data set allows",
         "AM, no budget, shift 0",
     ]
+    assert told({"norm_first": None}, {"norm_first": True}, {"norm_first": False}) == [
+        "BL, no budget, norm and ReLU in the order of the network",
+        "BL, no budget, norm before ReLU",
+        "BL, no budget, ReLU before norm",
+    ]
     assert (
         told({"epsilon": 8.0, "delta": 1e-5}, {"epsilon": 8.0, "delta": 1e-3}, {"epsilon": None})[2] == "BL, no budget"
     )
@@ -124,6 +137,55 @@ def test_what_a_trial_leaves_out_is_said_as_it_is():
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "without", "with_it"),
+    [
+        ("size", 32, "images of the size that they have", "size 32"),
+        ("columns", {"image": "a", "label": "b"}, "columns by their usual names", "columns image=a label=b"),
+        ("test_split", "valid", "test split as the data set has it", "test_split valid"),
+    ],
+)
+def test_an_option_of_the_data_that_is_left_out_is_said_as_a_default(option, value, without, with_it):
+    """Guards: "no size", "no columns", "no test_split", "columns {'image': 'a'}"."""
+    trials = {"a": {"data": {"name": "mine"}}, "b": {"data": {"name": "mine", option: value}}}
+    assert [title.split(", ")[-1] for title in trial_titles(trials, seed=False).values()] == [without, with_it]
+
+
+def test_a_setting_without_effect_is_named_only_where_nothing_else_tells_trials_apart():
+    """Guards: "no pretraining, head_first 0.2", which no training without pre-training asks."""
+    pretrained = {"pretrain": "synthetic"}
+    assert told({}, pretrained, pretrained | {"head_first": 0.5}) == [
+        "BL, no budget, no pretraining",
+        "BL, no budget, pretrain synthetic, head_first 0.2",
+        "BL, no budget, pretrain synthetic, head_first 0.5",
+    ]
+    assert told({}, {"head_first": 0.5}) == ["BL, no budget, head_first 0.2", "BL, no budget, head_first 0.5"]
+
+
+def test_skews_that_differ_in_more_say_so():
+    """Guards: Adam at 60 % and SGD at 90 % under titles that differ in skew alone."""
+
+    def planned(recipe, **data):
+        return {"recipe": {"epsilon": 8.0} | recipe, "data": {"name": "digits-s"} | data}
+
+    def titles_of(*trials):
+        return [title.split("ε = 8")[1] for title in trial_titles(dict(enumerate(trials)), seed=False).values()]
+
+    skewed = planned({}, skew=0.6)
+    assert titles_of(skewed, planned({"optimizer": "adam"}, skew=0.9)) == [", optimizer sgd", ", optimizer adam"]
+    assert titles_of(planned({"clipping_norm": 1.0}, skew=0.6), planned({"clipping_norm": 2.0}, skew=0.9)) == [
+        ", clipping_norm 1",
+        ", clipping_norm 2",
+    ]
+    classes = [planned({}, skew=skew, classes_seed=seed) for skew, seed in ((0.6, 1), (0.9, 3))]
+    assert titles_of(*classes, planned({})) == [
+        ", classes_seed 1",
+        ", classes_seed 3",
+        "",
+    ]
+    assert titles_of(skewed, planned({"views": 8, "evaluations": 3}, skew=0.9)) == ["", ""]
+
+
 def test_the_defaults_that_titles_name_are_those_of_recipes():
     left_out = {name: value for name, value in titles._LEFT_OUT.items() if name != "data seed"}
     assert left_out == {f.name: f.default for f in fields(Recipe) if f.name in _LATER}
@@ -140,7 +202,10 @@ def test_a_budget_and_none_say_what_no_recipe_chooses_by_budget():
         "BL, ε = 8, delta 0.001",
     ]
     chosen = {name for recipe in NAMED for name in chosen_by_budget(recipe)}
-    assert set(titles.BY_BUDGET) == chosen | {"epsilon", "delta", "clipping_norm"}
+    assert set(titles.BY_BUDGET) == chosen | {"epsilon"}
+    of_budgets = {name for name in titles._EFFECT_WHERE if has_effect_with_a_budget_alone(name)}
+    assert {"delta", "clipping_norm"} <= of_budgets
+    assert not of_budgets & {"epsilon", "classes_seed", "views"}
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,7 +1,7 @@
 """SHA-256 of the files in a folder, kept in the JSON file that is written last, so that a flipped bit is found.
 
-That file holds ``checksums``: by name the SHA-256 (hex) of each file, and of itself, for which it is taken as if zeros
-stood in its place.  They tell damage from what was written, not a forger: whoever can change a file can change its
+That file holds ``checksums``: by name the SHA-256 (hex) of each file, and of itself, which is computed as if zeros were
+in its place.  They tell damage from what was written, not a forger: whoever can change a file can change its
 checksum.
 """
 

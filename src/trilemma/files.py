@@ -164,7 +164,7 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     """An ordinary file, for reading.
 
     Raises:
-      OSError: it cannot be read, or is no file but a device or a pipe, which might never end.
+      OSError: it cannot be read, or is a device or a pipe rather than a file, which might never end.
     """
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -2,7 +2,7 @@
 
 A name is looked up when it is used, and nothing is registered.  Importing runs the module's code, so only names that
 the user gives are looked up (on the command line, in Python, in a study's or recipe's file), never one that merely
-stands in the folder of a run.
+is in the folder of a run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The techniques that a recipe can switch on.
 
 A technique is one entry of :data:`TECHNIQUES`, and the code of ``trilemma.training`` that asks ``recipe.has(code)``.
-Which techniques the paper compares, and in which order, is a fact about the paper and stands apart from what there is:
+Which techniques the paper compares, and in which order, is a fact about the paper and is kept apart from the registry:
 another technique changes neither what "all" means in the paper's studies nor what its claims are about.  A technique
 from outside (``module:name``) is a function of the gradient, see :mod:`trilemma.training.own`.
 """

@@ -2,8 +2,8 @@
 
 A title names data, techniques, budget and what was removed.  Where trials of a study share these, it also names what
 tells them apart (``model convnet-8``, ``limit 200``, ``data seed 1``), so that no two conditions of a study share
-one.  So it does where mixes of techniques differ in more, and where budgets differ in more than recipes choose by
-budget, so that they cannot be confused.
+one.  So it does where mixes of techniques or skews differ in more, and where budgets differ in more than recipes choose
+by budget, so that they cannot be confused.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def has_effect(setting: str, settings: _Settings) -> bool:
     return setting not in _EFFECT_WHERE or _EFFECT_WHERE[setting](settings)
 
 
+def has_effect_with_a_budget_alone(setting: str) -> bool:
+    """Whether a setting has an effect in trials with a budget and in no other."""
+    return has_effect(setting, {"epsilon": 1.0}) and not has_effect(setting, {"epsilon": None})
+
+
 _LEFT_OUT = {
     "data seed": 0,
     "optimizer": "sgd",
@@ -74,7 +79,10 @@ _LEFT_OUT = {
 _NOTHING = {
     **dict.fromkeys(("delta", "classes_seed", "share", "arm", "control", "rank"), ""),
     **{f"{of}{name}": f"{of}{name} as the data set allows" for name in ("shift", "flips") for of in ("", "data ")},
-    "norm_first": "norm_first as the network has it",
+    "norm_first": "norm and ReLU in the order of the network",
+    "size": "images of the size that they have",
+    "columns": "columns by their usual names",
+    "test_split": "test split as the data set has it",
     "weights": "random weights",
     "pretrain": "no pretraining",
     "measures": "no measures from outside",
@@ -84,15 +92,22 @@ _NOTHING = {
 """What is said of a setting without a value; "" where what it belongs to (a budget, a skew, a removal) is absent too,
 which titles say already.  Of others, that there is none."""
 
+_TRUTHS = {
+    "norm_first": ("ReLU before norm", "norm before ReLU"),
+    **{f"{of}flips": (f"{of}views not mirrored", f"{of}views mirrored at random") for of in ("", "data ")},
+    "secret_noise": ("reproducible noise", "secret noise"),
+}
+"""What is said of a setting that is false, and of one that is true."""
+
 _BY_EPSILON = ("epsilon", "learning_rate")
 """What may differ between budgets (:mod:`trilemma.analysis.by_budget`)."""
 
 BY_BUDGET = (
-    *("epsilon", "delta", "clipping_norm", "batch_size", "epochs", "fewest_updates", "learning_rate", "schedule"),
+    *("epsilon", "batch_size", "epochs", "fewest_updates", "learning_rate", "schedule"),
     *("warmup", "momentum", "weight_decay", "views", "average_decay", "sharpness_radius"),
 )
-"""What may differ between a budget and none: what the package's recipes choose by budget, and what has an effect with
-one alone."""
+"""What may differ between a budget and none, beside what has an effect with one alone: the budget, and what the
+package's recipes choose by it."""
 
 WITHOUT_EFFECT = ("allow_large_delta", "attacks", "evaluations", "measures", "provenance", "secret_noise", "track")
 """The settings that say how a training is measured, recorded or explained, and change neither model nor data."""
@@ -146,7 +161,8 @@ def joined(distinction: Mapping[str, str]) -> str:
 
 def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """By id, what tells a trial from those that have its title but for the seed, and from those whose title has other
-    techniques but that differ in more (:func:`beside_techniques`): words by setting, empty where there are none.
+    techniques, another budget or another skew but that differ in more: words by setting, empty where there are none.
+    A setting that has no effect in a trial is not named there, unless nothing else tells it from another.
 
     All trials on the same data, or of one network on them, say the same things of themselves, so that what is compared
     is called alike.
@@ -157,18 +173,14 @@ def told_apart(trials: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
     """
     settings = {name: settings_of(trial) for name, trial in trials.items()}
     words = wording(settings.values())
-    titles = {name: trial_title(trial, seed=False) for name, trial in trials.items()}
-    beside = {name: trial_title(_with(trial, techniques=()), seed=False) for name, trial in trials.items()}
-    budgets = {
-        name: trial_title(_with(trial, techniques=(), epsilon=1.0), seed=False) for name, trial in trials.items()
-    }
+    axes = _axes(trials)
     distinction: dict[str, dict[str, str]] = {}
     for on_same_data in _grouped(settings, lambda name: str(settings[name].get("name"))):
-        network = _telling(on_same_data, settings, titles, beside, budgets)[:1]
+        network = _telling(on_same_data, settings, axes)[:1]
         split = network == ["model"]
         parts = _grouped(on_same_data, lambda name: str(settings[name].get("model"))) if split else [on_same_data]
         for names in parts:
-            keys = _telling(names, settings, titles, beside, budgets)
+            keys = _telling(names, settings, axes)
             keys = [*network, *keys] if split else keys
             distinction |= {name: {key: _told(key, settings[name], words) for key in keys} for name in names}
     return _with_what_titles_shorten(trials, settings, distinction)
@@ -190,62 +202,79 @@ def _with_what_titles_shorten(
             keys = telling([[settings[name] for name in alike]])
             for name in alike if keys else ():
                 if last:
-                    distinct[name][""] = f"settings {_checksum(settings[name])}"
+                    distinct[name][""] = f"settings {hashlib.sha256(_plain(settings[name]).encode()).hexdigest()[:8]}"
                 else:
-                    distinct[name] |= {key: _told(key, settings[name], words) for key in keys}
+                    distinct[name] |= {key: words(key, settings[name].get(key)) for key in keys}
     return distinct
 
 
 def _told(key: str, settings: _Settings, words: Callable[[str, Any], str]) -> str:
-    """A setting in words, "" where the title of a removal says it already."""
+    """A setting in words, "" where it has no effect, and where the title of a removal says it already."""
     ranked_by_histogram = settings.get("arm") == "exposed" and settings.get("rank") == "histogram"
-    return "" if key == "rank" and ranked_by_histogram else words(key, settings.get(key))
+    unsaid = (key == "rank" and ranked_by_histogram) or not has_effect(key, settings)
+    return "" if unsaid else words(key, settings.get(key))
 
 
-def _checksum(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_plain(settings).encode()).hexdigest()[:8]
+def _with(trial: Mapping[str, Any], data: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The trial as it would be with another recipe, and with other data."""
+    return {**trial, "recipe": trial.get("recipe", {}) | changes, "data": trial.get("data", {}) | dict(data or {})}
 
 
-def _with(trial: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """The trial as it would be with another recipe."""
-    return {**trial, "recipe": {**trial.get("recipe", {}), **changes}}
+_Axis = tuple[Mapping[str, str], Callable[[_Settings], _Settings | None]]
+"""By id, the titles of trials without what varies along an axis; and the settings that trials of one such title must
+share so that nothing more is said of them, None of trials that the axis does not have."""
 
 
-def _telling(
-    names: Sequence[str],
-    settings: Mapping[str, Mapping[str, Any]],
-    title: Mapping[str, str],
-    beside: Mapping[str, str],
-    of_budgets: Mapping[str, str],
-) -> list[str]:
-    """The keys that tell apart trials of one title, and mixes of techniques or budgets that differ in more.
+def _axes(trials: Mapping[str, Mapping[str, Any]]) -> tuple[_Axis, ...]:
+    def titles(data: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, str]:
+        return {name: trial_title(_with(trial, data, **changes), seed=False) for name, trial in trials.items()}
+
+    mixes, budgets, skews = titles(techniques=()), titles(techniques=(), epsilon=1.0), titles({"skew": None})
+    return (
+        (titles(), lambda s: s),
+        (mixes, beside_techniques),
+        (budgets, _beside_budget),
+        (budgets, lambda s: None if s.get("epsilon") is None else beside_techniques(s, *_BY_EPSILON)),
+        (skews, lambda s: beside_skew(s, "classes_seed")),
+        (skews, lambda s: None if s.get("skew") is None else beside_skew(s)),
+    )
+
+
+def _telling(names: Sequence[str], settings: Mapping[str, _Settings], axes: Iterable[_Axis]) -> list[str]:
+    """The keys that tell apart trials of one title, and mixes of techniques, budgets or skews that differ in more.
 
     Args:
       names: of the trials; settings: theirs.
-      title: theirs; beside: without their techniques; of_budgets: without techniques and budget.
+      axes: see :func:`_axes`.
     """
-    whole = [[settings[name] for name in alike] for alike in _grouped(names, title.get)]
-    mixes = [[beside_techniques(settings[name]) for name in alike] for alike in _grouped(names, beside.get)]
-    any_budget = _grouped(names, of_budgets.get)
-    private = _grouped((name for name in names if settings[name].get("epsilon") is not None), of_budgets.get)
-    budgets = [
-        [_without(settings[name], free) for name in alike]
-        for groups, free in ((any_budget, BY_BUDGET), (private, _BY_EPSILON))
-        for alike in groups
-    ]
-    return telling([*whole, *mixes, *budgets])
+    return telling(
+        [values for name in alike if (values := shared(settings[name])) is not None]
+        for titles, shared in axes
+        for alike in _grouped(names, titles.get)
+    )
 
 
-def beside_techniques(settings: Mapping[str, Any]) -> dict[str, Any]:
+def beside_techniques(settings: Mapping[str, Any], *free: str) -> dict[str, Any]:
     """What mixes of techniques must share to be compared: all settings that have an effect, but for those of techniques
-    and those that change no training."""
-    free = ("techniques", *TECHNIQUES_OF, *WITHOUT_EFFECT)
-    return {key: value for key, value in settings.items() if key not in free and has_effect(key, settings)}
+    and those that change no training; and for those that are ``free``."""
+    return _effective(settings, ("techniques", *TECHNIQUES_OF, *free))
 
 
-def _without(settings: Mapping[str, Any], free: Container[str]) -> dict[str, Any]:
-    """What budgets must share to be compared: all settings that have an effect, but for these."""
-    return {key: value for key, value in beside_techniques(settings).items() if key not in free}
+def beside_skew(settings: Mapping[str, Any], *free: str) -> dict[str, Any]:
+    """What skews must share to be compared: all settings that have an effect, but for the skew and those that change no
+    training; and for those that are ``free``."""
+    return _effective(settings, ("name", "skew", *free))
+
+
+def _beside_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a budget and none must share to be compared, whatever their techniques."""
+    of_budgets = [key for key in settings if has_effect_with_a_budget_alone(key)]
+    return beside_techniques(settings, *BY_BUDGET, *of_budgets)
+
+
+def _effective(settings: _Settings, free: Container[str]) -> dict[str, Any]:
+    left = [key for key in settings if key not in free and key not in WITHOUT_EFFECT and has_effect(key, settings)]
+    return {key: settings[key] for key in left}
 
 
 def made_distinct(titles: Mapping[_Name, str], *more: Mapping[_Name, str]) -> dict[_Name, str]:
@@ -329,16 +358,16 @@ def wording(settings: Iterable[Mapping[str, Any]]) -> Callable[[str, Any], str]:
             return f"tracking the first {value.get('first')} examples of class {value.get('label')}"
         if key == "rank":
             return ranking_words(str(value))
+        if key in _TRUTHS and isinstance(value, bool):
+            return _TRUTHS[key][value]
         if key not in lengths:
             texts = {_text(each[key]) for each in known if key in each}
-            lengths[key] = next(n for n in range(24, 2**62, 8) if _all_kept_apart(texts, n))
+            lengths[key] = next(
+                n for n in range(24, 2**62, 8) if len({shortened(text, n) for text in texts}) == len(texts)
+            )
         return f"{'data' if key == 'name' else key} {shortened(_text(value), lengths[key])}"
 
     return words
-
-
-def _all_kept_apart(texts: set[str], longest: int) -> bool:
-    return len({shortened(text, longest) for text in texts}) == len(texts)
 
 
 def words_of(settings: Mapping[str, Any], keys: Iterable[str], words: Callable[[str, Any], str]) -> str:
@@ -366,4 +395,6 @@ def _default(key: str, value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return exact(value)
+    if isinstance(value, Mapping):
+        return clean(" ".join(f"{name}={named}" for name, named in value.items()))
     return clean(",".join(map(str, value)) if isinstance(value, list | tuple) else value)

@@ -75,7 +75,13 @@ AUDITED = 2000
 """Audited examples, members and non-members together, unless another number is given or the data have fewer."""
 
 DELTA_RANGE = "delta must lie in (0, 1), not {}; 1e-5 is usual"
-"""The refusal of a delta that is no probability, wherever one comes in."""
+"""The refusal of a delta that is not a probability, wherever one comes in."""
+
+CLIPPING_NORMS = (1e-30, 1e30)
+"""The smallest and the largest clipping norm: sums of float32 numbers could not hold to others."""
+
+CLIPPING_NORM_RANGE = f"the clipping norm must be between {CLIPPING_NORMS[0]:g} and {CLIPPING_NORMS[1]:g}, not {{}}"
+"""The refusal of another one, wherever one comes in."""
 
 
 def exact(value: float) -> str:

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_up_study import PLAIN
+from trilemma import titles
 from trilemma.analysis.claims.evidence import Table
 from trilemma.analysis.conditions import epsilon_column, measured
 from trilemma.analysis.pairs import budget_pairs, removal_pairs, skew_pairs, technique_pairs
+from trilemma.report.figures.skew import skew_panels
 from trilemma.report.numbers import Numbers, setting_titles
 from trilemma.study.file import load_study
 from trilemma.study.trials import expand
@@ -315,7 +317,9 @@ def test_what_a_pair_is_said_to_share_is_so_of_both(tmp_path):
         shared, _, _ = pair.setting.partition(", with a budget ")
         for words in shared.split(", "):
             key, _, value = words.rpartition(" ")
-            told = all(words in title for title in both)
+            name = max((key for key in ("data shift", "shift") if words.startswith(key)), key=len, default=key)
+            said = [words in title for title, setting in zip(both, settings, strict=True) if has_effect(name, setting)]
+            told = bool(said) and all(said)
             affected = [setting for setting in settings if has_effect(key, setting)]
             assert told or all(str(s.get(key, s.get(f"data {key}"))).removesuffix(".0") == value for s in affected), (
                 words
@@ -344,6 +348,35 @@ def test_what_has_no_effect_keeps_no_conditions_apart(tmp_path, setting):
         (pair,), notes = axis(measured(results, "accuracy", study))
         assert (pair.change, notes) == (change, [])
         assert not any(setting in title for title in trial_titles(study["trials"]).values())
+
+
+def test_what_has_an_effect_with_a_budget_alone_is_said_once(tmp_path, monkeypatch):
+    """Guards: a new setting of budgets that makes every comparison with no budget vanish."""
+    monkeypatch.setitem(titles._EFFECT_WHERE, "label_smoothing", lambda settings: settings.get("epsilon") is not None)
+    results, study = planned(tmp_path, grid('"none"', epsilon='["none", 1.0, 8.0]'))
+    pairs, notes = budgets_of(results, study)
+    assert ([pair.question for pair in pairs], notes) == (["budget", "budget", "budgets"], [])
+    assert not any("label_smoothing" in title for title in trial_titles(study["trials"]).values())
+
+
+def test_skews_that_are_trained_apart_are_neither_compared_nor_joined_by_a_line(tmp_path):
+    """Guards: the figure of skews, which draws as one what the comparisons of the same page refuse."""
+    optimizers = {0.6: "adam", 0.8: "sgd", 0.9: "sgd"}
+    text = "".join(
+        grid('"none"', f"limit = 200, skew = {skew}", optimizer=f'"{optimizer}"', evaluations=int(10 * skew))
+        for skew, optimizer in optimizers.items()
+    )
+    results, study = planned(tmp_path, text)
+    (pair,), (note,) = skew_pairs(measured(results, "accuracy", study))
+    assert (pair.base, pair.change) == ("skew 80 %", "skew 90 %")
+    assert note.endswith("optimizer differs too")
+    results = pd.concat([results, results.assign(measure="auc_strongest")])
+    numbers = Numbers(results, study)
+    panels = skew_panels(numbers, list(numbers.conditions.values()), None)
+    assert {panel.title: [point.x for point in panel.series[0].points] for panel in panels} == {
+        "No budget, optimizer adam": [0.0],
+        "No budget, optimizer sgd": [1.0, 2.0],
+    }
 
 
 def test_of_conditions_that_are_trained_alike_the_one_with_the_removals_settings_stands_for_all(tmp_path):

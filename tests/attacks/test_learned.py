@@ -12,6 +12,7 @@ from trilemma.attacks import (
     Predictions,
     Signals,
     cross_fitted_scores,
+    learned,
     measure,
     mlp_scores,
     read_signals,
@@ -87,6 +88,16 @@ def test_no_more_than_the_cap_are_trained_on(made: list[Recorder]) -> None:
     cross_fitted_scores(ids(200), np.arange(200) < 100, Recorder, cap=20)
     assert [len(attacker.trained) for attacker in made] == [20, 20]
     assert sum(len(attacker.scored) for attacker in made) == 200
+
+
+def test_attacks_with_one_seed_deal_their_folds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: two attacks that are told to be independent, and share the luck of one stream."""
+    streams: list[float] = []
+    monkeypatch.setattr(learned, "cross_fitted_scores", lambda *_, seed, **__: streams.append(seed.random()))
+    predictions = classified(20, 0.5, 0)
+    for attack in (mlp_scores, mlp_scores, rf_scores):
+        attack(predictions, read_signals(predictions), 0)
+    assert streams[0] == streams[1] != streams[2]
 
 
 def test_folds_depend_on_the_seed_alone(made: list[Recorder]) -> None:

@@ -173,8 +173,8 @@ def test_images_with_a_choice_fill_what_the_others_leave() -> None:
     ("arguments", "message"),
     [
         (([0, 0], [0, 1], [0], None), "for neither"),
-        (([0, 0], [0], [0], [0]), "members must be of one length"),
-        (([0], [0], [0, 0], [0]), "non-members must be of one length"),
+        (([0, 0], [0], [0], [0]), "members must be of equal length"),
+        (([0], [0], [0, 0], [0]), "non-members must be of equal length"),
         (([0], [0], [1], [0]), "share no class and group"),
         (([], [], [0], [0]), "not empty"),
         (([0, 0], [0, 1], [0, 0], [0, 1], [0, 0, 0]), "sources must be"),

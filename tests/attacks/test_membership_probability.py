@@ -139,7 +139,7 @@ def test_by_class_needs_both_sides_of_every_class() -> None:
     [
         (np.array([1.0, -1.0]), np.array([True, False]), None, "not negative"),
         (np.array([1.0, np.nan]), np.array([True, False]), None, "finite"),
-        (np.ones(2), np.array([True, False, True]), None, "one length"),
+        (np.ones(2), np.array([True, False, True]), None, "equal length"),
         (np.ones(2), np.array([True, True]), None, "needs non-members"),
         (np.ones(2), np.array([True, False]), np.array([0.0, 1.0]), "needs members"),
     ],

@@ -207,9 +207,9 @@ INPUTS, LABELS = np.ones((N, 3), np.float32), np.arange(N) % 3
 @pytest.mark.parametrize(
     ("model", "train", "message"),
     [
-        (nn.Identity(), None, "train gives no batches .TypeError"),
-        (nn.Identity(), 5, "train gives no batches .TypeError"),
-        (nn.Identity(), (INPUTS, np.eye(3)[LABELS]), r"labels of train must be \(n,\), .* not \(60, 3\): of one-hot"),
+        (nn.Identity(), None, "train does not give batches .TypeError"),
+        (nn.Identity(), 5, "train does not give batches .TypeError"),
+        (nn.Identity(), (INPUTS, np.eye(3)[LABELS]), r"labels of train must be \(n,\), .* not \(60, 3\): for one-hot"),
         (nn.Identity(), (INPUTS, [[0], [1, 2]]), "labels of train cannot be read as one array"),
         (nn.Identity(), (5, LABELS), "train has 0 inputs but 60 labels"),
         (nn.Identity(), (["a"] * N, LABELS), "does not accept the inputs of train .(ValueError|TypeError)"),
@@ -236,7 +236,7 @@ def test_a_module_that_writes_in_place_gets_a_copy():
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        (INPUTS[:, :2], LABELS, "LogisticRegression gives no probabilities of one label for X .ValueError"),
+        (INPUTS[:, :2], LABELS, "LogisticRegression does not give probabilities of one label for X .ValueError"),
         (INPUTS, np.eye(3)[LABELS], "the y must be"),
         (INPUTS, None, "the y must be"),
     ],

@@ -14,20 +14,20 @@ def split(largest=1, size=8, groups=None):
 
 
 REFUSED = {
-    "label too large": ({"train": split(2)}, "labels of training examples .* of 2 names, and one is 2"),
+    "label too large": ({"train": split(2)}, "labels of training examples .* of 2 names, but one is 2"),
     "label of a test image": ({"test": split(-1)}, "labels of test examples .* one is -1"),
     "group too large": (
         {"train": split(groups=[0, 1, 2, 0]), "group_names": ("x", "y")},
         "groups of training examples",
     ),
     "other size": ({"test": split(size=9)}, "give both the same size"),
-    "one name twice": ({"classes": ("a", "a")}, "different names"),
+    "one name twice": ({"classes": ("a", "a")}, "distinct names"),
     "no text": ({"classes": (1, 2)}, "must be text"),
-    "one text": ({"classes": "ab"}, "different names"),
-    "one group twice": ({"group_names": ("x", "x")}, "different names"),
-    "no deviation": ({"deviation": (0.0,)}, "deviation must be positive"),
+    "one text": ({"classes": "ab"}, "distinct names"),
+    "one group twice": ({"group_names": ("x", "x")}, "distinct names"),
+    "no std": ({"std": (0.0,)}, "std must be positive"),
     "no number": ({"mean": (float("nan"),)}, "mean must be finite"),
-    "infinite": ({"deviation": (float("inf"),)}, "deviation must be positive"),
+    "infinite": ({"std": (float("inf"),)}, "std must be positive"),
     "other channels": ({"mean": (0.5, 0.5)}, "one for each channel"),
 }
 

@@ -37,10 +37,10 @@ def test_nothing_slow_is_imported() -> None:
         ("missing/", {}, "no file or folder missing/"),
         ("faces.npz", {}, "no file or folder faces.npz"),
         ("a/b/c.parquet", {}, "no file or folder"),
-        ("digits", {"skew": 0.9}, f"skew means nothing for digits: it is for {listed(takers('skew'))}"),
-        ("digits", {"target": "Male"}, f"target means nothing for digits: it is for {listed(takers('target'))}"),
-        ("digits", {"size": 16}, "size means nothing for digits: leave it out"),
-        ("cifar10s", {"classes_seed": 1}, "classes_seed means nothing for cifar10s"),
+        ("digits", {"skew": 0.9}, f"skew does not apply to digits: it is for {listed(takers('skew'))}"),
+        ("digits", {"target": "Male"}, f"target does not apply to digits: it is for {listed(takers('target'))}"),
+        ("digits", {"size": 16}, "size does not apply to digits: leave it out"),
+        ("cifar10s", {"classes_seed": 1}, "classes_seed does not apply to cifar10s"),
         ("digits-s", {"skew": 0.4}, r"skew must lie in \[0.5, 1\], not 0.4"),
         ("digits", {"limit": 0}, "limit must be a whole number of at least 1, not 0"),
         ("digits", {"limit": 10.5}, "limit must be a whole number"),
@@ -65,7 +65,7 @@ def test_files_of_no_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a pickle"):
         load_data(tmp_path / "weights.pt")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(InputError, match="is of no kind that can be read"):
+    with pytest.raises(InputError, match="is not a kind of file that can be read"):
         load_data(tmp_path / "notes.txt")
 
 

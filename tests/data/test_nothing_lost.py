@@ -91,7 +91,9 @@ def test_each_file_is_read_with_the_names_recorded_in_it(tmp_path: Path, table: 
     write(root / "train-00001-of-00002.parquet", table([0, 0, 1], ["dog", "cat"]))
     write(root / "test.parquet", table([1, 1, 0], ["dog", "cat"]))
     data = told(
-        root, "train-00001-of-00002.parquet records its label names in another order", "test.parquet records its label"
+        root,
+        "train-00001-of-00002.parquet records its label names in a different order",
+        "test.parquet records its label",
     )
     assert data.classes == ("cat", "dog")
     assert counts(data) == [{"cat": 3, "dog": 3}, {"cat": 2, "dog": 1}]
@@ -101,7 +103,7 @@ def test_names_that_differ_or_are_recorded_in_one_file_only(tmp_path: Path, tabl
     root = tmp_path / "d"
     write(root / "train.parquet", table([0, 1, 1], ["cat", "dog"]))
     write(root / "test.parquet", table([0, 1], ["cat", "cow"]))
-    refused(root, r"test.parquet records other label names \(cat and cow\) than .*train.parquet \(cat and dog\)")
+    refused(root, r"test.parquet records different label names \(cat and cow\) from .*train.parquet \(cat and dog\)")
     write(root / "test.parquet", table([0, 1]))
     refused(root, r"test.parquet records no names for its label numbers, and .*train.parquet does")
     write(root / "test.parquet", table(["dog", "cat"]))
@@ -133,18 +135,18 @@ def test_a_named_set_is_read_by_its_recorded_names(tmp_path: Path, picture: Pict
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"], "two writings .*of 1 and of 2"),
+        (["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"], "two versions .*of 1 and of 2"),
         (["train-00000-of-00001", "train-00000-of-00001-a1b2"], "shard 00000 of 1 more than once"),
-        (["train-00001-of-00001", "train-00000-of-00001"], "shard 00001 of 1 which there cannot be"),
-        (["train-00000-of-00001", "train"], "more than one writing of the split train"),
-        (["train", "training"], "more than one writing of the split train"),
-        (["train", "train-new"], "more than one writing of the split train"),
+        (["train-00001-of-00001", "train-00000-of-00001"], "shard 00001 of 1 which cannot exist"),
+        (["train-00000-of-00001", "train"], "more than one version of the split train"),
+        (["train", "training"], "more than one version of the split train"),
+        (["train", "train-new"], "more than one version of the split train"),
         (["train", "train/0000"], "split train in two places"),
         (["Train/0000", "train/0000"], "split train in two places"),
         (["train", "test-train"], "test-train.parquet names the splits test and train"),
-        (["train-00000-of-00002", "train-old-00001-of-00002"], "more than one writing of the split train"),
-        (["data-00000-of-00001", "data-00000-of-00003"], "two writings"),
-        (["data-00000-of-00001", "data"], "more than one writing"),
+        (["train-00000-of-00002", "train-old-00001-of-00002"], "more than one version of the split train"),
+        (["data-00000-of-00001", "data-00000-of-00003"], "two versions"),
+        (["data-00000-of-00001", "data"], "more than one version"),
     ],
 )
 def test_files_that_may_hold_the_same_rows(
@@ -166,7 +168,7 @@ def test_parts_of_one_split_under_names_of_their_own(tmp_path: Path, table: Call
 def test_an_image_listed_twice_is_refused(put: Callable[..., Path]) -> None:
     root = put("", 4)
     (root / "metadata.csv").write_text("file_name,label\n0.png,a\n1.png,b\n2.png,a\n./0.png,b\n")
-    refused(root, r"row 3: file_name './0.png' stands in row 0 too")
+    refused(root, r"row 3: file_name './0.png' is also in row 0")
 
 
 def test_copies_are_counted_by_content(put: Callable[..., Path], picture: Picture) -> None:
@@ -254,7 +256,7 @@ def test_images_that_are_passed_over_are_counted(put: Callable[..., Path], tmp_p
 
 def test_a_class_whose_images_lie_too_deep(put: Callable[..., Path]) -> None:
     put("train/a", 3), put("train/b", 3), put("test/a", 2), put("test/b", 2)
-    refused(put("train/c/x/y", 3), "train/c holds images too deep")
+    refused(put("train/c/x/y", 3), "train/c holds images nested too deep")
 
 
 @pytest.mark.parametrize("ending", [".jfif", ".JPG", ".jpe"])
@@ -293,7 +295,7 @@ def test_folders_named_like_splits_are_no_classes(put: Callable[..., Path], name
 
 def test_images_beside_the_split_folders(put: Callable[..., Path]) -> None:
     put("train/a", 3), put("train/b", 3), put("test/a", 2), put("test/b", 2)
-    refused(put("more/a", 3), "has images in more beside the folder train")
+    refused(put("more/a", 3), "has images in more next to the folder train")
 
 
 def test_paths_that_say_a_split_for_some_images_only(put: Callable[..., Path]) -> None:
@@ -340,10 +342,10 @@ def test_a_split_column_that_contradicts_its_place(
     put("test", 2)
     (root / "train/metadata.csv").write_text("file_name,label,split\n0.png,a,train\n1.png,b,test\n")
     (root / "test/metadata.csv").write_text("file_name,label,split\n0.png,a,test\n1.png,b,test\n")
-    refused(root, "train/metadata.csv has the split 'test' in row 1, though its place says train")
+    refused(root, "train/metadata.csv has the split 'test' in row 1, though its location says train")
     write(tmp_path / "t/train.parquet", table([0, 1], split=["train", "valid"]))
     write(tmp_path / "t/test.parquet", table([0, 1], split=["test", "test"]))
-    refused(tmp_path / "t", "train.parquet has the split 'valid' in row 1, though its place says train")
+    refused(tmp_path / "t", "train.parquet has the split 'valid' in row 1, though its location says train")
     write(tmp_path / "t/train.parquet", table([0, 1], split=["train", "train"]))
     told(tmp_path / "t")
 
@@ -383,7 +385,7 @@ def test_metadata_with_a_column_twice_are_refused(put: Callable[..., Path]) -> N
     refused(root, "more than one column 'label'")
     (root / "metadata.csv").unlink()
     (root / "metadata.jsonl").write_text('{"file_name": "0.png", "label": "a", "label": "b"}\n')
-    refused(root, "line 1 is not JSON .a key stands there twice")
+    refused(root, "line 1 is not JSON .a key occurs twice")
     (root / "metadata.jsonl").unlink()
     put("train", 2), put("test", 2)
     (root / "train/metadata.csv").write_text("file_name,label,group\n0.png,a,m\n1.png,b,f\n")
@@ -425,7 +427,7 @@ def test_common_layouts_of_arrays(tmp_path: Path, names: tuple[str, str, str]) -
     [
         ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "has x_test but no labels of test"),
         ({"x_train": IMAGES, "y_train": LABELS, "images_train": IMAGES}, "x_train and images_train, both images of"),
-        ({"x_train": IMAGES, "y_train": LABELS, "images": IMAGES, "labels": LABELS}, "and others of none"),
+        ({"x_train": IMAGES, "y_train": LABELS, "images": IMAGES, "labels": LABELS}, "and images of no split"),
         (
             {"x_train": IMAGES, "y_train": LABELS, "g_train": LABELS, "x_test": IMAGES, "y_test": LABELS},
             "no groups of test",

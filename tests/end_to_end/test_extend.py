@@ -135,7 +135,7 @@ def mixing(*, classes, image_shape): return nn.Sequential(nn.BatchNorm2d(1), nn.
         ("odd:signature", "another signature than docs/extend.md"),
         ("odd:breaks", r"failed \(RuntimeError: no such layer\)"),
         ("odd:nothing", "is an object of type NoneType: give a torch.nn.Module"),
-        ("odd:shape", r"makes no logits \(n, 10\)"),
+        ("odd:shape", r"does not return logits \(n, 10\)"),
         ("odd:mixing", "BatchNorm2d"),
     ],
 )
@@ -170,7 +170,7 @@ def test_what_cannot_be_used_is_one_line(folder, capsys, name, message):
         (["train", "--data", "odd:nothing_at_all", "--out", "out"], "returned an object of type NoneType"),
         (["train", "--data", "odd:nothing", "--out", "out"], "another signature"),
         (["audit", "p.npz", "--attacks", "odd:one", "--out", "out"], "a finite score for each of 40 rows"),
-        (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "returned no real numbers"),
+        (["audit", "p.npz", "--attacks", "odd:text", "--out", "out"], "not real numbers"),
         (["audit", "p.npz", "--attacks", "odd:nowhere", "--out", "out"], "has no 'nowhere'"),
     ],
 )
@@ -305,7 +305,7 @@ def test_a_measure_is_a_finite_real_number(folder, name):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("imaginary_scores", "no real numbers"), ("huge_scores", "no real numbers"), ("leaves_scores", "SystemExit")],
+    [("imaginary_scores", "not real numbers"), ("huge_scores", "not real numbers"), ("leaves_scores", "SystemExit")],
 )
 def test_scores_of_an_attack_are_real_numbers(folder, name, message):
     (folder / "odd.py").write_text(OWN)

@@ -163,7 +163,7 @@ def test_malformed_columns_of_tables_are_refused(tmp_path, number):
         ("file_name,label\n0.png,a\n1.png,b,c\n", "line 3 has more fields"),
         ("file_name,label\n0.png,a\n0.png,b\n", "stands in row 0 too"),
         ("file_name,label\n0.png,a\n9.png,b\n", "row 1: file_name '9.png' does not exist"),
-        ("file_name,label\n0.png,a\n../0.png,b\n", "row 1: .*leads out"),
+        ("file_name,label\n0.png,a\n../0.png,b\n", "row 1: .*points outside"),
         ("file_name,label,label\n0.png,a,b\n", "more than one column 'label'"),
         ("file_name,label,split\n0.png,a,train\n1.png,b,soon\n", "split 'soon' in row 1"),
         ("file_name,label,group,split\n0.png,a,x,train\n1.png,b,,train\n0000.png,a,x,test\n", "no group in row 1"),

@@ -157,7 +157,7 @@ def test_a_strangers_references_of_unknown_members_are_taken_as_out_and_it_is_sa
     logits[0] += 2 * member[:, None] * np.eye(3)[labels]
     np.savez(tmp_path / "p.npz", logits=logits[0], labels=labels, member=member, reference_logits=logits[1:])
     assert main(["audit", str(tmp_path / "p.npz"), "--out", str(tmp_path / "a"), "--resamples", "100"]) == 0
-    assert "none of the 2 reference models is taken to have been trained on any" in capsys.readouterr().out
+    assert "none of the 2 reference models is assumed to have been trained on any" in capsys.readouterr().out
     document = json.loads((tmp_path / "a" / "audit.json").read_text())
     assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
     assert not {"rmia", "lira"} & set(document["attacks"])

@@ -70,8 +70,8 @@ REFUSED = {
     "meta": (lambda: linear(device="meta"), "device meta"),
     "parallel": (lambda: nn.DataParallel(linear()), "give the module inside"),
     "no gradients": (Cut, "without gradients"),
-    "too few classes": (lambda: linear(2), r"no logits \(n, 3\)"),
-    "too many classes": (lambda: linear(4), r"no logits \(n, 3\)"),
+    "too few classes": (lambda: linear(2), r"not return logits \(n, 3\)"),
+    "too many classes": (lambda: linear(4), r"not return logits \(n, 3\)"),
     "other images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 3)), "RuntimeError"),
     "older weight norm": (
         normed,

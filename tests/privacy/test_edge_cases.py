@@ -10,6 +10,7 @@ from torch import nn
 
 from clipping_cases import CLASSES, FORMS, METHODS, SHAPE, batch, force, prepared
 from fast_networks import convolutional
+from trilemma.errors import InputError
 from trilemma.models import build
 from trilemma.privacy import Clipping
 from trilemma.standardization import StandardizedConv2d
@@ -195,8 +196,16 @@ def test_no_examples_give_zeros(method):
     assert all(bool((s == 0).all()) and s.dtype == torch.float32 for s in total.sums.values())
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_an_example_with_no_view_is_refused(method):
+    """Row 8.  Guards: a division by K = 0, which ends in a traceback."""
+    layer, inputs, labels = layer_and_inputs()
+    with pytest.raises(InputError, match="K = 0 views: give each example one view"):
+        Clipping(layer, 1.0, method)(inputs[:, :0], labels)
+
+
 @pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf, 1e-31, 1e31])
 def test_an_impossible_clipping_norm_is_refused(norm):
-    """Row 8.  Guards: clipping norm ignored."""
-    with pytest.raises(ValueError, match="clipping norm"):
+    """Row 9.  Guards: clipping norm ignored."""
+    with pytest.raises(InputError, match="clipping norm"):
         Clipping(nn.Linear(2, 2), norm)

@@ -118,6 +118,8 @@ def test_a_refusal_draws_no_noise(wrong):
         {"updates": -1},
         {"clipping_norm": 0.0},
         {"clipping_norm": -1.0},
+        {"clipping_norm": 9e-31},
+        {"clipping_norm": 1.1e30},
         {"clipping_norm": math.inf},
         {"clipping_norm": math.nan},
         {"noise_multiplier": 0.0},

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from trilemma.errors import InputError
+from trilemma.privacy import Clipping, Plan
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES, parse_techniques
 from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe
 from trilemma.training.recipe_data import recipe_data
+from trilemma.words import CLIPPING_NORMS
 
 recipes = st.builds(
     Recipe,
@@ -164,3 +167,20 @@ def test_numbers_of_numpy_are_taken_as_pythons_own(values, expected):
 def test_numbers_of_another_kind_are_refused_when_the_recipe_is_made(values, message):
     with pytest.raises(InputError, match=message):
         Recipe(**values)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(CLIPPING_NORMS).flatmap(lambda edge: st.floats(edge / 2, edge * 2)) | st.floats())
+def test_recipes_plans_and_clipping_take_the_same_clipping_norms(norm):
+    """Guards: a clipping norm that a recipe takes, and that ends in a traceback when the training begins."""
+    made = (
+        lambda: Recipe(epsilon=8.0, clipping_norm=norm),
+        lambda: Plan(100, 10, 5, norm, 1.0),
+        lambda: Clipping(nn.Linear(2, 2), norm),
+    )
+    if CLIPPING_NORMS[0] <= norm <= CLIPPING_NORMS[1]:
+        assert all(make() for make in made)
+        return
+    for make in made:
+        with pytest.raises(InputError, match=r"clipping.norm must be .*1e-30.*1e\+30"):
+            make()

@@ -190,7 +190,7 @@ def test_a_budget_that_guarantees_nothing_opens_no_gate(privacy, expected, why):
         ("auc_nobody<=0.5", "no measure is called"),
         ("accuracy>=70", "between 0 and 1; give a fraction, such as 0.7"),
         ("auc_rf<=55", "between 0 and 1; give a fraction, such as 0.55"),
-        ("epsilon>=3", "an upper bound alone; require epsilon<=3"),
+        ("epsilon>=3", "known only as an upper bound; require epsilon<=3"),
         ("auc<=.6, bias<=0,1", "'<=0.1' with a decimal point, not a comma"),
     ],
 )

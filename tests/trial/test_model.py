@@ -38,7 +38,7 @@ def of(count, seed, channels=3, size=(10, 12)):
 
 @pytest.fixture(scope="module")
 def data():
-    return Dataset("mine", of(60, 0), of(45, 1), NAMES, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.3, 0.4))
+    return Dataset("mine", of(60, 0), of(45, 1), NAMES, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +105,18 @@ def test_the_same_images_in_any_form_give_the_same_logits(alone, data, tmp_path)
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 3, 12, 12), np.uint8), "has 12 x 12 pixels, the model takes 10 x 12: ask for resizing"),
+        (np.zeros((2, 3, 12, 12), np.uint8), "has 12 x 12 pixels, but the model takes 10 x 12: ask for resizing"),
         (np.zeros((2, 10, 12), np.uint8), "holds no images with 3 channels"),
         (np.zeros((2, 4, 10, 12), np.uint8), "holds no images with 3 channels"),
         (np.zeros((2, 3, 10, 12)), "must be uint8"),
         ([], "no image to classify"),
         ("nowhere.png", "cannot read nowhere.png"),
         ("no\0where.png", "cannot read"),
-        (io.BytesIO(b"image"), "an object of type BytesIO is no image: give uint8 arrays, PIL images, or names"),
-        ([io.BytesIO(b"image")], "an object of type BytesIO is no image"),
-        (b"image", "an object of type bytes is no image"),
-        ([(np.zeros((3, 10, 12), np.uint8), 1)], "an object of type tuple is no image"),
-        (None, "an object of type NoneType is no image"),
+        (io.BytesIO(b"image"), "an object of type BytesIO is not an image: give uint8 arrays, PIL images, or names"),
+        ([io.BytesIO(b"image")], "an object of type BytesIO is not an image"),
+        (b"image", "an object of type bytes is not an image"),
+        ([(np.zeros((3, 10, 12), np.uint8), 1)], "an object of type tuple is not an image"),
+        (None, "an object of type NoneType is not an image"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -143,7 +143,7 @@ def test_a_file_of_another_run_or_none_is_refused(alone, data, tmp_path):
     other = tl.train(tl.Recipe(**{**RECIPE.to_dict(), "seed": 1}), data, tmp_path / "other", execution=CPU)
     shutil.copytree(alone, tmp_path / "copy")
     shutil.copy(other.folder / "model.safetensors", tmp_path / "copy")
-    with pytest.raises(InputError, match="belongs to another run"):
+    with pytest.raises(InputError, match="belongs to a different run"):
         tl.load_model(tmp_path / "copy")
     save_file(load_file(alone / "model.safetensors"), tmp_path / "copy" / "model.safetensors")
     with pytest.raises(InputError, match="does not say which images and classes"):

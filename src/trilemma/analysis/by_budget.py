@@ -16,16 +16,13 @@ from typing import Any
 
 from trilemma.analysis.conditions import Condition, gathered
 from trilemma.hints import listed
-from trilemma.titles import WITHOUT_EFFECT, has_effect, settings_key
+from trilemma.titles import WITHOUT_EFFECT, has_effect, has_effect_with_a_budget_alone, settings_key
 from trilemma.training.by_budget import ByBudget, chosen_by_budget
 from trilemma.training.recipe import NAMED, Recipe
 from trilemma.words import exact
 
 RATE = "learning_rate"
 """The setting that may be chosen for each budget."""
-
-OF_BUDGETS = ("clipping_norm",)
-"""The settings that have an effect with a budget alone."""
 
 OPTIMIZATION = tuple(
     f.name for f in fields(Recipe) if f.name not in ("model", "techniques", "epsilon", "delta", "seed", *WITHOUT_EFFECT)
@@ -137,7 +134,8 @@ def _beyond_choice(first: Condition, second: Condition, recipe: ByBudget) -> lis
     return [
         name
         for name in differ
-        if name not in OF_BUDGETS and not _as_in(recipe, name, _value(plain, name), _value(private, name))
+        if not has_effect_with_a_budget_alone(name)
+        and not _as_in(recipe, name, _value(plain, name), _value(private, name))
     ]
 
 
@@ -147,14 +145,14 @@ def _listed(conditions: Iterable[Condition]) -> str:
 
 def _without_budget(condition: Condition) -> Hashable:
     """What has an effect in a training without a budget."""
-    return _values(condition, [name for name in OPTIMIZATION if name not in OF_BUDGETS])
+    return _values(condition, [name for name in OPTIMIZATION if not has_effect_with_a_budget_alone(name)])
 
 
 def _one_of_equals(bases: Iterable[Condition], private: Condition) -> list[Condition]:
     """Of conditions without a budget that are trained alike, the one that is measured and recorded most as another."""
 
     def agreement(base: Condition) -> int:
-        names = (*WITHOUT_EFFECT, *OF_BUDGETS)
+        names = (*WITHOUT_EFFECT, *filter(has_effect_with_a_budget_alone, OPTIMIZATION))
         return sum(_recorded(base, [name]) == _recorded(private, [name]) for name in names)
 
     return [max(alike, key=agreement) for alike in gathered(bases, _without_budget)]
@@ -192,7 +190,7 @@ def _made_of_one_recipe(
 
 def _rank(private: Condition, plain: Condition, recipes: Sequence[ByBudget]) -> int | None:
     """How well two conditions belong together, 0 best; None where they differ in more than any recipe chooses."""
-    differ = [name for name in _differing(private, plain) if name not in OF_BUDGETS]
+    differ = [name for name in _differing(private, plain) if not has_effect_with_a_budget_alone(name)]
 
     def chosen(names: list[str]) -> bool:
         values = {name: (_value(plain, name), _value(private, name)) for name in names}
@@ -215,8 +213,10 @@ def _as_in(recipe: ByBudget, name: str, without: Any, private: Any) -> bool:
 
 def differing_words(first: Condition, second: Condition) -> str:
     """What two conditions with different budgets differ in beside, in words; "" where nothing of it has an effect."""
-    without_effect = () if first.private and second.private else OF_BUDGETS
-    differ = [name.replace("_", " ") for name in _differing(first, second) if name not in without_effect]
+    differ = _differing(first, second)
+    if not (first.private and second.private):
+        differ = [name for name in differ if not has_effect_with_a_budget_alone(name)]
+    differ = [name.replace("_", " ") for name in differ]
     words = f"each with the {listed(differ)} chosen for its budget" if differ else ""
     if len(differ) > FEW:
         words = "each optimized as its recipe prescribes for its budget"

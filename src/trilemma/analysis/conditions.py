@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -304,9 +304,12 @@ def tell_apart(
     return {name: own[name] for name in conditions}
 
 
-def gathered(conditions: Iterable[Condition], key: Callable[[Condition], Hashable]) -> list[list[Condition]]:
+_Condition = TypeVar("_Condition", bound=Condition)
+
+
+def gathered(conditions: Iterable[_Condition], key: Callable[[_Condition], Hashable]) -> list[list[_Condition]]:
     """Conditions with the same key, in order."""
-    groups: dict[Hashable, list[Condition]] = {}
+    groups: dict[Hashable, list[_Condition]] = {}
     for condition in conditions:
         groups.setdefault(key(condition), []).append(condition)
     return list(groups.values())

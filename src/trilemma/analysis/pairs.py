@@ -220,7 +220,7 @@ def _pairs(measurements: Measured, axis: Axis, questions: Callable[[Mapping[Leve
             first, second = family[level], family[base]
             differing = axis.differing(first, second)
             pair = Pair(first.id, second.id, block, words[level], words[base], setting, question, differing)
-            # Mixes without a technique stand in a family for each of its settings: the largest one counts.
+            # Mixes without a technique are in a family for each of its settings: the largest one counts.
             known = pairs.get((first.id, second.id))
             if known is None or len(block) > len(known.block):
                 pairs[first.id, second.id] = pair

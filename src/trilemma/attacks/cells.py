@@ -31,7 +31,7 @@ TOO_FEW = 50
 
 
 def lacking(members: int, nonmembers: int) -> str | None:
-    """None if a class, a group or a cell has examples enough, otherwise what is missing, in words.
+    """None if a class, a group or a cell has enough examples, otherwise what is missing, in words.
 
     >>> lacking(50, 75), lacking(75, 23), lacking(6, 5)
     (None, 'needs 50 non-members, has 23', 'needs 50 members and 50 non-members, has 6 and 5')
@@ -185,7 +185,7 @@ def equal_vulnerability(
       InputError: lengths differ, or fewer than two cells have ``TOO_FEW`` members and non-members.
     """
     if not scores.shape == member.shape == cells.shape or scores.ndim != 1:
-        raise InputError("scores, member and cells must be (N,) of one length")
+        raise InputError("scores, member and cells must be (N,) of equal length")
     names = [
         int(cell)
         for cell in np.unique(cells)
@@ -193,7 +193,7 @@ def equal_vulnerability(
     ]
     if len(names) < 2:
         raise InputError(
-            f"a test of equal vulnerability needs two cells or more, each with {TOO_FEW} members and non-members: "
+            f"a test of equal vulnerability needs at least two cells, each with {TOO_FEW} members and non-members: "
             "audit more examples"
         )
     selected = np.isin(cells, names)

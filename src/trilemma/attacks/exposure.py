@@ -93,7 +93,7 @@ _FINEST_FIRST = ("by_class_and_group", "by_class", "by_group")
 
 
 def _comparable(cells: dict[str, Any] | None) -> int:
-    """How many cells have examples enough."""
+    """How many cells have enough examples."""
     return sum("attacks" in entry for entry in (cells or {}).values())
 
 

@@ -132,19 +132,19 @@ class ForestAttacker:
 
 def mlp_scores(predictions: Predictions, signals: Signals, seed: int | np.random.Generator = 0) -> Array:
     """float64 (N,), scores of the ``mlp`` attack, cross-fitted (see the module); a higher score means "member"."""
-    return _attack(MlpAttacker, predictions, signals, seed)
+    return _attack(MlpAttacker, predictions, signals, rng_for(seed, "attack/mlp"))
 
 
 def rf_scores(predictions: Predictions, signals: Signals, seed: int | np.random.Generator = 0) -> Array:
     """float64 (N,), scores of the ``rf`` attack, cross-fitted (see the module); a higher score means "member"."""
-    return _attack(ForestAttacker, predictions, signals, seed)
+    return _attack(ForestAttacker, predictions, signals, rng_for(seed, "attack/rf"))
 
 
 def _attack(
     make: Callable[[int], Attacker],
     predictions: Predictions,
     signals: Signals,
-    seed: int | np.random.Generator,
+    rng: np.random.Generator,
 ) -> Array:
     return cross_fitted_scores(
         attack_features(predictions, signals),
@@ -152,7 +152,7 @@ def _attack(
         make,
         sources=predictions.sources,
         weights=predictions.weights,
-        seed=seed,
+        seed=rng,
     )
 
 

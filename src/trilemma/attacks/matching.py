@@ -167,7 +167,7 @@ def matched_nonmembers(
 
 def _cells(labels: Ints, groups: Ints | None, side: str) -> Ints:
     if labels.ndim != 1 or len(labels) == 0 or (groups is not None and groups.shape != labels.shape):
-        raise InputError(f"labels and groups of the {side} must be of one length, and not empty")
+        raise InputError(f"labels and groups of the {side} must be of equal length, and not empty")
     return np.column_stack([labels, np.full(len(labels), -1) if groups is None else groups]).astype(np.int64)
 
 

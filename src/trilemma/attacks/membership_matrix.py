@@ -50,5 +50,5 @@ def check_matrix(
             raise InputError(
                 f"{attack} needs, for each example, at least {each} reference model{'s' * (each > 1)} {what} it, and "
                 f"{int(short.sum()):,} examples have fewer (the first is row {int(np.flatnonzero(short)[0])}): train "
-                "the models on halves of the examples, each half by as many"
+                "each model on half of the examples, so that each example is in half of the models"
             )

@@ -49,7 +49,7 @@ def membership_probability(
     """
     values = _floored(signal)
     if member.shape != values.shape or (weights is not None and weights.shape != values.shape):
-        raise InputError("signal, member and weights must be (N,) of one length")
+        raise InputError("signal, member and weights must be (N,) of equal length")
     mass = np.ones(len(values)) if weights is None else weights
     which = _bin(values, _edges(values, bins))
     share_in = _shares(which[member], mass[member], bins, "members")
@@ -90,9 +90,9 @@ def membership_probability_by_class(
     """
     values, reference = _floored(signal), _floored(reference_signal)
     if labels.shape != values.shape:
-        raise InputError("signal and labels must be (N,) of one length")
+        raise InputError("signal and labels must be (N,) of equal length")
     if not reference_labels.shape == reference_member.shape == reference.shape:
-        raise InputError("reference_signal, reference_labels and reference_member must be (M,) of one length")
+        raise InputError("reference_signal, reference_labels and reference_member must be (M,) of equal length")
     result = np.empty(len(values))
     for label in np.unique(labels):
         of_class = reference_labels == label

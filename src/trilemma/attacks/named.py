@@ -93,9 +93,9 @@ def single_model_scores(
     try:
         array = np.asarray(scores)
     except (TypeError, ValueError, RuntimeError) as error:  # tensors raise the last
-        raise InputError(f"the attack {name!r} returned no numbers ({one_line(error)})") from error
+        raise InputError(f"the attack {name!r} did not return numbers ({one_line(error)})") from error
     if array.dtype.kind not in "biuf":  # a conversion would read text, and drop what is imaginary
-        raise InputError(f"the attack {name!r} returned no real numbers, but values of type {array.dtype}")
+        raise InputError(f"the attack {name!r} returned values of type {array.dtype}, not real numbers")
     array = array.astype(np.float64)
     if array.shape != (len(predictions),) or not np.isfinite(array).all():
         raise InputError(f"the attack {name!r} must return a finite score for each of {len(predictions)} rows")

@@ -63,7 +63,7 @@ def fields_from_estimator(estimator: Any, X: Any, y: Any, member: Any, groups: A
         places = {value: index for index, value in enumerate(classes)}
     except Exception as error:  # the classifier's own code may raise anything
         raise InputError(
-            f"{type(estimator).__name__} gives no probabilities of one label for X ({type(error).__name__}: "
+            f"{type(estimator).__name__} does not give probabilities of one label for X ({type(error).__name__}: "
             f"{one_line(error)}): give what it was fitted on, and a classifier of one label"
         ) from error
     values = _one_each(y, "y").tolist()
@@ -82,7 +82,7 @@ def _asked(model: Any, part: Any, what: str) -> tuple[list[NDArray[np.float32]],
         read = list(_batches(part))
     except Exception as error:  # an iterable's own code may raise anything
         raise InputError(
-            f"{what} gives no batches ({type(error).__name__}: {one_line(error)}): give (inputs, labels), or a "
+            f"{what} does not give batches ({type(error).__name__}: {one_line(error)}): give (inputs, labels), or a "
             "DataLoader"
         ) from error
     batches = [_batch(batch, what) for batch in read]
@@ -127,7 +127,7 @@ def _one_each(values: Any, what: str) -> NDArray[Any]:
         return array[:, 0]
     if array.ndim != 1:
         raise InputError(
-            f"the {what} must be (n,), one for each example, not {array.shape}: of one-hot rows give the argmax"
+            f"the {what} must be (n,), one for each example, not {array.shape}: for one-hot rows, give the argmax"
         )
     return array
 
@@ -149,7 +149,7 @@ def _logits(model: Any, inputs: Any, what: str) -> NDArray[np.float32]:
     except Exception as error:  # a model's own code may raise anything
         raise InputError(
             f"the model does not accept the inputs of {what} ({type(error).__name__}: {one_line(error)}): give them as "
-            "it was trained on them (float32, normalized)"
+            "in training (float32, normalized)"
         ) from error
 
 

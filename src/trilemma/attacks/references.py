@@ -53,7 +53,7 @@ class References:
         """
         if self.member is None:
             raise InputError(
-                f"{attack} needs reference_member, which examples each reference model was trained on: give it, or use "
-                f"{attack}-offline if they were trained on none of these"
+                f"{attack} needs reference_member, which says what each reference model was trained on: give it, or "
+                f"use {attack}-offline if they were trained on none of these"
             )
         return self.member

@@ -136,7 +136,7 @@ def _column(role: str, names: Sequence[str], chosen: Mapping[str, str], where: s
     column = next((folded[usual] for usual in USUAL[role] if usual in folded), None)
     if column is None and role in _NEEDED:
         raise InputError(
-            f"{where} has no column {role!r}{did_you_mean(role, names)} (it has {listed(names, most=8)}): name it so, "
+            f"{where} has no column {role!r}{did_you_mean(role, names)} (it has {listed(names, most=8)}): rename it, "
             f"or say which it is (columns={{'{role}': ...}}, --columns {role}=...)"
         )
     return column

@@ -143,7 +143,9 @@ def _quickstart(commands: Any) -> None:
     command.add_argument(
         "--out", default="runs/quickstart", metavar="DIR", help="folder of the study (default: runs/quickstart)"
     )
-    command.add_argument("--short", action="store_true", help="make a tenth of the updates, to check that all works")
+    command.add_argument(
+        "--short", action="store_true", help="make a tenth of the updates, to check that everything works"
+    )
 
 
 def _study(commands: Any) -> None:
@@ -161,7 +163,7 @@ def _study(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME[,OPTION=VALUE]",
-        help="replaces the study's data, for example cifar10s,skew=0.75; may be repeated",
+        help="replace the study's data, for example cifar10s,skew=0.75; may be repeated",
     )
     command.add_argument("--data-dir", metavar="DIR", help="first place to look for CIFAR and CelebA")
     command.add_argument("--scale", metavar="NAME", help="small, medium (two CPU cores), paper (a GPU); default: small")
@@ -169,8 +171,8 @@ def _study(commands: Any) -> None:
     command.add_argument(
         "--rank",
         choices=RANKS,
-        help="where examples are removed, what ranks them: an attack with four shadow models for each trial and block "
-        "of examples, or, as in the paper, the loss histogram (default: the study's, else rmia)",
+        help="rank the examples to remove by an attack with four shadow models for each trial and block (rmia), or by "
+        "the loss histogram, as in the paper (default: the study's, else rmia)",
     )
     command.add_argument("--workers", type=int, metavar="N", help="trials at once (default: one per core)")
     command.add_argument("--ray", metavar="ADDRESS", help="run the trials on a Ray cluster: HOST:PORT or auto")
@@ -193,13 +195,13 @@ def _report(commands: Any) -> None:
     command = commands.add_parser(
         "report",
         help="draw the page of one model, or of studies",
-        description="Of a run or an audit: one page on one model, with a verdict, and statement.json beside it.\n"
-        "Of studies: collect the results and draw figures and page again, without training.",
+        description="For a run or an audit, write one page on the model, with a verdict, and statement.json.\n"
+        "For studies, collect the results and draw the figures and the page again, without training.",
     )
     command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
-    command.add_argument("--out", metavar="DIR", help="folder of the page (default: the folder that is given)")
-    _add_pictures(command, "leave the images of the most exposed examples out of the page of an audit")
-    command.add_argument("--pdf", action="store_true", help="one model: the page also as statement.pdf (extra pdf)")
+    command.add_argument("--out", metavar="DIR", help="folder of the page (default: DIR)")
+    _add_no_pictures(command, "leave the images of the most exposed examples out of the page of an audit")
+    command.add_argument("--pdf", action="store_true", help="for one model, also write statement.pdf (extra pdf)")
     _add_require(command)
 
 
@@ -283,9 +285,9 @@ def _audit(commands: Any) -> None:
     command.add_argument(
         "source", nargs="?", metavar="RUN|PREDICTIONS", help="a run's folder, or a file of predictions"
     )
-    stranger = command.add_argument_group("in place of a run: a model that was trained elsewhere, on --data")
+    stranger = command.add_argument_group("instead of a run: a model that was trained elsewhere, on --data")
     stranger.add_argument("--weights", metavar="FILE", help="its weights, a .safetensors file")
-    stranger.add_argument("--model", metavar="MODULE:NAME", help="a function of classes and image_shape that makes it")
+    stranger.add_argument("--model", metavar="MODULE:NAME", help="a function of classes and image_shape that builds it")
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the audit, new or of the same source")
     shadows = command.add_argument_group("shadows (of a run: models trained as it was, for RMIA and LiRA)")
     shadows.add_argument(
@@ -294,11 +296,11 @@ def _audit(commands: Any) -> None:
         nargs="?",
         const=4,
         metavar="K",
-        help="train K shadow models by the run's recipe, or reuse those that lie beside it (even; 4 without a number)",
+        help="train K shadow models by the run's recipe, or reuse those in its folder (even; 4 without a number)",
     )
-    audited = f"members and non-members to compare (even; default: {AUDITED}, or as many as there are)"
+    audited = f"number of members and non-members to compare (even; default: {AUDITED}, or as many as there are)"
     shadows.add_argument("--audited", type=int, metavar="A", help=audited)
-    network = "import this network (and other parts, separated by commas), where the run was trained with your own"
+    network = "import this network (and other parts, separated by commas), if the run was trained with your own"
     shadows.add_argument("--network", metavar="MODULE:NAME", help=network)
     shadows.add_argument("--workers", type=int, metavar="N", help="shadows trained at once (default: one per core)")
     shadows.add_argument("--ray", metavar="ADDRESS", help="train the shadows on a Ray cluster")
@@ -314,13 +316,13 @@ def _audit(commands: Any) -> None:
     )
     command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
-    _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
+    _add_no_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
     resamples = f"bootstrap samples for each interval, at least 100 (default: {RESAMPLES})"
     command.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
 
 
-def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:
-    command.add_argument("--no-pictures", action="store_false", dest="pictures", help=without)
+def _add_no_pictures(command: argparse.ArgumentParser, without: str) -> None:
+    command.add_argument("--no-pictures", action="store_false", dest="images", help=without)
 
 
 def _predict(commands: Any) -> None:
@@ -328,7 +330,7 @@ def _predict(commands: Any) -> None:
         "predict",
         help="classify images with the model of a run",
         description="Write a table with each image's predicted class, and the probability and logit of each class.\n"
-        "Needs config.json and model.safetensors of the run alone.",
+        "Needs only the run's config.json and model.safetensors.",
     )
     command.add_argument("run", metavar="RUN", help="folder of a run")
     command.add_argument(
@@ -357,7 +359,7 @@ def _export(commands: Any) -> None:
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--network", metavar="MODULE:NAME", help="import this network, where the run was trained with one of your own"
+        "--network", metavar="MODULE:NAME", help="import this network, if the run was trained with one of your own"
     )
 
 

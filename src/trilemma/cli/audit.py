@@ -105,7 +105,7 @@ def audit_command(options: argparse.Namespace) -> int:
     draw_roc(document, out / ROC)
     draw_cells(document, out / CELLS)
     if subject.target is not None and ORDERED_BY in result.scores:
-        exposed = most_exposed(predictions, result, subject.target, images=options.pictures)
+        exposed = most_exposed(predictions, result, subject.target, images=options.images)
         write_json(out / EXPOSED, exposed, private=True)
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)
@@ -249,10 +249,10 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
     if document["difference_of_mixes"] is not None:
         by = "class" if subject.predictions.groups is None else "class,group"
         show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
-             f"find in place of membership: add --match {by}")  # fmt: skip
+             f"find instead of membership: add --match {by}")  # fmt: skip
     references = document["reference_models"]
     if references is not None and not references["members_known"]:
-        show(f"note: without reference_member, none of the {references['models']} reference models is taken to have "
+        show(f"note: without reference_member, none of the {references['models']} reference models is assumed to have "
              "been trained on any of these examples")  # fmt: skip
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")

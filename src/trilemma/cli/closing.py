@@ -48,7 +48,7 @@ def closing_lines(folder: Path) -> list[str]:
 
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table whose columns stand below each other."""
+    """Lines of a table whose columns are aligned."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in [head, *rows]]
 

@@ -39,7 +39,7 @@ class _FromPixels(nn.Module):
         self.network, self._facts = model.network, model.facts
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(normalize(images, self._facts.mean, self._facts.deviation))
+        logits: Tensor = self.network(normalize(images, self._facts.mean, self._facts.std))
         return logits
 
 
@@ -63,7 +63,9 @@ def export(model: Model, out: Path) -> float:
       InputError: the network cannot be exported, or onnxruntime computes something else.
     """
     if isinstance(model.network, PriorNetwork | OnMaps):
-        raise InputError("a prior is more than a network of layers and has no ONNX file: use load_model, or predict")
+        raise InputError(
+            "a prior is more than a network of layers and cannot be written as ONNX: use load_model, or predict"
+        )
     shape = model.facts.image_shape
     images = torch.randint(0, 256, (_CHECKED, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     whole = _FromPixels(model).eval()

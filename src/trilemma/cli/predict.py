@@ -61,7 +61,9 @@ def _images(source: str) -> tuple[Any, dict[str, Any]]:
         return source, {}
     arrays, available = read_arrays(path, ("images", "group", "source", *_CARRIED))
     if "images" not in arrays:
-        raise InputError(f"{path} has no array images (it contains {', '.join(available) or 'none'}): name it so")
+        raise InputError(
+            f"{path} has no array images (it contains {', '.join(available) or 'none'}): rename the one that holds them"
+        )
     images = arrays.pop("images")
     carried = {_CARRIED.get(name, name): values for name, values in arrays.items()}
     for name, values in carried.items():

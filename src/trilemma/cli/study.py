@@ -122,7 +122,7 @@ def conduct(
         if retry:
             folder.forget_failures(trials)
         progress = progress_of(folder, trials.values())
-        from trilemma.report.write import PAGE  # imported here: it takes a second, and a mistake is told at once
+        from trilemma.report.write import PAGE  # imported here: it takes a second, and a mistake is reported at once
 
         if any(trial.recipe.private and not trial.recipe.secret_noise for trial in trials.values()):
             show(f"caution: {SEEDED_NOISE_OF_STUDY}")

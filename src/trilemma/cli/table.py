@@ -1,4 +1,4 @@
-"""Results as text: numbers with their intervals; what the guarantee covers stands apart from the rest."""
+"""Results as text: numbers with their intervals; what the guarantee covers is kept apart from the rest."""
 
 from __future__ import annotations
 

@@ -68,14 +68,14 @@ def assemble(
     labels = code([train.labels, test.labels], names=class_names, what="label", where=where)
     classes = _classes_with_examples(labels, known=class_names is not None, where=where)
     if (train.groups is None) != (test.groups is None):
-        raise InputError(f"{where} has groups in one split only: give them in both, or in neither")
+        raise InputError(f"{where} has groups in only one split: give them in both, or in neither")
     groups = None
     if train.groups is not None and test.groups is not None:
         groups = code([train.groups, test.groups], names=group_names, what="group", where=where)
         if len(groups.names) < 2:
             raise InputError(
-                f"{where} has only one group ({listed(groups.names)}): at least two can be compared; "
-                f"leave the group out otherwise"
+                f"{where} has only one group ({listed(groups.names)}): a comparison needs at "
+                f"least two; add another, or leave the group out"
             )
     channels, height, width = images[0].shape[1:]
     all_notes = (*notes, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
@@ -86,7 +86,7 @@ def assemble(
         classes=labels.names,
         group_names=None if groups is None else groups.names,
         mean=NEUTRAL * channels,
-        deviation=NEUTRAL * channels,
+        std=NEUTRAL * channels,
         flips=flips,
         shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
         source=source
@@ -98,7 +98,7 @@ def assemble(
 def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str, ...]:
     """A note on classes without training examples; such classes are refused where their names were not known."""
     if len(labels.names) < 2:
-        raise InputError(f"{where} has only one class ({listed(labels.names)}): at least two are needed to classify")
+        raise InputError(f"{where} has only one class ({listed(labels.names)}): a classifier needs at least two")
     train, test = labels.codes
     if not known:
         unseen = np.setdiff1d(test, train)
@@ -111,9 +111,7 @@ def _classes_with_examples(labels: Coded, known: bool, where: str) -> tuple[str,
     if not empty.size:
         return ()
     if empty.size > len(labels.names) - 2:
-        raise InputError(
-            f"{where} has training examples of one label only: at least two classes are needed to classify"
-        )
+        raise InputError(f"{where} has training examples of only one label: a classifier needs at least two classes")
     names = listed(labels.names[label] for label in empty)
     return (f"{where}: {empty.size} of its {len(labels.names)} classes have no training example ({names})",)
 
@@ -122,7 +120,7 @@ def limited(data: Dataset, limit: int | None, test_limit: int | None, seed: int)
     """The data set with only the first ``limit`` training (and ``test_limit`` test) examples.
 
     "First" is in a seeded stratified order (:func:`trilemma.data.orders.stratified_order`), so the subset
-    keeps the mix of classes (and groups), and a smaller one lies within a larger one.  The subset keeps the
+    keeps the mix of classes (and groups), and a smaller one is contained in a larger one.  The subset keeps the
     order of the source.
 
     Which positions of the source the subset consists of (:func:`limited_rows`) is public.  The order assigns positions
@@ -186,8 +184,8 @@ def _train_and_test(
     few = np.flatnonzero(counts == 1)
     if few.size:
         raise InputError(
-            f"{where} has one example only of {listed(classes[label] for label in few)}: to set some aside "
-            f"for testing at least two are needed in each class; add some, or a split named test"
+            f"{where} has only one example of {listed(classes[label] for label in few)}: each class needs at "
+            f"least two, one of them to be set aside for testing; add some, or a split named test"
         )
     groups = None
     if train.groups is not None and len(train.groups) == len(train.images):
@@ -204,7 +202,7 @@ def _same_form(
     if train.shape[2:] != test.shape[2:]:
         raise InputError(
             f"{where} has training images of {train.shape[3]}×{train.shape[2]} and test images of "
-            f"{test.shape[3]}×{test.shape[2]} pixels: bring all to one size"
+            f"{test.shape[3]}×{test.shape[2]} pixels: resize all of them to one size"
         )
     if min(train.shape[2:]) < SMALLEST_SIDE:
         raise InputError(

@@ -87,11 +87,11 @@ class Dataset:
       train, test: the splits.  The training split is what the guarantee protects.
       classes: class names; ``classes[label]``.
       group_names: names of the protected attribute's values; ``group_names[group]``; None without groups.
-      mean, deviation: per channel, in units of pixel / 255.  Public constants, never measured on the images
+      mean, std: per channel, in units of pixel / 255.  Public constants, never measured on the images
         (statistics of private images would have to be paid for).
       flips: whether a mirrored image is still an image of its class (not so for digits).
       shift: largest shift of a view in pixels.
-      skew: share of a class's training examples that lie in its dominant group, where it was set.
+      skew: share of a class's training examples that belong to its dominant group, where it was set.
       source: where the images came from, in words.
       notes: what was left out, merged, renamed, converted or found twice during loading, in sentences with counts.
         They describe private images, so they are kept with what is measured on a run and not with what is released.
@@ -105,7 +105,7 @@ class Dataset:
     classes: tuple[str, ...]
     group_names: tuple[str, ...] | None = None
     mean: tuple[float, ...] = NEUTRAL
-    deviation: tuple[float, ...] = NEUTRAL
+    std: tuple[float, ...] = NEUTRAL
     flips: bool = True
     shift: int = 4
     skew: float | None = None
@@ -128,7 +128,7 @@ class Dataset:
         for part, split in (("training", self.train), ("test", self.test)):
             _refuse_outside(part, "labels", split.labels, self.classes)
             _refuse_outside(part, "groups", split.groups, self.group_names)
-        for field_name, values, what in (("mean", self.mean, "finite"), ("deviation", self.deviation, "positive")):
+        for field_name, values, what in (("mean", self.mean, "finite"), ("std", self.std, "positive")):
             right = all(math.isfinite(value) and (what == "finite" or value > 0) for value in values)
             if len(values) not in (1, first[0]) or not right:
                 raise InputError(f"{field_name} must be {what} numbers, one for each channel, not {tuple(values)}")
@@ -176,7 +176,7 @@ def _names(field_name: str, names: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise InputError(f"{field_name} must be text, not {name!r}: give str({name!r})")
     if isinstance(names, str) or len({*names}) < len(names):
-        raise InputError(f"{field_name} must be a sequence of different names, not {names!r}: rename or merge them")
+        raise InputError(f"{field_name} must be a sequence of distinct names, not {names!r}: rename or merge them")
     return tuple(names)
 
 
@@ -186,4 +186,4 @@ def _refuse_outside(part: str, what: str, values: NDArray[np.int64] | None, name
     for value in (int(values.min()), int(values.max())):
         if value < 0 or (names is not None and value >= len(names)):
             known = "" if names is None else f", of {len(names)} names"
-            raise InputError(f"{what} of {part} examples are numbered from 0{known}, and one is {value}: correct it")
+            raise InputError(f"{what} of {part} examples are numbered from 0{known}, but one is {value}: correct it")

@@ -95,7 +95,7 @@ class _First:
         if (height, width) != (self.height, self.width):
             raise InputError(
                 f"images differ in size: {name} is {width}×{height}, {self.name} is {self.width}×{self.height}; "
-                f"bring all to one size, or load with --size {min(self.height, self.width)} (size= in Python)"
+                f"resize all of them to one size, or load with --size {min(self.height, self.width)} (size= in Python)"
             )
 
 
@@ -252,7 +252,7 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
             if opened.width * opened.height > MAX_PIXELS or need > MAX_BYTES:
                 raise _bomb(name)
             if _is_deep(opened, data):
-                raise InputError(f"{name} has more than 8 bits a channel: save it with 8 bits")
+                raise InputError(f"{name} has more than 8 bits per channel: save it with 8 bits")
             with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
                 image, changes = _plain(opened)
                 image = _framed(image, framing)
@@ -386,6 +386,6 @@ def _framed(image: Image, framing: Framing) -> Image:
 
 def _bomb(name: str) -> InputError:
     return InputError(
-        f"{name} declares more pixels than are decoded ({MAX_PIXELS:,}, fewer in color), as a decompression bomb does: "
-        f"make it smaller"
+        f"{name} declares more pixels than the limit for decoding ({MAX_PIXELS:,}, fewer in color), as a "
+        f"decompression bomb does: make it smaller"
     )

@@ -87,8 +87,8 @@ def _of_one(source: Any, shape: tuple[int, int, int]) -> list[_Row]:
         array = np.asarray(None)
     if array.dtype.kind not in "biufc":
         raise InputError(
-            f"an object of type {type(source).__name__} is no image: give uint8 arrays, PIL images, or names of files "
-            "or folders"
+            f"an object of type {type(source).__name__} is not an image: give uint8 arrays, PIL images, or names of "
+            "files or folders"
         )
     return list(_rows(array, shape))
 
@@ -132,7 +132,7 @@ def _rows(array: NDArray[Any], shape: tuple[int, int, int]) -> Sequence[_Row]:
 def _framing(shape: tuple[int, int, int]) -> Framing:
     if shape[1] != shape[2]:
         raise InputError(
-            f"the model takes images of {shape[1]} x {shape[2]} pixels, and only squares can be made by resizing: "
+            f"the model takes images of {shape[1]} x {shape[2]} pixels, but resizing makes only square images: "
             "resize the images yourself"
         )
     return Framing(size=shape[1])
@@ -149,11 +149,11 @@ def _fitted(name: str, row: Any, shape: tuple[int, int, int], framing: Framing) 
         pixels = decode_one(name, _as_file(row), framing)
     if pixels.shape[:2] != (height, width):
         raise InputError(
-            f"image {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels, the model takes {height} x {width}: "
-            "ask for resizing (resize=True, --resize), or bring it to that size"
+            f"image {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but the model takes {height} x {width}: "
+            "ask for resizing (resize=True, --resize), or resize it yourself"
         )
     if pixels.ndim == 3 and channels == 1:
-        raise InputError(f"image {name} is in color, and the model was trained on gray images: convert it yourself")
+        raise InputError(f"image {name} is in color, but the model was trained on gray images: convert it yourself")
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.repeat(planes, 3, axis=0) if len(planes) < channels else planes
 

@@ -174,7 +174,7 @@ def _clean(value: object, row: int, what: str, where: str) -> int | str:
         return int(value)
     raise InputError(
         f"{where} has the {what} {_short(value)} in row {row}: a {what} is a whole number or a word"
-        + ("; for regression targets there is nothing here" if isinstance(value, float) else "")
+        + ("; regression targets are not supported" if isinstance(value, float) else "")
     )
 
 

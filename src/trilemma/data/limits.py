@@ -67,8 +67,8 @@ def check_packing(declared: int, packed: int, what: str) -> None:
     """
     if declared > RATIO_FROM and declared > MAX_RATIO * max(packed, 1):
         raise InputError(
-            f"{what} is packed {declared // max(packed, 1)} times, as a decompression bomb is and such arrays are not: "
-            f"write it again, uncompressed"
+            f"{what} is compressed {declared // max(packed, 1)} times over, as only a decompression bomb would be: "
+            f"save it again, uncompressed"
         )
 
 

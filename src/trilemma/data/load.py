@@ -186,10 +186,10 @@ def _file(path: Path, options: Options) -> Dataset:
         )
     if is_pickle_file(path):
         raise InputError(
-            f"{path} is a pickle, and reading it would run code of whoever wrote it: save the arrays with "
+            f"{path} is a pickle, and reading it could run any code that its author put there: save the arrays with "
             f"numpy.savez(images=..., labels=...)"
         )
-    raise InputError(f"{path} is of no kind that can be read: give a folder, a .npz or a .parquet file")
+    raise InputError(f"{path} is not a kind of file that can be read: give a folder, a .npz or a .parquet file")
 
 
 def _folder(path: Path, options: Options) -> Dataset:
@@ -215,7 +215,7 @@ def _folder(path: Path, options: Options) -> Dataset:
         )
     else:
         if options.columns:
-            raise InputError(f"columns means nothing for {path}: class folders have no columns, leave it out")
+            raise InputError(f"columns does not apply to {path}: class folders have no columns; leave it out")
         listings, notes = needed(scan(path), options.test_split, str(path))
         parts = folder_parts(listings, path, options.decoder())
     return assemble(

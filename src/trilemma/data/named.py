@@ -12,8 +12,8 @@ from trilemma.data.sets.cifar_names import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     CIFAR100_TARGETS,
-    CIFAR_DEVIATION,
     CIFAR_MEAN,
+    CIFAR_STD,
 )
 
 SKEW_GROUPS = ("colour", "gray")
@@ -58,7 +58,7 @@ class Named:
       shift: largest shift of a view, in pixels.
       mean, std: public constants of normalization for each channel, in units of pixel / 255.
       takes: the options of :func:`trilemma.data.load_data` that apply to it, beside those that always do.
-      folders: names of folders in which it may lie.
+      folders: names of folders in which it may be.
       pickled: names of folders that hold it as pickles, which are refused.
       repositories: names on the Hugging Face hub; it is fetched from the first one.
       recipe: the default recipe of a training on it.
@@ -129,7 +129,7 @@ _CIFAR10 = Named(
     test=10_000,
     classes=CIFAR10_CLASSES,
     mean=CIFAR_MEAN,
-    std=CIFAR_DEVIATION,
+    std=CIFAR_STD,
     takes=OF_FILES,
     folders=("cifar10", "cifar-10", "CIFAR10", "CIFAR-10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
     pickled=("cifar-10-batches-py",),

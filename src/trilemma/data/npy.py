@@ -44,14 +44,14 @@ def read_header(stream: IO[bytes]) -> Header:
     """
     start = stream.read(8)
     if len(start) < 8 or start[:6] != np.lib.format.MAGIC_PREFIX:
-        raise ValueError("it does not begin like an array of numpy")
+        raise ValueError("it does not begin like a NumPy array")
     version = (start[6], start[7])
     if version not in ((1, 0), (2, 0)):
         # version 3 exists for the field names of records
         raise ValueError(f"version {version} of the format is not supported")
     length_bytes = stream.read(2 if version == (1, 0) else 4)
     if len(length_bytes) != (2 if version == (1, 0) else 4):
-        raise ValueError("it is cut short")
+        raise ValueError("it is truncated")
     (length,) = struct.unpack("<H" if version == (1, 0) else "<I", length_bytes)
     if length > LONGEST:
         raise ValueError(f"its header of {length} bytes is too long")

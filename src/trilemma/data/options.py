@@ -27,7 +27,7 @@ LIMITS = ("limit", "test_limit")
 can lift each other's."""
 
 NOT_THE_DATA = ("data_dir", "memory_gib", "progress")
-"""The options of :func:`trilemma.data.load_data` that say where data lie and how they are read, not what they are."""
+"""Options of :func:`trilemma.data.load_data` that say where the data are and how to read them, not what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ def one_form(request: Mapping[str, Any]) -> dict[str, Any]:
       request: the arguments of :func:`trilemma.data.load_data`.
 
     Raises:
-      InputError: as :func:`checked_options`; or the request says where data lie and not what they are.
+      InputError: as :func:`checked_options`; or the request says where the data are and not what they are.
     """
     name = str(request["name"])
     for option in NOT_THE_DATA:
@@ -206,7 +206,7 @@ def _refuse_meaningless(text: str, known: Named | None, options: Options) -> Non
         if getattr(options, option) is not None and option not in takes:
             needs = None if option in OF_FILES else listed(takers(option))
             raise InputError(
-                f"{option} means nothing for {text}: " + (f"it is for {needs}" if needs else "leave it out")
+                f"{option} does not apply to {text}: " + (f"it is for {needs}" if needs else "leave it out")
             )
     if known is not None:
         _check_attributes(known, options)

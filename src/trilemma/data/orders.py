@@ -45,8 +45,8 @@ def stratified_order(
     """An order whose every prefix has the whole's mix of classes (and groups).
 
     One example of each class comes first; then, within each cell (class, or class and group) of size m, the
-    k-th example stands at (k + ½) / m, so the first n examples hold n·m/N of each cell to within one or two.
-    Prefixes are nested: the first 100 lie among the first 200.
+    k-th example is placed at (k + ½) / m, so the first n examples hold n·m/N of each cell to within one or two.
+    Prefixes are nested: the first 100 are among the first 200.
 
     Args:
       labels: int64 (N,).

@@ -123,7 +123,7 @@ def check_split_column(splits: Sequence[object], split: str, where: str) -> None
         name = _split_of(value, row, where)
         if name != split:
             raise InputError(
-                f"{where} has the split {value!r} in row {row}, though its place says {split}: mend one of the two"
+                f"{where} has the split {value!r} in row {row}, though its location says {split}: correct one of them"
             )
 
 

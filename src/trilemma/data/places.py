@@ -50,7 +50,7 @@ def search(
     pickled: Sequence[str] = (),
     data_dir: str | os.PathLike[str] | None,
 ) -> Place | None:
-    """The first place where ``recognize(folder, named)`` tells a layout.
+    """The first place where ``recognize(folder, named)`` recognizes a layout.
 
     In each root the folders ``names`` are tried, then the root itself (``named`` is False there: more than
     the folder's name must then speak for it); after the roots, the hub's cache of ``repositories``.

@@ -45,7 +45,7 @@ def describe_sources(data_dir: str | os.PathLike[str] | None = None) -> list[Sou
       InputError: ``data_dir`` or $TRILEMMA_DATA is not a folder.
     """
     folder = None if data_dir is None else Path(data_dir)
-    list(roots(folder))  # wrong folders are refused here, and not told of every set
+    list(roots(folder))  # wrong folders are refused here, not reported once for every set
     return [
         *(_named(known, folder) for known in NAMED.values()),
         Source(

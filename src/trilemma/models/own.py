@@ -81,6 +81,6 @@ def _try(name: str, trial: nn.Module, classes: int, shape: tuple[int, int, int],
     with torch.random.fork_rng():
         outputs = called(name.strip("'"), trial.eval(), torch.zeros(2, *shape, device=device))
     if not isinstance(outputs, Tensor) or outputs.shape != (2, classes):
-        raise InputError(f"{name} makes no logits (n, {classes}) of images (n, {', '.join(map(str, shape))})")
+        raise InputError(f"{name} does not return logits (n, {classes}) for images (n, {', '.join(map(str, shape))})")
     if not outputs.requires_grad and any(p.requires_grad for p in trial.parameters()):
         raise InputError(f"{name} gives outputs without gradients: remove no_grad or detach from its forward")

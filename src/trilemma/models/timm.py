@@ -78,7 +78,9 @@ def build_timm(
     except Exception as error:  # networks for larger images, downloads that fail
         raise InputError(f"{name} cannot be used here ({type(error).__name__}: {one_line(error)})") from error
     if not isinstance(outputs, Tensor) or outputs.shape != (2, classes):
-        raise InputError(f"{name} makes no logits (n, {classes}) of images (n, {', '.join(map(str, image_shape))})")
+        raise InputError(
+            f"{name} does not return logits (n, {classes}) for images (n, {', '.join(map(str, image_shape))})"
+        )
     if last_alone:
         if not last:
             raise InputError(f"{name} has no last layer to train alone: leave trained out")

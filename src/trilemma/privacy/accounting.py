@@ -214,7 +214,7 @@ def _bracket(excess: Callable[[float], float], guess: float, least: float, most:
 
 
 def check_delta(delta: float, examples: int | None = None, *, allow_large: bool = False) -> None:
-    """Refuse a delta that is no probability or, given N, one of 1/N or more.
+    """Refuse a delta that is not a probability or, given N, one of 1/N or more.
 
     A delta of 1/N allows a mechanism that publishes one example at random, so it promises nothing to that
     example.

@@ -25,7 +25,8 @@ of a norm of at most C (so all, if C is     itself, unscaled                    
 huge)
 one example                                 what it adds to any larger batch                             the norm
 no example                                  zeros, because noise is still added                         none
-C below 1e-30 or above 1e30, or NaN         ``ValueError``: sums of float32 could not hold to it
+one with no view (K = 0)                    ``InputError``: it has no loss
+C below 1e-30 or above 1e30, or NaN         ``InputError``: sums of float32 could not hold to it
 ==========================================  ===========================================================  ============
 
 **Three exact methods** (``trilemma.privacy.gradients``) give the same sums to rounding; the choice changes speed only.
@@ -50,11 +51,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trilemma.errors import InputError
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss, Objective, cross_entropy
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.privacy.validation import known_check, refuse_mixing_layers, refuse_random_layers
+from trilemma.words import CLIPPING_NORM_RANGE, CLIPPING_NORMS
 
 Method = Literal["auto", "layerwise", "loop", "linear"]
 
@@ -79,7 +82,7 @@ class Clipping:
       autocast: compute type of the forward and backward pass; norms and sums are never computed in half precision.
 
     Raises:
-      ValueError: C is out of that range.
+      InputError: C is out of that range.
       PrivacyError: the network has a layer that mixes examples.
     """
 
@@ -90,8 +93,8 @@ class Clipping:
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        if not 1e-30 <= self.clipping_norm <= 1e30:
-            raise ValueError(f"the clipping norm must be between 1e-30 and 1e30, not {self.clipping_norm}")
+        if not CLIPPING_NORMS[0] <= self.clipping_norm <= CLIPPING_NORMS[1]:
+            raise InputError(CLIPPING_NORM_RANGE.format(self.clipping_norm))
         refuse_mixing_layers(self.model)
 
     @property
@@ -115,11 +118,16 @@ class Clipping:
         Raises:
           PrivacyError: the network mixes examples, draws random numbers or changes what it keeps, or torch was told to
             round products of float32 numbers.
+          InputError: the examples have no view.
           ValueError: shapes that do not fit, or a method that does not fit the network.
         """
         if images.dim() < 3 or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"images must be (B, K, C, H, W) and labels (B,), not {tuple(images.shape)} and {tuple(labels.shape)}"
+            )
+        if len(images) and not images.shape[1]:
+            raise InputError(
+                f"images {tuple(images.shape)} are (B, K, C, H, W) with K = 0 views: give each example one view"
             )
         refuse_rounded_products()
         with _ONE_CALL, exact_arithmetic(images.device):
@@ -183,8 +191,8 @@ def clipped_gradient_sum(
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``), draws random numbers, or
         changes what it keeps, or the loss does.
-      ValueError: a clipping norm outside [1e-30, 1e30], shapes that do not fit, or a method that was asked for by name
-        and does not fit the network.
+      InputError: a clipping norm outside [1e-30, 1e30], or examples without a view.
+      ValueError: shapes that do not fit, or a method that was asked for by name and does not fit the network.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> sums, norms = clipped_gradient_sum(network, torch.randn(5, 1, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1]))

@@ -34,6 +34,7 @@ from trilemma.privacy.gradients.sums import ClippedSum, Loss, cross_entropy
 from trilemma.privacy.noise import add_gaussian_noise
 from trilemma.privacy.randomness import RandomStream
 from trilemma.privacy.sampling import Draw, poisson_draw
+from trilemma.words import CLIPPING_NORM_RANGE, CLIPPING_NORMS
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Plan:
       examples: N.
       batch_size: B, the expected size of the logical batch.
       updates: T.
-      clipping_norm: C.
+      clipping_norm: C, between 1e-30 and 1e30.
       noise_multiplier: sigma.
 
     Raises:
       InputError: N, B or T is not a whole number, fewer than one example or update, a batch outside [1, N], or a
-        clipping norm that is not positive and finite.
+        clipping norm outside [1e-30, 1e30].
       PrivacyError: a noise multiplier that is not positive and finite.
     """
 
@@ -67,8 +68,8 @@ class Plan:
         self.event(self.updates)
         if self.updates < 1:
             raise InputError(f"updates must be at least 1, not {self.updates}")
-        if not 0 < self.clipping_norm < float("inf"):
-            raise InputError(f"the clipping norm must be positive and finite, not {self.clipping_norm}")
+        if not CLIPPING_NORMS[0] <= self.clipping_norm <= CLIPPING_NORMS[1]:
+            raise InputError(CLIPPING_NORM_RANGE.format(self.clipping_norm))
 
     @classmethod
     def calibrated(

@@ -83,7 +83,7 @@ class RandomStream:
         """Become the stream that a state was taken from.
 
         Raises:
-          ValueError: this is no state of a stream.
+          ValueError: this is not the state of a stream.
         """
         if state.dtype != torch.uint8 or state.shape != (_KEY + _POSITION,):
             raise ValueError(f"a stream's state is uint8 ({_KEY + _POSITION},), not {state.dtype} {tuple(state.shape)}")

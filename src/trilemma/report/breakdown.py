@@ -167,7 +167,7 @@ def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
 
 
 Cell = tuple[str, str]
-"""A value, and what stands in small letters beside it: its interval."""
+"""A value and, in small type next to it, its interval."""
 
 
 def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:

@@ -149,7 +149,7 @@ _Finished = tuple[Trial, Path, dict[str, Any]]
 
 
 def _finished(folders: Sequence[StudyFolder]) -> dict[str, _Finished]:
-    """Every finished trial with its ``result.json`` and where that lies; one in several folders is there once."""
+    """Every finished trial with its ``result.json`` and the place of that; one in several folders is listed once."""
     results: dict[str, _Finished] = {}
     for folder in folders:
         for name, trial in folder.trials().items():

@@ -71,7 +71,7 @@ def place_labels(
       points: centers of the markers.
       sizes: (width, height) of the labels.
       obstacles: what should not be hidden, but may be.
-      bounds: where labels must lie.
+      bounds: where labels must be.
       unit: length of a point of type.
 
     >>> [label.far for label in place_labels([(50, 50)], [(20, 10)], [], Box(0, 0, 100, 100))]

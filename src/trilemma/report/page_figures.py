@@ -143,7 +143,7 @@ def show_study(
 
 
 def _beside_each_other(figures: Sequence[ShownFigure]) -> tuple[ShownFigure, ...]:
-    """Figures of one panel stand two in a row where they follow each other."""
+    """Figures of one panel are set two to a row where they follow each other."""
     shown: list[ShownFigure] = []
     waiting = False
     for position, figure in enumerate(figures):

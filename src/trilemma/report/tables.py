@@ -74,7 +74,7 @@ class Table:
 def results_table(numbers: Numbers) -> Table:
     """A row for each condition with all its measures; columns that are equal in all rows go to the caption instead.
 
-    The first columns and a number fit on a phone; whatever else distinguishes rows stands at the end.
+    The first columns and a number fit on a phone; whatever else distinguishes rows is at the end.
     """
     conditions = list(numbers.conditions.values())
     settled: list[str] = []

@@ -65,7 +65,7 @@ def write_report(
 
     Raises:
       InputError: an unknown figure; a figure whose measure no trial makes, though all trials have finished; results
-        that are no such table; or a folder that cannot be written to.
+        that are not such a table; or a folder that cannot be written to.
     """
     with_results = {str(trial) for trial in results["trial"].unique()}
     unfinished = {trial: why for trial, why in (missing or {}).items() if trial not in with_results}

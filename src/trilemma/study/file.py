@@ -123,7 +123,7 @@ class StudyFile:
     raw: Mapping[str, Any]
 
     def beside(self, name: str) -> str | Path:
-        """A recipe's name, or the path of a file that lies beside the study."""
+        """A recipe's name, or the path of a file next to the study."""
         if name not in NAMED_RECIPES and self.folder is not None and (self.folder / name).is_file():
             return self.folder / name
         return name

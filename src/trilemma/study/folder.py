@@ -30,7 +30,7 @@ class StudyFolder:
     """The folder of one or several studies.
 
     A trial is finished when its run has a result (and, with a budget, passed its truth check), and failed when its
-    reason lies in ``failures``; everything else is still to be done.
+    reason is in ``failures``; everything else is still to be done.
     """
 
     path: Path

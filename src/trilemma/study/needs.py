@@ -44,7 +44,7 @@ def refuse_what_is_missing(trials: Iterable[Trial], data_dir: str | None) -> Non
 
 @functools.cache
 def examples_here(name: str, data_dir: str | None) -> tuple[int, int] | None:
-    """Training and test images of a named set: as many as lie on this machine, else those of the official splits; None
+    """Training and test images of a named set: as many as are on this machine, else those of the official splits; None
     for data without an entry."""
     known = NAMED.get(name)
     if known is None:

@@ -25,7 +25,7 @@ def refuse_parts_that_fail(trials: Iterable[Trial], data_dir: str | None) -> Non
     """Refuse a study that names parts from outside which a trial of it would refuse.
 
     Each combination of parts is tried once on each data set.  Where data of the package cannot be loaded here (on a
-    cluster, they may lie on other machines), what needs them is left to the trials.
+    cluster, they may be on other machines), what needs them is left to the trials.
 
     Args:
       trials: those that are still to be run.

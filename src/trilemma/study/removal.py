@@ -6,7 +6,7 @@ each class at random.  Three things can rank the examples of a model that was tr
 
 - ``rmia`` (the default) and ``lira``: attacks with shadow models (:mod:`trilemma.trial.exposure`);
 - ``histogram``: the membership probability that Song and Mittal (2021) read from a histogram of the loss, as TF-Privacy
-  computes it and as the paper did.  It is kept for comparison and is no measure of exposure: on CIFAR-10 its rank
+  computes it and as the paper did.  It is kept for comparison and is not a measure of exposure: on CIFAR-10 its rank
   correlation with LiRA is -0.40 for a linear head and -0.19 for a convnet.
 
 **No guarantee covers the choice**: a private model trained on the remaining examples carries its (epsilon, delta) for

@@ -17,7 +17,7 @@ gradient        a direction of norm C, orthogonal to all     the released sums l
 come from a stream with a key of its own.  They must not be known to what computes the scores, and they may be known
 to anybody afterward: the guarantee of the real examples holds for every choice of canaries.  The scores of gradient
 canaries must stay secret, since they are projections of the noise: with them, part of what was added to the released
-weights could be taken off again.  So coins and scores lie in the checkpoint, which is deleted at the end, and a run
+weights could be taken off again.  So coins and scores are in the checkpoint, which is deleted at the end, and a run
 keeps only what is counted from them all.  Of the counts of gradient canaries a card says one bit, whether they
 contradict the claim.  Even that bit is a function of the noise, so the guarantee of the weights does not cover it.  Of
 canary images it says all: their scores are computed from the first and the released weights and from public images, and
@@ -77,7 +77,7 @@ class Canaries:
             raise InputError(f"{self.count:,} canaries are more than can be counted: use at most {MOST:,}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in ``config.json``."""
+        """As ``config.json`` records it."""
         return {"kind": self.kind, "count": self.count}
 
 

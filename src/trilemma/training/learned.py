@@ -1,4 +1,4 @@
-"""Weights that a run of Trilemma learned are no initial weights of a private training.
+"""Weights that a run of Trilemma learned cannot be the initial weights of a private training.
 
 What they learned from the images of that run would be in the new model, and its budget would not count it.  (Where
 those images are public, whoever loads the file by hand says so; that other weights are public is the user's condition,

@@ -22,11 +22,12 @@ from trilemma.files import read_toml
 from trilemma.hints import did_you_mean, listed
 from trilemma.outside import is_outside
 from trilemma.techniques import TECHNIQUES, parse_techniques
-from trilemma.words import DELTA, DELTA_RANGE
+from trilemma.words import CLIPPING_NORMS, DELTA, DELTA_RANGE
 
 Schedule = Literal["constant", "cosine"]
 
 _RANGES: dict[str, tuple[float, float | None]] = {
+    "clipping_norm": CLIPPING_NORMS,
     "batch_size": (0, None),
     "prior_seed": (0, 2**63 - 1),
     "pretrain_updates": (1, None),
@@ -69,7 +70,7 @@ class Recipe:
       epsilon: ε of the budget; None trains without a budget.
       delta: δ of the budget; 1e-5 unless given.
       allow_large_delta: accept a δ of 1/N or more.
-      clipping_norm: C, the largest norm of a per-example gradient, with a budget.
+      clipping_norm: C, the largest norm of a per-example gradient, with a budget; from 1e-30 to 1e30.
       batch_size: size of the logical batch (expected size, with a budget); with ``obs``, where its rule starts.  0 is
         the whole training set: every example in every update.
       epochs: examples that may be spent, as a multiple of the training set; with the batch size, the updates.
@@ -162,10 +163,10 @@ class Recipe:
             object.__setattr__(self, "epsilon", float(self.epsilon))
             object.__setattr__(self, "delta", DELTA if self.delta is None else self.delta)
         elif self.delta is not None:
-            raise InputError("delta without epsilon is no budget: give both or neither")
+            raise InputError("delta without epsilon is not a budget: give both or neither")
         if self.delta is not None and not 0 < self.delta < 1:
             raise InputError(DELTA_RANGE.format(self.delta))
-        for name in ("clipping_norm", "epochs", "learning_rate", "head_rate"):
+        for name in ("epochs", "learning_rate", "head_rate"):
             _check(name, getattr(self, name), 0, None, open_low=True)
         for name, (low, high) in _RANGES.items():
             _check(name, getattr(self, name), low, high)
@@ -191,7 +192,7 @@ class Recipe:
 
     @property
     def from_outside(self) -> tuple[tuple[str, str], ...]:
-        """(kind, name) of every part that is imported when it is used.  A recipe that merely stands in the folder of a
+        """(kind, name) of every part that is imported when it is used.  A recipe that is merely in the folder of a
         run must not be trained by while it has any: its import would run whatever code a stranger's folder names."""
         single = {"models": self.model, "optimizers": self.optimizer}
         several = {"techniques": self.own_techniques, "measures": self.measures, "attacks": self.attacks}

@@ -104,8 +104,8 @@ def choose_audited(data: Dataset, size: int | None, seed: int) -> Audited:
     largest = len(seats)
     if largest < MINIMUM_SIDE:
         raise InputError(
-            f"an audit with shadows could compare {largest} members with as many test images of the same mix of class "
-            f"and group, but needs {MINIMUM_SIDE}: use more test examples"
+            f"an audit with shadows could compare {largest} members with as many test images with the same mix of "
+            f"class and group, but needs {MINIMUM_SIDE}: use more test examples"
         )
     if size is not None and size > 2 * largest:
         raise InputError(

@@ -5,7 +5,7 @@ so a run may take several audits, which together cover all examples (:func:`~tri
 each has shadow models of its own.  RMIA's score is the share of the non-members that an example dominates, and LiRA's
 is the log of a likelihood ratio: both mean the same in every block, and the blocks are put together as they are.
 
-The scores lie in the folder of the run's shadows and, like these, must not be released.
+The scores are in the folder of the run's shadows and, like these, must not be released.
 """
 
 from __future__ import annotations

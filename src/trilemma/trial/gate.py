@@ -146,7 +146,7 @@ def conditions(text: str, outside: Mapping[str, Iterable[str]] = _NOTHING) -> tu
             known = [*QUANTITIES, *own, *(f"auc_{attack}" for attack in dict.fromkeys(attacks))]
             raise InputError(
                 f"no measure is called {name!r}{did_you_mean(name, known)}: use {', '.join([*QUANTITIES, *own])}, or "
-                "that of one attack, as auc_threshold"
+                "that of one attack, such as auc_threshold"
             )
         read.append(_sensible(Condition(name, match[2], bound)))
     return tuple(read)
@@ -156,12 +156,12 @@ def _sensible(condition: Condition) -> Condition:
     """The condition, unless it can only be a mistake."""
     name = condition.quantity
     if name in ("epsilon", "delta") and condition.sign.startswith(">"):
-        raise InputError(f"{condition}: {name} is known as an upper bound alone; require {name}<={condition.bound:g}")
+        raise InputError(f"{condition}: {name} is known only as an upper bound; require {name}<={condition.bound:g}")
     kind = _attack_quantity(name)[0] or name
     known = [measure for measure in _MEASURES if measure.required_as == kind]
     if known and known[0].unit == "fraction" and not 0 <= condition.bound <= 1:
         hint = f", such as {condition.bound / 100:g}" if 1 < condition.bound <= 100 else ""
-        raise InputError(f"{condition}: {name} lies between 0 and 1; give a fraction{hint}")
+        raise InputError(f"{condition}: {name} must be between 0 and 1; give a fraction{hint}")
     return condition
 
 

@@ -46,7 +46,7 @@ class Listener(Protocol):
 
 
 class Listeners:
-    """Tells several listeners.
+    """Passes evaluations and results on to several listeners.
 
     Attributes:
       listeners: all of them.
@@ -58,7 +58,7 @@ class Listeners:
         self.listeners, self.private = tuple(listeners), private
         for listener in self.listeners:
             if not all(callable(getattr(listener, method, None)) for method in ("on_update", "on_end")):
-                raise InputError(f"the listener {_name(listener)} lacks on_update or on_end, see docs/extend.md")
+                raise InputError(f"the listener {_name(listener)} lacks on_update or on_end; see docs/extend.md")
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
         """Report a line of the history to the listeners.
@@ -95,7 +95,7 @@ class Listeners:
             )
 
     def _released(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """The numbers among these that may be told."""
+        """Those of these numbers that listeners may receive."""
         return {
             name: float(value)
             for name, value in values.items()
@@ -116,7 +116,7 @@ class Listeners:
 
 
 def _covered(name: str) -> bool:
-    """Whether the guarantee covers a number; one that is not in the table of measures is not told."""
+    """Whether the guarantee covers a number; one that is not in the table of measures is withheld."""
     try:
         return described("epsilon_spent" if name == "epsilon" else name).covered
     except KeyError:

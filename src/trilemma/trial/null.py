@@ -78,7 +78,7 @@ def never_saw(
 def _half(
     labels: NDArray[np.int64], groups: NDArray[np.int64], sources: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which rows lie in the first half: half the images of each class and group, all copies of an image together (or
+    """Which rows are in the first half: half the images of each class and group, all copies of an image together (or
     the classifier would have seen its non-members).
 
     Halves drawn without regard to the class are not alike: the classes of which the classifier saw more are those that

@@ -152,7 +152,7 @@ def refuse_a_second_training(folder: Path, recipe: Recipe, damage: str | None) -
     shown = history.exists() and (not history.is_file() or history.stat().st_size > 0)  # whatever became of its lines
     if recipe.private and recipe.secret_noise and (damage or shown or (folder / WEIGHTS).exists()):
         raise PrivacyError(
-            f"{folder} holds results of a training, and neither its checkpoints nor the record of its end: starting it "
+            f"{folder} holds results of a training but neither its checkpoints nor the record of its end: starting it "
             "again would spend the budget a second time; put them back, or use another --out and count both"
         )
 

@@ -12,7 +12,7 @@ class Stopped(Exception):
 
     @classmethod
     def after(cls, update: int, updates: int, folder: Path) -> Stopped:
-        """After an update whose checkpoint lies in the folder."""
+        """After an update whose checkpoint is in the folder."""
         return cls(f"stopped after update {update} of {updates}, kept in {folder}; the same command resumes from there")
 
 

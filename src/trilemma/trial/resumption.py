@@ -13,9 +13,9 @@ checkpoint is written before and after each line of the history, and a resumptio
 refused (``preflight.refuse_to_go_back``).  What the key alone could not prevent, a copy that continues with other
 rounding and the same noise, does not happen, since noise follows from the sum too (:mod:`trilemma.privacy.noise`).
 
-A copy that takes the place of the original, or lies at the same path elsewhere, is not told apart.  The two models then
-have the same updates up to the copy, and after it the same where they round alike.  Where they do not, the noise of
-each is its own and their draws are common: both together have spent more than either says.
+A copy that takes the place of the original, or is at the same path on another machine, is not recognized as a copy.
+The two models then have the same updates up to the copy, and after it the same where they round alike.  Where they do
+not, the noise of each is its own and their draws are common: both together have spent more than either says.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def refuse_other_terms(header: Mapping[str, Any], training: Training, folder: Pa
     made = {name: header.get(name) for name in now}
     if made["folder"] != now["folder"]:
         raise PrivacyError(
-            f"this run was stopped in {made['folder']}, and its noise is secret: a copy that goes on would be a second "
-            "model from one budget; move the folder back there to go on, or start again in another --out"
+            f"this run was stopped in {made['folder']}, and its noise is secret: a copy that continues would be a "
+            "second model from one budget; move the folder back there to continue, or start again in another --out"
         )
     before, after = _numbers(made), _numbers(now)
     if differences := [
         f"{name} {before.get(name)}, not {value}" for name, value in after.items() if before.get(name) != value
     ]:
         raise PrivacyError(
-            f"the updates in the checkpoint were made with {'; '.join(differences)} as this training would go on, by "
-            "another version of a package perhaps, so no epsilon would hold for both: start again in another --out"
+            f"the updates in the checkpoint were made with {'; '.join(differences)} as in this training, perhaps "
+            "by another version of a package, so no epsilon would hold for both: start again in another --out"
         )
 
 

@@ -5,7 +5,7 @@ A shadow differs from its target in its seed and its members, and in nothing els
 is its own: seeded noise follows from the shadow's seed and members, secret noise from the operating system, and a
 shadow whose noise is that of the target or of another shadow is refused.
 
-**Files.**  Shadows lie in ``shadows.private/KEY`` in the run's folder, where KEY follows from the recipe, the data and
+**Files.**  Shadows are in ``shadows.private/KEY`` in the run's folder, where KEY follows from the recipe, the data and
 the audited examples, so that the next audit of the same examples reuses them.  Each leaves ``NUMBER/outputs.npy``
 and, last of all, when its checkpoints are gone, ``NUMBER/shadow.json``.  None of it may be released: it is computed
 from the training images without a guarantee for the run, and names which examples were members.
@@ -71,7 +71,7 @@ class Target:
         config = read_json(self.run.folder / CONFIG)
         if config.get("network") != "recipe":
             raise InputError(
-                f"{self.run.folder} was trained with a module that was given in Python, which nobody can build again: "
+                f"{self.run.folder} was trained with a module that was given in Python, which cannot be built again: "
                 "name it by module:name in the recipe, or audit predictions with reference_logits and reference_member"
             )
         names = dict.fromkeys(name for _, name in self.run.recipe.from_outside if name not in self.imports)
@@ -86,7 +86,7 @@ class Target:
                 "to audit it with shadows"
             )
         if read_fingerprint(self.run.folder, config) != self.data.fingerprint:
-            raise InputError(f"{self.run.folder} was trained on other data than these: give the data of the run")
+            raise InputError(f"{self.run.folder} was not trained on these data: give the data of the run")
         if self.run.not_private:
             raise InputError(
                 f"{self.run.folder} has no guarantee: {self.run.not_private}; train it again before it is audited"

@@ -14,7 +14,7 @@ from trilemma.trial.run import STUDY
 
 
 def title_of_run(folder: Path, config: Mapping[str, Any]) -> str:
-    """The title of a run's trial: one alone, or, where the run lies in the folder of a study, as the study calls it.
+    """The title of a run's trial: one alone, or, if the run is in the folder of a study, as the study calls it.
 
     Args:
       folder: the folder of the run.

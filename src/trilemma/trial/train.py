@@ -96,7 +96,7 @@ def train(
     canaries contradict the budget, the run has no epsilon, and ``Run.not_private`` says why.
 
     With a budget, sampling and noise are keyed by the operating system's randomness unless the recipe has
-    ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key lies in the
+    ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key is in the
     checkpoints in ``out``, which nobody but the owner can read (mode 0600) and which are deleted at the end.
 
     Args:

@@ -37,7 +37,7 @@ def test_class_folders_give_images_labels_and_splits(class_folders: Path) -> Non
     assert data.train.images.shape == (12, 1, 8, 8)
     assert data.test.labels.tolist() == [0, 0, 1, 1]
     assert (data.train.images[7, 0] == pixels(class_folders / "train" / "dog" / "1.png")).all()
-    assert (data.mean, data.deviation, data.flips, data.shift) == ((0.5,), (0.5,), True, 1)
+    assert (data.mean, data.std, data.flips, data.shift) == ((0.5,), (0.5,), True, 1)
     assert load_data(class_folders, flips=False, shift=2).flips is False
 
 
@@ -103,12 +103,12 @@ def test_what_a_folder_may_not_be(tmp_path: Path, class_folders: Path, picture: 
         put(tmp_path / "one" / "cat" / f"{number}.png", picture(number))
     refused(tmp_path / "one", r"has only one class \(cat\)")
     put(tmp_path / "one" / "dog" / "0.png", picture(9))
-    refused(tmp_path / "one", "one example only of dog")
+    refused(tmp_path / "one", "only one example of dog")
     put(tmp_path / "one" / "loose.png", picture(9))
-    refused(tmp_path / "one", "loose.png lies beside the class folders")
+    refused(tmp_path / "one", "loose.png is next to the class folders")
     put(class_folders / "test" / "cow" / "0.png", picture(9))
     refused(class_folders, r"classes without training examples \(cow\)")
-    refused(class_folders, "columns means nothing", columns={"label": "x"})
+    refused(class_folders, "columns does not apply", columns={"label": "x"})
     (class_folders / "train").rename(class_folders / "held-out")
     (class_folders / "held-out").rename(tmp_path / "elsewhere")
     refused(class_folders, "has no folder train")
@@ -141,10 +141,10 @@ def test_links_may_not_lead_out(class_folders: Path, tmp_path: Path, picture: Ca
     assert len(load_data(class_folders).train) == 13
     secret = put(tmp_path / "secret.png", picture(0))
     (class_folders / "train" / "cat" / "out.png").symlink_to(secret)
-    refused(class_folders, r"the link .*out\.png leads out of")
+    refused(class_folders, r"the link .*out\.png points outside")
     (class_folders / "train" / "cat" / "out.png").unlink()
     (class_folders / "train" / "cow").symlink_to(tmp_path)
-    refused(class_folders, "the link .*cow leads out of")
+    refused(class_folders, "the link .*cow points outside")
     # the folder itself may be reached by a link
     (class_folders / "train" / "cow").unlink()
     (tmp_path / "link").symlink_to(class_folders)
@@ -208,10 +208,10 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file_name,label\n../secret.png,a\n", "leads out of"),
+        ("file_name,label\n../secret.png,a\n", "points outside"),
         ("file_name,label\n/etc/passwd,a\n", "must be a path relative"),
         ("file_name,label\nC:\\x.png,a\n", "must be a path relative"),
-        ("file_name,label\nlink.png,a\n", "leads out of"),
+        ("file_name,label\nlink.png,a\n", "points outside"),
         ("file_name,label\nmissing.png,a\n", "does not exist"),
         ("file_name,label\n,a\n", "has no file_name"),
         ("file_name,label\n0.png,\n", "no label in row 0"),

@@ -89,7 +89,7 @@ def test_arrays_can_be_named(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"labels": LABELS[:-1]}, r"has 20 images but labels of shape \(19,\)"),
-        ({"labels": np.eye(2, dtype=int)[LABELS]}, r"labels of shape \(20, 2\).*of one-hot rows give the position"),
+        ({"labels": np.eye(2, dtype=int)[LABELS]}, r"labels of shape \(20, 2\).*for one-hot rows, give the position"),
         ({"groups": LABELS[:5]}, r"has 20 images but groups of shape \(5,\)"),
         ({"labels": -LABELS}, "negative label -1"),
         ({"labels": LABELS * 0}, "has only one class"),

@@ -50,7 +50,7 @@ class Finding:
       setting: data set, budget and so on, in words.
       verdict: the verdict of this setting alone.
       sentence: what was found, with its numbers.
-      evidence: where these numbers stand in ``results.csv``: a dict for each condition and measure, with ``role``,
+      evidence: where these numbers are in ``results.csv``: a dict for each condition and measure, with ``role``,
         ``cell`` (the condition's id), ``measure``, ``seeds``, ``trials`` and ``values`` (in the seeds' order), and
         the condition in words (``about``) and by its columns; ``epsilon`` is None without a budget.
       changes: the differences it rests on.

@@ -102,7 +102,7 @@ def evidence_of_both(measurements: Measured, compared: Comparison) -> list[dict[
 def evidence_of(
     measurements: Measured, condition: str, role: str, seeds: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """The values of one condition, and where they stand in ``results.csv`` (see ``Finding.evidence``)."""
+    """The values of one condition, and where they are in ``results.csv`` (see ``Finding.evidence``)."""
     seeds = sorted(measurements.values[condition]) if seeds is None else list(seeds)
     return {
         "role": role,

@@ -17,7 +17,7 @@ from trilemma.hints import listed, one_line
 from trilemma.words import counted
 
 PICKLE_HINT = (
-    "holds Python pickles, and reading them would run code of whoever wrote them: use the binary version "
+    "holds Python pickles, and reading them could run any code that their author put there: use the binary version "
     "(cifar-10-batches-bin, cifar-100-binary), Parquet files, a folder of images, or the extra 'hub'"
 )
 _PICKLES = (("data_batch_1",), ("batches.meta",), ("meta", "train"))
@@ -59,7 +59,7 @@ class Listed:
 
 
 def scan(folder: Path) -> dict[str, Listed]:
-    """What lies in a folder, by split ("all" where there is no ``train/``), sorted by name.
+    """What is in a folder, by split ("all" where there is no ``train/``), sorted by name.
 
     A class folder holds images, or group folders that do, not both.  Names that begin with a dot are passed over; what
     else is left out is noted.
@@ -90,7 +90,7 @@ def scan(folder: Path) -> dict[str, Listed]:
             )
     if others:
         raise InputError(
-            f"{folder} has images in {listed(child.name for child in others)} beside the folder train: move them into "
+            f"{folder} has images in {listed(child.name for child in others)} next to the folder train: move them into "
             f"train or test, or out of {folder}"
         )
     return {split: _classes(folders[0], root) for split, folders in splits.items()}
@@ -127,7 +127,7 @@ def check_inside(path: Path, root: Path, named_by: str) -> None:
     except (OSError, RuntimeError, ValueError):
         inside = False
     if not inside:
-        raise InputError(f"{named_by} leads out of {root}: put the images themselves into the folder")
+        raise InputError(f"{named_by} points outside {root}: put the images themselves into the folder")
 
 
 def _all_classes(folder: Path, root: Path) -> Listed:
@@ -181,9 +181,7 @@ def _classes(folder: Path, root: Path) -> Listed:
     left_out = _LeftOut()
     loose = _images(folder, root)
     if loose:
-        raise InputError(
-            f"{loose[0]} lies beside the class folders: put each image into a folder named after its class"
-        )
+        raise InputError(f"{loose[0]} is next to the class folders: put each image into a folder named after its class")
     for class_folder in _folders(folder, root):
         by_group = _by_group(class_folder, root, left_out)
         for group, images in by_group.items():
@@ -222,7 +220,9 @@ def _by_group(class_folder: Path, root: Path, left_out: _LeftOut) -> dict[str, l
             f"{class_folder} holds images and group folders with images: put all into group folders, or none"
         )
     if deeper and not direct and not by_group:
-        raise InputError(f"{class_folder} holds images too deep ({deeper[0]}): put them into CLASS or CLASS/GROUP")
+        raise InputError(
+            f"{class_folder} holds images nested too deep ({deeper[0]}): put them into CLASS or CLASS/GROUP"
+        )
     left_out.deeper.extend(deeper)
     if not direct and not by_group:
         left_out.empty.append(class_folder)
@@ -274,7 +274,9 @@ def _children(folder: Path, root: Path) -> Sequence[Path]:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_ENCODED:
-            raise InputError(f"{path} has more than {MAX_ENCODED >> 20} MiB, which no image has: replace or remove it")
+            raise InputError(
+                f"{path} is larger than {MAX_ENCODED >> 20} MiB, too large for an image: replace or remove it"
+            )
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({one_line(error)}): replace or remove it") from None

@@ -43,7 +43,7 @@ def fetch(repository: str, configuration: str | None = None) -> dict[str, Rows]:
             f"pip install 'trilemma[hub]', or put the files into a folder and name that with data_dir"
         ) from None
     try:
-        # versions before 4 could run a script that lies in the repository; later ones cannot be asked to
+        # versions before 4 could run a script that is in the repository; later ones cannot be asked to
         scripts = {"trust_remote_code": False} if int(datasets.__version__.split(".")[0]) < 4 else {}
         loaded: Any = datasets.load_dataset(repository, configuration, **scripts)
         tables = {}

@@ -173,8 +173,8 @@ def _rows(file: Path, columns: Mapping[str, str] | None, cap: int) -> tuple[list
         earlier = paths.setdefault(path.resolve(), len(rows))
         if earlier != len(rows):
             raise InputError(
-                f"{file} row {len(rows)}: file_name {str(row[image])[:200]!r} stands in row {earlier} too: keep one, "
-                f"as an image is one example"
+                f"{file} row {len(rows)}: file_name {str(row[image])[:200]!r} is also in row {earlier}: keep one "
+                f"of them, because an image is one example"
             )
         rows.append(row)
         listing.append(path)
@@ -215,12 +215,12 @@ def _json_rows(text: str, file: Path) -> Iterator[_Row]:
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return values
 
 
 def _path(name: str, row: int, file: Path) -> Path:
-    """Where an image lies that a row names: below the folder of the file, and nowhere else."""
+    """The path of the image that a row names, which must be below the folder of the file."""
     folder = file.parent
     entry = f"{file} row {row}: file_name {name[:200]!r}"
     if not name:

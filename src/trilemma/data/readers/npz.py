@@ -137,7 +137,7 @@ def _by_split(names: tuple[str, ...], file: Path) -> dict[str, dict[str, str]]:
                     f"{split}_{role}s, or rename the others"
                 )
     if splits and any(name in ("image", "images", "label", "labels") for name in names):
-        raise InputError(f"{file} has images of splits ({listed(splits)}) and others of none: keep one of the two")
+        raise InputError(f"{file} has images of splits ({listed(splits)}) and images of no split: keep one kind")
     return splits
 
 
@@ -165,7 +165,7 @@ def _column(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _one_hot(column: NDArray[np.generic], role: str, count: int) -> str:
     return (
-        f"; of one-hot rows give the position, {role}s.argmax(1)" if column.ndim == 2 and len(column) == count else ""
+        f"; for one-hot rows, give the position, {role}s.argmax(1)" if column.ndim == 2 and len(column) == count else ""
     )
 
 
@@ -176,8 +176,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str, cap: int
             header = read_header(stream)
         if header.dtype.hasobject:
             raise InputError(
-                f"{what} holds pickled Python objects, and reading them would run code of whoever wrote them: "
-                f"save plain numbers or fixed-width text"
+                f"{what} holds pickled Python objects, and reading them could run any code that their author put "
+                f"there: save plain numbers or fixed-width text"
             )
         check_size(header.size, cap, what)
         if header.size != info.file_size - header.offset:

@@ -33,7 +33,7 @@ _SHARD = re.compile(r"(?P<series>.*?)-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5}
 def parquet_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Parquet files of a folder in the Hugging Face layout, by split; empty where there are none.
 
-    Files lie in the folder itself, in ``data/``, or in the one sub-folder (a configuration) that has any;
+    Files are in the folder itself, in ``data/``, or in the one sub-folder (a configuration) that has any;
     their split is the first word of the name (``train-00000-of-00002.parquet``) or the folder they are in
     (``train/0000.parquet``).  Without either they are the split "all".
 
@@ -112,14 +112,14 @@ def _check_one_writing(files: Sequence[Path], split: str) -> None:
     whole = [file for file in plain if split_name(file.stem) is not None or file.stem in series]
     if (whole and len(files) > 1) or (split != "all" and (len(series) > 1 or (series and plain))):
         raise InputError(
-            f"{files[0].parent} holds more than one writing of the split {split} ({listed(sorted(names))}): keep one, "
+            f"{files[0].parent} holds more than one version of the split {split} ({listed(sorted(names))}): keep one, "
             f"or examples would count twice"
         )
     for matches in series.values():
         totals = sorted({int(match["total"]) for match in matches})
         if len(totals) > 1:
             raise InputError(
-                f"{files[0].parent} holds shards of two writings of one split (of {totals[0]} and of {totals[1]}): "
+                f"{files[0].parent} holds shards of two versions of one split (of {totals[0]} and of {totals[1]}): "
                 f"keep those of one, or examples would count twice"
             )
         numbers = Counter(int(match["number"]) for match in matches)
@@ -127,8 +127,8 @@ def _check_one_writing(files: Sequence[Path], split: str) -> None:
         if wrong:
             raise InputError(
                 f"{files[0].parent} holds the shard {wrong[0]:05d} of {totals[0]} "
-                + ("more than once" if numbers[wrong[0]] > 1 else "which there cannot be")
-                + ": keep the shards of one writing"
+                + ("more than once" if numbers[wrong[0]] > 1 else "which cannot exist")
+                + ": keep the shards of one version"
             )
         missing = [f"{number:05d}" for number in range(min(totals[0], 100_000)) if number not in numbers]
         if missing:

@@ -202,11 +202,13 @@ def recorded(splits: Mapping[str, Rows], column: str, what: str) -> tuple[tuple[
     for where, others in with_names[1:]:
         if set(others) != set(names):
             raise InputError(
-                f"{where} records other {what} names ({listed(others)}) than {first} ({listed(names)}): files "
+                f"{where} records different {what} names ({listed(others)}) from {first} ({listed(names)}): files "
                 f"of one data set must agree"
             )
         if others != names:
-            notes.append(f"{where} records its {what} names in another order than {first}; each is read with its own")
+            notes.append(
+                f"{where} records its {what} names in a different order from {first}; each is read with its own"
+            )
     for where, own, values in sections:
         if not own and any(isinstance(value, (int, float)) for value in values):
             raise InputError(
@@ -245,7 +247,7 @@ def encoded(
         contents, paths = batch, [None] * len(batch)
     else:
         raise InputError(
-            f"{where} has no images in column {column!r} but {kind}: name the image column with "
+            f"{where} has {kind} instead of images in column {column!r}: name the image column with "
             f"columns={{'image': NAME}}; it must hold encoded images (bytes, or bytes and path)"
         )
     for offset, (data, path) in enumerate(zip(contents, paths, strict=True)):

@@ -21,7 +21,7 @@ class SetReader:
 
     Attributes:
       load: the set before any limit and skew.
-      find: where it lies on this machine; None in place of the function for what comes with a dependency.
+      find: where it is on this machine; None in place of the function for what comes with a dependency.
       count: number of examples by split, without decoding any.
     """
 

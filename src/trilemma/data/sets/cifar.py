@@ -59,7 +59,7 @@ def _layout(known: Named) -> _Layout:
 
 
 def find_cifar(known: Named, data_dir: Path | None) -> Place | None:
-    """Where the set lies on this machine, None where it does not.
+    """Where the set is on this machine; None if it is not there.
 
     Raises:
       InputError: only the pickled archive is there.
@@ -120,7 +120,7 @@ def load_cifar(known: Named, options: Options) -> Dataset:
     )
     if data.image_shape[0] != 3:
         raise InputError(f"{where} holds gray images, and {known.name} is in color: name the folder by its path")
-    return replace(data, mean=known.mean, deviation=known.std)
+    return replace(data, mean=known.mean, std=known.std)
 
 
 def _label_of(options: Options) -> dict[str, str]:

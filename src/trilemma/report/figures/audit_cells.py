@@ -18,7 +18,7 @@ from trilemma.words import clean, spelled
 
 def draw_cells(document: Mapping[str, Any], path: Path) -> None:
     """Write the heat map as an SVG: the true-positive rate at the cell's own threshold where every cell that has
-    numbers has non-members enough for it, otherwise the AUC.
+    numbers has enough non-members for it, otherwise the AUC.
 
     Args:
       document: ``audit.json``.

@@ -30,7 +30,7 @@ class TechniquesAxis:
 
 
 def techniques_axes(mixes: Iterable[Mix]) -> list[TechniquesAxis]:
-    """The axes on which these combinations are best read; one combination may stand on several.
+    """The axes on which these combinations are best read; one combination may be on several.
 
     A chain, in which each combination holds the one before, is one axis.  Else the paper's cumulative order, one at
     a time (beside the baseline) and all but one (beside all) each make an axis, and the rest makes another.

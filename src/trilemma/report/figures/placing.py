@@ -1,4 +1,4 @@
-"""Which conditions a panel holds, and where they stand on its axes."""
+"""Which conditions a panel holds, and their places on its axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trilemma.titles import wording
 from trilemma.words import budget, budget_order, clean, epsilon_tick, examples_words, mix, setting_words
 
 BUDGET_AXIS = "budget ε"
-"""Title of the axis where budgets stand in place of techniques."""
+"""Title of the axis that shows budgets in place of techniques."""
 
 
 def without_removal(conditions: Conditions) -> list[PlacedCondition]:
