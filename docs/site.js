@@ -1,6 +1,6 @@
 "use strict";
-// What the theme leaves out for keyboards and screen readers: what scrolls sideways takes the focus, and what it builds
-// in the browser has names.
+// What the theme leaves out.  For keyboards and screen readers, what scrolls sideways takes the focus, and what it builds
+// in the browser has names.  For the search, options are words.
 (() => {
   const mend = () => {
     for (const place of document.querySelectorAll("pre > code, .md-typeset__scrollwrap")) {
@@ -18,6 +18,12 @@
     used.add(label.toLowerCase());
     nav.setAttribute("aria-label", label);
   }
+  // The search reads a minus before a word as "without this word", but whoever types --rank looks for the option.
+  const send = Worker.prototype.postMessage;
+  Worker.prototype.postMessage = function (message, ...others) {
+    const query = message?.type === 2 && typeof message.data === "string";
+    send.call(this, query ? { ...message, data: message.data.replace(/(^|\s)-+(?=\w)/g, "$1") } : message, ...others);
+  };
   mend();
   new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
   addEventListener("resize", mend);

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import trilemma as tl
-from documented import PAGES, ROOT, blocks, commands_in, mentions_in, name_of
+from documented import PAGES, ROOT, blocks, commands_in, defaults_in, mentions_in, name_of, options_in
 from trilemma.cli.arguments import parser
 from trilemma.cli.examples import EXAMPLES
 from trilemma.cli.main import main
@@ -98,6 +98,11 @@ def test_commands_and_mentions_are_understood(page):
         understand([VALUES.get(word, word) for word in words])
     for words in mentions_in(page):
         check_mention([VALUES.get(word, word) for word in words])
+    for words in options_in(page):
+        check_options(words)
+    for option, value in defaults_in(page):
+        texts = [a.help for c in COMMAND_PARSERS.values() for a in c._actions if option in a.option_strings]
+        assert any(f"default: {value}" in text for text in texts), (option, value)
 
 
 def understand(words):
@@ -179,14 +184,46 @@ def check_mention(words):
     if words[0] == "trilemma" and len(words) > 1 and not words[1].startswith("-"):
         if words[1] == "COMMAND":
             return
-        options = {option for action in COMMAND_PARSERS[words[1]]._actions for option in action.option_strings}
-        assert {word for word in words if word.startswith("--")} <= options, words
+        if options := [words[at:] for at, word in enumerate(words) if word.startswith("--")]:
+            check_values(words[1], options[0])
     elif words[0] == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
         assert words[1] == "install"
         assert set(re.findall(r"\[(\w+)\]", words[2])) <= extras.keys()
     elif words[0] not in ("trilemma", "pip"):
         understand(words)
+
+
+SCRIPTS = [path for folder in ("benchmarks", "tests/faults", "docs") for path in (ROOT / folder).rglob("*.py")]
+OF_SCRIPTS = {option for path in SCRIPTS for option in re.findall(r'"(--[\w-]+)"', path.read_text("utf-8"))}
+ANY = re.compile(r"[A-Z|:=,.\[\]]+|module:name|FILE\..*|.*=FILE\..*")
+"""What stands for any value."""
+
+
+def check_options(words):
+    """Options without a command are those of a script, or all of one command, with values that it takes."""
+    names = {word for word in words if word.startswith("--")}
+    takers = [name for name, c in COMMAND_PARSERS.items() if names <= {o for a in c._actions for o in a.option_strings}]
+    assert takers or names <= OF_SCRIPTS, words
+    if takers:
+        check_values("train" if "train" in takers else takers[0], words)
+
+
+def check_values(name, words):
+    """Each option is one of the command, and takes its value; options of a training make a recipe."""
+    actions = {option: action for action in COMMAND_PARSERS[name]._actions for option in action.option_strings}
+    stated = []
+    for option, value in zip(words, [*words[1:], "--"], strict=True):
+        if not option.startswith("--"):
+            continue
+        assert option in actions, words
+        action = actions[option]
+        if action.nargs != 0 and not value.startswith("--") and not ANY.fullmatch(value):
+            for one in value.split("|"):
+                COMMAND_PARSERS[name]._check_value(action, COMMAND_PARSERS[name]._get_value(action, one))
+            stated += [option, value] if name == "train" and option != "--out" else []
+    if stated:
+        understand(["trilemma", "train", "--out", "x", *stated])
 
 
 def mine():

@@ -66,14 +66,17 @@ def test_the_theme_fetches_no_script_of_its_own_and_this_is_the_last_check():
 
 @pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no chromium")
 def test_a_worker_answers_on_a_page_from_disk(tmp_path):
+    """And the search looks for an option as for a word: a minus before a word would leave it out."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    shutil.copy(ROOT / "docs" / "iframe-worker.js", tmp_path)
-    (tmp_path / "worker.js").write_text("addEventListener('message', (e) => postMessage(e.data.words.toUpperCase()))")
+    for name in ("iframe-worker.js", "site.js"):
+        shutil.copy(ROOT / "docs" / name, tmp_path)
+    (tmp_path / "worker.js").write_text("addEventListener('message', (e) => postMessage(e.data.data.toUpperCase()))")
     (tmp_path / "page.html").write_text(
-        "<body><script src='iframe-worker.js'></script><script>const w = new Worker('worker.js');"
-        "w.addEventListener('message', (e) => { document.title = e.data }); w.postMessage({words: 'heard'})</script>"
+        "<body><script src='iframe-worker.js'></script><script src='site.js'></script>"
+        "<script>const w = new Worker('worker.js'); w.addEventListener('message', (e) => { document.title = e.data });"
+        "w.postMessage({type: 2, data: '--rank -r well-known'})</script>"
     )
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
@@ -82,7 +85,7 @@ def test_a_worker_answers_on_a_page_from_disk(tmp_path):
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         driver.get((tmp_path / "page.html").as_uri())
-        script = "const done = arguments[0]; setInterval(() => { if (document.title === 'HEARD') done(true) }, 20)"
-        assert driver.execute_async_script(script)
+        script = "const done = arguments[0]; setInterval(() => { if (document.title) done(document.title) }, 20)"
+        assert driver.execute_async_script(script) == "RANK R WELL-KNOWN"
     finally:
         driver.quit()

@@ -42,10 +42,26 @@ def commands_in(page: Path) -> list[list[str]]:
 
 def mentions_in(page: Path) -> list[list[str]]:
     """The words of commands that stand within a sentence, which may leave out arguments or name them in capitals."""
-    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
-    spans = re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", prose)
-    commands = [shlex.split(span) for span in spans if span.split()[0] in PROGRAMS and "\n\n" not in span]
+    commands = [shlex.split(span) for span in _spans(page) if span.split()[0] in PROGRAMS]
     return [words for words in commands if len(words) > 1]
+
+
+def options_in(page: Path) -> list[list[str]]:
+    """The words of options that stand within a sentence without their command."""
+    return [shlex.split(span) for span in _spans(page) if span.startswith("--")]
+
+
+def defaults_in(page: Path) -> list[tuple[str, str]]:
+    """(option, value) wherever a sentence gives the default of an option."""
+    return re.findall(r"`(--[\w-]+)[^`]*`\s+\(default:?\s+`?([^;,)`]+)", _prose(page))
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def _spans(page: Path) -> list[str]:
+    return [span for span in re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", _prose(page)) if "\n\n" not in span]
 
 
 def _holds_commands(block: str) -> bool:

@@ -105,7 +105,7 @@ def audit_command(options: argparse.Namespace) -> int:
     draw_roc(document, out / ROC)
     draw_cells(document, out / CELLS)
     if subject.target is not None and ORDERED_BY in result.scores:
-        exposed = most_exposed(predictions, result, subject.target, images=options.pictures)
+        exposed = most_exposed(predictions, result, subject.target, images=options.images)
         write_json(out / EXPOSED, exposed, private=True)
     write_sealed(out / AUDIT, document, [SIGNALS, CSV])
     _show(subject, result, document)

@@ -269,8 +269,8 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)
         prior = fitted(PRIORS[run.recipe.model], data.image_shape, run.recipe.prior_seed)
-        network = PriorNetwork(prior, network, data.mean, data.deviation, shifts_of(run.recipe, data))
+        network = PriorNetwork(prior, network, data.mean, data.std, shifts_of(run.recipe, data))
     elif map_network_width(run.recipe.model) is not None:
         local = fitted_maps(data.image_shape, run.recipe.prior_seed)
-        network = OnMaps(local, network, data.mean, data.deviation)
+        network = OnMaps(local, network, data.mean, data.std)
     return network.eval().to(torch.device("cpu"))
