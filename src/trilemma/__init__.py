@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trilemma.trial.run import Run
     from trilemma.trial.train import train
 
-_ROOMS = ("attacks", "data", "fairness", "harmonic", "models", "privacy", "training")
+_MODULES = ("attacks", "data", "fairness", "harmonic", "models", "privacy", "training")
 _HOME = {
     "Audit": "attacks",
     "Predictions": "attacks",
@@ -82,7 +82,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _MODULES:
         return importlib.import_module(f"trilemma.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'trilemma' has no attribute {name!r}")

@@ -25,9 +25,9 @@ REFUSED = {
     "no text": ({"classes": (1, 2)}, "must be text"),
     "one text": ({"classes": "ab"}, "distinct names"),
     "one group twice": ({"group_names": ("x", "x")}, "distinct names"),
-    "no deviation": ({"deviation": (0.0,)}, "deviation must be positive"),
+    "no std": ({"std": (0.0,)}, "std must be positive"),
     "no number": ({"mean": (float("nan"),)}, "mean must be finite"),
-    "infinite": ({"deviation": (float("inf"),)}, "deviation must be positive"),
+    "infinite": ({"std": (float("inf"),)}, "std must be positive"),
     "other channels": ({"mean": (0.5, 0.5)}, "one for each channel"),
 }
 

@@ -22,7 +22,7 @@ def is_as_the_table_says(data: Dataset, known: Named) -> None:
     assert data.image_shape == known.shape
     assert (len(data.train), len(data.test)) == (known.train, known.test * known.test_copies)
     assert data.classes == known.classes
-    assert (data.mean, data.deviation) == (known.mean, known.std)
+    assert (data.mean, data.std) == (known.mean, known.std)
     assert data.skew == known.skew
     assert (data.group_names is not None) == bool(known.groups) == may_have_groups(known.name)
     assert (data.flips, data.shift) == (known.flips, known.shift)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trilemma.data import CIFAR_DEVIATION, CIFAR_MEAN
+from trilemma.data import CIFAR_MEAN, CIFAR_STD
 from trilemma.data.views import example_keys, moved, moves_of, normalize
 from trilemma.errors import InputError
 
@@ -196,13 +196,13 @@ def test_impossible_views_are_refused(views: int, shift: int) -> None:
 
 def test_normalize_is_the_formula() -> None:
     images = torch.arange(256, dtype=torch.uint8).repeat(3, 1).reshape(1, 3, 16, 16)
-    ours = normalize(images, CIFAR_MEAN, CIFAR_DEVIATION)
-    mean, deviation = (np.array(values)[:, None, None] for values in (CIFAR_MEAN, CIFAR_DEVIATION))
+    ours = normalize(images, CIFAR_MEAN, CIFAR_STD)
+    mean, deviation = (np.array(values)[:, None, None] for values in (CIFAR_MEAN, CIFAR_STD))
     expected = (images.numpy().astype(np.float64) / 255 - mean) / deviation
     assert ours.dtype == torch.float32
     assert np.abs(ours.numpy() - expected).max() < 1e-6
     views = images.unsqueeze(1).expand(1, 4, 3, 16, 16)
-    assert (normalize(views, CIFAR_MEAN, CIFAR_DEVIATION) == ours.unsqueeze(1)).all()
+    assert (normalize(views, CIFAR_MEAN, CIFAR_STD) == ours.unsqueeze(1)).all()
 
 
 def test_normalize_leaves_its_input_alone() -> None:

@@ -73,7 +73,7 @@ def test_initial_weights_do_not_depend_on_the_private_images_or_on_the_seed(tmp_
     # Everything that it does depend on keeps its own place in the cache (that of the last start, here).
     for recipe, images in (
         (replace(RECIPE, prior_seed=1), data()),
-        (RECIPE, replace(data(), deviation=(0.1, 0.2, 0.3))),
+        (RECIPE, replace(data(), std=(0.1, 0.2, 0.3))),
     ):
         other = Training(recipe, images)
         assert not same(backbone(other.state.model), backbone(starts[0].state.model))
@@ -184,7 +184,7 @@ def test_pre_training_learns_on_images_it_never_saw(tmp_path):
         pair = [pretraining.alter(some, generator) for _ in range(2)]
         head, network.head = network.head, torch.nn.Identity()
         with torch.no_grad():
-            embedded = [network(pretraining.normalize(part, images.mean, images.deviation)) for part in pair]
+            embedded = [network(pretraining.normalize(part, images.mean, images.std)) for part in pair]
         network.head = head
         return float(contrastive_loss(*embedded))
 

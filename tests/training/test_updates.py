@@ -59,7 +59,7 @@ def test_a_private_update_is_the_slow_one(digits, almost_no_noise):
     total = {n: torch.zeros_like(p) for n, p in before.items()}
     for row in rows.tolist():
         image = torch.tensor(digits.train.images[row : row + 1]).float() / 255
-        image = (image - digits.mean[0]) / digits.deviation[0]
+        image = (image - digits.mean[0]) / digits.std[0]
         loss = nn.functional.cross_entropy(model(image), torch.tensor(digits.train.labels[row : row + 1]))
         gradient = dict(zip(before, torch.autograd.grad(loss, list(model.parameters())), strict=True))
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
@@ -179,7 +179,7 @@ def test_a_private_update_with_sharpness_is_the_slow_one(digits, almost_no_noise
             p += 0.5 * state.previous[name] / length
     total = {n: torch.zeros_like(p) for n, p in before.items()}
     for row in torch.nonzero(sampling.uniform(96) < 24 / 96).squeeze(1).tolist():
-        image = (torch.tensor(digits.train.images[row : row + 1]).float() / 255 - digits.mean[0]) / digits.deviation[0]
+        image = (torch.tensor(digits.train.images[row : row + 1]).float() / 255 - digits.mean[0]) / digits.std[0]
         loss = nn.functional.cross_entropy(uphill(image), torch.tensor(digits.train.labels[row : row + 1]))
         gradient = dict(zip(before, torch.autograd.grad(loss, list(uphill.parameters())), strict=True))
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))

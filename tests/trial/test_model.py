@@ -38,7 +38,7 @@ def of(count, seed, channels=3, size=(10, 12)):
 
 @pytest.fixture(scope="module")
 def data():
-    return Dataset("mine", of(60, 0), of(45, 1), NAMES, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.3, 0.4))
+    return Dataset("mine", of(60, 0), of(45, 1), NAMES, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed)
 
 def test_the_examples_looked_at_on_the_way_are_checked_too(monkeypatch):
     """A mix that the whole data shares may be missing from the part that an evaluation sees."""
-    monkeypatch.setattr("trilemma.trial.evaluation.LOOK", 20)
+    monkeypatch.setattr("trilemma.trial.evaluation.EVALUATED", 20)
     data = dataset(BOTH * 5, BOTH * 5)
     refuse_unmeasurable(data, (), 0)
     rare = dataset([0] * 199 + [1] * 2, [1] * 199 + [0] * 2)

@@ -19,7 +19,7 @@ from trilemma.spreadsheet import write_csv
 from trilemma.study.folder import StudyFolder
 from trilemma.study.removal import Exposure, exposed_share, survivors
 from trilemma.study.trials import Trial
-from trilemma.trial.evaluation import LOOK
+from trilemma.trial.evaluation import EVALUATED
 from trilemma.trial.exposure import has_exposure
 from trilemma.trial.run import CONFIG, HISTORY, RESULT, Run, guaranteed, read_history
 from trilemma.words import encodable
@@ -305,7 +305,7 @@ def _another_seed(names: Mapping[int, str], seed: int) -> str | None:
 
 
 def _during_training(line: dict[str, Any], train: int, test: int) -> Iterator[dict[str, Any]]:
-    trained, tested = min(train, LOOK), min(test, LOOK)
+    trained, tested = min(train, EVALUATED), min(test, EVALUATED)
     rows = [
         _row("accuracy", line["accuracy"], None, tested),
         _row("train_accuracy", line["train_accuracy"], None, trained),

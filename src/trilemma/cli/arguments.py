@@ -200,7 +200,7 @@ def _report(commands: Any) -> None:
     )
     command.add_argument("folders", nargs="+", metavar="DIR", help="a run, an audit, or studies, also unfinished ones")
     command.add_argument("--out", metavar="DIR", help="folder of the page (default: DIR)")
-    _add_pictures(command, "leave the images of the most exposed examples out of the page of an audit")
+    _add_no_pictures(command, "leave the images of the most exposed examples out of the page of an audit")
     command.add_argument("--pdf", action="store_true", help="for one model, also write statement.pdf (extra pdf)")
     _add_require(command)
 
@@ -316,13 +316,13 @@ def _audit(commands: Any) -> None:
     )
     command.add_argument("--seed", type=int, default=0, help="seed of learned attacks and bootstrap (default: 0)")
     _add_require(command)
-    _add_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
+    _add_no_pictures(command, "leave the images of the most exposed examples out of the audit's folder")
     resamples = f"bootstrap samples for each interval, at least 100 (default: {RESAMPLES})"
     command.add_argument("--resamples", type=int, default=RESAMPLES, help=resamples)
 
 
-def _add_pictures(command: argparse.ArgumentParser, without: str) -> None:
-    command.add_argument("--no-pictures", action="store_false", dest="pictures", help=without)
+def _add_no_pictures(command: argparse.ArgumentParser, without: str) -> None:
+    command.add_argument("--no-pictures", action="store_false", dest="images", help=without)
 
 
 def _predict(commands: Any) -> None:

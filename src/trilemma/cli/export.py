@@ -39,7 +39,7 @@ class _FromPixels(nn.Module):
         self.network, self._facts = model.network, model.facts
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(normalize(images, self._facts.mean, self._facts.deviation))
+        logits: Tensor = self.network(normalize(images, self._facts.mean, self._facts.std))
         return logits
 
 

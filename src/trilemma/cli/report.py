@@ -34,7 +34,7 @@ def report_command(options: argparse.Namespace) -> int:
     model = OneModel.read(models[0])
     required = required_by(options, model.result)
     page = write_model_page(
-        model, out or models[0], judge(required, model.result), pdf=options.pdf, images=options.pictures
+        model, out or models[0], judge(required, model.result), pdf=options.pdf, images=options.images
     )
     show(str(page))
     if wrong := why_not_private(model.result):

@@ -67,6 +67,6 @@ def predictions_of_weights(options: argparse.Namespace, attacks: Sequence[str]) 
         with torch.no_grad():
             for start in range(0, len(split), _AT_ONCE):
                 images = torch.tensor(split.images[start : start + _AT_ONCE])
-                parts.append(network(normalize(images, data.mean, data.deviation)).float())
+                parts.append(network(normalize(images, data.mean, data.std)).float())
         outputs.append(torch.cat(parts).numpy())
     return predictions_of(data, *outputs)

@@ -11,8 +11,8 @@ from trilemma.data.sets.cifar_names import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     CIFAR100_COARSE,
-    CIFAR_DEVIATION,
     CIFAR_MEAN,
+    CIFAR_STD,
 )
 from trilemma.data.sets.skew import luma, skewed_groups
 from trilemma.data.sources import Source, describe_sources
@@ -22,8 +22,8 @@ __all__ = [
     "CIFAR10_CLASSES",
     "CIFAR100_CLASSES",
     "CIFAR100_COARSE",
-    "CIFAR_DEVIATION",
     "CIFAR_MEAN",
+    "CIFAR_STD",
     "Dataset",
     "Source",
     "Split",

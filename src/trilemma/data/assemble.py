@@ -86,7 +86,7 @@ def assemble(
         classes=labels.names,
         group_names=None if groups is None else groups.names,
         mean=NEUTRAL * channels,
-        deviation=NEUTRAL * channels,
+        std=NEUTRAL * channels,
         flips=flips,
         shift=max(1, min(4, min(height, width) // 8)) if shift is None else shift,
         source=source

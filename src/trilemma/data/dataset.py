@@ -87,7 +87,7 @@ class Dataset:
       train, test: the splits.  The training split is what the guarantee protects.
       classes: class names; ``classes[label]``.
       group_names: names of the protected attribute's values; ``group_names[group]``; None without groups.
-      mean, deviation: per channel, in units of pixel / 255.  Public constants, never measured on the images
+      mean, std: per channel, in units of pixel / 255.  Public constants, never measured on the images
         (statistics of private images would have to be paid for).
       flips: whether a mirrored image is still an image of its class (not so for digits).
       shift: largest shift of a view in pixels.
@@ -105,7 +105,7 @@ class Dataset:
     classes: tuple[str, ...]
     group_names: tuple[str, ...] | None = None
     mean: tuple[float, ...] = NEUTRAL
-    deviation: tuple[float, ...] = NEUTRAL
+    std: tuple[float, ...] = NEUTRAL
     flips: bool = True
     shift: int = 4
     skew: float | None = None
@@ -128,7 +128,7 @@ class Dataset:
         for part, split in (("training", self.train), ("test", self.test)):
             _refuse_outside(part, "labels", split.labels, self.classes)
             _refuse_outside(part, "groups", split.groups, self.group_names)
-        for field_name, values, what in (("mean", self.mean, "finite"), ("deviation", self.deviation, "positive")):
+        for field_name, values, what in (("mean", self.mean, "finite"), ("std", self.std, "positive")):
             right = all(math.isfinite(value) and (what == "finite" or value > 0) for value in values)
             if len(values) not in (1, first[0]) or not right:
                 raise InputError(f"{field_name} must be {what} numbers, one for each channel, not {tuple(values)}")

@@ -12,8 +12,8 @@ from trilemma.data.sets.cifar_names import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     CIFAR100_TARGETS,
-    CIFAR_DEVIATION,
     CIFAR_MEAN,
+    CIFAR_STD,
 )
 
 SKEW_GROUPS = ("colour", "gray")
@@ -129,7 +129,7 @@ _CIFAR10 = Named(
     test=10_000,
     classes=CIFAR10_CLASSES,
     mean=CIFAR_MEAN,
-    std=CIFAR_DEVIATION,
+    std=CIFAR_STD,
     takes=OF_FILES,
     folders=("cifar10", "cifar-10", "CIFAR10", "CIFAR-10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
     pickled=("cifar-10-batches-py",),

@@ -21,7 +21,7 @@ from trilemma.study.needs import examples_here, map_images
 from trilemma.study.trials import Study, Trial, needing_exposure
 from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
-from trilemma.trial.evaluation import LOOK
+from trilemma.trial.evaluation import EVALUATED
 from trilemma.trial.exposure import SHADOWS_EACH
 
 _SLOW = 0.05
@@ -102,7 +102,7 @@ def _trial_seconds(trial: Trial, data_dir: str | None, *, exposure: bool) -> flo
     if trial.removal is not None:
         train = round(train * (1 - trial.removal.share))
     update, forward = _seconds_an_example(recipe, classes, shape)
-    looks = recipe.evaluations * (min(train, LOOK) + min(test, LOOK)) + train + test
+    looks = recipe.evaluations * (min(train, EVALUATED) + min(test, EVALUATED)) + train + test
     audits = NAMED[data["name"]].test_copies  # skewed data is also audited against the whole test set
     training = recipe.epochs * train * update
     # Shadows are trained as the trial is.  Skewed data may need a block more than is counted here.

@@ -74,7 +74,7 @@ class ImageInputs:
         recipe, data, rows = self.recipe, self.data, rows.to(self.device)
         images = self.images[rows]
         if self.keys is None:
-            return normalize(images.unsqueeze(1), data.mean, data.deviation)
+            return normalize(images.unsqueeze(1), data.mean, data.std)
         moves = moves_of(
             self.keys[rows],
             update,
@@ -83,13 +83,13 @@ class ImageInputs:
             shift=data.shift if recipe.shift is None else recipe.shift,
             flips=data.flips if recipe.flips is None else recipe.flips,
         )
-        return normalize(moved(images, moves), data.mean, data.deviation)
+        return normalize(moved(images, moves), data.mean, data.std)
 
     def plain(self, part: Part, rows: NDArray[np.int64]) -> Tensor:
         """float32 (n, C, H, W): normalized images as they are."""
         split = self.data.train if part == "train" else self.data.test
         images = torch.tensor(split.images[rows], device=self.device)
-        return normalize(images, self.data.mean, self.data.deviation)
+        return normalize(images, self.data.mean, self.data.std)
 
 
 def shifts_of(recipe: Recipe, data: Dataset) -> tuple[Shift, ...]:

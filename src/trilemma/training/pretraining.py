@@ -93,7 +93,7 @@ def cache_key(
     """Names the result of pre-training for a recipe and network: trainings with equal keys start from the same
     backbone."""
     settings = [*astuple(Architecture.of(recipe)), recipe.pretrain, recipe.pretrain_updates, _IMAGES, _BATCH]
-    settings += [autocast, device.type, data.mean, data.deviation, *_backbone(network, recipe.model)]
+    settings += [autocast, device.type, data.mean, data.std, *_backbone(network, recipe.model)]
     return key_of(f"trilemma pretraining {FORMAT}", (), data.image_shape, recipe.prior_seed, *settings)
 
 
@@ -165,7 +165,7 @@ class _PreTraining:
         flip = torch.rand(len(pair), generator=self.generator) < 0.5
         pair = torch.where(flip[:, None, None, None], pair.flip(3), pair)
         with torch.autocast(self.device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-            embedded = self.network(normalize(pair.to(self.device), data.mean, data.deviation))
+            embedded = self.network(normalize(pair.to(self.device), data.mean, data.std))
         loss = contrastive_loss(*embedded.chunk(2))
         rate = _RATE * min(1.0, (self.update + 1) / 100) * (1 - self.update / self.updates)
         self.optimizer.param_groups[0]["lr"] = rate

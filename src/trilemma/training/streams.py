@@ -62,7 +62,7 @@ def stream_for(
     run: dict[str, Any] = {
         "purpose": purpose,
         "recipe": recipe.to_dict() | {"secret_noise": False},  # as a run without a budget may leave it open
-        "data": [data.name, dict(data.request), data.mean, data.deviation, data.flips, data.shift, data.classes],
+        "data": [data.name, dict(data.request), data.mean, data.std, data.flips, data.shift, data.classes],
         "train": data.train.fingerprint,
         "examples": len(data.train),
         "modules": [(name, type(module).__qualname__) for name, module in model.named_modules()],

@@ -17,7 +17,7 @@ from trilemma.trial.measure import Logits, predictions_of
 if TYPE_CHECKING:
     from trilemma.training.loop import Training
 
-LOOK = 2000
+EVALUATED = 2000
 """The largest number of examples of each split that an evaluation during training uses."""
 
 
@@ -43,8 +43,8 @@ class Evaluation:
 def evaluation_rows(data: Dataset, track: tuple[int, ...], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices, int64 and ascending, of the training and test examples that are evaluated; tracked ones are included."""
     rng = rng_for(seed, "evaluation rows")
-    rows = rng.permutation(len(data.train))[:LOOK]
-    test_rows = np.sort(rng.permutation(len(data.test))[:LOOK])
+    rows = rng.permutation(len(data.train))[:EVALUATED]
+    test_rows = np.sort(rng.permutation(len(data.test))[:EVALUATED])
     return np.unique(np.concatenate([rows, np.array(track, dtype=np.int64)])), test_rows
 
 

@@ -48,7 +48,7 @@ class Facts:
       model: its name there.
       classes: names, by index.
       image_shape: (C, H, W).
-      mean, deviation: per channel, by which images are normalized, in units of pixel / 255.
+      mean, std: per channel, by which images are normalized, in units of pixel / 255.
       privacy: what is guaranteed, with ``statement`` in words.
     """
 
@@ -57,7 +57,7 @@ class Facts:
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    std: tuple[float, ...]
     privacy: Mapping[str, Any]
 
 
@@ -82,7 +82,7 @@ def metadata_of(
         "classes": list(data.classes),
         "image_shape": list(data.image_shape),
         "mean": list(data.mean),
-        "deviation": list(data.deviation),
+        "deviation": list(data.std),
         "learned": learned_names(training.state.model, training.start),  # the others may be used again
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
@@ -110,8 +110,8 @@ def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
         classes = tuple(values["classes"])
         if not all(isinstance(name, str) for name in classes):
             raise TypeError("classes must be text")
-        mean, deviation = (tuple(float(v) for v in values[name]) for name in ("mean", "deviation"))
-        if not len(mean) == len(deviation) == channels:
+        mean, std = (tuple(float(v) for v in values[name]) for name in ("mean", "deviation"))
+        if not len(mean) == len(std) == channels:
             raise ValueError("mean and deviation must have one number per channel")
         privacy = dict(values["privacy"])
         if privacy.get("epsilon") is not None:
@@ -122,6 +122,6 @@ def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
             classes,
             (channels, height, width),
             mean,
-            deviation,
+            std,
             privacy,
         )

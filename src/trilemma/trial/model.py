@@ -72,7 +72,7 @@ class Model:
     def prepared(self, images: Any, *, resize: bool = False) -> Tensor:
         """What the network takes: float32 (n, C, H, W), scaled and normalized; see :meth:`logits`."""
         pixels = self.read(images, resize=resize).images
-        return normalize(torch.from_numpy(np.ascontiguousarray(pixels)), self.facts.mean, self.facts.deviation)
+        return normalize(torch.from_numpy(np.ascontiguousarray(pixels)), self.facts.mean, self.facts.std)
 
     def read(self, images: Any, *, resize: bool = False) -> GivenImages:
         """The images as uint8 (n, C, H, W), with their names; see :meth:`logits`."""
@@ -169,7 +169,7 @@ def load_model(
         loaded = _with_prior(recipe, loaded, facts, tell)
     elif map_network_width(recipe.model) is not None and network is None:
         local = fitted_maps(shape, recipe.prior_seed, tell=tell)
-        loaded = OnMaps(local, loaded, facts.mean, facts.deviation)
+        loaded = OnMaps(local, loaded, facts.mean, facts.std)
     name = clean(network_name(recipe.model, config["network"]))
     return Model(loaded.eval().to(torch.device("cpu")), facts, recipe, name)
 
@@ -190,4 +190,4 @@ def _with_prior(recipe: Recipe, head: nn.Module, facts: Facts, tell: Callable[[s
         )
     prior = fitted(blocks, shape, recipe.prior_seed, tell=tell)
     shifts = view_shifts(recipe.multiplicity, 1 if recipe.shift is None else recipe.shift, shape)
-    return PriorNetwork(prior, head, facts.mean, facts.deviation, shifts)
+    return PriorNetwork(prior, head, facts.mean, facts.std, shifts)

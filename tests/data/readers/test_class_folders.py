@@ -37,7 +37,7 @@ def test_class_folders_give_images_labels_and_splits(class_folders: Path) -> Non
     assert data.train.images.shape == (12, 1, 8, 8)
     assert data.test.labels.tolist() == [0, 0, 1, 1]
     assert (data.train.images[7, 0] == pixels(class_folders / "train" / "dog" / "1.png")).all()
-    assert (data.mean, data.deviation, data.flips, data.shift) == ((0.5,), (0.5,), True, 1)
+    assert (data.mean, data.std, data.flips, data.shift) == ((0.5,), (0.5,), True, 1)
     assert load_data(class_folders, flips=False, shift=2).flips is False
 
 

@@ -17,8 +17,8 @@ from trilemma.data import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     CIFAR100_COARSE,
-    CIFAR_DEVIATION,
     CIFAR_MEAN,
+    CIFAR_STD,
     Dataset,
     describe_sources,
     load_data,
@@ -82,7 +82,7 @@ def is_the_small_set(data: Dataset) -> None:
         assert (part.images == PIXELS[split].transpose(0, 3, 1, 2)).all()
         assert (part.labels == FINE[split]).all()
     assert data.classes == CIFAR100_CLASSES
-    assert (data.mean, data.deviation) == (CIFAR_MEAN, CIFAR_DEVIATION)
+    assert (data.mean, data.std) == (CIFAR_MEAN, CIFAR_STD)
     assert (data.flips, data.shift, data.group_names) == (True, 4, None)
 
 
@@ -257,7 +257,7 @@ def test_the_real_cifar10_has_its_known_counts_and_constants(cifar10: Dataset, s
     means = shares @ values
     deviations = np.sqrt(shares @ values**2 - means**2)
     assert np.abs(means - CIFAR_MEAN).max() < 1e-7
-    assert np.abs(deviations - CIFAR_DEVIATION).max() < 1e-7
+    assert np.abs(deviations - CIFAR_STD).max() < 1e-7
     sources = {source.name: source for source in describe_sources(shared)}
     assert (sources["cifar10"].train, sources["cifar10"].test) == (50_000, 10_000)
 

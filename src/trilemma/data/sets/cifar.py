@@ -120,7 +120,7 @@ def load_cifar(known: Named, options: Options) -> Dataset:
     )
     if data.image_shape[0] != 3:
         raise InputError(f"{where} holds gray images, and {known.name} is in color: name the folder by its path")
-    return replace(data, mean=known.mean, deviation=known.std)
+    return replace(data, mean=known.mean, std=known.std)
 
 
 def _label_of(options: Options) -> dict[str, str]:

@@ -6,7 +6,7 @@ CIFAR_MEAN = (0.49139968, 0.48215841, 0.44653091)
 """Mean of CIFAR-10's training images per channel, in units of pixel / 255, as the code of De et al. (2022)
 gives it; used for CIFAR-100 too, as there."""
 
-CIFAR_DEVIATION = (0.24703223, 0.24348513, 0.26158784)
+CIFAR_STD = (0.24703223, 0.24348513, 0.26158784)
 """Standard deviation to go with :data:`CIFAR_MEAN`."""
 
 _TEN = "airplane automobile bird cat deer dog frog horse ship truck"

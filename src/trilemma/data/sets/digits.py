@@ -38,7 +38,7 @@ def load_digits(known: Named, options: Options) -> Dataset:
         test=Split(_ink(images[test], "test ink") if inked else images[test], labels[test]),
         classes=known.classes,
         mean=known.mean,
-        deviation=known.std,
+        std=known.std,
         flips=known.flips,
         shift=known.shift,
         source="scikit-learn's handwritten digits (1,797), fixed split" + (", each in an ink of its own" * inked),
