@@ -65,6 +65,12 @@ def shortened(text: str, longest: int = 40) -> str:
     return f"{text[: longest - 1 - head]}…{text[len(text) - head :]}"
 
 
+BEGUN_EARLIER = (
+    "an earlier version began this run, and this version cannot continue its random numbers: "
+    "start again with another --out"
+)
+"""The refusal to go on with a run of version 0.1.0."""
+
 DELTA = 1e-5
 """The delta of a budget that names none."""
 

@@ -34,7 +34,7 @@ from trilemma.trial.display import TrainingDisplay
 from trilemma.trial.measure import accuracy_of_nonmembers
 from trilemma.trial.most_exposed import EXPOSED, ORDERED_BY, most_exposed
 from trilemma.trial.progress import Stopped, TrialProgress
-from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed, why_not_private
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed, unfinished, why_not_private
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
 from trilemma.words import clean
@@ -272,9 +272,7 @@ def run_predictions(folder: Path) -> Predictions:
     read_json(folder / CONFIG)
     path = folder / SIGNALS
     if not path.exists():
-        raise InputError(
-            f"{folder} holds no {SIGNALS}: the run is not finished; run the same command again to resume it"
-        )
+        raise unfinished(folder, SIGNALS)
     if (folder / RESULT).exists():
         check(folder / RESULT)
     table = read_signals(path)

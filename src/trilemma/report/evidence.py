@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from trilemma.attacks.named import SHADOW_SCORES
 from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
-from trilemma.errors import InputError
 from trilemma.files import read_json, reading
 from trilemma.hints import listed
 from trilemma.measures import ATTACK_WORDS, FPRS, RUN_HEADLINE
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.trial.gate import Measured, measured
-from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed
+from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed, unfinished
 from trilemma.trial.signals import read_signals
 from trilemma.words import clean
 
@@ -58,9 +57,7 @@ class OneModel:
         kind = "audit" if (folder / AUDIT).exists() else "run"
         config = {} if kind == "audit" else read_json(folder / CONFIG)
         if kind == "run" and not (folder / RESULT).exists():
-            raise InputError(
-                f"{folder} holds no {RESULT}: the run is not finished; run the same command again to resume it"
-            )
+            raise unfinished(folder, RESULT)
         result = check(folder / (AUDIT if kind == "audit" else RESULT))
         signals = read_signals(folder / SIGNALS).to_pandas()
         model = cls(folder, kind, config, result, signals)

@@ -16,6 +16,7 @@ from trilemma.privacy.randomness import RandomStream
 from trilemma.training import optimizers
 from trilemma.training.canaries import Coins
 from trilemma.training.checkpoints import Checkpoint
+from trilemma.words import BEGUN_EARLIER
 
 Tensors = dict[str, Tensor]
 
@@ -59,10 +60,7 @@ class State:
             other canaries, or it holds no evidence of what the updates did, and this training has a budget.
         """
         if not shared and "stream/noise" not in checkpoint.tensors:
-            raise InputError(
-                "an earlier version began this run, and this version cannot continue its random numbers: "
-                "start again with another --out"
-            )
+            raise InputError(BEGUN_EARLIER)
         canaries = checkpoint.header.get("canaries")
         if not shared and canaries != self._canaries:
             raise InputError(

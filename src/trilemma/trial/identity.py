@@ -16,7 +16,8 @@ from trilemma.files import read_json
 from trilemma.training.canaries import Canaries
 from trilemma.training.recipe import Recipe
 from trilemma.trial.fingerprint import FINGERPRINT, read_fingerprint
-from trilemma.trial.run import CONFIG, RESULT
+from trilemma.trial.run import CONFIG, RESULT, of_first_version
+from trilemma.words import BEGUN_EARLIER
 
 
 def config_of(
@@ -100,6 +101,8 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
         elif part == "recipe" and isinstance(old, dict) and new["epsilon"] is None:  # then no noise has to be secret
             old = old | {"secret_noise": new["secret_noise"]}
         if old != new:
+            if of_first_version(stored) and not (folder / RESULT).exists():
+                raise InputError(f"{folder}: {BEGUN_EARLIER}")
             changed = ""
             if part == "recipe" and isinstance(old, dict):
                 keys = [key for key in {*old, *new} if old.get(key) != new.get(key)]

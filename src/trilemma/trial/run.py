@@ -17,7 +17,7 @@ from trilemma.measures import RUN_HEADLINE
 from trilemma.networks import described_network
 from trilemma.rounding import lower, upper
 from trilemma.training.recipe import Recipe
-from trilemma.words import SEEDED_NOISE, clean
+from trilemma.words import BEGUN_EARLIER, SEEDED_NOISE, clean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,6 +102,28 @@ class Run:
         with reading(path / CONFIG):
             recipe = Recipe.from_dict(config["recipe"])
         return cls(path, recipe, result)
+
+
+def of_first_version(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of version 0.1.0, which kept the fingerprint of the data in it."""
+    data = config.get("data")
+    return isinstance(data, Mapping) and isinstance(data.get("fingerprint"), str)
+
+
+def unfinished(folder: Path, missing: str) -> InputError:
+    """The refusal of a run that lacks a file since it is not finished, with how to finish it.
+
+    Args:
+      folder: of the run.
+      missing: name of the file.
+
+    Raises:
+      InputError: its ``config.json`` cannot be read.
+    """
+    mend = "the run is not finished; run the same command again to resume it"
+    return InputError(
+        f"{folder} holds no {missing}: {BEGUN_EARLIER if of_first_version(read_json(folder / CONFIG)) else mend}"
+    )
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:

@@ -296,14 +296,20 @@ ERRORS = [
         "training/learned.py",
         'and _MARK not in vars(_owner(network, name)) and not _learned_by("", tensor)',
         "",
-        (f"{_LEARNED}::test_what_another_run_learned_stays_learned",),
+        (
+            f"{_LEARNED}::test_what_another_run_learned_stays_learned[mark]",
+            f"{_LEARNED}::test_what_another_run_learned_stays_learned[numbers]",
+        ),
     ),
     Planted(
         "a network that is built by name is not asked whether a run learned it",
         "training/loop.py",
         "refuse_learned(recipe, model)",
         "refuse_learned(recipe, self.network)",
-        (f"{_LEARNED}::test_a_network_that_is_built_from_a_run_is_refused_too",),
+        (
+            f"{_LEARNED}::test_a_network_that_is_built_from_a_run_is_refused_too",
+            f"{_LEARNED}::test_it_is_refused_in_the_other_processes_of_a_training_too",
+        ),
     ),
     Planted(
         "processes of other versions compute one training",
