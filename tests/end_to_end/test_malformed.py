@@ -161,7 +161,7 @@ def test_malformed_columns_of_tables_are_refused(tmp_path, number):
         ("file_name\n0.png\n", "no label column"),
         ("file_name,label\n0.png,a\n1.png\n", "no label in row 1"),
         ("file_name,label\n0.png,a\n1.png,b,c\n", "line 3 has more fields"),
-        ("file_name,label\n0.png,a\n0.png,b\n", "stands in row 0 too"),
+        ("file_name,label\n0.png,a\n0.png,b\n", "is also in row 0"),
         ("file_name,label\n0.png,a\n9.png,b\n", "row 1: file_name '9.png' does not exist"),
         ("file_name,label\n0.png,a\n../0.png,b\n", "row 1: .*points outside"),
         ("file_name,label,label\n0.png,a,b\n", "more than one column 'label'"),

@@ -6,10 +6,10 @@ import json
 import re
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 from rich.console import Console
 
+from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.results import read_results
 from trilemma.cli.closing import closing_lines
 from trilemma.cli.study_display import StudyDisplay
@@ -112,5 +112,8 @@ def test_a_trial_has_one_name_on_the_terminal_on_pages_in_figures_in_comparisons
         (head,) = re.findall("<h1>(.*?)</h1>", model_page)  # whose terms are buttons that explain them
         assert html.unescape(re.sub("<[^>]*>", "", head)).replace("\u00a0", " ") == titles[trial]
     assert titles[waiting] in page
-    compared = pd.read_csv(folder.path / "comparisons.csv")
-    assert set(compared["setting"]) == {"digits, no budget, limit 60, data seed 0, learning_rate 0.1"}
+    # The file has them once all trials have finished.
+    compared = comparisons(read_results(folder.path), "accuracy", folder.read())
+    assert {comparison.pair.setting for comparison in compared} == {
+        "digits, no budget, limit 60, data seed 0, learning_rate 0.1"
+    }

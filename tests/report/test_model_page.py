@@ -379,6 +379,19 @@ def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, mon
     assert "pip install 'trilemma[pdf]'" in capsys.readouterr().err
 
 
+def test_a_pdf_of_an_earlier_report_does_not_stay_beside_a_new_page(run, tmp_path):
+    (tmp_path / "statement.pdf").write_bytes(b"%PDF of yesterday")
+    write_model_page(OneModel.read(run.folder), tmp_path)
+    assert not (tmp_path / "statement.pdf").exists()
+
+
+def test_the_meanings_of_terms_are_printed_once(run, tmp_path):
+    """Guards: a printer that knows no popovers, as WeasyPrint, and prints each of them as a box below the glossary."""
+    page = write_model_page(OneModel.read(run.folder), tmp_path).read_text("utf-8")
+    assert page.count("<div popover") > 5
+    assert re.search(r"@media print \{.*\[popover\] \{ display: none; \}", page, re.DOTALL)
+
+
 @pytest.mark.parametrize("field", ["privacy clipping_norm", "privacy noise_source", "course updates"])
 def test_a_result_that_lacks_a_value_is_one_line_and_no_page(run, tmp_path, field):
     part, name = field.split()

@@ -11,7 +11,7 @@ from trilemma.errors import InputError
 from trilemma.fairness import fairness_report
 from trilemma.measures import ATTACK_WORDS
 from trilemma.statistics.cells import worst_class
-from trilemma.trial.gate import Condition, conditions, judge
+from trilemma.trial.gate import Condition, conditions, judge, refuse_what_no_training_measures
 from trilemma.words import SEEDED_NOISE
 
 SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
@@ -217,3 +217,23 @@ def test_attacks_and_measures_from_outside_are_judged_by_their_names():
             conditions(wrong, outside)
     with pytest.raises(InputError, match="no measure is called 'error'"):
         conditions("error<=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "groups", "says"),
+    [
+        ("worst_group_accuracy>=0.5", False, "not of two or more groups; worst_class_accuracy needs none"),
+        ("bias<=0.1", False, "the test images are not of two or more groups"),
+        ("auc_rmia<=0.6", True, "RMIA needs shadow models: require it of an audit"),
+        ("tpr_at_fpr_0.01_lira<=0.1", True, "LiRA needs shadow models"),
+        ("bias<=0.1, auc<=0.6, epsilon<=8, worst_class_accuracy>=0.1", True, ""),
+        ("auc_threshold<=0.6, accuracy>=0.1", False, ""),
+    ],
+)
+def test_what_no_training_measures_is_refused_before_it_begins(text, groups, says):
+    """Guards: a budget that is spent on a gate which could never open."""
+    if says:
+        with pytest.raises(InputError, match=says):
+            refuse_what_no_training_measures(conditions(text), groups=groups)
+    else:
+        refuse_what_no_training_measures(conditions(text), groups=groups)

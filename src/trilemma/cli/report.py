@@ -10,7 +10,7 @@ from trilemma.cli.terminal import show, show_error
 from trilemma.errors import InputError
 from trilemma.report.collect import report_of
 from trilemma.report.evidence import AUDIT, OneModel
-from trilemma.report.model_page import write_model_page
+from trilemma.report.model_page import PDF, write_model_page
 from trilemma.study.folder import StudyFolder
 from trilemma.trial.gate import judge
 from trilemma.trial.run import CONFIG, why_not_private
@@ -36,7 +36,7 @@ def report_command(options: argparse.Namespace) -> int:
     page = write_model_page(
         model, out or models[0], judge(required, model.result), pdf=options.pdf, images=options.images
     )
-    show(str(page))
+    show(str(page), *([str(page.with_name(PDF))] if options.pdf else []))
     if wrong := why_not_private(model.result):
         show_error(f"trilemma: {clean(wrong)}")
         return 1

@@ -31,6 +31,7 @@ from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_re
 from trilemma.training.recipe_data import data_request
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.display import TrainingDisplay
+from trilemma.trial.gate import refuse_what_no_training_measures
 from trilemma.trial.listeners import listener_for
 from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import RESULT
@@ -70,6 +71,8 @@ def train_command(options: argparse.Namespace) -> int:
             data = load_data(**data_of(options), progress=display.data)
             for note in data.notes:
                 display.say(f"note: {note}")
+            groups = data.test.groups
+            refuse_what_no_training_measures(required, groups=groups is not None and len(set(groups.tolist())) > 1)
             recipe, fitted = _fitted(options, recipe, data)
             if fitted:
                 display.say(f"note: {fitted}")

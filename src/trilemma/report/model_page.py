@@ -44,7 +44,7 @@ _LOOKS = {"holds": ("✓", "good"), "fails": ("✕", "bad"), "cannot tell": ("?"
 def write_model_page(
     model: OneModel, out: Path, judgments: Sequence[Judgment] = (), *, pdf: bool = False, images: bool = True
 ) -> Path:
-    """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``.
+    """Write ``model.html`` and ``statement.json``; with ``pdf`` also ``statement.pdf``; else remove an earlier one.
 
     Args:
       model: the contents of a run or an audit.
@@ -69,6 +69,8 @@ def write_model_page(
         part.write_text(text, "utf-8")
     if pdf:
         _print(text, out / PDF)
+    else:  # one that an earlier report printed would contradict the page
+        (out / PDF).unlink(missing_ok=True)
     return out / PAGE
 
 

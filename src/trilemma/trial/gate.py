@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from trilemma.errors import InputError
 from trilemma.hints import did_you_mean
-from trilemma.measures import ATTACK_WORDS, MEASURES
+from trilemma.measures import ATTACK_WORDS, MEASURES, SHADOW_ATTACKS
 from trilemma.rounding import rounded_up
 from trilemma.trial.run import why_not_for_release, why_not_private
 from trilemma.words import clean, counted, spelled
@@ -194,10 +194,34 @@ def _badness(condition: Condition, number: Measured) -> tuple[float, ...]:
     return (rank, number.high, number.value) if condition.sign.startswith("<") else (rank, -number.low, -number.value)
 
 
+def refuse_what_no_training_measures(required: Iterable[Condition], *, groups: bool) -> None:
+    """Refuse conditions that would be found undecided only when the budget is spent.
+
+    Args:
+      required: what a training is to satisfy.
+      groups: whether the test images are of two or more groups.
+
+    Raises:
+      InputError: a condition on groups that there are not, or on an attack that needs shadow models.
+    """
+    for condition in required:
+        if condition.quantity in _OF_GROUPS and not groups:
+            raise InputError(f"{condition} cannot be measured: {_no_groups(condition)}")
+        if (attack := _attack_quantity(condition.quantity)[1]) in SHADOW_ATTACKS:
+            raise InputError(
+                f"{condition} cannot be measured by a training, since {ATTACK_WORDS[attack]} needs shadow models: "
+                "require it of an audit with --shadows"
+            )
+
+
+def _no_groups(condition: Condition) -> str:
+    instead = "; worst_class_accuracy needs none" if condition.quantity != "bias" else ""
+    return f"the test images are not of two or more groups{instead}"
+
+
 def _why_not_measured(condition: Condition, result: Mapping[str, Any]) -> str:
     if condition.quantity in _OF_GROUPS and not result.get("fairness"):
-        instead = "; worst_class_accuracy needs none" if condition.quantity != "bias" else ""
-        return f"not measured: the test images are not of two or more groups{instead}"
+        return f"not measured: {_no_groups(condition)}"
     if condition.quantity == "harmonic_score" and "harmonic_score" not in result:
         return "not measured: an audit has no harmonic score; require it of the run"
     kind, only = _attack_quantity(condition.quantity)
