@@ -29,7 +29,7 @@ from torch import nn
 
 from trilemma.checksums import check, write_sealed
 from trilemma.data.dataset import Dataset
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
@@ -120,6 +120,7 @@ def train(
       PrivacyError: the guarantee would not cover the training.
       Stopped: see ``should_stop``.
     """
+    check_type("the folder of the run", out, (str, os.PathLike), "its path")
     folder = Path(out)
     tracked = preflight.tracked_examples(track, data)
     network = given_network(network, data)
