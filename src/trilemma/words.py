@@ -12,10 +12,10 @@ from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
 GUESSING = (
-    "this may be no better than guessing; check that labels and classes are in the same order, and that the images "
-    "are normalized as the model expects"
+    "this may be no better than guessing; check that examples, updates and budget suffice to learn, that labels and "
+    "classes are in the same order, and that the images are normalized as the model expects"
 )
-"""What an accuracy near chance means in an audit of predictions or weights."""
+"""What an accuracy near chance means, of a run as of an audit of predictions or weights."""
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
 )

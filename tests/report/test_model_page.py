@@ -318,9 +318,37 @@ def test_a_measure_from_outside_is_shown_wherever_results_are_but_not_released(r
     statement = statement_of(model)
     assert statement["measures"] == result["measures"]
     assert "<b>error 0.1234 mine:<b>error" in text_of(model, statement)
-    assert "  <b>error           0.1234 (mine:<b>error; no interval)" in describe_run(replace(run, result=result))
+    assert "  <b>error           0.1234 (mine:<b>error, given members and non-members; no interval)" in describe_run(
+        replace(run, result=result)
+    )
     assert "0.1234" not in card("mine", plain.config, result)  # it sees the training images
     assert "Measures from outside" not in text_of(plain, statement_of(plain))
+
+
+def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tmp_path):
+    """Guards: a caution in an audit and none in the run.  These images say nothing about their classes."""
+    assert run.result["no_better_than_chance"]
+    better = dict(run.result) | {"no_better_than_chance": False}
+    for result, cautioned in ((run.result, True), (better, False)):
+        model = OneModel(run.folder, "run", OneModel.read(run.folder).config, result, OneModel.read(run.folder).signals)
+        statement = statement_of(model)
+        texts = describe_run(replace(run, result=result)), " ".join(statement["verdict"]), text_of(model, statement)
+        assert ["no better than guessing" in text for text in texts] == [cautioned] * 3
+        assert "(test)" in texts[0]
+    command = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--out", str(tmp_path / "a")]
+    assert main(command) == 0
+    assert json.loads((tmp_path / "a" / "audit.json").read_text())["no_better_than_chance"]
+
+
+def test_a_negative_control_that_is_missing_says_why(run):
+    missing = {"null_check": {"matched": None, "naive": None}, "null_check_reason": "needs 50 members, has 30"}
+    model = OneModel.read(run.folder)
+    model = OneModel(run.folder, "run", model.config, dict(run.result) | missing, model.signals)
+    strength = " ".join(statement_of(model)["evidence"]["strength"])
+    assert "No negative control was made (it needs 50 members, has 30), so" in strength
+    described = describe_run(replace(run, result=dict(model.result)))
+    assert "  negative control   not made: needs 50 members, has 30" in described
+    assert "negative control" not in describe_run(run)
 
 
 @pytest.mark.parametrize("shift", [0, 1])

@@ -37,3 +37,12 @@ def test_many_classes_with_few_examples_each_are_not_told_apart():
         control = null.never_saw(members, others, ones, ones, 50, seed=seed, attacks=("threshold",))
         values.append(control["auc"]["threshold"])
     assert abs(np.mean(values) - 0.5) < 0.016, values
+
+
+def test_too_few_images_for_a_control_are_counted():
+    ones = np.ones(80)
+    said = null.never_saw(noise(100, 2, 0), noise(80, 2, 1), ones, ones, 2, seed=0, attacks=("threshold",))
+    assert said == "needs 50 test images to learn from and 50 to attack, has 40 and 40"
+    ones = np.ones(200)
+    said = null.never_saw(noise(30, 2, 0), noise(200, 2, 1), ones, ones, 2, seed=0, attacks=("threshold",))
+    assert said == "needs 50 members, has 30"

@@ -237,7 +237,8 @@ def _accuracy(subject: Subject) -> dict[str, Any]:
     if subject.run is not None:
         run = subject.run
         always = {name: run.get(name) for name in ("accuracy", "accuracy_interval", "fairness", "null_check")}
-        return always | {name: run[name] for name in ("worst_class", "measures") if name in run}
+        later = ("worst_class", "measures", "no_better_than_chance", "null_check_reason")
+        return always | {name: run[name] for name in later if name in run}
     return accuracy_of_nonmembers(subject.predictions)
 
 

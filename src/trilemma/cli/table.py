@@ -106,12 +106,12 @@ def describe_accuracy(document: dict[str, Any]) -> list[str]:
     >>> audited = {"accuracy": 0.1, "accuracy_interval": [0.07, 0.13], "no_better_than_chance": True}
     >>> print(*describe_accuracy(audited), sep=chr(10))
     accuracy      0.100 [0.070, 0.130] (non-members)
-    caution: this may be no better than guessing; check that labels and classes are in the same order, and that the \
-images are normalized as the model expects
+    caution: this may be no better than guessing; check that examples, updates and budget suffice to learn, that \
+labels and classes are in the same order, and that the images are normalized as the model expects
     """
     if document.get("accuracy") is None:
         return []
-    audit_alone = "no_better_than_chance" in document
+    audit_alone = "null_check" not in document  # only a run, and an audit of one, has a negative control
     lines = [
         f"accuracy      {interval(document['accuracy'], document.get('accuracy_interval'))} "
         f"({'non-members' if audit_alone else 'test'})"
@@ -120,13 +120,14 @@ images are normalized as the model expects
 
 
 def describe_measures(measures: dict[str, float] | None) -> list[str]:
-    """A line for each measure from outside, which has no interval.
+    """A line for each measure from outside, which has no interval and was given members and non-members.
 
     >>> describe_measures({"mine:calibration_error": 0.25})
-    ['  calibration_error  0.25 (mine:calibration_error; no interval)']
+    ['  calibration_error  0.25 (mine:calibration_error, given members and non-members; no interval)']
     """
     return [
-        f"  {clean(name.rpartition(':')[2]):<18} {value:.4g} ({clean(name)}; no interval)"
+        f"  {clean(name.rpartition(':')[2]):<18} {value:.4g} "
+        f"({clean(name)}, given members and non-members; no interval)"
         for name, value in (measures or {}).items()
     ]
 
@@ -155,7 +156,7 @@ def describe_run(run: Run) -> str:
         lines.append("privacy       none: trained without a budget")
     if run.recipe.provenance:
         lines.append(f"settings      {clean(run.recipe.provenance)}")
-    lines.append(f"accuracy      {interval(result['accuracy'], result['accuracy_interval'])} (test)")
+    lines += describe_accuracy(result)
     fairness = result["fairness"]
     if fairness:
         groups = ", ".join(f"{spelled(name)} {value:.3f}" for name, value in fairness["accuracy_by_group"].items())
@@ -176,11 +177,24 @@ def describe_run(run: Run) -> str:
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
     lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", RUN_HEADLINE)))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
-    check = result["null_check"]["matched"]
-    if check and not check["passed"]:
-        lines.append(
-            "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
-            "so these AUCs do not measure leakage alone"
-        )
+    lines += _describe_control(result)
     lines.append(f"run           {clean(run.folder)}")
     return "\n".join(lines)
+
+
+def _describe_control(result: dict[str, Any]) -> list[str]:
+    """A line on the negative control, where it failed or could not be made.
+
+    >>> reason = "needs 50 test images to learn from and 50 to attack, has 30 and 30"
+    >>> _describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
+    ['  negative control   not made: needs 50 test images to learn from and 50 to attack, has 30 and 30']
+    """
+    check, reason = result["null_check"]["matched"], result.get("null_check_reason")
+    if check is None:
+        return [f"  negative control   not made: {clean(reason)}"] if reason else []
+    if check["passed"]:
+        return []
+    return [
+        "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
+        "so these AUCs do not measure leakage alone"
+    ]

@@ -174,9 +174,10 @@ class OneModel:
                 f"--match {by}."
             )
         if not check:
+            reason = self.result.get("null_check_reason")
             return (
-                "No negative control was made, so another difference between members and non-members could look like "
-                "leakage."
+                f"No negative control was made{f' (it {clean(reason)})' if reason else ''}, so another difference "
+                "between members and non-members could look like leakage."
             )
         whole = set(self.result["attacks"]) <= set(check["auc"])
         attacks = "the same attacks" if whole else f"the attacks {listed(check['auc'])}"

@@ -68,6 +68,7 @@ def measure(data: Dataset, train: Logits, test: Logits, *, recipe: Recipe, tell:
         **attacked,
         "fairness": fairness,
         "accuracy_interval": list(draws.accuracy_interval),
+        "no_better_than_chance": _near_chance(draws, len(data.classes)),
         "worst_class": worst_class(
             data.test.labels,
             predicted,
@@ -129,9 +130,10 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
     outside = ~predictions.member
     counts = np.ones(int(outside.sum())) if weighted.weights is None else weighted.weights[outside]
 
-    def control(weights: NDArray[np.float64]) -> dict[str, Any] | None:
+    def control(weights: NDArray[np.float64]) -> dict[str, Any] | str:
         return never_saw(data.train, data.test, counts, weights, len(data.classes), seed=seed, attacks=names)
 
+    controls = {"matched": control(counts), "naive": None if unmatched is None else control(np.ones(len(counts)))}
     entries = {
         "attacks": matched.attacks,
         "strongest_attack": matched.strongest,
@@ -149,10 +151,8 @@ def _attacks(data: Dataset, predictions: Predictions, recipe: Recipe, tell: Tell
             "uncovered_cells": [list(cell) for cell in match.uncovered_cells],
         },
         "attacks_naive": None if unmatched is None else unmatched.attacks,
-        "null_check": {
-            "matched": control(counts),
-            "naive": None if unmatched is None else control(np.ones(len(counts))),
-        },
+        "null_check": {kind: None if isinstance(check, str) else check for kind, check in controls.items()},
+        "null_check_reason": controls["matched"] if isinstance(controls["matched"], str) else None,
     }
     return entries, matched
 
@@ -180,7 +180,7 @@ def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
     return {
         "accuracy": float((predicted == labels).mean()),
         "accuracy_interval": list(draws.accuracy_interval),
-        "no_better_than_chance": draws.accuracy_interval[0] <= 1 / predictions.classes,
+        "no_better_than_chance": _near_chance(draws, predictions.classes),
         "fairness": fairness,
         "worst_class": worst_class(
             labels,
@@ -190,6 +190,11 @@ def accuracy_of_nonmembers(predictions: Predictions) -> dict[str, Any]:
             sources=sources,
         ),
     }
+
+
+def _near_chance(draws: TestDraws, classes: int) -> bool:
+    """Whether the accuracy may be that of guessing."""
+    return draws.accuracy_interval[0] <= 1 / classes
 
 
 def _fairness(data: Dataset, predicted: NDArray[np.int64], seed: int) -> tuple[dict[str, Any] | None, TestDraws]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.attacks import Predictions, audit, null_check
+from trilemma.attacks.cells import TOO_FEW
 from trilemma.data.dataset import Split
 from trilemma.measures import RUN_ATTACKS
 from trilemma.seeds import rng_for
@@ -31,8 +32,8 @@ def never_saw(
     *,
     seed: int,
     attacks: Sequence[str] = RUN_ATTACKS,
-) -> dict[str, Any] | None:
-    """Whether the members and non-members of an audit pass the control; None where there are too few to tell.
+) -> dict[str, Any] | str:
+    """Whether the members and non-members of an audit pass the control, or what is missing if they are too few to tell.
 
     Args:
       members: the training split.
@@ -52,8 +53,12 @@ def never_saw(
     first = _half(others.labels, _groups(others), sources, rng)
     train = np.flatnonzero(first & (matched > 0))[:_TRAINED_ON]
     rest = np.flatnonzero(~first & (weights > 0))
-    if min(len(train), len(rest)) < 50 or len(members) < 50:
-        return None
+    if min(len(train), len(rest)) < TOO_FEW:
+        return (
+            f"needs {TOO_FEW} test images to learn from and {TOO_FEW} to attack, has {len(train):,} and {len(rest):,}"
+        )
+    if len(members) < TOO_FEW:
+        return f"needs {TOO_FEW} members, has {len(members):,}"
     mine = rng.permutation(len(members))[: 4 * _TRAINED_ON]
     ridge = _Ridge(_features(others.images[train]), others.labels[train], matched[train], classes)
     prior = _class_given_group(others.labels[train], _groups(others)[train], matched[train], classes)
