@@ -30,7 +30,8 @@ class PrivacyError(InputError):
 
 
 class DataWarning(UserWarning):
-    """What was left out, merged, renamed, converted or found twice while data were loaded, with counts.
+    """What was left out, merged, renamed, converted or found twice while data were loaded, with counts; or how a column
+    of a table of predictions was read where that is not certain.
 
-    The same sentences are kept as the notes of the data set and of every run on it; the command line prints those.
+    The sentences on data are kept as the notes of the data set and of every run on it; the command line prints those.
     """

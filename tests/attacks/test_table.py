@@ -17,7 +17,7 @@ import trilemma as tl
 from trilemma.attacks import Predictions
 from trilemma.cli.predict import predictions_of, with_names
 from trilemma.data.dataset import Split
-from trilemma.errors import InputError
+from trilemma.errors import DataWarning, InputError
 
 N, CLASSES = 60, ("cat", "dog", "NA")
 
@@ -125,6 +125,8 @@ def test_columns_can_be_given_and_probabilities_and_a_sigmoid_are_read(arrays):
         (lambda t: t.assign(weight="heavy"), "'weight' of the table holds something other than numbers"),
         (lambda t: t.assign(source=["a.png", None] * (N // 2)), "'source' of the table holds no value in row 1"),
         (lambda t: t.assign(logit_margin=0.5), "'logit_margin' of the table would be the output for a class 'margin'"),
+        (lambda t: t.assign(logit_entropy=0.5), "'logit_entropy' of the table would be the output for a class"),
+        (lambda t: t.assign(logit_cat_scaled=0.5), "'logit_cat_scaled' of the table would be the output for a class"),
         (lambda t: t.assign(logit_7=0.5, logit_8=0.5), "'logit_cat' of the table would be the output"),
         (lambda t: t.assign(prob_0=0.5, prob_1=0.5), "columns logit_ for cat, dog and NA, and prob_ for 0 and 1"),
         (lambda t: t.assign(logits=[[0.0, 1.0]] * (N - 1) + [[0.0]]), "'logits' .* in every row, but row 59"),
@@ -292,7 +294,9 @@ def test_a_single_column_of_either_class_says_what_both_say(name, labels):
     np.testing.assert_allclose(differences, 2 * SIGMOID - 1 if name.startswith("prob") else SIGMOID)
 
 
-@pytest.mark.parametrize(("name", "columns"), [("prob_2", None), ("p_0", {"prob": "p_0"})])
+@pytest.mark.parametrize(
+    ("name", "columns"), [("prob_2", None), ("p_0", {"prob": "p_0"}), ("score0", {"prob": "score0"})]
+)
 def test_a_single_column_of_a_class_that_is_not_certain_is_refused(name, columns):
     table = pd.DataFrame({name: SIGMOID, "label": OUTCOMES, "member": np.arange(N) % 2 == 0})
     with pytest.raises(InputError, match="name it after the class 0 or 1"):
@@ -305,6 +309,7 @@ NUMBERED = [
     ["neg", "pos"],
     [str(k) for k in range(12)],
     [f"class_{k}" for k in range(12)],
+    ["0", "class_1", "y_2", "3"],
 ]
 
 
@@ -335,6 +340,20 @@ def test_names_of_images_are_numbered(arrays):
     names = np.array([f"{row % 20}.png" for row in range(N)])
     predictions = Predictions.from_table(table_of(arrays).assign(source=names))
     assert (np.equal.outer(predictions.sources, predictions.sources) == np.equal.outer(names, names)).all()
+
+
+def test_a_column_that_no_label_names_is_said(arrays):
+    """It may be a class without examples, or no class's output: only its owner knows."""
+    table = table_of(arrays).assign(label=np.array(CLASSES)[arrays["labels"]])
+    same(Predictions.from_table(table), arrays)
+    with pytest.warns(DataWarning, match="the table has outputs for owl, which no label names"):
+        assert Predictions.from_table(table.assign(logit_owl=0.5)).class_names == (*CLASSES, "owl")
+
+
+def test_a_single_column_that_counts_as_class_1_by_its_place_alone_is_said():
+    table = pd.DataFrame({"prob_benign": SIGMOID, "label": OUTCOMES.astype(int), "member": np.arange(N) % 2 == 0})
+    with pytest.warns(DataWarning, match="'prob_benign' of the table counts as the output for class 1"):
+        assert Predictions.from_table(table).class_names == ("0", "1")
 
 
 @pytest.mark.parametrize("labels", [["sick", "healthy", "dead"], ["well", "healthy"], ["sick"]])

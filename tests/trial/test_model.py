@@ -148,6 +148,8 @@ def test_a_file_of_another_run_or_none_is_refused(alone, data, tmp_path):
     save_file(load_file(alone / "model.safetensors"), tmp_path / "copy" / "model.safetensors")
     with pytest.raises(InputError, match="does not say which images and classes"):
         tl.load_model(tmp_path / "copy")
+    with pytest.raises(InputError, match=r"model\.safetensors is a file: give the folder of a run"):
+        tl.load_model(tmp_path / "copy" / "model.safetensors")
     (tmp_path / "copy" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no model.safetensors"):
         tl.load_model(tmp_path / "copy")

@@ -213,6 +213,7 @@ DAMAGES = {
     "not JSON": b"{\n" * 9,
     "lists": b"[]\n" * 9,
     "no number": LINE * 9 + b'{"update": null}\n',
+    "not a number": LINE * 9 + b'{"update": 10, "x": NaN}\n',
     "one line lost": LINE,
 }
 

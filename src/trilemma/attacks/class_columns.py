@@ -8,6 +8,7 @@ column that is named after the class 0 turns an attack around.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.errors import InputError
+from trilemma.errors import DataWarning, InputError
 from trilemma.hints import did_you_mean, listed, one_line
 from trilemma.spreadsheet import csv_text
+from trilemma.words import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +32,12 @@ _USUAL: dict[Kind, tuple[str, ...]] = {
 }
 _PAIRS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("neg", "pos"), ("negative", "positive"))
 """Words for the classes 0 and 1."""
-_STYLES = (r"([0-9]{1,9})(?:\.0+)?", r"(?:class|label|target|category|cls|c|y)[\s_.-]*([0-9]{1,9})")
-"""How numbers of classes are written."""
+_NUMBER = r"(?:([0-9]{1,9})(?:\.0+)?|(?:class|label|target|category|cls|c|y)[\s_.-]*([0-9]{1,9}))"
+"""How numbers of classes are written; one table may mix both ways."""
 _STATISTICS = (
     *("true", "label", "target", "margin", "gap", "diff", "difference", "max", "min", "mean", "std", "sum", "scaled"),
     *("pred", "predicted", "prediction", "correct", "top", "top1", "top2", "second", "true_class", "true_label"),
+    *("entropy", "loss", "nll", "confidence", "uncertainty", "score"),
 )
 """What a column that is no class's output is often named after."""
 
@@ -146,25 +149,28 @@ def class_number(name: str) -> int | None:
     >>> class_number("3"), class_number("class_3"), class_number("False"), class_number("covid19"), class_number("-1")
     (3, 3, 0, None, None)
     """
-    return next((numbers[0] for style in range(_KINDS_OF_NAMES) if (numbers := _in_style([name], style))), None)
+    numbers = class_numbers([name])
+    return numbers[0] if numbers else None
 
 
-_KINDS_OF_NAMES = len(_STYLES) + len(_PAIRS)
-
-
-def _in_style(names: Sequence[str], style: int) -> list[int] | None:
-    """The numbers of classes that are all written in one style, or None."""
-    if style >= len(_STYLES):
-        pair = _PAIRS[style - len(_STYLES)]
-        words = [name.strip().casefold() for name in names]
-        return [pair.index(word) for word in words] if all(word in pair for word in words) else None
-    matches = [re.fullmatch(_STYLES[style], name.strip(), re.IGNORECASE) for name in names]
-    return [int(match[1]) for match in matches if match] if all(matches) else None
+def _number(name: str) -> int | None:
+    """The number that a name has in digits."""
+    match = re.fullmatch(_NUMBER, name.strip(), re.IGNORECASE)
+    return int(match[1] or match[2]) if match else None
 
 
 def class_numbers(names: Sequence[str]) -> list[int] | None:
-    """The numbers of all classes, if every name says one, and all say it in the same way; otherwise None."""
-    return next((found for style in range(_KINDS_OF_NAMES) if (found := _in_style(names, style)) is not None), None)
+    """The numbers of all classes, if every name has one in digits, or all are words of one pair; otherwise None.
+
+    >>> class_numbers(["class_1", "0"]), class_numbers(["true", "false"]), class_numbers(["true", "0"])
+    ([1, 0], [1, 0], None)
+    """
+    numbers = [number for name in names if (number := _number(name)) is not None]
+    if len(numbers) == len(names):
+        return numbers
+    words = [name.strip().casefold() for name in names]
+    pair = next((pair for pair in _PAIRS if set(words) <= set(pair)), None)
+    return [pair.index(word) for word in words] if pair else None
 
 
 def _ordered(columns: Mapping[str, str], where: str) -> dict[str, str]:
@@ -181,19 +187,32 @@ def _ordered(columns: Mapping[str, str], where: str) -> dict[str, str]:
 def _check_classes(outputs: _Candidate, labels: Sequence[str], where: str) -> None:
     """Refuse a column that is probably no class's output, since it would become a class of its own.
 
-    It is named after something that is often computed of outputs (or after no number among numbers), and no label is.
+    No label names it, and it is named after something that is often computed of outputs (also of one class's:
+    ``cat_scaled``), or not after a number where others are.  Where labels name the other classes, a warning names it:
+    it may be a class without examples.
     """
     if class_numbers(outputs.classes) is not None:
         return
-    numbered = any(class_number(name) is not None and name.strip()[-1].isdigit() for name in outputs.classes)
+    numbered = any(_number(name) is not None for name in outputs.classes)
     known = set(labels)
-    for column, name in outputs.columns.items():
-        doubtful = name.casefold() in _STATISTICS or (numbered and class_number(name) is None)
-        if doubtful and name not in known and csv_text(name) not in known:
+    unnamed = {c: name for c, name in outputs.columns.items() if not known & {name, csv_text(name)}}
+    for column, name in unnamed.items():
+        of_class = next((len(c) for c in outputs.classes if re.match(re.escape(c) + r"[\s_.-]", name)), -1)
+        computed = {name.casefold(), name[of_class + 1 :].casefold()} & set(_STATISTICS)
+        if computed or (numbered and _number(name) is None):
             raise InputError(
                 f"column {column!r} of {where} would be the output for a class {name!r}, which no label names: rename "
                 "or remove it if it is something else, or name the class in the labels"
             )
+    if unnamed and len(unnamed) < len(outputs.classes):
+        _note(
+            f"{where} has outputs for {listed(list(unnamed.values()), most=4)}, which no label names: they count as "
+            "classes without examples; remove or rename columns that are something else"
+        )
+
+
+def _note(text: str) -> None:
+    warnings.warn(clean(text), DataWarning, stacklevel=2)
 
 
 def _both(frame: pd.DataFrame, outputs: _Candidate, labels: Sequence[str], where: str) -> Outputs:
@@ -207,11 +226,16 @@ def _both(frame: pd.DataFrame, outputs: _Candidate, labels: Sequence[str], where
     distinct, second = sorted(set(labels)), True
     if all(_is_number(label) or label.casefold() in _PAIRS[0] for label in distinct):
         number = class_number(name)
-        unclear = not name and class_number(column.rpartition("_")[2]) == 0  # p_0, where p_ would be the prefix
+        # p_0 and score0, where p_ and score would be the prefix
+        unclear = not name and (class_number(column.rpartition("_")[2]) == 0 or re.search(r"(?<![0-9.])0$", column))
         if unclear or (number is not None and number > 1):
             raise InputError(
                 f"{where} has a single column of outputs, {column!r}: name it after the class 0 or 1 (prob_1), or give "
                 "one column for each class"
+            )
+        if name and number is None:
+            _note(
+                f"the single column {column!r} of {where} counts as the output for class 1: name it prob_0 if it is not"
             )
         second, classes = number != 0, ("0", "1")
     else:

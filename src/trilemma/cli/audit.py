@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
 from trilemma.cli.table import describe_accuracy, describe_alarms, describe_attacks, describe_measures
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.cli.weights import check_weights_options, predictions_of_weights
-from trilemma.errors import InputError
+from trilemma.errors import DataWarning, InputError
 from trilemma.files import make_folder, read_json, reading, write_json
 from trilemma.hints import one_line
 from trilemma.privacy.accounting import Event
@@ -173,7 +174,12 @@ def _subject(options: argparse.Namespace, attacks: list[str]) -> Subject:
         return Subject(predictions, match, f"non-members matched by {match}")
     if not source.is_dir():
         how = f"non-members matched by {options.match}" if options.match else "non-members as given"
-        return Subject(Predictions.load(source, columns=columns_of(options)), options.match, how)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always", DataWarning)
+            predictions = Predictions.load(source, columns=columns_of(options))
+        for note in notes:
+            show(f"note: {note.message}")
+        return Subject(predictions, options.match, how)
     run = read_json(source / RESULT) if (source / RESULT).exists() else {}
     with reading(source / RESULT):
         run["privacy"] = dict(run.get("privacy") or {}) or None

@@ -126,6 +126,8 @@ def load_model(
     check_type("the folder of a run", folder, (str, os.PathLike), "its path")
     check_type("network", network, (nn.Module, str, type(None)), "a torch.nn.Module, or its module:name")
     path = Path(folder)
+    if path.is_file():
+        raise InputError(f"{path} is a file: give the folder of a run, which holds {CONFIG} beside {WEIGHTS}")
     config = read_json(path / CONFIG)
     if not (path / WEIGHTS).exists():
         mend = (
