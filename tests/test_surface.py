@@ -31,6 +31,10 @@ def test_importing_trilemma_imports_nothing_slow():
         (lambda: tl.load_data(None), "the name of the data is an object of type NoneType: give a name"),
         (lambda: tl.load_model(None), "the folder of a run is an object of type NoneType: give its path"),
         (lambda: tl.Predictions.load(None), "the file of predictions is an object of type NoneType: give its path"),
+        (
+            lambda: tl.train(tl.Recipe(), tl.load_data("digits", limit=20), None),
+            "the folder of the run is an object of ",
+        ),
         (lambda: tl.train("digits-s", None, "x"), "recipe is an object of type str: give trilemma.Recipe"),
         (lambda: tl.train(tl.Recipe(), "digits-s", "x"), "data is an object of type str: give trilemma.Dataset"),
     ],

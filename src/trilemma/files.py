@@ -198,6 +198,19 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise InputError(f"{what} is not valid TOML ({one_line(error)})") from error
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+      ValueError: it is not JSON; NaN and infinity are not, though Python reads them.
+    """
+    return json.loads(text, parse_constant=_no_number)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -205,7 +218,7 @@ def read_json(path: Path) -> dict[str, Any]:
       InputError: there is no such file, or no object can be read from it.
     """
     try:
-        values = json.loads(read_text(path))
+        values = parse_json(read_text(path))
     except FileNotFoundError as error:
         raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -33,7 +33,11 @@ def test_nothing_slow_is_imported() -> None:
     [
         ("cifr10", {}, "unknown data 'cifr10' \\(did you mean 'cifar10'\\?\\)"),
         ("CIFAR-10", {}, "did you mean 'cifar10'"),
-        ("unheard", {}, f"unknown data 'unheard': choose {listed(NAMED)}"),
+        (
+            "unheard",
+            {},
+            f"unknown data 'unheard': no data set, folder or file has this name; choose {listed(NAMED)}, or",
+        ),
         ("missing/", {}, "no file or folder missing/"),
         ("faces.npz", {}, "no file or folder faces.npz"),
         ("a/b/c.parquet", {}, "no file or folder"),

@@ -365,7 +365,10 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert float(shown) == pytest.approx((logits.argmax(axis=1) == labels)[200:].mean(), abs=5e-4)
     pages = out, (tmp_path / "a" / "model.html").read_text()
     assert ["no better than guessing" in page for page in pages] == [shift == 1] * 2
-    # The data have no groups: the worst class is that of the gate, with its interval.
+    # The data have no groups: the classes are the cells, and the worst class is that of the gate, with its interval.
+    statement = json.loads((tmp_path / "a" / "statement.json").read_text())
+    assert [row["class"] for row in statement["classes"]] == list("0123")
+    assert statement["classes"] == statement["cells"]
     audit = json.loads((tmp_path / "a" / "audit.json").read_text())
     low, high = audit["worst_class"]["interval"]
     assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 images of class" in pages[1]

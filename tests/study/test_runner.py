@@ -170,7 +170,7 @@ def test_another_format_is_refused(tmp_path, study, text):
 
 
 def test_no_study_at_all(tmp_path):
-    with pytest.raises(InputError, match=r"holds no study\.json"):
+    with pytest.raises(InputError, match="holds no study, run or audit: give the --out folder"):
         StudyFolder(tmp_path).read()
 
 

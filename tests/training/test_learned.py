@@ -71,6 +71,9 @@ HOW = {
     "one layer of it, changed": lambda start, learned: start.__setitem__(1, times_two(learned[1])),
     "one tensor in a list": lambda start, learned: setattr(start, "kept", [learned[3].weight.detach().clone()]),
     "one array in a dict": lambda start, learned: setattr(start, "kept", {"a": learned[3].weight.detach().numpy()}),
+    "an array of a foreign machine": lambda start, learned: setattr(
+        start, "kept", learned[3].weight.detach().numpy().astype(">f4")
+    ),
     "one layer in a list": lambda start, learned: setattr(start, "kept", [times_two(learned[3])]),
     "a buffer": lambda start, learned: start.register_buffer("kept", learned[3].weight.detach()),
     "in another form": lambda start, learned: setattr(start, "kept", learned[1].weight.detach().double().view(64, 8)),

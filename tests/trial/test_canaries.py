@@ -77,7 +77,7 @@ def test_secret_coins_outlast_a_stop(data, tmp_path):
 def test_another_run_is_not_taken_for_this_one(data, tmp_path):
     train(data, tmp_path / "run")
     for other in (None, tl.Canaries("gradient", 201), tl.Canaries("blank", 100)):
-        with pytest.raises(InputError, match="holds a run with another canaries"):
+        with pytest.raises(InputError, match="holds a run with other canaries"):
             train(data, tmp_path / "run", canaries=other)
 
 

@@ -63,10 +63,10 @@ def test_what_says_something_of_single_examples_can_be_read_by_its_owner_alone(d
 
 
 def test_a_run_goes_on_with_the_same_data_only(stopped, data, other):
-    with pytest.raises(InputError, match=r"holds a run with another data: .*choose another --out"):
+    with pytest.raises(InputError, match=r"holds a run with other data: .*choose another --out"):
         tl.train(RECIPE, other, stopped, execution=CPU)
     assert any("went on" in note for note in tl.train(RECIPE, data, stopped, execution=CPU).notes)
-    with pytest.raises(InputError, match="another data"):
+    with pytest.raises(InputError, match="other data"):
         tl.train(RECIPE, other, stopped, execution=CPU)
 
 
@@ -93,7 +93,7 @@ def test_runs_of_earlier_versions_go_on_and_lose_the_digest(stopped, data, other
     config = json.loads((stopped / "config.json").read_text())
     config["data"]["fingerprint"] = data.fingerprint
     (stopped / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="another data"):
+    with pytest.raises(InputError, match="other data"):
         tl.train(RECIPE, other, stopped, execution=CPU)
     run = tl.train(RECIPE, data, stopped, execution=CPU)
     assert any("went on" in note for note in run.notes)

@@ -37,7 +37,7 @@ def test_a_run_whose_data_followed_its_own_seed_is_refused_with_the_seed_that_me
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "result.json").write_text("{}")
     now = config_of(recipe, new, None, ())
-    with pytest.raises(InputError, match="another data: its data were drawn by seed 3, so add --data-seed 3; or"):
+    with pytest.raises(InputError, match="other data: its data were drawn by seed 3, so add --data-seed 3; or"):
         holds_finished_run(tmp_path, now, new.fingerprint)
     assert holds_finished_run(tmp_path, config_of(recipe, old, None, ()), old.fingerprint)
 

@@ -148,6 +148,8 @@ def test_a_file_of_another_run_or_none_is_refused(alone, data, tmp_path):
     save_file(load_file(alone / "model.safetensors"), tmp_path / "copy" / "model.safetensors")
     with pytest.raises(InputError, match="does not say which images and classes"):
         tl.load_model(tmp_path / "copy")
+    with pytest.raises(InputError, match=r"model\.safetensors is a file: give the folder of a run"):
+        tl.load_model(tmp_path / "copy" / "model.safetensors")
     (tmp_path / "copy" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no model.safetensors"):
         tl.load_model(tmp_path / "copy")
@@ -162,8 +164,18 @@ def test_a_network_of_ones_own_is_given_again(data, tmp_path):
         tl.load_model(tmp_path / "run")
     with pytest.raises(InputError, match="network is an object of type int: give a torch"):
         tl.load_model(tmp_path / "run", network=5)
-    with pytest.raises(InputError, match="does not fit"):
-        tl.load_model(tmp_path / "run", network=nn.Sequential(nn.Flatten(), nn.Linear(360, 4)))
+    for layers, says in (
+        (
+            [nn.Flatten(), nn.Linear(360, 4)],
+            r"(1.weight has the shape [3, 360] in the file, and [4, 360] in the network)",
+        ),
+        ([nn.Flatten(), nn.Linear(360, 3), nn.Linear(3, 3)], "(the file lacks its 2.weight and 2.bias)"),
+        ([nn.Linear(360, 3)], "(it lacks 1.bias and 1.weight of the file)"),
+    ):
+        with pytest.raises(
+            InputError, match=re.escape(f"model.safetensors {says}: give the network that these weights")
+        ):
+            tl.load_model(tmp_path / "run", network=nn.Sequential(*layers))
     model = tl.load_model(tmp_path / "run", network=network())
     assert model.predict(data.test.images).shape == (45,)
     # The recipe's model was not trained, and is named nowhere.

@@ -213,6 +213,7 @@ DAMAGES = {
     "not JSON": b"{\n" * 9,
     "lists": b"[]\n" * 9,
     "no number": LINE * 9 + b'{"update": null}\n',
+    "not a number": LINE * 9 + b'{"update": 10, "x": NaN}\n',
     "one line lost": LINE,
 }
 
@@ -254,7 +255,7 @@ def test_another_recipe_or_other_data_is_refused_and_nothing_is_lost(digits, tmp
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
     with pytest.raises(InputError, match=r"another recipe \(clipping_norm\)"):
         train(recipe("private", clipping_norm=2.0), digits, tmp_path / "run", execution=CPU)
-    with pytest.raises(InputError, match="another data"):
+    with pytest.raises(InputError, match="other data"):
         train(recipe("private"), tl.load_data("digits", limit=121), tmp_path / "run", execution=CPU)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("mine")

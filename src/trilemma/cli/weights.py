@@ -17,6 +17,7 @@ from trilemma.data.views import normalize
 from trilemma.errors import InputError
 from trilemma.hints import one_line
 from trilemma.models import build
+from trilemma.models.own import fill
 from trilemma.trial.dry_call import dry_call, without_outputs
 from trilemma.trial.measure import predictions_of
 
@@ -54,11 +55,10 @@ def predictions_of_weights(options: argparse.Namespace, attacks: Sequence[str]) 
     unused = torch.Generator().manual_seed(0)  # of initial weights
     network = build(options.model, classes=len(data.classes), image_shape=data.image_shape, generator=unused)
     try:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read {path} ({one_line(error)}): give a .safetensors file") from error
-    except RuntimeError as error:
-        raise InputError(f"{path} does not fit {options.model} ({one_line(error)})") from error
+    fill(network, weights, options.model, path)
     network.eval()
     dry_call(without_outputs(data), attacks, seed=options.seed, before="the model is run on the images")
     outputs = []

@@ -39,7 +39,7 @@ def assemble(
 
     Tests with ``test_split`` if it is given, else with "test", else with "valid"; where there is none of
     these, a fifth of the examples, stratified by class (and group) and drawn from ``seed``, is set aside, and
-    ``source`` says so.  Normalization uses mean ½ and std ½, which depend on no image.
+    ``source`` and a note say so.  Normalization uses mean ½ and std ½, which depend on no image.
 
     Args:
       name, source: as in :class:`Dataset`.
@@ -78,7 +78,8 @@ def assemble(
                 f"least two; add another, or leave the group out"
             )
     channels, height, width = images[0].shape[1:]
-    all_notes = (*notes, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
+    drawn = (_set_aside(len(train.images), len(test.images), where, seed),) if was_drawn else ()
+    all_notes = (*notes, *drawn, *unused, *train.notes, *test.notes, *recolored, *labels.notes, *classes)
     return Dataset(
         name=name,
         train=Split(images[0], labels.codes[0], None if groups is None else groups.codes[0]),
@@ -92,6 +93,14 @@ def assemble(
         source=source
         + (f"; {TEST_SHARE:.0%} set aside for testing, stratified by class, seed {seed}" if was_drawn else ""),
         notes=tuple(dict.fromkeys(all_notes if groups is None else (*all_notes, *groups.notes))),
+    )
+
+
+def _set_aside(train: int, test: int, where: str, seed: int) -> str:
+    """A note on a test split that the source does not have."""
+    return (
+        f"{where} has no split named test or valid: {test:,} of its {train + test:,} examples are set aside for "
+        f"testing, stratified by class, seed {seed}"
     )
 
 

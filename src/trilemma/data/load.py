@@ -151,8 +151,8 @@ def _elsewhere(text: str, options: Options) -> Dataset:
     if path.suffix or os.sep in text:
         raise InputError(f"there is no file or folder {text}: correct the path")
     raise InputError(
-        f"unknown data {text!r}{did_you_mean(text, NAMED)}: choose {listed(NAMED)}, or name a folder, "
-        f"a .npz or .parquet file, or a hub data set OWNER/NAME"
+        f"unknown data {text!r}{did_you_mean(text, NAMED)}: no data set, folder or file has this name; choose "
+        f"{listed(NAMED)}, or give the path of a folder, a .npz or .parquet file, or a hub data set OWNER/NAME"
     )
 
 

@@ -7,15 +7,18 @@ one learned, which its budget does not count.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from trilemma.errors import InputError
-from trilemma.hints import one_line
+from trilemma.hints import listed, one_line
 from trilemma.outside import called
 from trilemma.weight_norm import old_weight_norm
+from trilemma.words import clean
 
 
 def own_network(name: str, network: object, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -48,6 +51,41 @@ def own_network(name: str, network: object, classes: int, image_shape: tuple[int
     kept = copied(name, network)
     _try(name, copied(name, network), classes, image_shape, next((t.device for _, t in tensors), torch.device("cpu")))
     return kept.train()
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], name: str, path: Path) -> None:
+    """Load the weights of a file into a network.
+
+    Args:
+      network: the network, which is changed.
+      weights: the tensors of the file, by name.
+      name: what the network is called in messages.
+      path: of the file, for messages.
+
+    Raises:
+      InputError: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        why = _difference(network, weights) or one_line(error)
+        raise InputError(
+            f"{name} does not fit {path} ({why}): give the network that these weights were trained in"
+        ) from error
+
+
+def _difference(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """How the tensors of a file differ in name or shape from those of a network; "" where they do not."""
+    shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items() if isinstance(tensor, Tensor)}
+    if extra := [key for key in weights if key not in shapes]:
+        return f"it lacks {clean(listed(extra, most=3))} of the file"
+    if missing := [key for key in shapes if key not in weights]:
+        return f"the file lacks its {clean(listed(missing, most=3))}"
+    for key, shape in shapes.items():
+        stored = list(weights[key].shape)
+        if stored != shape:
+            return f"{clean(key)} has the shape {stored} in the file, and {shape} in the network"
+    return ""
 
 
 def copied(name: str, network: nn.Module) -> nn.Module:

@@ -27,7 +27,7 @@ class Breakdown:
 
     Attributes:
       groups: by group; empty without groups.
-      classes: by class; empty without groups, where the cells are the classes.
+      classes: by class; without groups, the same as the cells.
       cells: by class and group, or by class.
     """
 
@@ -42,7 +42,8 @@ class Breakdown:
         stored = result.get("cells") or {}
         by_class = _by_class_name(model, result.get("attacks_by_class") or {})
         if not model.signals["group"].notna().any():
-            return cls([], [], _rows(model, ["label"], by_class))
+            classes = _rows(model, ["label"], by_class)
+            return cls([], classes, classes)
         both = _by_class_name(model, stored.get("by_class_and_group") or {})
         return cls(
             _rows(model, ["group"], result.get("attacks_by_group") or {}),

@@ -89,7 +89,9 @@ class StudyFolder:
           InputError: there is none, it cannot be read, or it is of another format.
         """
         if not self.study_file.is_file():
-            raise InputError(f"{self.path} holds no {STUDY}: give the --out folder of trilemma study, train or audit")
+            raise InputError(
+                f"{self.path} holds no study, run or audit: give the --out folder of trilemma study, train or audit"
+            )
         values = read_json(self.study_file)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             form = values.get("format") if isinstance(values, dict) else None

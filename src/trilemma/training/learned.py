@@ -126,7 +126,7 @@ def _learned_by(name: str, value: Any) -> str | Path | None:
     if name.endswith((_MARK, f"[{_MARK!r}]")):
         return str(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
-        value = torch.from_numpy(np.ascontiguousarray(value))
+        value = torch.from_numpy(value.astype(np.float64))  # torch knows no long doubles and one order of bytes
     return _LEARNED.get(_digest(value)) if _LEARNED and isinstance(value, Tensor) and _tells(value) else None
 
 

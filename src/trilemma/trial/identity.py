@@ -88,11 +88,11 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
         return False
     stored = read_json(folder / CONFIG)
     for part, words in (
-        ("recipe", "recipe"),
-        ("data", "data"),
-        ("network", "network"),
-        ("track", "tracked examples"),
-        ("canaries", "canaries (or none)"),
+        ("recipe", "another recipe"),
+        ("data", "other data"),
+        ("network", "another network"),
+        ("track", "other tracked examples"),
+        ("canaries", "other canaries (or none)"),
     ):
         old: Any = stored.get(part)
         new: Any = config.get(part)
@@ -109,6 +109,6 @@ def holds_finished_run(folder: Path, config: dict[str, Any], fingerprint: str) -
                 changed = f" ({', '.join(sorted(keys))})"
             mend = _other_data_seed(stored, config) if part == "data" else ""
             raise InputError(
-                f"{folder} holds a run with another {words}{changed}: {mend}choose another --out, or delete that folder"
+                f"{folder} holds a run with {words}{changed}: {mend}choose another --out, or delete that folder"
             )
     return (folder / RESULT).exists()

@@ -22,7 +22,7 @@ from trilemma.files import read_json, reading
 from trilemma.hints import listed, one_line
 from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
-from trilemma.models.own import copied
+from trilemma.models.own import copied, fill
 from trilemma.models.prior import PRIORS, OnMaps, PriorNetwork, fitted, fitted_maps, is_fitted, view_shifts
 from trilemma.networks import network_name
 from trilemma.outside import is_outside
@@ -126,6 +126,8 @@ def load_model(
     check_type("the folder of a run", folder, (str, os.PathLike), "its path")
     check_type("network", network, (nn.Module, str, type(None)), "a torch.nn.Module, or its module:name")
     path = Path(folder)
+    if path.is_file():
+        raise InputError(f"{path} is a file: give the folder of a run, which holds {CONFIG} beside {WEIGHTS}")
     config = read_json(path / CONFIG)
     if not (path / WEIGHTS).exists():
         mend = (
@@ -160,10 +162,7 @@ def load_model(
         loaded = Architecture.of(recipe).build(classes, shape, _unused())
     else:
         loaded = copied("your network", network)
-    try:
-        loaded.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"the network does not fit {path / WEIGHTS} ({one_line(error)})") from error
+    fill(loaded, weights, "the network", path / WEIGHTS)
     remember_learned(loaded, path, stored_names(path / WEIGHTS))
     if recipe.model in PRIORS and network is None:
         loaded = _with_prior(recipe, loaded, facts, tell)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trilemma.checksums import check
 from trilemma.errors import InputError
-from trilemma.files import append_line, read_json, read_text, reading, written
+from trilemma.files import append_line, parse_json, read_json, read_text, reading, written
 from trilemma.hints import one_line
 from trilemma.measures import RUN_HEADLINE
 from trilemma.networks import described_network
@@ -214,7 +214,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         lines = read_text(path).splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):  # of a process that was killed: nobody was shown it
             lines.pop()
-        values = [json.loads(line) for line in lines]
+        values = [parse_json(line) for line in lines]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:

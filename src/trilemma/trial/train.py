@@ -29,7 +29,7 @@ from torch import nn
 
 from trilemma.checksums import check, write_sealed
 from trilemma.data.dataset import Dataset
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.files import alone_in, make_folder, write_json, written
 from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
@@ -92,8 +92,8 @@ def train(
     ends with bitwise the same weights on the same device.  A run that was trained and not measured is only measured.
     A finished run is returned unchanged.
 
-    A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, or
-    canaries contradict the budget, the run has no epsilon, and ``Run.not_private`` says why.
+    A run with a budget ends with a truth check (:mod:`trilemma.privacy.truth`).  If it fails, or canaries contradict
+    the budget, the run has no epsilon, and ``Run.not_private`` says why.
 
     With a budget, sampling and noise are keyed by the operating system's randomness unless the recipe has
     ``secret_noise=False``; ``Run.not_for_release`` then says what follows.  Until the run is done, the key is in the
@@ -103,14 +103,13 @@ def train(
       recipe: all choices.
       data: to train and test on.
       out: the run's folder; created if necessary.
-      network: a module of your own, from (n, C, H, W) to logits (n, classes), in place of ``recipe.model`` (then only
-        its name).  A copy of it is trained, from the weights that it has.
+      network: a module of your own, from (n, C, H, W) to logits (n, classes), whose copy is trained in place of
+        ``recipe.model``.
       execution: device, physical batch, compute type.
       ranks: the processes that share this training, of which this is the first; the others call :func:`follow`.
       track: training examples whose membership probability every evaluation records.
       canaries: extra examples that audit the budget; ``Run.contradicted`` says if they prove that more was spent.
-      progress: called after every update and before every measurement.  None shows the progress in a terminal and
-        in a notebook, True anywhere, False nowhere.
+      progress: called as work is done; None shows it in a terminal or a notebook, True anywhere, False nowhere.
       listeners: told of every evaluation and of the result; with a budget, only what may be released.
       should_stop: called before every update; if it returns True, the state is saved and :class:`Stopped` is raised.
 
@@ -120,6 +119,7 @@ def train(
       PrivacyError: the guarantee would not cover the training.
       Stopped: see ``should_stop``.
     """
+    check_type("the folder of the run", out, (str, os.PathLike), "its path")
     folder = Path(out)
     tracked = preflight.tracked_examples(track, data)
     network = given_network(network, data)

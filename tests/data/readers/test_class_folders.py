@@ -33,6 +33,7 @@ def refused(path: Path, message: str, **options: object) -> None:
 
 def test_class_folders_give_images_labels_and_splits(class_folders: Path) -> None:
     data = load_data(class_folders)
+    assert not any("set aside" in note for note in data.notes)
     assert (data.name, data.classes, data.group_names) == ("pictures", ("cat", "dog"), None)
     assert data.train.images.shape == (12, 1, 8, 8)
     assert data.test.labels.tolist() == [0, 0, 1, 1]
@@ -67,6 +68,7 @@ def test_without_a_split_a_stratified_fifth_is_set_aside(tmp_path: Path, picture
     assert np.bincount(data.test.labels).tolist() == [2, 8]
     assert np.bincount(data.train.labels).tolist() == [8, 32]
     assert "20% set aside for testing, stratified by class, seed 0" in data.source
+    assert any("10 of its 50 examples are set aside for testing, stratified by class, seed 0" in n for n in data.notes)
     assert load_data(tmp_path / "p").fingerprint == data.fingerprint
     assert load_data(tmp_path / "p", seed=1).fingerprint != data.fingerprint
     rows = {row.tobytes() for row in np.concatenate([data.train.images, data.test.images])}
