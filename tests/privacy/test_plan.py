@@ -419,3 +419,11 @@ def test_every_public_name_is_there():
         assert getattr(trilemma.privacy, name) is not None
     with pytest.raises(AttributeError, match="shuffled_batches"):
         _ = trilemma.privacy.shuffled_batches
+
+
+@pytest.mark.parametrize("value", ["1", None, True])
+@pytest.mark.parametrize("name", ["clipping_norm", "noise_multiplier"])
+def test_a_number_that_is_none_is_refused_in_one_line(name, value):
+    numbers = {"examples": 100, "batch_size": 10, "updates": 5, "clipping_norm": 1.0, "noise_multiplier": 1.0}
+    with pytest.raises(InputError, match=f"{name} must be a number, not"):
+        Plan(**numbers | {name: value})

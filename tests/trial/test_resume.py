@@ -27,7 +27,7 @@ from trilemma.training.execution import Execution
 from trilemma.trial.preflight import refuse_to_go_back
 from trilemma.trial.privacy_record import _same_noise_beside
 from trilemma.trial.progress import Stopped
-from trilemma.trial.run import History
+from trilemma.trial.run import History, unfinished
 from trilemma.trial.train import train
 
 CPU = Execution("cpu", 40, "float32")
@@ -504,3 +504,9 @@ def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(digits, tmp_pa
         train(recipe("private"), digits, tmp_path / "run", execution=CPU)
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_file_that_a_finished_run_lost_is_put_back(tmp_path):
+    """Guards: the advice to begin a run again whose training is over."""
+    (tmp_path / "result.json").write_text("{}")
+    assert str(unfinished(tmp_path, "signals.parquet")).endswith("holds no signals.parquet: put the file back")

@@ -22,6 +22,7 @@ A draw may also hold canaries, with numbers from N on: ``privacy.canaries`` says
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,10 @@ class Plan:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(f"{name} must be a whole number (an int), not {value!r}")
+        for name in ("clipping_norm", "noise_multiplier"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InputError(f"{name} must be a number, not {value!r}")
         self.event(self.updates)
         if self.updates < 1:
             raise InputError(f"updates must be at least 1, not {self.updates}")

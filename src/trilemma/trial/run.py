@@ -111,7 +111,7 @@ def of_first_version(config: Mapping[str, Any]) -> bool:
 
 
 def unfinished(folder: Path, missing: str) -> InputError:
-    """The refusal of a run that lacks a file since it is not finished, with how to finish it.
+    """The refusal of a run that lacks a file, with how to finish the run, or to mend it if it was finished.
 
     Args:
       folder: of the run.
@@ -121,9 +121,11 @@ def unfinished(folder: Path, missing: str) -> InputError:
       InputError: its ``config.json`` cannot be read.
     """
     mend = "the run is not finished; run the same command again to resume it"
-    return InputError(
-        f"{folder} holds no {missing}: {BEGUN_EARLIER if of_first_version(read_json(folder / CONFIG)) else mend}"
-    )
+    if (folder / RESULT).exists():
+        mend = "put the file back"
+    elif not (folder / WEIGHTS).exists() and of_first_version(read_json(folder / CONFIG)):
+        mend = BEGUN_EARLIER
+    return InputError(f"{folder} holds no {missing}: {mend}")
 
 
 def why_not_private(result: Mapping[str, Any]) -> str | None:
