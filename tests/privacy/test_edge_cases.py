@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from clipping_cases import CLASSES, FORMS, METHODS, SHAPE, batch, force, prepare
 from fast_networks import convolutional
 from trilemma.errors import InputError
 from trilemma.models import build
-from trilemma.privacy import Clipping
+from trilemma.privacy import Clipping, clipped_gradient_sum
 from trilemma.standardization import StandardizedConv2d
 
 ALL = (*METHODS, "linear")
@@ -209,3 +210,28 @@ def test_an_impossible_clipping_norm_is_refused(norm):
     """Row 9.  Guards: clipping norm ignored."""
     with pytest.raises(InputError, match="clipping norm"):
         Clipping(nn.Linear(2, 2), norm)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "model is an object of type NoneType: give a torch.nn.Module"),
+        ({"images": np.zeros((3, 1, 4), np.float32)}, "images is an object of type ndarray"),
+        ({"images": torch.zeros(3, 1, 4, dtype=torch.uint8)}, "images are torch.uint8: give floats"),
+        ({"labels": [0, 1, 1]}, "labels is an object of type list"),
+        ({"labels": torch.zeros(3)}, "labels are torch.float32: give the numbers of classes as int64"),
+        ({"labels": torch.zeros(3, dtype=torch.int32)}, "labels are torch.int32"),
+        ({"labels": torch.tensor([0, 1, 2])}, "the label 2 is no class of the network"),
+        ({"labels": torch.tensor([0, 1, -100])}, "the label -100 is no class of the network"),
+        ({"clipping_norm": "1"}, "clipping_norm is an object of type str: give a number"),
+        ({"method": "fast"}, "no method 'fast': choose from auto, layerwise, loop, linear"),
+        ({"loss": None}, "loss cannot be called"),
+        ({"loss": lambda logits, labels: 0.5}, "one value for each row, not a float"),
+    ],
+)
+def test_arguments_that_fit_nowhere_are_refused_in_one_line(change, message):
+    """Guards: torch's own errors, and labels of -100, which torch leaves out without a word."""
+    arguments = {"images": torch.zeros(3, 1, 4), "labels": torch.tensor([0, 1, 1])} | change
+    with pytest.raises(ValueError, match=message) as caught:
+        clipped_gradient_sum(arguments.pop("model", nn.Linear(4, 2)), **arguments)
+    assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from trilemma.fairness import bootstrap_test, fairness_report
 from trilemma.statistics.bootstrap import percentile_interval
 from trilemma.statistics.intervals import binomial_interval
-from trilemma.statistics.shares import FEW, effective_count, share_interval
+from trilemma.statistics.shares import FEW, effective_count, share_interval, spread_interval
 from trilemma.trial.gate import conditions, judge
 
 
@@ -90,3 +90,19 @@ def test_a_gate_stays_closed_where_a_few_images_are_all_correct() -> None:
     assert [judgment.verdict for judgment in judged] == ["cannot tell", "cannot tell", "holds", "holds"]
     assert judged[1].line == "cannot tell  worst_group_accuracy >= 0.9: 1 [0.6915, 1]"
     assert fairness["interval"]["gap"] == pytest.approx([0, 0.3085], abs=1e-4)
+
+
+@pytest.mark.parametrize(("truths", "count"), [([0.8] * 10, 200), ([0.8] * 9 + [0.7], 200)])
+def test_the_low_end_of_a_spread_allows_for_groups_picked_in_the_data(truths: list[float], count: int) -> None:
+    # The low end may exceed the truth with probability 0.025: of 200, more than 16 with a probability of 1e-5.  That of
+    # the two groups picked as largest and smallest did so 114 times for the first case.
+    rng = np.random.default_rng(3)
+    lows = []
+    for _ in range(200):
+        shares = rng.binomial(count, truths) / count
+        draws = rng.binomial(count, shares, (200, len(truths))) / count
+        low, high = spread_interval(shares, np.full(len(truths), float(count)), draws)
+        assert low <= shares.max() - shares.min() <= high
+        lows.append(low)
+    assert sum(low > max(truths) - min(truths) + 1e-9 for low in lows) <= 16
+    assert (np.median(lows) > 0) == (max(truths) > min(truths))  # a spread of 0.1 is still found

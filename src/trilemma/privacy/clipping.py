@@ -46,12 +46,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from numbers import Real
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from trilemma.errors import InputError
+from trilemma.errors import InputError, check_type
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss, Objective, cross_entropy
@@ -82,7 +83,7 @@ class Clipping:
       autocast: compute type of the forward and backward pass; norms and sums are never computed in half precision.
 
     Raises:
-      InputError: C is out of that range.
+      InputError: C is out of that range, or there is no such method.
       PrivacyError: the network has a layer that mixes examples.
     """
 
@@ -95,6 +96,8 @@ class Clipping:
     def __post_init__(self) -> None:
         if not CLIPPING_NORMS[0] <= self.clipping_norm <= CLIPPING_NORMS[1]:
             raise InputError(CLIPPING_NORM_RANGE.format(self.clipping_norm))
+        if self.method not in get_args(Method):
+            raise InputError(f"there is no method {self.method!r}: choose from {', '.join(get_args(Method))}")
         refuse_mixing_layers(self.model)
 
     @property
@@ -191,16 +194,49 @@ def clipped_gradient_sum(
     Raises:
       PrivacyError: the network mixes examples (see ``trilemma.privacy.check_network``), draws random numbers, or
         changes what it keeps, or the loss does.
-      InputError: a clipping norm outside [1e-30, 1e30], or examples without a view.
-      ValueError: shapes that do not fit, or a method that was asked for by name and does not fit the network.
+      InputError: an argument of another type, a clipping norm outside [1e-30, 1e30], no such method, examples without a
+        view, or a label that is no class (on a GPU, torch's own error for one that is too large).
+      ValueError: shapes that do not fit, a loss that does not return one value for each row, or a method that
+        was asked for by name and does not fit the network.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> sums, norms = clipped_gradient_sum(network, torch.randn(5, 1, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1]))
     >>> sorted(sums), tuple(norms.shape)
     (['1.bias', '1.weight'], (5,))
     """
+    _check_arguments(model, images, labels, clipping_norm, loss)
+    clipping = Clipping(model, clipping_norm, method, loss)
     refuse_rounded_products()
     if method in ("loop", "linear"):  # for the others `Clipping` does it
         known_check(model, tuple(images.shape[2:]), images.device)
-    total = Clipping(model, clipping_norm, method, loss)(images, labels)
+    try:
+        total = clipping(images, labels)
+    except IndexError as error:
+        if isinstance(loss, CrossEntropy) and str(error).startswith("Target "):  # what torch says of such a label
+            raise InputError(f"the label {int(labels.max())} is no class of the network: labels begin at 0") from error
+        raise
     return {name: value.float() for name, value in total.sums.items()}, total.norms
+
+
+def _check_arguments(model: object, images: object, labels: object, clipping_norm: object, loss: object) -> None:
+    """Refuse in one line what torch would refuse somewhere within.
+
+    Raises:
+      InputError: an argument is of another type, or a label is negative.
+    """
+    check_type("model", model, nn.Module, "a torch.nn.Module")
+    check_type("images", images, Tensor, "a float tensor (B, K, C, H, W)")
+    check_type("labels", labels, Tensor, "an int64 tensor (B,)")
+    check_type("clipping_norm", clipping_norm, Real, "a number")
+    assert isinstance(images, Tensor) and isinstance(labels, Tensor)  # noqa: PT018
+    if not images.is_floating_point():
+        raise InputError(
+            f"images are {images.dtype}: give floats, scaled as the network expects (images.float() / 255)"
+        )
+    if not callable(loss):
+        raise InputError("loss cannot be called: give a function of logits and labels, or leave it out")
+    if isinstance(loss, CrossEntropy):
+        if labels.dtype != torch.int64:
+            raise InputError(f"labels are {labels.dtype}: give the numbers of classes as int64 (labels.long())")
+        if labels.numel() and int(labels.min()) < 0:  # torch would leave out -100 without a word
+            raise InputError(f"the label {int(labels.min())} is no class of the network: labels begin at 0")

@@ -95,9 +95,11 @@ def smallest_interval(shares: Array, counts: Array, draws: Array, level: float =
 def spread_interval(shares: Array, counts: Array, draws: Array, level: float = LEVEL) -> Ends:
     """The interval of the largest of several true shares less the smallest.
 
-    The low end comes from the samples' differences of those that are largest and smallest in the data, the high end
-    from the samples' own largest and smallest, which are biased outward.  With a share near a boundary it is joined
-    with the interval of a difference (Newcombe 1998, his method 10), which takes those of the two shares.
+    The largest and smallest share are picked in the data, so their difference is biased upward: that of ten equal
+    groups is nearly always above zero.  The low end is therefore the largest of lower bounds that hold for all pairs of
+    groups at once (:func:`_lower_bounds`).  The high end comes from the samples' own largest and smallest, which are
+    biased outward.  With a share near a boundary both are joined with the interval of a difference (Newcombe 1998, his
+    method 10), which takes those of the two shares.
 
     The arguments are those of :func:`smallest_interval`.
 
@@ -105,18 +107,41 @@ def spread_interval(shares: Array, counts: Array, draws: Array, level: float = L
     >>> low, round(high, 3)
     (0.0, 0.308)
     """
-    best, worst, near = int(shares.argmax()), int(shares.argmin()), _near(shares, counts)
-    spread = float(shares[best] - shares[worst])
-    between = draws[:, best] - draws[:, worst]
-    low, _ = percentile_interval(np.maximum(0.0, between[~np.isnan(between)]), level)
-    _, high = percentile_interval(np.nanmax(draws, axis=1) - np.nanmin(draws, axis=1), level)
-    below, above = np.abs(share_intervals(shares, counts, draws, level) - shares[:, None]).T
+    near = _near(shares, counts)
     joined = near[:, None] | near
-    highest = shares[:, None] - shares + np.hypot(above[:, None], below)
-    high = max([high, spread, *highest[joined]])
-    if joined[best, worst]:
-        low = min(low, spread - float(np.hypot(below[best], above[worst])))
-    return max(0.0, min(low, spread)), min(1.0, float(high))
+    spread = float(shares.max() - shares.min())
+    _, high = percentile_interval(np.nanmax(draws, axis=1) - np.nanmin(draws, axis=1), level)
+    bounds = _lower_bounds(shares, draws, level)
+    # Bonferroni's level, since the pair that bounds the spread is picked in the data.
+    pairs = max(1, len(shares) * (len(shares) - 1) // 2)
+    bounds[joined] = np.minimum(bounds, _newcombe(shares, counts, draws, 1 - (1 - level) / pairs)[0])[joined]
+    high = max([high, spread, *_newcombe(shares, counts, draws, level)[1][joined]])
+    return float(min(max(0.0, bounds.max()), spread)), min(1.0, float(high))
+
+
+def _lower_bounds(shares: Array, draws: Array, level: float) -> Array:
+    """Lower bounds float64 (G, G) on each share less each other, which hold together with (1 + level) / 2.
+
+    The errors of the samples' differences, in standard errors, have a largest one over all pairs; its quantile is the
+    number of standard errors that every pair gives up (the studentized range, as in Tukey's test, with bootstrap
+    draws).
+    """
+    # A share that a sample lacks has so few examples that it is near a boundary, where Newcombe's interval counts too.
+    errors = np.nan_to_num(draws - shares)
+    standard_errors, largest = np.zeros((len(shares), len(shares))), np.zeros(len(errors))
+    for group, own in enumerate(errors.T):
+        differences = errors - own[:, None]
+        standard_errors[group] = differences.std(axis=0)
+        scaled = np.abs(differences) / np.where(standard_errors[group] > 0, standard_errors[group], np.inf)
+        largest = np.maximum(largest, scaled.max(axis=1))
+    return shares[:, None] - shares - np.quantile(largest, (1 + level) / 2) * standard_errors
+
+
+def _newcombe(shares: Array, counts: Array, draws: Array, level: float) -> tuple[Array, Array]:
+    """Ends float64 (G, G) of Newcombe's intervals of each share less each other."""
+    below, above = np.abs(share_intervals(shares, counts, draws, level) - shares[:, None]).T
+    differences = shares[:, None] - shares
+    return differences - np.hypot(below[:, None], above), differences + np.hypot(above[:, None], below)
 
 
 def _near(shares: Array, counts: Array) -> NDArray[np.bool_]:

@@ -145,9 +145,10 @@ class Objective:
         examples = []
         for rows, label in zip(logits.split(views), labels.split(1), strict=True):
             losses = self.loss(rows.clone(), label.repeat(views))
-            if losses.shape != (views,):
+            if not isinstance(losses, Tensor) or losses.shape != (views,):
+                what = tuple(losses.shape) if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
                 raise ValueError(
-                    f"the loss must return one value for each row, not {tuple(losses.shape)}: use reduction='none', "
+                    f"the loss must return one value for each row, not {what}: use reduction='none', "
                     "since a mean over the physical batch would mix its examples"
                 )
             examples.append(losses)
