@@ -64,6 +64,27 @@ def test_audit_of_a_strangers_predictions(tmp_path, capsys):
     assert json.loads((tmp_path / "a" / "audit.json").read_text())["attacks"]["threshold"]["auc"] > 0.7
 
 
+def test_an_audit_says_how_it_read_a_column_that_is_not_certain(tmp_path, capsys):
+    rows = [f"{k % 10 / 10 + 0.01},{k % 2},{int(k < 50)}" for k in range(100)]
+    (tmp_path / "p.csv").write_text("\n".join(["prob_benign,label,member", *rows]))
+    assert (
+        main(
+            [
+                "audit",
+                str(tmp_path / "p.csv"),
+                "--out",
+                str(tmp_path / "a"),
+                "--attacks",
+                "threshold",
+                "--resamples",
+                "100",
+            ]
+        )
+        == 0
+    )
+    assert "note: the single column 'prob_benign' of p.csv counts as the output for class 1" in capsys.readouterr().out
+
+
 def test_calibrate_and_epsilon_are_inverse(capsys):
     mechanism = ["--batch-size", "4096", "--updates", "875", "--examples", "50000"]
     assert main(["calibrate", "--epsilon", "1", *mechanism]) == 0

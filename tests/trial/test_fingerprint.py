@@ -87,19 +87,20 @@ def test_without_the_digest_a_run_is_read_but_not_continued(stopped, data):
         tl.train(RECIPE, data, stopped, execution=CPU)
 
 
-def test_runs_of_earlier_versions_go_on_and_lose_the_digest(stopped, data, other):
-    """Earlier versions kept the digest in ``config.json``."""
-    (stopped / FINGERPRINT).unlink()
-    config = json.loads((stopped / "config.json").read_text())
+def test_finished_runs_of_earlier_versions_are_found_by_their_digest(data, other, tmp_path):
+    """Earlier versions kept the digest in ``config.json``; an unfinished run of theirs is refused as such."""
+    folder = tl.train(RECIPE, data, tmp_path / "run", execution=CPU).folder
+    (folder / FINGERPRINT).unlink()
+    config = json.loads((folder / "config.json").read_text())
     config["data"]["fingerprint"] = data.fingerprint
-    (stopped / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config))
+    result = json.loads((folder / "result.json").read_text())
+    del result["checksums"]
+    (folder / "result.json").write_text(json.dumps(result))
+    assert read_fingerprint(folder, config) == data.fingerprint
     with pytest.raises(InputError, match="other data"):
-        tl.train(RECIPE, other, stopped, execution=CPU)
-    run = tl.train(RECIPE, data, stopped, execution=CPU)
-    assert any("went on" in note for note in run.notes)
-    config = json.loads((stopped / "config.json").read_text())
-    assert "fingerprint" not in config["data"]
-    assert read_fingerprint(stopped, config) == data.fingerprint
+        tl.train(RECIPE, other, folder, execution=CPU)
+    assert tl.train(RECIPE, data, folder, execution=CPU).recipe == RECIPE
 
 
 def test_a_process_killed_before_config_json_was_written_leaves_nothing_in_the_way(data, tmp_path):

@@ -128,13 +128,13 @@ def _lower_bounds(shares: Array, draws: Array, level: float) -> Array:
     """
     # A share that a sample lacks has so few examples that it is near a boundary, where Newcombe's interval counts too.
     errors = np.nan_to_num(draws - shares)
-    deviations, largest = np.zeros((len(shares), len(shares))), np.zeros(len(errors))
+    standard_errors, largest = np.zeros((len(shares), len(shares))), np.zeros(len(errors))
     for group, own in enumerate(errors.T):
         differences = errors - own[:, None]
-        deviations[group] = differences.std(axis=0)
-        scaled = np.abs(differences) / np.where(deviations[group] > 0, deviations[group], np.inf)
+        standard_errors[group] = differences.std(axis=0)
+        scaled = np.abs(differences) / np.where(standard_errors[group] > 0, standard_errors[group], np.inf)
         largest = np.maximum(largest, scaled.max(axis=1))
-    return shares[:, None] - shares - np.quantile(largest, (1 + level) / 2) * deviations
+    return shares[:, None] - shares - np.quantile(largest, (1 + level) / 2) * standard_errors
 
 
 def _newcombe(shares: Array, counts: Array, draws: Array, level: float) -> tuple[Array, Array]:
