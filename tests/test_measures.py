@@ -153,7 +153,8 @@ def test_titles_of_measures_and_names_of_attacks_stand_in_their_tables_alone():
     """Guards: a title or a name that is written a second time, and keeps its old form when the table changes."""
     for path in SOURCE.rglob("*.py"):
         where = path.relative_to(SOURCE).as_posix()
-        if where != "measures.py" and not where.startswith("attacks/"):
+        # Examples are commands as somebody types them, which another test gives to the parser.
+        if where not in ("measures.py", "cli/examples.py") and not where.startswith("attacks/"):
             assert not copied(path.read_text("utf-8"), where), f"{where}: ask trilemma.measures"
 
 
@@ -188,4 +189,4 @@ def test_what_a_condition_can_be_about_is_in_the_table():
                         "least_known": {"class": 0, "examples": 9}},
         "accuracy": 0.7, "harmonic_score": {"value": 0.5},
     }  # fmt: skip
-    assert all(measured(quantity, result) for quantity in QUANTITIES)
+    assert [quantity for quantity in QUANTITIES if not measured(quantity, result)] == []

@@ -469,7 +469,7 @@ def test_the_guarantee_counts_the_modules_that_it_rests_on():
         new = {name for name in imported if name.startswith("trilemma.privacy.")}
     rests_on = reached - argued
     computing = {name for name in rests_on if name.startswith("trilemma.privacy.gradients.")}
-    assert rest.startswith(f" {NUMBERS[len(rests_on)]} more."), sorted(rests_on)
+    assert rest.startswith(f" {NUMBERS[len(rests_on)]} more modules of `privacy/`."), sorted(rests_on)
     assert f"he {NUMBERS[len(computing)]} modules of `privacy/gradients/`" in rest
     for name in rests_on - computing:
         assert f"`privacy/{name.rpartition('.')[2]}.py`" in rest, name

@@ -1,7 +1,10 @@
 """Recipes: read from TOML and JSON, told apart by fingerprint, refused in one line."""
 
 import json
+import math
+import re
 import tomllib
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from torch import nn
 from trilemma.errors import InputError
 from trilemma.privacy import Clipping, Plan
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES, parse_techniques
-from trilemma.training.recipe import NAMED, Recipe, default_recipe_name, load_recipe
+from trilemma.training.recipe import _RANGES, NAMED, Recipe, default_recipe_name, load_recipe
 from trilemma.training.recipe_data import recipe_data
 from trilemma.words import CLIPPING_NORMS
 
@@ -184,3 +187,13 @@ def test_recipes_plans_and_clipping_take_the_same_clipping_norms(norm):
     for make in made:
         with pytest.raises(InputError, match=r"clipping.norm must be .*1e-30.*1e\+30"):
             make()
+
+
+def test_every_number_of_a_recipe_has_a_range():
+    """Guards: a new setting that takes -5 and NaN."""
+    checked_by_itself = {"epsilon", "delta", "epochs", "learning_rate", "head_rate", "shift"}
+    numbers = {field.name for field in fields(Recipe) if re.search(r"\b(int|float)\b", str(field.type))}
+    assert numbers == set(_RANGES) | checked_by_itself
+    for name in numbers:
+        with pytest.raises(InputError):
+            Recipe(**{"epsilon": 8.0, name: math.nan})
