@@ -139,7 +139,7 @@ def unmeasured() -> Iterator[None]:
             float((logits.argmax(1) == split.labels).mean())
             for logits, split in ((train, data.train), (test, data.test))
         )
-        return {"accuracy": outside, "accuracy_interval": None, "train_accuracy": inside}, None
+        return {"accuracy": outside, "accuracy_interval": None, "train_accuracy": inside, "attacks": {}}, None
 
     with (
         mock.patch("trilemma.trial.train.measure", accuracy),

@@ -169,7 +169,7 @@ def test_damaged_outputs_and_shared_noise_are_refused(copied):
 
 
 def test_other_data_and_networks_from_outside_are_refused(copied):
-    with pytest.raises(InputError, match="other data"):
+    with pytest.raises(InputError, match="was not trained on these data"):
         Target(copied.run, tl.load_data("digits-s", skew=0.8, limit=199, test_limit=200), copied.audited)
     path = copied.run.folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"network": "given: Net 1234"}))
