@@ -309,6 +309,7 @@ NUMBERED = [
     ["neg", "pos"],
     [str(k) for k in range(12)],
     [f"class_{k}" for k in range(12)],
+    [f"digit_{k}" for k in range(12)],
     ["0", "class_1", "y_2", "3"],
 ]
 
@@ -360,4 +361,11 @@ def test_a_single_column_that_counts_as_class_1_by_its_place_alone_is_said():
 def test_one_column_of_outputs_and_other_than_its_two_labels_is_refused(labels):
     table = pd.DataFrame({"prob_sick": SIGMOID, "label": np.resize(labels, N), "member": np.arange(N) % 2 == 0})
     with pytest.raises(InputError, match="must hold 'sick' and one other label; give one column for each class"):
+        Predictions.from_table(table)
+
+
+def test_the_label_that_no_column_is_named_after_is_the_one_that_is_blamed():
+    table = pd.DataFrame({f"logit_{name}": np.arange(4.0) for name in ("cat", "dog")})
+    table["label"], table["member"] = ["cat", "dog", "wolf", "cat"], [0, 1, 0, 1]
+    with pytest.raises(InputError, match="has the label 'wolf', which no column of outputs is named after"):
         Predictions.from_table(table)

@@ -164,10 +164,21 @@ def class_numbers(names: Sequence[str]) -> list[int] | None:
 
     >>> class_numbers(["class_1", "0"]), class_numbers(["true", "false"]), class_numbers(["true", "0"])
     ([1, 0], [1, 0], None)
+    >>> class_numbers(["digit_0", "digit_10", "digit_2"]), class_numbers(["covid19"])
+    ([0, 10, 2], None)
     """
     numbers = [number for name in names if (number := _number(name)) is not None]
     if len(numbers) == len(names):
         return numbers
+    # Several names that differ in a number alone, such as digit_0 and digit_10.
+    parts = [re.fullmatch(r"(.*\D)([0-9]{1,9})", name.strip().casefold()) for name in names]
+    stemmed = [(part[1], int(part[2])) for part in parts if part]
+    if (
+        len(stemmed) == len(names) > 1
+        and len(dict(stemmed)) == 1
+        and not {n.casefold() for n in names} & {*_STATISTICS}
+    ):
+        return [number for _, number in stemmed]
     words = [name.strip().casefold() for name in names]
     pair = next((pair for pair in _PAIRS if set(words) <= set(pair)), None)
     return [pair.index(word) for word in words] if pair else None
@@ -278,7 +289,8 @@ def class_labels(labels: Sequence[str], classes: tuple[str, ...], where: str, co
         numbers = {label: class_number(label) for label in distinct}
         if by_number and all(number in by_number for number in numbers.values()):
             places = {label: by_number[number] for label, number in numbers.items() if number is not None}
-        elif wrong := next((label for label in labels if not _is_number(label)), None):
+        elif not all(map(_is_number, distinct)):
+            wrong = next(label for label in labels if label not in places)
             raise InputError(
                 f"column {column!r} of {where} has the label {wrong!r}, which no column of outputs is named after"
                 f"{did_you_mean(wrong, classes)}: the classes are {listed(classes, most=8)}"
