@@ -396,7 +396,7 @@ ERRORS = [
     Planted(
         "a convolution's bias is left out of the norm",
         "privacy/gradients/contributions.py",
-        "            self.squares += row_squares(self.bias)\n",
+        "            self.squares += row_squares([self.bias])\n",
         "",
         (f"{_RULES}::test_fast_rules_against_the_oracle", f"{_MODELS}::test_models_against_the_oracle"),
         "clip-ignored",
