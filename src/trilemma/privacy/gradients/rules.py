@@ -47,9 +47,11 @@ def row_squares(parts: Sequence[Tensor], norms: Tensor | None = None) -> Tensor:
     if on_cpu(norms) and norms.numel():
         lowest, highest = (float(norm) for norm in norms.aminmax())
         if not (lowest > 1e-15 and highest < 1e15):  # as for NaN
-            for part, square in zip(parts, squares.split([len(part) for part in parts]), strict=True):
-                outside = ~((square > 1e-30) & (square < 1e30))
-                square[outside] = torch.linalg.vector_norm(part[outside], dim=-1, dtype=torch.float64).square()
+            outside = ~((squares > 1e-30) & (squares < 1e30))
+            sizes = [len(part) for part in parts]
+            for part, square, mask in zip(parts, squares.split(sizes), outside.split(sizes), strict=True):
+                if bool(mask.any()):
+                    square[mask] = torch.linalg.vector_norm(part[mask], dim=-1, dtype=torch.float64).square()
     return squares
 
 
