@@ -83,11 +83,19 @@ NORMAL += ["noise_and_sum", "normalizer"]
 """Checks whose value is exactly standard normal."""
 
 
+SHORT = plan_with(examples=200, batch_size=40)
+
+
 @pytest.fixture(scope="module")
-def honest():
-    """The checks of 200 short runs."""
-    plan = plan_with(examples=200, batch_size=40)
-    return [truth_check(plan, noise_of(plan, SMALL, seed), record_of(plan)) for seed in range(200)]
+def evidences():
+    """Of 200 short runs by :data:`SHORT`."""
+    return [noise_of(SHORT, SMALL, seed) for seed in range(200)]
+
+
+@pytest.fixture(scope="module")
+def honest(evidences):
+    """The checks of those runs."""
+    return [truth_check(SHORT, evidence, record_of(SHORT)) for evidence in evidences]
 
 
 def test_no_honest_run_alarms(honest):
@@ -108,14 +116,13 @@ def test_the_spread_is_chi_square(honest):
     assert stats.kstest(values, stats.chi2(size).cdf).pvalue > 1e-5
 
 
-def test_every_check_alarms_as_rarely_as_it_says(monkeypatch):
+def test_every_check_alarms_as_rarely_as_it_says(honest, evidences, monkeypatch):
     """At a level of 5 % (for one in 2e7 no test can wait): at most so many of 200 runs as 5 % make likely, to 1e-5; the
     exact ones alarm at all."""
     monkeypatch.setattr(alarms, "ALPHA", 0.05)
-    plan = plan_with(examples=200, batch_size=40)
-    counts = dict.fromkeys(truth_check(plan, noise_of(plan, SMALL), record_of(plan)).checks, 0)
-    for seed in range(200, 400):
-        for name in failed(plan, noise_of(plan, SMALL, seed)):
+    counts = dict.fromkeys(honest[0].checks, 0)
+    for evidence in evidences:
+        for name in failed(SHORT, evidence):
             counts[name] += 1
     most = stats.binom.isf(1e-5, 200, 0.05)
     assert {name: count for name, count in counts.items() if count > most} == {}
@@ -123,7 +130,7 @@ def test_every_check_alarms_as_rarely_as_it_says(monkeypatch):
         assert counts[name] > 0, name
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)  # half a second each, for the bounds on their epsilons
 @given(
     examples=st.integers(1, 60),
     share=st.floats(0, 1),
