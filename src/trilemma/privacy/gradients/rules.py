@@ -58,7 +58,8 @@ def row_squares(gradients: Tensor) -> Tensor:
 
 def _squares(blocks: Tensor) -> Tensor:
     """Squared norms along the last dimension, float64, from float32 sums."""
-    return torch.linalg.vector_norm(blocks, dim=-1).double().square()
+    norms: Tensor = torch.linalg.vector_norm(blocks, dim=-1)
+    return norms.double().square()
 
 
 def linear(layer: nn.Linear, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
