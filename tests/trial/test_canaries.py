@@ -112,7 +112,7 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     assert 'role="alert"' not in page_of(model, quiet)
 
 
-def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, small_attackers):
+def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch):
     """Guards: an epsilon, the tag of private models, or a ceiling, in what a run says of itself."""
     heard = []
     listener = SimpleNamespace(on_update=lambda *_: None, on_end=heard.append)
