@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
@@ -35,27 +35,36 @@ CONFIRMS = {
 """The direction that a claim names, by its name."""
 
 SKEWED = {"data": "cifar10s", "skew": 0.95}
-MIXES, EPSILONS, SKEWS = ("bl", "gn", "gn+ws", ALL), (math.inf, 8.0, 4.0, 1.0), (None, 0.75, 0.95)
+MIXES, EPSILONS, SKEWS = ("gn", "gn+ws"), (8.0, 4.0, 1.0), (None, 0.75, 0.95)
 
 
 @st.composite
 def studies(draw):
     """A study of any of these conditions, with effects, noise and seeds of any size, and parts that are missing."""
-    study = Study("drawn", seeds=range(draw(st.integers(1, 5))), noise=draw(st.sampled_from([0.0005, 0.003, 0.02])))
-    level = st.sampled_from([0.40, 0.45, 0.50, 0.52, 0.60, 0.61])
+    study = Study(
+        "drawn",
+        seeds=range(draw(st.sampled_from([1, 2, 3, 4, 5, 6]))),
+        noise=draw(st.sampled_from([0.0005, 0.001, 0.02])),
+    )
+    level = st.sampled_from([0.40, 0.45, 0.50, 0.60, 0.61])
 
     def measures(*names):
         return {name: draw(level) for name in names}
 
-    for mix in draw(st.sets(st.sampled_from(MIXES), min_size=1)):
-        for epsilon in draw(st.sets(st.sampled_from(EPSILONS), min_size=1, max_size=3)):
+    def mostly(everything):
+        """All of some conditions in most studies, and some of them in the others."""
+        return everything if draw(st.integers(0, 3)) else draw(st.lists(st.sampled_from(everything), unique=True))
+
+    for mix in {*mostly(("bl", ALL)), *draw(st.sets(st.sampled_from(MIXES), max_size=1))}:
+        for epsilon in mostly((math.inf, draw(st.sampled_from(EPSILONS)))):
             study.add(measures("accuracy", "bias", "auc_threshold", "auc_strongest"), techniques=mix, epsilon=epsilon)
-    for skew in draw(st.sets(st.sampled_from(SKEWS), max_size=3)):
+    for skew in mostly(SKEWS):
         columns = {} if skew is None else {"data": "cifar10s", "skew": skew}
         names = ["accuracy", "auc_threshold", *(["auc_threshold_naive", "bias"] if skew else [])]
         study.add(measures(*names), examples=3000, **columns)
+    study.add({"seconds": 3.0}, examples=10)
     rank = draw(st.sampled_from(["rmia", "histogram"]))
-    for arm in draw(st.sets(st.sampled_from(["", "exposed", "random"]))):
+    for arm in mostly(("", "exposed", "random")):
         columns = {"removed": 0.1, "removal": arm, "rank": rank, "examples": 3600} if arm else {"examples": 4000}
         study.add(measures("accuracy", "bias"), model="convnet-8", **columns)
     return study
@@ -223,7 +232,7 @@ def test_a_decided_claim_holds_of_the_numbers_that_it_quotes() -> None:
     and a first screen that quotes another difference than the one that was judged."""
     decided = set()
 
-    @settings(max_examples=25, deadline=None, derandomize=True)
+    @settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes
     @given(studies())
     def holds(study):
         results = study.frame()
