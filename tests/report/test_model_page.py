@@ -370,9 +370,7 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert [row["class"] for row in statement["classes"]] == list("0123")
     assert statement["classes"] == statement["cells"]
     audit = json.loads((tmp_path / "a" / "audit.json").read_text())
-    described = (
-        "A classifier with 4 classes that is known by its predictions alone, for 200 examples that it was trained"
-    )
+    described = "A classifier that is known by its predictions alone, for 200 examples"
     assert lead(OneModel.read(tmp_path / "a")).startswith(described)
     low, high = audit["worst_class"]["interval"]
     assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 images of class" in pages[1]
