@@ -373,7 +373,7 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     described = "A classifier that is known by its predictions alone, for 200 examples"
     assert lead(OneModel.read(tmp_path / "a")).startswith(described)
     low, high = audit["worst_class"]["interval"]
-    assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 images of class" in pages[1]
+    assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 examples of class" in pages[1]
 
 
 def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, monkeypatch):
