@@ -16,11 +16,11 @@ def lead(model: OneModel) -> str:
         if model.training_known:  # an audit of a run by an earlier version
             return ""
         result = model.result
-        classes = f" with {len(result['class_names']):,} classes" if result.get("class_names") else ""
+        kinds = f" with {len(result['class_names']):,} classes" if result.get("class_names") else ""
         names = [spelled(name) for name in result.get("group_names") or ()]
         groups = f", in the groups {listed(names)}" if names else ""
         return (
-            f"A classifier{classes} that is known by its predictions alone, for {result['members']:,} examples that it "
+            f"A classifier{kinds} that is known by its predictions alone, for {result['members']:,} examples that it "
             f"was trained on and {result['nonmembers']:,} others{groups}."
         )
     data, recipe = model.config["data"], model.config["recipe"]
