@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trilemma.errors import InputError
 from trilemma.report import drawing
 from trilemma.report.drawing import panel_svg, save_figure, y_limits
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
@@ -32,6 +33,12 @@ def figure(names=("BL", "all"), title="panel", series="no budget"):
 
 def inlined(drawing, prefix="a", alt="alt"):
     return inline_svg(panel_svg(drawing.panels[0], y_limits(drawing)[0]), prefix, alt)
+
+
+def test_a_figure_that_a_study_has_nothing_for_is_refused(tmp_path):
+    """Guards: a division by zero where a block of the gallery is tried on another study."""
+    with pytest.raises(InputError, match="has measured what “Accuracy” draws"):
+        save_figure(replace(figure(), panels=()), tmp_path, "accuracy")
 
 
 def test_the_same_numbers_give_the_same_files(small, tmp_path):
@@ -101,7 +108,7 @@ def test_long_labels_are_slanted_and_stay_inside():
 def test_panels_that_share_an_axis_have_the_same(large):
     shown = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
     limits = dict(zip((panel.y_title for panel in shown.panels), y_limits(shown), strict=True))
-    assert limits["AUC, matched"] == limits["AUC, unmatched"]
+    assert limits["strongest AUC, matched"] == limits["strongest AUC, unmatched"]
     assert limits["accuracy"] != limits["score"]
     assert limits["bias"][0] <= 0 < 0.01 - limits["bias"][0]
 
