@@ -372,7 +372,7 @@ def test_a_negative_control_that_is_missing_says_why(run):
     assert "No negative control was made (it needs 50 members, has 30), so" in strength
     described = describe_run(replace(run, result=dict(model.result)))
     assert "  negative control   not made: needs 50 members, has 30" in described
-    assert "negative control" not in describe_run(run)
+    assert "  negative control   passed: no interval excludes ½" in describe_run(run)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -394,6 +394,8 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert [row["class"] for row in statement["classes"]] == list("0123")
     assert statement["classes"] == statement["cells"]
     audit = json.loads((tmp_path / "a" / "audit.json").read_text())
+    described = "A classifier that is known by its predictions alone, for 200 examples"
+    assert lead(OneModel.read(tmp_path / "a")).startswith(described)
     low, high = audit["worst_class"]["interval"]
     assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 examples of class" in pages[1]
 

@@ -36,7 +36,7 @@ class OneModel:
     Attributes:
       folder: its folder.
       kind: "run" or "audit".
-      config: ``config.json``; empty for an audit.
+      config: ``config.json``, which an audit of a run holds too; empty for an audit of predictions.
       result: ``result.json`` or ``audit.json``.
       signals: ``signals.parquet``, a row for each example.
     """
@@ -55,10 +55,10 @@ class OneModel:
           InputError: it is neither, or a file cannot be read or is not what was written.
         """
         kind = "audit" if (folder / AUDIT).exists() else "run"
-        config = {} if kind == "audit" else read_json(folder / CONFIG)
         if kind == "run" and not (folder / RESULT).exists():
             raise unfinished(folder, RESULT)
         result = check(folder / (AUDIT if kind == "audit" else RESULT))
+        config = (result.get("config") or {}) if kind == "audit" else read_json(folder / CONFIG)
         signals = read_signals(folder / SIGNALS).to_pandas()
         model = cls(folder, kind, config, result, signals)
         with reading(folder):
