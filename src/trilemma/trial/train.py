@@ -324,7 +324,7 @@ class _Trial:
             withdraw_epsilon(self.folder / HISTORY)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
         with written(self.folder / WEIGHTS) as part:
-            part.write_bytes(serialized(weights, metadata_of(training, privacy, canaries)))
+            part.write_bytes(serialized(weights, metadata_of(training, privacy, canaries, weights)))
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
