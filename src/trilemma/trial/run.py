@@ -38,6 +38,10 @@ SEALED = (CONFIG, HISTORY, WEIGHTS, SIGNALS)
 the card's, to which people may add."""
 
 
+PUT_BACK = "put the file back, or use another --out and, where there is a budget, count both"
+"""How to mend a file that only a second training could make again."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished trial, as read from its folder.
@@ -233,10 +237,7 @@ def _write_history(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _damaged_history(path: Path, how: str) -> InputError:
-    return InputError(
-        f"{path} is missing or damaged ({how}): put the file back, or use another --out and, where there is a budget, "
-        "count both"
-    )
+    return InputError(f"{path} is missing or damaged ({how}): {PUT_BACK}")
 
 
 def withdraw_epsilon(path: Path) -> None:
