@@ -103,6 +103,8 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     page = page_of(model, statement)
     assert 'role="alert"' in page
     assert "62 guesses right" in page
+    assert "(standard error 0.0" in page
+    assert page.count(": contradicted.") == 1
     text = card("digits", json.loads((run.folder / "config.json").read_text()), result)
     assert "**The canaries contradict" in text
     # The scores of gradient canaries are made of the noise, so a card has no number of them.
