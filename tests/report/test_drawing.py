@@ -219,6 +219,14 @@ def test_labels_of_points_in_one_place_do_not_meet():
     assert all(a.box.overlap(b.box) == 0 for a, b in itertools.combinations(labels, 2))
 
 
+def test_two_labels_do_not_read_as_one():
+    """Guards: "BL" right above "+GN+WS", each beside its own point."""
+    points = [(150.0, 150.0), (156.0, 151.0), (300.0, 60.0)]
+    sizes = [(14.0, 8.0), (50.0, 8.0), (14.0, 8.0)]
+    first, second, _ = sorted(place_labels(points, sizes, [], Box(40, 30, 400, 290)), key=lambda label: label.index)
+    assert first.box.grown(4).overlap(second.box) == 0
+
+
 def test_a_line_has_a_gap_where_a_number_is_missing():
     whole = figure(("a", "b", "c"))
     points = whole.panels[0].series[0].points
