@@ -38,10 +38,10 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "weight_decay": (0, None),
     "label_smoothing": (0, 0.9999),
     "norm_groups": (1, None),
-    "views": (1, None),
+    "views": (1, 10_000),
     "average_decay": (0, 1),
     "sharpness_radius": (0, None),
-    "evaluations": (1, None),
+    "evaluations": (1, 100_000),
     "seed": (0, 2**63 - 1),
 }
 
@@ -167,7 +167,7 @@ class Recipe:
         if self.delta is not None and not 0 < self.delta < 1:
             raise InputError(DELTA_RANGE.format(self.delta))
         for name in ("epochs", "learning_rate", "head_rate"):
-            _check(name, getattr(self, name), 0, None, open_low=True)
+            _check(name, getattr(self, name), 0, 1_000_000 if name == "epochs" else None, open_low=True)
         for name, (low, high) in _RANGES.items():
             _check(name, getattr(self, name), low, high)
         if self.shift is not None:
