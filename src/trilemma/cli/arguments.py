@@ -111,8 +111,8 @@ def add_data_options(command: argparse.ArgumentParser, data: str = "default: the
         help="names of columns or arrays that are not recognized; prob=p_: how outputs begin",
     )
     group.add_argument("--size", type=int, metavar="PIXELS", help="crop to the center square and resize it")
-    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class")
-    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class")
+    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class (0: on all)")
+    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class (0: on all)")
     group.add_argument(
         "--data-seed",
         type=int,
@@ -126,7 +126,7 @@ def _add_execution_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda")
     group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
     group.add_argument(
-        "--memory", metavar="SIZE", help="limit for a physical batch, such as 4GB (default: half of the free memory)"
+        "--memory", metavar="SIZE", help="for a physical batch, as 4GB (default: half of what is free, 80 %% on a GPU)"
     )
     group.add_argument(
         "--physical-batch", type=int, metavar="N", help="examples computed at once (default: chosen by memory)"

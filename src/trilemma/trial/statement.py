@@ -7,6 +7,7 @@ from decimal import MAX_EMAX, Context
 from typing import Any
 
 from trilemma.rounding import decimals_up, digits_up, exact, lower, percent_up, rounded_up, upper
+from trilemma.statistics.intervals import auc_error
 from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.words import power
 
@@ -16,8 +17,8 @@ UNIT, NEIGHBORING = "one training example", "add-or-remove-one"
 CONDITIONS = (
     "The unit of privacy is one training example with its label: an image that occurs several times counts as several, "
     "and all images of one person together are not covered as one.",
-    "Neighboring data sets differ by adding or removing one example; the number of examples and the classes and groups "
-    "are public.",
+    "Neighboring data sets differ by adding or removing one example; the number of examples, the shape of the images "
+    "and the classes and groups are public.",
     "The guarantee covers the weights of this model, and whatever is computed from them alone.",
     "The images that the model was started from or tuned on, if any, were public or synthetic.",
     "The computer that trained the model, and the checkpoints while it trained, were not read by anybody else.",
@@ -84,11 +85,13 @@ def canaries_in_words(record: Mapping[str, Any]) -> str:
       record: ``canaries`` of ``result.json``.
     """
     counting, largest = record["counting"], upper(record["counting"]["largest"], 2)
+    error = auc_error(record["auc"], record["included"], record["count"] - record["included"])
     return (
-        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f}; "
+        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f} "
+        f"(standard error {error:.3f}); "
         f"ε is at least {lower(counting['epsilon'], 2)} by counting ({counting['correct']} of {counting['guesses']} "
         f"guesses right, at most {largest} provable), {lower(record['gaussian']['epsilon'], 2)} if scores are normal "
-        f"and independent; claimed is {upper(record['claim'])}."
+        f"and independent; claimed is {upper(record['claim'])}: {record['verdict']}."
     )
 
 

@@ -29,7 +29,6 @@ from trilemma.privacy.gradients.rules import (
     convolution_weights,
     on_cpu,
     padded,
-    row_norms,
     row_squares,
 )
 from trilemma.standardization import StandardizedConv2d
@@ -95,7 +94,7 @@ class Materialized:
     def __post_init__(self) -> None:
         self.gradients = {name: g.float() for name, g in self.gradients.items()}
         rows = (g.flatten(2) if g.dim() > 2 else g[:, None] for g in self.gradients.values())
-        self.squares = torch.stack([row_squares([r]).sum(1) for r in rows]).sum(0)
+        self.squares = torch.stack([row_squares(r).sum(1) for r in rows]).sum(0)
 
     def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]:
         return {name: _weighted(factors, [g], finite) for name, g in self.gradients.items()}
@@ -112,7 +111,7 @@ class MaterializedConvolution:
         out, *rest = layer.weight.shape
         self.map: Standardization | None = None
         self.used: list[Tensor] = []
-        sums: list[tuple[Tensor, ...]] = []
+        squares: list[Tensor] = []
         for gradients in convolution_weights(layer, call.inputs, call.output_gradients, call.examples):
             if not self.used:  # the first of several, all laid out alike
                 # They keep their memory layout: transposing each example's gradient would take as long as its norm.
@@ -121,15 +120,13 @@ class MaterializedConvolution:
                 if type(layer) is StandardizedConv2d:
                     self.map = Standardization.of(layer, channels_last=self.last)
             used = (gradients.permute(0, 1, 3, 4, 2) if self.last else gradients).float().flatten(2)
-            sums.append((row_norms(used), *(self.map.sums(used) if self.map else ())))
+            squares.append(self.map.squares(used) if self.map else row_squares(used).sum(1))
             self.used.append(used)
-        norms, *others = (torch.cat(parts) for parts in zip(*sums, strict=True))
-        rows = row_squares(self.used, norms)
-        self.squares = self.map.squares(self.used, rows, *others) if self.map else rows.sum(1)
+        self.squares = torch.cat(squares)
         self.bias: Tensor | None = None
         if layer.bias is not None:
             self.bias = convolution_bias(call.output_gradients, call.examples).float()
-            self.squares += row_squares([self.bias])
+            self.squares += row_squares(self.bias)
 
     def clipped(self, factors: Tensor, finite: Tensor | None) -> dict[str, Tensor]:
         weight = _weighted(factors, self.used, finite)

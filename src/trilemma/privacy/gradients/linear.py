@@ -55,7 +55,7 @@ def _part(objective: Objective, inputs: Tensor, labels: Tensor) -> ClippedSum:
     with torch.no_grad():
         for rows in _in_float32(inputs, size):
             blocks.append(F.linear(rows.flatten(0, 1), layer.weight, layer.bias))
-            inner.append(row_squares([rows])[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
+            inner.append(row_squares(rows)[:, :, None] if views == 1 else rows.double() @ rows.double().mT)
     logits = torch.cat(blocks).requires_grad_()
     losses = objective.losses(logits, labels, views).mean(dim=1)
     (errors,) = torch.autograd.grad(losses.sum(), logits)

@@ -27,7 +27,7 @@ def loop(objective: Objective, images: Tensor, labels: Tensor) -> ClippedSum:
         loss = objective.view_losses(network, image, label).mean()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         gradient = {name: g.float() for name, g in zip(parameters, gradients, strict=True) if g is not None}
-        squares = [row_squares([g.flatten(1) if g.dim() > 1 else g.reshape(1, -1)]).sum() for g in gradient.values()]
+        squares = [row_squares(g.flatten(1) if g.dim() > 1 else g[None]).sum() for g in gradient.values()]
         exact_norm = torch.stack(squares).sum().sqrt()
         norm = exact_norm.float()
         if torch.isfinite(norm):

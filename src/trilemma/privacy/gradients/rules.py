@@ -8,7 +8,7 @@ A rule belongs to exactly one class: a subclass may compute something else, so i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,29 +30,36 @@ def on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def row_norms(gradients: Tensor) -> Tensor:
-    """Norms along the last dimension, float32 on a CPU, where float64 takes three times as long, else float64."""
-    norms: Tensor = torch.linalg.vector_norm(gradients, dim=-1, dtype=None if on_cpu(gradients) else torch.float64)
-    return norms
+_BLOCK = 256
+"""Numbers whose squares are summed in float32; the error of such a sum grows with their number."""
 
 
-def row_squares(parts: Sequence[Tensor], norms: Tensor | None = None) -> Tensor:
-    """Squared norms along the last dimension, float64, of gradients that come in parts of the examples.
+def row_squares(gradients: Tensor) -> Tensor:
+    """Squared norms along the last dimension, float64.
 
-    They come from their ``row_norms``, to a millionth; and from float64 norms for rows whose squares would overflow or
-    vanish in float32, and so drop an example or leave it unclipped.
+    On a CPU they come from float32 norms of blocks of a row, to a millionth for rows of any length; and from float64
+    norms, which take several times as long, for rows whose squares would overflow or vanish, and so drop an example or
+    leave it unclipped.
     """
-    norms = torch.cat([row_norms(part) for part in parts]) if norms is None else norms
-    squares = norms.double().square()
-    if on_cpu(norms) and norms.numel():
-        lowest, highest = (float(norm) for norm in norms.aminmax())
-        if not (lowest > 1e-15 and highest < 1e15):  # as for NaN
-            outside = ~((squares > 1e-30) & (squares < 1e30))
-            sizes = [len(part) for part in parts]
-            for part, square, mask in zip(parts, squares.split(sizes), outside.split(sizes), strict=True):
-                if bool(mask.any()):
-                    square[mask] = torch.linalg.vector_norm(part[mask], dim=-1, dtype=torch.float64).square()
+    if not on_cpu(gradients):  # float64 is as fast there, and nothing has to be waited for
+        norms: Tensor = torch.linalg.vector_norm(gradients, dim=-1, dtype=torch.float64)
+        return norms.square()
+    if gradients.stride(-1) != 1:  # such sums are made one number after the other, and are several times less exact
+        gradients = gradients.contiguous()
+    whole = gradients.shape[-1] - gradients.shape[-1] % _BLOCK
+    squares = _squares(gradients[..., whole:])
+    if whole:
+        squares += _squares(gradients[..., :whole].unflatten(-1, (-1, _BLOCK))).sum(-1)
+    outside = ~((squares > 1e-30) & (squares < 1e30))
+    if bool(outside.any()):
+        squares[outside] = torch.linalg.vector_norm(gradients[outside], dim=-1, dtype=torch.float64).square()
     return squares
+
+
+def _squares(blocks: Tensor) -> Tensor:
+    """Squared norms along the last dimension, float64, from float32 sums."""
+    norms: Tensor = torch.linalg.vector_norm(blocks, dim=-1)
+    return norms.double().square()
 
 
 def linear(layer: nn.Linear, inputs: Tensor, output_gradients: Tensor, examples: int) -> dict[str, Tensor]:
@@ -241,20 +248,14 @@ class Standardization:
         centered -= (self.free * along)[..., None] * self.v
         return centered * self.scale[:, None], along
 
-    def sums(self, used: Tensor) -> tuple[Tensor, Tensor]:
-        """<v, G> and <1, G> of gradients (n, O, in), float32 (n, O)."""
-        return torch.linalg.vecdot(used, self.v), used.sum(2)
-
-    def squares(self, parts: Sequence[Tensor], rows: Tensor, along: Tensor, total: Tensor) -> Tensor:
-        """The squared norms, float64 (n,), of what ``pull_back`` gives for n examples' float32 (n, O, in).
-
-        These come in parts of the examples, with their ``row_squares`` and ``sums``.
-        """
-        squares = self.from_sums(rows, along.double(), total.double())
+    def squares(self, used: Tensor) -> Tensor:
+        """The squared norms, float64 (n,), of what ``pull_back`` gives for n examples' float32 (n, O, in)."""
+        rows = row_squares(used)
+        squares = self.from_sums(rows, (used * self.v).sum(2).double(), used.sum(2).double())
         # What is left where much larger numbers have been subtracted is not exact enough.
         if bool(((self.scale.double().square() * rows).sum(1) > 100 * squares).any()):
-            pulled = (self.pull_back(part.double()) for part in parts)
-            squares = torch.cat([weight.square().sum((1, 2)) + gain.square().sum(1) for weight, gain in pulled])
+            weight, gain = self.pull_back(used.double())
+            squares = weight.square().sum((1, 2)) + gain.square().sum(1)
         return squares
 
     def from_sums(self, square: Tensor, along: Tensor, total: Tensor) -> Tensor:
