@@ -12,8 +12,8 @@ from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
 GUESSING = (
-    "this may be no better than guessing; check that examples, updates and budget suffice to learn, that labels and "
-    "classes are in the same order, and that the images are normalized as the model expects"
+    "this may be no better than guessing; check that examples, updates and budget suffice to learn and, of a model "
+    "from elsewhere, that labels and classes are in the same order and images are normalized as it expects"
 )
 """What an accuracy near chance means, of a run as of an audit of predictions or weights."""
 SEEDED_NOISE = (

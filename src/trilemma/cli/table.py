@@ -11,7 +11,7 @@ from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
-from trilemma.words import GUESSING, clean, power, spelled
+from trilemma.words import GUESSING, clean, counted, power, spelled
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -106,8 +106,8 @@ def describe_accuracy(document: dict[str, Any]) -> list[str]:
     >>> audited = {"accuracy": 0.1, "accuracy_interval": [0.07, 0.13], "no_better_than_chance": True}
     >>> print(*describe_accuracy(audited), sep=chr(10))
     accuracy      0.100 [0.070, 0.130] (non-members)
-    caution: this may be no better than guessing; check that examples, updates and budget suffice to learn, that \
-labels and classes are in the same order, and that the images are normalized as the model expects
+    caution: this may be no better than guessing; check that examples, updates and budget suffice to learn and, \
+of a model from elsewhere, that labels and classes are in the same order and images are normalized as it expects
     """
     if document.get("accuracy") is None:
         return []
@@ -164,7 +164,9 @@ def describe_run(run: Run) -> str:
             f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
         )
         if fairness["unused_classes"]:
-            lines.append(f"              {len(fairness['unused_classes'])} classes are never predicted")
+            lines.append(
+                f"              never predicted: {counted(len(fairness['unused_classes']), 'class', 'classes')}"
+            )
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  {MEASURES['train_accuracy'].title:<18} {result['train_accuracy']:.3f}")
