@@ -229,7 +229,7 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     assert [(g["group"], g["auc"]) for g in statement["groups"]] == [("<b>one</b>", 0.5111), ("two", 0.6222)]
     reasons = [part.get("reason") for part in statement["classes"]]
     assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
-    says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half."
+    says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half (of 2 groups)."
     assert statement["verdict"][1].endswith(f". By group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
     text = text_of(model, statement)
     assert says in text
@@ -325,7 +325,7 @@ def test_a_measure_from_outside_is_shown_wherever_results_are_but_not_released(r
     assert "Measures from outside" not in text_of(plain, statement_of(plain))
 
 
-def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tmp_path):
+def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tmp_path, capsys):
     """Guards: a caution in an audit and none in the run.  These images say nothing about their classes."""
     assert run.result["no_better_than_chance"]
     better = dict(run.result) | {"no_better_than_chance": False}
@@ -334,10 +334,27 @@ def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tm
         statement = statement_of(model)
         texts = describe_run(replace(run, result=result)), " ".join(statement["verdict"]), text_of(model, statement)
         assert ["no better than guessing" in text for text in texts] == [cautioned] * 3
+        assert not any("same order" in text for text in texts)  # of labels: not where Trilemma trained the model
         assert "(test)" in texts[0]
     command = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--out", str(tmp_path / "a")]
     assert main(command) == 0
+    assert "  negative control   passed: at chance on " in capsys.readouterr().out
     assert json.loads((tmp_path / "a" / "audit.json").read_text())["no_better_than_chance"]
+
+
+def test_an_audit_says_of_what(run, tmp_path):
+    """Guards: "Audit of FOLDER", and not a word of the model, its data and its techniques; also without the run."""
+    command = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--out", str(tmp_path / "a")]
+    assert main(command) == 0
+    trained, audited = OneModel.read(run.folder), OneModel.read(tmp_path / "a")
+    assert lead(trained).startswith("An image classifier for ")
+    assert lead(audited) == f"Membership-inference attacks on a{lead(trained)[1:]}"
+    page = write_model_page(audited, tmp_path / "page").read_text("utf-8")
+    title = re.search("<title>(.*)</title>", page)[1]
+    assert title.endswith(re.search("<title>(.*)</title>", page_of(trained, statement_of(trained)))[1])
+    assert title.startswith("Audit of ")
+    earlier = replace(audited, result={name: value for name, value in audited.result.items() if name != "run"})
+    assert "attacks on a model by its outputs for" in lead(earlier)
 
 
 def test_a_negative_control_that_is_missing_says_why(run):
@@ -348,7 +365,7 @@ def test_a_negative_control_that_is_missing_says_why(run):
     assert "No negative control was made (it needs 50 members, has 30), so" in strength
     described = describe_run(replace(run, result=dict(model.result)))
     assert "  negative control   not made: needs 50 members, has 30" in described
-    assert "negative control" not in describe_run(run)
+    assert "  negative control   passed: at chance on a classifier that never saw the members" in describe_run(run)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -365,6 +382,11 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert float(shown) == pytest.approx((logits.argmax(axis=1) == labels)[200:].mean(), abs=5e-4)
     pages = out, (tmp_path / "a" / "model.html").read_text()
     assert ["no better than guessing" in page for page in pages] == [shift == 1] * 2
+    assert ["in the same order" in page for page in pages] == [shift == 1] * 2
+    told = (
+        "on a model by its outputs for 200 members and 200 non-members, of 4 classes. How it was trained is not known"
+    )
+    assert told in lead(OneModel.read(tmp_path / "a"))
     # The data have no groups: the classes are the cells, and the worst class is that of the gate, with its interval.
     statement = json.loads((tmp_path / "a" / "statement.json").read_text())
     assert [row["class"] for row in statement["classes"]] == list("0123")

@@ -112,7 +112,12 @@ def add_data_options(command: argparse.ArgumentParser, data: str = "default: the
     )
     group.add_argument("--size", type=int, metavar="PIXELS", help="crop to the center square and resize it")
     group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class")
-    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class")
+    group.add_argument(
+        "--test-limit",
+        type=int,
+        metavar="N",
+        help="test on N images, drawn by class; skewed sets have each in both groups",
+    )
     group.add_argument(
         "--data-seed",
         type=int,

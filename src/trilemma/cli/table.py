@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trilemma.attacks import ceiling_alarms
@@ -11,7 +12,7 @@ from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
-from trilemma.words import GUESSING, clean, power, spelled
+from trilemma.words import clean, counted, guessing, power, spelled
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -116,7 +117,7 @@ labels and classes are in the same order, and that the images are normalized as 
         f"accuracy      {interval(document['accuracy'], document.get('accuracy_interval'))} "
         f"({'non-members' if audit_alone else 'test'})"
     ]
-    return lines + ([f"caution: {GUESSING}"] if document.get("no_better_than_chance") else [])
+    return lines + ([f"caution: {guessing(audit_alone)}"] if document.get("no_better_than_chance") else [])
 
 
 def describe_measures(measures: dict[str, float] | None) -> list[str]:
@@ -164,7 +165,8 @@ def describe_run(run: Run) -> str:
             f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
         )
         if fairness["unused_classes"]:
-            lines.append(f"              {len(fairness['unused_classes'])} classes are never predicted")
+            unused = len(fairness["unused_classes"])
+            lines.append(f"              {counted(unused, 'class is', 'classes are')} never predicted")
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  {MEASURES['train_accuracy'].title:<18} {result['train_accuracy']:.3f}")
@@ -177,23 +179,29 @@ def describe_run(run: Run) -> str:
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
     lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", RUN_HEADLINE)))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
-    lines += _describe_control(result)
+    lines += describe_control(result)
     lines.append(f"run           {clean(run.folder)}")
     return "\n".join(lines)
 
 
-def _describe_control(result: dict[str, Any]) -> list[str]:
-    """A line on the negative control, where it failed or could not be made.
+def describe_control(result: Mapping[str, Any]) -> list[str]:
+    """A line on the negative control of a run: passed, failed, or why it could not be made; empty without a run.
 
     >>> reason = "needs 50 test images to learn from and 50 to attack, has 30 and 30"
-    >>> _describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
+    >>> describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
     ['  negative control   not made: needs 50 test images to learn from and 50 to attack, has 30 and 30']
+    >>> describe_control({"null_check": {"matched": {"passed": True, "auc": {"threshold": 0.49, "rf": 0.51}}}})
+    ['  negative control   passed: at chance on a classifier that never saw the members (AUC 0.490 to 0.510)']
     """
-    check, reason = result["null_check"]["matched"], result.get("null_check_reason")
+    check, reason = (result.get("null_check") or {}).get("matched"), result.get("null_check_reason")
     if check is None:
         return [f"  negative control   not made: {clean(reason)}"] if reason else []
     if check["passed"]:
-        return []
+        aucs = sorted(map(float, check["auc"].values()))
+        return [
+            f"  negative control   passed: at chance on a classifier that never saw the members (AUC "
+            f"{aucs[0]:.3f} to {aucs[-1]:.3f})"
+        ]
     return [
         "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
         "so these AUCs do not measure leakage alone"

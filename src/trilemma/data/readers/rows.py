@@ -95,8 +95,8 @@ def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, 
             chosen[role] = column
         elif role not in _OPTIONAL:
             raise InputError(
-                f"{where} has no {role} column: name one with columns={{'{role}': NAME}}; "
-                f"its columns are {listed(available)}"
+                f"{where} has no {role} column: name one (columns={{'{role}': NAME}}, --columns {role}=NAME); its "
+                f"columns are {listed(available)}"
             )
     return chosen
 
@@ -123,7 +123,8 @@ def same_columns(
                 raise InputError(
                     f"{rows.where} has the column {column!r} as {role}, and {first.where} has "
                     + (f"{chosen[role]!r}" if role in chosen else "none")
-                    + f": files of one data set must agree; rename it, or name one with columns={{'{role}': NAME}}"
+                    + f": files of one data set must agree; rename it, or name one "
+                    f"(columns={{'{role}': NAME}}, --columns {role}=NAME)"
                 )
     return chosen, unused_columns(first.column_names, chosen, columns, first.where)
 
@@ -247,8 +248,8 @@ def encoded(
         contents, paths = batch, [None] * len(batch)
     else:
         raise InputError(
-            f"{where} has {kind} instead of images in column {column!r}: name the image column with "
-            f"columns={{'image': NAME}}; it must hold encoded images (bytes, or bytes and path)"
+            f"{where} has {kind} instead of images in column {column!r}: name the image column "
+            f"(columns={{'image': NAME}}, --columns image=NAME); it must hold encoded images (bytes, or bytes and path)"
         )
     for offset, (data, path) in enumerate(zip(contents, paths, strict=True)):
         name = f"{where} row {first_row + offset}" + (f" ({path})" if path else "")
