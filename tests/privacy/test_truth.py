@@ -147,13 +147,13 @@ def test_honest_runs_of_any_size_pass(examples, share, updates, shape, log_sigma
 
 
 def test_the_alarm_is_divided_among_the_checks(honest):
-    """At most 20 checks depend on chance, and each gets a twentieth."""
+    """At most 21 checks depend on chance, and each gets as small a part of it."""
     by_rule = {"updates", "event", "mechanism", "epsilon", "clip"}
     by_rule |= {"example_norm", "example_gradient", "example_in_batch"}
     plan = plan_with()
     audited = truth_check(plan, noise_of(plan, SMALL, canaries=50), record_of(plan), canaries=50)
     assert set(audited.checks) - set(honest[0].checks) == {"canary_count", "canary_normalizer", "canary_inclusions"}
-    assert len(set(honest[0].checks) - by_rule) == 17
+    assert len(set(honest[0].checks) - by_rule) == 18
     assert len(set(audited.checks) - by_rule) * alarms.ALPHA <= alarms.FALSE_ALARM == 1e-6
 
 
@@ -358,6 +358,15 @@ def sticky(update, generator):
     return sticky.drawn.nonzero()[:, 0]
 
 
+def one_always(update, generator):
+    return ((torch.rand(1000, generator=generator) < 0.1) | (torch.arange(1000) == 17)).nonzero()[:, 0]
+
+
+def one_four_times_as_often(update, generator):
+    rates = torch.where(torch.arange(1000) == 17, 0.4, 0.1)
+    return (torch.rand(1000, generator=generator) < rates).nonzero()[:, 0]
+
+
 def with_replacement(update, generator):
     return torch.randint(0, 1000, (100,), generator=generator).sort().values
 
@@ -370,6 +379,8 @@ SAMPLERS = {
     without_the_last: {"draw_count", "inclusions"},
     sticky: {"draw_overlap"},
     with_replacement: {"inclusions"},
+    one_always: {"most_inclusions"},
+    one_four_times_as_often: {"most_inclusions"},
 }
 
 
@@ -378,6 +389,26 @@ def test_another_sampler_is_seen(sampler):
     """Guards: shuffled batches accounted as Poisson."""
     plan = plan_with(updates=60)
     assert SAMPLERS[sampler] <= failed(plan, noise_of(plan, SMALL, sampler=sampler))
+
+
+def alternating(update, generator):
+    return torch.randperm(1000, generator=generator)[: 50 if update % 2 else 150].sort().values
+
+
+def test_the_overlap_is_judged_by_the_sizes_of_both_draws():
+    """Draws that are made apart are no alarm, however much their sizes differ."""
+    plan = plan_with(updates=60)
+    failures = failed(plan, noise_of(plan, SMALL, sampler=alternating))
+    assert "draw_sizes" in failures
+    assert "draw_overlap" not in failures
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_each_number_of_updates_is_compared_with_what_was_made(off):
+    plan = plan_with(updates=60)
+    evidence = noise_of(plan, SMALL)
+    assert "updates" in failed(plan, evidence, event=plan.event(60 + off).to_dict())
+    assert "updates" in failed(plan, evidence, updates=60 + off)
 
 
 def too_often(update, generator):

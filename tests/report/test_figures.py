@@ -116,7 +116,13 @@ def test_leakage_has_a_panel_for_each_attack_with_matched_in_front(large):
 
 def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
     figure = numbers_of(large, "budget", "budget")
-    assert [panel.y_title for panel in figure.panels] == ["accuracy", "AUC, matched", "AUC, unmatched", "bias", "score"]
+    assert [panel.y_title for panel in figure.panels] == [
+        "accuracy",
+        "strongest AUC, matched",
+        "strongest AUC, unmatched",
+        "bias",
+        "score",
+    ]
     assert [series.name for series in figure.panels[0].series] == [
         "cifar10",
         "cifar10s, skew 75 %",
@@ -296,10 +302,10 @@ def test_nothing_measured_yet_is_a_figure_without_panels_that_is_not_saved(large
     results = of_study(large.results, "budget")
     figure = draw_numbers("memorization", results, large.study)
     assert figure.panels == ()
-    with pytest.raises(InputError, match=r"'memorization' has nothing to draw: it needs the measure membership_prob"):
+    with pytest.raises(InputError, match=r"what “Memorization over time” draws: it needs the measure membership_prob"):
         save_figure(figure, tmp_path, "x")
     private = results[~results["measure"].str.startswith(("accuracy_lost_in_", "excess_risk_"))]
-    with pytest.raises(InputError, match=r"'price' has nothing to draw.*or nothing is trained both with and without"):
+    with pytest.raises(InputError, match=r"draws: it needs the measure accuracy_lost_in.*nothing is trained both with"):
         save_figure(draw_numbers("price", private, large.study), tmp_path, "x")
     with pytest.raises(InputError, match=r"no ROC curves to draw"):
         save_panels([], {}, tmp_path, "x")

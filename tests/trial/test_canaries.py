@@ -132,6 +132,8 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     page = page_of(model, statement)
     assert 'role="alert"' in page
     assert "62 guesses right" in page
+    says = "canaries, 503 of them in, contradict ε = 0.999: it is at least 1.33 by counting"
+    assert says in statement["canaries"]["statement"]
     text = card("digits", json.loads((run.folder / "config.json").read_text()), result)
     assert "**The canaries contradict" in text
     # The scores of gradient canaries are made of the noise, so a card has no number of them.

@@ -38,7 +38,6 @@ from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import CONFIG, RESULT, SIGNALS, guaranteed, unfinished, why_not_private
 from trilemma.trial.shadows import Target
 from trilemma.trial.signals import read_signals, write_signals
-from trilemma.trial.title import title_of_run
 from trilemma.words import clean
 
 AUDIT, CSV, ROC, CELLS = "audit.json", "attacks.csv", "roc.svg", "cells.svg"
@@ -210,7 +209,7 @@ def _document(
     roc = roc_bands(predictions, result)
     return {
         "source": options.source,
-        **({} if subject.run is None else {"privacy": subject.run["privacy"], "run": _about_run(Path(options.source))}),
+        **({} if subject.run is None else {"privacy": subject.run["privacy"], "config": _config(options)}),
         **({"canaries": subject.run["canaries"]} if subject.run and subject.run.get("canaries") else {}),
         "class_names": None if predictions.class_names is None else list(predictions.class_names),
         "group_names": None if predictions.group_names is None else list(predictions.group_names),
@@ -239,11 +238,10 @@ def _document(
     }
 
 
-def _about_run(folder: Path) -> dict[str, Any]:
-    """What was audited, so that its page can say it where the run is not: its title and ``config.json``."""
-    config = read_json(folder / CONFIG)
-    with reading(folder / CONFIG):
-        return {"title": title_of_run(folder, config), "config": config}
+def _config(options: argparse.Namespace) -> dict[str, Any]:
+    """What the run is, for the page of the audit."""
+    path = Path(options.source) / CONFIG
+    return read_json(path) if path.exists() else {}
 
 
 def _accuracy(subject: Subject) -> dict[str, Any]:

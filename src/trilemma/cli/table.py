@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from trilemma.attacks import ceiling_alarms
@@ -184,24 +183,20 @@ def describe_run(run: Run) -> str:
     return "\n".join(lines)
 
 
-def describe_control(result: Mapping[str, Any]) -> list[str]:
-    """A line on the negative control of a run: passed, failed, or why it could not be made; empty without a run.
+def describe_control(result: dict[str, Any]) -> list[str]:
+    """A line on the negative control; empty where there is no run to have one.
 
     >>> reason = "needs 50 test images to learn from and 50 to attack, has 30 and 30"
     >>> describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
     ['  negative control   not made: needs 50 test images to learn from and 50 to attack, has 30 and 30']
-    >>> describe_control({"null_check": {"matched": {"passed": True, "auc": {"threshold": 0.49, "rf": 0.51}}}})
-    ['  negative control   passed: at chance on a classifier that never saw the members (AUC 0.490 to 0.510)']
+    >>> describe_control({"null_check": {"matched": {"passed": True, "auc": {"threshold": 0.49}}}})
+    ['  negative control   passed: no interval excludes ½ on a classifier that never saw the members']
     """
     check, reason = (result.get("null_check") or {}).get("matched"), result.get("null_check_reason")
     if check is None:
         return [f"  negative control   not made: {clean(reason)}"] if reason else []
     if check["passed"]:
-        aucs = sorted(map(float, check["auc"].values()))
-        return [
-            f"  negative control   passed: at chance on a classifier that never saw the members (AUC "
-            f"{aucs[0]:.3f} to {aucs[-1]:.3f})"
-        ]
+        return ["  negative control   passed: no interval excludes ½ on a classifier that never saw the members"]
     return [
         "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
         "so these AUCs do not measure leakage alone"

@@ -64,10 +64,11 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
     """``stem.svg``, ``.pdf`` and ``.png``: all panels, titles and the legend on white.
 
     Raises:
-      InputError: there is nothing to draw, or they cannot be written.
+      InputError: the figure has no panels, or the files cannot be written.
     """
     if not figure.panels:
-        raise InputError(": ".join((f"the figure {figure.name!r} has nothing to draw", *figure.notes)))
+        mend = "; ".join(figure.notes) or "choose another figure"
+        raise InputError(f"no trial of this study has measured what “{figure.title}” draws: {mend}")
     count = len(figure.panels)
     across = count if count < 4 else 2 if count == 4 else 3
     down = math.ceil(count / across)

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from trilemma.data.named import NAMED
+from trilemma.hints import listed
 from trilemma.networks import described_network
 from trilemma.report.evidence import OneModel
 from trilemma.trial.title import whole_request
-from trilemma.words import clean, counted, exact_percent, spelled, techniques_in_words
+from trilemma.words import clean, exact_percent, spelled, techniques_in_words
 
 
 def lead(model: OneModel) -> str:
-    """What was trained on what, or what was audited, for readers who do not know the names in the title."""
-    if model.kind == "run":
-        return f"An {_trained(model.config)}"
-    run = model.result.get("run")
-    if run:
-        return f"Membership-inference attacks on an {_trained(run['config'])}"
-    classes = len(model.result["cells"]["by_class"]) if "cells" in model.result else 0
-    of = f", of {counted(classes, 'class', 'classes')}" if classes else ""
-    unknown = "" if model.training_known else " How it was trained is not known here."
-    return (
-        f"Membership-inference attacks on a model by its outputs for {model.result['members']:,} members and "
-        f"{model.result['nonmembers']:,} non-members{of}.{unknown}"
-    )
-
-
-def _trained(config: Mapping[str, Any]) -> str:
-    data, recipe = config["data"], config["recipe"]
-    request = whole_request(config)
+    """What was trained on what, for readers who do not know the names in the title; of predictions, what they are."""
+    if not model.config:
+        if model.training_known:  # an audit of a run by an earlier version
+            return ""
+        result = model.result
+        kinds = f" with {len(result['class_names']):,} classes" if result.get("class_names") else ""
+        names = [spelled(name) for name in result.get("group_names") or ()]
+        groups = f", in the groups {listed(names)}" if names else ""
+        return (
+            f"A classifier{kinds} that is known by its predictions alone, for {result['members']:,} examples that it "
+            f"was trained on and {result['nonmembers']:,} others{groups}."
+        )
+    data, recipe = model.config["data"], model.config["recipe"]
+    request = whole_request(model.config)
     name = str(request["name"])
-    network, what = map(clean, described_network(config))
+    network, what = map(clean, described_network(model.config))
     known = f" of {clean(name)} ({NAMED[name].what})" if name in NAMED else ""
     skew, classes = request.get("skew"), len(data["classes"])
     share = ""
@@ -42,8 +36,8 @@ def _trained(config: Mapping[str, Any]) -> str:
     techniques = techniques_in_words(recipe["techniques"]) or "none of the package's techniques"
     architecture = f"{network}{f' ({what})' if what else ''}"
     return (
-        f"image classifier for {counted(classes, 'class', 'classes')}, trained on {data['examples']:,} images{known}"
-        f"{share}. Its network is {architecture}, and it was trained with {techniques}."
+        f"An image classifier for {classes:,} classes, trained on {data['examples']:,} images{known}{share}. Its "
+        f"network is {architecture}, and it was trained with {techniques}."
     )
 
 

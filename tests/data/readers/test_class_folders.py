@@ -204,7 +204,7 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
     refused(root, "has no column 'file_name' .* its columns are path, species and sex")
     refused(
         root,
-        r"no label column: name one \(columns=\{'label': NAME\}, --columns label=NAME\); its columns are path",
+        r"no label column: name one with --columns label=NAME \(columns=\{'label': NAME\}\); its columns are path",
         columns={"image": "path"},
     )
     data = load_data(root, columns={"image": "path", "label": "species", "group": "sex"})
