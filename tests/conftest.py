@@ -121,6 +121,18 @@ def small_attackers():
     ForestAttacker.trees, MlpAttacker.most_epochs = real
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_fonts():
+    """PDFs with fonts that take a quarter of the time to write; ``test_drawing.py`` has the real ones, and processes of
+    ``warm`` have these too."""
+    from trilemma.report import style
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = style._STYLE["pdf.fonttype"]
+        patch.setitem(style._STYLE, "pdf.fonttype", 3)
+        yield real
+
+
 @pytest.fixture
 def two_threads():
     """Which share the sums of one operation, and on a busy machine mostly wait for each other."""

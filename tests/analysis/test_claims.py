@@ -330,6 +330,7 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
             "the smaller training set may explain it: against as many at random, the interval",
         ),
         (0.08, 0.0, "contradicted", ""),
+        (0.08, 0.08, "contradicted", ""),
         (-0.03, -0.08, "cannot tell", "the two disagree"),
         (0.0, 0.0, "cannot tell", "no difference beyond noise"),
     ],
@@ -338,6 +339,8 @@ def test_a_removal_must_move_the_measure_against_both_controls(name, exposed, ra
     judgment = claim(removal(exposed, random), name)
     assert judgment.verdict == expected
     assert words in judgment.sentence
+    if expected == "contradicted":
+        assert judgment.findings[0].changes[0].base == "no removal", "what contradicts it is quoted"
     assert {entry["role"] for entry in judgment.evidence} == {
         "removal of the 10 % most exposed",
         "removal of 10 % at random",

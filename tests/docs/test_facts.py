@@ -7,6 +7,9 @@ import pytest
 
 from documented import PAGES, ROOT, mentions_in, name_of, options_in
 from trilemma.analysis.claims.budget import FEWEST_BUDGETS
+from trilemma.analysis.claims.headline import HEADLINE, SEED_NOISE
+from trilemma.analysis.claims.headline import MARGIN as BELOW
+from trilemma.analysis.claims.skew import MARGIN
 from trilemma.attacks.cells import TOO_FEW
 from trilemma.attacks.lira import FEWEST_SHADOWS as FOR_LIRA
 from trilemma.attacks.rates import FALSE_POSITIVES
@@ -40,7 +43,10 @@ FACTS = {
     ),
     "docs/index.md": (f"trains {word(len(QUICKSTART.trials))} small classifiers",),
     "docs/concepts.md": (
-        f"A trend over budgets takes at least {word(FEWEST_BUDGETS)} budgets",
+        f"**A trend over budgets** takes at least {word(FEWEST_BUDGETS)} budgets",
+        f"fixed in advance: {MARGIN} for an AUC",
+        f"the mean is shown to be at least {HEADLINE} less {BELOW}",
+        f"shown to lie {SEED_NOISE} below it",
         f"There are {word(len(TECHNIQUES))}: ",
     ),
     "docs/studies.md": (

@@ -302,6 +302,7 @@ def _serve(address: str, owner: int) -> None:
 def _preload() -> None:
     """Import everything that commands import, but start no thread: a fork has only the one that forked."""
     import trilemma
+    from trilemma.report import style
     from trilemma.study import pool
 
     for name in _PRELOADED:
@@ -310,6 +311,7 @@ def _preload() -> None:
         if not module.name.endswith(("__main__", "kernels")):  # the latter are for GPUs, and Triton takes seconds
             importlib.import_module(module.name)
     pool.subprocess = _STAND_IN  # type: ignore[assignment]
+    style._STYLE["pdf.fonttype"] = 3  # which is quick
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     others = [name for name in threads if name != "jemalloc_bg_thd"]  # pyarrow's, which looks after its forks itself
     assert len(others) == 1, f"a module that is imported here starts a thread, which no fork would have: {others}"

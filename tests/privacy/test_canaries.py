@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.optimize import brentq
+from scipy.stats import binom, norm
 
 from trilemma.errors import InputError
 from trilemma.privacy.canaries import (
@@ -110,6 +111,24 @@ def test_the_gaussian_bound_goes_further_and_not_too_far():
     assert np.mean(np.array(bounds) > truth) <= 0.12
     assert np.mean(bounds) > np.mean(counted)
     assert np.mean(bounds) > 0.7 * truth
+
+
+def test_the_gaussian_bound_is_clopper_and_pearson_s_with_its_significance_shared_among_thresholds():
+    """Written again from binomial tails, each of which has a tenth of the significance: two rates, five thresholds."""
+    rng = np.random.default_rng(5)
+    included = rng.random(400) < 0.5
+    scores = rng.normal(size=400) + 1.5 * included
+    mu = 0.0
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        threshold = np.quantile(scores, share)
+        rates = [
+            brentq(lambda rate, wrong=wrong: binom.cdf(wrong.sum(), len(wrong), rate) - 0.05 / 10, 1e-9, 1 - 1e-9)
+            for wrong in (scores[~included] >= threshold, scores[included] < threshold)
+        ]
+        mu = max(mu, norm.isf(rates[0]) - norm.ppf(rates[1]))
+    assert gaussian_bound(scores, included, 1e-5, significance=0.05) == pytest.approx(
+        gaussian_epsilon(mu, 1e-5), rel=1e-6
+    )
 
 
 def gaussian_epsilon(mu, delta):

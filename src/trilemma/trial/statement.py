@@ -17,8 +17,8 @@ UNIT, NEIGHBORING = "one training example", "add-or-remove-one"
 CONDITIONS = (
     "The unit of privacy is one training example with its label: an image that occurs several times counts as several, "
     "and all images of one person together are not covered as one.",
-    "Neighboring data sets differ by adding or removing one example; the number of examples and the classes and groups "
-    "are public.",
+    "Neighboring data sets differ by adding or removing one example; the number of examples, the shape of the images "
+    "and the classes and groups are public.",
     "The guarantee covers the weights of this model, and whatever is computed from them alone.",
     "The images that the model was started from or tuned on, if any, were public or synthetic.",
     "The computer that trained the model, and the checkpoints while it trained, were not read by anybody else.",
