@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import audited_split
 
+Wanted = Callable[[str], bool]  # whether the family of this name is still to be trained
 ATTACKS = ("threshold", "rmia")
 REMOVED = 0.1
 
@@ -56,34 +57,34 @@ def recipe_of(name: str, techniques: str, epsilon: float | None) -> Recipe:
     return tl.load_recipe(name, techniques=techniques, epsilon=epsilon, secret_noise=False if epsilon else None)
 
 
-def techniques(models: int, done: set[str]) -> Iterator[dict[str, Any]]:
+def techniques(models: int, wanted: Wanted) -> Iterator[dict[str, Any]]:
     """Each technique alone and all of them, without a budget; none and all, with one."""
     data = cifar10(1000)
     arms = [("none", None), *((code, None) for code in PAPER_TECHNIQUES), ("all", None), ("none", 8.0), ("all", 8.0)]
     for mix, epsilon in arms:
         name = f"techniques {mix}, epsilon {epsilon}"
-        if name not in done:
+        if wanted(name):
             yield attacked(Family(recipe_of("cifar-study", mix, epsilon), data, models), name=name)
 
 
-def skew(models: int, done: set[str]) -> Iterator[dict[str, Any]]:
+def skew(models: int, wanted: Wanted) -> Iterator[dict[str, Any]]:
     """The same images in other colors: a convnet and a head on CIFAR-10S, by skew and budget."""
     for recipe, size in ((HEAD, 1800), ("cifar-study", 1000)):  # heads cost little: first
         for epsilon in (None, 8.0):
             for share in (0.5, 0.95, 0.75):
                 name = f"skew {share}, {recipe}, epsilon {epsilon}"
-                if name in done:
+                if not wanted(name):
                     continue
                 data = cifar10(size, name="cifar10s", skew=share)
                 yield attacked(Family(recipe_of(recipe, "none", epsilon), data, models, audited=None), name=name)
 
 
-def removal(models: int, done: set[str]) -> Iterator[dict[str, Any]]:
+def removal(models: int, wanted: Wanted) -> Iterator[dict[str, Any]]:
     """A tenth of the pool is removed: the most exposed by RMIA, or as many of each class at random.
 
     The survivors' leakage is measured before, by the models of the whole pool, and after, by models of the rest.
     """
-    if all(f"removal {arm}" in done for arm in ("exposed", "random")):
+    if not any(wanted(f"removal {arm}") for arm in ("exposed", "random")):
         return
     data = cifar10(1800)
     recipe = recipe_of(HEAD, "none", None)
@@ -97,7 +98,7 @@ def removal(models: int, done: set[str]) -> Iterator[dict[str, Any]]:
     outside = np.where(family.matrix, 0, scores).sum(0) / (~family.matrix).sum(0)
     rng = np.random.default_rng(0)
     for arm in ("exposed", "random"):
-        if f"removal {arm}" in done:
+        if not wanted(f"removal {arm}"):
             continue
         survivors = kept(pool.labels, inside - outside if arm == "exposed" else rng.random(len(pool.labels)))
         before = surviving(family, scores, survivors)
@@ -135,7 +136,10 @@ def halved(data: Dataset, pool: Split, rows: NDArray[np.int64]) -> Dataset:
 
 
 def summary(lines: list[dict[str, Any]]) -> None:
-    """Means over targets with 95 % Student's t intervals, and differences from the first family of the same kind."""
+    """Means over targets with 95 % Student's t intervals, and differences from the first family of the same kind.
+
+    Differences are over the targets that both families have: model k of each is trained on the same half.
+    """
     first: dict[str, dict[str, Any]] = {}
     for line in lines:
         kind = line["name"].split()[0] + line["name"].partition(", ")[2]
@@ -145,8 +149,9 @@ def summary(lines: list[dict[str, Any]]) -> None:
             if key == "name":
                 continue
             row[key] = pooled(values)
-            if base is not line and key in base and len(base[key]) == len(values):
-                row[f"{key}, less {base['name']}"] = pooled(list(np.subtract(values, base[key])))
+            if base is not line and key in base:
+                shared = min(len(values), len(base[key]))
+                row[f"{key}, less {base['name']}"] = pooled(list(np.subtract(values[:shared], base[key][:shared])))
             if f"before {key}" in line:
                 row[f"{key}, after less before"] = pooled(list(np.subtract(values, line[f"before {key}"])))
         print(json.dumps(row))
@@ -156,14 +161,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["techniques", "skew", "removal", "summary"])
     parser.add_argument("--models", type=int, default=10, help="an even number of models in a family (default: 10)")
+    parser.add_argument("--only", default="", help="train only the families whose names contain this")
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines, one a family")
     options = parser.parse_args()
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     if options.part == "summary":
         summary(lines)
         return 0
+    done = {line["name"] for line in lines}
     parts = {"techniques": techniques, "skew": skew, "removal": removal}
-    for line in parts[options.part](options.models, {line["name"] for line in lines}):
+    for line in parts[options.part](options.models, lambda name: options.only in name and name not in done):
         with options.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{line['name']}: done", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """How much shadow attacks find that one model's loss does not, on real CIFAR-10, and whether their intervals hold.
 
     python benchmarks/attacks.py intervals           # two Gaussians: coverage of every printed interval
-    python benchmarks/attacks.py convnet             # convnet-8, 600 members: RMIA, LiRA and the loss, pooled
+    python benchmarks/attacks.py fit                 # convnet-8, 600 members: how well each training fits its members
+    python benchmarks/attacks.py convnet             # the one that fits them best: RMIA, LiRA and the loss, pooled
     python benchmarks/attacks.py head                # the same for a linear head on fixed features
     python benchmarks/attacks.py ceiling             # the head with budgets: found, and at most
     python benchmarks/attacks.py unseen              # models that never saw the examples: intervals cover 1/2
@@ -9,12 +10,13 @@
 
 Models come in pairs that are trained on the two halves of the audited examples (``trilemma.trial.audited``), by the
 same ``Training`` as any run.  Each is attacked with all others but its complement, as a target is with its shadows.
-``--models`` sets how many; results are printed as JSON, one line a part.
+``--models`` sets how many; results are printed as JSON, one line a part.  ``convnet unseen`` trains once for both.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -36,7 +38,31 @@ from trilemma.training.loop import Training
 from trilemma.training.recipe import Recipe
 from trilemma.trial.audited import Audited, audited_split, choose_audited, shadow_data
 
-CONVNET = Recipe(model="convnet-8", batch_size=32, epochs=30, learning_rate=0.1, momentum=0.9, norm_groups=4)
+_SGD = Recipe(model="convnet-8", batch_size=16, epochs=30, learning_rate=0.05, momentum=0.9, norm_groups=4)
+_COSINE = replace(_SGD, schedule="cosine")
+_SMALL = replace(_COSINE, batch_size=8, learning_rate=0.02)
+_ADAM = replace(_COSINE, optimizer="adam", momentum=0.0, learning_rate=0.01)
+TRAININGS = {
+    "sgd-32": replace(_SGD, batch_size=32, learning_rate=0.1),
+    "sgd-16": _SGD,
+    "sgd-64": replace(_SGD, batch_size=64),
+    "sgd-16-gn": replace(_SGD, techniques=("gn",)),
+    "sgd-16-cosine": _COSINE,
+    "sgd-8-cosine": _SMALL,
+    "sgd-8-ws": replace(_SMALL, techniques=("ws",)),
+    "sgd-8-ws-faster": replace(_SMALL, techniques=("ws",), learning_rate=0.05),
+    "sgd-4-ws": replace(_SMALL, techniques=("ws",), batch_size=4),
+    "adam-16": replace(_ADAM, schedule="constant", learning_rate=0.002),
+    "adam-8": replace(_ADAM, batch_size=8, learning_rate=0.005),
+    "adam-8-ws": replace(_ADAM, batch_size=8, learning_rate=0.005, techniques=("ws",)),
+    "adam-8-ws-faster": replace(_ADAM, batch_size=8, techniques=("ws",)),
+    "adam-16-ws": replace(_ADAM, techniques=("ws",)),
+    "adam-16-ws-slower": replace(_ADAM, techniques=("ws",), learning_rate=0.005),
+    "adam-16-ws-gn": replace(_ADAM, techniques=("ws", "gn")),
+    "adam-32-ws": replace(_ADAM, techniques=("ws",), batch_size=32),
+}
+# The best fit of its members, which is all that ``fit`` looks at: 0.803.  adam-8-ws has 0.805, a tie that cost decides.
+OVERFITTED = "adam-16-ws"
 HEAD = "prior-study"  # a recipe of the package: a linear head, every example in each of 30 updates
 
 
@@ -50,14 +76,16 @@ class Family:
       event: of one training with a budget, else None.
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, models: int, audited: int | None = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Dataset, models: int, audited: int | None = 0, first_seed: int = 1000
+    ) -> None:
         """``audited`` as for ``choose_audited``; 0: every training example, and as many test images."""
         self.audited: Audited = choose_audited(data, 2 * len(data.train) if audited == 0 else audited, 0)
         split = audited_split(data, self.audited)
         self.labels, self.groups, self.event = split.labels, split.groups, None
         outputs = []
         for number in range(models):
-            training = Training(replace(recipe, seed=1000 + number), shadow_data(data, self.audited, number))
+            training = Training(replace(recipe, seed=first_seed + number), shadow_data(data, self.audited, number))
             for _ in training.run_updates(training.course.updates):
                 pass
             outputs.append(training.logits("test").numpy())
@@ -117,15 +145,28 @@ def cifar10(size: int, **options: Any) -> Dataset:
     return tl.load_data(options.pop("name", "cifar10"), limit=size, test_limit=size, **options)
 
 
-def convnet(models: int, size: int, rate: float | None, batch: int | None, techniques: str) -> dict[str, Any]:
-    codes = tuple(code for code in techniques.split(",") if code)
-    recipe = replace(
-        CONVNET,
-        learning_rate=rate or CONVNET.learning_rate,
-        batch_size=batch or CONVNET.batch_size,
-        techniques=codes,
-    )
-    return attacked(Family(recipe, cifar10(size), models))
+def fit(models: int, size: int, names: list[str]) -> dict[str, Any]:
+    """How well each training fits its members, by seeds that no attack is measured with.  No attack is made."""
+    lines: dict[str, Any] = {}
+    for name in names:
+        cpu = time.process_time()
+        family = Family(TRAININGS[name], cifar10(size), models, first_seed=2000)
+        seconds = (time.process_time() - cpu) / models
+        lines[name] = {"member_accuracy": member_accuracy(family), "cpu_seconds_a_model": round(seconds, 1)}
+    return lines
+
+
+def member_accuracy(family: Family) -> float:
+    return round(float((family.logits.argmax(2) == family.labels)[family.matrix].mean()), 3)
+
+
+@functools.cache
+def convnets(training: str, models: int, size: int) -> Family:
+    return Family(TRAININGS[training], cifar10(size), models)
+
+
+def convnet(models: int, size: int, training: str) -> dict[str, Any]:
+    return attacked(convnets(training, models, size))
 
 
 def head(models: int, size: int) -> dict[str, Any]:
@@ -143,12 +184,12 @@ def ceilings(models: int, size: int, rate: float | None) -> dict[str, Any]:
     }
 
 
-def unseen(models: int, repeats: int, learned: int) -> dict[str, Any]:
+def unseen(models: int, size: int, training: str, repeats: int, learned: int) -> dict[str, Any]:
     """Each repeat calls half of the examples that a model never saw its members, at random.
 
     Learned attacks take a hundred times as long as the others, and are made in the first ``learned`` repeats alone.
     """
-    family = Family(CONVNET, cifar10(600), models)
+    family = convnets(training, models, size)
     rng = np.random.default_rng(0)
     covered: dict[str, list[bool]] = {}
     for repeat in range(repeats):
@@ -161,7 +202,13 @@ def unseen(models: int, repeats: int, learned: int) -> dict[str, Any]:
         for name in names:
             low, high = audited.rocs[name].auc_interval()
             covered.setdefault(name, []).append(low <= 0.5 <= high)
-    return {"covered": {name: f"{sum(seen)} of {len(seen)}" for name, seen in covered.items()}}
+        if repeat % 20 == 19:
+            print(f"  {repeat + 1} repeats: {counted(covered)}", file=sys.stderr, flush=True)
+    return {"covered": counted(covered)}
+
+
+def counted(covered: dict[str, list[bool]]) -> dict[str, str]:
+    return {name: f"{sum(seen)} of {len(seen)}" for name, seen in covered.items()}
 
 
 def groups(models: int, size: int) -> dict[str, Any]:
@@ -219,34 +266,36 @@ def intervals(repeats: int, sizes: tuple[int, ...]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["intervals", "convnet", "head", "ceiling", "unseen", "groups"])
+    parser.add_argument(
+        "parts", nargs="+", choices=["intervals", "fit", "convnet", "head", "ceiling", "unseen", "groups"]
+    )
     parser.add_argument("--models", type=int, default=18, help="an even number of models (default: 18)")
     parser.add_argument("--size", type=int, help="members (default: 600 of the convnet, 1800 of a head)")
-    parser.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
-    parser.add_argument("--batch", type=int, help="logical batch of the convnet (default: 32)")
+    parser.add_argument("--rate", type=float, help="learning rate of a head with a budget (default: the recipe's)")
     parser.add_argument(
-        "--techniques", default="", help="codes of the convnet's techniques, such as gn (default: none)"
+        "--training", choices=TRAININGS, action="append", help=f"of the convnet (default: {OVERFITTED}; of fit: each)"
     )
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--learned", type=int, default=400, help="repeats with learned attacks (default: 400)")
     options = parser.parse_args()
+    training = (options.training or [OVERFITTED])[0]
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: intervals(options.repeats, (100, 1000, 10_000)),
-        "convnet": lambda: convnet(
-            options.models, options.size or 600, options.rate, options.batch, options.techniques
-        ),
+        "fit": lambda: fit(options.models, options.size or 600, options.training or list(TRAININGS)),
+        "convnet": lambda: convnet(options.models, options.size or 600, training),
         "head": lambda: head(options.models, options.size or 1800),
         "ceiling": lambda: ceilings(options.models, options.size or 1800, options.rate),
-        "unseen": lambda: unseen(options.models, options.repeats, options.learned),
+        "unseen": lambda: unseen(options.models, options.size or 600, training, options.repeats, options.learned),
         "groups": lambda: groups(options.models, options.size or 4000),
     }
-    began, cpu = time.monotonic(), time.process_time()
-    lines = parts[options.part]()
-    lines |= {
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
-    }
-    print(json.dumps({options.part: lines}, default=float), flush=True)
+    for part in options.parts:
+        began, cpu = time.monotonic(), time.process_time()
+        lines = parts[part]()
+        lines |= {
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
+        }
+        print(json.dumps({part: lines}, default=float), flush=True)
     return 0
 
 

@@ -104,7 +104,7 @@ UNITS = {
 
 def recipe_page() -> str:
     """Every key of a recipe with its type, unit, default and meaning, from the dataclass."""
-    from trilemma.training.recipe import Recipe
+    from trilemma.training.recipe import NAMED, Recipe
 
     meanings = attribute_meanings(Recipe.__doc__ or "")
     rows = []
@@ -114,7 +114,9 @@ def recipe_page() -> str:
         rows.append((f"`{field.name}`", f"`{kind}`", UNITS.get(field.name, "–"), default, meanings[field.name]))
     head = "# Recipe keys\n\nKeys of a recipe file (TOML), of `--set KEY=VALUE` and of `trilemma.Recipe`. "
     head += f"{_TERMS}\n\n"
-    return head + _table(("key", "type", "unit", "default", "meaning"), rows)
+    names = _table(("recipe", "what it is for"), [(f"`{name}`", use) for name, use in NAMED.items()])
+    shipped = "## Recipes that come with the package\n\n`--recipe NAME` takes one of these.\n\n"
+    return f"{head}{_table(('key', 'type', 'unit', 'default', 'meaning'), rows)}\n{shipped}{names}"
 
 
 def attribute_meanings(docstring: str, section: str = "Attributes") -> dict[str, str]:

@@ -109,14 +109,28 @@ def command():
     return run
 
 
-@pytest.fixture
-def small_attackers(monkeypatch):
-    """Few trees and epochs, for tests in which it does not matter how strong an attack is: most of the time that a
-    short training takes goes to the attacks on it.  Processes of ``warm`` have them too."""
+@pytest.fixture(scope="session", autouse=True)
+def small_attackers():
+    """Few trees and epochs: most of the time that a short training takes goes to the attacks on it, and how strong they
+    are matters to the tests of ``attacks/`` alone, which have the real ones.  Processes of ``warm`` have them too."""
     from trilemma.attacks.learned import ForestAttacker, MlpAttacker
 
-    monkeypatch.setattr(ForestAttacker, "trees", 5)
-    monkeypatch.setattr(MlpAttacker, "most_epochs", 5)
+    real = ForestAttacker.trees, MlpAttacker.most_epochs
+    ForestAttacker.trees, MlpAttacker.most_epochs = 2, 2
+    yield real
+    ForestAttacker.trees, MlpAttacker.most_epochs = real
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_fonts():
+    """PDFs with fonts that take a quarter of the time to write; ``test_drawing.py`` has the real ones, and processes of
+    ``warm`` have these too."""
+    from trilemma.report import style
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = style._STYLE["pdf.fonttype"]
+        patch.setitem(style._STYLE, "pdf.fonttype", 3)
+        yield real
 
 
 @pytest.fixture

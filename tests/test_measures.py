@@ -161,7 +161,7 @@ def test_titles_of_measures_and_names_of_attacks_stand_in_their_tables_alone():
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ('Panel("AUC, matched")', {"AUC, matched"}),
+        ('Panel("strongest AUC, matched")', {"strongest AUC, matched"}),
         ('y_title = f"excess-risk gap, nats {x}"', {"excess-risk gap"}),
         ('print(f"  train accuracy   {value}")', {"train accuracy"}),
         ('help="threshold,mlp,rf"', {"threshold", "mlp", "rf"}),

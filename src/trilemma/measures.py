@@ -122,10 +122,10 @@ class Measure:
 _TABLE = (
     Measure("accuracy", "accuracy", "share of test examples that are classified correctly",
             better="higher", covered=True, column="main", required_as="accuracy"),
-    Measure("auc_strongest", "AUC, matched",
+    Measure("auc_strongest", "strongest AUC, matched",
             "½ + the largest |AUC - ½| of any attack (biased upward; its interval is over the choice too)",
             better="lower", column="main", attack=True, required_as="auc"),
-    Measure("auc_strongest_naive", "AUC, unmatched",
+    Measure("auc_strongest_naive", "strongest AUC, unmatched",
             "the same against the whole test set, where that differs",
             better="lower", column="main", made="groups"),
     Measure("bias", "bias", "bias amplification of Wang et al. 2020, 0 to ½ for two groups",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
+
 
 @dataclass(frozen=True)
 class NetworkKind:
@@ -20,12 +22,14 @@ class NetworkKind:
       example: a name of this form, to be suggested in place of one that is nearly the same; "" for none.
       one: what one of them is, where its name says more than ``what``: ``{0}``, ``{1}``, ... stand for the parts in
         capitals.
+      without: the techniques that apply to none of them.
     """
 
     form: str
     what: str
     example: str = ""
     one: str = ""
+    without: tuple[str, ...] = ()
 
     @cached_property
     def pattern(self) -> str:
@@ -42,6 +46,9 @@ class NetworkKind:
 
 _PARTS = {"NAME": r"([\w.:/-]*\w)", "MODULE": r"([\w.]+)"}
 
+OF_LAYERS = tuple(code for code, technique in TECHNIQUES.items() if technique.changes == "network")
+"""The techniques that decide how a network is built, which networks built elsewhere cannot follow."""
+
 NETWORKS: dict[str, NetworkKind] = {
     kind.form: kind
     for kind in (
@@ -53,11 +60,18 @@ NETWORKS: dict[str, NetworkKind] = {
         ),
         NetworkKind("convnet[-WIDTH]", "a small convolutional network", "convnet"),
         NetworkKind("prior-conv[-WIDTH]", "a small convolutional network on fixed maps of the images", "prior-conv"),
-        NetworkKind("prior-s", "a linear head on a small set of fixed features", "prior-s"),
-        NetworkKind("prior-m", "a linear head on a medium set of fixed features", "prior-m"),
-        NetworkKind("prior-l", "a linear head on a large set of fixed features", "prior-l"),
-        NetworkKind("timm:NAME", "a network of the package timm (extra timm)", one="a network of the package timm"),
-        NetworkKind("MODULE:NAME", "a function of your own", one="a network from outside the package"),
+        NetworkKind("prior-s", "a linear head on a small set of fixed features", "prior-s", without=OF_LAYERS),
+        NetworkKind("prior-m", "a linear head on a medium set of fixed features", "prior-m", without=OF_LAYERS),
+        NetworkKind("prior-l", "a linear head on a large set of fixed features", "prior-l", without=OF_LAYERS),
+        NetworkKind(
+            "timm:NAME",
+            "a network of the package timm (extra timm)",
+            one="a network of the package timm",
+            without=("ws",),
+        ),
+        NetworkKind(
+            "MODULE:NAME", "a function of your own", one="a network from outside the package", without=OF_LAYERS
+        ),
     )
 }
 """Every kind of network by its form.  Of two forms that fit a name, the first holds."""
@@ -82,6 +96,16 @@ def network_in_words(name: str) -> str:
         if match := re.fullmatch(kind.pattern, name):
             return kind.one.format(*match.groups()) or kind.what
     return ""
+
+
+def techniques_for(name: str) -> tuple[str, ...]:
+    """The paper's techniques that apply to a network, in the paper's order: all, where nothing is known of it.
+
+    >>> techniques_for("prior-s"), len(techniques_for("wrn-16-4"))
+    (('obs', 'am', 'pa', 'sat'), 6)
+    """
+    kind = next((kind for kind in NETWORKS.values() if re.fullmatch(kind.pattern, name)), None)
+    return tuple(code for code in PAPER_TECHNIQUES if kind is None or code not in kind.without)
 
 
 def network_name(model: str, network: str) -> str:

@@ -164,7 +164,7 @@ def headline(values, examples=50_000, scale="paper", model="wrn-16-4"):
 
 
 def test_the_headline_needs_the_papers_scale() -> None:
-    close = [HEADLINE - 0.004, HEADLINE + 0.006, HEADLINE - 0.003]
+    close = [HEADLINE + 0.020, HEADLINE + 0.022, HEADLINE + 0.021]
     assert headline(close).verdict == "confirmed"
     for changes in ({"examples": 49_999}, {"scale": "small"}, {"model": "convnet"}):
         judgment = headline(close, **changes)
@@ -175,12 +175,12 @@ def test_the_headline_needs_the_papers_scale() -> None:
     assert verdict(study.frame(), "headline-accuracy") == "not measured", "without study.json the scale is unknown"
 
 
-def test_the_headline_is_judged_by_the_interval_for_one_more_seed() -> None:
-    assert headline([0.78, 0.781, 0.779]).verdict == "contradicted"
+def test_the_headline_is_judged_by_what_is_shown_of_the_mean() -> None:
+    assert headline([0.76, 0.761, 0.759]).verdict == "contradicted"
     assert headline([0.84, 0.841, 0.839]).verdict == "confirmed"
     assert headline([0.70, 0.80, 0.75]).verdict == "cannot tell", "so wide that it holds everything"
     first = headline([0.81])
-    assert (first.verdict, "one seed" in first.sentence.lower()) == ("cannot tell", True)
+    assert (first.verdict, "one seed; that takes at least 3 seeds" in first.sentence) == ("cannot tell", True)
     assert "0.8100" in first.sentence
 
 
@@ -193,15 +193,15 @@ def budgets(accuracy=0.0, naive=0.0, matched=0.0, bias=0.0, *, none=True, skews=
     for epsilon in (math.inf, 1.0):
         columns = {"techniques": ALL, "epsilon": epsilon}
         if none:
-            study.add({"accuracy": 0.7, "auc_threshold": 0.52, "auc_strongest": 0.53}, **columns)
+            study.add({"accuracy": 0.7, "auc_threshold": 0.62, "auc_strongest": 0.63}, **columns)
         for skew in skews:
             part = (skew - 0.5) / 0.45
             values = {
                 "accuracy": 0.6 + accuracy * part,
-                "auc_threshold": 0.52 + matched * part,
-                "auc_threshold_naive": 0.52 + naive * part,
-                "auc_strongest": 0.53 + matched * part,
-                "auc_strongest_naive": 0.53 + naive * part,
+                "auc_threshold": 0.62 + matched * part,
+                "auc_threshold_naive": 0.62 + naive * part,
+                "auc_strongest": 0.63 + matched * part,
+                "auc_strongest_naive": 0.63 + naive * part,
                 "bias": 0.2 + bias * part,
             }
             study.add(values, data="cifar10s", skew=skew, **columns)
@@ -241,17 +241,18 @@ def test_naive_and_matched_are_two_statements() -> None:
 
 
 def test_accuracy_is_compared_between_skews_of_one_test_set() -> None:
-    """The skewed sets are tested on gray pictures too: 10 points lower here, and none of it from skew."""
+    """The skewed sets are tested on gray images too: 10 points lower here, and none of it from skew.
+
+    Guards: "confirmed" of a difference between two test sets.
+    """
     assert verdict(budgets(), "skew-accuracy") == "cannot tell"
-    judgment = claim(budgets(skews=(0.95,)), "skew-accuracy")
-    assert judgment.verdict == "confirmed"
-    assert "tested on different images" in judgment.sentence, "where there is no other skew it says what is in it"
+    assert verdict(budgets(skews=(0.95,)), "skew-accuracy") == "not measured"
 
 
 def test_settings_with_fewer_skews_do_not_count() -> None:
     fewer = Study("techniques", rng=4)
-    fewer.add({"auc_threshold": 0.52}, techniques="gn")
-    fewer.add({"auc_threshold": 0.42, "auc_threshold_naive": 0.42}, techniques="gn", **SKEWED)
+    fewer.add({"auc_threshold": 0.62}, techniques="gn")
+    fewer.add({"auc_threshold": 0.52, "auc_threshold_naive": 0.52}, techniques="gn", **SKEWED)
     results = pd.concat([fewer.frame(), budgets(naive=0.1)], ignore_index=True)
     assert verdict(results, "skew-auc-naive") == "confirmed"
     assert verdict(fewer.frame(), "skew-auc-naive") == "contradicted"
@@ -260,11 +261,12 @@ def test_settings_with_fewer_skews_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected", "words"),
     [
-        ({"naive": 0.1}, "confirmed", "is shown to change by at most 0.02 either way (95 % interval"),
+        ({"naive": 0.1}, "confirmed", "is shown to change by at most 0.02 either way (95 % interval: "),
         ({"naive": 0.1, "matched": 0.006}, "confirmed", "at most 0.02"),
         ({"naive": 0.1, "matched": 0.06}, "contradicted", "the matched AUC climbs too"),
         ({"naive": -0.1}, "contradicted", "the unmatched AUC falls"),
-        ({}, "cannot tell", "does not climb beyond noise"),
+        ({}, "cannot tell", "the unmatched AUC is not shown to climb by more than 0.02"),
+        ({"naive": 0.01}, "cannot tell", "the unmatched AUC is not shown to climb by more than 0.02"),
     ],
 )
 def test_the_climb_is_the_test_sets(arguments, expected, words) -> None:
@@ -283,8 +285,8 @@ def test_a_matched_auc_that_climbs_less_is_not_shown_to_stand_still(climbs) -> N
     study.add({"auc_threshold": before + after, "auc_threshold_naive": unmatched}, **SKEWED)
     judgment = claim(study.frame(), "naive-artefact")
     assert judgment.verdict == "cannot tell"
-    assert "smaller than the unmatched change by 0.150, beyond noise" in judgment.sentence
-    assert "but it is not shown to be at most 0.02" in judgment.sentence
+    assert "only to change by 0.150 less than the unmatched one" in judgment.sentence
+    assert "but the matched one is not shown to change by at most 0.02" in judgment.sentence
 
 
 def test_a_planted_error_undoes_the_artifact() -> None:
@@ -320,8 +322,13 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
 @pytest.mark.parametrize(
     ("exposed", "random", "expected", "words"),
     [
-        (-0.08, -0.02, "confirmed", "the cause is exposure, not the smaller training set"),
-        (-0.08, -0.08, "cannot tell", "the cause may be the smaller training set, not exposure"),
+        (-0.08, -0.02, "confirmed", "it matters which examples are removed, and not only how many"),
+        (
+            -0.08,
+            -0.08,
+            "cannot tell",
+            "the smaller training set may explain it: against as many at random, the interval",
+        ),
         (0.08, 0.0, "contradicted", ""),
         (-0.03, -0.08, "cannot tell", "the two disagree"),
         (0.0, 0.0, "cannot tell", "no difference beyond noise"),
@@ -379,19 +386,35 @@ def test_with_the_survivors_scored_in_a_training_without_removal_it_can_be_told(
 
 # On the way ----------------------------------------------------------------------------------------------------------
 
-GROWS = {"accuracy": [0.4, 0.6, 0.6], "train_accuracy": [0.4, 0.62, 0.8]}
-EARLY, LATE, NEVER = [0.5, 0.55, 0.6], [0.5, 0.5, 0.6], [0.5, 0.5, 0.5]
+GROWS = {"accuracy": [0.4, 0.5, 0.6, 0.6, 0.6], "train_accuracy": [0.4, 0.5, 0.8, 0.9, 0.9]}
+AT_ONCE, NEVER = [0.5, 0.6, 0.6, 0.6, 0.6], [0.5] * 5
+EARLY, LATE = [0.6] * 5, [0.5, 0.5, 0.5, 0.5, 0.6]
+NO_GAP = {"accuracy": GROWS["accuracy"], "train_accuracy": [0.4, 0.52, 0.64, 0.64, 0.64]}
 
 
-@pytest.mark.parametrize(("auc", "expected"), [(EARLY, "confirmed"), (LATE, "contradicted"), (NEVER, "cannot tell")])
-def test_memorization_that_begins_first_in_every_seed_confirms_the_claim(auc, expected) -> None:
+@pytest.mark.parametrize(
+    ("curves", "auc", "expected", "words"),
+    [
+        (GROWS, EARLY, "confirmed", "memorization begins at update 10, overfitting at update 30 (the best test"),
+        (GROWS, LATE, "contradicted", "memorization begins at update 50, overfitting at update 30"),
+        (GROWS, AT_ONCE, "cannot tell", "both begin within one evaluation"),
+        (GROWS, NEVER, "cannot tell", "in no seed does memorization begin"),
+        (NO_GAP, EARLY, "cannot tell", "in no seed does overfitting begin"),
+    ],
+)
+def test_memorization_that_begins_first_in_every_seed_confirms_the_claim(curves, auc, expected, words) -> None:
+    """Guards: "memorization can begin before overfitting", confirmed by trainings that never overfit, or in which the
+    two begin at neighboring evaluations."""
     study = Study("memorization")
-    study.history(**GROWS, auc=auc)
+    study.history(**curves, auc=auc)
     judgment = claim(study.frame(), "memorization-first")
     assert judgment.verdict == expected
-    if auc is EARLY:
-        assert "memorization begins at update 20, overfitting at update 30 (the best test" in judgment.sentence
-        assert judgment.evidence[0]["values"][0] == {"early_stopping": 20, "overfitting": 30, "memorization": 20}
+    assert words in judgment.sentence
+    if auc is EARLY and curves is GROWS:
+        assert judgment.evidence[0]["values"][0] == {"early_stopping": 30, "overfitting": 30, "memorization": 10}
+    two = Study("memorization", seeds=[0, 1])
+    two.history(**curves, auc=auc)
+    assert verdict(two.frame(), "memorization-first") == "cannot tell", "two seeds are too few"
 
 
 def test_seeds_that_disagree_and_a_single_seed_cannot_tell() -> None:
@@ -402,7 +425,7 @@ def test_seeds_that_disagree_and_a_single_seed_cannot_tell() -> None:
     single = Study("memorization", seeds=[0])
     single.history(**GROWS, auc=EARLY)
     judgment = claim(single.frame(), "memorization-first")
-    assert (judgment.verdict, "one seed" in judgment.sentence.lower()) == ("cannot tell", True)
+    assert (judgment.verdict, "that takes at least 3 seeds" in judgment.sentence) == ("cannot tell", True)
 
 
 def test_that_it_can_is_shown_by_one_training() -> None:
@@ -430,7 +453,8 @@ def by_epsilon(aucs, noise=0.001):
     ("aucs", "expected"),
     [
         ({math.inf: 0.60, 8.0: 0.55, 1.0: 0.51}, "confirmed"),
-        ({8.0: 0.55, 1.0: 0.51}, "confirmed"),
+        ({8.0: 0.55, 1.0: 0.51}, "not measured"),
+        ({math.inf: 0.40, 1.0: 0.49}, "cannot tell"),
         ({math.inf: 0.51, 8.0: 0.55, 1.0: 0.60}, "contradicted"),
         ({math.inf: 0.51, 8.0: 0.51, 1.0: 0.51}, "cannot tell"),
         ({math.inf: 0.55, 8.0: 0.40, 1.0: 0.45}, "cannot tell"),
@@ -442,7 +466,10 @@ def test_a_budget_brings_the_auc_to_one_half(aucs, expected) -> None:
 
 
 def test_past_one_half_is_not_toward_it() -> None:
-    assert "no nearer to ½" in claim(by_epsilon({math.inf: 0.52, 1.0: 0.45}, noise=0.0003), "budget-auc").sentence
+    assert (
+        "its distance from ½ is not shown to change the same way"
+        in claim(by_epsilon({math.inf: 0.52, 1.0: 0.45}, noise=0.0003), "budget-auc").sentence
+    )
 
 
 @pytest.mark.parametrize(
@@ -513,7 +540,12 @@ def everything():
 def test_every_number_of_the_evidence_is_in_the_results() -> None:
     results = everything()
     every_claim = claims(results)
-    assert {c.name for c in every_claim if c.verdict == "not measured"} == {"headline-accuracy", "budget-trend"}
+    assert {c.name for c in every_claim if c.verdict == "not measured"} == {
+        "headline-accuracy",
+        "budget-trend",
+        "removal-accuracy-histogram",
+        "removal-bias-histogram",
+    }
     entries = [entry for c in every_claim for entry in c.evidence]
     assert len(entries) > 40
     for entry in entries:

@@ -14,7 +14,6 @@ from trilemma.analysis.comparisons import (
     skew_comparisons,
     technique_comparisons,
 )
-from trilemma.analysis.pairs import full_mix
 
 SKEWED = {"data": "cifar10s", "skew": 0.95}
 
@@ -65,7 +64,6 @@ def test_only_the_baseline_and_all_are_one_comparison() -> None:
     outcome = technique_comparisons(study.frame(), "accuracy")
     assert asked(outcome) == [("all", "all techniques", "BL")]
     assert outcome.comparisons[0].df == 2
-    assert full_mix([("gn",), ("gn", "ws", "am")]) == ("gn", "ws", "am")
 
 
 def test_families_never_mix_data_budgets_or_networks() -> None:

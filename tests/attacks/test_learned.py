@@ -216,7 +216,7 @@ def test_features_are_outputs_then_loss() -> None:
 @ATTACKS
 @pytest.mark.parametrize("kind", ["logits", "probs"])
 @pytest.mark.parametrize("copies", [1, 2])
-@pytest.mark.usefixtures("small_attackers")
+@pytest.mark.usefixtures("few_trees_and_epochs")
 def test_scores_depend_on_contents_and_not_on_places(attack: Attack, kind: str, copies: int) -> None:
     """Guards: folds dealt by place, so that a table of a run's predictions gave another AUC than the run."""
     rng = np.random.default_rng(3)

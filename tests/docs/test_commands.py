@@ -273,7 +273,7 @@ def run_script(words):
     return 0
 
 
-@pytest.mark.usefixtures("warm_workers", "small_attackers")
+@pytest.mark.usefixtures("warm_workers")
 def test_commands_of_the_first_list_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(mine())

@@ -13,7 +13,7 @@ spec.loader.exec_module(notebooks)
 PATHS = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
 
-@pytest.mark.usefixtures("warm_workers", "small_attackers")  # no cell shows what a learned attack finds
+@pytest.mark.usefixtures("warm_workers")  # no cell shows what a learned attack finds
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_gives_the_output_that_it_is_shown_with(path, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

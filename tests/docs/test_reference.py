@@ -139,6 +139,42 @@ def test_roles_become_links_and_examples_become_code():
     assert docstrings.fenced("A.\n\n>>> 1 + 1\n2\n\nB.") == "A.\n\n```pycon\n>>> 1 + 1\n2\n```\n\nB."
 
 
+def test_every_item_of_the_python_reference_is_one_name_or_what_is_returned():
+    """Guards: "mean, std" read as a name and its type, and words before a colon as the name of what is returned."""
+    griffe = pytest.importorskip("griffe")
+    (words,) = re.findall(r"docstring_options: {([^}]*)}", (ROOT / "mkdocs.yml").read_text("utf-8"))
+    options = {name: value == "true" for name, value in re.findall(r"(\w+): (\w+)", words)}
+    extensions = griffe.load_extensions(str(DOCS / "docstrings.py"))
+    package = griffe.load("trilemma", search_paths=[str(ROOT / "src")], extensions=extensions)
+    items, wrong = 0, []
+
+    def read(thing):
+        nonlocal items
+        sections = thing.docstring.parse("google", **options) if thing.docstring else []
+        for section in (section for section in sections if section.kind.value in ("parameters", "attributes")):
+            names = [item.name for item in section.value]
+            items += len(names)
+            own = thing.parameters if section.kind.value == "parameters" else thing.all_members
+            wrong.extend(f"{thing.path}: {name}" for name in names if name not in own)
+        for section in (section for section in sections if section.kind.value == "returns"):
+            items += 1
+            returned = [(item.name, str(item.annotation)) for item in section.value]
+            if returned != [("", str(thing.returns))]:
+                wrong.append(f"{thing.path}: {returned}")
+        if thing.is_class:
+            for name, member in thing.members.items():
+                if not name.startswith("_") and not member.is_alias:
+                    read(member)
+
+    for page in python_pages.PYTHON_PAGES:
+        for home in python_pages.documented(page).values():
+            read(package[home.removeprefix("trilemma.")])
+    assert wrong == []
+    assert items > 300
+    shared = docstrings.one_item_a_name("Attributes:\n  low, high: the\n    ends.\n  n: how many: 3.")
+    assert shared == "Attributes:\n  low: the\n    ends.\n  high: the\n    ends.\n  n: how many: 3."
+
+
 def test_every_option_has_a_meaning():
     """Guards: an option whose row in the reference, and whose line in ``--help``, is empty."""
     for name, command in reference.commands(parser()):

@@ -11,7 +11,7 @@ import pytest
 
 from trilemma.cli.main import main
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("small_attackers")]  # warnings of others
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of others
 TRAIN = [
     "train",
     "--data",

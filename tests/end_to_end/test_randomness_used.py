@@ -221,12 +221,17 @@ def test_no_two_updates_of_any_trainings_share_draws_or_noise(digits, tmp_path):
 KILLS = [(1,), (4, 7), (2, 3, 5, 8)]
 
 
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """What a training that nothing interrupts uses."""
+    return trained(replace(RECIPE, secret_noise=False), digits, tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize("stop", [False, True], ids=["killed", "stopped"])
 @pytest.mark.parametrize("kills", KILLS, ids=str)
-def test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again(digits, tmp_path, kills, stop):
+def test_a_resumed_training_uses_nothing_twice_and_repeats_what_it_makes_again(digits, whole, tmp_path, kills, stop):
     """Checkpoints are written at evaluations (after updates 3, 5 and 8) and when asked to stop."""
     recipe = replace(RECIPE, secret_noise=False)
-    whole = trained(recipe, digits, tmp_path / "whole")
     torn = trained(recipe, digits, tmp_path / "torn", kills=kills, stop=stop)
     for use in torn:
         assert (use.drawn == whole[use.update].drawn).all()

@@ -57,7 +57,7 @@ NAMES = {
 
 
 @pytest.fixture
-def folder(tmp_path, small_attackers):
+def folder(tmp_path):
     (tmp_path / "alike.toml").write_text(STUDY)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     study = expand(load_study(tmp_path / "alike.toml")[0])

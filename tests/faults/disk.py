@@ -7,7 +7,7 @@ done, after it, half of it and then no space, no space) the command is run in a 
 that works.  It must end with one line and no traceback, leave files that are whole or absent, and reach, the second
 time, the results of a run that was never disturbed.  ``--ways 1`` lets each operation fail in one of the four ways, in
 turn, and with the seeds 0 to 3 in all of them; ``--first`` leaves out the operations before that one, so that a long
-run can be made in parts; ``--sample`` takes that many of the cases at random.
+run can be made in parts; ``--sample`` takes that many of each command's cases at random.
 
 Needs Linux and a C compiler.
 """
@@ -179,7 +179,9 @@ def disturbed(disk: Disk, commands: list[str], ways: int, first: int, sample: in
         for command, case in cases.items():
             print(f"{command}: {case.operations} operations", flush=True)
         if sample is not None:
-            chosen = sorted(random.Random(seed).sample(chosen, min(sample, len(chosen))))
+            dice = random.Random(seed)
+            of_each = [[case for case in chosen if case[0] == command] for command in cases]
+            chosen = [case for some in of_each for case in sorted(dice.sample(some, min(sample, len(some))))]
         bad, start = 0, time.monotonic()
         for done, (command, number, mode) in enumerate(chosen):
             if done % 20 == 0:

@@ -103,7 +103,7 @@ def forked_workers() -> Iterator[None]:
     from trilemma.study import pool
 
     real, sizes = pool.subprocess, (ForestAttacker.trees, MlpAttacker.most_epochs)
-    ForestAttacker.trees, MlpAttacker.most_epochs = 5, 5
+    ForestAttacker.trees, MlpAttacker.most_epochs = 2, 2
     pool.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Fork, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )

@@ -16,11 +16,10 @@ import trilemma
 DISK = Path(__file__).with_name("disk.py")
 
 
-@pytest.mark.parametrize(("commands", "sample"), [("train,audit", 6), ("study", 2)])
-def test_a_fault_at_one_operation_loses_nothing(commands, sample):
+def test_a_fault_at_one_operation_loses_nothing():
     seed = zlib.crc32(trilemma.__version__.encode())
     done = subprocess.run(
-        [sys.executable, str(DISK), "--commands", commands, "--sample", str(sample), "--seed", str(seed)],
+        [sys.executable, str(DISK), "--sample", "2", "--seed", str(seed)],
         capture_output=True,
         text=True,
         env=os.environ,
@@ -29,4 +28,4 @@ def test_a_fault_at_one_operation_loses_nothing(commands, sample):
     if done.returncode == 2 and "no C compiler" in done.stdout:
         pytest.skip("needs Linux and a C compiler")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{sample} passed, 0 failed" in done.stdout
+    assert "6 passed, 0 failed" in done.stdout

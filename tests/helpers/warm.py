@@ -1,10 +1,10 @@
 """Processes that begin at once: forks of a process that has imported what the commands need, and has computed nothing.
 
 A new interpreter imports for several seconds before it does anything that a test is about.  Here one process (a server
-for each process of pytest, started when it is first needed) has imported all of it, and :class:`Process` asks it for a
-fork that goes on as ``python -m ...``, ``python script`` or ``python -c`` would: with its own arguments, folder,
-environment, streams and exit status, for signals to reach.  Studies that run in a fork fork their workers too.  Tests
-of how an interpreter starts, or of what importing does, start one (``subprocess``).
+that all processes of one pytest share, started when it is first needed) has imported all of it, and :class:`Process`
+asks it for a fork that goes on as ``python -m ...``, ``python script`` or ``python -c`` would: with its own arguments,
+folder, environment, streams and exit status, for signals to reach.  Studies that run in a fork fork their workers too.
+Tests of how an interpreter starts, or of what importing does, start one (``subprocess``).
 
 Each fork has a keeper, its parent, which tells the exit status to whoever asked for the fork, and ends with them, so
 that a process can notice that it was orphaned.
@@ -12,8 +12,8 @@ that a process can notice that it was orphaned.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import importlib
@@ -22,6 +22,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ import tempfile
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -224,38 +226,42 @@ def _without_launcher(words: list[str]) -> list[str]:
 
 
 def _server() -> str:
-    """The address of the server, in this process, of which it is the only one, or in one of its forks."""
+    """The address of the server, in a process of pytest or in one of the server's forks."""
     return _address or _started()
 
 
 @functools.cache
 def _started() -> str:
-    folder = tempfile.mkdtemp(prefix="warm")  # short, as addresses must be
-    address = f"{folder}/socket"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    server = subprocess.Popen(
-        [sys.executable, __file__, address],
-        stdin=subprocess.PIPE,  # it ends when this end is closed, at the latest with this process
-        stdout=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
-
-    def end() -> None:
-        server.stdin.close()  # type: ignore[union-attr]
-        server.stdout.close()  # type: ignore[union-attr]
-        server.wait()
-        os.rmdir(folder)
-
-    atexit.register(end)
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    path = os.pathsep.join(filter(None, sys.path))
+    folder = Path(tempfile.gettempdir(), f"warm-{owner}-{zlib.crc32(path.encode())}")  # short, as addresses must be
+    folder.mkdir(0o700, exist_ok=True)
+    address = str(folder / "socket")
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _answers(address):
+            Path(address).unlink(missing_ok=True)  # of an owner that had the same number
+            server = subprocess.Popen(
+                [sys.executable, __file__, address, str(owner)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+                start_new_session=True,
+            )
+            assert server.stdout is not None
+            with server.stdout as said:
+                assert said.readline() == b"ready\n"
+            server.returncode = 0  # it ends after this process, which does not wait for it
     return address
 
 
-def _serve(address: str) -> None:
-    """Fork for whoever asks, until the input ends.  A fork returns from here as the process that was asked for."""
+def _answers(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+        return asker.connect_ex(address) == 0
+
+
+def _serve(address: str, owner: int) -> None:
+    """Fork for whoever asks, until the owner ends.  A fork returns from here as the process that was asked for."""
     global _address
     sys.modules["warm"] = sys.modules[__name__]
     _preload()
@@ -263,17 +269,21 @@ def _serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     listener.listen(64)
+    ended = os.pidfd_open(owner)
     print("ready", flush=True)
     while True:
-        ready = select.select([listener, 0], [], [])[0]
+        ready = select.select([listener, ended], [], [])[0]
         with contextlib.suppress(ChildProcessError):  # there is none
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if 0 in ready:
-            os.unlink(address)
+        if ended in ready:
+            shutil.rmtree(Path(address).parent)
             os._exit(0)
         asker, _ = listener.accept()
         content, fds, _, _ = socket.recv_fds(asker, 1 << 16, 3)
+        if not content:  # whoever it was asked only whether there is an answer
+            asker.close()
+            continue
         while not content.endswith(b"\n"):
             content += asker.recv(1 << 16)
         if os.fork() == 0:
@@ -292,6 +302,7 @@ def _serve(address: str) -> None:
 def _preload() -> None:
     """Import everything that commands import, but start no thread: a fork has only the one that forked."""
     import trilemma
+    from trilemma.report import style
     from trilemma.study import pool
 
     for name in _PRELOADED:
@@ -300,6 +311,7 @@ def _preload() -> None:
         if not module.name.endswith(("__main__", "kernels")):  # the latter are for GPUs, and Triton takes seconds
             importlib.import_module(module.name)
     pool.subprocess = _STAND_IN  # type: ignore[assignment]
+    style._STYLE["pdf.fonttype"] = 3  # which is quick
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     others = [name for name in threads if name != "jemalloc_bg_thd"]  # pyarrow's, which looks after its forks itself
     assert len(others) == 1, f"a module that is imported here starts a thread, which no fork would have: {others}"
@@ -383,5 +395,5 @@ def _end(work: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))
     _end(_go_on)

@@ -217,6 +217,30 @@ def test_flushed_numbers_do_not_loosen_a_tiny_clip(method):
     assert float(total.sums["1.weight"].double().norm()) <= 1e-25 * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("length", [255, 256, 1_000, 150_528, 1_000_000])
+def test_the_norm_of_a_long_row_is_exact_to_a_millionth(length):
+    """Equal numbers are the worst case: each addition to a float32 sum of their squares rounds the same way."""
+    constants = torch.linspace(1, 4, max(2, 2_000_000 // length))
+    rows = constants[:, None].expand(-1, length)
+    exact = rows.double().square().sum(1)
+    for laid_out in (rows.contiguous(), rows, rows.t().contiguous().t()):
+        errors = (rules.row_squares(laid_out) / exact).sqrt() - 1
+        assert float(errors.abs().max()) <= 5e-7
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("color", [0.37, 1.1])
+def test_one_long_gradient_is_held_to_the_clipping_norm(method, color):
+    """The gradient of a linear layer on a large image of one color."""
+    length = 500_000
+    layer = nn.Linear(length, 2)
+    model = layer if method == "linear" else nn.Sequential(nn.Flatten(), layer)
+    images = torch.full((1, 1, length), color)
+    total = Clipping(model, 1e-3, method)(images, torch.tensor([0]))
+    norm = torch.stack([gradient.double().square().sum() for gradient in total.sums.values()]).sum().sqrt()
+    assert float(norm) <= 1e-3 * (1 + 1e-6)
+
+
 # --- settings of the process: they are refused ------------------------------------------------------------------------
 
 DEFAULT_ROUNDS = {

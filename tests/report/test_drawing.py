@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trilemma.report import drawing
+from trilemma.errors import InputError
+from trilemma.report import drawing, style
 from trilemma.report.drawing import panel_svg, save_figure, y_limits
 from trilemma.report.figure import Figure, Look, Panel, Point, Series
 from trilemma.report.figures.catalog import draw_numbers
@@ -34,7 +35,15 @@ def inlined(drawing, prefix="a", alt="alt"):
     return inline_svg(panel_svg(drawing.panels[0], y_limits(drawing)[0]), prefix, alt)
 
 
-def test_the_same_numbers_give_the_same_files(small, tmp_path):
+def test_a_figure_that_a_study_has_nothing_for_is_refused(tmp_path):
+    """Guards: a division by zero where a block of the gallery is tried on another study."""
+    with pytest.raises(InputError, match="has measured what “Accuracy” draws"):
+        save_figure(replace(figure(), panels=()), tmp_path, "accuracy")
+
+
+def test_the_same_numbers_give_the_same_files(small, tmp_path, monkeypatch, small_fonts):
+    """Guards: fonts in a PDF that journals refuse (Type 3), which other tests have."""
+    monkeypatch.setitem(style._STYLE, "pdf.fonttype", small_fonts)
     shown = draw_numbers("tradeoff", small.results, small.study)
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -44,7 +53,10 @@ def test_the_same_numbers_give_the_same_files(small, tmp_path):
         assert first == second
         assert len(first) > 1000
     assert (tmp_path / "one" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "one" / "tradeoff.pdf").read_bytes().startswith(b"%PDF")
+    pdf = (tmp_path / "one" / "tradeoff.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/CIDFontType2" in pdf
+    assert b"/Type3" not in pdf
     root = ET.parse(tmp_path / "one" / "tradeoff.svg").getroot()
     assert root.tag.endswith("svg")
     words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
@@ -101,7 +113,7 @@ def test_long_labels_are_slanted_and_stay_inside():
 def test_panels_that_share_an_axis_have_the_same(large):
     shown = draw_numbers("budget", large.results[large.results["studies"] == "budget"], large.study)
     limits = dict(zip((panel.y_title for panel in shown.panels), y_limits(shown), strict=True))
-    assert limits["AUC, matched"] == limits["AUC, unmatched"]
+    assert limits["strongest AUC, matched"] == limits["strongest AUC, unmatched"]
     assert limits["accuracy"] != limits["score"]
     assert limits["bias"][0] <= 0 < 0.01 - limits["bias"][0]
 
@@ -205,6 +217,14 @@ def test_a_crowd_of_points_keeps_each_label_with_its_own():
 def test_labels_of_points_in_one_place_do_not_meet():
     labels = place_labels([(200, 150)] * 6, [(28, 11)] * 6, [], Box(40, 30, 400, 290))
     assert all(a.box.overlap(b.box) == 0 for a, b in itertools.combinations(labels, 2))
+
+
+def test_two_labels_do_not_read_as_one():
+    """Guards: "BL" right above "+GN+WS", each beside its own point."""
+    points = [(150.0, 150.0), (156.0, 151.0), (300.0, 60.0)]
+    sizes = [(14.0, 8.0), (50.0, 8.0), (14.0, 8.0)]
+    first, second, _ = sorted(place_labels(points, sizes, [], Box(40, 30, 400, 290)), key=lambda label: label.index)
+    assert first.box.grown(4).overlap(second.box) == 0
 
 
 def test_a_line_has_a_gap_where_a_number_is_missing():

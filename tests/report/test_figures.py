@@ -114,7 +114,13 @@ def test_leakage_has_a_panel_for_each_attack_with_matched_in_front(large):
 
 def test_budget_has_a_series_for_each_skew_and_ends_at_none(large):
     figure = numbers_of(large, "budget", "budget")
-    assert [panel.y_title for panel in figure.panels] == ["accuracy", "AUC, matched", "AUC, unmatched", "bias", "score"]
+    assert [panel.y_title for panel in figure.panels] == [
+        "accuracy",
+        "strongest AUC, matched",
+        "strongest AUC, unmatched",
+        "bias",
+        "score",
+    ]
     assert [series.name for series in figure.panels[0].series] == [
         "cifar10",
         "cifar10s, skew 75 %",

@@ -340,6 +340,30 @@ def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tm
     assert json.loads((tmp_path / "a" / "audit.json").read_text())["no_better_than_chance"]
 
 
+def test_a_negative_control_names_its_attacks_in_words(run):
+    """Guards: "the attacks threshold and threshold-entropy", which are codes."""
+    model = OneModel.read(run.folder)
+    attacks = dict(model.result["attacks"])
+    check = {"matched": {"passed": True, "auc": {"threshold": 0.5, "threshold-entropy": 0.5}}}
+    result = dict(model.result) | {"null_check": check, "attacks": attacks | {"rf": attacks["threshold"]}}
+    strength = " ".join(OneModel(model.folder, "run", model.config, result, model.signals).strength())
+    assert "passed: the loss threshold and the entropy threshold on a classifier that never saw" in strength
+    assert "threshold-entropy" not in strength
+
+
+def test_rows_of_a_table_of_predictions_are_no_images_and_have_one_precision(run):
+    """Guards: "test images" for rows that may be of anything, and "58 % and 56.46 %" in one sentence."""
+    model = OneModel.read(run.folder)
+    fairness = dict(model.result["fairness"]) | {"worst_group_accuracy": 0.5646}
+    result = dict(model.result) | {"fairness": fairness}
+    table = {key: value for key, value in result.items() if key != "privacy"} | {"members": 90, "nonmembers": 90}
+    for kind, things, values in (("run", "images", result), ("audit", "examples", table)):
+        page = OneModel(model.folder, kind, {} if kind == "audit" else model.config, values, model.signals)
+        statement = statement_of(page)
+        assert f" % of the test {things} correctly, and 56 % of those of the worst group" in statement["verdict"][2]
+        assert f"{things} of class" in statement["verdict"][2]
+
+
 def test_a_negative_control_that_is_missing_says_why(run):
     missing = {"null_check": {"matched": None, "naive": None}, "null_check_reason": "needs 50 members, has 30"}
     model = OneModel.read(run.folder)
@@ -348,7 +372,7 @@ def test_a_negative_control_that_is_missing_says_why(run):
     assert "No negative control was made (it needs 50 members, has 30), so" in strength
     described = describe_run(replace(run, result=dict(model.result)))
     assert "  negative control   not made: needs 50 members, has 30" in described
-    assert "negative control" not in describe_run(run)
+    assert "  negative control   passed: no interval excludes ½" in describe_run(run)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -370,8 +394,10 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert [row["class"] for row in statement["classes"]] == list("0123")
     assert statement["classes"] == statement["cells"]
     audit = json.loads((tmp_path / "a" / "audit.json").read_text())
+    described = "A classifier that is known by its predictions alone, for 200 examples"
+    assert lead(OneModel.read(tmp_path / "a")).startswith(described)
     low, high = audit["worst_class"]["interval"]
-    assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 images of class" in pages[1]
+    assert f"[{100 * low:.0f}, {100 * high:.0f}] of the 50 examples of class" in pages[1]
 
 
 def test_a_pdf_without_its_extra_says_what_to_install(run, tmp_path, capsys, monkeypatch):

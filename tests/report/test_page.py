@@ -6,16 +6,22 @@ import time
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from trilemma import paper
 from trilemma.analysis.claims import Claim, claims
+from trilemma.analysis.comparison import COLUMNS
+from trilemma.attacks import roc
 from trilemma.errors import InputError
+from trilemma.fairness import bias_amplification
+from trilemma.measures import measure_of
 from trilemma.report import write_report
 from trilemma.report.collect import _commands, _compared, _judged
 from trilemma.report.drawing import cut_short, y_limits
 from trilemma.report.figures.catalog import figure_of
+from trilemma.report.first_screen import first_screen
 from trilemma.report.glossary import explained
 from trilemma.report.headlines import headlines, studied
 from trilemma.report.numbers import Numbers
@@ -182,8 +188,8 @@ def test_the_table_has_every_cell_and_measure_with_interval(small, small_element
         "techniques",
         "budget",
         "accuracy",
-        "AUC, matched",
-        "AUC, unmatched",
+        "strongest AUC, matched",
+        "strongest AUC, unmatched",
         "bias",
         "score",
     ]
@@ -195,7 +201,7 @@ def test_the_table_has_every_cell_and_measure_with_interval(small, small_element
     covered = {column.title: column.covered for column in table.columns}
     assert covered["accuracy"]
     assert covered["bias"]
-    assert not covered["AUC, matched"]
+    assert not covered["strongest AUC, matched"]
     assert not covered["train accuracy"]
     assert "digits-s, skew 90 %" in table.caption
     assert "network convnet-16" in table.caption
@@ -304,6 +310,7 @@ def test_an_unfinished_study_gets_no_verdict(small):
     """Guards: a verdict on a part of a study, which the rest of it may turn around."""
     finished = dict.fromkeys(small.study["trials"])
     assert {c.verdict for c in _judged(small.results, small.study, finished)} > {"not measured"}
+    assert list(pd.DataFrame(_compared(small.results, small.study, finished)[0])) == ["study", *COLUMNS]
     rows, notes = _compared(small.results, small.study, finished)
     assert {row["verdict"] for row in rows} & {"higher", "lower", "within noise"}
     assert notes == []
@@ -371,6 +378,37 @@ def test_two_seeds_are_drawn_as_they_are_and_the_page_says_what_they_cannot_tell
             lowest = min(values) if panel.floor is None else panel.floor
             assert high - low <= max(1.13 * (max(values) - lowest), 0.13)
             assert not cut_short(panel)
+
+
+def test_one_training_beside_three_seeds_is_marked(small):
+    """Guards: an interval over test images beside one over seeds, as if the two said the same."""
+    private = small.results["epsilon"] == 8.0
+    part = small.results[~private | (small.results["seed"] == 0)].reset_index(drop=True)
+    lines = {line.lead: line.text for line in headlines(Numbers(part, small.study), (), named=False)}
+    assert len([lines[lead] for lead in ("Accuracy", "Leakage", "Bias")]) == 3
+    for lead in ("Accuracy", "Leakage", "Bias"):
+        assert re.search(r"0\.\d{3} \[.*\] without a budget and 0\.\d{3} \(one training\) at ε = 8", lines[lead])
+    values = first_screen(Numbers(part, small.study), (), small.study)
+    assert "over seeds and are 95 % intervals over test images, where there is one" in values["glance"]["lines"]
+    whole = first_screen(Numbers(small.results, small.study), (), small.study)
+    assert whole["glance"]["lines"] == "Thin lines are 95 % intervals over seeds"
+
+
+def test_what_the_page_calls_good_is_good(small, small_elements):
+    """Guards: "down is more accurate", and a wrong number for guessing or even-handed, which no other test reads."""
+    numbers = Numbers(small.results, small.study)
+    panel = figure_of("tradeoff", numbers).panels[0]
+    low, high = y_limits(figure_of("tradeoff", numbers))[0]
+    assert low < high
+    assert (panel.y_title, measure_of(panel.y_title).better) == ("accuracy", "higher")
+    assert "Up is more accurate." in small_elements.text
+    assert "Down is" not in small_elements.text
+    lines = {line.lead: line.text for line in headlines(numbers, (), named=False)}
+    rng = np.random.default_rng(0)
+    even = float(bias_amplification(np.tile(rng.integers(0, 5, 50), 2), np.repeat([0, 1], 50), 5))
+    assert lines["Bias"].endswith(f"; {even:.0f} is even-handed.")
+    blind = roc.measure(np.ones(20), np.arange(20) < 10).auc
+    assert (float(np.squeeze(blind)), lines["Leakage"].endswith("; ½ is guessing.")) == (0.5, True)
 
 
 def _levels_of(small, *, steps=(-0.001, 0.0, 0.001), **by_measure):

@@ -7,7 +7,7 @@ import pytest
 from made_up_study import ALL, Study
 from trilemma.attacks.roc import roc_curve
 from trilemma.report.numbers import Numbers
-from trilemma.report.study_roc import attack_looks, frame_of, panel_svg, roc_panels
+from trilemma.report.study_roc import _labeled, attack_looks, frame_of, panel_svg, roc_panels
 from trilemma.report.write import write_report
 from trilemma.statistics.intervals import mean_interval
 
@@ -55,6 +55,11 @@ def test_points_and_bands_are_those_of_the_scores(study):
             np.testing.assert_allclose(band.tpr, np.mean(by_seed, axis=0))
             ends = np.array([mean_interval(values) for values in np.array(by_seed).T]).clip(0, 1)
             np.testing.assert_allclose(np.stack([band.low, band.high], axis=1), ends)
+        least = _labeled(float(panel.fpr[0]))[0]
+        assert least == panel.fpr[0], "where the axis begins, which matters most, has its number"
+        assert f">{float(f'{100 * least:.2g}'):g} %<" in panel_svg(panel, attack_looks(panels), "roc")
+        assert "1e+" not in panel_svg(panel, attack_looks(panels), "roc")
+        assert panel.finding.endswith("(the best of 2 attacks, chosen after looking, so a little high by chance).")
     at_ten = [panel.bands["threshold"].tpr[np.argmin(abs(panel.fpr - 0.1))] for panel in panels]
     assert at_ten[0] < 0.2 < at_ten[1]
 

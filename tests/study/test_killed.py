@@ -11,7 +11,7 @@ from pathlib import Path
 import trilemma
 import warm
 
-KILLS = 30
+KILLS = 12
 BENCH = Path(__file__).parents[1] / "faults" / "kills.py"
 
 

@@ -103,6 +103,8 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     page = page_of(model, statement)
     assert 'role="alert"' in page
     assert "62 guesses right" in page
+    assert "(standard error 0.0" in page
+    assert page.count(": contradicted.") == 1
     text = card("digits", json.loads((run.folder / "config.json").read_text()), result)
     assert "**The canaries contradict" in text
     # The scores of gradient canaries are made of the noise, so a card has no number of them.
@@ -112,7 +114,7 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     assert 'role="alert"' not in page_of(model, quiet)
 
 
-def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch, small_attackers):
+def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch):
     """Guards: an epsilon, the tag of private models, or a ceiling, in what a run says of itself."""
     heard = []
     listener = SimpleNamespace(on_update=lambda *_: None, on_end=heard.append)

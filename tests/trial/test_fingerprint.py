@@ -48,7 +48,7 @@ def test_no_file_but_its_own_holds_a_digest_of_the_data(data, tmp_path):
     assert tl.train(RECIPE, data, run.folder, execution=CPU).result == run.result
 
 
-def test_what_says_something_of_single_examples_can_be_read_by_its_owner_alone(data, tmp_path, small_attackers):
+def test_what_says_something_of_single_examples_can_be_read_by_its_owner_alone(data, tmp_path):
     """Guards: losses of single members, on a disk that others read."""
     before = os.umask(0)
     try:

@@ -124,11 +124,11 @@ def cells(*counts):
 @pytest.mark.parametrize(
     ("counts", "expected", "why"),
     [
-        (((200, 160), (200, 180)), "holds", "class class0 in gray, 200 test images"),
-        (((200, 160), (200, 60)), "fails", "class class1 in gray, 200 test images"),
-        (((200, 160), (200, 124)), "cannot tell", "class class1 in gray, 200 test images"),
-        (((200, 160), (3, 3)), "cannot tell", "the low end is that of class class1 in gray, 3 test images"),
-        (((200, 160), (0, 0)), "cannot tell", "the low end is that of class class1 in gray, 0 test images"),
+        (((200, 160), (200, 180)), "holds", "class class0 in gray, 200 test examples"),
+        (((200, 160), (200, 60)), "fails", "class class1 in gray, 200 test examples"),
+        (((200, 160), (200, 124)), "cannot tell", "class class1 in gray, 200 test examples"),
+        (((200, 160), (3, 3)), "cannot tell", "the low end is that of class class1 in gray, 3 test examples"),
+        (((200, 160), (0, 0)), "cannot tell", "the low end is that of class class1 in gray, 0 test examples"),
     ],
 )
 def test_the_worst_cell_is_judged_and_one_that_is_too_small_opens_no_gate(counts, expected, why):
@@ -146,11 +146,11 @@ def test_without_groups_the_worst_class_is_judged_and_what_needs_groups_says_so(
     worst = worst_class(labels, predicted, classes=2, class_names=("cat", "dog"))
     result = {"accuracy": 0.64, "fairness": None, "worst_class": worst}
     (judgment,) = judge(conditions("worst_class_accuracy>=0.75"), result)
-    assert (judgment.verdict, judgment.why) == ("fails", "class cat, 100 test images")
+    assert (judgment.verdict, judgment.why) == ("fails", "class cat, 100 test examples")
     certain = {"worst_class": worst_class(labels, labels, classes=2, class_names=("cat", "dog"))}
     (judgment,) = judge(conditions("worst_class_accuracy>=0.9"), certain)
     assert judgment.verdict == "cannot tell"
-    assert judgment.why.endswith("the low end is that of class dog, 12 test images")
+    assert judgment.why.endswith("the low end is that of class dog, 12 test examples")
     assert verdict("worst_class_accuracy>=0.73", certain) == "holds"
     lines = [
         judgment.line for judgment in judge(conditions("worst_cell_accuracy>=0, bias<=1, harmonic_score>=0"), result)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import trilemma as tl
-from trilemma.attacks.learned import ForestAttacker, MlpAttacker
 from trilemma.data.dataset import Dataset, Split
 from trilemma.errors import InputError, PrivacyError
 from trilemma.training.execution import Execution
@@ -94,7 +93,7 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     assert not (tmp_path / "run").exists()
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     train=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=8, max_size=30),
     test=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 15)), min_size=8, max_size=30),
@@ -112,7 +111,7 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     seed=2,
 )  # fmt: skip
 def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed):
-    """What is not refused can be measured, whatever its classes, groups and copies are (small attackers for speed)."""
+    """What is not refused can be measured, whatever its classes, groups and copies are."""
     data = dataset(
         [label for label, _ in train],
         [label for label, _, _ in test],
@@ -126,10 +125,7 @@ def test_what_is_let_through_can_be_measured(train, test, grouped, copies, seed)
         assume(False)  # another example in place of this one
     rng = np.random.default_rng(seed)
     train_logits, test_logits = (rng.normal(size=(len(s), 3)).astype(np.float32) for s in (data.train, data.test))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ForestAttacker, "trees", 5)
-        patch.setattr(MlpAttacker, "most_epochs", 5)
-        measure(data, train_logits, test_logits, recipe=Recipe(seed=seed), tell=lambda _: None)
+    measure(data, train_logits, test_logits, recipe=Recipe(seed=seed), tell=lambda _: None)
     rows, test_rows = evaluation_rows(data, (0,), seed)
     quick_look(data, rows, test_rows, train_logits[rows], test_logits[test_rows], (0,))
 

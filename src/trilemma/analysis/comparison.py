@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trilemma.analysis.pairs import Pair
 from trilemma.measures import in_words, measure_range, number_words
@@ -21,7 +22,23 @@ SIGNIFICANCE = 0.05
 POWER = 0.8
 """Probability with which a difference of the size called detectable is seen."""
 
+FEWEST_SEEDS = 3
+"""Seeds without which nothing is shown: with two, either difference is left alone once the other is left out."""
+
 Verdict = Literal["higher", "lower", "within noise", "one seed"]
+
+
+def rests_on_one(differences: Sequence[float] | NDArray[np.float64]) -> bool:
+    """Whether noise could explain a mean difference once one of its seeds is left out.
+
+    Args:
+      differences: float (n,), one for each seed; the test is the paired t-test at 5 %.
+
+    >>> rests_on_one([0.10, 0.11, 0.12]), rests_on_one([0.1, 0.2, 0.3]), rests_on_one([0.10, 0.11])
+    (False, True, True)
+    """
+    by_seed = np.asarray(differences)
+    return any(paired_p(np.delete(by_seed, seed)) >= SIGNIFICANCE for seed in range(len(by_seed)))
 
 
 @dataclass(frozen=True)
@@ -93,10 +110,32 @@ class Comparison:
         (By the pair's own paired t-test at 5 %; with two seeds every difference is fragile.)  A verdict about a claim
         must not be fragile, since one more run of the same study, with other seeds, could turn it around.
         """
-        if self.verdict not in ("higher", "lower"):
-            return False
-        differences = np.array(self.differences)
-        return any(paired_p(np.delete(differences, seed)) >= SIGNIFICANCE for seed in range(len(differences)))
+        return self.verdict in ("higher", "lower") and rests_on_one(self.differences)
+
+    @property
+    def shown(self) -> Verdict | None:
+        """The direction, "higher" or "lower", where it is shown: beyond noise, by an interval without 0, by at least
+        ``FEWEST_SEEDS`` seeds, and without any one of them.  Else None."""
+        one_side = self.low > 0 if self.verdict == "higher" else self.high < 0
+        decided = self.verdict in ("higher", "lower") and one_side
+        return self.verdict if decided and self.n >= FEWEST_SEEDS and not self.fragile else None
+
+    @property
+    def reason(self) -> str:
+        """Why no difference is shown, to be read after "since"; "" where one is."""
+        if self.n < FEWEST_SEEDS:
+            return f"{'one seed is' if self.n < 2 else 'two seeds are'} too few"
+        if self.shown:
+            return ""
+        if math.isnan(self.low):
+            return "the size of the noise is unknown"
+        if self.low <= 0 <= self.high:
+            return "the interval contains 0"
+        if self.p_adjusted >= SIGNIFICANCE:
+            return f"p is {self.p_adjusted:.2g} over {self.tests} comparisons"
+        if self.own_p >= SIGNIFICANCE:
+            return f"by its own noise alone p is {self.own_p:.2g}"
+        return "without one of these seeds noise could explain it" if self.fragile else "one seed goes the other way"
 
     @property
     def detectable(self) -> float:
@@ -164,13 +203,7 @@ class Comparison:
     @property
     def _doubt(self) -> str:
         """Why an interval that excludes 0 does not count as a difference."""
-        if not (self.low > 0 or self.high < 0):
-            return ""
-        if self.p_adjusted >= SIGNIFICANCE:
-            return f"; the interval alone excludes 0, but p is {self.p_adjusted:.2g} over {self.tests} comparisons"
-        if self.own_p >= SIGNIFICANCE:
-            return f"; the interval excludes 0, but by its own noise alone p is {self.own_p:.2g}"
-        return "; the interval excludes 0, but one seed goes the other way"
+        return f"; the interval alone excludes 0, but {self.reason}" if self.low > 0 or self.high < 0 else ""
 
     @property
     def _seen(self) -> str:
@@ -231,10 +264,16 @@ class Comparisons:
             }
             for c in self.comparisons
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 _TABLE = (
     *("difference", "low", "high", "detectable", "df", "p", "p_adjusted", "tests", "verdict", "fragile"),
     *("words", "basis"),
 )
+
+COLUMNS = (
+    *("question", "setting", "change", "base", "measure", "value", "against_value", "seeds"),
+    *(*_TABLE, "by_seed", "cell", "against"),
+)
+"""The columns of a table of comparisons, also of one without a row."""

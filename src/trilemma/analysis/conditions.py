@@ -179,6 +179,11 @@ class Measured:
         }
         return replace(self, measure=name, values=values, stands_for={})._kept(trials)
 
+    def away_from(self, target: float) -> Measured:
+        """The distances of the values from a target, |value - target|."""
+        values = {c: {seed: abs(value - target) for seed, value in by.items()} for c, by in self.values.items()}
+        return replace(self, values=values)
+
 
 def measured(results: pd.DataFrame, measure: str, study: Mapping[str, Any] | None = None) -> Measured:
     """One measure's values by condition and seed.

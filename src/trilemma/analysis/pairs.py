@@ -27,6 +27,7 @@ from trilemma.analysis.by_budget import (
 from trilemma.analysis.conditions import DESCRIPTION, Condition, Measured, gathered, shared, shared_words
 from trilemma.data.named import same_images
 from trilemma.hints import listed
+from trilemma.networks import techniques_for
 from trilemma.techniques import PAPER_TECHNIQUES
 from trilemma.titles import (
     TECHNIQUES_OF,
@@ -54,9 +55,10 @@ Question = Literal[
     "removal",
     "random",
 ]
-"""What a pair compares: one more technique ("step"), all techniques with BL, a single one or another mix with BL, all
-but one with all; a budget with none, the smallest budget with the largest; a skew with none, a skew with the smallest
-of the same data set; removing exposed examples with removing random ones, and either with removing none."""
+"""What a pair compares: one more technique ("step"), all of the paper's techniques that apply to the network with BL
+("all"), a single one or another mix with BL, all but one with all; a budget with none, the smallest budget with the
+largest; a skew with none, a skew with the smallest of the same data set; removing exposed examples with removing random
+ones, and either with removing none."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,14 @@ def technique_pairs(measurements: Measured) -> Pairs:
         pairs: dict[frozenset[Level], tuple[Level, Level, Question]] = {}
         for before, after in pairwise(chain):
             pairs[frozenset((after, before))] = after, before, "step"
-        fullest = full_mix(list(family))
-        if () in family and fullest:
-            pairs[frozenset((fullest, ()))] = fullest, (), "all"
+        (model,) = {condition.model for condition in family.values()}
+        everything = techniques_for(model)
+        if () in family and chain and len(chain[-1]) > 1:
+            pairs[frozenset((chain[-1], ()))] = chain[-1], (), "mix"
+        if () in family and everything in family:
+            pairs[frozenset((everything, ()))] = everything, (), "all"
         for codes in family:
-            if codes in chain or codes == fullest:
+            if codes in chain or codes == everything:
                 continue
             lacks_one = set(codes) < set(PAPER_TECHNIQUES) and len(codes) == len(PAPER_TECHNIQUES) - 1
             if PAPER_TECHNIQUES in family and lacks_one:
@@ -145,22 +150,6 @@ def technique_pairs(measurements: Measured) -> Pairs:
 
 
 _CUMULATIVE = tuple(PAPER_TECHNIQUES[:length] for length in range(len(PAPER_TECHNIQUES) + 1))
-
-
-def full_mix(mixes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The mix that stands for the paper's "all techniques": all six, else the longest cumulative mix, else the only
-    largest one.  A mix with a technique that is not the paper's never does.
-
-    >>> full_mix([(), ("gn",), ("obs", "gn")]), full_mix([("gn",), ("ws",)]), full_mix([("gn",), ("gn", "mine")])
-    (('obs', 'gn'), (), ('gn',))
-    """
-    mixes = [codes for codes in mixes if set(codes) <= set(PAPER_TECHNIQUES)]
-    for codes in reversed(_CUMULATIVE[2:]):
-        if codes in mixes:
-            return codes
-    most = max((len(codes) for codes in mixes), default=0)
-    largest = [codes for codes in mixes if len(codes) == most]
-    return largest[0] if len(largest) == 1 else ()
 
 
 def budget_pairs(measurements: Measured) -> Pairs:

@@ -18,7 +18,7 @@ GAP = 0.05
 
 _MEASURES = ("accuracy", "train_accuracy", "auc_threshold")
 
-Order = Literal["memorization first", "together", "overfitting first", "no memorization"]
+Order = Literal["memorization first", "together", "overfitting first", "no memorization", "no overfitting"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,19 @@ class TurningPoints:
 
     @property
     def order(self) -> Order:
-        """Which begins first, memorization or overfitting."""
+        """Which begins first, memorization or overfitting.
+
+        Both must have begun.  A point is known to the nearest evaluation, so two that are no more than one evaluation
+        apart are "together".
+        """
         if self.memorization is None:
             return "no memorization"
-        if self.overfitting is None or self.memorization < self.overfitting:
-            return "memorization first"
-        return "together" if self.memorization == self.overfitting else "overfitting first"
+        if self.overfitting is None:
+            return "no overfitting"
+        later = self.evaluations.index(self.overfitting) - self.evaluations.index(self.memorization)
+        if abs(later) <= 1:
+            return "together"
+        return "memorization first" if later > 0 else "overfitting first"
 
 
 def turning_points(history: pd.DataFrame) -> TurningPoints:
@@ -65,12 +72,12 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
     Raises:
       InputError: there is no evaluation or more than one trial, or a measure is missing or occurs twice at some update.
 
-    >>> rows = [(u, m, v, 1000) for u, (a, t, auc) in enumerate([(.5, .5, .5), (.7, .72, .54), (.6, .9, .6)])
+    >>> rows = [(u, m, v, 1000) for u, (a, t, auc) in enumerate([(.5, .5, .54), (.7, .72, .55), (.6, .9, .6)])
     ...         for m, v in (("accuracy", a), ("train_accuracy", t), ("auc_threshold", auc))]
     >>> history = pd.DataFrame(rows, columns=["update", "measure", "value", "n"]).assign(trial="a")
     >>> points = turning_points(history)
     >>> points.early_stopping, points.overfitting, points.memorization, points.order
-    (1, 2, 1, 'memorization first')
+    (1, 2, 0, 'memorization first')
     """
     rows = history[history["update"].notna() & history["measure"].isin(_MEASURES)]
     trials = rows["trial"].unique()

@@ -298,7 +298,8 @@ class _Ranked:
 def _metrics(tpr: Array, fpr: Array) -> Metrics:
     auc = np.einsum("rk,rk->r", np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2
     rows = np.arange(len(tpr))
-    reached = {rate: np.array([np.searchsorted(row, rate + _ROUNDING, "right") - 1 for row in fpr]) for rate in FPRS}
+    # The last corner of each row at or below each rate; counted, as a search in each row takes longer for most sizes.
+    reached = {rate: np.count_nonzero(fpr <= rate + _ROUNDING, axis=1) - 1 for rate in FPRS}
     return Metrics(
         auc=auc,
         advantage=np.abs(tpr - fpr).max(axis=1),

@@ -126,7 +126,7 @@ def _add_execution_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda")
     group.add_argument("--compute", default="auto", help="auto, float32 or bfloat16")
     group.add_argument(
-        "--memory", metavar="SIZE", help="limit for a physical batch, such as 4GB (default: half of the free memory)"
+        "--memory", metavar="SIZE", help="for a physical batch, as 4GB (default: half of what is free, 80 %% on a GPU)"
     )
     group.add_argument(
         "--physical-batch", type=int, metavar="N", help="examples computed at once (default: chosen by memory)"

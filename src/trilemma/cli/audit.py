@@ -19,7 +19,7 @@ from trilemma.cli.audit_table import attack_rows, describe_cells
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
-from trilemma.cli.table import describe_accuracy, describe_alarms, describe_attacks, describe_measures
+from trilemma.cli.table import describe_accuracy, describe_alarms, describe_attacks, describe_control, describe_measures
 from trilemma.cli.terminal import show, show_alarm, show_error
 from trilemma.cli.weights import check_weights_options, predictions_of_weights
 from trilemma.errors import DataWarning, InputError
@@ -209,7 +209,7 @@ def _document(
     roc = roc_bands(predictions, result)
     return {
         "source": options.source,
-        **({} if subject.run is None else {"privacy": subject.run["privacy"]}),
+        **({} if subject.run is None else {"privacy": subject.run["privacy"], "config": _config(options)}),
         **({"canaries": subject.run["canaries"]} if subject.run and subject.run.get("canaries") else {}),
         "class_names": None if predictions.class_names is None else list(predictions.class_names),
         "group_names": None if predictions.group_names is None else list(predictions.group_names),
@@ -238,6 +238,12 @@ def _document(
     }
 
 
+def _config(options: argparse.Namespace) -> dict[str, Any]:
+    """What the run is, for the page of the audit."""
+    path = Path(options.source) / CONFIG
+    return read_json(path) if path.exists() else {}
+
+
 def _accuracy(subject: Subject) -> dict[str, Any]:
     """Accuracy and fairness: those of the run, which also has a negative control; else those of the non-members."""
     if subject.run is not None:
@@ -264,7 +270,7 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")
     show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))
-    show(*describe_cells(document))
+    show(*describe_control(document), *describe_cells(document))
     alarms = describe_alarms(document["ceiling_alarms"])
     if alarms:
         show_alarm(*alarms)

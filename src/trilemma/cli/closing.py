@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trilemma.files import read_json, read_text
 from trilemma.measures import COMPARED, UNMATCHED, measure_of
@@ -40,11 +40,18 @@ def closing_lines(folder: Path) -> list[str]:
         lines += ["", *aligned(("", *(measure_of(name).title for name in measures)), rows), ""]
     claims = json.loads(read_text(folder / CLAIMS))
     lines += [
-        f"{claim['verdict']}: {clean(capital(claim['statement']))}"
+        f"{claim['verdict']}{_counted(claim)}: {clean(capital(claim['statement']))}"
         for claim in claims
         if claim["verdict"] != "not measured"
     ]
     return lines
+
+
+def _counted(claim: Mapping[str, Any]) -> str:
+    """In how many settings a claim of ``claims.json`` was decided, where there are several."""
+    verdicts = [finding["verdict"] for finding in claim["findings"]]
+    told = claim["verdict"] != "cannot tell" and len(verdicts) > 1
+    return f" in {verdicts.count(claim['verdict'])} of {len(verdicts)} settings" if told else ""
 
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

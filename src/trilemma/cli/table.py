@@ -177,23 +177,23 @@ def describe_run(run: Run) -> str:
     lines += describe_attacks(result["attacks"], result["attacks_naive"], ceiling)
     lines += describe_groups(result.get("attacks_by_group"), str(result.get("headline_attack", RUN_HEADLINE)))
     lines += describe_alarms(ceiling_alarms(result["attacks"], ceiling))
-    lines += _describe_control(result)
+    lines += describe_control(result)
     lines.append(f"run           {clean(run.folder)}")
     return "\n".join(lines)
 
 
-def _describe_control(result: dict[str, Any]) -> list[str]:
-    """A line on the negative control, where it failed or could not be made.
+def describe_control(result: dict[str, Any]) -> list[str]:
+    """A line on the negative control; empty where there is no run to have one.
 
     >>> reason = "needs 50 test images to learn from and 50 to attack, has 30 and 30"
-    >>> _describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
+    >>> describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
     ['  negative control   not made: needs 50 test images to learn from and 50 to attack, has 30 and 30']
     """
-    check, reason = result["null_check"]["matched"], result.get("null_check_reason")
+    check, reason = (result.get("null_check") or {}).get("matched"), result.get("null_check_reason")
     if check is None:
         return [f"  negative control   not made: {clean(reason)}"] if reason else []
     if check["passed"]:
-        return []
+        return ["  negative control   passed: no interval excludes ½ on a classifier that never saw the members"]
     return [
         "  caution: the negative control failed: attacks also succeed on a classifier that never saw the members, "
         "so these AUCs do not measure leakage alone"

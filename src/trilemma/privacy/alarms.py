@@ -1,7 +1,7 @@
 """One check of what happened, and how rarely it alarms: what all parts of the truth check share.
 
 **False alarms.**  An honest run fails with probability at most ``FALSE_ALARM``, one in a million: each of the
-statistical checks has ``FALSE_ALARM / 20``, divided evenly between the two ends of its interval and, where a check
+statistical checks has ``FALSE_ALARM / 21``, divided evenly between the two ends of its interval and, where a check
 takes the largest of several numbers, among those.  Intervals come from exact distributions (binomial, chi-square,
 normal), from Chernoff bounds where a sum has none with a name, and from the Dvoretzky-Kiefer-Wolfowitz inequality for
 the shape of the noise; so they hold for short runs, too.  Rounding in float32 is allowed for on top.
@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 FALSE_ALARM = 1e-6
 """Probability, at most, that an honest run fails."""
 
-ALPHA = FALSE_ALARM / 20
-"""The false-alarm probability of each statistical check; there are 17, and 3 more with canaries."""
+ALPHA = FALSE_ALARM / 21
+"""The false-alarm probability of each statistical check; there are 18, and 3 more with canaries."""
 
 ROUNDING_OF_SUMS = 1e-5  # relative error of a sum of squares in float32, generously
 ROUNDING_OF_NOISE = 2.0**-22  # of a recovered noise value, relative to the noisy sum: two roundings, doubled

@@ -29,6 +29,7 @@ def draw_checks(plan: Plan, evidence: Evidence, rows: Rows) -> dict[str, Check]:
             sizes, *dispersion_interval(examples, q, updates), "variance of the draws' sizes, relative to binomial"
         ),
         "inclusions": _inclusions(inclusions, drawn, examples, q, "example"),
+        "most_inclusions": _most_inclusions(inclusions, updates, q),
         "draw_overlap": _overlap(examples, drawn, rows["overlap"]),
         "draw_repeats": _draw_repeats(examples, q, evidence),
     }
@@ -59,6 +60,13 @@ def _inclusions(inclusions: NDArray[np.int64], drawn: Floats, count: int, q: flo
     counts = inclusions - updates * q
     spread = float(counts @ counts) / (count * updates * q * (1 - q))
     return Check(spread, *dispersion_interval(updates, q, count), what)
+
+
+def _most_inclusions(inclusions: NDArray[np.int64], updates: int, q: float) -> Check:
+    """Whether even the example that was drawn most often was drawn as coins would have it: one that is in every draw
+    has no protection from sampling, and the variance over all examples does not show it."""
+    limit = stats.binom.isf(alarms.ALPHA / len(inclusions), updates, q)
+    return Check(float(inclusions.max()), None, float(limit), "draws that the most often drawn example was in")
 
 
 def dispersion_interval(trials: int, probability: float, count: int) -> tuple[float, float]:

@@ -127,9 +127,12 @@ def _one_direction(losses: NDArray[Any], log_masses: NDArray[Any], updates: int,
 
     def log_bound(epsilon: float, width: float) -> float:
         """Logarithm of a lower bound on the mean of delta over epsilon to epsilon + width, hence on delta there."""
-        part = (c + 1j * t) * width / _SPLINE
-        smooth = terms * (-np.expm1(-part) / part) ** _SPLINE if width > 0 else terms
-        total = 2 * float((smooth * np.exp(-1j * t * (epsilon - updates * middle))).sum().real) / span
+        smooth = terms
+        if width > 0:
+            part = (c + 1j * t) * width / _SPLINE
+            passed = (1 - math.exp(-c * width / _SPLINE) * _waves(t, width / _SPLINE)) / part
+            smooth = terms * math.prod([passed] * _SPLINE)
+        total = 2 * float((smooth * _waves(t, epsilon - updates * middle)).sum().real) / span
         last = float(t[-1])
         decay = (2 * _SPLINE / (width * last)) ** _SPLINE / (_SPLINE + 1) if width > 0 else 1.0
         total -= min(decay, 1.0) / (math.pi * last)
@@ -163,6 +166,11 @@ def _largest(holds: Callable[[float], bool], low: float, high: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
+
+
+def _waves(t: NDArray[Any], place: float) -> NDArray[Any]:
+    """exp(-i t place) for equally spaced t from 0: those of `_SIDE` blocks, times those in a block."""
+    return np.outer(np.exp(-1j * t[::_SIDE] * place), np.exp(-1j * t[:_SIDE] * place)).ravel()
 
 
 def _transform(losses: NDArray[Any], log_weights: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:

@@ -171,19 +171,22 @@ Cell = tuple[str, str]
 """A value and, in small type next to it, its interval."""
 
 
-def table_of(parts: Breakdown) -> tuple[list[str], list[list[Cell]]]:
-    """Heads and rows of the page's table: first the groups, then each class and its groups."""
+def table_of(parts: Breakdown, things: str) -> tuple[list[str], list[list[Cell]]]:
+    """Heads and rows of the page's table: first the groups, then each class and its groups.
+
+    Args:
+      parts: what was measured of each.
+      things: what the model classifies, in the plural.
+    """
+    heads = ("accuracy", "AUC", f"test {things}")
     if not parts.groups:
-        return ["class", *_HEADS], [[(clean(cell["class"]), ""), *_values(cell)] for cell in parts.cells]
+        return ["class", *heads], [[(clean(cell["class"]), ""), *_values(cell)] for cell in parts.cells]
     rows = [[("all", ""), (spelled(group["group"]), ""), *_values(group)] for group in parts.groups]
     for part in parts.classes:
         rows.append([(clean(part["class"]), ""), ("all", ""), *_values(part)])
         own = [cell for cell in parts.cells if cell["class"] == part["class"]]
         rows += [[(clean(cell["class"]), ""), (spelled(cell["group"]), ""), *_values(cell)] for cell in own]
-    return ["class", "group", *_HEADS], rows
-
-
-_HEADS = ("accuracy", "AUC", "test images")
+    return ["class", "group", *heads], rows
 
 
 def _values(part: Mapping[str, Any]) -> list[Cell]:

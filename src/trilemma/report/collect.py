@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.analysis.claims import Claim, claims
+from trilemma.analysis.comparison import Comparisons
 from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import ledger_of
@@ -67,7 +68,8 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     # nothing is written before everything has been read
     make_folder(out)
     write_results(results, out)
-    write_csv(pd.DataFrame(compared), out / COMPARISONS)
+    columns = ["study", *Comparisons((), ()).table().columns]
+    write_csv(pd.DataFrame(compared, columns=columns), out / COMPARISONS)
     write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     write_json(out / LEDGER, ledger)
     return write_report(

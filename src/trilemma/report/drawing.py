@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from trilemma.errors import InputError
 from trilemma.files import written
 from trilemma.measures import measure_range
 from trilemma.report.bars import draw_bars, lengths
@@ -63,8 +64,10 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
     """``stem.svg``, ``.pdf`` and ``.png``: all panels, titles and the legend on white.
 
     Raises:
-      InputError: they cannot be written.
+      InputError: the figure has no panels, or the files cannot be written.
     """
+    if not figure.panels:
+        raise InputError(f"no trial of this study has measured what “{figure.title}” draws: choose another figure")
     count = len(figure.panels)
     across = count if count < 4 else 2 if count == 4 else 3
     down = math.ceil(count / across)

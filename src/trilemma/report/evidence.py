@@ -16,7 +16,7 @@ from trilemma.attacks.roc import Curve, roc_curve
 from trilemma.checksums import check
 from trilemma.files import read_json, reading
 from trilemma.hints import listed
-from trilemma.measures import ATTACK_WORDS, FPRS, RUN_HEADLINE
+from trilemma.measures import ATTACK_WORDS, FPRS, RUN_HEADLINE, attack_words
 from trilemma.privacy.accounting import Event
 from trilemma.privacy.ceiling import largest_tpr
 from trilemma.trial.gate import Measured, measured
@@ -36,7 +36,7 @@ class OneModel:
     Attributes:
       folder: its folder.
       kind: "run" or "audit".
-      config: ``config.json``; empty for an audit.
+      config: ``config.json``, which an audit of a run holds too; empty for an audit of predictions.
       result: ``result.json`` or ``audit.json``.
       signals: ``signals.parquet``, a row for each example.
     """
@@ -55,10 +55,10 @@ class OneModel:
           InputError: it is neither, or a file cannot be read or is not what was written.
         """
         kind = "audit" if (folder / AUDIT).exists() else "run"
-        config = {} if kind == "audit" else read_json(folder / CONFIG)
         if kind == "run" and not (folder / RESULT).exists():
             raise unfinished(folder, RESULT)
         result = check(folder / (AUDIT if kind == "audit" else RESULT))
+        config = (result.get("config") or {}) if kind == "audit" else read_json(folder / CONFIG)
         signals = read_signals(folder / SIGNALS).to_pandas()
         model = cls(folder, kind, config, result, signals)
         with reading(folder):
@@ -69,6 +69,11 @@ class OneModel:
     def training_known(self) -> bool:
         """Whether it is known how the model was trained: of a run, and of an audit of a run."""
         return self.kind == "run" or "privacy" in self.result
+
+    @property
+    def things(self) -> str:
+        """What the model classifies, in the plural: rows of a table of predictions may be of anything."""
+        return "images" if self.training_known else "examples"
 
     @property
     def aucs(self) -> dict[str, Measured]:
@@ -180,7 +185,8 @@ class OneModel:
                 "between members and non-members could look like leakage."
             )
         whole = set(self.result["attacks"]) <= set(check["auc"])
-        attacks = "the same attacks" if whole else f"the attacks {listed(check['auc'])}"
+        made = listed([f"the {attack_words(name)}" for name in check["auc"]], most=None)
+        attacks = "the same attacks" if whole else made
         if check["passed"]:
             return (
                 f"{control} passed: {attacks} on a classifier that never saw the members are at chance, so members "

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from trilemma import paper
 from trilemma.analysis.claims import Claim
+from trilemma.hints import listed
 from trilemma.report.drawing import panel_svg, y_limits
 from trilemma.report.figure import Panel
 from trilemma.report.figures.catalog import figure_of
@@ -57,23 +58,27 @@ def _glance(numbers: Numbers | None, conditions: Sequence[PlacedCondition]) -> d
     names = {"BL": "BL is the baseline", "all": "all is all techniques together"}
     names |= {code.upper(): f"{code.upper()} is {technique.name}" for code, technique in TECHNIQUES.items()}
     codes = [words for code, words in names.items() if code in points]
-    of_few = {point.y.of_few for series in panel.series for point in series.points}
     return {
         "svg": Markup(svg),
         "legend": [(swatch(look), text) for text, look in figure.legend],
-        "lines": _LINES[True in of_few, False in of_few],
+        "lines": _lines(panel),
         "dashed": "" if panel.x_reference is None else "The dashed line is an AUC of ½: an attack that only guesses. ",
         "chosen": _CHOSEN if _strongest(panel) else "",
         "codes": codes,
     }
 
 
-_LINES = {
-    (False, True): "Thin lines are 95 % intervals",
-    (True, False): "Thin lines lead from one seed to the other",
-    (True, True): "Thin lines are 95 % intervals or, where there are two seeds, lead from one to the other",
-}
-"""What the lines through points are, by whether some are of few seeds and whether some are not."""
+def _lines(panel: Panel) -> str:
+    """What the thin lines through points are."""
+    numbers = [point.y for series in panel.series for point in series.points]
+    kinds = {"few" if number.of_few else number.over for number in numbers}
+    parts = {
+        "seeds": "are 95 % intervals over seeds",
+        "examples": "are 95 % intervals over test images, where there is one training alone",
+        "few": "lead from one seed to the other, where there are two",
+    }
+    return f"Thin lines {listed([words for kind, words in parts.items() if kind in kinds], most=None)}"
+
 
 _CHOSEN = (
     "The figure shows the strongest of several attacks, chosen after looking at their results, so it lies a little off "

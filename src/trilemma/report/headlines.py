@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trilemma.analysis.claims import Claim
-from trilemma.analysis.claims.claim import Change
+from trilemma.analysis.claims.claim import Change, Finding
 from trilemma.analysis.claims.skew import MARGIN
 from trilemma.hints import listed
 from trilemma.measures import UNMATCHED, in_words
@@ -103,7 +103,8 @@ def _few_seeds(numbers: Numbers, conditions: Sequence[PlacedCondition], claims: 
     seeds = max(n.seeds for n in accuracies)
     apart = max((max(n.by_trial) - min(n.by_trial) for n in accuracies if len(n.by_trial) > 1), default=math.nan)
     spread = (
-        "each model was trained once, so how far chance alone moves a result is not measured"
+        "each model was trained once, so intervals are over test images, and how far chance in training moves a result "
+        "is not measured"
         if math.isnan(apart)
         else f"trainings that differ in their seed alone are up to {number(apart)} apart in accuracy"
     )
@@ -128,7 +129,8 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     levels, unmatched = [], _unmatched(numbers, chosen)
     for measure, lead in (("accuracy", "Accuracy"), (LEAKAGE, "Leakage"), ("bias", "Bias")):
         told = [(c, n) for c in chosen if (n := numbers.get(c, measure)) is not None]
-        values = listed([f"{_shown(n)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
+        mixed = len({n.over for _, n in told}) > 1
+        values = listed([f"{_shown(n, mixed=mixed)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
         sentences = {
             "accuracy": f"{where}{who} reach an accuracy of {values}.",
             LEAKAGE: f"on the same models the loss threshold, an attack fixed in advance, has an AUC of {values}; "
@@ -153,10 +155,9 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
         if measured is None or matched is None or control is None:
             continue
         skewed = (
-            not any(value.of_few for value in (measured, control, matched))
+            not any(value.of_few or value.over != "seeds" for value in (measured, control, matched))
             and control.low > 0.5
             and measured.low <= control.high
-            and matched.over == "seeds"
             and mean_within(np.array(matched.by_trial), 0.5, MARGIN)
         )
         text = (
@@ -177,38 +178,46 @@ def _in_turn(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _of_claim(claim: Claim) -> Headline | None:
+    """What a claim's verdict rests on: of the settings that say what the verdict says, the one that says it loudest."""
     href = f"#claim-{claim.name}"
+    agree = [finding for finding in claim.findings if finding.verdict == claim.verdict] or list(claim.findings)
     if claim.by_verdict:
-        return Headline(claim.lead, f"{claim.statement.split(' that ', 1)[-1]}: {claim.verdict}.", href)
-    changes = [finding.changes[0] for finding in claim.findings if finding.changes]
-    if not changes:
+        told = claim.statement.split(" that ", 1)[-1].split(";")[0]
+        brief = f" ({agree[0].brief})" if len(agree) == 1 and agree[0].brief else ""
+        return Headline(claim.lead, f"{told}: {_verdict_words(claim, agree[0])}{_counted(claim)}{brief}.", href)
+    told_by = [finding for finding in agree if finding.changes]
+    if not told_by:
         return None
+    finding = max(told_by, key=lambda finding: abs(finding.changes[0].difference))
+    words = _change_words(finding.changes[0], largest=len(told_by) > 1)
+    where = finding.setting if len(told_by) == 1 else f"{finding.setting}, the largest of {len(told_by)} settings"
+    return Headline(claim.lead, f"{words} ({where}): {_verdict_words(claim, finding)}{_counted(claim)}.", href)
+
+
+def _counted(claim: Claim) -> str:
+    """In how many settings a claim was decided, where there are several."""
     count = len(claim.findings)
-    agree = sum(finding.verdict == claim.verdict for finding in claim.findings)
-    of = "" if count == 1 else f" ({agree} of {count} settings)"
-    largest = max(
-        (f.changes[0] for f in claim.findings if f.changes and f.verdict == claim.verdict),
-        key=lambda change: abs(change.difference),
-        default=changes[0],
-    )
-    words = _change_words(largest)
-    if largest.change.endswith("techniques"):
-        words = words.replace(" changes ", " change ", 1)
-    setting = f" ({claim.findings[0].setting})" if count == 1 else of
-    verdict = str(claim.verdict)
-    if verdict == "cannot tell":
-        verdict = (
-            "cannot tell, since without one of the seeds chance could explain it" if largest.fragile else "cannot tell"
-        )
-    return Headline(claim.lead, f"{words}{setting}: {verdict}.", href)
+    decided = sum(finding.verdict == claim.verdict for finding in claim.findings)
+    return f" in {decided} of {count} settings" if count > 1 and claim.verdict != "cannot tell" else ""
 
 
-def _change_words(change: Change) -> str:
+def _verdict_words(claim: Claim, finding: Finding) -> str:
+    """The verdict, and where it is "cannot tell" why the finding that is told is so."""
+    if claim.verdict != "cannot tell":
+        return str(claim.verdict)
+    if finding.verdict != "cannot tell":
+        return "cannot tell, since settings disagree"
+    return f"cannot tell, since {finding.reason}" if finding.reason else "cannot tell"
+
+
+def _change_words(change: Change, *, largest: bool) -> str:
     difference, low, high = map(signed_number, (change.difference, change.low, change.high))
     interval = "" if math.isnan(change.low) else f" [{low}, {high}]"
     base = "the baseline" if change.base == "BL" else _all_but(change.base)
     what = "AUC" if change.measure.startswith("auc_") else in_words(change.measure)
-    return capital(f"{_all_but(change.change)} against {base} changes {what} by {difference}{interval}")
+    changes = "change" if change.change.endswith("techniques") else "changes"
+    by = "by up to" if largest else "by"
+    return capital(f"{_all_but(change.change)} against {base} {changes} {what} {by} {difference}{interval}")
 
 
 def _one_mix(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:
@@ -223,8 +232,14 @@ def _one_mix(conditions: Sequence[PlacedCondition]) -> list[PlacedCondition]:
     return same if len(same) < 4 else [same[0], same[1], same[-1]]
 
 
-def _shown(value: Number) -> str:
-    """A number with its interval; with two seeds, with both values in place of an interval that says nothing."""
+def _shown(value: Number, *, mixed: bool = False) -> str:
+    """A number with its interval; with two seeds, with both values in place of an interval that says nothing.
+
+    Beside numbers over seeds (``mixed``), one training has no interval: its own is over test images, and of another
+    kind.
+    """
+    if mixed and value.over != "seeds":
+        return f"{number(value.value)} (one training)"
     if value.of_few:
         return f"{number(value.value)} ({listed(map(number, value.by_trial), most=None)})"
     return with_interval(value.value, value.low, value.high)

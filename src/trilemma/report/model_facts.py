@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trilemma.data.named import NAMED
+from trilemma.hints import listed
 from trilemma.networks import described_network
 from trilemma.report.evidence import OneModel
 from trilemma.trial.title import whole_request
@@ -10,9 +11,18 @@ from trilemma.words import clean, exact_percent, spelled, techniques_in_words
 
 
 def lead(model: OneModel) -> str:
-    """What was trained on what, for readers who do not know the names in the title; "" for an audit."""
-    if model.kind == "audit":
-        return ""
+    """What was trained on what, for readers who do not know the names in the title; of predictions, what they are."""
+    if not model.config:
+        if model.training_known:  # an audit of a run by an earlier version
+            return ""
+        result = model.result
+        kinds = f" with {len(result['class_names']):,} classes" if result.get("class_names") else ""
+        names = [spelled(name) for name in result.get("group_names") or ()]
+        groups = f", in the groups {listed(names)}" if names else ""
+        return (
+            f"A classifier{kinds} that is known by its predictions alone, for {result['members']:,} examples that it "
+            f"was trained on and {result['nonmembers']:,} others{groups}."
+        )
     data, recipe = model.config["data"], model.config["recipe"]
     request = whole_request(model.config)
     name = str(request["name"])

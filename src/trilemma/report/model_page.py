@@ -158,11 +158,11 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     accuracy, worst_group = (measured(name, model.result) for name in ("accuracy", "worst_group_accuracy"))
     parts = []
     if accuracy:
-        parts.append(f"It classifies {percent(accuracy[0].value)} of the test images correctly")
+        parts.append(f"It classifies {100 * accuracy[0].value:.0f} % of the test {model.things} correctly")
     caution = f" {capital(GUESSING)}." if model.result.get("no_better_than_chance") else ""
     if worst_group:
         group = group_words(model.result["fairness"]["worst_group"])
-        parts.append(f"{percent(worst_group[0].value)} of those of the worst group ({group})")
+        parts.append(f"{100 * worst_group[0].value:.0f} % of those of the worst group ({group})")
     worst = _worst_cell(model, cells)
     if worst is None:
         return f"{', '.join(parts)}.{caution}" if parts else "How accurate it is was not measured."
@@ -188,7 +188,7 @@ def _worst_cell(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> tuple[st
     share = f"{100 * accuracy.value:.0f} % [{100 * accuracy.low:.0f}, {100 * accuracy.high:.0f}]"
     where = f"class {clean(name)}" + (f" in {group_words(cell['group'])}" if "group" in cell else "")
     kind = "class and group" if "group" in cell else "class"
-    return f"{share} of the {cell['examples']:,} images of {where}", kind
+    return f"{share} of the {cell['examples']:,} {model.things} of {where}", kind
 
 
 def _numbers(model: OneModel) -> list[dict[str, str]]:
@@ -207,7 +207,7 @@ def _numbers(model: OneModel) -> list[dict[str, str]]:
         values = measured(quantity, model.result)
         if values:
             of_worst = {"worst_cell_accuracy": "class and group", "worst_group_accuracy": "group"}.get(quantity)
-            what = values[0].what or "on test images"
+            what = values[0].what or f"on test {model.things}"
             interval = f"; the interval is for the lowest accuracy of any {of_worst}" if of_worst else ""
             numbers.append((title, _shown(values[0]), f"{what}{interval}"))
             break
@@ -236,7 +236,8 @@ def _shown(number: Measured, digits: int = 3) -> str:
 def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = True) -> str:
     """The page, from first tag to last."""
     environment, script = templates(), asset("page.js")
-    heads, rows = table_of(Breakdown(statement["groups"], statement["classes"], statement["cells"]))
+    breakdown = Breakdown(statement["groups"], statement["classes"], statement["cells"])
+    heads, rows = table_of(breakdown, model.things)
     fairness = model.result.get("fairness")
     bias = measured("bias", model.result)
     sentence = f"Bias amplification is {_shown(bias[0])}; 0 is best, ½ is worst for two groups." if bias else ""
@@ -254,6 +255,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         rates="0.01" not in model.unmeasured_rates,
         roc=roc_figure(model.curve, model.ceiling, alt),
         parts=audit_parts(model, images=images),
+        things=model.things,
         fairness=sentence if fairness else "",
         worst=next((_WORST.format(words) for name, words in _KINDS.items() if name in statement["measured"]), ""),
         too_few=TOO_FEW if any(part["auc"] is None for part in statement["cells"]) else 0,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from trilemma.attacks.roc import roc_curve
@@ -74,9 +74,15 @@ class RocPanel:
             else f" [{100 * band.low[column]:.1f}, {100 * band.high[column]:.1f}]"
         )
         return (
-            f"At {100 * self.fpr[column]:.0f} % false positives, the {attack_words(name)} finds most: "
-            f"{100 * band.tpr[column]:.1f} %{ends} of the members."
+            f"At {100 * self.fpr[column]:.0f} % false positives, the {attack_words(name)} finds most of the members, "
+            f"{100 * band.tpr[column]:.1f} %{ends}{self._chosen}."
         )
+
+    @property
+    def _chosen(self) -> str:
+        """A caveat where the best of several attacks is told."""
+        count = len(self.bands)
+        return f" (the best of {count} attacks, chosen after looking, so a little high by chance)" if count > 1 else ""
 
 
 def roc_panels(numbers: Numbers, signals: Mapping[str, Path]) -> list[RocPanel]:
@@ -195,6 +201,15 @@ def frame_of(panels: Iterable[RocPanel]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["panel", "cell", "attack", "fpr", "tpr", "low", "high", "seeds"])
 
 
+def _labeled(least: float) -> list[float]:
+    """The rates that are labeled on an axis: where it begins, which matters most, and powers of ten well beside it.
+
+    >>> _labeled(0.02), _labeled(0.001)
+    ([0.02, 0.1, 1.0], [0.001, 0.01, 0.1, 1.0])
+    """
+    return [least, *(power for power in (0.0001, 0.001, 0.01, 0.1, 1.0) if power >= 2.5 * least)]
+
+
 def _draw(axes: Axes, panel: RocPanel, looks: Mapping[str, Look]) -> None:
     least = float(panel.fpr[0])
     axes.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least / 2, 1.08))
@@ -210,8 +225,9 @@ def _draw(axes: Axes, panel: RocPanel, looks: Mapping[str, Look]) -> None:
         shown = np.where(band.tpr > 0, band.tpr, np.nan)
         style, words = dashes[looks[name].dash], attack_words(name)
         axes.plot(panel.fpr, shown, color=color, linewidth=1.6, linestyle=style, label=words)
-    percent = FuncFormatter(lambda rate, _: f"{100 * rate:g} %")
+    percent = FuncFormatter(lambda rate, _: f"{float(f'{100 * rate:.2g}'):g} %")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator(_labeled(least)))
         axis.set_major_formatter(percent)
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("non-members that are accused (false positives)")

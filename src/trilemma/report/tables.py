@@ -119,12 +119,9 @@ def results_table(numbers: Numbers) -> Table:
     seeds = [Entry(str(len(c.trials)), str(len(c.trials))) for c in conditions]
     shown_columns += [*described, (Column("seeds", numeric=True), seeds)]
     groups = {measure_of(name).column for name in measures}
-    caption = "Means over seeds with 95 % intervals, a row for each combination."
-    if settled:
-        caption += f" All rows: {', '.join(settled)}."
     return Table(
         "results",
-        caption,
+        _caption(measures, settled),
         tuple(column for column, _ in shown_columns),
         tuple(zip(*(entries for _, entries in shown_columns), strict=True)),
         _facets(
@@ -135,6 +132,14 @@ def results_table(numbers: Numbers) -> Table:
         ),
         tuple((key, title) for key, title in COLUMN_SETS.items() if key in groups),
     )
+
+
+def _caption(measures: Sequence[str], settled: Sequence[str]) -> str:
+    """What the table of results holds, and what is equal in all of its rows."""
+    words = ["Means over seeds with 95 % intervals, a row for each combination."]
+    if "auc_strongest" in measures:
+        words.append("The strongest AUC is that of the attack that did best, chosen after looking at the results.")
+    return " ".join([*words, *([f"All rows: {', '.join(settled)}."] if settled else [])])
 
 
 _VERDICTS = {

@@ -25,6 +25,9 @@ from trilemma.machine import available_memory
 MARGIN = 1.3
 """The factor by which the counted memory is multiplied."""
 
+OF_FREE = {"cpu": 0.5, "cuda": 0.8}
+"""The share of the free memory that may be used, by the kind of device."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -103,7 +106,7 @@ def physical_batch(
         free = _free_memory(device)
         if free is None:
             return wanted
-        memory = int(free * (0.8 if device.type == "cuda" else 0.5))
+        memory = int(free * OF_FREE["cuda" if device.type == "cuda" else "cpu"])
     threads = torch.get_num_threads()
     cores = 1 if at_once is None else threads
     count = part = wanted if at_once is None else min(-(-wanted // cores), at_once)

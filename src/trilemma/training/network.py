@@ -19,10 +19,10 @@ from trilemma.models.layers import Norm
 from trilemma.models.own import own_network
 from trilemma.models.prior import PRIORS, features_in
 from trilemma.models.timm import PREFIX
+from trilemma.networks import OF_LAYERS
 from trilemma.outside import is_outside
 from trilemma.seeds import generator_for
 from trilemma.standardization import StandardizedConv2d
-from trilemma.techniques import TECHNIQUES
 from trilemma.training.recipe import Recipe
 
 
@@ -96,10 +96,6 @@ class Architecture:
             if asked and not any(isinstance(module, layer) for module in network.modules()):
                 raise InputError(f"{code} does not apply to {self.model}, which has no layer for it: leave {code} out")
         return network
-
-
-OF_LAYERS = tuple(code for code, technique in TECHNIQUES.items() if technique.changes == "network")
-"""The techniques that decide how a network is built, which networks built elsewhere cannot follow."""
 
 
 def refuse_techniques(recipe: Recipe, why: Mapping[str, str], model: str = "") -> None:

@@ -8,9 +8,10 @@ from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.prior import PRIORS
+from trilemma.networks import OF_LAYERS
 from trilemma.training.canaries import Canaries, refuse_canaries
 from trilemma.training.execution import Execution
-from trilemma.training.network import OF_LAYERS, refuse_techniques
+from trilemma.training.network import refuse_techniques
 from trilemma.training.ranks import Ranks
 from trilemma.training.recipe import Recipe
 

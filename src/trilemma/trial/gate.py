@@ -281,10 +281,10 @@ def measured(quantity: str, result: Mapping[str, Any]) -> list[Measured]:
 def cell_words(cell: Mapping[str, Any]) -> str:
     """
     >>> cell_words({"class": 8, "class_name": "truck", "group": "gray", "examples": 49})
-    'class truck in gray, 49 test images'
+    'class truck in gray, 49 test examples'
     """
     group = f" in {spelled(cell['group'])}" if "group" in cell else ""
-    size = counted(cell["examples"], "test image")
+    size = counted(cell["examples"], "test example")
     return f"class {clean(cell.get('class_name', cell['class']))}{group}, {size}"
 
 

@@ -7,6 +7,7 @@ from decimal import MAX_EMAX, Context
 from typing import Any
 
 from trilemma.rounding import decimals_up, digits_up, exact, lower, percent_up, rounded_up, upper
+from trilemma.statistics.intervals import auc_error
 from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.words import power
 
@@ -84,11 +85,13 @@ def canaries_in_words(record: Mapping[str, Any]) -> str:
       record: ``canaries`` of ``result.json``.
     """
     counting, largest = record["counting"], upper(record["counting"]["largest"], 2)
+    error = auc_error(record["auc"], record["included"], record["count"] - record["included"])
     return (
-        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f}; "
+        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f} "
+        f"(standard error {error:.3f}); "
         f"ε is at least {lower(counting['epsilon'], 2)} by counting ({counting['correct']} of {counting['guesses']} "
         f"guesses right, at most {largest} provable), {lower(record['gaussian']['epsilon'], 2)} if scores are normal "
-        f"and independent; claimed is {upper(record['claim'])}."
+        f"and independent; claimed is {upper(record['claim'])}: {record['verdict']}."
     )
 
 

@@ -54,7 +54,10 @@ def test_raw_bytes_words_groups_and_a_split_column(tmp_path: Path, contents: lis
         group=[number < 10 for number in range(20)],
         split=["train"] * 12 + ["validation"] * 4 + ["test"] * 4,
     )
-    refused(file, "no label column: name one with columns=.* its columns are picture, species, group and split")
+    refused(
+        file,
+        "no label column: name one with --columns label=NAME .*; its columns are picture, species, group and split",
+    )
     data = load_data(file, columns={"label": "species"})
     assert (data.classes, data.group_names) == (("cat", "dog"), ("False", "True"))
     assert (len(data.train), len(data.test)) == (12, 4)

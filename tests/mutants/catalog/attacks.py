@@ -20,8 +20,8 @@ ERRORS = [
     Planted(
         "TPR at an FPR takes the next threshold beyond it",
         "attacks/roc.py",
-        'np.searchsorted(row, rate + _ROUNDING, "right") - 1',
-        'np.minimum(np.searchsorted(row, rate + _ROUNDING, "right"), len(row) - 1)',
+        "np.count_nonzero(fpr <= rate + _ROUNDING, axis=1) - 1",
+        "np.minimum(np.count_nonzero(fpr <= rate + _ROUNDING, axis=1), fpr.shape[1] - 1)",
         (f"{_RATES}::test_the_value_is_that_of_the_curve",),
     ),
     Planted(

@@ -507,6 +507,28 @@ ERRORS = [
         "clip-ignored",
     ),
     Planted(
+        "the truth check asks for the example drawn least often",
+        "privacy/draw_checks.py",
+        "float(inclusions.max())",
+        "float(inclusions.min())",
+        (
+            "privacy/test_truth.py::test_another_sampler_is_seen[one_always]",
+            "privacy/test_truth.py::test_another_sampler_is_seen[one_four_times_as_often]",
+        ),
+        "",
+    ),
+    Planted(
+        "the norm of a long row is a single float32 sum",
+        "privacy/gradients/rules.py",
+        "_BLOCK = 256\n",
+        "_BLOCK = 2**40\n",
+        (
+            "privacy/test_arithmetic.py::test_the_norm_of_a_long_row_is_exact_to_a_millionth",
+            "privacy/test_arithmetic.py::test_one_long_gradient_is_held_to_the_clipping_norm",
+        ),
+        "",
+    ),
+    Planted(
         "a convolution's bias is left out of the norm",
         "privacy/gradients/contributions.py",
         "            self.squares += row_squares(self.bias)\n",

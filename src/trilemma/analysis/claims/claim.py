@@ -28,6 +28,8 @@ class Change:
       difference, low, high: ``value`` minus ``against`` with its 95 % interval (NaN with one seed).
       verdict: of the comparison: "higher", "lower", "within noise" or "one seed".
       fragile: whether the verdict rests on a single seed (:attr:`~trilemma.analysis.comparison.Comparison.fragile`).
+      seeds: how many.
+      reason: why no difference is shown, to be read after "since"; "" where one is.
     """
 
     measure: str
@@ -40,6 +42,8 @@ class Change:
     high: float
     verdict: str
     fragile: bool
+    seeds: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Finding:
       evidence: where these numbers are in ``results.csv``: a dict for each condition and measure, with ``role``,
         ``cell`` (the condition's id), ``measure``, ``seeds``, ``trials`` and ``values`` (in the seeds' order), and
         the condition in words (``about``) and by its columns; ``epsilon`` is None without a budget.
-      changes: the differences it rests on.
+      changes: the differences it rests on, first one that the verdict takes.
+      reason: why the verdict is "cannot tell", to be read after "since"; "" for the others.
+      brief: what was found in a few words, for a first screen that tells no difference.
     """
 
     setting: str
@@ -61,6 +67,8 @@ class Finding:
     sentence: str
     evidence: tuple[dict[str, Any], ...]
     changes: tuple[Change, ...] = ()
+    reason: str = ""
+    brief: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,16 +134,9 @@ def overall_claim(
     return whole(verdict, f"{capital(sentence)}.", tuple(findings))
 
 
-def verdict_of(comparison: Comparison, wanted: Direction) -> Verdict:
-    """The verdict on a claim that the difference is ``wanted``; a difference that rests on one seed settles nothing."""
-    if comparison.verdict not in ("higher", "lower") or comparison.fragile:
-        return "cannot tell"
-    return "confirmed" if comparison.verdict == wanted else "contradicted"
-
-
 def doubt(comparison: Comparison) -> str:
     """Words for a difference beyond noise that settles nothing all the same; else ""."""
-    return "; but without one of these seeds noise could explain it" if comparison.fragile else ""
+    return f"; but {comparison.reason}" if comparison.verdict in ("higher", "lower") and comparison.reason else ""
 
 
 def change_of(comparison: Comparison) -> Change:
@@ -152,6 +153,8 @@ def change_of(comparison: Comparison) -> Change:
         comparison.high,
         comparison.verdict,
         comparison.fragile,
+        comparison.n,
+        comparison.reason,
     )
 
 

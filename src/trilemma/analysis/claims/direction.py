@@ -15,8 +15,8 @@ from trilemma.analysis.claims.claim import (
     doubt,
     joined_reasons,
     overall_claim,
-    verdict_of,
 )
+from trilemma.analysis.claims.decisions import decide_direction
 from trilemma.analysis.claims.evidence import Table, evidence_of_both
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
@@ -38,23 +38,31 @@ def direction_claim(
     secondary: str = "",
     beside: Callable[[Table, Comparison], tuple[str, list[dict[str, Any]]]] | None = None,
 ) -> Claim:
-    """A claim that a measure is higher, or lower, in the first condition of each pair."""
+    """A claim that a measure is higher, or lower, in the first condition of each pair.
+
+    Where the measure is an AUC, its distance from 1/2 must be so too (:func:`decide_direction`).
+    """
     measurements = table.measured(measure)
     tried = compare(measurements, pairs[0])
+    distances = compare(measurements.away_from(0.5), pairs[0]) if measure.startswith("auc_") else ()
+    distance_of = {(c.pair.condition, c.pair.against): c for c in distances}
     others = secondary_findings(table, secondary, pairs[0]) if secondary else {}
     findings = []
     for comparison in tried:
         key = comparison.pair.condition, comparison.pair.against
         notes = [others.get(key, ("", [])), beside(table, comparison) if beside else ("", [])]
+        decision = decide_direction(comparison, wanted, distance_of.get(key))
+        against = "" if comparison.reason or not decision.reason else f"; but {decision.reason}"
         findings.append(
             Finding(
                 comparison.pair.setting,
-                verdict_of(comparison, wanted),
-                comparison.words + doubt(comparison) + "".join(words for words, _ in notes),
+                decision.verdict,
+                comparison.words + doubt(comparison) + against + "".join(words for words, _ in notes),
                 tuple(
                     evidence_of_both(measurements, comparison) + [entry for _, entries in notes for entry in entries]
                 ),
                 (change_of(comparison),),
+                decision.reason,
             )
         )
     why_not = joined_reasons(missing, [*pairs[1], *tried.notes])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trilemma.analysis.claims.claim import Claim, Finding, Verdict, overall_claim
+from trilemma.analysis.claims.claim import Claim, Finding, overall_claim
+from trilemma.analysis.claims.decisions import decide
 from trilemma.analysis.claims.evidence import ATTACK, Table, condition_record
+from trilemma.analysis.comparison import FEWEST_SEEDS
 from trilemma.analysis.conditions import check_once, conditions_of, tell_apart
-from trilemma.analysis.turning_points import TurningPoints, turning_points
+from trilemma.analysis.turning_points import GAP, Order, TurningPoints, turning_points
 
 
 def memorization_claim(table: Table) -> Claim:
     """Whether memorization can begin before overfitting.
 
-    A training confirms it where memorization begins first in every seed, and contradicts it where overfitting begins
-    first, or both at once, in every seed.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
-    That it *can* is confirmed by one such training and contradicted only where all trainings are against it.
+    A training confirms it where memorization begins first in every one of at least ``FEWEST_SEEDS`` seeds, and
+    contradicts it where overfitting does.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
+    First means by more than one evaluation, and both must have begun.  That it *can* is confirmed by one such training
+    and contradicted only where all trainings are against it.
     """
     rows = table.during_training
     looked_at = rows[rows["measure"] == ATTACK]
@@ -32,13 +35,13 @@ def memorization_claim(table: Table) -> Claim:
         seeds = sorted(by_seed)
         words = "; ".join(f"seed {seed}: {_turning_words(by_seed[seed])}" for seed in seeds)
         orders = {by_seed[seed].order for seed in seeds}
-        verdict: Verdict = "cannot tell"
-        if len(seeds) < 2:
-            words = f"one seed says nothing about others: {words}"
-        elif orders == {"memorization first"}:
-            verdict = "confirmed"
-        elif orders <= {"together", "overfitting first"}:
-            verdict = "contradicted"
+        enough = len(seeds) >= FEWEST_SEEDS
+        decision = decide(
+            enough and orders == {"memorization first"},
+            enough and orders == {"overfitting first"},
+            _reason(orders) if enough else f"that takes at least {FEWEST_SEEDS} seeds",
+        )
+        words += f"; {decision.reason}" if decision.reason else ""
         entry = {
             "role": "turning points",
             **condition_record(condition),
@@ -54,11 +57,12 @@ def memorization_claim(table: Table) -> Claim:
                 for seed in seeds
             ],
         }
-        findings.append(Finding(str(condition), verdict, words, (entry,)))
+        findings.append(Finding(str(condition), decision.verdict, words, (entry,), reason=decision.reason))
     claim = overall_claim(
         "memorization-first",
         "paper",
-        "the paper says that memorization can begin before the overfitting point",
+        "the paper says that memorization can begin before the overfitting point; here these are where the AUC begins "
+        f"to stay above chance, and training accuracy to stay more than {GAP} above test accuracy",
         findings,
         "this takes a study that measures accuracies and AUC during training (one that tracks an example)",
         lead="Memorization",
@@ -68,6 +72,14 @@ def memorization_claim(table: Table) -> Claim:
     if "confirmed" in verdicts:
         return replace(claim, verdict="confirmed")
     return claim if len(verdicts) < 2 else replace(claim, verdict="cannot tell")
+
+
+def _reason(orders: set[Order]) -> str:
+    """Why seeds settle nothing of which comes first."""
+    if len(orders) > 1:
+        return "the seeds differ in what comes first"
+    (order,) = orders
+    return "both begin within one evaluation" if order == "together" else f"in no seed does {order[3:]} begin"
 
 
 def _turning_words(points: TurningPoints) -> str:

@@ -7,17 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trilemma.analysis.claims.claim import (
-    Claim,
-    Direction,
-    Finding,
-    Verdict,
-    change_of,
-    doubt,
-    joined_reasons,
-    overall_claim,
-    verdict_of,
-)
+from trilemma.analysis.claims.claim import Claim, Direction, Finding, change_of, doubt, joined_reasons, overall_claim
+from trilemma.analysis.claims.decisions import OPPOSITE, Decision, decide, decide_direction, shown
 from trilemma.analysis.claims.evidence import Table, distinct, evidence_of, evidence_of_both, values_by_seed
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
@@ -28,66 +19,77 @@ from trilemma.analysis.pairs import Pair, removal_pairs
 def removal_claims(table: Table) -> tuple[Claim, ...]:
     """Removing the most exposed examples: accuracy and bias, against removing none and against as many at random.
 
-    It is a finding about exposure only if it beats the control; so a setting confirms the claim where the removal moves
-    the measure in the claimed direction against both.
+    Which examples are removed matters only if it beats the control, so a setting confirms the claim where the removal
+    moves the measure in the claimed direction against both.  A removal by the loss histogram, which does not measure
+    exposure, has claims of its own.
     """
     wanted: tuple[tuple[str, str, Direction], ...] = (
         ("accuracy", "lowers accuracy", "lower"),
         ("bias", "raises bias", "higher"),
     )
-    return tuple(_removal_claim(table, measure, what, direction) for measure, what, direction in wanted)
+    return tuple(
+        _removal_claim(table, measure, what, direction, by_exposure=by_exposure)
+        for by_exposure in (True, False)
+        for measure, what, direction in wanted
+    )
 
 
-def _removal_claim(table: Table, measure: str, what: str, wanted: Direction) -> Claim:
+def _removal_claim(table: Table, measure: str, what: str, wanted: Direction, *, by_exposure: bool) -> Claim:
     pairs, notes = table.pairs(measure, removal_pairs)
     measurements = table.measured(measure)
-    tried = compare(measurements, [pair for pair in pairs if pair.question in ("control", "removal")])
+    asked_of = [pair for pair in pairs if pair.question in ("removal", "control")]
+    tried = compare(measurements, _ranked(asked_of, measurements, by_exposure=by_exposure))
     by_condition: dict[str, dict[str, Comparison]] = {}
     for comparison in tried:
         by_condition.setdefault(comparison.pair.condition, {})[comparison.pair.question] = comparison
     findings = []
     for asked in by_condition.values():
-        first = next(iter(asked.values()))
-        verdict, words = _removal_verdict(asked.get("removal"), asked.get("control"), wanted)
-        evidence = distinct(
-            entry for comparison in asked.values() for entry in evidence_of_both(measurements, comparison)
-        )
-        changes = tuple(change_of(comparison) for comparison in asked.values())
-        findings.append(Finding(f"{first.pair.setting}, {first.pair.change}", verdict, words, evidence, changes))
+        told = [asked[question] for question in ("control", "removal") if question in asked]
+        verdict, reason = _removal_decision(asked.get("removal"), asked.get("control"), wanted)
+        words = "; ".join(comparison.words + doubt(comparison) for comparison in told)
+        words += {
+            "confirmed": "; so it matters which examples are removed, and not only how many",
+            "contradicted": "",
+        }.get(verdict, "" if reason in words else f"; but {reason}")
+        evidence = distinct(entry for comparison in told for entry in evidence_of_both(measurements, comparison))
+        # What contradicts the claim is the difference from no removal alone.
+        first = told if verdict == "confirmed" else told[::-1]
+        changes = tuple(change_of(comparison) for comparison in first)
+        setting = f"{told[0].pair.setting}, {told[0].pair.change}"
+        findings.append(Finding(setting, verdict, words, evidence, changes, reason))
+    which = "most exposed examples" if by_exposure else "examples that the loss histogram ranks highest"
+    takes = "exposed examples, ranked by RMIA or LiRA" if by_exposure else "examples by the loss histogram"
     return overall_claim(
-        f"removal-{measure}",
+        f"removal-{measure}{'' if by_exposure else '-histogram'}",
         "paper",
-        f"the paper says that removing the most exposed examples {what}",
+        f"the paper says that removing the {which} {what}"
+        + ("" if by_exposure else "; it calls them the most exposed, which this ranking does not measure"),
         findings,
-        joined_reasons(
-            f"this takes a study that removes exposed examples, with {measure} measured", [*notes, *tried.notes]
-        ),
+        joined_reasons(f"this takes a study that removes {takes}, with {measure} measured", [*notes, *tried.notes]),
         lead=f"Removal, {measure}",
     )
 
 
-def _removal_verdict(removal: Comparison | None, control: Comparison | None, wanted: Direction) -> tuple[Verdict, str]:
-    words = "; ".join(c.words for c in (removal, control) if c is not None)
-    against = "lower" if wanted == "higher" else "higher"
+def _ranked(pairs: Sequence[Pair], measurements: Measured, *, by_exposure: bool) -> list[Pair]:
+    """The pairs whose removed examples were ranked by exposure, or by the loss histogram."""
+    return [pair for pair in pairs if (measurements.conditions[pair.condition].rank != "histogram") is by_exposure]
+
+
+def _removal_decision(removal: Comparison | None, control: Comparison | None, wanted: Direction) -> Decision:
     if control is None:
-        return "cannot tell", f"{words}; there is no random control, so the cause may be the smaller training set"
+        return Decision("cannot tell", "there is no random control, so the cause may be the smaller training set")
     if removal is None:
-        return "cannot tell", f"{words}; there is no training with all examples to compare with"
-    if "one seed" in (removal.verdict, control.verdict):
-        return "cannot tell", words
-    if against in (removal.verdict, control.verdict):
-        if wanted in (removal.verdict, control.verdict):
-            return "cannot tell", f"{words}; the two disagree"
-        if all(c.fragile for c in (removal, control) if c.verdict == against):
-            return "cannot tell", f"{words}{doubt(removal) or doubt(control)}"
-        return "contradicted", words
-    if removal.verdict == control.verdict == wanted and (removal.fragile or control.fragile):
-        return "cannot tell", f"{words}{doubt(removal) or doubt(control)}"
-    if removal.verdict == control.verdict == wanted:
-        return "confirmed", f"{words}; so the cause is exposure, not the smaller training set"
-    if removal.verdict == wanted:
-        return "cannot tell", f"{words}; so far the cause may be the smaller training set, not exposure"
-    return "cannot tell", words
+        return Decision("cannot tell", "there is no training with all examples to compare with")
+    reason = removal.reason or control.reason
+    if {removal.shown, control.shown} == {"higher", "lower"}:
+        reason = "the two disagree"
+    elif shown(removal, wanted):
+        reason = f"the smaller training set may explain it: against as many at random, {control.reason}"
+    return decide(
+        shown(removal, wanted) and shown(control, wanted),
+        shown(removal, OPPOSITE[wanted]) and not shown(control, wanted),
+        reason,
+    )
 
 
 def onion_claim(table: Table) -> Claim:
@@ -95,7 +97,8 @@ def onion_claim(table: Table) -> Claim:
 
     That the survivors' exposure rises proves nothing: they were chosen for having little in the first model, and would
     come out higher in any second one (regression to the mean), while the survivors of the random arm were not chosen.
-    So, by what is measured:
+
+    Only removals that were ranked by exposure count.  By what is measured:
 
     - ``exposed_survivors_retrained`` (optional: the same survivors, same cut, in a training of the same recipe with
       nothing removed and another seed) is free of that choice: confirmed if ``exposed_survivors`` is higher than it,
@@ -109,6 +112,7 @@ def onion_claim(table: Table) -> Claim:
     rise = now.minus(before, "exposed_survivors minus exposed_survivors_before")
     pairs, notes = table.pairs("exposed_survivors", removal_pairs)
     pairs = [p for p in pairs if p.question == "control" and {p.condition, p.against} <= set(rise.values)]
+    pairs = _ranked(pairs, now, by_exposure=True)
     refreshed, fresh_pairs = _beside(now, fresh, [pair for pair in pairs if pair.condition in fresh.values])
     retrained = {comparison.pair.condition: comparison for comparison in compare(refreshed, fresh_pairs)}
     levels = {comparison.pair.condition: comparison for comparison in compare(now, pairs)}
@@ -117,7 +121,8 @@ def onion_claim(table: Table) -> Claim:
     for pair in pairs:
         if pair.condition not in rises:
             continue
-        verdict, words = _onion_verdict(rises[pair.condition], levels[pair.condition], retrained.get(pair.condition))
+        again = retrained.get(pair.condition)
+        (verdict, reason), words = _onion_decision(rises[pair.condition], levels[pair.condition], again)
         arms = "; ".join(
             f"{name}: {np.mean(values_by_seed(before, condition)):.3f} of the survivors were exposed before, "
             f"{np.mean(values_by_seed(now, condition)):.3f} are after"
@@ -129,13 +134,16 @@ def onion_claim(table: Table) -> Claim:
             for measurements in (now, before, fresh)
             if condition in measurements.values
         ]
-        findings.append(Finding(f"{pair.setting}, {pair.change}", verdict, f"{arms}; {words}", tuple(evidence)))
+        setting = f"{pair.setting}, {pair.change}"
+        findings.append(Finding(setting, verdict, f"{arms}; {words}", tuple(evidence), reason=reason))
     return overall_claim(
         "onion",
         "Carlini et al. 2022",
         "Carlini et al. say that once the most exposed examples are removed, others become exposed (the onion effect)",
         findings,
-        joined_reasons("this takes a study that removes exposed examples, and as many at random", notes),
+        joined_reasons(
+            "this takes a study that removes exposed examples, ranked by RMIA or LiRA, and as many at random", notes
+        ),
         lead="Onion effect",
         by_verdict=True,
     )
@@ -165,13 +173,12 @@ def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Meas
     ]
 
 
-def _onion_verdict(rise: Comparison, level: Comparison, retrained: Comparison | None) -> tuple[Verdict, str]:
+def _onion_decision(rise: Comparison, level: Comparison, retrained: Comparison | None) -> tuple[Decision, str]:
+    """What is decided, and the words on the comparison that decides it."""
     if retrained is not None:
-        return verdict_of(retrained, "higher"), f"{retrained.words}{doubt(retrained)}"
-    if rise.verdict == "lower" and not rise.fragile:
-        return "contradicted", f"the rise is smaller than at random, though survivors were chosen to rise: {rise.words}"
-    if level.verdict == "higher" and not level.fragile:
-        return "confirmed", level.words
-    return "cannot tell", (
-        f"survivors of the exposed arm were chosen for little exposure and rise in any second model; {level.words}"
-    )
+        return decide_direction(retrained, "higher"), f"{retrained.words}{doubt(retrained)}"
+    reason = "survivors of the exposed arm were chosen for little exposure and rise in any second model"
+    decision = decide(shown(level, "higher"), shown(rise, "lower"), reason)
+    if decision.verdict == "contradicted":
+        return decision, f"the rise is smaller than at random, though survivors were chosen to rise: {rise.words}"
+    return decision, level.words if decision.verdict == "confirmed" else f"{reason}; {level.words}{doubt(level)}"

@@ -40,7 +40,8 @@ def fetch(repository: str, configuration: str | None = None) -> dict[str, Rows]:
     except ImportError:
         raise InputError(
             f"{repository} is not on this machine, and fetching it needs the extra 'hub': "
-            f"pip install 'trilemma[hub]', or put the files into a folder and name that with data_dir"
+            f"pip install 'trilemma[hub]', or put the files into a folder and name that "
+            "with --data-dir (data_dir)"
         ) from None
     try:
         # versions before 4 could run a script that is in the repository; later ones cannot be asked to

@@ -95,7 +95,7 @@ def choose_columns(available: Sequence[str], columns: Mapping[str, str] | None, 
             chosen[role] = column
         elif role not in _OPTIONAL:
             raise InputError(
-                f"{where} has no {role} column: name one with columns={{'{role}': NAME}}; "
+                f"{where} has no {role} column: name one with --columns {role}=NAME (columns={{'{role}': NAME}}); "
                 f"its columns are {listed(available)}"
             )
     return chosen
@@ -123,7 +123,7 @@ def same_columns(
                 raise InputError(
                     f"{rows.where} has the column {column!r} as {role}, and {first.where} has "
                     + (f"{chosen[role]!r}" if role in chosen else "none")
-                    + f": files of one data set must agree; rename it, or name one with columns={{'{role}': NAME}}"
+                    + f": files of one data set must agree; rename it, or name one with --columns {role}=NAME"
                 )
     return chosen, unused_columns(first.column_names, chosen, columns, first.where)
 
