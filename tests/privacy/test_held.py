@@ -361,6 +361,16 @@ def test_numbers_are_compared_to_the_bit():
     assert changed({"a": 1}, {"a": True}) == ["a"]
 
 
+def test_two_names_of_one_tensor_that_become_names_of_two_are_a_change():
+    """Guards: a copy of a weight that stays behind and does not follow the updates, as in an LSTM."""
+    network = Holds()
+    network.kept = [network.linear.weight]
+    before = state_of(network)
+    assert changed(before, state_of(network, copied=False)) == []
+    network.kept = [network.linear.weight.detach().clone()]
+    assert changed(before, state_of(network, copied=False)) == ["attribute kept[0]"]
+
+
 MODULE = """
 import torch
 from torch import nn

@@ -87,7 +87,7 @@ def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> S
         roots.append((f"class {kind.__qualname__}", kind))
     roots += [(f"hooks of all modules ({kind})", getattr(nn.modules.module, kind)) for kind in GLOBAL_HOOKS]
     roots.append(("loss", loss))
-    return _collected(roots, {id(module): module for module in model.modules()}, copied)
+    return _collected(roots, {id(module): (f"module {name}", module) for name, module in model.named_modules()}, copied)
 
 
 def tensors_of(model: nn.Module, *, copied: bool = True) -> State:
@@ -104,8 +104,9 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [name for name in names if name not in before or name not in after or not _same(before[name], after[name])]
 
 
-def _collected(roots: list[tuple[str, Any]], seen: dict[int, Any], copied: bool) -> State:
-    """By name, some values and all that they hold; the parts of what has been ``seen`` are entered once.
+def _collected(roots: list[tuple[str, Any]], seen: dict[int, tuple[str, Any]], copied: bool) -> State:
+    """By name, some values and all that they hold.  Of what has been ``seen`` elsewhere, only where is entered: two
+    names of one tensor that become names of two would follow different updates, whatever is in them now.
 
     ``seen`` keeps what it holds: another object in the same place of memory would else count as seen.
     """
@@ -113,13 +114,16 @@ def _collected(roots: list[tuple[str, Any]], seen: dict[int, Any], copied: bool)
     waiting = roots[::-1]
     while waiting:
         name, value = waiting.pop()
+        if id(value) in seen:
+            state[name] = f"the same as {seen[id(value)][0]}"
+            continue
         itself, parts = look_into(value)
+        if parts or isinstance(itself, (Tensor, np.ndarray)):
+            seen[id(value)] = name, value
+            waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
         if copied and isinstance(itself, Tensor):
             itself = itself.clone()
         state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself
-        if parts and id(value) not in seen:
-            seen[id(value)] = value
-            waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
     return state
 
 
