@@ -78,7 +78,7 @@ def test_the_quickstart_says_what_its_short_form_cannot_tell(trilemma, monkeypat
     assert "may it ship?" in done.stdout
 
 
-def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path):
+def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, finished, tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
     done = trilemma("study", "mine.toml", "--workers", "2", "--out", "out")
     assert done.returncode == 0, done.stderr
@@ -112,13 +112,20 @@ def test_a_study_from_its_file_to_its_page_and_again(trilemma, refused, tmp_path
     assert report.returncode == 0, report.stderr
     assert "5 of 6 trials" in (tmp_path / "out" / "report.html").read_text()
     refused(["report", "out", "out2"], "out2 does not exist")
-    skewed = ("--data", "digits-s,skew=0.8,limit=150")
-    done = trilemma("study", "mine.toml", "--workers", "2", "--seeds", "1", *skewed, "--out", "out2")
-    assert done.returncode == 0, done.stderr
-    refused(["report", "out", "out2"], "give --out")
-    both = trilemma("report", "out", "out2", "--out", "both")
+    refused(["report", "out", finished.path], "give --out")
+    both = trilemma("report", "out", finished.path, "--out", "both")
     assert both.returncode == 0, both.stderr
     assert set(pd.read_csv(tmp_path / "both" / "results.csv")["data"]) == {"digits", "digits-s"}
+
+
+def test_a_study_is_run_on_other_data_when_asked(trilemma, monkeypatch, tmp_path):
+    conducted = []
+    monkeypatch.setattr("trilemma.cli.study.conduct", lambda studies, *_, **__: conducted.append(studies[0]) or 0)
+    (tmp_path / "mine.toml").write_text(MINE)
+    data = ("--data", "digits-s,skew=0.8,limit=150")
+    assert trilemma("study", "mine.toml", "--seeds", "1", *data, "--out", "out").returncode == 0
+    (study,) = conducted
+    assert [dict(trial.data) for trial in study.trials] == [{"name": "digits-s", "skew": 0.8, "limit": 150}] * 2
 
 
 def test_a_trial_that_fails_is_listed_and_can_be_tried_again(trilemma, tmp_path):

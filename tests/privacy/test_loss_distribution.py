@@ -47,6 +47,25 @@ def test_the_closed_form_is_that_of_balle_and_wang(mu, epsilon):
     assert gaussian.mu(epsilon, delta) == pytest.approx(mu, rel=1e-9)
 
 
+# --- its parts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["add", "remove"])
+@pytest.mark.parametrize("q", [1e-4, 0.3])
+def test_what_is_cut_from_an_update_s_losses_is_counted(direction, q):
+    """Guards: a tail that is dropped, so that its probability costs nothing."""
+    update = loss_distribution._Update(direction, q, 1.5, math.log(1e-3))
+    losses = loss_distribution._discretize(update, 1e-3)
+    assert losses.masses.sum() + math.exp(losses.log_infinite) >= 1 - 1e-9
+
+
+def test_the_transform_s_rounding_is_added(monkeypatch):
+    event = Event(0.01, 1.0, 100)
+    exact = event.epsilon(1e-5)
+    monkeypatch.setattr(loss_distribution, "_PRECISION", 1e-8)
+    assert loss_distribution.epsilon(0.01, 1.0, 100, 1e-5) > exact
+
+
 # --- the bound --------------------------------------------------------------------------------------------------------
 
 

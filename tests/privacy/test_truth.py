@@ -396,6 +396,26 @@ def test_another_sampler_is_seen(sampler):
     assert SAMPLERS[sampler] <= failed(plan, noise_of(plan, SMALL, sampler=sampler))
 
 
+def alternating(update, generator):
+    return torch.randperm(1000, generator=generator)[: 50 if update % 2 else 150].sort().values
+
+
+def test_the_overlap_is_judged_by_the_sizes_of_both_draws():
+    """Draws that are made apart are no alarm, however much their sizes differ."""
+    plan = plan_with(updates=60)
+    failures = failed(plan, noise_of(plan, SMALL, sampler=alternating))
+    assert "draw_sizes" in failures
+    assert "draw_overlap" not in failures
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_each_number_of_updates_is_compared_with_what_was_made(off):
+    plan = plan_with(updates=60)
+    evidence = noise_of(plan, SMALL)
+    assert "updates" in failed(plan, evidence, event=plan.event(60 + off).to_dict())
+    assert "updates" in failed(plan, evidence, updates=60 + off)
+
+
 def too_often(update, generator):
     return (torch.rand(1000, generator=generator) < 0.13).nonzero()[:, 0]
 

@@ -7,13 +7,17 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save as serialized
 
 from trilemma.checksums import KEY, check, read_sealed, write_sealed
 from trilemma.cli.main import main
 from trilemma.errors import InputError
 from trilemma.study.folder import StudyFolder
 from trilemma.study.runner import progress_of
+from trilemma.training.learned import FACTS
+from trilemma.trial.model import load_model
 from trilemma.trial.run import SEALED, Run
+from trilemma.trial.weights import metadata_with_digest, read_weights
 
 FILES = ("config.json", "history.jsonl", "model.safetensors", "signals.parquet", "result.json")
 
@@ -56,6 +60,43 @@ def test_a_flipped_bit_anywhere_is_found(run, name, place):
         Run.load(run)
     assert "\n" not in str(caught.value)
     Run.load(run)
+
+
+@pytest.fixture(scope="module")
+def released(run, tmp_path_factory):
+    """What is given away of a run: no checksums of ``result.json`` go with it."""
+    folder = tmp_path_factory.mktemp("released")
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(run / name, folder / name)
+    return folder
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**40))
+def test_a_flipped_bit_in_released_weights_is_found(released, place):
+    with (
+        Flipped(released / "model.safetensors", place),
+        pytest.raises(InputError, match=r"model\.safetensors") as caught,
+    ):
+        load_model(released)
+    assert "\n" not in str(caught.value)
+
+
+def test_released_weights_and_what_is_said_of_them_belong_together(released):
+    """A larger epsilon's statement beside the weights of a smaller one, or one number changed, in a file that is
+    otherwise whole."""
+    path = released / "model.safetensors"
+    valid = path.read_bytes()
+    values, weights = read_weights(path)
+    metadata = metadata_with_digest(values, weights)
+    name = next(iter(weights))
+    for changed in (values | {"model": "another"}, values):
+        other = weights if changed is not values else weights | {name: weights[name] + 1}
+        path.write_bytes(serialized(other, {FACTS: json.dumps(json.loads(metadata[FACTS]) | changed)}))
+        with pytest.raises(InputError, match="damaged"):
+            load_model(released)
+    path.write_bytes(valid)
+    load_model(released)
 
 
 def test_bits_of_the_seal_itself(run):

@@ -1,12 +1,11 @@
 """Metadata of a model that no run wrote is refused in one line."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from trilemma.errors import InputError
-from trilemma.trial.facts import FACTS, stored_facts
+from trilemma.trial.facts import stored_facts
 
 VALUES = {
     "recipe": "0" * 64,
@@ -34,7 +33,7 @@ VALUES = {
 )
 def test_facts_of_another_form_are_refused_in_one_line(changed):
     path = Path("model.safetensors")
-    assert stored_facts({FACTS: json.dumps(VALUES)}, path).privacy == {"epsilon": 8.0}
+    assert stored_facts(VALUES, path).privacy == {"epsilon": 8.0}
     with pytest.raises(InputError, match=r"^model\.safetensors holds something other") as refused:
-        stored_facts({FACTS: json.dumps(VALUES | changed)}, path)
+        stored_facts(VALUES | changed, path)
     assert "\n" not in str(refused.value)

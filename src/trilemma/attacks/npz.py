@@ -72,7 +72,7 @@ def fields_of_arrays(arrays: Mapping[str, NDArray[Any]], available: tuple[str, .
       file: its name, for messages.
 
     Raises:
-      InputError: one is missing, or there are two arrays of groups.
+      InputError: one is missing, or there are two of groups or of outputs.
     """
     fields: dict[str, Any] = dict(arrays)
     missing = [name for name in ("labels", "member") if name not in fields]
@@ -84,7 +84,7 @@ def fields_of_arrays(arrays: Mapping[str, NDArray[Any]], available: tuple[str, .
             "probs (N, C), labels (N,) and member (N,) with numpy.savez"
         )
     if "logits" in fields and "probs" in fields:
-        del fields["probs"]
+        raise InputError(f"{file} contains both logits and probs: keep one of them")
     names = fields.pop("classes", None)
     if names is not None and names.dtype.kind == "U" and names.ndim == 1:
         fields["class_names"] = tuple(map(str, names))
@@ -100,7 +100,7 @@ def _check_sizes(file: str, entries: dict[str, zipfile.ZipInfo], max_bytes: int)
     if total > max_bytes:
         raise InputError(
             f"{file} would unpack to {total / 2**30:.1f} GiB, over the limit of {max_bytes / 2**30:.1f} GiB: "
-            "save fewer rows or float16, or raise max_bytes if you trust it"
+            "save fewer rows or float16, or raise max_bytes in Python if you trust it"
         )
     for name, info in entries.items():
         check_packing(info.file_size, info.compress_size, f"{name} in {file}")

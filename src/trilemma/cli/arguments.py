@@ -111,8 +111,8 @@ def add_data_options(command: argparse.ArgumentParser, data: str = "default: the
         help="names of columns or arrays that are not recognized; prob=p_: how outputs begin",
     )
     group.add_argument("--size", type=int, metavar="PIXELS", help="crop to the center square and resize it")
-    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class")
-    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class")
+    group.add_argument("--limit", type=int, metavar="N", help="train on N examples, drawn by class (0: on all)")
+    group.add_argument("--test-limit", type=int, metavar="N", help="test on N examples, drawn by class (0: on all)")
     group.add_argument(
         "--data-seed",
         type=int,

@@ -36,6 +36,12 @@ Accountant = Literal["pld", "rdp"]
 LARGEST_EPSILON = 1_000.0
 """No budget above this is calibrated for."""
 
+NOISE_MULTIPLIERS = (0.01, 1e9)
+"""What the accountants take; beyond it their numbers overflow or lose their digits."""
+
+MOST_UPDATES = 10**9
+"""What the accountants take."""
+
 LARGEST_NOISE_MULTIPLIER = 10_000.0
 """Calibration gives up here: a target that needs more noise than this is out of reach."""
 
@@ -50,8 +56,8 @@ class Event:
 
     Attributes:
       sampling_probability: q in (0, 1]; 1 is the full batch.
-      noise_multiplier: sigma > 0, the noise's standard deviation in units of the clipping norm.
-      updates: T >= 0.
+      noise_multiplier: sigma, the noise's standard deviation in units of the clipping norm, in ``NOISE_MULTIPLIERS``.
+      updates: T, between 0 and ``MOST_UPDATES``.
 
     Raises:
       PrivacyError: a value outside its range.
@@ -69,8 +75,14 @@ class Event:
                 f"the noise multiplier must be positive and finite, not {self.noise_multiplier}: "
                 "without noise there is no finite epsilon"
             )
-        if self.updates < 0:
-            raise PrivacyError(f"the number of updates must not be negative, not {self.updates}")
+        least, most = NOISE_MULTIPLIERS
+        if not least <= self.noise_multiplier <= most:
+            raise PrivacyError(
+                f"a noise multiplier of {self.noise_multiplier:g} cannot be accounted for: use one between {least:g} "
+                f"and {most:g}"
+            )
+        if not 0 <= self.updates <= MOST_UPDATES:
+            raise PrivacyError(f"the number of updates must be between 0 and {MOST_UPDATES:,}, not {self.updates}")
 
     def epsilon(self, delta: float, *, accountant: Accountant = "pld") -> float:
         """Upper bound on epsilon at ``delta`` for this event (see the module's text for its conditions).
@@ -158,8 +170,8 @@ def noise_multiplier(
     if not (epsilon > 0 and math.isfinite(epsilon)):
         raise InputError(f"epsilon must be positive and finite, not {epsilon}; leave it out to train without a budget")
     check_delta(delta)
-    if updates < 1:
-        raise InputError(f"updates must be at least 1, not {updates}")
+    if not 1 <= updates <= MOST_UPDATES:
+        raise InputError(f"updates must be between 1 and {MOST_UPDATES:,}, not {updates}")
     if epsilon > LARGEST_EPSILON:
         raise InputError(
             f"epsilon {epsilon:g} promises nothing: use at most {LARGEST_EPSILON:g}, or leave it out to train without "

@@ -6,11 +6,12 @@ it may be released with the weights: names and sizes are public, and the privacy
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from trilemma.errors import InputError
 from trilemma.files import reading
@@ -18,10 +19,8 @@ from trilemma.training.learned import learned_names
 from trilemma.training.loop import Training
 from trilemma.trial.run import guaranteed
 from trilemma.trial.statement import guarantee_in_words
+from trilemma.trial.weights import metadata_with_digest
 from trilemma.version import __version__
-
-FACTS = "trilemma"
-"""The name of the entry."""
 
 _STATED = (
     "epsilon",
@@ -62,7 +61,10 @@ class Facts:
 
 
 def metadata_of(
-    training: Training, privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None
+    training: Training,
+    privacy: Mapping[str, Any] | None,
+    canaries: Mapping[str, Any] | None,
+    weights: Mapping[str, Tensor],
 ) -> dict[str, str]:
     """The metadata of ``model.safetensors``.
 
@@ -70,6 +72,7 @@ def metadata_of(
       training: the training, at its end.
       privacy: its privacy record, or None.
       canaries: what its canaries prove, or None; a claim that they contradict is not stated.
+      weights: what the file will hold, by name.
     """
     stated = {} if privacy is None else {name: privacy[name] for name in _STATED}
     if stated and not guaranteed({"privacy": privacy, "canaries": canaries}):
@@ -86,26 +89,25 @@ def metadata_of(
         "learned": learned_names(training.state.model, training.start),  # the others may be used again
         "privacy": stated | {"statement": guarantee_in_words(privacy, canaries)},
     }
-    return {FACTS: json.dumps(values)}
+    return metadata_with_digest(values, weights)
 
 
-def stored_facts(metadata: Mapping[str, str], path: Path) -> Facts:
-    """Inverse of :func:`metadata_of`.
+def stored_facts(values: Mapping[str, Any], path: Path) -> Facts:
+    """The facts of a file of weights.
 
     Args:
-      metadata: the metadata of the file.
+      values: as :func:`~trilemma.trial.weights.read_weights` returns them.
       path: the path of the file, for errors.
 
     Raises:
       InputError: the file does not say what is needed, as those of version 0.1 and of other programs.
     """
-    if FACTS not in metadata:
+    if not values:
         raise InputError(
             f"{path} does not say which images and classes it is for, as files of this version do: train again, or "
             "use the network by itself (trilemma audit takes its predictions)"
         )
     with reading(path):
-        values = json.loads(metadata[FACTS])
         channels, height, width = (int(side) for side in values["image_shape"])
         classes = tuple(values["classes"])
         if not all(isinstance(name, str) for name in classes):

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trilemma.data.images_from_user import GivenImages, given_images
 from trilemma.data.views import normalize
 from trilemma.errors import InputError, check_type
 from trilemma.files import read_json, reading
-from trilemma.hints import listed, one_line
+from trilemma.hints import listed
 from trilemma.models import build
 from trilemma.models.mapnet import map_network_width
 from trilemma.models.own import copied, fill
@@ -32,6 +30,7 @@ from trilemma.training.network import Architecture
 from trilemma.training.recipe import Recipe
 from trilemma.trial.facts import Facts, stored_facts
 from trilemma.trial.run import CONFIG, RESULT, WEIGHTS
+from trilemma.trial.weights import read_weights
 from trilemma.words import clean, counted
 
 AT_ONCE = 256
@@ -139,18 +138,17 @@ def load_model(
     with reading(path / CONFIG):
         recipe = Recipe.from_dict(config["recipe"])
         own = config["network"] != "recipe"
-    try:
-        with safe_open(path / WEIGHTS, framework="pt", device="cpu") as file:
-            facts = stored_facts(file.metadata() or {}, path / WEIGHTS)
-        weights = load_file(path / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read {path / WEIGHTS} ({one_line(error)}): put the file back") from error
+    values, weights = read_weights(path / WEIGHTS)
+    facts = stored_facts(values, path / WEIGHTS)
     if facts.recipe != recipe.fingerprint:
         raise InputError(
             f"{path / WEIGHTS} belongs to a different run from the {CONFIG} next to it: put the right file there"
         )
     if own and network is None:
-        raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
+        raise InputError(
+            f"{path} was trained with a network of your own ({config['network']}): give it (network=..., --network "
+            "MODULE:NAME)"
+        )
     if network is None and is_outside(recipe.model, "models"):
         raise InputError(
             f"{path} was trained with {recipe.model}: allow its import by network={recipe.model!r} (--network)"

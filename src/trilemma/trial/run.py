@@ -38,6 +38,10 @@ SEALED = (CONFIG, HISTORY, WEIGHTS, SIGNALS)
 the card's, to which people may add."""
 
 
+PUT_BACK = "put the file back, or use another --out and, where there is a budget, count both"
+"""How to mend a file that only a second training could make again."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished trial, as read from its folder.
@@ -233,10 +237,7 @@ def _write_history(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _damaged_history(path: Path, how: str) -> InputError:
-    return InputError(
-        f"{path} is missing or damaged ({how}): put the file back, or use another --out and, where there is a budget, "
-        "count both"
-    )
+    return InputError(f"{path} is missing or damaged ({how}): {PUT_BACK}")
 
 
 def withdraw_epsilon(path: Path) -> None:
@@ -251,7 +252,6 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
       InputError: the run's network was given from outside, or its weights do not fit.
     """
     import torch
-    from safetensors.torch import load_file
     from torch import nn
 
     from trilemma.models.mapnet import map_network_width
@@ -259,6 +259,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
     from trilemma.training.inputs import shifts_of
     from trilemma.training.learned import remember_learned, stored_names
     from trilemma.training.network import network_for
+    from trilemma.trial.weights import read_weights
 
     config = read_json(run.folder / CONFIG)
     if config["network"] != "recipe":
@@ -266,7 +267,7 @@ def load_network(run: Run, data: Dataset) -> nn.Module:
             f"{run.folder} was trained with a network of your own: use load_model({str(run.folder)!r}, network=...)"
         )
     network = network_for(run.recipe, data)
-    network.load_state_dict(load_file(run.folder / WEIGHTS))
+    network.load_state_dict(read_weights(run.folder / WEIGHTS)[1])
     remember_learned(network, run.folder, stored_names(run.folder / WEIGHTS))
     if run.recipe.model in PRIORS:
         assert isinstance(network, nn.Linear)

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from trilemma.attacks import Predictions
 from trilemma.data.dataset import Dataset, Split
@@ -46,6 +45,7 @@ from trilemma.trial.privacy_record import privacy_record
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import CONFIG, SHADOWS, WEIGHTS, Run, why_not_private
 from trilemma.trial.train import CHECKPOINT_SECONDS
+from trilemma.trial.weights import read_weights
 
 SHADOW, OUTPUTS = "shadow.json", "outputs.npy"
 _NOTE = "Not for release: computed from the training images, and not covered by the run's guarantee."
@@ -289,11 +289,11 @@ def target_outputs(target: Target, *, execution: Execution | None = None, progre
     """
     data = replace(target.data, test=_views(audited_split(target.data, target.audited), target.mirrored))
     training = Training(target.recipe, data, execution or Execution(), progress=progress)
+    _, weights = read_weights(target.run.folder / WEIGHTS)
     with reading(target.run.folder / WEIGHTS):
         try:
-            weights = load_file(target.run.folder / WEIGHTS)
             training.state.model.load_state_dict(weights)
-        except (OSError, RuntimeError) as error:
+        except RuntimeError as error:
             raise InputError(f"cannot be read ({error}): put the file back") from error
     training.state.average = {}
     return _mean_of_views(training, len(target.audited))

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialized  # save_file says in its own way that a disk is full
 from torch import nn
 
@@ -31,6 +29,7 @@ from trilemma.checksums import check, write_sealed
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError, check_type
 from trilemma.files import alone_in, make_folder, write_json, written
+from trilemma.hints import one_line
 from trilemma.training import checkpoints
 from trilemma.training.canaries import Canaries
 from trilemma.training.execution import Execution
@@ -56,6 +55,7 @@ from trilemma.trial.resumption import refuse_other_terms, terms_of
 from trilemma.trial.run import (
     CONFIG,
     HISTORY,
+    PUT_BACK,
     RESULT,
     SEALED,
     SIGNALS,
@@ -68,6 +68,7 @@ from trilemma.trial.run import (
     withdraw_epsilon,
 )
 from trilemma.trial.signals import write_signals
+from trilemma.trial.weights import read_weights
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -324,7 +325,7 @@ class _Trial:
             withdraw_epsilon(self.folder / HISTORY)
         weights = {n: t.detach().cpu().contiguous().clone() for n, t in training.state.evaluation_weights().items()}
         with written(self.folder / WEIGHTS) as part:
-            part.write_bytes(serialized(weights, metadata_of(training, privacy, canaries)))
+            part.write_bytes(serialized(weights, metadata_of(training, privacy, canaries, weights)))
         self.clock.charge("files")
         trained = {
             "privacy": privacy,
@@ -345,12 +346,11 @@ class _Trial:
         """
         training, trained = self.training, check(self.folder / TRAINED)
         if not {"privacy", "course", "seconds", "notes"} <= set(trained):
-            raise InputError(f"{self.folder / TRAINED} is not whole: delete it to train again")
+            raise InputError(f"{self.folder / TRAINED} is not whole: {PUT_BACK}")
         try:
-            training.state.model.load_state_dict(load_file(self.folder / WEIGHTS))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            file = self.folder / WEIGHTS
-            raise InputError(f"cannot read {file}: {error}; delete {TRAINED} there to train again") from error
+            training.state.model.load_state_dict(read_weights(self.folder / WEIGHTS)[1])
+        except RuntimeError as error:
+            raise InputError(f"{WEIGHTS} does not fit the network ({one_line(error)}): {PUT_BACK}") from error
         training.state.average = {}
         training.state.update = training.course.updates
         training.physical_batch = int(trained["course"]["physical_batch"])

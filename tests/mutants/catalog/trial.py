@@ -19,6 +19,16 @@ ERRORS = [
         ),
     ),
     Planted(
+        "a file of weights is loaded without a look at its digest",
+        "trial/weights.py",
+        "if values.pop(DIGEST, None) != _digest(values, weights):",
+        "if values.pop(DIGEST, None) is None:",
+        (
+            "trial/test_checksums.py::test_released_weights_and_what_is_said_of_them_belong_together",
+            "trial/test_checksums.py::test_a_flipped_bit_in_released_weights_is_found",
+        ),
+    ),
+    Planted(
         "a training that has shown one line is begun again",
         "trial/preflight.py",
         "or history.stat().st_size > 0)",
