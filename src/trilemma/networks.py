@@ -60,6 +60,7 @@ NETWORKS: dict[str, NetworkKind] = {
         ),
         NetworkKind("convnet[-WIDTH]", "a small convolutional network", "convnet"),
         NetworkKind("prior-conv[-WIDTH]", "a small convolutional network on fixed maps of the images", "prior-conv"),
+        NetworkKind("prior-xs", "a linear head on a very small set of fixed features", "prior-xs", without=OF_LAYERS),
         NetworkKind("prior-s", "a linear head on a small set of fixed features", "prior-s", without=OF_LAYERS),
         NetworkKind("prior-m", "a linear head on a medium set of fixed features", "prior-m", without=OF_LAYERS),
         NetworkKind("prior-l", "a linear head on a large set of fixed features", "prior-l", without=OF_LAYERS),

@@ -266,7 +266,11 @@ def test_settings_with_fewer_skews_do_not_count() -> None:
         ({"naive": 0.1, "matched": 0.06}, "contradicted", "the matched AUC climbs too"),
         ({"naive": -0.1}, "contradicted", "the unmatched AUC falls"),
         ({}, "cannot tell", "the unmatched AUC is not shown to climb by more than 0.02"),
-        ({"naive": 0.01}, "cannot tell", "the unmatched AUC is not shown to climb by more than 0.02"),
+        (
+            {"naive": 0.01, "noise": 0.0002, "seeds": 5},
+            "cannot tell",
+            "the unmatched AUC is not shown to climb by more than 0.02",
+        ),
     ],
 )
 def test_the_climb_is_the_test_sets(arguments, expected, words) -> None:
@@ -330,6 +334,7 @@ def removal(exposed=0.0, random=0.0, *, survivors=(0.05, 0.02), others=(0.10, 0.
             "the smaller training set may explain it: against as many at random, the interval",
         ),
         (0.08, 0.0, "contradicted", ""),
+        (0.08, 0.08, "contradicted", ""),
         (-0.03, -0.08, "cannot tell", "the two disagree"),
         (0.0, 0.0, "cannot tell", "no difference beyond noise"),
     ],
@@ -338,6 +343,8 @@ def test_a_removal_must_move_the_measure_against_both_controls(name, exposed, ra
     judgment = claim(removal(exposed, random), name)
     assert judgment.verdict == expected
     assert words in judgment.sentence
+    if expected == "contradicted":
+        assert judgment.findings[0].changes[0].base == "no removal", "what contradicts it is quoted"
     assert {entry["role"] for entry in judgment.evidence} == {
         "removal of the 10 % most exposed",
         "removal of 10 % at random",

@@ -70,6 +70,7 @@ def test_named_recipes_load(name, epsilon):
 
 def test_a_recipe_may_name_its_data(tmp_path):
     assert recipe_data("cifar10s-eps8") == {"name": "cifar10s"}
+    assert recipe_data("cifar100-eps8") == {"name": "cifar100"}
     assert recipe_data("digits") is None
     (tmp_path / "r.toml").write_text('model = "convnet"\ndata = "cifar10"\n')
     with pytest.raises(InputError, match="table with a name"):

@@ -63,6 +63,7 @@ def test_a_recipe_of_the_package_brings_its_data_to_both(tmp_path):
     ("recipe", "options", "message"),
     [
         ("cifar10-eps8", {"name": "cifar100"}, "was made for cifar10, not for cifar100"),
+        ("cifar100-eps8", {"name": "cifar10"}, "was made for cifar100, not for cifar10"),
         ("digits", {"name": "digits", "skew": 0.9}, "skew does not apply to digits: it is for digits-s"),
         ("digits", {"name": "digits-s", "skew": 0.2}, r"skew must lie in \[0.5, 1\]"),
         ("digits", {"name": "cifar100", "target": "corse"}, "must be fine or coarse, not 'corse'"),

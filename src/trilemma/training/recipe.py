@@ -273,8 +273,8 @@ NAMED = {
     "faces-study": "a smaller convnet for studies of many trainings on 1,000 faces of 32x32, a minute each",
     **{
         f"{data}-eps{epsilon}": f"a linear model on fixed features of {data} at epsilon {epsilon}, minutes on two cores"
-        for data, budgets in (("cifar10", (1, 2, 4, 8)), ("cifar10s", (1, 2, 4, 8)), ("celeba-smiling", (8,)))
-        for epsilon in budgets
+        for data in ("cifar10", "cifar10s", "cifar100", "celeba-smiling")
+        for epsilon in ((8,) if data == "celeba-smiling" else (1, 2, 4, 8))
     },
 }
 """Recipes that come with the package, and what each is for."""
@@ -327,7 +327,8 @@ def read_recipe(source: str | Path) -> dict[str, Any]:
     if str(source) in NAMED:
         file = folder.joinpath(f"{source}.toml")
         if not file.is_file():  # one of several in a file
-            file, table = folder.joinpath("frontier.toml"), str(source)
+            several = "cifar100" if str(source).startswith("cifar100-") else "frontier"
+            file, table = folder.joinpath(f"{several}.toml"), str(source)
         values = tomllib.loads(file.read_text("utf-8"))
     elif Path(source).is_file():
         values = read_toml(Path(source), f"the recipe {source}")

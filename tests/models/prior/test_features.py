@@ -234,7 +234,7 @@ def test_small_images_are_refused_at_once(tmp_path):
 
 
 def test_an_unknown_prior_is_refused():
-    with pytest.raises(InputError, match="the priors are prior-s"):
+    with pytest.raises(InputError, match="the priors are prior-xs"):
         family.Prior.fit("prior-x", SHAPE, 0)
 
 

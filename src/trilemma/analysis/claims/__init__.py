@@ -8,9 +8,9 @@ variance in all conditions).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least
 one finding is confirmed and none is contradicted; contradicted if at least one is contradicted and none is confirmed;
-otherwise "cannot tell".  Findings that disagree are called mixed.  No verdict rests on a single seed: where noise could
-explain a difference once any one of its seeds is left out, the verdict is "cannot tell" (``Comparison.fragile``), which
-means that noise hides any effect, not that there is none.
+otherwise "cannot tell".  Findings that disagree are called mixed.  What counts as shown is decided in one place
+(:mod:`trilemma.analysis.claims.decisions`), so no claim has a rule of its own for that: a new one says which of these
+decisions confirm it and which contradict it.  "Cannot tell" means that noise hides any effect, not that there is none.
 
 Attacks are compared by ``auc_threshold``, which is always the same attack; ``auc_strongest`` is the largest of several
 and therefore biased away from 1/2 by noise.  It is reported beside the former.

@@ -47,10 +47,10 @@ def _removal_claim(table: Table, measure: str, what: str, wanted: Direction, *, 
         told = [asked[question] for question in ("control", "removal") if question in asked]
         verdict, reason = _removal_decision(asked.get("removal"), asked.get("control"), wanted)
         words = "; ".join(comparison.words + doubt(comparison) for comparison in told)
-        words += {
-            "confirmed": "; so it matters which examples are removed, and not only how many",
-            "contradicted": "",
-        }.get(verdict, "" if reason in words else f"; but {reason}")
+        if verdict == "confirmed":
+            words += "; so it matters which examples are removed, and not only how many"
+        elif reason and reason not in (comparison.reason for comparison in told):
+            words += f"; but {reason}"
         evidence = distinct(entry for comparison in told for entry in evidence_of_both(measurements, comparison))
         # What contradicts the claim is the difference from no removal alone.
         first = told if verdict == "confirmed" else told[::-1]

@@ -88,11 +88,13 @@ _SECOND_ORDER = Settings("second order", floor=0.1, invariance=2.0)
 _COARSE_SECOND_ORDER = replace(_SECOND_ORDER, kind="coarse second order", phases=((0, 0), (1, 1)), weight=0.7)
 
 PRIORS: dict[str, tuple[Settings, ...]] = {
+    "prior-xs": (replace(_SECOND_ORDER, keep=500), replace(_COARSE_SECOND_ORDER, keep=500)),
     "prior-s": (_SECOND_ORDER, _COARSE_SECOND_ORDER),
     "prior-m": (_PATCHES, _TWO_LAYERS, _COARSE),
     "prior-l": (replace(_PATCHES, weight=0.7), _SECOND_ORDER, _COARSE_SECOND_ORDER),
 }
-"""The blocks of each prior: a small and fast one; one of patches and two layers, for comparison; the most accurate."""
+"""The blocks of each prior: the leading sixth of the features of the next one, for many classes and a small budget; a
+small and fast one; one of patches and two layers, for comparison; the most accurate."""
 
 
 @dataclass(frozen=True, eq=False)
