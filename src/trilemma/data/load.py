@@ -206,7 +206,8 @@ def _folder(path: Path, options: Options) -> Dataset:
         return _tables(rows, name, f"{path} (Parquet)", options, left_beside(path, tables))
     if any(has_ending(child, ".bin") for child in children(path)):
         raise InputError(
-            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 and data_dir={path}"
+            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100, and this folder as "
+            f"data_dir={str(path)!r} (--data-dir {path})"
         )
     notes: tuple[str, ...] = ()
     if files:
