@@ -119,6 +119,17 @@ def test_what_cannot_be_written_or_read_is_said_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "whose"), [("study.json", "a study"), ("audit.json", "an audit"), ("x.json", "a run")]
+)
+def test_a_missing_file_is_told_from_a_missing_folder(tmp_path, name, whose):
+    """Guards: "is it the folder of a run?" of the folder of a study that is not there."""
+    with pytest.raises(InputError, match=f"holds no {name}: is it the folder of {whose}"):
+        read_json(tmp_path / name)
+    with pytest.raises(InputError, match=f"there is no folder .*nowhere: give that of {whose}"):
+        read_json(tmp_path / "nowhere" / name)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.datetimes() | st.times(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),

@@ -220,7 +220,10 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = parse_json(read_text(path))
     except FileNotFoundError as error:
-        raise InputError(f"{path.parent} holds no {path.name}: is it the folder of a run?") from error
+        whose = "a study" if path.name == "study.json" else "an audit" if path.name == "audit.json" else "a run"
+        what = f"holds no {path.name}: is it the folder of {whose}?"
+        missing = f"there is no folder {path.parent}: give that of {whose}"
+        raise InputError(f"{path.parent} {what}" if path.parent.is_dir() else missing) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path} ({one_line(error)}): put the file back, or delete its folder") from error
     if not isinstance(values, dict):

@@ -11,11 +11,6 @@ from typing import Literal, get_args
 from trilemma.hints import listed
 from trilemma.techniques import PAPER_TECHNIQUES, TECHNIQUES
 
-GUESSING = (
-    "this may be no better than guessing; check that examples, updates and budget suffice to learn, that labels and "
-    "classes are in the same order, and that the images are normalized as the model expects"
-)
-"""What an accuracy near chance means, of a run as of an audit of predictions or weights."""
 SEEDED_NOISE = (
     "Not for release: sampling and noise were drawn from the seed, and whoever knows the seed can subtract the noise."
 )
@@ -254,6 +249,20 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     if math.isnan(low) or math.isnan(high):
         return number(value, digits)
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def guessing(stranger: bool) -> str:
+    """What an accuracy near chance means.
+
+    Args:
+      stranger: whether the model was trained by other code, which may order labels or normalize images otherwise.
+    """
+    check = "check that examples, updates and budget suffice to learn"
+    if stranger:
+        check += (
+            ", that labels and classes are in the same order, and that the images are normalized as the model expects"
+        )
+    return f"this may be no better than guessing; {check}"
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:

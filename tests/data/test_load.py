@@ -54,7 +54,7 @@ def test_nothing_slow_is_imported() -> None:
         ("digits", {"shift": -1}, "shift must be a whole number of at least 0"),
         ("cifar10", {"test_split": "dev"}, "test_split must be test or valid"),
         ("cifar10", {"size": 7}, "size must be at least 8"),
-        ("cifar10", {"data_dir": "nowhere"}, "data_dir names nowhere, which is not a folder"),
+        ("cifar10", {"data_dir": "nowhere"}, "data_dir \\(--data-dir\\) names nowhere, which is not a folder"),
         ("digits", {"memory_gib": 0}, "memory limit must be a positive number of GiB"),
     ],
 )

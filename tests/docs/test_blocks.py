@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trilemma as tl
 from documented import PAGES, ROOT, blocks, name_of
+from trilemma.errors import PrivacyError
 from trilemma.report.figures.catalog import check_figures
 from trilemma.study.file import load_study
 from trilemma.study.trials import expand
@@ -108,11 +109,27 @@ def test_the_loop_of_ones_own_runs():
         "images": torch.randn(300, 1, 8, 8),
         "labels": torch.arange(300) % 10,
         "network": network,
-        "sampling": torch.Generator(),
-        "noise": torch.Generator(),
     }
     exec(block_of("docs/tasks/loop.md").replace("updates=500", "updates=5"), names)
     assert set(names["gradient"]) == dict(network.named_parameters()).keys()
+
+
+def test_the_loop_makes_no_more_updates_than_planned_and_none_twice():
+    """Guards: a sentence that promises more than the code holds."""
+    names = {"images": torch.randn(60, 1, 4, 4), "labels": torch.arange(60) % 3}
+    names["network"] = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    block = (
+        block_of("docs/tasks/loop.md").replace("updates=500", "updates=2").replace("batch_size=256", "batch_size=20")
+    )
+    exec(block, names)
+    plan, clipping, draw = names["plan"], names["clipping"], names["plan"].draw(names["sampling"])
+    total = clipping.zero()
+    if len(draw):
+        total = total + clipping(names["images"][draw.indices].unsqueeze(1), names["labels"][draw.indices])
+    with pytest.raises(PrivacyError, match="accounts for 2 updates"):
+        plan.privatize(draw, total, names["noise"])
+    with pytest.raises(PrivacyError, match="released before"):
+        plan.privatize(names["draw"], names["total"], names["sampling"].secret())
 
 
 @pytest.mark.parametrize(("page", "trials"), [("docs/studies.md", 60), ("docs/tasks/compare-techniques.md", 30)])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
+from trilemma.attacks.roc import bootstrap_roc
 from trilemma.errors import InputError
 from trilemma.privacy.canaries import (
     gaussian_bound,
@@ -113,6 +114,25 @@ def test_the_gaussian_bound_goes_further_and_not_too_far():
     assert np.mean(bounds) > 0.7 * truth
 
 
+def test_a_correct_training_is_seldom_contradicted_and_its_auc_seldom_lies_above_the_ceiling():
+    """Of 100 full-batch trainings with mu = 1, whose budget allows exactly what the canaries' scores show, both bounds
+    together may contradict 5, and 5 may have an AUC interval above the ceiling, as runs say; more than 12 are either
+    with probability 2e-3 each.  Guards: no room for chance in either."""
+    rng, mu, contradicted, above, higher = np.random.default_rng(3), 1.0, 0, 0, 0
+    claim, allowed = gaussian_epsilon(mu, 1e-5), float(norm.cdf(mu / math.sqrt(2)))
+    for number in range(100):
+        included = rng.random(60) < 0.5
+        scores = rng.normal(size=60) + mu * included
+        bounds = [bound(scores, included, 1e-5) for bound in (lambda *a: one_run_bound(*a).epsilon, gaussian_bound)]
+        contradicted += max(bounds) > claim
+        curve = bootstrap_roc(scores, included, seed=number, resamples=200)
+        above += curve.auc_interval()[0] > allowed
+        higher += curve.auc > allowed
+    assert binom.sf(12, 100, 0.05) < 2e-3
+    assert max(contradicted, above) <= 12
+    assert higher > 30  # what one reads without the interval
+
+
 def test_the_gaussian_bound_is_clopper_and_pearson_s_with_its_significance_shared_among_thresholds():
     """Written again from binomial tails, each of which has a tenth of the significance: two rates, five thresholds."""
     rng = np.random.default_rng(5)
@@ -133,7 +153,6 @@ def test_the_gaussian_bound_is_clopper_and_pearson_s_with_its_significance_share
 
 def gaussian_epsilon(mu, delta):
     from scipy.optimize import brentq
-    from scipy.stats import norm
 
     return brentq(lambda e: norm.cdf(mu / 2 - e / mu) - math.exp(e) * norm.cdf(-mu / 2 - e / mu) - delta, 0, 50)
 

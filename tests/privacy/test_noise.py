@@ -37,7 +37,7 @@ def stream_of(seed):
 
 
 def plan_with(**changes):
-    values = {"examples": 100, "batch_size": 20, "updates": 10, "clipping_norm": 0.7, "noise_multiplier": 1.3}
+    values = {"examples": 100, "batch_size": 20, "updates": 12, "clipping_norm": 0.7, "noise_multiplier": 1.3}
     return Plan(**(values | changes))
 
 

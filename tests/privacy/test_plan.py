@@ -93,6 +93,35 @@ def test_a_sum_over_other_examples_than_drawn_is_refused(error):
         plan.privatize(draw, total, stream_of(2))
 
 
+def test_a_draw_is_released_once():
+    """Guards: the noise of one sum averaged away, which the accounting of one update does not cover."""
+    plan, model, (images, labels) = plan_with(updates=1000), network(), data()
+    for indices in (plan.draw(stream_of(1)).indices, torch.zeros(0, dtype=torch.int64)):
+        draw, noise = Draw(indices, plan.sampling_probability), stream_of(2)
+        total = total_over(plan.clipping(model), images, labels, draw.indices, 64)
+        plan.privatize(draw, total, noise)
+        with pytest.raises(PrivacyError, match="over this draw was released before"):
+            plan.privatize(draw, total, noise)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_no_more_updates_are_made_than_planned(resumed):
+    """Guards: a loop that runs on after its budget is spent.  The noise stream counts, also where it was saved."""
+    plan, model, (images, labels) = plan_with(updates=3), network(), data()
+    sampling, noise, clipping = stream_of(1), RandomStream.secret(), plan.clipping(model)
+    for update in range(4):
+        draw = plan.draw(sampling)
+        total = total_over(clipping, images, labels, draw.indices, 64)
+        if resumed:
+            state, noise = noise.get_state(), RandomStream.secret()
+            noise.set_state(state)
+        if update < 3:
+            plan.privatize(draw, total, noise)
+            continue
+        with pytest.raises(PrivacyError, match="the plan accounts for 3 updates"):
+            plan.privatize(draw, total, noise)
+
+
 @pytest.mark.parametrize("wrong", ["more examples than drawn", "another rate", "another clipping norm"])
 def test_a_refusal_draws_no_noise(wrong):
     """Otherwise a retry could be told from a first try, and the stream's position no longer counts the updates."""
@@ -311,12 +340,12 @@ def test_with_hardly_any_noise_the_gradient_is_the_oracle_s(oracle, size, views)
 def test_the_normalizer_is_equal_on_neighbors(oracle):
     """Guards: division by the drawn batch.  The same noise on both, so that the difference is the example's alone."""
     plan, model, (images, labels) = plan_with(noise_multiplier=1e-6), network(), data()
-    draw = plan.draw(stream_of(1))
+    drawn = plan.draw(stream_of(1)).indices
     clipping = plan.clipping(model)
-    for gone in draw.indices.tolist():
-        remaining = Draw(draw.indices[draw.indices != gone], draw.sampling_probability)
+    for gone in drawn.tolist():
         pair = [
-            plan.privatize(d, clipping(images[d.indices], labels[d.indices]), stream_of(2)) for d in (draw, remaining)
+            plan.privatize(Draw(rows, plan.sampling_probability), clipping(images[rows], labels[rows]), stream_of(2))
+            for rows in (drawn, drawn[drawn != gone])
         ]
         alone = oracle.clipped_gradient_sum(model, images[[gone]], labels[[gone]], 0.6)[0]
         difference = {n: (pair[0][n].double() - pair[1][n].double()) * plan.batch_size for n in alone}

@@ -12,9 +12,11 @@ import pytest
 from trilemma.analysis.conditions import of_study
 from trilemma.errors import InputError
 from trilemma.report import FIGURES, check_figures, draw_numbers
+from trilemma.report.drawing import save_figure
 from trilemma.report.figures.axes import techniques_axes
 from trilemma.report.figures.catalog import check_names, figure_of, planned_measures
 from trilemma.report.numbers import Numbers, setting_titles
+from trilemma.report.study_roc import save_panels
 
 HERE = Path(__file__).parent
 ORDER = ("obs", "gn", "ws", "am", "pa", "sat")
@@ -296,8 +298,16 @@ def test_measures_that_are_there_satisfy_the_check(small):
     check_names(FIGURES.keys() - {"memorization", "outliers"}, Numbers(small.results, small.study).measures)
 
 
-def test_nothing_measured_yet_is_a_figure_without_panels(large):
+def test_nothing_measured_yet_is_a_figure_without_panels_that_is_not_saved(large, tmp_path):
     results = of_study(large.results, "budget")
     figure = draw_numbers("memorization", results, large.study)
     assert figure.panels == ()
+    with pytest.raises(InputError, match=r"what “Memorization over time” draws: it needs the measure membership_prob"):
+        save_figure(figure, tmp_path, "x")
+    private = results[~results["measure"].str.startswith(("accuracy_lost_in_", "excess_risk_"))]
+    with pytest.raises(InputError, match=r"draws: it needs the measure accuracy_lost_in.*nothing is trained both with"):
+        save_figure(draw_numbers("price", private, large.study), tmp_path, "x")
+    with pytest.raises(InputError, match=r"no ROC curves to draw"):
+        save_panels([], {}, tmp_path, "x")
+    assert not list(tmp_path.iterdir())
     assert list(figure.frame().columns)

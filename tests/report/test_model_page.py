@@ -229,7 +229,7 @@ def test_leakage_by_group_and_by_class_is_that_of_the_result(run):
     assert [(g["group"], g["auc"]) for g in statement["groups"]] == [("<b>one</b>", 0.5111), ("two", 0.6222)]
     reasons = [part.get("reason") for part in statement["classes"]]
     assert reasons == ["needs 50 members, has 5", "needs 50 members, has 5", None]
-    says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half."
+    says = "0.622 [0.572, 0.672] for two, and the interval for two excludes one half (of 2 groups)."
     assert statement["verdict"][1].endswith(f". By group it is 0.511 [0.461, 0.561] for <b>one</b> and {says}")
     text = text_of(model, statement)
     assert says in text
@@ -325,7 +325,7 @@ def test_a_measure_from_outside_is_shown_wherever_results_are_but_not_released(r
     assert "Measures from outside" not in text_of(plain, statement_of(plain))
 
 
-def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tmp_path):
+def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tmp_path, capsys):
     """Guards: a caution in an audit and none in the run.  These images say nothing about their classes."""
     assert run.result["no_better_than_chance"]
     better = dict(run.result) | {"no_better_than_chance": False}
@@ -334,9 +334,14 @@ def test_a_run_whose_accuracy_may_be_that_of_guessing_says_so_everywhere(run, tm
         statement = statement_of(model)
         texts = describe_run(replace(run, result=result)), " ".join(statement["verdict"]), text_of(model, statement)
         assert ["no better than guessing" in text for text in texts] == [cautioned] * 3
+        assert not any("same order" in text for text in texts)  # of labels: not where Trilemma trained the model
         assert "(test)" in texts[0]
     command = ["audit", str(run.folder), "--attacks", "threshold", "--resamples", "100", "--out", str(tmp_path / "a")]
     assert main(command) == 0
+    assert "  negative control   passed: " in capsys.readouterr().out
+    trained, audited = OneModel.read(run.folder), OneModel.read(tmp_path / "a")
+    titles = [re.search("<h1>(.*)</h1>", page_of(model, statement_of(model)))[1] for model in (trained, audited)]
+    assert titles[1] == f"Audit of {titles[0]}"
     assert json.loads((tmp_path / "a" / "audit.json").read_text())["no_better_than_chance"]
 
 
@@ -389,6 +394,7 @@ def test_an_audit_of_predictions_shows_its_accuracy_and_doubts_one_near_chance(t
     assert float(shown) == pytest.approx((logits.argmax(axis=1) == labels)[200:].mean(), abs=5e-4)
     pages = out, (tmp_path / "a" / "model.html").read_text()
     assert ["no better than guessing" in page for page in pages] == [shift == 1] * 2
+    assert ["in the same order" in page for page in pages] == [shift == 1] * 2
     # The data have no groups: the classes are the cells, and the worst class is that of the gate, with its interval.
     statement = json.loads((tmp_path / "a" / "statement.json").read_text())
     assert [row["class"] for row in statement["classes"]] == list("0123")

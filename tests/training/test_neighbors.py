@@ -195,6 +195,9 @@ def test_views_dealt_by_place_would_be_seen(monkeypatch, digits):
     assert max(distances(whole, clipped_sums(monkeypatch, digits, choices, draws, all_but(0)))) > 1.5
 
 
+CALLS = itertools.count()
+
+
 class Noisy(torch.nn.Module):
     """A layer that draws from a generator of its own, or now and then from torch's."""
 
@@ -202,10 +205,11 @@ class Noisy(torch.nn.Module):
         super().__init__()
         self.linear, self.sometimes = torch.nn.Linear(64, 10), sometimes
         self.rng = np.random.default_rng(0)
-        Noisy.calls = itertools.count()  # which does not show its number: what a network keeps must not change
+        global CALLS
+        CALLS = itertools.count()  # what a network keeps must not change, or not be found by the name of a variable
 
     def forward(self, x):
-        calls = next(Noisy.calls)
+        calls = next(globals()["CALLS"])
         if not self.sometimes:
             return self.linear(x.flatten(1)) * float(self.rng.uniform(0.5, 1.5))
         return self.linear(x.flatten(1)) + (torch.randn(10) if calls >= 60 else 0)

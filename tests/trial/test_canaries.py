@@ -18,12 +18,14 @@ from trilemma.cli.table import describe_run
 from trilemma.errors import InputError, PrivacyError
 from trilemma.report.evidence import OneModel
 from trilemma.report.model_page import page_of, statement_of
+from trilemma.rounding import upper
 from trilemma.study.folder import StudyFolder
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.card import card
 from trilemma.trial.gate import conditions, judge
 from trilemma.trial.progress import Stopped
 from trilemma.trial.run import why_contradicted
+from trilemma.trial.statement import canaries_in_words
 
 RECIPE = tl.Recipe(
     model="linear", epsilon=8.0, batch_size=60, epochs=4, learning_rate=0.5, evaluations=1, secret_noise=False
@@ -91,6 +93,33 @@ def contradicted():
     }
 
 
+def test_the_auc_stands_beside_its_interval_and_what_the_budget_allows(data, tmp_path, contradicted, shadowed):
+    """Guards: an AUC above the ceiling without a word on why no alarm is raised."""
+    run = train(data, tmp_path / "run")
+    record = run.result["canaries"]
+    assert record["auc_ceiling"] == run.result["privacy"]["ceiling"]["auc"]
+    assert record["auc_interval"][0] < record["auc"] < record["auc_interval"][1]
+    shown = describe_run(replace(shadowed.run, result=shadowed.run.result | {"canaries": record}))
+    assert "  canaries           200 gradient canaries, " in shown
+    assert f"of them in, do not contradict ε = {upper(record['claim'])}: it is at least" in shown
+    allowed = "the budget allows an attack on one training at most 0.702 on average"
+    record |= {"auc": 0.707, "auc_interval": [0.648, 0.763], "auc_ceiling": 0.7012}
+    assert canaries_in_words(record).endswith(
+        f" Their AUC is 0.707 [0.648, 0.763], and {allowed}, which lies within the interval."
+    )
+    lower = record | {"auc": 0.690}
+    assert canaries_in_words(lower).endswith(f" Their AUC is 0.690 [0.648, 0.763], and {allowed}.")
+    above = record | {"auc_interval": [0.703, 0.763]}
+    chance = ", but it also lies so in about 1 of 20 correct trainings: audit another seed."
+    assert canaries_in_words(above).endswith(f"{allowed}; the interval lies above that{chance}")
+    assert canaries_in_words(above | {"contradicted_by": ["counting"]}).endswith("the interval lies above that.")
+    assert canaries_in_words(contradicted).endswith("Their AUC is 0.900.")  # of an earlier version
+    config = json.loads((run.folder / "config.json").read_text())
+    assert "200 gradient canaries, which do not contradict the guarantee." in card("digits", config, run.result)
+    blanks = run.result | {"canaries": record | {"kind": "blank"}}
+    assert "The training was audited. 200 blank canaries, " in card("digits", config, blanks)
+
+
 def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     run = shadowed.run
     result = run.result | {"canaries": contradicted}
@@ -103,8 +132,8 @@ def test_an_alarm_is_seen_everywhere(shadowed, tmp_path, contradicted):
     page = page_of(model, statement)
     assert 'role="alert"' in page
     assert "62 guesses right" in page
-    assert "(standard error 0.0" in page
-    assert page.count(": contradicted.") == 1
+    says = "canaries, 503 of them in, contradict ε = 0.999: it is at least 1.33 by counting"
+    assert says in statement["canaries"]["statement"]
     text = card("digits", json.loads((run.folder / "config.json").read_text()), result)
     assert "**The canaries contradict" in text
     # The scores of gradient canaries are made of the noise, so a card has no number of them.

@@ -20,6 +20,7 @@ from trilemma.errors import InputError
 from trilemma.measures import HEADLINE_FPR
 from trilemma.seeds import rng_for
 from trilemma.statistics.intervals import binomial_interval
+from trilemma.words import spelled
 
 Ints = NDArray[np.int64]
 
@@ -77,16 +78,18 @@ def cell_words(cell: str, kind: str, class_names: Sequence[str] | None) -> str:
     ('dog/gray', 'dog')
     >>> cell_words("1/gray", "group", ["cat", "dog"]), cell_words("1", "class", None)
     ('1/gray', '1')
+    >>> cell_words("1/colour", "class_and_group", None), cell_words("colour", "group", None)
+    ('1/color', 'color')
 
     Args:
       cell: its key.
       kind: "class", "group" or "class_and_group".
       class_names: the names, where they are known.
     """
-    if kind == "group" or class_names is None:
-        return cell
+    if kind == "group":
+        return spelled(cell)
     number, slash, group = cell.partition("/")
-    return f"{class_names[int(number)]}{slash}{group}"
+    return f"{number if class_names is None else class_names[int(number)]}{slash}{spelled(group)}"
 
 
 _FINEST_FIRST = ("by_class_and_group", "by_class", "by_group")

@@ -100,7 +100,7 @@ def _check_sizes(file: str, entries: dict[str, zipfile.ZipInfo], max_bytes: int)
     if total > max_bytes:
         raise InputError(
             f"{file} would unpack to {total / 2**30:.1f} GiB, over the limit of {max_bytes / 2**30:.1f} GiB: "
-            "save fewer rows or float16, or raise max_bytes if you trust it"
+            "save fewer rows or float16, or raise max_bytes in Python if you trust it"
         )
     for name, info in entries.items():
         check_packing(info.file_size, info.compress_size, f"{name} in {file}")

@@ -75,7 +75,7 @@ def _check_size(path: Path, size: int, most: int) -> None:
     if size > most:
         raise InputError(
             f"{path.name} would take {size / 2**30:.1f} GiB, over the limit of {most / 2**30:.1f} GiB: give fewer "
-            "rows, or raise max_bytes if you trust it"
+            "rows, or raise max_bytes in Python if you trust it"
         )
 
 

@@ -11,7 +11,7 @@ from trilemma.measures import FPRS, MEASURES, RUN_HEADLINE
 from trilemma.rounding import lower, upper
 from trilemma.trial.run import Run, guaranteed
 from trilemma.trial.statement import canaries_in_words
-from trilemma.words import GUESSING, clean, power, spelled
+from trilemma.words import clean, counted, guessing, power, spelled
 
 _SAMPLING = {"poisson": "Poisson sampling", "full-batch": "every example in each"}
 
@@ -116,7 +116,7 @@ labels and classes are in the same order, and that the images are normalized as 
         f"accuracy      {interval(document['accuracy'], document.get('accuracy_interval'))} "
         f"({'non-members' if audit_alone else 'test'})"
     ]
-    return lines + ([f"caution: {GUESSING}"] if document.get("no_better_than_chance") else [])
+    return lines + ([f"caution: {guessing(audit_alone)}"] if document.get("no_better_than_chance") else [])
 
 
 def describe_measures(measures: dict[str, float] | None) -> list[str]:
@@ -164,7 +164,8 @@ def describe_run(run: Run) -> str:
             f"bias          {interval(fairness['bias'], fairness['interval']['bias'])}, accuracy by group: {groups}"
         )
         if fairness["unused_classes"]:
-            lines.append(f"              {len(fairness['unused_classes'])} classes are never predicted")
+            unused = len(fairness["unused_classes"])
+            lines.append(f"              {counted(unused, 'class is', 'classes are')} never predicted")
     lines.append(f"score         {describe_score(result['harmonic_score'])}")
     lines.append("measured with the training images, so not covered by any guarantee:")
     lines.append(f"  {MEASURES['train_accuracy'].title:<18} {result['train_accuracy']:.3f}")
@@ -188,6 +189,8 @@ def describe_control(result: dict[str, Any]) -> list[str]:
     >>> reason = "needs 50 test images to learn from and 50 to attack, has 30 and 30"
     >>> describe_control({"null_check": {"matched": None}, "null_check_reason": reason})
     ['  negative control   not made: needs 50 test images to learn from and 50 to attack, has 30 and 30']
+    >>> describe_control({"null_check": {"matched": {"passed": True, "auc": {"threshold": 0.49}}}})
+    ['  negative control   passed: no interval excludes ½ on a classifier that never saw the members']
     """
     check, reason = (result.get("null_check") or {}).get("matched"), result.get("null_check_reason")
     if check is None:

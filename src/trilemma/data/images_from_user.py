@@ -132,8 +132,8 @@ def _rows(array: NDArray[Any], shape: tuple[int, int, int]) -> Sequence[_Row]:
 def _framing(shape: tuple[int, int, int]) -> Framing:
     if shape[1] != shape[2]:
         raise InputError(
-            f"the model takes images of {shape[1]} x {shape[2]} pixels, but resizing makes only square images: "
-            "resize the images yourself"
+            f"the model takes images of {shape[2]}×{shape[1]} pixels (width × height), but resizing makes only square "
+            "images: resize the images yourself"
         )
     return Framing(size=shape[1])
 
@@ -149,8 +149,8 @@ def _fitted(name: str, row: Any, shape: tuple[int, int, int], framing: Framing) 
         pixels = decode_one(name, _as_file(row), framing)
     if pixels.shape[:2] != (height, width):
         raise InputError(
-            f"image {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but the model takes {height} x {width}: "
-            "ask for resizing (resize=True, --resize), or resize it yourself"
+            f"image {name} is {pixels.shape[1]}×{pixels.shape[0]} pixels (width × height), but the model takes "
+            f"{width}×{height}: ask for resizing (resize=True, --resize), or resize it yourself"
         )
     if pixels.ndim == 3 and channels == 1:
         raise InputError(f"image {name} is in color, but the model was trained on gray images: convert it yourself")

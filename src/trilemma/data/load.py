@@ -74,7 +74,8 @@ def load_data(
       size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
-        taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
+        taken before any skew, so that counts per class and group are exact.  A skewed set then tests each of the
+        ``test_limit`` images twice, in color and in gray.  Without ``test_limit`` the whole
         test split stays.
       seed: the seed of the skew, the limits and a test split that has to be drawn.  It belongs to the data and not to
         a training, so that trainings with different seeds see the same images.
@@ -206,7 +207,8 @@ def _folder(path: Path, options: Options) -> Dataset:
         return _tables(rows, name, f"{path} (Parquet)", options, left_beside(path, tables))
     if any(has_ending(child, ".bin") for child in children(path)):
         raise InputError(
-            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100 and data_dir={path}"
+            f"{path} holds binary files: for a CIFAR archive give the name cifar10 or cifar100, and this folder as "
+            f"data_dir={str(path)!r} (--data-dir {path})"
         )
     notes: tuple[str, ...] = ()
     if files:

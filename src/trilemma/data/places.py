@@ -31,7 +31,7 @@ def roots(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
     Raises:
       InputError: ``data_dir`` or $TRILEMMA_DATA is given but is not a folder.
     """
-    named = (("data_dir", data_dir), (f"${DATA_VARIABLE}", os.environ.get(DATA_VARIABLE) or None))
+    named = (("data_dir (--data-dir)", data_dir), (f"${DATA_VARIABLE}", os.environ.get(DATA_VARIABLE) or None))
     for what, folder_name in named:
         if folder_name is not None:
             folder = Path(folder_name).expanduser()

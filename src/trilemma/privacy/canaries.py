@@ -13,6 +13,15 @@ by the number of tries (Bonferroni), so that the best of them is a bound at the 
 **What counting cannot show.**  Even if every guess is right, M canaries prove no more than :func:`largest_bound`.  The
 Gaussian bound (:func:`gaussian_bound`) goes further by an assumption that counting does not make.
 
+**What their AUC can show.**  A budget bounds the AUC of any attack (:mod:`trilemma.privacy.ceiling`), and that of
+one training's canaries on average over trainings: an attacker on one canary may know which others are in, and compute
+the share of those left out that score below it.  If the canary is out, that share is uniform, since the order of those
+left out is as good as random; so if it is in, the mean share, which is the mean AUC, is at most the area under the
+ceiling (plus 1 / (2 M_out), as a rank among M_out has no values between).  The AUC of a single training varies around
+that mean.  For gradient canaries, whose scores are independent, the bootstrap interval lay above the ceiling in 2 to
+5 % of simulated trainings whose mean was exactly the ceiling; scores of images depend on each other through the
+weights.  So the AUC is shown, and the verdict rests on the bounds.
+
 **Why canaries do no harm to the guarantee of the real examples.**  The guarantee is that of adding or removing one
 example, whatever the others are.  Canaries are such others: they follow from a seed and from no real example, and the
 sampling probability, the noise multiplier and B are computed from the N real examples before any canary is there.

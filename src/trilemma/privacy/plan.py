@@ -126,15 +126,26 @@ class Plan:
         """The private mean gradient of one update, float32 by parameter name: (total + noise) / B.
 
         Args:
-          draw: what this plan drew.
+          draw: what this plan drew, for this update alone.
           total: the clipped sum over exactly the drawn examples.
-          stream: source of the noise; it advances.
+          stream: source of the noise, used for nothing else; it advances by a block, and so counts the updates.
           evidence: records what this training does, for its truth check at the end.
 
         Raises:
           PrivacyError: a sum that does not belong to this plan and draw: of another clipping norm, of more or fewer
-            examples than were drawn, or of a draw with another probability.
+            examples than were drawn, or of a draw with another probability; a draw of which a gradient was released
+            before; or the plan's updates have all been made with this stream.
         """
+        if stream.position >= self.updates:
+            raise PrivacyError(
+                f"the plan accounts for {self.updates} updates, and its noise stream has been used {stream.position} "
+                "times: stop here, or plan for more updates, and give each training a stream for its noise alone"
+            )
+        if draw.released:
+            raise PrivacyError(
+                "a gradient over this draw was released before, and the plan accounts for one: draw again with "
+                "plan.draw for each update"
+            )
         if draw.sampling_probability != self.sampling_probability:
             raise PrivacyError(
                 f"the batch was drawn with probability {draw.sampling_probability}, the plan accounts for "
@@ -149,6 +160,7 @@ class Plan:
             raise PrivacyError(
                 f"the sum is over {total.count} examples but {len(draw)} were drawn: add up every physical batch once"
             )
+        draw.released = True
         noisy = add_gaussian_noise(
             total.sums,
             standard_deviation=self.noise_multiplier * self.clipping_norm,

@@ -75,6 +75,11 @@ class RandomStream:
         """A SHA-256 (hex) that streams share if and only if they share their key, and that does not reveal the key."""
         return hashlib.sha256(b"trilemma key digest\0" + self._key).hexdigest()
 
+    @property
+    def position(self) -> int:
+        """How many blocks have been used."""
+        return self._position
+
     def get_state(self) -> Tensor:
         """uint8 (48,): the key and the position.  Whoever has it has every number of the stream."""
         return torch.tensor(list(self._key + self._position.to_bytes(_POSITION, "big")), dtype=torch.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,18 +11,21 @@ from torch import Tensor
 from trilemma.privacy.randomness import RandomStream
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Draw:
-    """One logical batch.
+    """One logical batch, for one update.
 
     Attributes:
       indices: int64 (n,), ascending, on the CPU.  n is random and may be 0: an empty draw is an update like any
         other (noise is added and it is charged), since skipping it would tell that nobody was drawn.
       sampling_probability: q with which each example was drawn, independently of all others.
+      released: whether a gradient over it has been released.  A second one would be an update that sees the same
+        examples, which the accounting of independent draws does not cover.
     """
 
     indices: Tensor
     sampling_probability: float
+    released: bool = field(default=False, init=False)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = tuple(f"_global{kind}" for kind in HOOKS)
+GLOBAL_HOOKS = tuple(f"_global{kind}" for kind in HOOKS)
 _STATE_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -66,7 +66,7 @@ def structure(model: nn.Module) -> Hashable | None:
             (name, order.setdefault(id(module), len(order)), _of_module(module, order))
             for name, module in model.named_modules(remove_duplicate=False)
         )
-        return modules, tuple(tuple(getattr(nn.modules.module, kind)) for kind in _GLOBAL_HOOKS)
+        return modules, tuple(tuple(getattr(nn.modules.module, kind)) for kind in GLOBAL_HOOKS)
     except _NotComparable:
         return None
 
@@ -117,7 +117,7 @@ def keeps_nothing(model: nn.Module) -> bool:
     or object for a moment, which no comparison before and after sees, and a second thread would find it there.
     """
     return all(map(_keeps_nothing, model.modules())) and not any(
-        getattr(nn.modules.module, kind) for kind in _GLOBAL_HOOKS
+        getattr(nn.modules.module, kind) for kind in GLOBAL_HOOKS
     )
 
 

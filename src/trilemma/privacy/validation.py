@@ -13,12 +13,14 @@ one.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,8 +31,9 @@ from trilemma.privacy.gradients.arithmetic import exact_arithmetic, exact_convol
 from trilemma.privacy.gradients.layerwise import one_pass, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
+from trilemma.privacy.held import Randomness, random_state
 from trilemma.privacy.structure import structure
-from trilemma.privacy.unchanged import changed, state_of, tensors_of
+from trilemma.privacy.unchanged import changed, refuse_hidden, state_of, tensors_of
 from trilemma.weight_norm import old_weight_norm
 
 
@@ -69,15 +72,16 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 @contextmanager
 def refuse_random_layers(device: torch.device, *, own_loss: bool = False) -> Iterator[None]:
-    """Refuse a network that draws from torch's generators inside this context; or, where the loss is not ours
-    (``own_loss``), a loss.
+    """Refuse a network that draws from the generators that all code shares (torch's, numpy's, and that of ``random``)
+    inside this context; or, where the loss is not ours (``own_loss``), a loss.  Generators that a network or a loss
+    holds are compared with all else that it holds (``trilemma.privacy.unchanged``).
 
     Raises:
-      PrivacyError: the generator of the CPU or of ``device`` has moved on.
+      PrivacyError: one of these, or torch's for ``device``, has moved on.
     """
     before = _generator_states(device)
     yield
-    if any(not torch.equal(a, b) for a, b in zip(before, _generator_states(device), strict=True)):
+    if before != _generator_states(device):
         raise PrivacyError(
             "the network or your loss draws random numbers, which the guarantee does not cover: remove layers like "
             "dropout, and noise from the loss, or train without a budget"
@@ -87,9 +91,12 @@ def refuse_random_layers(device: torch.device, *, own_loss: bool = False) -> Ite
         )
 
 
-def _generator_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+def _generator_states(device: torch.device) -> list[Randomness]:
+    generators = [torch.default_generator, np.random.mtrand._rand, random._inst]
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
+    return [random_state(generator) for generator in generators]
 
 
 def check_network(
@@ -110,8 +117,8 @@ def check_network(
 
     Raises:
       PrivacyError: the network mixes examples, draws random numbers, changes its parameters, buffers or attributes in
-        the forward pass, returns something other than one row of logits an image, or has nothing to train; or torch was
-        told to round products of matrices.
+        the forward pass, holds what cannot be looked into, returns something other than one row of logits an image, or
+        has nothing to train; or torch was told to round products of matrices.
     """
     refuse_rounded_products()
     refuse_mixing_layers(model)
@@ -119,6 +126,7 @@ def check_network(
         model = copy.deepcopy(model).float()  # whether examples mix does not depend on the type
     if not any(p.requires_grad for p in model.parameters()):
         raise PrivacyError("the network has no trainable parameters: set requires_grad on those to be trained")
+    refuse_hidden(state_of(model, copied=False))
     generator = torch.Generator().manual_seed(20)
     with exact_arithmetic(torch.device(device or "cpu")), exact_convolutions():
         images, others = _trial_images(image_shape, generator, device)
@@ -300,6 +308,12 @@ def _scrambled(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
 @contextmanager
 def _own_randomness() -> Iterator[None]:
     """The caller's generators stay untouched, also by a network that is refused for drawing from them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(20)
-        yield
+    shared: np.random.RandomState = np.random.mtrand._rand
+    of_numpy, of_python = shared.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(20)
+            yield
+    finally:
+        shared.set_state(of_numpy)
+        random.setstate(of_python)

@@ -147,7 +147,8 @@ def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
 
     >>> entry = {"group": "g", "auc": 0.5, "auc_interval": [0.4, 0.6]}
     >>> leakage_by_group([entry, entry | {"group": "a", "auc": 0.62, "auc_interval": [0.55, 0.69]}])
-    'by group it is 0.500 [0.400, 0.600] for g and 0.620 [0.550, 0.690] for a, and the interval for a excludes one half'
+    'by group it is 0.500 [0.400, 0.600] for g and 0.620 [0.550, 0.690] for a, and the interval for a excludes one \
+half (of 2 groups)'
     >>> leakage_by_group([entry | {"auc": None, "reason": "needs 50 members, has 12"}])
     'by group it is unknown for g (needs 50 members, has 12)'
     """
@@ -164,7 +165,8 @@ def leakage_by_group(groups: Sequence[Mapping[str, Any]]) -> str:
     words += [f"unknown for {group_words(g['group'])} ({g['reason']})" for g in groups if g["auc"] is None][:3]
     telling = [group_words(group["group"]) for group in measured if excludes_one_half(group)]
     those = f"interval for {telling[0]} excludes" if len(telling) == 1 else f"intervals for {listed(telling)} exclude"
-    return f"by group it is {listed(words)}{f', and the {those} one half' if telling else ''}"
+    of = f" (of {len(measured)} groups)" if telling and len(measured) > 1 else ""
+    return f"by group it is {listed(words)}{f', and the {those} one half{of}' if telling else ''}"
 
 
 Cell = tuple[str, str]

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.analysis.claims import Claim, claims
-from trilemma.analysis.comparison import Comparisons
+from trilemma.analysis.comparison import COLUMNS
 from trilemma.analysis.comparisons import comparisons
 from trilemma.analysis.conditions import of_study, study_names
 from trilemma.analysis.ledger import ledger_of
@@ -68,8 +68,7 @@ def report_of(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     # nothing is written before everything has been read
     make_folder(out)
     write_results(results, out)
-    columns = ["study", *Comparisons((), ()).table().columns]
-    write_csv(pd.DataFrame(compared, columns=columns), out / COMPARISONS)
+    write_csv(comparisons_frame(compared), out / COMPARISONS)
     write_json(out / CLAIMS, jsonable([dataclasses.asdict(claim) for claim in judged]))
     write_json(out / LEDGER, ledger)
     return write_report(
@@ -137,6 +136,11 @@ def _compared(
                 rows += [{"study": name, **row} for row in compared.table().to_dict("records")]
                 notes |= dict.fromkeys(compared.notes)
     return rows, list(notes)
+
+
+def comparisons_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table of ``comparisons.csv``, which has its columns also where there is no row yet."""
+    return pd.DataFrame(rows, columns=["study", *COLUMNS])
 
 
 def _judged(results: pd.DataFrame, study: Mapping[str, Any], finished: Mapping[str, _Finished]) -> tuple[Claim, ...]:

@@ -67,7 +67,8 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> tuple[Path, ...]:
       InputError: the figure has no panels, or the files cannot be written.
     """
     if not figure.panels:
-        raise InputError(f"no trial of this study has measured what “{figure.title}” draws: choose another figure")
+        mend = "; ".join(figure.notes) or "choose another figure"
+        raise InputError(f"no trial of this study has measured what “{figure.title}” draws: {mend}")
     count = len(figure.panels)
     across = count if count < 4 else 2 if count == 4 else 3
     down = math.ceil(count / across)

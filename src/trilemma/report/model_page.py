@@ -32,8 +32,8 @@ from trilemma.trial.statement import (
 )
 from trilemma.trial.title import title_of_run
 from trilemma.version import __version__
-from trilemma.words import GUESSING, capital, clean, percent, power
 from trilemma.words import budget as budget_words
+from trilemma.words import capital, clean, guessing, percent, power
 
 PAGE, STATEMENT, PDF = "model.html", "statement.json", "statement.pdf"
 LONG = 60
@@ -159,7 +159,7 @@ def _accuracy(model: OneModel, cells: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if accuracy:
         parts.append(f"It classifies {100 * accuracy[0].value:.0f} % of the test {model.things} correctly")
-    caution = f" {capital(GUESSING)}." if model.result.get("no_better_than_chance") else ""
+    caution = f" {capital(guessing(not model.training_known))}." if model.result.get("no_better_than_chance") else ""
     if worst_group:
         group = group_words(model.result["fairness"]["worst_group"])
         parts.append(f"{100 * worst_group[0].value:.0f} % of those of the worst group ({group})")
@@ -253,7 +253,7 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
         measured=_measured_words,
         attacks=[_attack(name, values, model.headline) for name, values in model.result["attacks"].items()],
         rates="0.01" not in model.unmeasured_rates,
-        roc=roc_figure(model.curve, model.ceiling, alt),
+        roc=roc_figure(model.curve, model.ceiling, alt, ATTACK_WORDS.get(model.headline, clean(model.headline))),
         parts=audit_parts(model, images=images),
         things=model.things,
         fairness=sentence if fairness else "",
@@ -271,7 +271,9 @@ def page_of(model: OneModel, statement: Mapping[str, Any], *, images: bool = Tru
 
 def _title(model: OneModel) -> str:
     if model.kind == "audit":
-        return clean(f"Audit of {Path(str(model.result['source'])).name}")
+        # Audits of predictions, and audits by earlier versions, know no training.
+        what = title_of_run(model.folder, model.config) if model.config else Path(str(model.result["source"])).name
+        return clean(f"Audit of {what}")
     return clean(title_of_run(model.folder, model.config))
 
 

@@ -163,8 +163,10 @@ def save_panels(panels: list[RocPanel], looks: Mapping[str, Look], folder: Path,
     """``stem.svg``, ``.pdf`` and ``.png`` with all panels on white.
 
     Raises:
-      InputError: they cannot be written.
+      InputError: there is nothing to draw, or they cannot be written.
     """
+    if not panels:
+        raise InputError("there are no ROC curves to draw: no run of the study holds a signals.parquet")
     across = min(len(panels), 3 if len(panels) != 4 else 2)
     down = math.ceil(len(panels) / across)
     with house_style():

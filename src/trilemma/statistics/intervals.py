@@ -108,19 +108,6 @@ def binomial_interval(share: float, count: float, level: float = LEVEL) -> tuple
     return low, high
 
 
-def auc_error(auc: float, positives: int, negatives: int) -> float:
-    """The standard error of an AUC by the formula of Hanley and McNeil (Radiology 1982), for independent scores.
-
-    >>> round(auc_error(0.5, 150, 150), 3), round(auc_error(0.707, 153, 147), 3), auc_error(0.7, 0, 9)
-    (0.033, 0.03, inf)
-    """
-    if min(positives, negatives) < 1:
-        return math.inf
-    both_positive, both_negative = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = auc * (1 - auc) + (positives - 1) * (both_positive - auc**2) + (negatives - 1) * (both_negative - auc**2)
-    return math.sqrt(variance / (positives * negatives))
-
-
 def smallest_share_interval(
     shares: NDArray[np.float64], counts: NDArray[np.int64], level: float = LEVEL
 ) -> tuple[float, float, int]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks import roc
 from trilemma.privacy.canaries import SIGNIFICANCE, gaussian_bound, largest_bound, one_run_bound
+from trilemma.privacy.ceiling import ceiling
 from trilemma.training.canaries import Canaries
 from trilemma.training.loop import Training
 
@@ -53,7 +54,9 @@ def canary_record(training: Training) -> dict[str, Any] | None:
     canaries, claim, delta = training.canaries, training.epsilon_spent(), training.recipe.delta
     if canaries is None or claim is None or delta is None:
         return None
+    assert training.course.plan is not None  # a claim has one
     scores, included = canary_scores(training)
+    curve = roc.bootstrap_roc(scores, included, seed=training.recipe.seed)
     counting, gaussian = one_run_bound(scores, included, delta), gaussian_bound(scores, included, delta)
     # Scores of images are neither normal nor independent, so for them the second bound is an indication alone.
     bounds = {"counting": counting.epsilon, **({"gaussian": gaussian} if canaries.kind == "gradient" else {})}
@@ -62,7 +65,9 @@ def canary_record(training: Training) -> dict[str, Any] | None:
         **canaries.to_dict(),
         "included": int(included.sum()),
         "score": _SCORES[canaries.kind],
-        "auc": float(roc.measure(scores, included).auc),
+        "auc": curve.auc,
+        "auc_interval": list(curve.auc_interval()),
+        "auc_ceiling": ceiling(training.course.plan.event(training.state.update)).auc,
         "claim": claim,
         "delta": delta,
         "significance": SIGNIFICANCE,

@@ -214,14 +214,10 @@ def _canaries(record: Mapping[str, Any] | None) -> list[str]:
     """Numbers of gradient canaries are computed from the noise, so of these the card has the verdict alone."""
     if not record:
         return []
-    if record["kind"] == "gradient":
-        sentence = (
-            f"{record['count']:,} gradient canaries: the guarantee is {record['verdict']} by what they prove of this "
-            "training."
-        )
-    else:
-        sentence = canaries_in_words(record)
-    return ["", f"The training was audited with {sentence}"]
+    if record["kind"] != "gradient":
+        return ["", f"The training was audited. {canaries_in_words(record)}"]
+    verdict = "contradict" if record["contradicted_by"] else "do not contradict"
+    return ["", f"The training was audited with {record['count']:,} gradient canaries, which {verdict} the guarantee."]
 
 
 def _ends(ends: Sequence[float] | None) -> str:

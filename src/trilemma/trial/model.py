@@ -145,7 +145,10 @@ def load_model(
             f"{path / WEIGHTS} belongs to a different run from the {CONFIG} next to it: put the right file there"
         )
     if own and network is None:
-        raise InputError(f"{path} was trained with a network of your own ({config['network']}): give it as network=...")
+        raise InputError(
+            f"{path} was trained with a network of your own ({config['network']}): give it (network=..., --network "
+            "MODULE:NAME)"
+        )
     if network is None and is_outside(recipe.model, "models"):
         raise InputError(
             f"{path} was trained with {recipe.model}: allow its import by network={recipe.model!r} (--network)"

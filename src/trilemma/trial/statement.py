@@ -7,7 +7,6 @@ from decimal import MAX_EMAX, Context
 from typing import Any
 
 from trilemma.rounding import decimals_up, digits_up, exact, lower, percent_up, rounded_up, upper
-from trilemma.statistics.intervals import auc_error
 from trilemma.trial.run import why_contradicted, why_not_for_release
 from trilemma.words import power
 
@@ -79,20 +78,43 @@ def ceiling_in_words(ceiling: Mapping[str, Any] | None) -> str | None:
 
 
 def canaries_in_words(record: Mapping[str, Any]) -> str:
-    """What was found, in one sentence.
+    """What was found, in two sentences: the verdict with its bounds, and the AUC beside what the budget allows.
+
+    The verdict rests on the bounds alone, which are wrong for at most a stated share of correct trainings.  The AUC of
+    one training may lie above the ceiling, which holds for its mean (:mod:`trilemma.privacy.canaries`).
 
     Args:
       record: ``canaries`` of ``result.json``.
     """
     counting, largest = record["counting"], upper(record["counting"]["largest"], 2)
-    error = auc_error(record["auc"], record["included"], record["count"] - record["included"])
+    verdict = "contradict" if record["contradicted_by"] else "do not contradict"
     return (
-        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in: AUC {record['auc']:.3f} "
-        f"(standard error {error:.3f}); "
-        f"ε is at least {lower(counting['epsilon'], 2)} by counting ({counting['correct']} of {counting['guesses']} "
-        f"guesses right, at most {largest} provable), {lower(record['gaussian']['epsilon'], 2)} if scores are normal "
-        f"and independent; claimed is {upper(record['claim'])}: {record['verdict']}."
+        f"{record['count']:,} {record['kind']} canaries, {record['included']:,} of them in, {verdict} "
+        f"ε = {upper(record['claim'])}: it is at least {lower(counting['epsilon'], 2)} by counting "
+        f"({counting['correct']} of {counting['guesses']} guesses right, at most {largest} provable), "
+        f"{lower(record['gaussian']['epsilon'], 2)} if scores are normal and independent. {_canary_auc(record)}"
     )
+
+
+def _canary_auc(record: Mapping[str, Any]) -> str:
+    """A sentence on the canaries' AUC; records of earlier versions have no interval and no ceiling."""
+    shown = f"Their AUC is {record['auc']:.3f}"
+    if "auc_interval" not in record:
+        return f"{shown}."
+    low, high = record["auc_interval"]
+    allowed = f"the budget allows an attack on one training at most {upper(record['auc_ceiling'])} on average"
+    shown = f"{shown} [{low:.3f}, {high:.3f}], and {allowed}"
+    if low > record["auc_ceiling"]:
+        doubt = (
+            ""
+            if record["contradicted_by"]
+            else f", but it also lies so in about 1 of {1 / record['significance']:.0f} correct trainings: audit "
+            "another seed"
+        )
+        return f"{shown}; the interval lies above that{doubt}."
+    if record["auc"] > record["auc_ceiling"]:
+        return f"{shown}, which lies within the interval."
+    return f"{shown}."
 
 
 def guarantee_in_short(privacy: Mapping[str, Any] | None, canaries: Mapping[str, Any] | None = None) -> str:

@@ -202,7 +202,11 @@ def test_metadata_columns_can_be_named(tmp_path: Path, picture: Callable[..., by
         lines.append(f"{number}.png,{'cat' if number % 2 else 'dog'},{'m' if number < 4 else 'f'}")
     put(root / "metadata.csv", "\n".join(lines).encode())
     refused(root, "has no column 'file_name' .* its columns are path, species and sex")
-    refused(root, "no label column.* its columns are path, species and sex", columns={"image": "path"})
+    refused(
+        root,
+        r"no label column: name one with --columns label=NAME \(columns=\{'label': NAME\}\); its columns are path",
+        columns={"image": "path"},
+    )
     data = load_data(root, columns={"image": "path", "label": "species", "group": "sex"})
     assert (data.classes, data.group_names) == (("cat", "dog"), ("f", "m"))
 

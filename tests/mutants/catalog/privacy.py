@@ -15,9 +15,133 @@ _ARITHMETIC, _MODELS, _CLIPPING = (
 )
 _RUNS = "trial/test_truth_of_runs.py"
 _THREADS, _OWN_LOSSES = "privacy/test_side_by_side.py", "privacy/test_losses.py"
+_HELD = "privacy/test_held.py"
 _LEAVES = "training/test_what_leaves.py"
 
 ERRORS = [
+    Planted(
+        "what cannot be looked into is accepted",
+        "privacy/unchanged.py",
+        "        if isinstance(value, Hidden):\n            kind",
+        "        if value is None and isinstance(value, Hidden):\n            kind",
+        (
+            f"{_HELD}::test_what_cannot_be_looked_into_is_refused_by_name[iterator]",
+            f"{_HELD}::test_a_loss_that_holds_what_cannot_be_looked_into_is_refused[generator]",
+        ),
+    ),
+    Planted(
+        "a call of one's own does not ask what cannot be looked into",
+        "privacy/unchanged.py",
+        "    refuse_hidden(before)\n",
+        "",
+        (
+            f"{_HELD}::test_what_cannot_be_looked_into_is_refused_by_name[iterator]",
+            f"{_HELD}::test_a_loss_that_holds_what_cannot_be_looked_into_is_refused[generator]",
+        ),
+    ),
+    Planted(
+        "an object of compiled code counts as one that shows what it holds",
+        "privacy/held.py",
+        "    return kind.__basicsize__ == base.__basicsize__ + _POINTER * pointers\n",
+        "    return pointers >= 0\n",
+        (
+            f"{_HELD}::test_what_cannot_be_looked_into_is_refused_by_name[iterator]",
+            f"{_HELD}::test_an_object_shows_all_if_its_memory_is_accounted_for",
+        ),
+    ),
+    Planted(
+        "attributes of tensors are not compared",
+        "privacy/held.py",
+        "    if base not in _ALONE or own_classes(kind):",
+        "    if base not in (*_ALONE, Tensor) or own_classes(kind):",
+        (
+            f"{_HELD}::test_what_changes_in_any_place_is_refused[attribute of a buffer]",
+            f"{_HELD}::test_what_changes_in_any_place_is_refused[gradient of a buffer]",
+        ),
+    ),
+    Planted(
+        "what is in a set is not looked into",
+        "privacy/held.py",
+        "    ((list, torch.Size, tuple, set, frozenset), lambda value: (None, _numbered(value))),",
+        "    ((list, torch.Size, tuple), lambda value: (None, _numbered(value))),\n"
+        "    ((set, frozenset), lambda value: (None, {})),",
+        (
+            f"{_HELD}::test_what_changes_in_any_place_is_refused[object in a set]",
+            f"{_HELD}::test_what_changes_is_refused_however_sums_are_computed[object in a set]",
+        ),
+    ),
+    Planted(
+        "objects of torch's classes are taken as they are",
+        "privacy/held.py",
+        "    return object, lambda value: (None, {})",
+        "    package = kind.__module__.split('.')[0]\n"
+        "    return (kind if package == 'torch' else object), lambda value: (None, {})",
+        (
+            f"{_HELD}::test_what_changes_in_any_place_is_refused[distribution]",
+            f"{_HELD}::test_what_changes_is_refused_however_sums_are_computed[distribution]",
+        ),
+    ),
+    Planted(
+        "a copy in place of a parameter is not noticed",
+        "privacy/unchanged.py",
+        '            state[name] = f"the same as {seen[id(value)][0]}"\n            continue\n',
+        "            if not isinstance(value, Tensor):\n                continue\n",
+        (
+            f"{_HELD}::test_two_names_of_one_tensor_that_become_names_of_two_are_a_change",
+            "models/test_own.py::test_what_an_update_would_refuse_is_refused_before_the_first"
+            "[Recurrent-changes the attribute rows._flat_weight]",
+        ),
+    ),
+    Planted(
+        "signs of zeros are not compared",
+        "privacy/unchanged.py",
+        "        return torch.equal(_bits(first), _bits(second))",
+        "        return torch.equal(first, second)",
+        (
+            f"{_HELD}::test_what_changes_in_any_place_is_refused[sign of zero]",
+            f"{_HELD}::test_numbers_are_compared_to_the_bit",
+        ),
+    ),
+    Planted(
+        "random numbers of numpy are not seen",
+        "privacy/validation.py",
+        "torch.default_generator, np.random.mtrand._rand, random._inst",
+        "torch.default_generator, random._inst",
+        (
+            f"{_HELD}::test_random_numbers_of_any_generator_are_refused[loop-numpy]",
+            f"{_HELD}::test_random_numbers_of_any_generator_are_refused[layerwise-numpy]",
+        ),
+    ),
+    Planted(
+        "random numbers of a generator that a network holds are not seen",
+        "privacy/held.py",
+        "def _of_random(generator: Any) -> tuple[Any, Parts]:\n    return random_state(generator), {}",
+        "def _of_random(generator: Any) -> tuple[Any, Parts]:\n    return None, {}",
+        (
+            f"{_HELD}::test_random_numbers_of_any_generator_are_refused[loop-torch, held]",
+            f"{_HELD}::test_random_numbers_of_any_generator_are_refused[loop-numpy, held]",
+        ),
+    ),
+    Planted(
+        "one draw is released twice",
+        "privacy/plan.py",
+        "        if draw.released:\n",
+        "        if draw.released and not len(draw):\n",
+        (
+            f"{_PLAN}::test_a_draw_is_released_once",
+            "docs/test_blocks.py::test_the_loop_makes_no_more_updates_than_planned_and_none_twice",
+        ),
+    ),
+    Planted(
+        "more updates than planned are made",
+        "privacy/plan.py",
+        "        if stream.position >= self.updates:",
+        "        if stream.position > 2 * self.updates:",
+        (
+            f"{_PLAN}::test_no_more_updates_are_made_than_planned",
+            "docs/test_blocks.py::test_the_loop_makes_no_more_updates_than_planned_and_none_twice",
+        ),
+    ),
     Planted(
         "two threads share what a network holds for a moment",
         "privacy/gradients/sums.py",
@@ -51,8 +175,8 @@ ERRORS = [
     Planted(
         "what a loss keeps of the examples is not compared",
         "privacy/unchanged.py",
-        '_collect(state, "loss", loss, seen, copied)',
-        '_collect(state, "loss", None, seen, copied)',
+        'roots.append(("loss", loss))',
+        'roots.append(("loss", None))',
         (
             f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[layerwise-object]",
             f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[loop-closure]",
@@ -60,9 +184,9 @@ ERRORS = [
     ),
     Planted(
         "global variables of a network are not compared",
-        "privacy/unchanged.py",
-        "for name in names if name in function.__globals__}",
-        "for name in () if name in function.__globals__}",
+        "privacy/held.py",
+        "for name in names if name in variables}",
+        "for name in () if name in variables}",
         (
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-global dict]",
             f"{_OWN_LOSSES}::test_a_loss_that_keeps_something_of_the_examples_is_refused[loop-global]",
@@ -71,8 +195,8 @@ ERRORS = [
     Planted(
         "attributes of a network's classes are not compared",
         "privacy/unchanged.py",
-        '_collect(state, f"class {kind.__qualname__}", kind, seen, copied)',
-        "seen.add(id(kind))",
+        'roots.append((f"class {kind.__qualname__}", kind))',
+        "continue",
         (
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-dict of a base class]",
             f"{_LEAVES}::test_what_the_check_did_not_see_kept_ends_the_training"
@@ -81,9 +205,9 @@ ERRORS = [
     ),
     Planted(
         "typed arrays are not compared",
-        "privacy/unchanged.py",
-        "isinstance(value, (array.array, bytearray,",
-        "isinstance(value, (bytearray,",
+        "privacy/held.py",
+        "((array.array, bytearray, memoryview), lambda value: (bytes(value), {})),",
+        "((array.array, bytearray, memoryview), lambda value: (None, {})),",
         (
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-typed array]",
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[gradients-typed array]",
@@ -536,7 +660,7 @@ ERRORS = [
     Planted(
         "layers that draw random numbers are accepted",
         "privacy/validation.py",
-        "if any(not torch.equal(a, b) for a, b in zip(before, _generator_states(device), strict=True)):",
+        "if before != _generator_states(device):",
         "if len(before) != len(_generator_states(device)):",
         (
             f"{_VALIDATION}::test_random_layers_are_refused_and_pass_in_evaluation",

@@ -170,8 +170,8 @@ ERRORS = [
     Planted(
         "parameters that a network writes to in an update are not compared",
         "privacy/unchanged.py",
-        'named = [("parameter", model.named_parameters()), ("buffer", model.named_buffers())]',
-        'named = [("buffer", model.named_buffers())]',
+        '[(f"parameter {name}", p) for name, p in model.named_parameters()]',
+        "[]",
         (
             "training/test_what_leaves.py::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check"
             "[gradients-frozen parameter]",

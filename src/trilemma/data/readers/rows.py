@@ -247,8 +247,8 @@ def encoded(
         contents, paths = batch, [None] * len(batch)
     else:
         raise InputError(
-            f"{where} has {kind} instead of images in column {column!r}: name the image column with "
-            f"columns={{'image': NAME}}; it must hold encoded images (bytes, or bytes and path)"
+            f"{where} has {kind} instead of images in column {column!r}: name the image column "
+            f"(columns={{'image': NAME}}, --columns image=NAME); it must hold encoded images (bytes, or bytes and path)"
         )
     for offset, (data, path) in enumerate(zip(contents, paths, strict=True)):
         name = f"{where} row {first_row + offset}" + (f" ({path})" if path else "")

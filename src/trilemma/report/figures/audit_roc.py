@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -16,6 +17,16 @@ from trilemma.report.figure import look
 from trilemma.report.style import COLORS, house_style, svg_of
 
 _LEAST = 1e-4
+
+X_TITLE, Y_TITLE = "non-members that are accused (false positives)", "members that are found (true positives)"
+CHANCE: dict[str, Any] = {"color": COLORS["muted"], "linewidth": 1, "linestyle": (0, (5, 3))}
+"""How every ROC curve of one model is labeled, and how its line of chance looks."""
+
+
+def draw_ruled_out(axes: Axes, fpr: Any, ceiling: Any, *, top: float) -> None:
+    """Draw the largest true-positive rates that a budget allows, and the region above them, up to ``top``."""
+    axes.plot(fpr, ceiling, color=COLORS["rule"], linewidth=1.4)
+    axes.fill_between(fpr, ceiling, top, color=COLORS["rule"], alpha=0.3, linewidth=0, label="ruled out by the budget")
 
 
 def draw_roc(document: Mapping[str, Any], path: Path) -> None:
@@ -46,7 +57,7 @@ def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
             axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
             axis.set_minor_formatter(NullFormatter())  # else a short axis is full of powers of ten
         axes.grid(color=COLORS["grid"])
-        axes.plot([fpr[0], 1], [fpr[0], 1], color=COLORS["rule"], linestyle=(0, (4.5, 2)), linewidth=1, label="chance")
+        axes.plot([fpr[0], 1], [fpr[0], 1], label="chance", **CHANCE)
         for index, (name, curve) in enumerate(roc["attacks"].items()):
             color = COLORS[look(index).ink]
             known = [place for place, value in enumerate(curve["tpr"]) if value is not None]
@@ -55,10 +66,8 @@ def roc_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
             axes.fill_between(rates, low, high, color=color, alpha=0.18, linewidth=0)
             axes.plot(rates, tpr, color=color, linewidth=1.8, label=ATTACK_WORDS.get(name, name))
         if roc["ceiling"] is not None:
-            axes.fill_between(
-                fpr, roc["ceiling"], 1.05, color=COLORS["rule"], alpha=0.3, linewidth=0, label="ruled out by the budget"
-            )
-        axes.set_xlabel("non-members that are accused (false positives)")
-        axes.set_ylabel("members that are found (true positives)")
+            draw_ruled_out(axes, fpr, roc["ceiling"], top=1.05)
+        axes.set_xlabel(X_TITLE)
+        axes.set_ylabel(Y_TITLE)
         axes.legend(loc="lower right")
         return svg_of(canvas)

@@ -113,13 +113,22 @@ def draw_numbers(name: str, results: pd.DataFrame, study: Mapping[str, Any], *, 
       images: PNGs of tracked examples by "TRIAL/INDEX" or "INDEX".
 
     Returns:
-      A figure; without panels where nothing that it needs was measured yet.
+      A figure; where nothing that it needs was measured, without panels and with a note that says what is lacking.
 
     Raises:
       InputError: no such figure.
     """
     check_names([name], [part for kind in FIGURES.values() for need in kind.needs for part in need])
-    return figure_of(name, Numbers(results, study), images=images)
+    numbers = Numbers(results, study)
+    figure = figure_of(name, numbers, images=images)
+    if figure.panels:
+        return figure
+    lacking = _lacking(FIGURES[name], set(numbers.measures))
+    if lacking:
+        note = f"it needs the measure {lacking}, which no trial made: {FIGURES[name].lack}"
+    else:
+        note = "its measures were made, but not for trials that it can compare"
+    return replace(figure, notes=(note,))
 
 
 def figure_of(

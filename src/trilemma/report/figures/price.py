@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trilemma.measures import MEASURES
 from trilemma.report.figure import Panel, Series, look
-from trilemma.report.figures.kind import GROUPS_LACK, Conditions, Images, Kind
+from trilemma.report.figures.kind import Conditions, Images, Kind
 from trilemma.report.figures.placing import (
     BUDGET_AXIS,
     along_budgets,
@@ -49,7 +49,8 @@ PRICE = Kind(
     "how far its excess risk (test cross-entropy with the budget less without) is from that of all test examples (Tran "
     "et al. 2021). A budget that costs all groups alike has one line on the left and none above zero on the right.",
     (("accuracy_lost_in_",),),
-    GROUPS_LACK,
+    "its data has no groups, or nothing is trained both with and without a budget; give it both, or leave the figure "
+    "out",
     price_panels,
     ("line at 0: nothing lost",),
 )
