@@ -16,6 +16,7 @@ import time
 
 import torch
 
+from trilemma.machine import keep_freed_memory
 from trilemma.models import build, network_inputs
 from trilemma.privacy import Clipping
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=256)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a training does
     print("| model | parameters | plain, examples/s (median, quartiles) | private | ratio (median, quartiles) |")
     print("|---|---|---|---|---|")
     for model in options.models.split(","):

@@ -102,6 +102,11 @@ def test_framing_is_center_crop_then_lanczos(picture: Callable[..., bytes]) -> N
     assert (run(content, size=64, crop=148)[0] == np.asarray(expected).transpose(2, 0, 1)).all()
     whole = image.crop((0, 20, 178, 198)).resize((32, 32), Image.Resampling.LANCZOS)
     assert (run(content, size=32)[0] == np.asarray(whole).transpose(2, 0, 1)).all()
+    changes = [
+        decode(InMemory([image]), framing=Framing(16, crop), cap=2**30).changes
+        for image, crop in ((content, None), (content, 148), (picture(0, height=40, width=40), None))
+    ]
+    assert changes == [{"cropped to their central square": 1}, {}, {}]
 
 
 def deep_png(kind: int, channels: int) -> bytes:

@@ -133,6 +133,17 @@ def patches():
     return Net(forward, conv=nn.Conv2d(3, 6, 3), head=nn.Linear(24, CLASSES))
 
 
+def channels_last():
+    """As ``prior-conv``: strides, padding, a group norm and gradients whose channels come last."""
+
+    def forward(self, x):
+        x = torch.tanh(self.norm(self.one(x.contiguous(memory_format=torch.channels_last))))
+        return self.head(torch.tanh(self.two(x)).mean((2, 3)))
+
+    two = StandardizedConv2d(6, 8, (3, 2), stride=(2, 1), padding=(0, 1))
+    return Net(forward, one=nn.Conv2d(3, 6, 3, padding=1), norm=nn.GroupNorm(2, 6), two=two, head=nn.Linear(8, CLASSES))
+
+
 def in_place():
     def forward(self, x):
         out = F.relu(self.norm(F.relu(self.one(x), inplace=True)), inplace=True)
@@ -229,6 +240,7 @@ FAST = {
     "unused": unused,
     "cut-off-from-the-images": cut_off,
     "in-place": in_place,
+    "channels-last": channels_last,
     "in-place-module": lambda: convolutional(
         nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU(inplace=True), channels=6
     ),

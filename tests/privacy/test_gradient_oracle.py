@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clipping_cases import batch, scramble
-from fast_networks import CLASSES, Net, convolutional, freeze
+from fast_networks import CLASSES, Net, channels_last, convolutional, freeze
 from trilemma.models.layers import StandardizedConv2d
 from trilemma.privacy.gradients import contributions, hooks, layerwise, linear, loop, rules, sums
 from trilemma.privacy.gradients.sums import Objective
@@ -88,6 +88,7 @@ TOPOLOGIES = {
     "tied": tied,
     "partly-frozen": partly_frozen,
     "standardized": standardized,
+    "channels-last": channels_last,
     "linear": lambda: nn.Linear(192, CLASSES),
 }
 

@@ -110,6 +110,9 @@ def test_the_attack_that_fails_decides_before_one_that_may_be_worse():
     attacks = {"threshold": attack(0.6, 0.4, 0.8), "rf": attack(0.6, 0.58, 0.62)}
     (judgment,) = judge(conditions("auc<=0.55"), {"attacks": attacks})
     assert (judgment.verdict, judgment.value, judgment.why) == ("fails", 0.6, "random forest")
+    wider = {"threshold": attack(0.52, 0.5, 0.54), "rf": attack(0.51, 0.45, 0.57)}
+    (judgment,) = judge(conditions("auc<=0.55"), {"attacks": wider})
+    assert (judgment.value, judgment.why) == (0.51, "random forest, whose interval decides")
 
 
 def cells(*counts):

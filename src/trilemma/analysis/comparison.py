@@ -34,7 +34,7 @@ def rests_on_one(differences: Sequence[float] | NDArray[np.float64]) -> bool:
     Args:
       differences: float (n,), one for each seed; the test is the paired t-test at 5 %.
 
-    >>> rests_on_one([0.10, 0.11, 0.12]), rests_on_one([0.1, 0.2, 0.3]), rests_on_one([0.10, 0.11])
+    >>> rests_on_one([0.100, 0.101, 0.102]), rests_on_one([0.1, 0.2, 0.3]), rests_on_one([0.10, 0.11])
     (False, True, True)
     """
     by_seed = np.asarray(differences)

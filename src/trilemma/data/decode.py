@@ -255,6 +255,8 @@ def _decode_one(name: str, data: bytes, framing: Framing) -> tuple[NDArray[np.ui
                 raise InputError(f"{name} has more than 8 bits per channel: save it with 8 bits")
             with _in_flight.room_for(need - _PHOTOGRAPH * len(data)):
                 image, changes = _plain(opened)
+                if framing.size is not None and framing.crop is None and image.width != image.height:
+                    changes += ("cropped to their central square",)
                 image = _framed(image, framing)
                 if min(image.size) < SMALLEST_SIDE:
                     raise InputError(

@@ -74,7 +74,8 @@ def load_data(
       size: cut the center square of every image and resize it to this many pixels a side.
       test_split: "test" or "valid"; None: test, else valid, else a stratified fifth set aside.
       limit, test_limit: keep that many training (test) examples, the first in a seeded stratified order;
-        taken before any skew, so that counts per class and group are exact.  Without ``test_limit`` the whole
+        taken before any skew, so that counts per class and group are exact.  A skewed set then tests each of the
+        ``test_limit`` images twice, in color and in gray.  Without ``test_limit`` the whole
         test split stays.
       seed: the seed of the skew, the limits and a test split that has to be drawn.  It belongs to the data and not to
         a training, so that trainings with different seeds see the same images.

@@ -182,6 +182,8 @@ def _judge(condition: Condition, result: Mapping[str, Any]) -> Judgment:
     verdict, why = condition.verdict(worst.low, worst.high), worst.what
     if condition.two_sided and not condition.met_by(worst.low) and worst.low < 0.5 <= condition.bound:
         why += f"; an AUC below one half must be at least {_number(1 - condition.bound)}"
+    elif condition.sign.startswith("<") and any(number.value > worst.value for number in numbers):
+        why += ", whose interval decides"  # and not the largest value, which readers expect
     return Judgment(str(condition), verdict, worst.value, worst.low, worst.high, why)
 
 

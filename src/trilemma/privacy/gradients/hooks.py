@@ -67,7 +67,7 @@ class LayerHooks:
             self._uses[name] += 1
         if not output.requires_grad:
             self.starts.append(output.new_zeros((), requires_grad=True))
-            output = output + self.starts[-1]
+            output = output.add_(self.starts[-1])  # no one else has it yet
         # It is in a list so that it can be released: the hooks themselves live as long as the losses.
         waiting, version = [inputs[0].detach()], inputs[0]._version
         stored_output = output.detach() if ghost_pays(layer, inputs[0], output, self.examples) else None

@@ -46,9 +46,13 @@ def row_squares(gradients: Tensor) -> Tensor:
         return norms.square()
     if gradients.stride(-1) != 1:  # such sums are made one number after the other, and are several times less exact
         gradients = gradients.contiguous()
-    whole = gradients.shape[-1] - gradients.shape[-1] % _BLOCK
-    squares = _squares(gradients[..., whole:])
-    if whole:
+    length = gradients.shape[-1]
+    blocks = max(1, -(-length // _BLOCK))
+    if length % blocks == 0:  # blocks of one size, which take a third of the time of large ones and a rest
+        squares = _squares(gradients.unflatten(-1, (blocks, length // blocks))).sum(-1)
+    else:
+        whole = length - length % _BLOCK
+        squares = _squares(gradients[..., whole:])
         squares += _squares(gradients[..., :whole].unflatten(-1, (-1, _BLOCK))).sum(-1)
     outside = ~((squares > 1e-30) & (squares < 1e30))
     if bool(outside.any()):
@@ -130,28 +134,29 @@ def _patches(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: 
     return seen.reshape(examples, -1, x.shape[1] * positions.numel())
 
 
-def _patches_channels_last(layer: nn.Conv2d, inputs: Tensor, positions: torch.Size, examples: int) -> Tensor:
-    """The same as rows, (B, K * H' * W', kH * kW * I)."""
-    vertical, horizontal = (int(side) for side in layer.padding)
-    x = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, horizontal, horizontal, vertical, vertical)).contiguous()
-    view, row, column, channel = x.stride()
-    (down, across), (below, beside) = layer.stride, layer.dilation
-    shape = (len(x), *positions, *layer.kernel_size, x.shape[3])
-    seen: Tensor = x.as_strided(shape, (view, down * row, across * column, below * row, beside * column, channel))
-    return seen.reshape(examples, -1, x.shape[3] * layer.kernel_size[0] * layer.kernel_size[1])
-
-
 def _on_small_maps(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
-    """Gradients (n, O, I, kH, kW) of a convolution without groups, channels last in memory."""
-    views, (height, width) = len(inputs) // examples, layer.kernel_size
-    numbers = output_gradients[0, 0].numel() * views * layer.weight[0].numel() + layer.weight.numel()
-    several = max(1, _CACHED // numbers)
-    parts = (x.split(several * views) for x in (inputs, output_gradients))
-    for x, g in zip(*parts, strict=True):
-        count = len(x) // views
-        patches = _patches_channels_last(layer, x, g.shape[2:], count)
-        gradients = torch.bmm(g.unflatten(0, (count, views)).transpose(1, 2).flatten(2), patches)
-        yield gradients.view(count, layer.out_channels, height, width, layer.in_channels).permute(0, 1, 4, 2, 3)
+    """Gradients (n, O, I, kH, kW) of a convolution without groups, channels last in memory.
+
+    Each is a product: output gradients, (O, K * H' * W'), times what the positions see, (K * H' * W', kH * kW * I).
+    """
+    views, weights, (height, width) = len(inputs) // examples, layer.weight[0].numel(), inputs.shape[2:]
+    g = output_gradients.unflatten(0, (examples, views)).transpose(1, 2).flatten(2)
+    several = min(examples, max(1, _CACHED // (g.shape[2] * weights + layer.weight.numel())))
+    # The same memory for every part: padded inputs, a view that has each pixel as often as it is seen, and its copy.
+    top, left = (int(side) for side in layer.padding)
+    pixels = inputs.new_zeros(several * views, height + 2 * top, width + 2 * left, inputs.shape[1])
+    within = pixels[:, top : top + height, left : left + width]
+    view, row, column, channel = pixels.stride()
+    (down, across), (below, beside) = layer.stride, layer.dilation
+    shape = (len(pixels), *output_gradients.shape[2:], *layer.kernel_size, inputs.shape[1])
+    seen = pixels.as_strided(shape, (view, down * row, across * column, below * row, beside * column, channel))
+    patches = torch.empty_like(seen, memory_format=torch.contiguous_format)
+    for x, part in zip(inputs.permute(0, 2, 3, 1).split(several * views), g.split(several), strict=True):
+        within[: len(x)].copy_(x)
+        patches[: len(x)].copy_(seen[: len(x)])
+        gradients = torch.bmm(part, patches[: len(x)].view(len(part), -1, weights))
+        in_kernel = gradients.view(len(part), layer.out_channels, *layer.kernel_size, layer.in_channels)
+        yield in_kernel.permute(0, 1, 4, 2, 3)
 
 
 def convolution_weights(layer: nn.Conv2d, inputs: Tensor, output_gradients: Tensor, examples: int) -> Iterator[Tensor]:
@@ -284,21 +289,29 @@ def group_norm(
 ) -> dict[str, Tensor]:
     """inputs and output_gradients (B*K, C, ...).
 
-    The channels of all views are passed to torch as those of one view, since its own gradient adds up views.
+    The channels of all views are passed to torch as those of one view, since its own gradient adds up views; where they
+    come last, that would need copies, and sums over the positions take no longer.
     """
     views, channels, groups = len(inputs), layer.num_channels, layer.num_groups
-    x, g = (t.contiguous() if t.dtype == torch.float64 else t.float().contiguous() for t in (inputs, output_gradients))
+    x, g = (t if t.dtype == torch.float64 else t.float() for t in (inputs, output_gradients))
+    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    x = x if last else x.contiguous()
     positions = x[0, 0].numel()
     mean, rstd = moments or torch.native_group_norm(x, None, None, views, channels, positions, groups, layer.eps)[1:]
-    _, weight, bias = torch.ops.aten.native_group_norm_backward(
-        *(t.to(x.dtype).reshape(1, -1) for t in (g, x, mean, rstd)),
-        x.new_ones(views * channels),
-        1,
-        views * channels,
-        positions,
-        views * groups,
-        [False, True, True],
-    )
+    if last:
+        mean, rstd = (t.to(x.dtype).repeat_interleave(channels // groups, dim=1) for t in (mean, rstd))
+        bias = g.sum((2, 3))
+        weight = ((g * x).sum((2, 3)) - bias * mean) * rstd
+    else:
+        _, weight, bias = torch.ops.aten.native_group_norm_backward(
+            *(t.to(x.dtype).reshape(1, -1) for t in (g, x, mean, rstd)),
+            x.new_ones(views * channels),
+            1,
+            views * channels,
+            positions,
+            views * groups,
+            [False, True, True],
+        )
     return {name: t.reshape(examples, -1, channels).sum(1) for name, t in (("weight", weight), ("bias", bias))}
 
 
