@@ -101,6 +101,7 @@ def set_value(mean):
 
 PLACES = {
     "attribute of a buffer": (lambda: None, lambda layer, mean: setattr(layer.table, "note", mean)),
+    "attribute of a tensor": (lambda: torch.zeros(1), lambda layer, mean: setattr(layer.kept, "note", mean)),
     "gradient of a buffer": (lambda: None, lambda layer, mean: setattr(layer.table, "grad", mean.view(1))),
     "hook of a buffer": (
         lambda: torch.zeros(1, requires_grad=True),
