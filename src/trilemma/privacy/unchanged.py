@@ -77,8 +77,7 @@ def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> S
     """What a network keeps: all parameters, trained or not, buffers, and the attributes and hooks of its modules and
     the attributes of their classes, with what is in their containers, objects and functions; and what a loss does.
     Where not ``copied``, tensors and arrays are those of the network."""
-    roots: list[tuple[str, Any]] = [(f"parameter {name}", p) for name, p in model.named_parameters()]
-    roots += [(f"buffer {name}", b) for name, b in model.named_buffers()]
+    roots: list[tuple[str, Any]] = [*_released(model)]
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             if name not in ELSEWHERE or name in HOOKS:
@@ -92,10 +91,12 @@ def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> S
 
 def tensors_of(model: nn.Module, *, copied: bool = True) -> State:
     """The part of :func:`state_of` that is released: parameters and buffers."""
+    return {name: t.detach().clone() if copied else t.detach() for name, t in _released(model)}
+
+
+def _released(model: nn.Module) -> list[tuple[str, Tensor]]:
     named = [("parameter", model.named_parameters()), ("buffer", model.named_buffers())]
-    return {
-        f"{kind} {name}": t.detach().clone() if copied else t.detach() for kind, pairs in named for name, t in pairs
-    }
+    return [(f"{kind} {name}", tensor) for kind, pairs in named for name, tensor in pairs]
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

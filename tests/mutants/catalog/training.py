@@ -170,13 +170,13 @@ ERRORS = [
     Planted(
         "parameters that a network writes to in an update are not compared",
         "privacy/unchanged.py",
-        '[(f"parameter {name}", p) for name, p in model.named_parameters()]',
-        "[]",
+        'named = [("parameter", model.named_parameters()), ("buffer", model.named_buffers())]',
+        'named = [("buffer", model.named_buffers())]',
         (
             "training/test_what_leaves.py::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check"
             "[gradients-frozen parameter]",
             "training/test_what_leaves.py::test_what_the_check_did_not_see_kept_ends_the_training"
-            "[large batches in training-trained parameter-techniques9]",
+            "[large batches in training-trained parameter-techniques2]",
         ),
         "batch-norm",
     ),
