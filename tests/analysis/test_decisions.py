@@ -14,8 +14,8 @@ from scipy.stats import ttest_rel
 from made_up_study import ALL, Study
 from trilemma.analysis.claims import claims
 from trilemma.analysis.claims.claim import Claim
+from trilemma.measures import number_words
 from trilemma.report.headlines import _of_claim
-from trilemma.words import signed_number
 
 CONFIRMS = {
     "techniques-accuracy": +1,
@@ -200,6 +200,19 @@ def test_the_first_screen_quotes_the_difference_that_made_the_verdict() -> None:
     assert headline.text.endswith("cannot tell, since the interval contains 0.")
 
 
+def test_a_small_difference_is_not_rounded_to_none_on_the_first_screen() -> None:
+    """Guards: "+0.000 [+0.000, +0.000]: confirmed"."""
+    study = Study("t", seeds=range(5))
+    shift = np.array([0.0, 0.01, -0.01, 0.02, 0.005])
+    study.add({"accuracy": (0.5 + shift).tolist()}, epsilon=8.0)
+    gains = np.array([0.0004, 0.00041, 0.00039, 0.0004, 0.00042])
+    study.add({"accuracy": (0.5 + shift + gains).tolist()}, epsilon=8.0, techniques=ALL)
+    headline = _of_claim(claim(study, "techniques-accuracy"))
+    assert headline is not None
+    assert "by +0.0004 [+0.0004, +0.0004] (" in headline.text
+    assert headline.text.endswith(": confirmed.")
+
+
 def test_an_auc_that_rises_to_one_half_is_no_stronger_attack() -> None:
     study = Study("s", seeds=range(4))
     study.add({"auc_threshold": 0.44, "auc_threshold_naive": 0.45})
@@ -249,7 +262,10 @@ def test_a_decided_claim_holds_of_the_numbers_that_it_quotes() -> None:
             if headline is not None:
                 agree = [f.changes[0] for f in claim.findings if f.verdict == claim.verdict]
                 largest = max(agree, key=lambda change: abs(change.difference))
-                numbers = [signed_number(n) for n in (largest.difference, largest.low, largest.high)]
+                numbers = [
+                    number_words(n, largest.measure, signed=True)
+                    for n in (largest.difference, largest.low, largest.high)
+                ]
                 assert "{} [{}, {}]".format(*numbers) in headline.text
                 assert ("up to" in headline.text) == (len(agree) > 1), "the largest of several is said to be so"
 

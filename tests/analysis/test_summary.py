@@ -145,7 +145,7 @@ def test_lacking_columns_are_named() -> None:
 def test_on_the_way_each_update_is_apart_and_finished_trials_are_left_out() -> None:
     study = Study()
     study.add({"accuracy": 0.5})
-    study.history([0.1, 0.2], [0.1, 0.3], [0.5, 0.5])
+    study.history([0.1, 0.2], [0.1, 0.3], [0.5, 0.5], apart=0.0)
     assert len(summarize(study.frame())) == 1
     summary = summarize(study.frame(), ["accuracy"], during_training=True)
     assert summary["update"].tolist() == [10.0, 20.0]

@@ -80,8 +80,8 @@ class Study:
             }
         )
 
-    def history(self, accuracy, train_accuracy, auc, seeds=None, n=(1000, 1000), **columns):
-        """Evaluations of a condition at updates 10, 20, ..., the same for all seeds."""
+    def history(self, accuracy, train_accuracy, auc, seeds=None, n=(1000, 1000), apart=0.001, **columns):
+        """Evaluations of a condition at updates 10, 20, ...; by seed, all accuracies are ``apart`` from the last."""
         condition = {**PLAIN, "delta": math.nan, **columns}
         name = hashlib.sha256(repr((sorted(condition.items()), self.name, "tracked")).encode()).hexdigest()[:12]
         for seed, (place, values) in itertools.product(
@@ -91,7 +91,8 @@ class Study:
             for measure, value, count in zip(
                 ("accuracy", "train_accuracy", "auc_threshold"), values, counts, strict=True
             ):
-                self.row(condition, name, seed, measure, value, update=10.0 * place, n=count)
+                shift = 0.0 if measure == "auc_threshold" else apart * seed
+                self.row(condition, name, seed, measure, value + shift, update=10.0 * place, n=count)
         return name
 
     def frame(self) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from trilemma.statistics.intervals import LEVEL
 GAP = 0.05
 """A training overfits where its training accuracy exceeds its test accuracy by more than this."""
 
-_MEASURES = ("accuracy", "train_accuracy", "auc_threshold")
+MEASURES = ("accuracy", "train_accuracy", "auc_threshold")
+"""What turning points are read from."""
 
 Order = Literal["memorization first", "together", "overfitting first", "no memorization", "no overfitting"]
 
@@ -79,7 +80,7 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
     >>> points.early_stopping, points.overfitting, points.memorization, points.order
     (1, 2, 0, 'memorization first')
     """
-    rows = history[history["update"].notna() & history["measure"].isin(_MEASURES)]
+    rows = history[history["update"].notna() & history["measure"].isin(MEASURES)]
     trials = rows["trial"].unique()
     if len(trials) != 1:
         raise InputError(
@@ -88,10 +89,10 @@ def turning_points(history: pd.DataFrame) -> TurningPoints:
     if rows.duplicated(["update", "measure"]).any():
         raise InputError(f"trial {trials[0]} has an evaluation twice: write the results again from the run")
     values = rows.pivot(index="update", columns="measure", values="value").sort_index()
-    if set(values.columns) != set(_MEASURES) or values.isna().any(axis=None):
-        raise InputError(f"trial {trials[0]} lacks {', '.join(_MEASURES)} at some evaluation: train it again")
+    if set(values.columns) != set(MEASURES) or values.isna().any(axis=None):
+        raise InputError(f"trial {trials[0]} lacks {', '.join(MEASURES)} at some evaluation: train it again")
     counts = rows.pivot(index="update", columns="measure", values="n").loc[values.index].astype(float)
-    bars = [_bar(*row) for row in counts[list(_MEASURES)].itertuples(index=False)]
+    bars = [_bar(*row) for row in counts[list(MEASURES)].itertuples(index=False)]
     updates = tuple(int(update) for update in values.index)
     best = int(values["accuracy"].to_numpy(dtype=float).argmax())
     gap = (values["train_accuracy"] - values["accuracy"]).to_numpy(dtype=float)

@@ -16,11 +16,11 @@ from trilemma.analysis.claims import Claim
 from trilemma.analysis.claims.claim import Change, Finding
 from trilemma.analysis.claims.skew import MARGIN
 from trilemma.hints import listed
-from trilemma.measures import UNMATCHED, in_words
+from trilemma.measures import UNMATCHED, in_words, number_words
 from trilemma.report.numbers import FEW, Number, Numbers, PlacedCondition, setting_titles
 from trilemma.statistics.intervals import mean_within
 from trilemma.techniques import PAPER_TECHNIQUES
-from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, signed_number, with_interval
+from trilemma.words import budget, budget_order, capital, clean, counted, mix, number, with_interval
 
 MOST = 5
 """The maximum number of findings."""
@@ -126,10 +126,11 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     who = "models" if len({c.codes for c in conditions}) == 1 else f"models with {_mix_words(chosen[0].codes)}"
     where = setting_titles(numbers.conditions.values())[chosen[0].setting]
     where = f"on {where}, " if named else ""
-    levels, unmatched = [], _unmatched(numbers, chosen)
+    measures = ("accuracy", LEAKAGE, "bias")
+    mixed = len({n.over for c in conditions for m in measures if (n := numbers.get(c, m)) is not None}) > 1
+    levels, unmatched = [], _unmatched(numbers, chosen, mixed=mixed)
     for measure, lead in (("accuracy", "Accuracy"), (LEAKAGE, "Leakage"), ("bias", "Bias")):
         told = [(c, n) for c in chosen if (n := numbers.get(c, measure)) is not None]
-        mixed = len({n.over for _, n in told}) > 1
         values = listed([f"{_shown(n, mixed=mixed)} {_budget_words(c.epsilon)}" for c, n in told], most=None)
         sentences = {
             "accuracy": f"{where}{who} reach an accuracy of {values}.",
@@ -142,7 +143,7 @@ def _levels(numbers: Numbers, conditions: Sequence[PlacedCondition], *, named: b
     return [*levels, *unmatched]
 
 
-def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Headline]:
+def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition], *, mixed: bool) -> list[Headline]:
     """The AUC against the whole test set, beside that of a classifier that never saw a member.
 
     It is called skew, and not memory, only where the seeds show it: the control's interval lies above ½, the unmatched
@@ -161,13 +162,16 @@ def _unmatched(numbers: Numbers, chosen: Sequence[PlacedCondition]) -> list[Head
             and mean_within(np.array(matched.by_trial), 0.5, MARGIN)
         )
         text = (
-            f"Against unmatched non-members the same models’ AUC {'seems' if skewed else 'is'} {_shown(measured)} "
-            f"{_budget_words(condition.epsilon)}; for a model that never saw a member it is {_shown(control)}"
+            f"Against unmatched non-members the same models’ AUC {'seems' if skewed else 'is'} "
+            f"{_shown(measured, mixed=mixed)} {_budget_words(condition.epsilon)}; for a model that never saw a member "
+            f"it is {_shown(control, mixed=mixed)}"
         )
         if skewed:
             words = f"{text}, and against matched ones it lies within {MARGIN} of ½: that is skew, not memory."
             return [Headline("Skew", words, "#figures")]
-        return [Headline("Unmatched", f"{text}. Against matched ones it is {_shown(matched)}.", "#figures")]
+        return [
+            Headline("Unmatched", f"{text}. Against matched ones it is {_shown(matched, mixed=mixed)}.", "#figures")
+        ]
     return []
 
 
@@ -185,33 +189,52 @@ def _of_claim(claim: Claim) -> Headline | None:
         told = claim.statement.split(" that ", 1)[-1].split(";")[0]
         brief = f" ({agree[0].brief})" if len(agree) == 1 and agree[0].brief else ""
         return Headline(claim.lead, f"{told}: {_verdict_words(claim, agree[0])}{_counted(claim)}{brief}.", href)
-    told_by = [finding for finding in agree if finding.changes]
+    sides = [agree]
+    if _disagree(claim):
+        sides = [[f for f in claim.findings if f.verdict == verdict] for verdict in ("confirmed", "contradicted")]
+    told_by = [findings for side in sides if (findings := [finding for finding in side if finding.changes])]
     if not told_by:
         return None
-    finding = max(told_by, key=lambda finding: abs(finding.changes[0].difference))
-    words = _change_words(finding.changes[0], largest=len(told_by) > 1)
-    where = finding.setting if len(told_by) == 1 else f"{finding.setting}, the largest of {len(told_by)} settings"
-    return Headline(claim.lead, f"{words} ({where}): {_verdict_words(claim, finding)}{_counted(claim)}.", href)
+    words = ", and ".join(map(_loudest, told_by))
+    return Headline(claim.lead, f"{words}: {_verdict_words(claim, agree[0])}{_counted(claim)}.", href)
+
+
+def _disagree(claim: Claim) -> bool:
+    """Whether one setting confirms a claim, another contradicts it, and so neither is said."""
+    return claim.verdict == "cannot tell" and {f.verdict for f in claim.findings} >= {"confirmed", "contradicted"}
+
+
+def _loudest(findings: Sequence[Finding]) -> str:
+    """The largest difference of several settings, and where it is, in words."""
+    finding = max(findings, key=lambda finding: abs(finding.changes[0].difference))
+    words = _change_words(finding.changes[0], largest=len(findings) > 1)
+    where = finding.setting if len(findings) == 1 else f"{finding.setting}, the largest of {len(findings)} settings"
+    return f"{words} ({where})"
 
 
 def _counted(claim: Claim) -> str:
     """In how many settings a claim was decided, where there are several."""
-    count = len(claim.findings)
-    decided = sum(finding.verdict == claim.verdict for finding in claim.findings)
-    return f" in {decided} of {count} settings" if count > 1 and claim.verdict != "cannot tell" else ""
+    count, verdicts = len(claim.findings), [finding.verdict for finding in claim.findings]
+    if count < 2 or claim.verdict == "cannot tell":
+        return ""
+    against = verdicts.count("contradicted") if claim.verdict == "confirmed" else 0
+    but = f", contradicted in {against}" if against else ""
+    return f" in {verdicts.count(claim.verdict)} of {count} settings{but}"
 
 
 def _verdict_words(claim: Claim, finding: Finding) -> str:
     """The verdict, and where it is "cannot tell" why the finding that is told is so."""
     if claim.verdict != "cannot tell":
         return str(claim.verdict)
-    if finding.verdict != "cannot tell":
+    if _disagree(claim):
         return "cannot tell, since settings disagree"
     return f"cannot tell, since {finding.reason}" if finding.reason else "cannot tell"
 
 
 def _change_words(change: Change, *, largest: bool) -> str:
-    difference, low, high = map(signed_number, (change.difference, change.low, change.high))
+    difference, low, high = (
+        number_words(value, change.measure, signed=True) for value in (change.difference, change.low, change.high)
+    )
     interval = "" if math.isnan(change.low) else f" [{low}, {high}]"
     base = "the baseline" if change.base == "BL" else _all_but(change.base)
     what = "AUC" if change.measure.startswith("auc_") else in_words(change.measure)

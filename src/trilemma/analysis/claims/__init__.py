@@ -8,7 +8,8 @@ variance in all conditions).
 
 A claim has a finding for each setting (data set, budget, ...) and a verdict over all of them: confirmed if at least
 one finding is confirmed and none is contradicted; contradicted if at least one is contradicted and none is confirmed;
-otherwise "cannot tell".  Findings that disagree are called mixed.  What counts as shown is decided in one place
+otherwise "cannot tell".  Findings that disagree are called mixed.  (The one exception is that memorization *can* begin
+first, which one training confirms.)  What counts as shown is decided in one place
 (:mod:`trilemma.analysis.claims.decisions`), so no claim has a rule of its own for that: a new one says which of these
 decisions confirm it and which contradict it.  "Cannot tell" means that noise hides any effect, not that there is none.
 

@@ -26,61 +26,61 @@ FEWEST_BUDGETS = 3
 def budget_claim(table: Table) -> Claim:
     """Ours: a budget brings the AUC toward 1/2.  (That a smaller one does so more is :func:`budget_trend_claim`.)
 
-    For each setting the least epsilon against no budget.  Where a data set was trained at different numbers of budgets,
-    the settings with most of them count.
+    For each setting the least epsilon against no budget; no other budget may show the opposite.
     """
     conditions = table.measured(ATTACK).conditions
     all_pairs, notes = table.pairs(ATTACK, budget_pairs)
     with_none = [pair for pair in all_pairs if pair.question == "budget"]
-    most: dict[str, int] = {}
-    for pair in with_none:
-        most[conditions[pair.condition].data] = max(most.get(conditions[pair.condition].data, 0), len(pair.block))
-    least: dict[tuple[str, int, str], Pair] = {}
-    for pair in with_none:
-        condition = conditions[pair.condition]
-        if len(pair.block) < most[condition.data]:
-            continue
-        other = least.setdefault((pair.setting, condition.examples, condition.model), pair)
-        if budget_order(condition.epsilon) < budget_order(conditions[other.condition].epsilon):
-            least[pair.setting, condition.examples, condition.model] = pair
+    by_setting: dict[tuple[str, str], list[Pair]] = {}
+    for pair in sorted(with_none, key=lambda pair: budget_order(conditions[pair.condition].epsilon)):
+        by_setting.setdefault((pair.setting, pair.against), []).append(pair)
+    least = {pairs[0]: pairs[1:] for pairs in by_setting.values()}
     return direction_claim(
         table,
         "budget-auc",
         "we say that a budget brings the attack's AUC toward ½",
-        (list(least.values()), notes),
+        (list(least), notes),
         ATTACK,
         "lower",
         "this takes a budget and none, all else equal",
         lead="Budget, leakage",
         source="ours",
         secondary=STRONGEST,
+        between=least,
     )
 
 
 def budget_trend_claim(table: Table) -> Claim:
     """Ours: the smaller epsilon is, the nearer the AUC lies to 1/2, told from at least ``FEWEST_BUDGETS`` epsilons.
 
-    For each family the distance of the AUC from 1/2 is regressed on the rank of epsilon, seed by seed.  The slopes are
-    tested by a t-test over seeds, adjusted by Holm over the families, and must keep their sign and their significance
-    without any one seed, and without any one budget.  Confirmed where they are positive and the mean distance grows at
-    every step, contradicted where they are negative and it falls at every step.
+    For each family the AUC minus 1/2 is regressed on the rank of epsilon, seed by seed; it counts as positive on the
+    side of 1/2 where the family lies on average.  (The absolute value seed by seed would take noise for distance.)  The
+    slopes are tested by a t-test over the seeds that all budgets have, adjusted by Holm over the families, and must
+    keep their sign and their significance without any one seed, and without any one budget.  Confirmed where they are
+    positive and the distance of the mean AUC from 1/2 grows at every step, contradicted where they are negative and it
+    falls at every step.
     """
     measurements = table.measured(ATTACK)
     pairs, notes = table.pairs(ATTACK, budget_pairs)
     families = {pair.block: pair.setting for pair in pairs}
     distances: dict[tuple[str, ...], NDArray[np.float64]] = {}
+    common: dict[tuple[str, ...], list[int]] = {}
     for block in families:
         chosen = _with_budget(measurements, block)
         seeds = sorted(set.intersection(*(set(measurements.values[c]) for c in chosen))) if chosen else []
         if len(chosen) >= FEWEST_BUDGETS and len(seeds) > 1:
-            distances[block] = np.array([[abs(measurements.values[c][seed] - 0.5) for seed in seeds] for c in chosen])
+            apart = np.array([[measurements.values[c][seed] - 0.5 for seed in seeds] for c in chosen])
+            distances[block] = apart if apart.mean() >= 0 else -apart
+            common[block] = seeds
     adjusted = holm([paired_p(_slopes(by_budget)) for by_budget in distances.values()])
     findings = []
     for (block, by_budget), p in zip(distances.items(), adjusted, strict=True):
         chosen = _with_budget(measurements, block)
-        evidence = [evidence_of(measurements, c, budget(measurements.conditions[c].epsilon)) for c in chosen]
+        budgets = [budget(measurements.conditions[c].epsilon) for c in chosen]
+        evidence = [evidence_of(measurements, c, role, common[block]) for c, role in zip(chosen, budgets, strict=True)]
         verdict, reason = _trend_decision(by_budget, p)
-        words = _trend_words(measurements, chosen, _slopes(by_budget)) + (f"; but {reason}" if reason else "")
+        means = [float(np.mean(entry["values"])) for entry in evidence]
+        words = _trend_words(means, budgets, _slopes(by_budget)) + (f"; but {reason}" if reason else "")
         findings.append(Finding(families[block], verdict, words, distinct(evidence), reason=reason))
     return overall_claim(
         "budget-trend",
@@ -111,7 +111,7 @@ def _trend_decision(distances: NDArray[np.float64], p: float) -> Decision:
         return (
             shown_mean(_slopes(distances), 0.0, way, p)
             and all(shown_mean(slopes, 0.0, way) for slopes in without_one)
-            and bool((sign * np.diff(distances.mean(axis=1)) > 0).all())
+            and bool((sign * np.diff(np.abs(distances.mean(axis=1))) > 0).all())
         )
 
     few = f"fewer than {FEWEST_SEEDS} seeds are too few" if distances.shape[1] < FEWEST_SEEDS else ""
@@ -119,15 +119,14 @@ def _trend_decision(distances: NDArray[np.float64], p: float) -> Decision:
     return decide(holds("higher", 1), holds("lower", -1), reason)
 
 
-def _trend_words(measurements: Measured, chosen: Sequence[str], slopes: NDArray[np.float64]) -> str:
-    means = [
-        f"{number_words(float(np.mean(list(measurements.values[c].values()))), ATTACK)} at "
-        f"{budget(measurements.conditions[c].epsilon)}"
-        for c in chosen
-    ]
+def _trend_words(means: Sequence[float], budgets: Sequence[str], slopes: NDArray[np.float64]) -> str:
+    """What was judged: the mean AUCs, how far they lie from 1/2, and the mean slope, all over the same seeds."""
+    levels = [f"{number_words(mean, ATTACK)} at {words}" for mean, words in zip(means, budgets, strict=True)]
+    apart = [number_words(abs(mean - 0.5), ATTACK) for mean in means]
     low, high = (number_words(end, ATTACK, signed=True) for end in mean_interval(slopes))
     slope = f"{number_words(float(slopes.mean()), ATTACK, signed=True)} [{low}, {high}]"
     return (
-        f"{in_words(ATTACK)} is {', '.join(means)}; from one budget to the next larger one its distance from ½ "
-        f"changes by {slope}, over {len(slopes)} seeds"
+        f"the mean of {in_words(ATTACK)} is {', '.join(levels)}, which is {', '.join(apart)} from ½; from one budget "
+        f"to the next larger one its distance from ½ changes by {slope}, over the {len(slopes)} seeds that all budgets "
+        "have"
     )

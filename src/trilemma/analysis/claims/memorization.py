@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
+
 from trilemma.analysis.claims.claim import Claim, Finding, overall_claim
-from trilemma.analysis.claims.decisions import decide
+from trilemma.analysis.claims.decisions import Decision, decide
 from trilemma.analysis.claims.evidence import ATTACK, Table, condition_record
 from trilemma.analysis.comparison import FEWEST_SEEDS
-from trilemma.analysis.conditions import check_once, conditions_of, tell_apart
-from trilemma.analysis.turning_points import GAP, Order, TurningPoints, turning_points
+from trilemma.analysis.conditions import Condition, check_once, conditions_of, tell_apart
+from trilemma.analysis.turning_points import GAP, MEASURES, Order, TurningPoints, turning_points
+from trilemma.words import capital
 
 
 def memorization_claim(table: Table) -> Claim:
@@ -17,7 +21,12 @@ def memorization_claim(table: Table) -> Claim:
 
     A training confirms it where memorization begins first in every one of at least ``FEWEST_SEEDS`` seeds, and
     contradicts it where overfitting does.  (:func:`~trilemma.analysis.turning_points.turning_points` defines them.)
-    First means by more than one evaluation, and both must have begun.  That it *can* is confirmed by one such training
+    First means by more than one evaluation, and both must have begun.  Seeds that repeat one training, since nothing in
+    it is random, count once; a seed with a value that is not finite is left out.  On skewed data the gap of training
+    and test accuracy comes from the skew in part, which can only make overfitting seem earlier, so there nothing
+    contradicts the claim.
+
+    This is the one claim that something *can* happen: it is confirmed by one such training, whatever the others say,
     and contradicted only where all trainings are against it.
     """
     rows = table.during_training
@@ -25,22 +34,25 @@ def memorization_claim(table: Table) -> Claim:
     check_once(looked_at, ["cell", "update"])
     points: dict[str, dict[int, TurningPoints]] = {}
     trials: dict[str, dict[int, str]] = {}
+    left_out: dict[str, list[int]] = {}
+    different: dict[str, set[tuple[float, ...]]] = {}
     for trial, history in rows[rows["trial"].isin(looked_at["trial"])].groupby("trial", sort=False):
         name, seed = str(history["cell"].iloc[0]), int(history["seed"].iloc[0])
+        curves = history[history["measure"].isin(MEASURES)].sort_values(["measure", "update"])["value"].to_numpy(float)
+        if not np.isfinite(curves).all():
+            left_out.setdefault(name, []).append(seed)
+            continue
         points.setdefault(name, {})[seed] = turning_points(history)
+        different.setdefault(name, set()).add(tuple(curves.round(4)))
         trials.setdefault(name, {})[seed] = str(trial)
     findings = []
-    for name, condition in tell_apart(conditions_of(looked_at), trials, table.study).items():
+    conditions = {name: condition for name, condition in conditions_of(looked_at).items() if name in points}
+    for name, condition in tell_apart(conditions, trials, table.study).items():
         by_seed = points[name]
         seeds = sorted(by_seed)
         words = "; ".join(f"seed {seed}: {_turning_words(by_seed[seed])}" for seed in seeds)
-        orders = {by_seed[seed].order for seed in seeds}
-        enough = len(seeds) >= FEWEST_SEEDS
-        decision = decide(
-            enough and orders == {"memorization first"},
-            enough and orders == {"overfitting first"},
-            _reason(orders) if enough else f"that takes at least {FEWEST_SEEDS} seeds",
-        )
+        words += "".join(f"; seed {seed} is left out: a value is not finite" for seed in left_out.get(name, ()))
+        decision = _decision({by_seed[seed].order for seed in seeds}, len(seeds), len(different[name]), condition)
         words += f"; {decision.reason}" if decision.reason else ""
         entry = {
             "role": "turning points",
@@ -70,8 +82,25 @@ def memorization_claim(table: Table) -> Claim:
     )
     verdicts = {finding.verdict for finding in findings}
     if "confirmed" in verdicts:
-        return replace(claim, verdict="confirmed")
+        return replace(claim, verdict="confirmed", sentence=capital(claim.sentence.removeprefix("Mixed: ")))
     return claim if len(verdicts) < 2 else replace(claim, verdict="cannot tell")
+
+
+def _decision(orders: set[Order], seeds: int, different: int, condition: Condition) -> Decision:
+    """The verdict of one training from the orders of its seeds, of which so many differ in any value."""
+    enough = different >= FEWEST_SEEDS
+    skewed = not math.isnan(condition.skew or math.nan)
+    reason = f"that takes at least {FEWEST_SEEDS} seeds"
+    if enough:
+        reason = _SKEWED if skewed and orders == {"overfitting first"} else _reason(orders)
+    elif seeds >= FEWEST_SEEDS:
+        reason = f"seeds repeat one training, and that takes at least {FEWEST_SEEDS} different ones"
+    return decide(
+        enough and orders == {"memorization first"}, enough and not skewed and orders == {"overfitting first"}, reason
+    )
+
+
+_SKEWED = "the data are skewed, so part of the gap between training and test accuracy is not overfitting"
 
 
 def _reason(orders: set[Order]) -> str:

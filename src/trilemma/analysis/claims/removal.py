@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from trilemma.analysis.claims.claim import Claim, Direction, Finding, change_of, doubt, joined_reasons, overall_claim
-from trilemma.analysis.claims.decisions import OPPOSITE, Decision, decide, decide_direction, shown
+from trilemma.analysis.claims.decisions import OPPOSITE, Decision, decide, shown
 from trilemma.analysis.claims.evidence import Table, distinct, evidence_of, evidence_of_both, values_by_seed
 from trilemma.analysis.comparison import Comparison
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.conditions import Measured
 from trilemma.analysis.pairs import Pair, removal_pairs
+from trilemma.measures import number_words
 
 
 def removal_claims(table: Table) -> tuple[Claim, ...]:
@@ -102,10 +104,11 @@ def onion_claim(table: Table) -> Claim:
 
     - ``exposed_survivors_retrained`` (optional: the same survivors, same cut, in a training of the same recipe with
       nothing removed and another seed) is free of that choice: confirmed if ``exposed_survivors`` is higher than it,
-      contradicted if lower.
+      and by more than in the random arm; contradicted if lower, and by more than there.  What both arms do alike is the
+      effect of a smaller training set.
     - Without it: confirmed if the exposed arm's survivors are, in the new models, more exposed than the random arm's,
-      among whom most of the exposed ones still are; contradicted if their exposure rose less than the random arm's did,
-      though the choice works the other way.  Between the two it cannot be told.
+      among whom most of the exposed ones still are, and their exposure rose more; contradicted if it rose less than
+      the random arm's did, though the choice works the other way.  Between the two it cannot be told.
     """
     now, before = table.measured("exposed_survivors"), table.measured("exposed_survivors_before")
     fresh = table.measured("exposed_survivors_retrained")
@@ -117,15 +120,23 @@ def onion_claim(table: Table) -> Claim:
     retrained = {comparison.pair.condition: comparison for comparison in compare(refreshed, fresh_pairs)}
     levels = {comparison.pair.condition: comparison for comparison in compare(now, pairs)}
     rises = {comparison.pair.condition: comparison for comparison in compare(rise, pairs)}
+    excess = now.minus(fresh, "exposed_survivors minus exposed_survivors_retrained")
+    in_both = [pair for pair in pairs if {pair.condition, pair.against} <= set(excess.values)]
+    excesses = {comparison.pair.condition: comparison for comparison in compare(excess, in_both)}
+    unremoved = {condition: values_by_seed(fresh, condition) for condition in fresh.values}
     findings = []
     for pair in pairs:
         if pair.condition not in rises:
             continue
         again = retrained.get(pair.condition)
-        (verdict, reason), words = _onion_decision(rises[pair.condition], levels[pair.condition], again)
+        if again is not None:
+            (verdict, reason), words = _retrained_decision(again, excesses.get(pair.condition))
+        else:
+            (verdict, reason), words = _onion_decision(rises[pair.condition], levels[pair.condition])
         arms = "; ".join(
             f"{name}: {np.mean(values_by_seed(before, condition)):.3f} of the survivors were exposed before, "
             f"{np.mean(values_by_seed(now, condition)):.3f} are after"
+            + (f", {np.mean(unremoved[condition]):.3f} with none removed" if condition in unremoved else "")
             for name, condition in ((pair.change, pair.condition), (pair.base, pair.against))
         )
         evidence = [
@@ -173,12 +184,43 @@ def _beside(now: Measured, fresh: Measured, pairs: Sequence[Pair]) -> tuple[Meas
     ]
 
 
-def _onion_decision(rise: Comparison, level: Comparison, retrained: Comparison | None) -> tuple[Decision, str]:
-    """What is decided, and the words on the comparison that decides it."""
-    if retrained is not None:
-        return decide_direction(retrained, "higher"), f"{retrained.words}{doubt(retrained)}"
+def _retrained_decision(retrained: Comparison, excess: Comparison | None) -> tuple[Decision, str]:
+    """What is decided where the survivors were also scored in a training without removal, and the words on it.
+
+    ``excess`` is that difference in the exposed arm minus the same in the random arm.
+    """
+    words = f"{retrained.words}{doubt(retrained)}"
+    if excess is None:
+        reason = "the random arm lacks a training without removal, so the cause may be the smaller training set"
+        return Decision("cannot tell", reason), f"{words}; but {reason}"
+    words += f"; {_more_than_at_random(excess)}"
+    reason = retrained.reason
+    if retrained.shown:
+        reason = "the smaller training set may explain it: the change is not shown to be larger than at random"
+    decision = decide(
+        shown(retrained, "higher") and shown(excess, "higher"),
+        shown(retrained, "lower") and shown(excess, "lower"),
+        reason,
+    )
+    return decision, f"{words}; but {reason}" if decision.reason and retrained.shown else words
+
+
+def _onion_decision(rise: Comparison, level: Comparison) -> tuple[Decision, str]:
+    """What is decided without such a training, and the words on the comparison that decides it."""
     reason = "survivors of the exposed arm were chosen for little exposure and rise in any second model"
-    decision = decide(shown(level, "higher"), shown(rise, "lower"), reason)
+    decision = decide(shown(level, "higher") and shown(rise, "higher"), shown(rise, "lower"), reason)
     if decision.verdict == "contradicted":
         return decision, f"the rise is smaller than at random, though survivors were chosen to rise: {rise.words}"
-    return decision, level.words if decision.verdict == "confirmed" else f"{reason}; {level.words}{doubt(level)}"
+    if decision.verdict == "confirmed":
+        return decision, f"{level.words}; {_more_than_at_random(rise)}"
+    return decision, f"{reason}; {level.words}{doubt(level)}"
+
+
+def _more_than_at_random(change: Comparison) -> str:
+    """By how much a change in the exposed arm exceeds the random arm's, in words."""
+    by, low, high = (
+        number_words(value, "exposed_survivors", signed=True) for value in (change.difference, change.low, change.high)
+    )
+    return f"the change minus the same change at random is {by}" + (
+        "" if math.isnan(change.low) else f" [{low}, {high}]"
+    )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 
-from trilemma.analysis.claims.claim import Claim, Finding, change_of, joined_reasons, overall_claim
+from trilemma.analysis.claims.claim import Claim, Direction, Finding, change_of, joined_reasons, overall_claim
 from trilemma.analysis.claims.decisions import decide, shown, shown_beyond, shown_within
 from trilemma.analysis.claims.direction import direction_claim
 from trilemma.analysis.claims.evidence import ATTACK, STRONGEST, Table, distinct, evidence_of_both
 from trilemma.analysis.comparison import FEWEST_SEEDS, Comparison
 from trilemma.analysis.comparisons import compare
-from trilemma.analysis.conditions import Condition
-from trilemma.analysis.pairs import Pair, Pairs, skew_pairs
-from trilemma.data.named import same_images
+from trilemma.analysis.pairs import Pair, skew_pairs
 from trilemma.measures import UNMATCHED, number_words
 
 MARGIN = 0.02
@@ -24,74 +23,81 @@ MARGIN = 0.02
 def skew_claims(table: Table) -> tuple[Claim, ...]:
     """The largest skew against the smallest, or none: accuracy, AUC (unmatched and matched) and bias.
 
-    Where settings of one set have different numbers of skews, those with the most count.  Accuracy and bias are
-    compared between skews of one set alone, whose test images are the same: a set without skew has others, which are
-    part of any difference from it.
+    No two skews in between may show the opposite.  Accuracy and bias are compared between skews of one set alone, whose
+    test images are the same: a set without skew has others, which are part of any difference from it.
     """
-    accuracy = direction_claim(
-        table,
-        "skew-accuracy",
-        "the paper says that more bias in the data lowers accuracy",
-        _widest(table, "accuracy", same_test=True),
-        "accuracy",
-        "lower",
-        "this takes two skews of one set, all else equal",
-        lead="Skew, accuracy",
-    )
-    aucs = [
-        direction_claim(
-            table,
-            name,
-            f"the paper says that more bias in the data makes attacks stronger; {how}",
-            _widest(table, ATTACK + suffix),
-            ATTACK + suffix,
+    auc = "the paper says that more bias in the data makes attacks stronger"
+    one_set = "this takes two skews of one set, all else equal"
+    any_set = "this takes a set with and without skew, or with two skews, all else equal"
+
+    def asked(name: str, statement: str, measure: str, wanted: Direction, missing: str, lead: str) -> Claim:
+        between, notes = _widest(table, measure, same_test=missing != any_set)
+        strongest = measure.replace(ATTACK, STRONGEST) if measure.startswith(ATTACK) else ""
+        pairs = list(between), notes
+        return direction_claim(
+            table, name, statement, pairs, measure, wanted, missing, lead=lead, secondary=strongest, between=between
+        )
+
+    return (
+        asked(
+            "skew-accuracy",
+            "the paper says that more bias in the data lowers accuracy",
+            "accuracy",
+            "lower",
+            one_set,
+            "Skew, accuracy",
+        ),
+        asked(
+            "skew-auc-naive",
+            f"{auc}; measured against the whole test set, as the paper most likely did",
+            ATTACK + UNMATCHED,
             "higher",
-            "this takes a set with and without skew, or with two skews, all else equal",
-            lead=f"Skew, {'unmatched' if suffix else 'matched'} AUC",
-            secondary=STRONGEST + suffix,
-        )
-        for suffix, name, how in (
-            (UNMATCHED, "skew-auc-naive", "measured against the whole test set, as the paper most likely did"),
-            ("", "skew-auc-matched", "measured against test examples with the members' own mix of class and group"),
-        )
-    ]
-    bias = direction_claim(
-        table,
-        "skew-bias",
-        "the paper says that more bias in the data gives more bias in predictions",
-        _widest(table, "bias", same_test=True),
-        "bias",
-        "higher",
-        "this takes two skews of one set, all else equal, with bias measured",
-        lead="Skew, bias",
+            any_set,
+            "Skew, unmatched AUC",
+        ),
+        asked(
+            "skew-auc-matched",
+            f"{auc}; measured against test examples with the members' own mix of class and group",
+            ATTACK,
+            "higher",
+            any_set,
+            "Skew, matched AUC",
+        ),
+        asked(
+            "skew-bias",
+            "the paper says that more bias in the data gives more bias in predictions",
+            "bias",
+            "higher",
+            f"{one_set}, with bias measured",
+            "Skew, bias",
+        ),
     )
-    return accuracy, *aucs, bias
 
 
-def _widest(table: Table, measure: str, *, same_test: bool = False) -> Pairs:
-    """For each setting the largest skew against none, or else the smallest; ``same_test``: the smallest alone."""
+def _widest(table: Table, measure: str, *, same_test: bool = False) -> tuple[dict[Pair, list[Pair]], list[str]]:
+    """For each setting the largest skew against none, or else the smallest (``same_test``: the smallest alone), each
+    with the pairs of skews in between."""
     pairs, notes = table.pairs(measure, skew_pairs)
-    extremes = _extreme_skews(pairs, table.measured(measure).conditions)
-    return [pair for none, one_set in extremes if (pair := one_set if same_test else none or one_set)], notes
+    conditions = table.measured(measure).conditions
+    beside_none = {pair.condition for pair in pairs if pair.question == "skew"}
+    by_setting: dict[tuple[str, str], list[Pair]] = {}
+    for pair in sorted(pairs, key=lambda pair: conditions[pair.condition].skew or 0.0):
+        of_one_set = pair.question == "skew of one set"
+        if of_one_set if same_test else not (of_one_set and pair.condition in beside_none):
+            by_setting.setdefault((pair.setting, pair.against), []).append(pair)
+    return {pairs[-1]: [*pairs[:-1], *_steps(pairs)] for pairs in by_setting.values()}, notes
 
 
-def _extreme_skews(pairs: Iterable[Pair], conditions: Mapping[str, Condition]) -> list[tuple[Pair | None, Pair | None]]:
-    """The pairs of each setting: the largest skew against none and, where measured, the smallest of the same set."""
-    by_setting: dict[tuple[Any, ...], dict[str, Pair]] = {}
-    most: dict[str, int] = {}
-    for pair in pairs:
-        condition = conditions[pair.condition]
-        images = same_images(condition.data)
-        most[images] = max(most.get(images, 0), len(pair.block))
-        by_question = by_setting.setdefault((images, pair.setting, condition.examples, condition.model), {})
-        if pair.question not in by_question or (condition.skew or 0) > (
-            conditions[by_question[pair.question].condition].skew or 0
-        ):
-            by_question[pair.question] = pair
+def _steps(pairs: Sequence[Pair]) -> list[Pair]:
+    """Of pairs with one base, in ascending order of skew, each against every smaller one."""
     return [
-        (by_question.get("skew"), by_question.get("skew of one set"))
-        for (images, *_), by_question in by_setting.items()
-        if max(len(pair.block) for pair in by_question.values()) == most[images]
+        replace(
+            larger,
+            against=smaller.condition,
+            base=smaller.change,
+            block=tuple(dict.fromkeys((*larger.block, *smaller.block))),
+        )
+        for smaller, larger in combinations(pairs, 2)
     ]
 
 
