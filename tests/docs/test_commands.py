@@ -73,10 +73,12 @@ ONLY_PARSED = 62
 
 
 def kind_of(command):
-    """A command but for its numbers and its folder: those of one kind run the same code."""
+    """A command but for its numbers, its folder and which of several trainings it selects: those of one kind run the
+    same code."""
     words = shlex.split(command)
-    if "--out" in words:
-        del words[words.index("--out") : words.index("--out") + 2]
+    for option in ("--out", "--only", "--training", "--rate"):
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
     return tuple(re.sub(r"\d+(\.\d+)?", "N", word) for word in words)
 
 

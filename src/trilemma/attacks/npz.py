@@ -72,7 +72,7 @@ def fields_of_arrays(arrays: Mapping[str, NDArray[Any]], available: tuple[str, .
       file: its name, for messages.
 
     Raises:
-      InputError: one is missing, or there are two of groups or of outputs.
+      InputError: one is missing, or there are two arrays of groups.
     """
     fields: dict[str, Any] = dict(arrays)
     missing = [name for name in ("labels", "member") if name not in fields]
@@ -84,7 +84,7 @@ def fields_of_arrays(arrays: Mapping[str, NDArray[Any]], available: tuple[str, .
             "probs (N, C), labels (N,) and member (N,) with numpy.savez"
         )
     if "logits" in fields and "probs" in fields:
-        raise InputError(f"{file} contains both logits and probs: keep one of them")
+        del fields["probs"]  # logits tell more: probabilities near 1 are rounded to 1
     names = fields.pop("classes", None)
     if names is not None and names.dtype.kind == "U" and names.ndim == 1:
         fields["class_names"] = tuple(map(str, names))

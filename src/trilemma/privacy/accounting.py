@@ -56,7 +56,8 @@ class Event:
 
     Attributes:
       sampling_probability: q in (0, 1]; 1 is the full batch.
-      noise_multiplier: sigma, the noise's standard deviation in units of the clipping norm, in ``NOISE_MULTIPLIERS``.
+      noise_multiplier: sigma > 0, the noise's standard deviation in units of the clipping norm; an epsilon is known for
+        those in ``NOISE_MULTIPLIERS``.
       updates: T, between 0 and ``MOST_UPDATES``.
 
     Raises:
@@ -75,12 +76,6 @@ class Event:
                 f"the noise multiplier must be positive and finite, not {self.noise_multiplier}: "
                 "without noise there is no finite epsilon"
             )
-        least, most = NOISE_MULTIPLIERS
-        if not least <= self.noise_multiplier <= most:
-            raise PrivacyError(
-                f"a noise multiplier of {self.noise_multiplier:g} cannot be accounted for: use one between {least:g} "
-                f"and {most:g}"
-            )
         if not 0 <= self.updates <= MOST_UPDATES:
             raise PrivacyError(f"the number of updates must be between 0 and {MOST_UPDATES:,}, not {self.updates}")
 
@@ -89,8 +84,15 @@ class Event:
 
         Raises:
           InputError: ``delta`` outside (0, 1).
+          PrivacyError: a noise multiplier outside ``NOISE_MULTIPLIERS``.
         """
         check_delta(delta)
+        least, most = NOISE_MULTIPLIERS
+        if not least <= self.noise_multiplier <= most:
+            raise PrivacyError(
+                f"a noise multiplier of {self.noise_multiplier:g} cannot be accounted for: use one between {least:g} "
+                f"and {most:g}"
+            )
         if self.updates == 0:
             return 0.0
         return _epsilon(self, delta, accountant)

@@ -160,7 +160,7 @@ class Plan:
             raise PrivacyError(
                 f"the sum is over {total.count} examples but {len(draw)} were drawn: add up every physical batch once"
             )
-        draw.released = True
+        draw.mark_released()
         noisy = add_gaussian_noise(
             total.sums,
             standard_deviation=self.noise_multiplier * self.clipping_norm,

@@ -11,7 +11,7 @@ from torch import Tensor
 from trilemma.privacy.randomness import RandomStream
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Draw:
     """One logical batch, for one update.
 
@@ -29,6 +29,10 @@ class Draw:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def mark_released(self) -> None:
+        """Say that a gradient over it has been released, which is all of a draw that ever changes."""
+        object.__setattr__(self, "released", True)
 
     def physical_batches(self, size: int) -> Iterator[Tensor]:
         """The draw in pieces of at most ``size`` that fit the device; nothing is dropped or repeated.
