@@ -1,6 +1,7 @@
 """The page as text: one file, whole, escaped, and honest about what is missing."""
 
 import json
+import math
 import re
 import time
 from html.parser import HTMLParser
@@ -27,6 +28,8 @@ from trilemma.report.numbers import Numbers
 from trilemma.report.page import _budgets
 from trilemma.report.tables import any_table, comparisons_table, results_table
 from trilemma.words import power
+
+DIGITS = {"name": "digits-s", "skew": 0.9, "limit": 1297}
 
 
 class Elements(HTMLParser):
@@ -61,6 +64,30 @@ def small_elements(small_page):
 @pytest.fixture(scope="module")
 def large_elements(large_page):
     return Elements(large_page)
+
+
+def test_one_training_beside_several_seeds_is_marked_in_every_line_of_levels(made_up):
+    """Guards: an interval over test images, not marked as such, above a sentence that speaks of 1 to 3 seeds."""
+    made, every = made_up(), ("obs", "gn", "ws", "am", "pa", "sat")
+    made.new_study("s", "t", [])
+    for mix, seeds in (((), (0, 1, 2)), (every, (0,))):
+        for seed in seeds:
+            for epsilon in (math.inf, 8.0):
+                made.trial(DIGITS, seed, techniques=mix, epsilon=epsilon, groups=("color", "gray"))
+    lines = headlines(Numbers(made.results, made.study), [], named=False)
+    assert {line.lead for line in lines} >= {"Accuracy", "Leakage", "Bias", "Unmatched"}
+    assert all("(one training)" in line.text and "[" not in line.text for line in lines)
+
+
+def test_a_learning_rate_of_each_budget_is_told_on_the_first_screen(made_up):
+    made = made_up()
+    made.new_study("s", "t", [], seeds=range(5))
+    for seed in range(5):
+        made.trial(DIGITS, seed, epsilon=math.inf, learning_rate=0.3)
+        made.trial(DIGITS, seed, epsilon=8.0, learning_rate=2.0)
+    judged = [claim for claim in claims(made.results, made.study) if claim.name == "budget-auc"]
+    lines = headlines(Numbers(made.results, made.study), judged, named=False)
+    assert "each with the learning rate chosen for its budget" in lines[-1].text
 
 
 def test_a_study_of_one_trial_is_told_in_the_singular(made_up, tmp_path):
