@@ -19,7 +19,7 @@ DISK = Path(__file__).with_name("disk.py")
 def test_a_fault_at_one_operation_loses_nothing():
     seed = zlib.crc32(trilemma.__version__.encode())
     done = subprocess.run(
-        [sys.executable, str(DISK), "--sample", "2", "--seed", str(seed)],
+        [sys.executable, str(DISK), "--sample", "3", "--seed", str(seed)],
         capture_output=True,
         text=True,
         env=os.environ,
@@ -28,4 +28,4 @@ def test_a_fault_at_one_operation_loses_nothing():
     if done.returncode == 2 and "no C compiler" in done.stdout:
         pytest.skip("needs Linux and a C compiler")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed, 0 failed" in done.stdout
+    assert "9 passed, 0 failed" in done.stdout

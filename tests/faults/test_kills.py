@@ -7,7 +7,7 @@ import warm
 
 
 def test_a_training_killed_at_random_moments_has_the_weights_of_an_undisturbed_one():
-    command = [sys.executable, str(Path(__file__).with_name("kills.py")), "--train", "3", "--study", "0"]
+    command = [sys.executable, str(Path(__file__).with_name("kills.py")), "--train", "5", "--study", "0"]
     done = warm.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "training: 3 kills" in done.stdout
+    assert "training: 5 kills" in done.stdout

@@ -135,7 +135,7 @@ def test_every_check_alarms_as_rarely_as_it_says(honest, evidences, monkeypatch)
         assert counts[name] > 0, name
 
 
-@settings(deadline=None, max_examples=15)  # half a second each, for the bounds on their epsilons
+@settings(deadline=None, max_examples=40)
 @given(
     examples=st.integers(1, 60),
     share=st.floats(0, 1),

@@ -11,7 +11,7 @@ from pathlib import Path
 import trilemma
 import warm
 
-KILLS = 12
+KILLS = 30
 BENCH = Path(__file__).parents[1] / "faults" / "kills.py"
 
 

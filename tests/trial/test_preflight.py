@@ -93,7 +93,7 @@ def test_what_cannot_be_measured_is_refused_before_the_first_update(tmp_path, ki
     assert not (tmp_path / "run").exists()
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     train=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=8, max_size=30),
     test=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 15)), min_size=8, max_size=30),
