@@ -397,7 +397,7 @@ def test_what_is_reached_through_a_module_of_own_code_is_compared(tmp_path, monk
 
     clipping = Clipping(reads_settings.Reads(), 1.0, "loop")
     clipping(FEW, LABELS)
-    with pytest.raises(PrivacyError, match=r"global settings\.mean"):
+    with pytest.raises(PrivacyError, match=r"\['global settings'\]\.mean"):
         clipping(MANY, LABELS)
 
 

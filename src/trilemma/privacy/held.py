@@ -15,7 +15,6 @@ import abc
 import array
 import datetime
 import decimal
-import dis
 import functools
 import gc
 import logging
@@ -39,6 +38,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from trilemma.outside import is_own_code
+from trilemma.privacy.named import Code, Variables, imported_modules, is_own_module, named
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device))
 """Types of most values, and of keys that have a name in a message."""
@@ -46,14 +46,14 @@ _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, torch.dty
 _NUMBERS = (bool, int, float, complex, str, bytes)
 
 _FIXED = (
-    *(type(None), type(...), type(NotImplemented), range, types.CodeType, types.ModuleType, re.Pattern),
+    *(type(None), type(...), type(NotImplemented), range, types.CodeType, re.Pattern),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo, np.dtype, np.ufunc),
     *sorted(set(np.sctypeDict.values()), key=str),
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
     *(decimal.Decimal, pathlib.PurePath, typing._Final),  # the last for annotations
     *(types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType),
     *(types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType),
-    *(logging.Logger, type(abc.ABC._abc_impl)),  # type: ignore[attr-defined]  # which remember answers to questions
+    type(abc.ABC._abc_impl),  # type: ignore[attr-defined]  # which remembers answers to questions
 )
 """Types that are taken as they are: their values do not change, or hold nothing of what a network sees."""
 
@@ -70,9 +70,10 @@ Parts = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """A value of a type that does not show what it holds."""
+    """A value that does not show what it holds: for a reason, or by its type."""
 
     value: object
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def look_into(value: Any) -> tuple[Any, Parts]:
     itself, parts = content(value)
     if itself is _HIDDEN or not _shows_all(kind, base):  # type: ignore[arg-type]
         return Hidden(value), {}
-    if base not in _ALONE or own_classes(kind):
+    if base not in _ALONE or own_classes(kind):  # type: ignore[arg-type]
         parts |= _attributes(value, kind, base)
     return ((kind, tuple(parts)) if itself is None else itself), parts
 
@@ -121,7 +122,7 @@ def _known(kind: type) -> tuple[type, Content]:
 def _attributes(value: Any, kind: type, base: type) -> Parts:
     """What an object holds in ``__dict__`` and ``__slots__`` beyond those of ``base``, and its classes of own code."""
     own = {f"class {k.__qualname__}": k for k in own_classes(kind)}
-    if base is type:
+    if base in _BY_NAME:
         return own
     slots = {
         name: getattr(value, name)
@@ -133,9 +134,10 @@ def _attributes(value: Any, kind: type, base: type) -> Parts:
     return {repr(name): item for name, item in (slots | getattr(value, "__dict__", {}) | own).items()}
 
 
-def own_classes(kind: type) -> list[type]:
+@functools.lru_cache(maxsize=1000)
+def own_classes(kind: type) -> tuple[type, ...]:
     """A class and its bases, as far as their code is not of an installed package."""
-    return [base for base in kind.__mro__ if is_own_code(str(base.__module__))]
+    return tuple(base for base in kind.__mro__ if is_own_code(str(base.__module__)))
 
 
 @functools.lru_cache(maxsize=1000)
@@ -206,23 +208,25 @@ def _of_mapping(values: Mapping[Any, Any]) -> tuple[Any, Parts]:
 
 def _of_function(function: types.FunctionType) -> tuple[Any, Parts]:
     """Its code, attributes, defaults, and the variables of the functions around it that it uses; of own code also the
-    global variables that it names, and what it names of modules of own code."""
+    global variables that it names, and the modules that it imports."""
     if _of_a_package(function):
         return function, {}
     held = {**vars(function), "defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__}
-    held["code"] = function.__code__
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # a variable that has no value yet
             held[name] = cell.cell_contents
-    if is_own_code(str(function.__globals__.get("__name__"))):
-        variables, names = function.__globals__, _globals_named(function.__code__)
-        held |= {f"global {name}": variables[name] for name in names if name in variables}
-        for name in names:
-            module = variables.get(name)
-            if isinstance(module, types.ModuleType) and is_own_code(module.__name__):
-                inside = _attributes_named(function.__code__).intersection(vars(module))
-                held |= {f"global {name}.{attribute}": vars(module)[attribute] for attribute in sorted(inside)}
-    return None, {repr(name): item for name, item in held.items()}
+    variables = function.__globals__
+    if not is_own_code(str(variables.get("__name__"))):
+        return None, {repr(name): item for name, item in (held | {"code": function.__code__}).items()}
+    names = named(function.__code__)
+    for name in names.computed:
+        if name not in variables:
+            return Hidden(
+                function, f"uses {name}, by which it may keep private images under names that are computed"
+            ), {}
+    held |= {f"global {name}": variables[name] for name in names.variables if name in variables}
+    held |= {f"import {name}": module for name, module in imported_modules(function).items()}
+    return Code(function.__code__, names.looked_up), {repr(name): item for name, item in held.items()}
 
 
 def _of_a_package(function: Any) -> bool:
@@ -233,19 +237,13 @@ def _of_a_package(function: Any) -> bool:
     return named is function and not is_own_code(module) and not is_own_code(str(code))
 
 
-@functools.lru_cache(maxsize=1000)
-def _globals_named(code: types.CodeType) -> tuple[str, ...]:
-    """The global variables that a function reads or sets, or a function inside it does."""
-    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname.endswith("_GLOBAL")}
-    inside = [_globals_named(part) for part in code.co_consts if isinstance(part, types.CodeType)]
-    return tuple(sorted(names.union(*inside)))
+def _of_module(module: types.ModuleType) -> tuple[Any, Parts]:
+    return (Variables(module) if is_own_module(module) else module), {}
 
 
-@functools.lru_cache(maxsize=1000)
-def _attributes_named(code: types.CodeType) -> frozenset[str]:
-    """The names that a function, or one inside it, looks up, of attributes among others."""
-    inside = [_attributes_named(part) for part in code.co_consts if isinstance(part, types.CodeType)]
-    return frozenset(code.co_names).union(*inside)
+def _of_logger(logger: Any) -> tuple[Any, Parts]:
+    """What its methods tell; its handlers keep records of each pass, to which code comes by their names."""
+    return Variables(logger), {name: vars(logger).get(name) for name in ("level", "disabled", "propagate")}
 
 
 def _of_cache(cached: Any) -> tuple[Any, Parts]:
@@ -311,6 +309,8 @@ _CONTENTS: tuple[tuple[tuple[Any, ...], Content], ...] = (
     ((list, torch.Size, tuple, set, frozenset), lambda value: (None, _numbered(value))),
     ((type,), _of_class),
     (_FIXED, lambda value: (value, {})),
+    ((types.ModuleType,), _of_module),
+    ((logging.Logger,), _of_logger),
     ((types.FunctionType,), _of_function),
     ((_LRU_CACHE,), _of_cache),
     ((types.MethodType,), _only("__self__", "__func__")),
@@ -329,5 +329,8 @@ _CONTENTS: tuple[tuple[tuple[Any, ...], Content], ...] = (
 )
 """By type, what its values hold; the first that fits, so that a class comes before its base."""
 
-_ALONE = frozenset({type, types.FunctionType, *_FIXED})
+_BY_NAME = frozenset({type, types.ModuleType, logging.Logger})
+"""Types of which attributes are parts already, or are if own code names them."""
+
+_ALONE = frozenset({types.FunctionType, *_BY_NAME, *_FIXED})
 """Types of which attributes are parts already, or do not count."""

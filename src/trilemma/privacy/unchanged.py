@@ -2,11 +2,13 @@
 
 What it wrote to a parameter or buffer would be released without noise.  What it wrote to an attribute, such as a mean
 of the images of an evaluation, would reach the gradients of other examples, which then differ by more than C on a
-neighboring data set.  The same holds for attributes of classes and for global variables that the code of a network
-names, where that code is not of an installed package.  A loss that is not ours is looked at likewise.
+neighboring data set.  The same holds for attributes of classes, for global variables that the code of a network
+names, and for variables of modules that it comes by, where that code is not of an installed package.  A loss that is
+not ours is looked at likewise.
 
-``trilemma.privacy.held`` says what each of these holds.  A network that holds what cannot be looked into is refused.
-Not seen are files, variables of installed packages, and what code reaches by a computed name.
+``trilemma.privacy.held`` says what each of these holds, ``trilemma.privacy.named`` which variables code names.  A
+network that holds what cannot be looked into is refused.  Not seen are files, variables of installed packages, and
+what code reaches by a computed name.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from trilemma.errors import PrivacyError
 from trilemma.privacy.held import Hidden, Randomness, look_into, own_classes
+from trilemma.privacy.named import ALWAYS, Code, Variables
 from trilemma.privacy.structure import ELSEWHERE, GLOBAL_HOOKS, HOOKS
 
 State = dict[str, Any]
@@ -43,6 +46,11 @@ def refuse_changed_state(model: nn.Module, loss: object = None) -> Iterator[None
     after = state_of(model, loss, copied=False)
     for name in changed(before, after):
         owner = "loss" if name.startswith("loss") else "network"
+        if name not in before and isinstance(after[name], Variables) and "['import " in name:
+            raise PrivacyError(
+                f"the {owner} imports the module {after[name].owner.__name__} while it sees private images, and what "
+                "it keeps of them would get no noise: import it at the top of the file, or train without a budget"
+            )
         if isinstance(after.get(name), Randomness):
             raise PrivacyError(
                 f"the {owner} draws random numbers (from {name}), which the guarantee does not cover: remove what is "
@@ -64,6 +72,10 @@ def refuse_hidden(state: State) -> None:
       PrivacyError: names the first such part and its type.
     """
     for name, value in state.items():
+        if isinstance(value, Hidden) and value.reason:
+            raise PrivacyError(
+                f"the {name} {value.reason}: write out the names of the variables, or train without a budget"
+            )
         if isinstance(value, Hidden):
             kind = f"{type(value.value).__module__}.{type(value.value).__qualname__}".removeprefix("builtins.")
             raise PrivacyError(
@@ -82,8 +94,9 @@ def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> S
         for name, value in vars(module).items():
             if name not in ELSEWHERE or name in HOOKS:
                 roots.append((f"attribute {prefix}{'.' if prefix else ''}{name}", value))
-    for kind in dict.fromkeys(kind for module in model.modules() for kind in own_classes(type(module))):
-        roots.append((f"class {kind.__qualname__}", kind))
+    classes: dict[type, None] = dict.fromkeys(type(module) for module in model.modules())
+    for own in dict.fromkeys(base for kind in classes for base in own_classes(kind)):
+        roots.append((f"class {own.__qualname__}", own))
     roots += [(f"hooks of all modules ({kind})", getattr(nn.modules.module, kind)) for kind in GLOBAL_HOOKS]
     roots.append(("loss", loss))
     return _collected(roots, {id(module): (f"module {name}", module) for name, module in model.named_modules()}, copied)
@@ -113,18 +126,29 @@ def _collected(roots: list[tuple[str, Any]], seen: dict[int, tuple[str, Any]], c
     """
     state: State = {}
     waiting = roots[::-1]
+    looked_up: set[str] = set(ALWAYS)
+    modules: list[tuple[str, Mapping[str, Any], set[str]]] = []  # name, variables, and which of them were walked
     while waiting:
         name, value = waiting.pop()
         if id(value) in seen:
             state[name] = f"the same as {seen[id(value)][0]}"
-            continue
-        itself, parts = look_into(value)
-        if parts or isinstance(itself, (Tensor, np.ndarray)):
-            seen[id(value)] = name, value
-            waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
-        if copied and isinstance(itself, Tensor):
-            itself = itself.clone()
-        state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself
+        else:
+            itself, parts = look_into(value)
+            if parts or isinstance(itself, (Tensor, np.ndarray, Variables)):
+                seen[id(value)] = name, value
+                waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
+            if isinstance(itself, Code):
+                looked_up |= itself.names
+            elif isinstance(itself, Variables):
+                modules.append((name, vars(itself.owner), set()))
+            if copied and isinstance(itself, Tensor):
+                itself = itself.clone()
+            state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself
+        if not waiting:  # code that was found last may look up more variables of modules that were found first
+            for module, variables, walked in modules:
+                new = sorted((variables.keys() & looked_up) - walked, reverse=True)
+                walked.update(new)
+                waiting += [(f"{module}.{variable}", variables[variable]) for variable in new]
     return state
 
 
@@ -137,6 +161,8 @@ def _same(first: Any, second: Any) -> bool:
         return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
     if isinstance(first, Hidden) and isinstance(second, Hidden):
         return first.value is second.value
+    if isinstance(first, Variables) and isinstance(second, Variables):
+        return first.owner is second.owner
     if first is second or type(first) is not type(second):
         return first is second
     # By their text, in which zero has a sign, and what is not a number equals itself.

@@ -15,7 +15,7 @@ _ARITHMETIC, _MODELS, _CLIPPING = (
 )
 _RUNS = "trial/test_truth_of_runs.py"
 _THREADS, _OWN_LOSSES = "privacy/test_side_by_side.py", "privacy/test_losses.py"
-_HELD = "privacy/test_held.py"
+_HELD, _NAMED = "privacy/test_held.py", "privacy/test_named.py"
 _LEAVES = "training/test_what_leaves.py"
 
 ERRORS = [
@@ -184,7 +184,7 @@ ERRORS = [
     Planted(
         "global variables of a network are not compared",
         "privacy/held.py",
-        "for name in names if name in variables}",
+        "for name in names.variables if name in variables}",
         "for name in () if name in variables}",
         (
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-global dict]",
@@ -192,9 +192,66 @@ ERRORS = [
         ),
     ),
     Planted(
+        "modules that a function imports are not looked into",
+        "privacy/held.py",
+        "for name, module in imported_modules(function).items()}",
+        "for name, module in imported_modules(function).items() if not name}",
+        (
+            f"{_NAMED}::test_what_is_kept_in_a_module_is_seen_by_whatever_way[imported inside]",
+            f"{_NAMED}::test_a_module_that_a_pass_imports_is_refused_until_it_is_imported_before",
+        ),
+    ),
+    Planted(
+        "modules that a network holds are taken as they are",
+        "privacy/held.py",
+        "(Variables(module) if is_own_module(module) else module), {}",
+        "module, {}",
+        (
+            f"{_NAMED}::test_what_is_kept_in_a_module_is_seen_by_whatever_way[attribute]",
+            f"{_NAMED}::test_what_is_kept_in_a_module_is_seen_by_whatever_way[with a dot]",
+        ),
+    ),
+    Planted(
+        "modules made by hand count as those of a package of their name",
+        "privacy/named.py",
+        "    if sys.modules.get(name) is module:\n",
+        "    if name in sys.modules:\n",
+        (f"{_NAMED}::test_what_is_kept_in_a_module_is_seen_by_whatever_way[made by hand, called as a package]",),
+    ),
+    Planted(
+        "variables of a module that code looks up are sought before all code has been found",
+        "privacy/unchanged.py",
+        "        if not waiting:  #",
+        "        if name == roots[-1][0]:  #",
+        (
+            f"{_NAMED}::test_what_is_kept_in_a_module_is_seen_by_whatever_way[with two dots]",
+            f"{_NAMED}::test_a_loss_that_keeps_something_in_a_module_is_refused[as an argument]",
+        ),
+    ),
+    Planted(
+        "a relative import is taken for one of the package above",
+        "privacy/named.py",
+        'package.rsplit(".", level - 1)[0] if level > 1',
+        'package.rsplit(".", level)[0] if level > 0',
+        (
+            f"{_NAMED}::test_what_is_kept_in_a_module_of_the_same_package_is_seen[from the package]",
+            f"{_NAMED}::test_what_is_kept_in_a_module_of_the_same_package_is_seen[from beside]",
+        ),
+    ),
+    Planted(
+        "code that asks for variables by computed names is accepted",
+        "privacy/held.py",
+        "        if name not in variables:\n",
+        "        if name is None:\n",
+        (
+            f"{_NAMED}::test_code_that_asks_for_variables_by_computed_names_is_refused[globals()]",
+            f"{_NAMED}::test_code_that_asks_for_variables_by_computed_names_is_refused[sys.modules]",
+        ),
+    ),
+    Planted(
         "attributes of a network's classes are not compared",
         "privacy/unchanged.py",
-        'roots.append((f"class {kind.__qualname__}", kind))',
+        'roots.append((f"class {own.__qualname__}", own))',
         "continue",
         (
             f"{_LEAVES}::test_what_is_kept_in_one_mode_alone_is_seen_by_the_check[evaluation-dict of a base class]",

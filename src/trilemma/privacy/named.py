@@ -1,0 +1,108 @@
+"""What code of one's own names, beside what its functions hold themselves.
+
+A function reaches its global variables, the modules that it imports, and, through any module that it comes by, that
+module's variables.  Which module an expression like ``self.settings.mean`` comes to cannot be read from the code.  So
+the variables of a module of own code that are compared are those whose names *any* own code of the network looks up
+(:class:`Variables`): all others, such as a script's data sets and histories, no pass can reach.  A name that is
+computed is not seen; code that asks for variables by a computed name in a common way is refused (:data:`_BUILTINS`).
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from trilemma.outside import is_own_code
+
+_BUILTINS = frozenset({"globals", "exec", "eval", "__import__"})
+_ATTRIBUTES = frozenset({"import_module", "__globals__", "f_globals", "_getframe"})
+"""What gives code a variable or a module by a name that is computed: functions of Python, and attributes."""
+
+ALWAYS = frozenset({"__getattr__"})
+"""Variables of a module that Python itself looks up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """A module or a logger: of its variables, those count that own code names."""
+
+    owner: Any
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code of a function of own code, with all names that it looks up, the strings in it among them."""
+
+    code: types.CodeType
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a function, or one inside it, names.
+
+    Attributes:
+      looked_up: attributes and variables, and strings, which may name one in ``getattr``.
+      variables: global variables that it reads or sets, in alphabetical order.
+      imports: (level, module, names taken from it) of each import.
+      computed: what it uses to reach variables by computed names.
+    """
+
+    looked_up: frozenset[str]
+    variables: tuple[str, ...]
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    computed: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1000)
+def named(code: types.CodeType) -> Named:
+    """What some code names."""
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
+    inside = [named(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    texts = [text for part in code.co_consts for text in (part if isinstance(part, (tuple, frozenset)) else (part,))]
+    looked_up = {name for text in (*code.co_names, *texts) if isinstance(text, str) for name in text.split(".")}
+    variables = {str(step.argval) for step in steps if "_GLOBAL" in step.opname or step.opname == "LOAD_NAME"}
+    imports = [
+        (steps[place - 2].argval, str(step.argval), tuple(steps[place - 1].argval or ()))
+        for place, step in enumerate(steps)
+        if step.opname == "IMPORT_NAME"
+    ]
+    pairs = [(first.argval, second.argval) for first, second in zip(steps, steps[1:], strict=False)]
+    computed = sorted(_BUILTINS & variables) + sorted(_ATTRIBUTES.intersection(code.co_names))
+    computed += ["sys.modules"] * (("sys", "modules") in pairs)
+    return Named(
+        frozenset(filter(str.isidentifier, looked_up)).union(*(part.looked_up for part in inside)),
+        tuple(sorted(variables.union(*(part.variables for part in inside)))),
+        (*imports, *(statement for part in inside for statement in part.imports)),
+        tuple(dict.fromkeys((*computed, *(name for part in inside for name in part.computed)))),
+    )
+
+
+def imported_modules(function: types.FunctionType) -> dict[str, Any]:
+    """The modules of own code that a function of own code imports, as far as they have been imported, by name."""
+    found: dict[str, Any] = {}
+    for level, name, taken in named(function.__code__).imports:
+        if level:
+            variables = function.__globals__
+            package = str(variables.get("__package__") or variables.get("__name__"))
+            package = package.rsplit(".", level - 1)[0] if level > 1 else package
+            name = f"{package}.{name}" if name else package
+        parts = name.split(".")
+        names = [".".join(parts[: number + 1]) for number in range(len(parts))]
+        for module in (*names, *(f"{name}.{item}" for item in taken)):
+            if module in sys.modules and is_own_code(module):
+                found[module] = sys.modules[module]
+    return found
+
+
+def is_own_module(module: types.ModuleType) -> bool:
+    """Whether the variables of a module are own code's: of a script, a folder on the path, or made by hand."""
+    name = str(getattr(module, "__name__", ""))
+    if sys.modules.get(name) is module:
+        return is_own_code(name)
+    # What compiled packages make of their parts, as ``torch.ops`` does, is in none of Python's tables either.
+    return is_own_code(str(type(module).__module__)) or type(module) is types.ModuleType
