@@ -271,8 +271,10 @@ MAY_COMPUTE = {
     "outside.py": ["importlib.import_module(module_name)"],
     "privacy/__init__.py": ["importlib.import_module(f'{__name__}.{_HOME[name]}')"],
     "privacy/gradients/kernels.py": ["importlib.import_module(name)"],
+    "privacy/named.py": ["'__import__'", "'import_module'"],
 }
-"""The computed imports that there are: of names of the package itself, of parts from outside, and of Triton."""
+"""The computed imports that there are: of names of the package itself, of parts from outside, and of Triton; and the
+names of functions that code of one's own may not use."""
 
 
 def test_no_other_import_is_computed():
@@ -454,7 +456,7 @@ def test_few_files_are_long():
         assert lines > LONGEST_FILE, f"{name} has {lines} lines: LONGER_FILES need not name it"
 
 
-NUMBERS = dict(enumerate(("eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"), 8))
+NUMBERS = dict(enumerate(("eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"), 8))
 
 
 def test_the_guarantee_counts_the_modules_that_it_rests_on():

@@ -114,6 +114,7 @@ RELATIVE = {
     "from the package": ("", "from . import state", "state.MEM[0] = mean"),
     "from the module": ("", "from .state import MEM", "MEM[0] = mean"),
     "from above": ("deep", "from .. import state", "state.MEM[0] = mean"),
+    "from the package below": ("deep", "from . import state", "state.MEM[0] = mean"),
     "from beside": ("deep", "from ..deep import state", "state.MEM[0] = mean"),
 }
 
@@ -256,6 +257,23 @@ def test_variables_that_no_code_of_the_network_names_may_change(written):
     Clipping(network, 1.0)(FEW, LABELS)
     flat.mean = 1.0
     assert changed(before, state_of(network, copied=False)) == ["attribute cfg.mean"]
+
+
+@pytest.mark.parametrize("name", ["cfg", "torch", "math", "trilemma.privacy"])
+def test_a_module_made_by_hand_is_looked_into_whatever_its_name(name):
+    module = types.ModuleType(name)
+    module.mean, module.file = 0.0, iter(())
+
+    class Keeps(nn.Linear):
+        held = module
+
+        def forward(self, images):
+            self.held.mean = float(images.mean())
+            return images
+
+    network = Keeps(1, 1)
+    with pytest.raises(PrivacyError, match=r"\['held'\]\.mean while it saw"), refuse_changed_state(network):
+        network(torch.ones(1))
 
 
 def test_variables_of_packages_are_not_walked():

@@ -14,6 +14,7 @@ import functools
 import sys
 import types
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from trilemma.outside import is_own_code
@@ -71,7 +72,7 @@ def named(code: types.CodeType) -> Named:
         for place, step in enumerate(steps)
         if step.opname == "IMPORT_NAME"
     ]
-    pairs = [(first.argval, second.argval) for first, second in zip(steps, steps[1:], strict=False)]
+    pairs = [(first.argval, second.argval) for first, second in pairwise(steps)]
     computed = sorted(_BUILTINS & variables) + sorted(_ATTRIBUTES.intersection(code.co_names))
     computed += ["sys.modules"] * (("sys", "modules") in pairs)
     return Named(

@@ -126,30 +126,36 @@ def _collected(roots: list[tuple[str, Any]], seen: dict[int, tuple[str, Any]], c
     """
     state: State = {}
     waiting = roots[::-1]
-    looked_up: set[str] = set(ALWAYS)
-    modules: list[tuple[str, Mapping[str, Any], set[str]]] = []  # name, variables, and which of them were walked
-    while waiting:
+    names: set[str] = set(ALWAYS)
+    owners: list[tuple[str, Mapping[str, Any], set[str]]] = []  # of variables: name, variables, those found
+    while waiting or (waiting := _looked_up(owners, names)):
         name, value = waiting.pop()
         if id(value) in seen:
             state[name] = f"the same as {seen[id(value)][0]}"
-        else:
-            itself, parts = look_into(value)
-            if parts or isinstance(itself, (Tensor, np.ndarray, Variables)):
-                seen[id(value)] = name, value
-                waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
-            if isinstance(itself, Code):
-                looked_up |= itself.names
-            elif isinstance(itself, Variables):
-                modules.append((name, vars(itself.owner), set()))
-            if copied and isinstance(itself, Tensor):
-                itself = itself.clone()
-            state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself
-        if not waiting:  # code that was found last may look up more variables of modules that were found first
-            for module, variables, walked in modules:
-                new = sorted((variables.keys() & looked_up) - walked, reverse=True)
-                walked.update(new)
-                waiting += [(f"{module}.{variable}", variables[variable]) for variable in new]
+            continue
+        itself, parts = look_into(value)
+        if parts or isinstance(itself, (Tensor, np.ndarray, Variables)):
+            seen[id(value)] = name, value
+            waiting += [(f"{name}[{part}]", item) for part, item in reversed(parts.items())]
+        if isinstance(itself, Code):
+            names |= itself.names
+        elif isinstance(itself, Variables):
+            owners.append((name, vars(itself.owner), set()))
+        if copied and isinstance(itself, Tensor):
+            itself = itself.clone()
+        state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself
     return state
+
+
+def _looked_up(owners: list[tuple[str, Mapping[str, Any], set[str]]], names: set[str]) -> list[tuple[str, Any]]:
+    """Variables of modules that code looks up and that were not found before: code that is found last may look up
+    more variables of a module that was found first."""
+    found = []
+    for owner, variables, before in owners:
+        new = sorted((variables.keys() & names) - before, reverse=True)
+        before.update(new)
+        found += [(f"{owner}.{name}", variables[name]) for name in new]
+    return found
 
 
 def _same(first: Any, second: Any) -> bool:
