@@ -31,6 +31,18 @@ def refused(capsys):
     return check
 
 
+def check_probabilities(folder, printed):
+    """LiRA's cannot be checked with four shadows: null in every file, beside the reason, which the terminal says."""
+    reason = "needs 6 shadow models, has 4"
+    assert json.loads((folder / "audit.json").read_text())["probability_reason"] == {"lira": reason}
+    assert json.loads((folder / "exposed.json").read_text())["probability_reason"] == {"lira": reason}
+    column = pq.read_table(folder / "signals.parquet")
+    assert column["membership_probability_lira"].null_count == column.num_rows
+    assert column.schema.field("membership_probability_lira").metadata == {b"reason": reason.encode()}
+    assert f"lira's membership probabilities: {reason}" in printed
+    assert "rmia's membership probabilities: expected calibration error 0." in printed
+
+
 def check_page(shadowed, folder):
     """The page of an audit shows the members that RMIA ranks first, each with its own image, unless told not to."""
     exposed = json.loads((folder / "first" / "exposed.json").read_text())["examples"]
@@ -42,7 +54,7 @@ def check_page(shadowed, folder):
         assert example["score"] == row["score_rmia"]
         assert example["probability"] == {
             "rmia": row["membership_probability_rmia"],
-            "lira": row["membership_probability_lira"],
+            "lira": None,
             "histogram": row["membership_probability"],
         }
         image = np.asarray(Image.open(io.BytesIO(base64.b64decode(example["png"]))))
@@ -54,6 +66,7 @@ def check_page(shadowed, folder):
         page = (folder / name / "model.html").read_text()
         assert page.count("<img ") == images
         assert "ruled out by the budget" in page
+        assert "checking them needs 6 shadow models, has 4" in page
         assert page.count('class="chart"') == 3  # ROC curves, classes, reliability
         assert "Whether all are equally exposed was not tested" in page  # 60 on a side are too few
 
@@ -70,6 +83,7 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     assert first["shadows"]["reused"] == 3
     assert first["headline_attack"] == "rmia"
     assert "headline      rmia, chosen before its numbers were seen" in printed.out
+    check_probabilities(tmp_path / "first", printed.out)
     assert re.search(r"rmia +AUC [\d.]+ \[[\d., ]+\] of at most 0\.\d+ ", printed.out)
     assert printed.out.count("TPR at 1 % FPR     not measured: needs 1,000 non-members, has 60") == 1
     assert "audit  attack: rmia" in printed.err

@@ -15,7 +15,7 @@ from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
 from trilemma.attacks.matching import difference_of_mixes
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
-from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.audit_table import attack_rows, describe_cells, describe_probabilities
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
@@ -233,6 +233,7 @@ def _document(
         "ceiling": subject.ceiling,
         "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),
         "reliability": {name: curve.as_dict() for name, curve in result.reliability.items()},
+        "probability_reason": result.probability_reason,
         "seed": options.seed,
         "resamples": options.resamples,
     }
@@ -270,7 +271,7 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")
     show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))
-    show(*describe_control(document), *describe_cells(document))
+    show(*describe_control(document), *describe_cells(document), *describe_probabilities(document))
     alarms = describe_alarms(document["ceiling_alarms"])
     if alarms:
         show_alarm(*alarms)

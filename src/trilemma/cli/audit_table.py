@@ -10,7 +10,7 @@ from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.hints import listed
 from trilemma.measures import HEADLINE_FPR, MEASURES
-from trilemma.words import clean
+from trilemma.words import clean, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +115,21 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
             f"that every {kind} is equally exposed is {verdict} (p = {test['p_value']:.3f}; the {kind} {clean(cell)} "
             "is farthest from the rest)"
         )
+    return lines
+
+
+def describe_probabilities(document: dict[str, Any]) -> list[str]:
+    """How far the probabilities of membership hold on shadows that they were not fitted to, or why there are none."""
+    lines = []
+    for name, curve in document["reliability"].items():
+        line = (
+            f"{name}'s membership probabilities: expected calibration error {curve['expected_calibration_error']:.3f}"
+        )
+        if curve["left_out"]:
+            left_out = counted(curve["left_out"], "reference model")
+            line += f"; without {left_out} that the others cannot attack"
+        lines.append(line)
+    lines += [f"{name}'s membership probabilities: {reason}" for name, reason in document["probability_reason"].items()]
     return lines
 
 
