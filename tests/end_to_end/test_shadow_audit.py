@@ -175,4 +175,25 @@ def test_a_strangers_references_of_unknown_members_are_taken_as_out_and_it_is_sa
     document = json.loads((tmp_path / "a" / "audit.json").read_text())
     assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
     assert not {"rmia", "lira"} & set(document["attacks"])
-    assert document["reference_models"] == {"models": 2, "members_known": False}
+    assert document["reference_models"] == {"models": 2, "members_known": False, "attacks_not_made": {}}
+
+
+def test_references_that_cannot_be_used_are_refused_or_said(tmp_path, capsys, refused):
+    """Guards: where every reference model was trained on the rows, they were ignored without a word."""
+    rng = np.random.default_rng(0)
+    member, labels = np.arange(80) < 40, rng.integers(0, 3, 80)
+    fields = {"logits": rng.normal(size=(80, 3)), "labels": labels, "member": member}
+    fields["reference_logits"] = rng.normal(size=(4, 80, 3))
+    for name, matrix in (("in", np.ones((4, 80), bool)), ("out", np.zeros((4, 80), bool))):
+        np.savez(tmp_path / f"{name}.npz", **fields, reference_member=matrix)
+    says = "^trilemma: rmia needs, .* not trained on it, and 80 examples .*; or leave out reference_logits"
+    refused("audit", tmp_path / "in.npz", "--out", tmp_path / "none", says=says)
+    assert not (tmp_path / "none").exists()
+    command = ["audit", str(tmp_path / "out.npz"), "--resamples", "100", "--out"]
+    assert main([*command, str(tmp_path / "offline")]) == 0
+    assert "note: rmia and lira not made: rmia needs, for each example" in capsys.readouterr().out
+    document = json.loads((tmp_path / "offline" / "audit.json").read_text())
+    assert set(document["reference_models"]["attacks_not_made"]) == {"rmia", "lira"}
+    assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
+    assert main([*command, str(tmp_path / "loss"), "--attacks", "threshold"]) == 0
+    assert "note: no attack that was asked for uses the reference models" in capsys.readouterr().out

@@ -50,6 +50,8 @@ class Audit:
         shadow attacks give, for those that could be checked.
       reliability: whether those hold, on shadows in place of the target; a curve for each.
       probability_reason: why a shadow attack that was made gives none, by its name.
+      not_made: why the reference models do not allow other shadow attacks, by their names; empty where attacks were
+        asked for.
       scores: each attack's score (N,) of every row; a higher score means "member".
       rocs: each attack's metrics with their bootstrap draws.
       match: how the non-members were matched; None if they were used as they are.
@@ -69,6 +71,7 @@ class Audit:
     probabilities: dict[str, NDArray[np.float64]]
     reliability: dict[str, Reliability]
     probability_reason: dict[str, str]
+    not_made: dict[str, str]
     scores: dict[str, NDArray[np.float64]]
     rocs: dict[str, Roc]
     match: Match | None
@@ -142,8 +145,8 @@ def audit(
       progress: called with (name of the next step, steps done, total steps).
 
     Raises:
-      InputError: an attack is unknown, ``match`` is combined with weights or lacks groups, or too few rows
-        can be compared.
+      InputError: an attack is unknown, ``match`` is combined with weights or lacks groups, the reference models allow
+        no shadow attack, or too few rows can be compared.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(400) < 200
@@ -153,7 +156,7 @@ def audit(
     >>> result.strongest, result.auc > 0.9, sorted(result.attacks["threshold"])
     ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr', 'tpr_reason'])
     """
-    names = chosen_attacks(attacks, predictions)
+    names, not_made = chosen_attacks(attacks, predictions)
     matched = None
     if match is not None:
         predictions, matched = match_predictions(predictions, match, seed)
@@ -195,6 +198,7 @@ def audit(
         probabilities=probabilities,
         reliability=reliability,
         probability_reason=reasons,
+        not_made=not_made,
         scores=scores,
         rocs=rocs,
         match=matched,

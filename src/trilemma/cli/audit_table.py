@@ -9,7 +9,7 @@ from trilemma.attacks.cells import TOO_FEW, lacking
 from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.hints import listed
-from trilemma.measures import HEADLINE_FPR, MEASURES
+from trilemma.measures import HEADLINE_FPR, MEASURES, SHADOW_ATTACKS
 from trilemma.words import clean, counted
 
 if TYPE_CHECKING:
@@ -115,6 +115,25 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
             f"that every {kind} is equally exposed is {verdict} (p = {test['p_value']:.3f}; the {kind} {clean(cell)} "
             "is farthest from the rest)"
         )
+    return lines
+
+
+def describe_references(document: dict[str, Any]) -> list[str]:
+    """What was assumed of the reference models, and what they were not used for."""
+    references = document["reference_models"]
+    if references is None:
+        return []
+    if not any(name in SHADOW_ATTACKS for name in document["attacks"]):
+        return ["note: no attack that was asked for uses the reference models"]
+    lines = []
+    if not references["members_known"]:
+        lines.append(
+            f"note: without reference_member, none of the {references['models']} reference models is assumed to have "
+            "been trained on any of these examples"
+        )
+    missing = references["attacks_not_made"]
+    if missing:
+        lines.append(f"note: {' and '.join(missing)} not made: {next(iter(missing.values()))}")
     return lines
 
 

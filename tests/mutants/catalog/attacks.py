@@ -50,6 +50,20 @@ ERRORS = [
         (f"{_EXPOSURE}::test_equal_probabilities_are_in_one_bin",),
     ),
     Planted(
+        "references that allow no attack are ignored",
+        "attacks/named.py",
+        "    if not possible:\n",
+        "    if not shape:\n",
+        (f"{_RMIA}::test_references_that_allow_no_attack_are_refused",),
+    ),
+    Planted(
+        "why an attack is not made is kept back",
+        "attacks/named.py",
+        "return tuple(possible), reasons",
+        "return tuple(possible), {}",
+        (f"{_RMIA}::test_attacks_that_the_references_do_not_allow_are_named",),
+    ),
+    Planted(
         "the ROC counts ties for members in full",
         "attacks/roc.py",
         "np.diff(fpr, axis=1), tpr[:, 1:] + tpr[:, :-1]) / 2",
