@@ -127,10 +127,24 @@ class Estimate:
     updates: int
 
     def __str__(self) -> str:
-        words = f"about {clock(self.free)}"
+        words = f"about {_duration(self.free)}"
         if self.now > BUSY * self.free:
-            words += f" on free cores, {clock(self.now)} on a machine as busy as now"
+            words += f" on free cores, {_duration(self.now)} on a machine as busy as now"
         return f"{words} (by {self.timed:,} of a shadow's {self.updates:,} updates)"
+
+
+def _duration(seconds: float) -> str:
+    """``clock``, which leaves out seconds after a minute and a half, to 10 seconds in the first ten minutes.
+
+    >>> _duration(28), _duration(179), _duration(180), _duration(6000)
+    ('28 s', '3 min', '3 min', '1 h 40 min')
+    >>> _duration(141)
+    '2 min 20 s'
+    """
+    tens = round(seconds / 10)
+    if not 9 <= tens < 60:
+        return clock(seconds)
+    return f"{tens // 6} min {10 * (tens % 6)} s" if tens % 6 else f"{tens // 6} min"
 
 
 BUSY = 1.25
