@@ -141,10 +141,14 @@ def is_own_code(module: str) -> bool:
     """Whether the code of a module is neither this package's nor torch's, and is not installed with Python or as a
     package (as is that of a script, a notebook, or a folder that was put on the path)."""
     root = module.partition(".")[0]
-    if root in ("torch", "trilemma") or root in sys.stdlib_module_names:
+    if root in ("torch", "trilemma"):
         return False
+    if module == "__main__":  # under `python -m cProfile` and the like it has that module's file
+        return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    return file is None or not _is_installed(Path(file).resolve())
+    if file is None:
+        return root not in sys.stdlib_module_names
+    return not _is_installed(Path(file).resolve())  # a file of one's own may have the name of one of Python's: test.py
 
 
 def _is_installed(path: Path) -> bool:

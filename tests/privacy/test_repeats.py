@@ -580,7 +580,7 @@ def test_honest_networks_are_not_refused_and_sums_are_what_they_were(monkeypatch
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
-    monkeypatch.setattr(clipping_module, "gradient_alone", lambda *_: None)
+    monkeypatch.setattr(Clipping, "_watched", lambda self, objective, images, labels, compute: compute())
     for call, total in zip(calls, watched, strict=True):
         alone = clipping(*call)
         assert all(torch.equal(alone.sums[name], total.sums[name]) for name in total.sums)
@@ -655,6 +655,112 @@ def test_networks_known_to_keep_nothing_are_not_computed_again(monkeypatch, digi
         list(other.run_updates(2))
     with pytest.raises(AssertionError, match="computed again"):
         other.logits("test")
+
+
+# ---- an example alone and in its batch -------------------------------------------------------------------------------
+
+
+class Asks(Own):
+    """Works on a whole batch for some images only, and keeps nothing."""
+
+    def __init__(self, question):
+        super().__init__(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 10))
+        self.question = question
+
+    def forward(self, images):
+        return self.question(images, super().forward)
+
+
+QUESTIONS = {  # the question, and what makes one image the one that answers it for all
+    "bytes or fractions": (lambda x, f: f(x / 255 if x.max() > 1 else x), lambda image: 255 * image),
+    "centered already": (lambda x, f: f(x if x.min() < 0 else (x - 0.5) / 0.5), lambda image: 2 * image - 1),
+    "all outputs finite": (lambda x, f: _zero_unless_finite(f(x)), lambda image: image * float("nan")),
+    "outputs too large": (lambda x, f: f(x) * (50 / f(x).detach().abs().max()).clamp_max(1), lambda image: 1e3 * image),
+}
+
+
+def _zero_unless_finite(outputs):
+    return outputs if outputs.isfinite().all() else 0 * outputs.nan_to_num()
+
+
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("place", [0, 5, 8, 15])
+@pytest.mark.parametrize("kind", QUESTIONS)
+def test_an_image_that_changes_what_is_done_to_others_is_refused(monkeypatch, kind, place, views):
+    """By the layerwise method, which alone computes examples together, in parts where a batch has many views: within a
+    few calls, the two examples that are looked at come to the part in which that image is."""
+    question, special = QUESTIONS[kind]
+    torch.manual_seed(0)
+    network = Asks(question)
+    monkeypatch.setattr("trilemma.privacy.validation._moves_others", lambda *_: False)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(16, views, 1, 8, 8, generator=generator)
+    labels = torch.randint(0, 10, (16,), generator=generator)
+    clipping = Clipping(network, 1.0, "layerwise")
+    clipping(images, labels)
+    images[place] = special(images[place])
+    with pytest.raises(PrivacyError, match="than in its batch: the network mixes examples"):
+        for _ in range(1 if views == 1 else 4):
+            clipping(images, labels)
+
+
+def test_the_check_asks_whether_images_are_bytes_or_fractions():
+    for limit in (1, 2, 100):
+        with pytest.raises(PrivacyError, match="exchanging one image changed"):
+            check_network(Asks(lambda x, f, limit=limit: f(x / 255 if x.max() > limit else x)), (1, 8, 8))
+
+
+class ByShape(nn.Module):
+    """Keeps the mean of the first images of each shape, where no comparison looks."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.kept = {}
+
+    def forward(self, images):
+        return self.linear((images - self.kept.setdefault(images.shape, images.detach().mean(0))).flatten(1))
+
+
+class SetOnce(nn.Module):
+    """A loss that divides by the first value it meets, which it keeps where no comparison looks."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = None
+
+    def forward(self, logits, labels):
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        if self.scale is None:
+            self.scale = float(losses.detach().mean())
+        return losses / self.scale
+
+
+@pytest.mark.usefixtures("behavior_alone")
+@pytest.mark.parametrize("method", ["auto", "loop"])
+def test_what_a_loss_sets_once_is_of_no_image(method):
+    sums = []
+    for first in (0, 1):
+        torch.manual_seed(0)
+        clipping = Clipping(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 1.0, method, SetOnce())
+        images, labels = batch(6)
+        sums.append(clipping(images[first:], labels[first:]).sums)
+    distance = sum(float((sums[0][name] - sums[1][name]).square().sum()) for name in sums[0]) ** 0.5
+    assert distance <= 1 + 1e-6
+
+
+@pytest.mark.usefixtures("behavior_alone")
+def test_what_is_kept_for_so_many_views_is_of_no_image():
+    """The first pass of all, over a blank image, has as many views as those after it."""
+    sums = []
+    for first in (0, 1):
+        torch.manual_seed(0)
+        clipping = Clipping(ByShape(), 1.0, "loop")
+        images, labels = batch(6, 3)
+        images = images * (1 + torch.arange(6).reshape(-1, 1, 1, 1, 1))
+        sums.append(clipping(images[first:], labels[first:]).sums)
+    distance = sum(float((sums[0][name] - sums[1][name]).square().sum()) for name in sums[0]) ** 0.5
+    assert distance <= 1 + 1e-6
 
 
 # ---- replayed on neighbors -------------------------------------------------------------------------------------------

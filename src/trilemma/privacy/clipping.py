@@ -8,9 +8,9 @@ is added or removed, whatever K is and however the batch is cut into physical ba
 **Condition**: no example's gradient may depend on another example.  ``trilemma.privacy.validation`` refuses
 networks where it does, and each call refuses one that drew random numbers or changed what it keeps.  Where
 code is not ours, each call also computes one example alone, before the others and after them, and refuses another
-gradient (``trilemma.privacy.repeats``).  A loss that is not ours sees one example at a time.  Threads compute side by
-side only where nothing can pass from one to another (``keeps_nothing`` in ``trilemma.privacy.structure``), and calls of
-this class run one after another.
+gradient; so it does where the batch computed another one of it, or of a second example (``trilemma.privacy.repeats``).
+A loss that is not ours sees one example at a time.  Threads compute side by side only where nothing can pass from one
+to another (``keeps_nothing`` in ``trilemma.privacy.structure``), and calls of this class run one after another.
 
 **Edge cases**, the same for every method:
 
@@ -61,7 +61,13 @@ from trilemma.errors import InputError, check_type
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss, Objective, cross_entropy
-from trilemma.privacy.repeats import gradient_alone, refuse_other_gradient, tolerance
+from trilemma.privacy.repeats import (
+    gradient_alone,
+    refuse_other_gradient,
+    refuse_other_in_batch,
+    tolerance,
+    tolerance_in_batch,
+)
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.privacy.validation import known_check, refuse_mixing_layers, refuse_random_layers
 from trilemma.words import CLIPPING_NORM_RANGE, CLIPPING_NORMS
@@ -148,23 +154,35 @@ class Clipping:
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
             method, objective = self._chosen(images), self.objective
-            before = after = None
+            compute = functools.partial(_METHODS[method], objective, images, labels)
             with refuse_random_layers(images.device, own_loss=type(self.loss) is not CrossEntropy):
-                alone = None if objective.side_by_side else self._one_alone(objective, images, labels)
-                with refuse_changed_state(self.model, self.loss):
-                    before = alone and alone()
-                    total = _METHODS[method](objective, images, labels)
-                after = alone and alone()  # outside: it may put back what the first of the two left
-            if before and after:
-                refuse_other_gradient(before, after, tolerance(images.device, self.autocast))
-            return total
+                if objective.side_by_side:
+                    with refuse_changed_state(self.model, self.loss):
+                        return compute()
+                return self._watched(objective, images, labels, compute)
 
-    def _one_alone(self, objective: Objective, images: Tensor, labels: Tensor) -> Callable[[], ClippedSum]:
-        """Computes one example of a batch by itself: in each call another, at places spread evenly over the batches."""
+    def _watched(
+        self, objective: Objective, images: Tensor, labels: Tensor, compute: Callable[[], ClippedSum]
+    ) -> ClippedSum:
+        """The clipped sum, and a refusal of code that does something else to an example where others are.
+
+        One example is computed alone before the batch and after it: in each call another, at places spread evenly over
+        the batches.  It and a second one, which tells what the first does to all others, are compared with what the
+        batch computed of them.
+        """
         call = next(self._calls)
-        if not call and self.method == "loop":  # nothing was tried before: what the first pass sets is to be no image's
+        if not call:  # what the first pass of all sets is to be no image's: a loss was not tried before, nor was autocast
             gradient_alone(objective, torch.zeros_like(images[:1]), torch.zeros_like(labels[:1]))
-        return functools.partial(gradient_alone, objective, images, labels, int(len(images) * (call * _GOLDEN % 1)))
+        place = int(len(images) * (call * _GOLDEN % 1))
+        other = (place + len(images) // 2) % len(images)
+        with refuse_changed_state(self.model, self.loss):
+            before = gradient_alone(objective, images, labels, place)
+            total = compute()
+        after = gradient_alone(objective, images, labels, place)  # outside: it may put back what the first left
+        refuse_other_gradient(before, after, tolerance(images.device, self.autocast))
+        for number, alone in ((place, before), (other, gradient_alone(objective, images, labels, other))):
+            refuse_other_in_batch(alone, total, number, tolerance_in_batch(images.device, self.autocast))
+        return total
 
     def _chosen(self, images: Tensor) -> str:
         """The method, by a check of the network that is made once, at the first batch, and again if it is changed.

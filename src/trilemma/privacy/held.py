@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 import abc
 import array
+import builtins
 import datetime
 import decimal
 import functools
@@ -59,6 +60,9 @@ _FIXED = (
 
 _NOT_IN_A_PASS = frozenset({"__init__", "__new__", "__annotations__", "__doc__", "__module__"})
 """Of a class: what makes its objects, which may name the whole training set, and what says something of it."""
+
+_MADE_WHILE_RUNNING = 1 << 9
+"""Python's flag of classes that are not compiled into it."""
 
 _LRU_CACHE, _LRU_LINK = functools._lru_cache_wrapper, "_lru_list_elem"
 _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
@@ -137,7 +141,13 @@ def _attributes(value: Any, kind: type, base: type) -> Parts:
 @functools.lru_cache(maxsize=1000)
 def own_classes(kind: type) -> tuple[type, ...]:
     """A class and its bases, as far as their code is not of an installed package."""
-    return tuple(base for base in kind.__mro__ if is_own_code(str(base.__module__)))
+    return tuple(base for base in kind.__mro__ if _is_own_class(base))
+
+
+def _is_own_class(kind: type) -> bool:
+    if kind.__module__ == "builtins":  # also of a class that ``exec`` made in a namespace without a name
+        return bool(kind.__flags__ & _MADE_WHILE_RUNNING) and getattr(builtins, kind.__name__, None) is not kind
+    return is_own_code(str(kind.__module__))
 
 
 @functools.lru_cache(maxsize=1000)
@@ -263,7 +273,7 @@ def _of_builtin(function: Any) -> tuple[Any, Parts]:
 
 
 def _of_class(kind: type) -> tuple[Any, Parts]:
-    if not is_own_code(str(kind.__module__)):
+    if not _is_own_class(kind):
         return kind, {}
     return kind, {repr(name): item for name, item in vars(kind).items() if name not in _NOT_IN_A_PASS}
 

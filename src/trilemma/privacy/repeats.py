@@ -1,4 +1,4 @@
-"""An example's gradient must be the same again after others were computed.
+"""An example's gradient must be the same alone, after others were computed, and among them.
 
 The guarantee needs each example's gradient to be a function of the example and the weights alone.  Code from outside
 may keep something of other examples, or draw random numbers of its own, in places that ``trilemma.privacy.unchanged``
@@ -7,6 +7,9 @@ compared as well, which needs no list of places.  One example of each physical b
 loop, before the batch and after it.  An evaluation must leave the outputs and the gradient of its first image as they
 were, and so must the trial passes of :func:`~trilemma.privacy.validation.check_network`.
 
+Code that works on the whole batch for some images only, such as ``x / 255 if x.max() > 1 else x``, mixes examples and
+keeps nothing.  So loss and norm of that example, and of a second one, must be the same in the batch as alone.
+
 **What it shows.**  Whatever is kept of earlier calls enters the first of the two gradients, and whatever is kept of
 this batch enters the second; random numbers differ in both.  The example changes from call to call, and other examples
 are computed between its two passes, so that "the last image seen" is another one in each.
@@ -14,14 +17,17 @@ are computed between its two passes, so that "the last image seen" is another on
 **What it cannot show.**  Something that changes few gradients may leave those of the examples looked at alone.  A
 change below :func:`tolerance` is accepted, though it may add up over the examples of a batch.  Something that one
 private image sets for good, before the first of the two passes, changes neither.  Code that notices that it is watched
-can evade this check, as it can any other.
+can evade this check, as it can any other.  Nor is seen what a batch does to other
+examples than the two, such as those that the layerwise method computes in another part of it, or what changes neither
+loss nor norm.
 
-Networks and losses that are known to keep nothing (``Objective.side_by_side``) are not computed again.  Nothing of the
-two passes is released or enters a sum; like every refusal, this one depends on the images.
+Networks and losses that are known to keep nothing (``Objective.side_by_side``) are not computed again.  Nothing of
+these passes is released or enters a sum; like every refusal, this one depends on the images.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +38,7 @@ from torch import Tensor, nn
 from trilemma.errors import PrivacyError
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic
 from trilemma.privacy.gradients.loop import loop
-from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Objective
+from trilemma.privacy.gradients.sums import ClippedSum, Objective
 
 TOLERANCE = 1e-4
 """How far apart two gradients of one example may be, in units of C, in float32 on a CPU.  There one computation made
@@ -54,10 +60,13 @@ def tolerance(device: torch.device, autocast: torch.dtype | None = None) -> floa
     return TOLERANCE if device.type == "cpu" and autocast is None else ROUNDED_TOLERANCE
 
 
+def tolerance_in_batch(device: torch.device, autocast: torch.dtype | None = None) -> float:
+    """How far apart the norm or loss of an example may be alone and in a batch, as a share of itself."""
+    return 1e-3 if device.type == "cpu" and autocast is None else 0.1
+
+
 def gradient_alone(objective: Objective, images: Tensor, labels: Tensor, place: int = 0) -> ClippedSum:
     """The clipped gradient of one example, by the plain loop.
-
-    With our own loss, which treats every view alike, it is that of the example's first view: it shows as much as all.
 
     Args:
       objective: what the call computes.
@@ -65,8 +74,7 @@ def gradient_alone(objective: Objective, images: Tensor, labels: Tensor, place: 
       labels: int64 (B,).
       place: of the example in them.
     """
-    views = images[place : place + 1]
-    return loop(objective, views[:, :1] if type(objective.loss) is CrossEntropy else views, labels[place : place + 1])
+    return loop(objective, images[place : place + 1], labels[place : place + 1])
 
 
 def refuse_other_gradient(before: ClippedSum, after: ClippedSum, allowed: float) -> None:
@@ -99,6 +107,31 @@ def _same_gradient(before: ClippedSum, after: ClippedSum, allowed: float) -> boo
     pairs = [(before.sums[name], after.sums[name]) for name in before.sums]
     distances = [(a.double() - b.double()).norm() for a, b in pairs if not torch.equal(a, b)]
     return not distances or float(torch.stack(distances).norm()) <= allowed * limit
+
+
+def refuse_other_in_batch(alone: ClippedSum, total: ClippedSum, place: int, allowed: float) -> None:
+    """Refuse where an example has another loss, or a gradient of another norm, in a batch than alone.
+
+    Args:
+      alone: of :func:`gradient_alone`.
+      total: the sum over the batch in which the example is at ``place``.
+      allowed: of :func:`tolerance_in_batch`.
+
+    Raises:
+      PrivacyError: the norm or the loss differs by more than this share of itself, of C, or of 1.
+    """
+    for name, least in (("norms", total.clipping_norm), ("losses", 1.0)):
+        first, second = float(getattr(alone, name)[0]), float(getattr(total, name)[place])
+        if math.isfinite(first) and math.isfinite(second):
+            same = abs(first - second) <= allowed * max(abs(first), abs(second), least)
+        else:
+            same = math.isfinite(first) == math.isfinite(second)
+        if not same:
+            raise PrivacyError(
+                f"an example computed alone had another {'gradient' if name == 'norms' else 'loss'} than in its batch: "
+                "the network mixes examples, as by asking for the largest value of all images; remove what works "
+                "across the batch dimension, or train without a budget"
+            )
 
 
 @dataclass(frozen=True, eq=False)

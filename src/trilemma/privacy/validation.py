@@ -106,10 +106,11 @@ def check_network(
     """Refuse a network that cannot be private, and determine whether the fast method fits.
 
     Known offenders are refused by name.  Everything else is tried on a few random images, at randomly moved weights
-    (which are put back): exchanging one image must leave the outputs of the others alone; no pass, with gradients,
-    without, or in evaluation mode, may change a parameter, a buffer, or, after the first pass, an attribute; and where
-    every layer has a fast rule, the layerwise method must give the loop's sums.  A module that mixes examples only for
-    other inputs than these would not be found: do not write one.
+    (which are put back): exchanging one image, also for one of 255 times its size, must leave the outputs of the others
+    alone; no pass, with gradients, without, or in evaluation mode, may change a parameter, a buffer, or, after the
+    first pass, an attribute; and where every layer has a fast rule, the layerwise method must give the loop's sums.  A
+    module that mixes examples only for other inputs than these is not found here; of what each call of ``Clipping``
+    compares, see ``trilemma.privacy.repeats``.
 
     Args:
       model: any module from (n, *image_shape) to logits (n, classes).
@@ -145,7 +146,11 @@ def check_network(
                     "the network gives other outputs for the same images each time, and the guarantee does not cover "
                     "its own random numbers: remove what is random, or train without a budget"
                 )
-            if any(_moves_others(model, images, others, before, place, scale) for place in range(len(images))):
+            mixes = any(_moves_others(model, images, others, before, place, scale) for place in range(len(images)))
+            # Numbers of pixels as fractions, among which one image is given in bytes: code may ask which of the two.
+            pixels = images.abs() / images.abs().amax()
+            of_pixels = _outputs(model, pixels)
+            if mixes or _moves_others(model, pixels, 255 * pixels, of_pixels, 0, float(of_pixels.abs().max()) + 1e-6):
                 raise PrivacyError(
                     "the network mixes examples: exchanging one image changed the outputs of others; "
                     "remove what works across the batch dimension"
