@@ -87,7 +87,7 @@ class ShowsNoPart(functools.partial):
     args = ()
 
 
-class EqualToAll(float):
+class EqualToAll(int):
     def __eq__(self, other):
         return True
 
@@ -255,7 +255,7 @@ PLACES = {
         lambda layer, mean: layer.kept._base.__setitem__(1, mean),
     ),
     "storage between the numbers of a view": (
-        lambda: torch.as_strided(torch.zeros(4), (2, 2), (1, 1)),
+        lambda: torch.as_strided(torch.zeros(4), (2, 2), (1, 1)).detach(),
         lambda layer, mean: torch.as_strided(layer.kept, (4,), (1,))[3:].fill_(float(mean)),
     ),
     "attribute of a view's base": (
@@ -295,7 +295,7 @@ PLACES = {
     ),
     "number that equals all": (
         lambda: EqualToAll(0),
-        lambda layer, mean: setattr(layer, "kept", EqualToAll(mean)),
+        lambda layer, mean: setattr(layer, "kept", EqualToAll(1e6 * mean)),
     ),
     "sign of a zero of numpy": (
         lambda: np.float32(0),
