@@ -122,7 +122,6 @@ COMMON = {"AUC", "score", "advantage", "unmatched", "correct", "bias", "accuracy
 ALLOWED = {
     ("trial/course_record.py", "noise multiplier"),  # a sentence about it
     ("study/removal.py", "lira"),  # whose scores are log odds
-    ("report/audit_parts.py", "lira"),  # whose probabilities take more shadow models to check
     ("words.py", "rmia"),  # RANKS, which stands below the table of attacks
     ("words.py", "lira"),
 }

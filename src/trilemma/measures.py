@@ -198,7 +198,8 @@ _TABLE = (
             "survivors at or above the removed layer's cut, in a training with the next seed and no removal",
             column="removal", made="removal"),
     Measure("mean_exposure_before", "survivors' mean score, before",
-            "mean score of the survivors before the removal: RMIA's, LiRA's posterior, or the histogram's probability",
+            "mean score of the survivors before the removal: RMIA's, the logistic function of LiRA's, or the "
+            "histogram's probability",
             column="removal", made="removal"),
     Measure("mean_exposure", "survivors' mean score, after", "mean score of the survivors after the removal",
             better="lower", column="removal", made="removal"),

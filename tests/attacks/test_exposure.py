@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from trilemma.attacks import (
     bootstrap_roc,
     ceiling_alarms,
     exposure,
+    membership_posterior,
     rate_at,
     read_signals,
     rmia_scores,
     roc_bands,
 )
 from trilemma.attacks.references import References
-from trilemma.attacks.reliability import _attacked, reliability_of
+from trilemma.attacks.reliability import _attacked, _isotonic, _pairs, reliability_of
 from trilemma.statistics.intervals import binomial_interval
 
 
@@ -207,14 +209,92 @@ def test_probabilities_of_shadow_attacks_hold() -> None:
     outputs = shadowed(each=2000)
     result = audit(outputs, attacks=["rmia", "lira"], resamples=20)
     assert set(result.probabilities) == set(result.reliability) == {"rmia", "lira"}
+    assert result.probability_reason == {}
     for values in result.probabilities.values():
         assert ((values > 0) & (values < 1)).all()
         assert values[outputs.member].mean() > values[~outputs.member].mean() + 0.1
         # The target was used neither for the fit nor for the curve; 0.035 is four standard errors of a bin's share.
         curve = reliability_of(values, outputs.member, 1)
         assert np.abs(curve.predicted - curve.observed).mean() < 0.06
-    assert result.reliability["rmia"].error < 0.02  # 16,000 attacked examples
-    assert result.reliability["rmia"].counts.sum() == 4 * 4000
+    for attack in ("rmia", "lira"):
+        assert result.reliability[attack].error < 0.02  # 16,000 attacked examples
+        assert result.reliability[attack].counts.sum() == 4 * 4000
+
+
+def test_the_probability_of_lira_with_few_shadows_is_no_surer_than_it_may_be() -> None:
+    """Guards: with six shadows the plain posterior says 0.99 of examples four in five of which are members."""
+    outputs = shadowed(leak=0.5, each=2000, shadows=6)
+    result = audit(outputs, attacks=["rmia", "lira"], resamples=20)
+    plain = membership_posterior(result.scores["lira"])
+    assert reliability_of(plain, outputs.member, 1).error > 0.06
+    assert reliability_of(result.probabilities["lira"], outputs.member, 1).error < 0.035
+    # A ranking stays as it is: probabilities ascend with the scores.
+    order = np.argsort(result.scores["lira"])
+    assert (np.diff(result.probabilities["lira"][order]) >= 0).all()
+
+
+def test_a_probability_that_was_not_checked_is_not_given() -> None:
+    """Guards: LiRA's posterior of four shadows, which no shadow could check, was printed as 100 %."""
+    result = audit(shadowed(each=50, shadows=4), attacks=["rmia", "lira"], resamples=20)
+    assert set(result.probabilities) == set(result.reliability) == {"rmia"}
+    assert result.probability_reason == {"lira": "needs 6 shadow models, has 4"}
+    result = audit(shadowed(each=50, shadows=2), attacks=["rmia"], resamples=20)
+    assert result.probabilities == {}
+    assert result.probability_reason == {"rmia": "needs 4 shadow models, has 2"}
+
+
+@pytest.mark.parametrize("attack", ["rmia", "lira"])
+@pytest.mark.parametrize("each", [20, 50])
+def test_no_probability_says_more_than_its_rows_can_show(attack: str, each: int) -> None:
+    """A model that stores its members: n rows, all members, show (n + 1) / (n + 2)."""
+    outputs = shadowed(leak=60.0, each=each)
+    values = audit(outputs, attacks=[attack], resamples=20).probabilities[attack]
+    rows = 8 * each  # of members, in all attacked shadows
+    assert values.max() == pytest.approx((rows + 1) / (rows + 2), abs=2 / rows)
+    assert values.max() <= (rows + 1) / (rows + 2)
+    assert values.min() >= 1 / (rows + 2)
+
+
+def test_a_few_rows_at_the_top_do_not_show_certainty() -> None:
+    """Guards: the highest block of an isotonic regression holds three rows, all members, and says 100 %."""
+    rng = np.random.default_rng(0)
+    scores = np.r_[rng.normal(size=1000), 10.0, 11.0, 12.0]
+    member = np.r_[rng.random(1000) < 0.5, True, True, True]
+    probability = _isotonic([(scores, member)])
+    highest, lowest = probability(np.array([1e60, -1e60]))
+    # Three rows show 4/5, and the prior of 1/2 weighs a member a little less than another.
+    assert 0.5 < highest < 0.81
+    assert lowest > 0.1
+    assert (np.diff(probability(np.linspace(-4, 14, 200))) >= 0).all()
+
+
+def test_a_model_trained_on_all_or_none_of_the_rows_is_left_out_of_the_calibration() -> None:
+    """Guards: it has no non-members to be compared with, which ended in a traceback."""
+    outputs = shadowed(each=100, shadows=8)
+    assert outputs.reference_member is not None
+    for value in (True, False):
+        matrix = outputs.reference_member.copy()
+        matrix[0] = value
+        result = audit(replace(outputs, reference_member=matrix), attacks=["rmia", "lira"], resamples=20)
+        for attack in ("rmia", "lira"):
+            assert result.reliability[attack].left_out == 1
+            assert np.isfinite(result.probabilities[attack]).all()
+
+
+def test_a_pair_is_on_one_side_wherever_it_lies() -> None:
+    """A shadow's complement knows its members: it must not be fitted where the other is checked."""
+    outputs = shadowed(each=50, shadows=8)
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    shuffled = replace(
+        outputs,
+        reference_logits=outputs.reference_logits[order],  # type: ignore[index]
+        reference_member=outputs.reference_member[order],  # type: ignore[index]
+    )
+    references = References.of(shuffled)
+    attacked = {shadow: (np.full(1, float(shadow)), np.ones(1, bool)) for shadow in range(8)}
+    assert references.member is not None
+    sides = [sorted(int(scores[0]) for scores, _ in pair) for pair in _pairs(references.member, attacked)]
+    assert sides == [[0, 4], [1, 5], [2, 6], [3, 7]]
 
 
 def test_a_shadow_is_attacked_without_its_complement() -> None:
@@ -230,15 +310,23 @@ def test_a_shadow_is_attacked_without_its_complement() -> None:
     assert used == {shadow: set(range(6)) - {shadow, shadow ^ 1} for shadow in range(6)}
 
 
-def test_two_shadows_cannot_be_calibrated() -> None:
-    result = audit(shadowed(shadows=2), attacks=["rmia"], resamples=20)
-    assert result.probabilities == {}
-
-
 def test_reliability_is_in_bins_of_equal_size() -> None:
-    curve = reliability_of(np.r_[np.full(50, 0.2), np.full(50, 0.8)], np.arange(100) % 50 < 10, 1)
+    predicted = np.random.default_rng(0).permutation(100) / 100
+    curve = reliability_of(predicted, np.arange(100) % 50 < 10, 1)
     assert curve.counts.tolist() == [10] * 10
+    assert curve.predicted == pytest.approx(np.arange(10) / 10 + 0.045)
     assert curve.error == pytest.approx(np.average(np.abs(curve.predicted - curve.observed)))
+
+
+def test_equal_probabilities_are_in_one_bin() -> None:
+    """Guards: a stable sort fills bins in the rows' order, and the error of one half of them depends on it."""
+    predicted, member = np.repeat([0.2, 0.5, 0.8], [45, 10, 45]), np.arange(100) % 45 < 9
+    curve = reliability_of(predicted, member, 1)
+    assert curve.counts.tolist() == [45, 10, 45]
+    assert curve.predicted.tolist() == pytest.approx([0.2, 0.5, 0.8])
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(100)
+        assert reliability_of(predicted[order], member[order], 1).error == pytest.approx(curve.error, abs=1e-12)
 
 
 def test_an_alarm_is_an_interval_above_the_ceiling() -> None:

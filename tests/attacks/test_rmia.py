@@ -171,6 +171,46 @@ def test_an_audit_takes_the_attacks_that_the_references_allow():
         audit(Predictions(**fields), attacks=["rmia"])
 
 
+def never_out(trained_on):
+    return trained_on[1:] | trained_on[0]
+
+
+def never_in(trained_on):
+    return trained_on[1:] & ~trained_on[0]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (lambda trained_on: np.ones_like(trained_on[1:]), "not trained on it, and 60 examples"),
+        (never_out, "not trained on it, and 30 examples"),
+        (lambda trained_on: np.stack([~trained_on[0]] * 4), "1 reference model trained on it, and 30 examples"),
+    ],
+)
+def test_references_that_allow_no_attack_are_refused(matrix, message):
+    """Guards: an audit ignored them without a word, and named the loss threshold its headline."""
+    logits, labels, trained_on = example()
+    outputs = Predictions(
+        logits=logits[0],
+        labels=labels,
+        member=trained_on[0],
+        reference_logits=logits[1:],
+        reference_member=matrix(trained_on),
+    )
+    with pytest.raises(InputError, match=f"^rmia needs.*{message}.*or leave out reference_logits$"):
+        audit(outputs, resamples=20)
+
+
+def test_attacks_that_the_references_do_not_allow_are_named():
+    logits, labels, trained_on = example()
+    fields = {"logits": logits[0], "labels": labels, "member": trained_on[0], "reference_logits": logits[1:]}
+    result = audit(Predictions(**fields, reference_member=never_in(trained_on)), resamples=20)
+    assert list(result.attacks)[4:] == ["rmia-offline", "lira-offline"]
+    assert set(result.not_made) == {"rmia", "lira"}
+    assert "1 reference model trained on it, and 30 examples" in result.not_made["rmia"]
+    assert audit(Predictions(**fields, reference_member=trained_on[1:]), resamples=20).not_made == {}
+
+
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [

@@ -13,6 +13,7 @@ from trilemma.analysis.claims.skew import MARGIN
 from trilemma.attacks.cells import TOO_FEW
 from trilemma.attacks.lira import FEWEST_SHADOWS as FOR_LIRA
 from trilemma.attacks.rates import FALSE_POSITIVES
+from trilemma.attacks.reliability import CALIBRATED
 from trilemma.attacks.rmia import FEWEST_SHADOWS as FOR_RMIA
 from trilemma.cli.arguments import parser
 from trilemma.measures import RUN_ATTACKS
@@ -67,7 +68,7 @@ FACTS = {
     ),
     "docs/tasks/audit-model.md": (
         f"{word(FOR_RMIA).capitalize()} shadows are enough for RMIA, {word(FOR_LIRA)} for LiRA",
-        f"For LiRA's this takes {word(FOR_LIRA + 2)} shadows",
+        f"RMIA's takes {word(CALIBRATED['rmia'].needed)} shadows and LiRA's {word(CALIBRATED['lira'].needed)}",
         f"only from {AT_1} non-members (at 1 %) or {AT_01} (at 0.1 %)",
         f"with fewer than {TOO_FEW} in a half no control is made",
         f"canaries without a budget, more than {MOST:,}, more images",

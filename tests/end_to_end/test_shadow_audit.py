@@ -31,6 +31,18 @@ def refused(capsys):
     return check
 
 
+def check_probabilities(folder, printed):
+    """LiRA's cannot be checked with four shadows: null in every file, beside the reason, which the terminal says."""
+    reason = "needs 6 shadow models, has 4"
+    assert json.loads((folder / "audit.json").read_text())["probability_reason"] == {"lira": reason}
+    assert json.loads((folder / "exposed.json").read_text())["probability_reason"] == {"lira": reason}
+    column = pq.read_table(folder / "signals.parquet")
+    assert column["membership_probability_lira"].null_count == column.num_rows
+    assert column.schema.field("membership_probability_lira").metadata == {b"reason": reason.encode()}
+    assert f"lira's membership probabilities: {reason}" in printed
+    assert "rmia's membership probabilities: expected calibration error 0." in printed
+
+
 def check_page(shadowed, folder):
     """The page of an audit shows the members that RMIA ranks first, each with its own image, unless told not to."""
     exposed = json.loads((folder / "first" / "exposed.json").read_text())["examples"]
@@ -42,7 +54,7 @@ def check_page(shadowed, folder):
         assert example["score"] == row["score_rmia"]
         assert example["probability"] == {
             "rmia": row["membership_probability_rmia"],
-            "lira": row["membership_probability_lira"],
+            "lira": None,
             "histogram": row["membership_probability"],
         }
         image = np.asarray(Image.open(io.BytesIO(base64.b64decode(example["png"]))))
@@ -54,6 +66,7 @@ def check_page(shadowed, folder):
         page = (folder / name / "model.html").read_text()
         assert page.count("<img ") == images
         assert "ruled out by the budget" in page
+        assert "checking them needs 6 shadow models, has 4" in page
         assert page.count('class="chart"') == 3  # ROC curves, classes, reliability
         assert "Whether all are equally exposed was not tested" in page  # 60 on a side are too few
 
@@ -70,6 +83,7 @@ def test_missing_shadows_are_trained_and_found_again(shadowed, tmp_path, capsys)
     assert first["shadows"]["reused"] == 3
     assert first["headline_attack"] == "rmia"
     assert "headline      rmia, chosen before its numbers were seen" in printed.out
+    check_probabilities(tmp_path / "first", printed.out)
     assert re.search(r"rmia +AUC [\d.]+ \[[\d., ]+\] of at most 0\.\d+ ", printed.out)
     assert printed.out.count("TPR at 1 % FPR     not measured: needs 1,000 non-members, has 60") == 1
     assert "audit  attack: rmia" in printed.err
@@ -161,4 +175,25 @@ def test_a_strangers_references_of_unknown_members_are_taken_as_out_and_it_is_sa
     document = json.loads((tmp_path / "a" / "audit.json").read_text())
     assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
     assert not {"rmia", "lira"} & set(document["attacks"])
-    assert document["reference_models"] == {"models": 2, "members_known": False}
+    assert document["reference_models"] == {"models": 2, "members_known": False, "attacks_not_made": {}}
+
+
+def test_references_that_cannot_be_used_are_refused_or_said(tmp_path, capsys, refused):
+    """Guards: where every reference model was trained on the rows, they were ignored without a word."""
+    rng = np.random.default_rng(0)
+    member, labels = np.arange(80) < 40, rng.integers(0, 3, 80)
+    fields = {"logits": rng.normal(size=(80, 3)), "labels": labels, "member": member}
+    fields["reference_logits"] = rng.normal(size=(4, 80, 3))
+    for name, matrix in (("in", np.ones((4, 80), bool)), ("out", np.zeros((4, 80), bool))):
+        np.savez(tmp_path / f"{name}.npz", **fields, reference_member=matrix)
+    says = "^trilemma: rmia needs, .* not trained on it, and 80 examples .*; or leave out reference_logits"
+    refused("audit", tmp_path / "in.npz", "--out", tmp_path / "none", says=says)
+    assert not (tmp_path / "none").exists()
+    command = ["audit", str(tmp_path / "out.npz"), "--resamples", "100", "--out"]
+    assert main([*command, str(tmp_path / "offline")]) == 0
+    assert "note: rmia and lira not made: rmia needs, for each example" in capsys.readouterr().out
+    document = json.loads((tmp_path / "offline" / "audit.json").read_text())
+    assert set(document["reference_models"]["attacks_not_made"]) == {"rmia", "lira"}
+    assert set(document["attacks"]) >= {"rmia-offline", "lira-offline"}
+    assert main([*command, str(tmp_path / "loss"), "--attacks", "threshold"]) == 0
+    assert "note: no attack that was asked for uses the reference models" in capsys.readouterr().out

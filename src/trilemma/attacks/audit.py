@@ -17,7 +17,7 @@ from trilemma.attacks.named import LEARNED, SHADOW_SCORES, chosen_attacks, singl
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.rates import Rate, effective_count, rate_at
 from trilemma.attacks.references import References
-from trilemma.attacks.reliability import Reliability, lira_probability, rmia_probability
+from trilemma.attacks.reliability import CALIBRATED, Reliability, calibrated
 from trilemma.attacks.roc import Roc, bootstrap_rocs
 from trilemma.attacks.signals import Signals, read_signals
 from trilemma.errors import InputError
@@ -46,9 +46,12 @@ class Audit:
       by_group: the same, by group name; None without groups.
       signals: the signals of every row of the predictions.
       membership_probability: float64 (N,), computed from the loss's histograms, also for rows of weight 0.
-      probabilities: ``{"rmia": (N,), "lira": (N,)}``, the probability of membership at prior 1/2 that the shadow
-        attacks give, for those that were made with enough shadows.
-      reliability: whether those hold, on shadows in place of the target; a curve for each that could be checked.
+      probabilities: ``{"rmia": (N,), "lira": (N,)}``, the calibrated probability of membership at prior 1/2 that the
+        shadow attacks give, for those that could be checked.
+      reliability: whether those hold, on shadows in place of the target; a curve for each.
+      probability_reason: why a shadow attack that was made gives none, by its name.
+      not_made: why the reference models do not allow other shadow attacks, by their names; empty where attacks were
+        asked for.
       scores: each attack's score (N,) of every row; a higher score means "member".
       rocs: each attack's metrics with their bootstrap draws.
       match: how the non-members were matched; None if they were used as they are.
@@ -67,6 +70,8 @@ class Audit:
     membership_probability: NDArray[np.float64]
     probabilities: dict[str, NDArray[np.float64]]
     reliability: dict[str, Reliability]
+    probability_reason: dict[str, str]
+    not_made: dict[str, str]
     scores: dict[str, NDArray[np.float64]]
     rocs: dict[str, Roc]
     match: Match | None
@@ -140,8 +145,8 @@ def audit(
       progress: called with (name of the next step, steps done, total steps).
 
     Raises:
-      InputError: an attack is unknown, ``match`` is combined with weights or lacks groups, or too few rows
-        can be compared.
+      InputError: an attack is unknown, ``match`` is combined with weights or lacks groups, the reference models allow
+        no shadow attack, or too few rows can be compared.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(400) < 200
@@ -151,7 +156,7 @@ def audit(
     >>> result.strongest, result.auc > 0.9, sorted(result.attacks["threshold"])
     ('threshold', True, ['advantage', 'auc', 'interval', 'tpr_at_fpr', 'tpr_reason'])
     """
-    names = chosen_attacks(attacks, predictions)
+    names, not_made = chosen_attacks(attacks, predictions)
     matched = None
     if match is not None:
         predictions, matched = match_predictions(predictions, match, seed)
@@ -178,7 +183,7 @@ def audit(
             for group in np.unique(predictions.groups)
         }
     report("done", len(names) + 1, len(names) + 1)
-    probabilities, reliability = _probabilities(scores, references)
+    probabilities, reliability, reasons = _probabilities(scores, references)
     rates = {name: _rates(name, values, predictions) for name, values in scores.items()}
     return Audit(
         attacks={name: roc.as_dict(rates[name]) for name, roc in rocs.items()},
@@ -192,6 +197,8 @@ def audit(
         membership_probability=membership_probability(signals.loss, predictions.member, weights=predictions.weights),
         probabilities=probabilities,
         reliability=reliability,
+        probability_reason=reasons,
+        not_made=not_made,
         scores=scores,
         rocs=rocs,
         match=matched,
@@ -289,18 +296,20 @@ def null_check(audited: Audit, *, false_alarm: float = 0.05) -> NullCheck:
 
 def _probabilities(
     scores: dict[str, NDArray[np.float64]], references: References | None
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, Reliability]]:
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, Reliability], dict[str, str]]:
+    """Probabilities of membership, how reliable they are, and why some attacks have none."""
     probabilities: dict[str, NDArray[np.float64]] = {}
     curves: dict[str, Reliability] = {}
-    if references is None or references.member is None:
-        return probabilities, curves
-    if "rmia" in scores and (calibrated := rmia_probability(scores["rmia"], references)) is not None:
-        probabilities["rmia"], curves["rmia"] = calibrated
-    if "lira" in scores:
-        probabilities["lira"], curve = lira_probability(scores["lira"], references)
-        if curve is not None:
-            curves["lira"] = curve
-    return probabilities, curves
+    reasons: dict[str, str] = {}
+    for attack in CALIBRATED:
+        if references is None or references.member is None or attack not in scores:
+            continue
+        found = calibrated(attack, scores[attack], references)
+        if isinstance(found, str):
+            reasons[attack] = found
+        else:
+            probabilities[attack], curves[attack] = found
+    return probabilities, curves, reasons
 
 
 def _rates(name: str, scores: NDArray[np.float64], predictions: Predictions) -> dict[float, Rate]:

@@ -25,14 +25,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.membership_matrix import check_matrix
+from trilemma.attacks.membership_matrix import NEEDS, check_matrix
 from trilemma.errors import InputError
 
 Array = NDArray[np.float64]
 Variance = Literal["auto", "fixed", "per-example"]
 
-FEWEST_SHADOWS = 4
-"""LiRA is refused with fewer: two IN and two OUT values are the least that a spread can be read from."""
+FEWEST_SHADOWS: int = NEEDS["lira"]["fewest"]
+"""LiRA is refused with fewer."""
 
 OWN_VARIANCE = 32
 """Shadows from which on ``auto`` gives every example a variance of its own."""
@@ -67,7 +67,7 @@ def lira_scores(
         never out.
     """
     phi, shadow_phi = _with_views(phi, shadow_phi)
-    check_matrix(shadow_member, shadow_phi.shape[:2], attack="lira", fewest=FEWEST_SHADOWS, each=2)
+    check_matrix(shadow_member, shadow_phi.shape[:2], attack="lira", **NEEDS["lira"])
     ratio = _log_density(phi, *_spread(shadow_phi, shadow_member, variance))
     ratio -= _log_density(phi, *_spread(shadow_phi, ~shadow_member, variance))
     scores: Array = ratio.mean(axis=1)
@@ -91,7 +91,7 @@ def lira_offline_scores(
     """
     phi, shadow_phi = _with_views(phi, shadow_phi)
     out = np.ones(shadow_phi.shape[:2], dtype=bool) if shadow_member is None else ~shadow_member
-    check_matrix(~out, shadow_phi.shape[:2], attack="lira-offline", fewest=2, each=2, sides=("out",))
+    check_matrix(~out, shadow_phi.shape[:2], attack="lira-offline", **NEEDS["lira-offline"])
     mean, std = _spread(shadow_phi, out, variance)
     scores: Array = ((phi - mean) / std).mean(axis=1)
     return scores

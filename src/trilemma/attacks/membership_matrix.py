@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import InputError
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "rmia": {"fewest": 2},
+    "rmia-offline": {"fewest": 1, "sides": ("out",)},
+    "lira": {"fewest": 4, "each": 2},
+    "lira-offline": {"fewest": 2, "each": 2, "sides": ("out",)},
+}
+"""What each shadow attack asks of the matrix, as arguments of :func:`check_matrix`.
+
+LiRA needs two values on each side: the least that a spread can be read from.
+"""
 
 
 def check_matrix(

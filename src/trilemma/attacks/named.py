@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.learned import mlp_scores, rf_scores
 from trilemma.attacks.lira import FEWEST_SHADOWS as LIRA_SHADOWS
 from trilemma.attacks.lira import lira_offline_scores, lira_scores
+from trilemma.attacks.membership_matrix import NEEDS, check_matrix
 from trilemma.attacks.predictions import Predictions
 from trilemma.attacks.references import References
 from trilemma.attacks.rmia import FEWEST_SHADOWS as RMIA_SHADOWS
@@ -119,30 +120,39 @@ def _offline_a(references: References) -> float:
     return OFFLINE_A
 
 
-def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[str, ...]:
-    """The attacks to make: those asked for, or all that are possible.
+def chosen_attacks(attacks: Sequence[str] | None, predictions: Predictions) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The attacks to make: those asked for, or all that are possible; and why other shadow attacks are not made.
 
     Raises:
-      InputError: one is unknown, or none is asked for.
+      InputError: one is unknown, none is asked for, or there are reference models that allow no shadow attack.
     """
     check_type("predictions", predictions, Predictions, "trilemma.Predictions (Predictions.load reads a file)")
     if attacks is None:
-        return (*ATTACKS, *_shadow_attacks(predictions))
+        shadow_attacks, reasons = _shadow_attacks(predictions)
+        return (*ATTACKS, *shadow_attacks), reasons
     unknown = [name for name in attacks if not is_attack(name)]
     if unknown or not attacks:
         raise InputError(f"unknown attack {', '.join(unknown) or '(none given)'}: choose from {', '.join(ALL_ATTACKS)}")
-    return tuple(dict.fromkeys(attacks))
+    return tuple(dict.fromkeys(attacks)), {}
 
 
-def _shadow_attacks(predictions: Predictions) -> tuple[str, ...]:
-    """The shadow attacks that the number of reference models, and what is known of them, allow."""
+def _shadow_attacks(predictions: Predictions) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The shadow attacks that the reference models allow, and why they do not allow the others.
+
+    Without ``reference_member``, online attacks are not among either: they are not asked for.
+    """
     if predictions.reference_logits is None:
-        return ()
-    count = len(predictions.reference_logits)
-    if predictions.reference_member is None:
-        return ("rmia-offline", "lira-offline") if count > 1 else ("rmia-offline",)
-    inside = int(predictions.reference_member.sum(axis=0).min())
-    outside = count - int(predictions.reference_member.sum(axis=0).max())
-    names = [("rmia", min(inside, outside) >= 1), ("rmia-offline", outside >= 1)]
-    names += [("lira", min(inside, outside) >= 2), ("lira-offline", outside >= 2)]
-    return tuple(name for name, possible in names if possible)
+        return (), {}
+    shape, matrix = predictions.reference_logits.shape[:2], predictions.reference_member
+    possible, reasons = [], {}
+    for name in SHADOW_SCORES:
+        if matrix is None and "in" in NEEDS[name].get("sides", ("in",)):
+            continue
+        try:
+            check_matrix(np.zeros(shape, dtype=bool) if matrix is None else matrix, shape, attack=name, **NEEDS[name])
+            possible.append(name)
+        except InputError as error:
+            reasons[name] = str(error)
+    if not possible:
+        raise InputError(f"{next(iter(reasons.values()))}; or leave out reference_logits")
+    return tuple(possible), reasons

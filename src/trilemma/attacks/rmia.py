@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.membership_matrix import check_matrix
+from trilemma.attacks.membership_matrix import NEEDS, check_matrix
 from trilemma.attacks.roc import measure
 from trilemma.errors import InputError
 
@@ -27,7 +27,7 @@ OFFLINE_A = 0.3
 """The published value of a, used where there is nothing to tune it on."""
 
 GAMMA = 1.0
-FEWEST_SHADOWS = 2
+FEWEST_SHADOWS: int = NEEDS["rmia"]["fewest"]
 
 _TRIED_A = tuple(step / 10 for step in range(11))
 
@@ -58,7 +58,7 @@ def rmia_scores(
       InputError: shapes do not fit, there are fewer than two reference models, all or none of them trained on an
         example, or gamma is out of range.
     """
-    check_matrix(shadow_member, shadow_confidence.shape, attack="rmia", fewest=FEWEST_SHADOWS)
+    check_matrix(shadow_member, shadow_confidence.shape, attack="rmia", **NEEDS["rmia"])
     inside = _mean_where(shadow_confidence, shadow_member)
     expected = (inside + _mean_where(shadow_confidence, ~shadow_member)) / 2
     return _dominated(_ratio(confidence, expected), population, weights, gamma)
@@ -86,7 +86,7 @@ def rmia_offline_scores(
     if not 0 <= a <= 1:
         raise InputError(f"a must lie in [0, 1], not {a}")
     out = np.ones(shadow_confidence.shape, dtype=bool) if shadow_member is None else ~shadow_member
-    check_matrix(~out, shadow_confidence.shape, attack="rmia-offline", fewest=1, sides=("out",))
+    check_matrix(~out, shadow_confidence.shape, attack="rmia-offline", **NEEDS["rmia-offline"])
     expected = ((1 + a) * _mean_where(shadow_confidence, out) + 1 - a) / 2
     return _dominated(_ratio(confidence, expected), population, weights, gamma)
 

@@ -15,7 +15,7 @@ from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure
 from trilemma.attacks.matching import difference_of_mixes
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
-from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.cli.audit_table import attack_rows, describe_cells, describe_probabilities, describe_references
 from trilemma.cli.columns import columns_of
 from trilemma.cli.required import required_by, status_of
 from trilemma.cli.shadows import audit_with_shadows, check_shadow_options
@@ -205,6 +205,7 @@ def _document(
         references = {
             "models": len(predictions.reference_logits),
             "members_known": predictions.reference_member is not None,
+            "attacks_not_made": result.not_made,
         }
     roc = roc_bands(predictions, result)
     return {
@@ -233,6 +234,7 @@ def _document(
         "ceiling": subject.ceiling,
         "ceiling_alarms": ceiling_alarms(result.attacks, subject.ceiling),
         "reliability": {name: curve.as_dict() for name, curve in result.reliability.items()},
+        "probability_reason": result.probability_reason,
         "seed": options.seed,
         "resamples": options.resamples,
     }
@@ -263,14 +265,11 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
         by = "class" if subject.predictions.groups is None else "class,group"
         show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
              f"find instead of membership: add --match {by}")  # fmt: skip
-    references = document["reference_models"]
-    if references is not None and not references["members_known"]:
-        show(f"note: without reference_member, none of the {references['models']} reference models is assumed to have "
-             "been trained on any of these examples")  # fmt: skip
+    show(*describe_references(document))
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")
     show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))
-    show(*describe_control(document), *describe_cells(document))
+    show(*describe_control(document), *describe_cells(document), *describe_probabilities(document))
     alarms = describe_alarms(document["ceiling_alarms"])
     if alarms:
         show_alarm(*alarms)

@@ -9,8 +9,8 @@ from trilemma.attacks.cells import TOO_FEW, lacking
 from trilemma.attacks.exposure import cell_words
 from trilemma.cli.table import interval
 from trilemma.hints import listed
-from trilemma.measures import HEADLINE_FPR, MEASURES
-from trilemma.words import clean
+from trilemma.measures import HEADLINE_FPR, MEASURES, SHADOW_ATTACKS
+from trilemma.words import clean, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +115,40 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
             f"that every {kind} is equally exposed is {verdict} (p = {test['p_value']:.3f}; the {kind} {clean(cell)} "
             "is farthest from the rest)"
         )
+    return lines
+
+
+def describe_references(document: dict[str, Any]) -> list[str]:
+    """What was assumed of the reference models, and what they were not used for."""
+    references = document["reference_models"]
+    if references is None:
+        return []
+    if not any(name in SHADOW_ATTACKS for name in document["attacks"]):
+        return ["note: no attack that was asked for uses the reference models"]
+    lines = []
+    if not references["members_known"]:
+        lines.append(
+            f"note: without reference_member, none of the {references['models']} reference models is assumed to have "
+            "been trained on any of these examples"
+        )
+    missing = references["attacks_not_made"]
+    if missing:
+        lines.append(f"note: {' and '.join(missing)} not made: {next(iter(missing.values()))}")
+    return lines
+
+
+def describe_probabilities(document: dict[str, Any]) -> list[str]:
+    """How far the probabilities of membership hold on shadows that they were not fitted to, or why there are none."""
+    lines = []
+    for name, curve in document["reliability"].items():
+        line = (
+            f"{name}'s membership probabilities: expected calibration error {curve['expected_calibration_error']:.3f}"
+        )
+        if curve["left_out"]:
+            left_out = counted(curve["left_out"], "reference model")
+            line += f"; without {left_out} that the others cannot attack"
+        lines.append(line)
+    lines += [f"{name}'s membership probabilities: {reason}" for name, reason in document["probability_reason"].items()]
     return lines
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from trilemma.attacks.exposure import cell_words
-from trilemma.attacks.named import FEWEST_SHADOWS
 from trilemma.files import read_json, reading
 from trilemma.measures import ATTACK_WORDS
 from trilemma.report.evidence import OneModel
@@ -21,7 +20,7 @@ from trilemma.report.figures.audit_roc import roc_svg
 from trilemma.report.inline import inline_svg
 from trilemma.rounding import upper
 from trilemma.trial.most_exposed import EXPOSED
-from trilemma.words import RANKS, clean, spelled
+from trilemma.words import RANKS, clean, counted, spelled
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class AuditParts:
       cells: the heat map of class by group, or of classes; its title; its width in rem, by how many cells it has.
       equal: what the test of equal vulnerability says.
       alarms: sentences about what lies above the budget's ceiling.
-      reliability: whether the probabilities hold on shadow models that were not used for the fit, drawn; "" where that
-        was not checked.
-      held: the same in a sentence, "" where that was not checked.
+      reliability: whether the probabilities hold on shadow models that were not used for the fit, drawn; "" where there
+        are none.
+      held: the same in sentences, and why an attack has no probabilities.
       exposed: the most exposed examples: ``image`` (a data URL, or ""), ``about`` and the three ``probabilities``.
     """
 
@@ -76,8 +75,8 @@ def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
             _width(heat),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
-            *_reliability(result.get("reliability") or {}, "lira" in result["attacks"]),
-            _exposed(model, images),
+            *_reliability(result.get("reliability") or {}, result.get("probability_reason") or {}),
+            _exposed(model, images, {*(result.get("reliability") or {}), "histogram"}),
         )
 
 
@@ -111,22 +110,29 @@ def _equal(test: Mapping[str, Any], class_names: list[str] | None) -> str:
     )
 
 
-def _reliability(curves: Mapping[str, Any], lira: bool) -> tuple[Markup, str]:
-    """The drawing and what to say; ``lira``: whether LiRA's probabilities are shown."""
-    if not curves:
-        return Markup(""), ""
-    errors = [
-        f"{float(curve['expected_calibration_error']):.3f} for {ATTACK_WORDS.get(name, clean(name))}"
-        for name, curve in curves.items()
+def _reliability(curves: Mapping[str, Any], reasons: Mapping[str, str]) -> tuple[Markup, str]:
+    """The drawing and what to say; ``reasons``: why an attack has no probabilities."""
+    said = []
+    if curves:
+        errors = [
+            f"{float(curve['expected_calibration_error']):.3f} for {ATTACK_WORDS.get(name, clean(name))}"
+            for name, curve in curves.items()
+        ]
+        said.append(
+            "On shadow models that the probabilities were not fitted to, the share of members differs from the "
+            f"predicted probability by {' and '.join(errors)} on average (expected calibration error)."
+        )
+    left_out = max((int(curve.get("left_out", 0)) for curve in curves.values()), default=0)
+    if left_out:
+        said.append(f"This leaves out {counted(left_out, 'reference model')} that the others cannot attack.")
+    said += [
+        f"There are no probabilities by {ATTACK_WORDS.get(name, clean(name))}: checking them {clean(reason)}."
+        for name, reason in reasons.items()
     ]
-    held = (
-        "On shadow models that the probabilities were not fitted to, the share of members differs from the predicted "
-        f"probability by {' and '.join(errors)} on average (expected calibration error)."
-    )
-    if lira and "lira" not in curves:
-        held += f" LiRA's were not checked: that takes {FEWEST_SHADOWS['lira'] + 2} shadow models."
+    if not curves:
+        return Markup(""), " ".join(said)
     drawn = inline_svg(reliability_svg(curves, "none"), "reliability", "Predicted probabilities and shares of members.")
-    return Markup(drawn), held
+    return Markup(drawn), " ".join(said)
 
 
 def _alarm(alarm: Mapping[str, Any]) -> str:
@@ -137,26 +143,37 @@ def _alarm(alarm: Mapping[str, Any]) -> str:
     )
 
 
-def _exposed(model: OneModel, images: bool) -> tuple[dict[str, Any], ...]:
+def _exposed(model: OneModel, images: bool, checked: Collection[str]) -> tuple[dict[str, Any], ...]:
     path = model.folder / EXPOSED
     if not path.exists():
         return ()
     with reading(path):
-        return tuple(_shown(example, images) for example in read_json(path)["examples"])
+        return tuple(_shown(example, images, checked) for example in read_json(path)["examples"])
 
 
 _PROBABILITIES = tuple((name, ATTACK_WORDS.get(name, f"loss {name}")) for name in RANKS)
 
 
-def _shown(example: Mapping[str, Any], images: bool) -> dict[str, Any]:
+def percent(probability: float) -> str:
+    """A probability in whole percent, of which only 0 and 1 are certain.
+
+    >>> percent(0.843), percent(0.9996), percent(1e-9), percent(1.0)
+    ('84 %', '> 99 %', '< 1 %', '100 %')
+    """
+    words = f"{100 * probability:.0f} %"
+    return {"100 %": "> 99 %", "0 %": "< 1 %"}.get(words, words) if 0 < probability < 1 else words
+
+
+def _shown(example: Mapping[str, Any], images: bool, checked: Collection[str]) -> dict[str, Any]:
+    """``checked``: whose probabilities were checked, or need no check; no other is shown."""
     group = "" if example["group"] is None else f", {spelled(example['group'])}"
     image = ""
     if images and example["png"] is not None:
         base64.b64decode(example["png"], validate=True)  # a ValueError, and no markup, if it is something else
         image = f"data:image/png;base64,{example['png']}"
-    values = [(words, example["probability"][name]) for name, words in _PROBABILITIES]
+    values = [(words, example["probability"][name] if name in checked else None) for name, words in _PROBABILITIES]
     return {
         "image": image,
         "about": f"example {int(example['index'])}: {clean(example['class'])}{group}",
-        "probabilities": [(words, "–" if value is None else f"{100 * float(value):.0f} %") for words, value in values],
+        "probabilities": [(words, "–" if value is None else percent(float(value))) for words, value in values],
     }

@@ -33,8 +33,8 @@ def most_exposed(predictions: Predictions, result: Audit, target: Target, *, ima
 
     Returns:
       For JSON: ``{"note", "examples": [{"index", "class", "group", "predicted", "loss", "score", "probability":
-      {"rmia", "lira", "histogram"}, "png"}]}``, the most exposed first; a probability is None where there were too few
-      shadows, and ``png`` (base64) without images.
+      {"rmia", "lira", "histogram"}, "png"}], "probability_reason"}``, the most exposed first; a probability that could
+      not be checked is None, for the reason given, and so is ``png`` (base64) without images.
     """
     members = np.flatnonzero(predictions.member)
     order = np.lexsort((result.signals.loss[members], -result.scores[ORDERED_BY][members]))
@@ -58,7 +58,7 @@ def most_exposed(predictions: Predictions, result: Audit, target: Target, *, ima
                 "png": _png(np.asarray(data.train.images[index])) if images else None,
             }
         )
-    return {"note": _NOTE, "examples": examples}
+    return {"note": _NOTE, "examples": examples, "probability_reason": result.probability_reason}
 
 
 def _at(values: NDArray[np.float64] | None, row: int) -> float | None:

@@ -32,7 +32,7 @@ def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDA
 
     ``weight`` is what the row counted in the attacks (0: not compared), ``score_NAME`` an attack's score, higher
     meaning member.  ``membership_probability`` is that of the loss's histograms, ``membership_probability_NAME`` that
-    of a shadow attack.
+    of a shadow attack: null where it could not be checked, for the ``reason`` in the metadata of that column.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,8 +57,12 @@ def write_signals(path: Path, predictions: Predictions, audit: Audit, index: NDA
     if predictions.logits is not None:
         flat = pa.array(np.ascontiguousarray(predictions.logits, dtype=np.float32).reshape(-1))
         columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, predictions.classes)
+    table = pa.table(columns)
+    for name, reason in audit.probability_reason.items():
+        column = pa.field(f"membership_probability_{name}", pa.float64(), metadata={"reason": reason})
+        table = table.append_column(column, pa.nulls(total, pa.float64()))
     content = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), content)
+    pq.write_table(table, content)
     with written(path, private=True) as part:
         part.write_bytes(content.getvalue())
 

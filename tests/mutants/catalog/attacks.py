@@ -7,9 +7,62 @@ from planting import Planted
 _AUDIT, _ROC, _RATES = "attacks/test_audit.py", "attacks/test_roc.py", "attacks/test_rates.py"
 _MATCHING, _LEARNED, _SIGNALS = "attacks/test_matching.py", "attacks/test_learned.py", "attacks/test_signals.py"
 _RMIA, _LIRA, _CELLS = "attacks/test_rmia.py", "attacks/test_lira.py", "attacks/test_cells.py"
+_EXPOSURE = "attacks/test_exposure.py"
 _FAIRNESS, _HARMONIC = "test_fairness.py", "test_harmonic.py"
 
 ERRORS = [
+    Planted(
+        "LiRA's probability is given with too few shadows to check it",
+        "attacks/reliability.py",
+        "    if len(references.member) < kind.needed:",
+        "    if len(references.member) < kind.fewest:",
+        (f"{_EXPOSURE}::test_a_probability_that_was_not_checked_is_not_given",),
+    ),
+    Planted(
+        "a few rows that are all members show certainty",
+        "attacks/reliability.py",
+        "return (self.share * self.rows + 1) / (self.rows + 2)",
+        "return self.share",
+        (
+            f"{_EXPOSURE}::test_a_few_rows_at_the_top_do_not_show_certainty",
+            f"{_EXPOSURE}::test_no_probability_says_more_than_its_rows_can_show",
+        ),
+    ),
+    Planted(
+        "a shadow is calibrated on its own complement",
+        "attacks/reliability.py",
+        "(matrix[shadow] ^ matrix[shadow, 0]).tobytes()",
+        "(matrix[shadow]).tobytes()",
+        (f"{_EXPOSURE}::test_a_pair_is_on_one_side_wherever_it_lies",),
+    ),
+    Planted(
+        "a model that was trained on every row is attacked for the calibration",
+        "attacks/reliability.py",
+        "if enough and own.any() and not own.all():",
+        "if enough:",
+        (f"{_EXPOSURE}::test_a_model_trained_on_all_or_none_of_the_rows_is_left_out_of_the_calibration",),
+    ),
+    Planted(
+        "equal probabilities fill several bins of the reliability curve",
+        "attacks/reliability.py",
+        "_, value, sizes = np.unique(predicted, return_inverse=True, return_counts=True)",
+        "value, sizes = np.argsort(np.argsort(predicted, kind='stable')), np.ones(len(predicted), dtype=int)",
+        (f"{_EXPOSURE}::test_equal_probabilities_are_in_one_bin",),
+    ),
+    Planted(
+        "references that allow no attack are ignored",
+        "attacks/named.py",
+        "    if not possible:\n",
+        "    if not shape:\n",
+        (f"{_RMIA}::test_references_that_allow_no_attack_are_refused",),
+    ),
+    Planted(
+        "why an attack is not made is kept back",
+        "attacks/named.py",
+        "return tuple(possible), reasons",
+        "return tuple(possible), {}",
+        (f"{_RMIA}::test_attacks_that_the_references_do_not_allow_are_named",),
+    ),
     Planted(
         "the ROC counts ties for members in full",
         "attacks/roc.py",
