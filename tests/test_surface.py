@@ -457,6 +457,7 @@ def test_few_files_are_long():
 
 
 NUMBERS = dict(enumerate(("eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"), 8))
+NUMBERS |= {17: "seventeen", 18: "eighteen"}
 
 
 def test_the_guarantee_counts_the_modules_that_it_rests_on():

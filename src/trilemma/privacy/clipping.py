@@ -6,9 +6,11 @@ finite is replaced by zero.  The sum over a logical batch therefore changes by a
 is added or removed, whatever K is and however the batch is cut into physical batches.
 
 **Condition**: no example's gradient may depend on another example.  ``trilemma.privacy.validation`` refuses
-networks where it does, and each call refuses one that drew random numbers or changed what it keeps.  A loss that is not
-ours sees one example at a time.  Threads compute side by side only where nothing can pass from one to another
-(``keeps_nothing`` in ``trilemma.privacy.structure``), and calls of this class run one after another.
+networks where it does, and each call refuses one that drew random numbers or changed what it keeps.  Where
+code is not ours, each call also computes one example alone, before the others and after them, and refuses another
+gradient (``trilemma.privacy.repeats``).  A loss that is not ours sees one example at a time.  Threads compute side by
+side only where nothing can pass from one to another (``keeps_nothing`` in ``trilemma.privacy.structure``), and calls of
+this class run one after another.
 
 **Edge cases**, the same for every method:
 
@@ -43,8 +45,11 @@ the call changes nothing, or is refused (``trilemma.privacy.gradients.arithmetic
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Literal, get_args
@@ -56,6 +61,7 @@ from trilemma.errors import InputError, check_type
 from trilemma.privacy.gradients import layerwise, linear, loop
 from trilemma.privacy.gradients.arithmetic import exact_arithmetic, refuse_rounded_products
 from trilemma.privacy.gradients.sums import ClippedSum, CrossEntropy, Loss, Objective, cross_entropy
+from trilemma.privacy.repeats import gradient_alone, refuse_other_gradient, tolerance
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.privacy.validation import known_check, refuse_mixing_layers, refuse_random_layers
 from trilemma.words import CLIPPING_NORM_RANGE, CLIPPING_NORMS
@@ -65,6 +71,8 @@ Method = Literal["auto", "layerwise", "loop", "linear"]
 _ONE_CALL = threading.RLock()
 """Held by the thread whose call is running: a network may keep something for the time of a pass, and its check and the
 loop replace its parameters for a moment."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 _METHODS = {"layerwise": layerwise.layerwise, "loop": loop.loop, "linear": linear.linear}
 
@@ -92,6 +100,7 @@ class Clipping:
     method: Method = "auto"
     loss: Loss = field(default=cross_entropy)
     autocast: torch.dtype | None = None
+    _calls: Iterator[int] = field(default_factory=itertools.count, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not CLIPPING_NORMS[0] <= self.clipping_norm <= CLIPPING_NORMS[1]:
@@ -119,8 +128,8 @@ class Clipping:
           labels: int64 (B,).
 
         Raises:
-          PrivacyError: the network mixes examples, draws random numbers or changes what it keeps, or torch was told to
-            round products of float32 numbers.
+          PrivacyError: the network mixes examples, draws random numbers or changes what it keeps; one example has
+            another gradient after the others than before; or torch was told to round products of float32 numbers.
           InputError: the examples have no view.
           ValueError: shapes that do not fit, or a method that does not fit the network.
         """
@@ -138,13 +147,24 @@ class Clipping:
                 return self.objective.zero()
             # What was made in inference mode cannot take part in a gradient.
             images, labels = (x.clone() if x.is_inference() else x for x in (images, labels))
-            method = self._chosen(images)
-            own_loss = type(self.loss) is not CrossEntropy
-            with (
-                refuse_random_layers(images.device, own_loss=own_loss),
-                refuse_changed_state(self.model, self.loss),
-            ):
-                return _METHODS[method](self.objective, images, labels)
+            method, objective = self._chosen(images), self.objective
+            before = after = None
+            with refuse_random_layers(images.device, own_loss=type(self.loss) is not CrossEntropy):
+                alone = None if objective.side_by_side else self._one_alone(objective, images, labels)
+                with refuse_changed_state(self.model, self.loss):
+                    before = alone and alone()
+                    total = _METHODS[method](objective, images, labels)
+                after = alone and alone()  # outside: it may put back what the first of the two left
+            if before and after:
+                refuse_other_gradient(before, after, tolerance(images.device, self.autocast))
+            return total
+
+    def _one_alone(self, objective: Objective, images: Tensor, labels: Tensor) -> Callable[[], ClippedSum]:
+        """Computes one example of a batch by itself: in each call another, at places spread evenly over the batches."""
+        call = next(self._calls)
+        if not call and self.method == "loop":  # nothing was tried before: what the first pass sets is to be no image's
+            gradient_alone(objective, torch.zeros_like(images[:1]), torch.zeros_like(labels[:1]))
+        return functools.partial(gradient_alone, objective, images, labels, int(len(images) * (call * _GOLDEN % 1)))
 
     def _chosen(self, images: Tensor) -> str:
         """The method, by a check of the network that is made once, at the first batch, and again if it is changed.

@@ -32,6 +32,7 @@ from trilemma.privacy.gradients.layerwise import one_pass, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
 from trilemma.privacy.held import Randomness, random_state
+from trilemma.privacy.repeats import gradient_alone, in_mode, refuse_other_gradient, tolerance, trial_loss
 from trilemma.privacy.structure import structure
 from trilemma.privacy.unchanged import changed, refuse_hidden, state_of, tensors_of
 from trilemma.weight_norm import old_weight_norm
@@ -154,7 +155,7 @@ def check_network(
                     f"the forward pass changes the {name}, through which one image could change what the network "
                     "does with others: keep it fixed"
                 )
-            _try_gradients(model, images)
+            _try_gradients(model, images, others)
             return NetworkCheck(why_not_layerwise(model) or _disagreement(model, images))
 
 
@@ -211,7 +212,8 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
     with _own_randomness(), refuse_random_layers(images.device):
         with torch.no_grad():  # a layer may act otherwise there
             model(images)
-        _evaluated(model, images)
+        with in_mode(model, training=False), torch.no_grad():
+            model(images)
         with torch.enable_grad():
             outputs = model(images)
     names = changed(before, tensors_of(model, copied=False))
@@ -230,31 +232,14 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
     return outputs.detach() if isinstance(outputs, Tensor) else outputs
 
 
-def _evaluated(model: nn.Module, images: Tensor) -> None:
-    """A pass as in an evaluation, after which each module has its mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    for module, _ in modes:  # not by `eval`, which a module may have made to do more
-        module.training = False
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _trial_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """A loss with a gradient for any logits, even a single one, for which that of a softmax is always zero."""
-    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device).float()
-    return (logits.float() * columns.cos()).sum(dim=1) + logits.float().square().sum(dim=1) / 2
-
-
-def _try_gradients(model: nn.Module, images: Tensor) -> None:
+def _try_gradients(model: nn.Module, images: Tensor, others: Tensor) -> None:
     """Compute gradients as the updates will, so that what they would refuse is refused before the first of them."""
-    labels, kept = torch.zeros(2, dtype=torch.int64, device=images.device), state_of(model)
+    labels, kept = torch.zeros(len(images), dtype=torch.int64, device=images.device), state_of(model)
+    objective = Objective(model, 1.0, trial_loss)
     try:
         with _own_randomness():
-            loop(Objective(model, 1.0, _trial_loss), images[:2, None], labels)
+            before = gradient_alone(objective, images[:, None], labels)
+            loop(objective, others[:, None], labels)
     except RuntimeError as error:
         raise PrivacyError(
             f"the gradients of single examples cannot be computed for the network ({' '.join(str(error).split())}): "
@@ -265,6 +250,9 @@ def _try_gradients(model: nn.Module, images: Tensor) -> None:
             f"a pass for the gradients changes the {name}, through which one image could change what the network does "
             "with others (nn.LSTM does so): put another layer there, or train without a budget"
         )
+    _outputs(model, others)  # in every mode
+    with _own_randomness():
+        refuse_other_gradient(before, gradient_alone(objective, images[:, None], labels), tolerance(images.device))
 
 
 def _disagreement(model: nn.Module, images: Tensor) -> str | None:
@@ -275,7 +263,7 @@ def _disagreement(model: nn.Module, images: Tensor) -> str | None:
     """
     batch = torch.stack([images, images.flip(0) * 0.7], dim=1)
     labels = torch.zeros(len(batch), dtype=torch.int64, device=images.device)
-    objective, kept = Objective(model, 1.0, _trial_loss), state_of(model)
+    objective, kept = Objective(model, 1.0, trial_loss), state_of(model)
     try:
         with _own_randomness():
             fast = one_pass(objective, batch, labels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.errors import InputError
+from trilemma.privacy.repeats import refuse_other_responses, responses
 from trilemma.privacy.structure import keeps_nothing
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.threads import in_threads, threads
@@ -36,14 +37,16 @@ def logits_of(
 
     Raises:
       InputError: the training diverged.
-      PrivacyError: the network of a private training changed a parameter, buffer or attribute.
+      PrivacyError: the network of a private training changed a parameter, buffer or attribute, or answers otherwise to
+        the first of the images than it did before.
     """
     model = state.model
     last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
     model.load_state_dict(state.evaluation_weights())
     model.eval()
     # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.
-    by_core = device.type == "cpu" and keeps_nothing(model)
+    ours = keeps_nothing(model)
+    by_core = device.type == "cpu" and ours
     at_once = inputs.batch // 4 if by_core else max(256, at_once)
 
     def of_part(start: int) -> Tensor:
@@ -51,10 +54,15 @@ def logits_of(
             outputs: Tensor = model(inputs.plain(part, rows[start : start + at_once]))
         return outputs.float().cpu()
 
+    first = None if ours or state.evidence is None else inputs.plain(part, rows[:1])
     try:
         with nullcontext() if state.evidence is None else refuse_changed_state(model):
+            before = None if first is None else responses(model, first, gradient_first=False)
             starts = range(0, len(rows), at_once)
             logits = torch.cat([*in_threads(of_part, starts, threads() if by_core else 1)])
+        after = None if first is None else responses(model, first, gradient_first=True)
+        if before and after:
+            refuse_other_responses(before, after)
     finally:
         model.train()
         if last is not None:

@@ -16,9 +16,109 @@ _ARITHMETIC, _MODELS, _CLIPPING = (
 _RUNS = "trial/test_truth_of_runs.py"
 _THREADS, _OWN_LOSSES = "privacy/test_side_by_side.py", "privacy/test_losses.py"
 _HELD, _NAMED = "privacy/test_held.py", "privacy/test_named.py"
-_LEAVES = "training/test_what_leaves.py"
+_LEAVES, _REPEATS = "training/test_what_leaves.py", "privacy/test_repeats.py"
 
 ERRORS = [
+    Planted(
+        "an example that has another gradient after others is accepted",
+        "privacy/clipping.py",
+        "            if before and after:\n",
+        "            if before and not after:\n",
+        (
+            f"{_REPEATS}::test_what_is_kept_anywhere_is_refused[file-loop]",
+            f"{_REPEATS}::test_random_numbers_from_anywhere_are_refused[secrets-auto]",
+        ),
+    ),
+    Planted(
+        "a loss from outside is not watched beside a network that keeps nothing",
+        "privacy/clipping.py",
+        "alone = None if objective.side_by_side else",
+        "alone = None if replace(objective, loss=cross_entropy).side_by_side else",
+        (
+            f"{_REPEATS}::test_a_loss_is_watched_alike[file-None-linear]",
+            f"{_REPEATS}::test_a_loss_is_watched_alike[None-secrets-loop]",
+        ),
+    ),
+    Planted(
+        "the first pass of a network is one of a private image",
+        "privacy/clipping.py",
+        'if not call and self.method == "loop":',
+        'if call and self.method == "loop":',
+        (
+            f"{_REPEATS}::test_what_the_first_pass_of_all_sets_is_no_image_s[loop]",
+            f"{_REPEATS}::test_honest_networks_are_not_refused_and_sums_are_what_they_were[table-loop-None]",
+        ),
+    ),
+    Planted(
+        "the last example of each batch is the one computed alone",
+        "privacy/clipping.py",
+        "int(len(images) * (call * _GOLDEN % 1))",
+        "len(images) - 1",
+        (
+            f"{_REPEATS}::test_the_same_batch_each_time_is_no_exception[2-loop]",
+            f"{_REPEATS}::test_the_same_batch_each_time_is_no_exception[8-loop]",
+        ),
+    ),
+    Planted(
+        "norms before the clip are not compared",
+        "privacy/repeats.py",
+        "    if bool(((first - second).abs() > allowed",
+        "    if limit < 0 and bool(((first - second).abs() > allowed",
+        (
+            f"{_REPEATS}::test_norms_before_the_clip_count_too",
+            f"{_REPEATS}::test_a_loss_is_watched_alike[None-secrets-loop]",
+        ),
+    ),
+    Planted(
+        "gradients may differ by ten times the tolerance",
+        "privacy/repeats.py",
+        "<= allowed * limit",
+        "<= 10 * allowed * limit",
+        (
+            f"{_REPEATS}::test_gradients_may_differ_by_rounding_and_no_more[1.0]",
+            f"{_REPEATS}::test_gradients_may_differ_by_rounding_and_no_more[1e-30]",
+        ),
+    ),
+    Planted(
+        "an evaluation may leave other outputs",
+        "privacy/repeats.py",
+        "    if not (_same_outputs(before, after, allowed) and ",
+        "    if not (",
+        (
+            f"{_REPEATS}::test_outputs_are_compared_by_their_size",
+            f"{_REPEATS}::test_what_an_evaluation_leaves_is_refused[file-and seen in evaluations-techniques0]",
+        ),
+    ),
+    Planted(
+        "an evaluation may leave other gradients",
+        "privacy/repeats.py",
+        " and _same_gradient(before.gradient, after.gradient, allowed)):",
+        "):",
+        (
+            f"{_REPEATS}::test_outputs_are_compared_by_their_size",
+            f"{_REPEATS}::test_what_an_evaluation_leaves_is_refused[file-and seen in gradients-techniques1]",
+        ),
+    ),
+    Planted(
+        "a pass for outputs hides from the gradient what an evaluation left",
+        "training/evaluation.py",
+        "responses(model, first, gradient_first=True)",
+        "responses(model, first, gradient_first=False)",
+        (
+            f"{_REPEATS}::test_what_an_evaluation_leaves_is_refused[file-and seen in gradients-techniques0]",
+            f"{_REPEATS}::test_what_an_evaluation_leaves_is_refused[file-and seen in gradients alone-techniques1]",
+        ),
+    ),
+    Planted(
+        "the check before the first update does not compare gradients after others",
+        "privacy/validation.py",
+        "refuse_other_gradient(before, gradient_alone(objective, images[:, None], labels), ",
+        "refuse_other_gradient(before, before, ",
+        (
+            f"{_REPEATS}::test_the_check_sees_what_gradients_alone_show[backward]",
+            f"{_REPEATS}::test_the_check_sees_what_gradients_alone_show[backward, of evaluations]",
+        ),
+    ),
     Planted(
         "what cannot be looked into is accepted",
         "privacy/unchanged.py",
@@ -860,8 +960,8 @@ ERRORS = [
     Planted(
         "a call of one's own does not see that random numbers are drawn",
         "privacy/clipping.py",
-        "refuse_random_layers(images.device, own_loss=own_loss),",
-        "_ONE_CALL,",
+        "refuse_random_layers(images.device, own_loss=type(self.loss) is not CrossEntropy):",
+        "_ONE_CALL:",
         (
             f"{_OWN_LOSSES}::test_a_loss_that_draws_random_numbers_is_refused_and_named[loop]",
             "training/test_what_leaves.py::test_random_numbers_that_the_check_did_not_see_drawn_end_a_call_of_one_s_own"
