@@ -11,10 +11,11 @@ import pytest
 from trilemma.errors import InputError
 from trilemma.files import alone_in
 from trilemma.machine import cores
+from trilemma.study import pool
 from trilemma.study.file import load_study
 from trilemma.study.folder import StudyFolder
 from trilemma.study.job import Job, run_trial
-from trilemma.study.pool import Pool, thread_limits
+from trilemma.study.pool import Pool, thread_limits, worker_limits
 from trilemma.study.runner import progress_of, run_study
 from trilemma.study.trials import expand
 from trilemma.training.execution import Execution
@@ -34,15 +35,15 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(study, tmp_path, m
     folder.path.mkdir()
     trials = [trial for trial in study.trials if trial.removal is None]
     progress = progress_of(folder, trials)
-    pool = Pool(2)
+    workers = Pool(2)
     victims = []
 
     def kill_the_first(progress, event):
         if event is not None and event.message.get("update", 0) > 0 and not victims:
             victims.append(event.trial)
-            os.kill(pool._busy[event.trial]._process.pid, signal.SIGKILL)
+            os.kill(workers._busy[event.trial]._process.pid, signal.SIGKILL)
 
-    assert run_study(folder, progress, pool, watch=kill_the_first)
+    assert run_study(folder, progress, workers, watch=kill_the_first)
     assert list(progress.failed) == victims
     assert "was killed by signal 9" in progress.failed[victims[0]]
     assert progress.done == {trial.id for trial in trials} - set(victims)
@@ -82,6 +83,25 @@ def test_the_cores_are_divided_not_multiplied():
         assert threads >= 1
         assert threads * size <= max(size, cores())
     assert thread_limits(3)["LOKY_MAX_CPU_COUNT"] == "3"
+
+
+def test_fewer_threads_that_the_caller_asks_for_are_kept(monkeypatch):
+    """Guards: on a machine that others use, two spinning threads take many times as long as the one asked for."""
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "3,1")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "16")
+    monkeypatch.setenv("NUMEXPR_NUM_THREADS", "many")
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    expected = {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "4",
+        "NUMEXPR_NUM_THREADS": "4",
+        "LOKY_MAX_CPU_COUNT": "4",
+    }
+    assert worker_limits(2) == expected
+    assert Pool(2)._environment.items() >= expected.items()
 
 
 def test_a_job_survives_the_pipe(study):

@@ -23,7 +23,7 @@ from trilemma.study.folder import StudyFolder
 from trilemma.trial.canary_record import what_canaries_can_show
 from trilemma.trial.card import card
 from trilemma.trial.gate import conditions, judge
-from trilemma.trial.progress import Stopped
+from trilemma.trial.progress import Stopped, TrialProgress
 from trilemma.trial.run import why_contradicted
 from trilemma.trial.statement import canaries_in_words
 
@@ -193,7 +193,12 @@ def test_a_contradicted_run_claims_nothing(data, tmp_path, capfd, monkeypatch):
 
 def test_the_command_ends_with_status_1(shadowed, tmp_path, contradicted, capfd, monkeypatch):
     run = replace(shadowed.run, result=shadowed.run.result | {"canaries": contradicted})
-    monkeypatch.setattr("trilemma.cli.train.train", lambda *_, **more: run)
+
+    def trained(*_, progress, **more):
+        progress(TrialProgress("training", 0, 1, about="by a stand-in"))
+        return run
+
+    monkeypatch.setattr("trilemma.cli.train.train", trained)
     options = ["--data", "digits", "--limit", "120", "--epsilon", "1", "--canaries", "1000", "--out", tmp_path / "run"]
     assert main(["train", *map(str, options)]) == 1
     printed = capfd.readouterr()
@@ -202,11 +207,30 @@ def test_the_command_ends_with_status_1(shadowed, tmp_path, contradicted, capfd,
     assert "1,000 gradient canaries can contradict ε = 1 by counting" in printed.out + printed.err
 
 
+def test_nothing_is_said_of_canaries_that_are_refused(tmp_path, capfd):
+    """Guards: "20,000 gradient canaries cannot contradict ..." stood above "use fewer"."""
+    options = ["--data", "digits", "--limit", "60", "--model", "convnet-4", "--epsilon", "1", "--batch-size", "20"]
+    with pytest.raises(SystemExit) as caught:
+        main(["train", *options, "--canaries", "20000", "--out", str(tmp_path / "run")])
+    assert caught.value.code == 2
+    printed = capfd.readouterr()
+    assert "use fewer" in printed.err
+    assert "contradict" not in printed.out + printed.err
+
+
 def test_what_can_be_shown_is_said_before():
     assert "cannot contradict ε = 8 by counting: at most 5.8" in what_canaries_can_show(
         tl.Canaries("gradient", 1000), 8.0, 1e-5
     )
     assert "can contradict ε = 1 by counting" in what_canaries_can_show(GRADIENT, 1.0, 1e-5)
+
+
+def test_more_canaries_than_prove_the_most_are_told_how_many_do():
+    """Guards: the correction for the choice of guesses grows, so that 100,000 canaries prove less than 4,000."""
+    many = what_canaries_can_show(tl.Canaries("gradient", 10_000), 8.0, 1e-5)
+    assert "5.7 with the correction for the choice of guesses); 4,000 canaries would reach 6.0 with it" in many
+    for count in (1000, 3000):
+        assert "would reach" not in what_canaries_can_show(tl.Canaries("gradient", count), 8.0, 1e-5)
 
 
 @pytest.mark.parametrize(

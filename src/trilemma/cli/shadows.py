@@ -19,7 +19,7 @@ from trilemma.cli.study_display import Phases, running_table
 from trilemma.cli.train import execution_of
 from trilemma.errors import InputError
 from trilemma.study.pool import Event, Executor, Pool
-from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated_seconds, train_shadows
+from trilemma.study.shadow_job import ShadowJob, data_of_run, estimated, train_shadows
 from trilemma.training.execution import Execution
 from trilemma.trial.audited import choose_audited
 from trilemma.trial.dry_call import dry_call
@@ -97,13 +97,16 @@ def audit_with_shadows(options: argparse.Namespace, attacks: Sequence[str]) -> S
     data = data_of_run(run, options.data_dir, imports)
     target = Target(run, data, choose_audited(data, options.audited, options.seed), imports)
     with ShadowDisplay(options.shadows) as display:
+        loading = time.process_time()  # of imports and data, which every worker needs as well
         outputs = target_outputs(target, execution=execution, progress=display.preparing)
+        # Workers import late what this did, and find in the cache what it computed: features may have taken minutes.
+        preparing = loading + min(time.process_time() - loading, loading)
         alone = audited_predictions(target, outputs)
         dry_call(alone, attacks, seed=options.seed, before="the shadows are trained", shadows=options.shadows)
         finished = finished_shadows(target, options.shadows)
         missing = [shadow for shadow in range(options.shadows) if shadow not in finished]
         if missing:
-            _train_missing(options, target, missing, execution, display)
+            _train_missing(options, target, missing, execution, display, preparing)
     about = {
         "count": options.shadows,
         "reused": len(finished),
@@ -120,13 +123,19 @@ def _imports(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _train_missing(
-    options: argparse.Namespace, target: Target, missing: list[int], execution: Execution, display: ShadowDisplay
+    options: argparse.Namespace,
+    target: Target,
+    missing: list[int],
+    execution: Execution,
+    display: ShadowDisplay,
+    preparing: float,
 ) -> None:
+    """``preparing``: seconds of computing that a worker needs before its first shadow."""
     executor = _executor(options, len(missing))
-    seconds = estimated_seconds(target, missing, executor.size, execution, display.preparing)
+    estimate = estimated(target, missing, executor.size, execution, display.preparing, preparing=preparing)
     display.say(
         f"{len(missing)} of {options.shadows} shadows to train on {len(target.data.train):,} examples each, "
-        f"{executor.size} at once: about {clock(seconds)}"
+        f"{executor.size} at once: {estimate}"
     )
     settings = (len(target.audited), options.seed, options.data_dir, execution, target.imports)
     jobs = [ShadowJob(str(target.run.folder), shadow, *settings) for shadow in range(options.shadows)]

@@ -81,10 +81,10 @@ def train_command(options: argparse.Namespace) -> int:
             if finished and options.listen:
                 display.say(f"note: the run in {options.out} is finished, so --listen has nothing to follow")
             if not finished:
-                secret = _where_the_noise_is(recipe, options.out) if recipe.private else ""
-                progress = _Announced(display, _recipe_name(options), secret)
-            if recipe.private and not finished and canaries and recipe.epsilon and recipe.delta:
-                display.say(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
+                facts = [_where_the_noise_is(recipe, options.out)] if recipe.private else []
+                if recipe.private and canaries and recipe.epsilon and recipe.delta:
+                    facts.append(what_canaries_can_show(canaries, recipe.epsilon, recipe.delta))
+                progress = _Announced(display, _recipe_name(options), facts)
             run = train(
                 recipe,
                 data,
@@ -113,15 +113,15 @@ def train_command(options: argparse.Namespace) -> int:
 
 
 class _Announced:
-    """A ``progress`` callback that first says which recipe is followed, and where the noise is, once a training is
-    under way: not before it may yet be refused, and before its first checkpoint."""
+    """A ``progress`` callback that first says which recipe is followed, and facts such as where the noise is, once a
+    training is under way: not before it may yet be refused, and before its first checkpoint."""
 
-    def __init__(self, display: TrainingDisplay, recipe: str, noise: str) -> None:
-        self._display, self._recipe, self._noise = display, recipe, noise
+    def __init__(self, display: TrainingDisplay, recipe: str, facts: list[str]) -> None:
+        self._display, self._recipe, self._facts = display, recipe, facts
 
     def __call__(self, step: TrialProgress) -> None:
         if step.about:
-            step = replace(step, about=f"recipe {self._recipe}: {step.about}\n{self._noise}".rstrip())
+            step = replace(step, about="\n".join([f"recipe {self._recipe}: {step.about}", *filter(None, self._facts)]))
         self._display(step)
 
 

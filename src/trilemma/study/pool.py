@@ -68,6 +68,19 @@ def thread_limits(threads: int) -> dict[str, str]:
     return dict.fromkeys(names, str(threads))
 
 
+def worker_limits(workers: int) -> dict[str, str]:
+    """The :func:`thread_limits` of each of ``workers`` processes that share this machine's cores.
+
+    A variable that the caller has set to fewer threads keeps its value: whoever shares the machine has a reason to.
+    """
+    limits = thread_limits(max(1, cores() // workers))
+    for name, threads in limits.items():
+        asked = os.environ.get(name, "").split(",")[0].strip()  # OpenMP's may list one for each level of nesting
+        if asked.isdigit() and 0 < int(asked) < int(threads):
+            limits[name] = asked
+    return limits
+
+
 class Pool:
     """Worker processes, started on demand and replaced when they die.
 
@@ -76,7 +89,7 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._environment = os.environ | thread_limits(max(1, cores() // size))
+        self._environment = os.environ | worker_limits(size)
         self._idle: list[_Process] = []
         self._busy: dict[str, _Process] = {}
         self._messages: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()

@@ -9,23 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trilemma.data.dataset import Dataset
 from trilemma.errors import InputError
 from trilemma.files import alone_in, make_folder, read_json, reading
-from trilemma.machine import cores
 from trilemma.outside import is_outside
 from trilemma.progress import Progress
 from trilemma.study.job import Job, load_for
-from trilemma.study.pool import Event, Executor
+from trilemma.study.pool import Event, Executor, worker_limits
 from trilemma.study.runner import POLL_SECONDS
 from trilemma.training.execution import Execution
 from trilemma.training.loop import Training
 from trilemma.trial.audited import choose_audited, shadow_data
 from trilemma.trial.run import CONFIG, SHADOWS, Run
 from trilemma.trial.shadows import Target, finished_shadows, make_private_folder, train_shadow
-
-PROCESS_SECONDS = 4.0
-"""The time that a worker process takes to start and to import what it needs, measured on one core."""
+from trilemma.words import clock
 
 
 @dataclass(frozen=True)
@@ -112,39 +111,102 @@ def data_of_run(run: Run, data_dir: str | None = None, imports: Sequence[str] = 
     return load_for(json.dumps(request, sort_keys=True, default=str), data_dir or request.get("data_dir"))
 
 
-def seconds_a_shadow(target: Target, shadow: int, threads: int, execution: Execution, progress: Progress) -> float:
-    """An estimate of how long a worker takes for a shadow that is not there yet, from a few of its updates.
+@dataclass(frozen=True)
+class Estimate:
+    """How long shadows take.
 
-    What all shadows share (features, pre-trained weights) is computed and cached in the process.
+    Attributes:
+      free: seconds where every worker has its cores for itself.
+      now: seconds on the machine as busy as it was during the measurement; at least ``free``.
+      timed, updates: the number of updates that it rests on, and how many a shadow has.
     """
-    import torch
 
+    free: float
+    now: float
+    timed: int
+    updates: int
+
+    def __str__(self) -> str:
+        words = f"about {_duration(self.free)}"
+        if self.now > BUSY * self.free:
+            words += f" on free cores, {_duration(self.now)} on a machine as busy as now"
+        return f"{words} (by {self.timed:,} of a shadow's {self.updates:,} updates)"
+
+
+def _duration(seconds: float) -> str:
+    """``clock``, which leaves out seconds after a minute and a half, to 10 seconds in the first ten minutes.
+
+    >>> _duration(28), _duration(179), _duration(180), _duration(6000)
+    ('28 s', '3 min', '3 min', '1 h 40 min')
+    >>> _duration(141)
+    '2 min 20 s'
+    """
+    tens = round(seconds / 10)
+    if not 9 <= tens < 60:
+        return clock(seconds)
+    return f"{tens // 6} min {10 * (tens % 6)} s" if tens % 6 else f"{tens // 6} min"
+
+
+BUSY = 1.25
+"""How much longer the updates took than they computed where a machine is called busy."""
+
+TIMED_SECONDS = 2.0
+"""How long updates are timed."""
+
+
+def estimated(target: Target, missing: list[int], workers: int, execution: Execution, tell: Progress,
+              *, preparing: float) -> Estimate:  # fmt: skip
+    """How long ``workers`` processes take for the shadows that are missing, from a few updates of one of them.
+
+    What all shadows share (features, pre-trained weights) is computed and cached in this process.  On the CPU the time
+    is that of computing, which other work on the machine hardly changes, and beside it what the clock said.
+
+    Args:
+      target: the run.
+      missing: the numbers of the shadows.
+      workers: how many are trained at once.
+      execution: how they are computed.
+      tell: called with what is being done.
+      preparing: seconds of computing until a process can begin with its first shadow: imports, reading the data.
+    """
+    threads = int(worker_limits(workers)["OMP_NUM_THREADS"])
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        data = shadow_data(target.data, target.audited, shadow)
-        training = Training(target.shadow_recipe(shadow), data, execution, progress=progress)
+        data = shadow_data(target.data, target.audited, missing[0])
+        Training(target.shadow_recipe(missing[0]), data, execution, progress=tell)
+        began = _Clocks()
+        training = Training(target.shadow_recipe(missing[0]), data, execution)  # again: nothing has to be computed now
+        building = began.computed(threads)
         made, updates = 0, training.course.updates
         next(training.run_updates(updates))  # warms up
-        began = time.perf_counter()
+        began = _Clocks()
         for _ in training.run_updates(updates):
             made += 1
-            if time.perf_counter() - began > 1.0 or made == 30:
+            if began.passed() > TIMED_SECONDS:
                 break
-        return updates * (time.perf_counter() - began) / max(made, 1)
+        passed = began.passed()
+        computed = passed if execution.resolved_device().type != "cpu" else min(passed, began.computed(threads))
     finally:
         torch.set_num_threads(before)
+    rounds = -(-len(missing) // workers)
+    free = preparing + rounds * (building + updates * computed / max(made, 1))
+    return Estimate(free, free * passed / max(computed, 1e-9), made, updates)
 
 
-def estimated_seconds(target: Target, missing: list[int], workers: int, execution: Execution, tell: Progress) -> float:
-    """How long ``workers`` processes take for the shadows that are missing."""
-    began, computed = time.monotonic(), time.thread_time()
-    updates = seconds_a_shadow(target, missing[0], max(1, cores() // workers), execution, tell)
-    took = time.monotonic() - began
-    # The updates were timed on the machine as it is now; where other work shares it, processes start as slowly.
-    slowed = max(1.0, took / max(time.thread_time() - computed, 1e-3))
-    preparing = slowed * PROCESS_SECONDS + min(took, 2 * updates)
-    return -(-len(missing) // workers) * updates + preparing
+class _Clocks:
+    """What has passed and what this process has computed since it was made, in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter(), time.process_time(), time.thread_time()
+
+    def passed(self) -> float:
+        return time.perf_counter() - self._began[0]
+
+    def computed(self, threads: int) -> float:
+        """How long ``threads`` threads with a core each would have taken."""
+        _, process, thread = self._began
+        return max((time.process_time() - process) / threads, time.thread_time() - thread)
 
 
 def train_shadows(

@@ -18,6 +18,9 @@ ASSUMPTION = (
     "independent"
 )
 
+_FEWER = (1000, 2000, 3000, 4000)
+"""Numbers of canaries among which the one with the largest corrected bound lies, at customary deltas."""
+
 _SCORES = {
     "gradient": "released sums less the real examples' clipped sums, projected on the canary's direction",
     "mislabelled": "loss at the first weights less loss at the released ones",
@@ -34,6 +37,11 @@ def what_canaries_can_show(canaries: Canaries, epsilon: float, delta: float) -> 
     most, corrected = (largest_bound(canaries.count, delta, corrected=choice) for choice in (False, True))
     what = f"{canaries.count:,} {canaries.kind} canaries"
     bound = f"{most:.1f} ({corrected:.1f} with the correction for the choice of guesses)"
+    # The correction grows with the number of choices, so that beyond some thousands more canaries prove less.
+    fewer = {count: largest_bound(count, delta) for count in _FEWER if count < canaries.count}
+    best = max(fewer, key=lambda count: fewer[count], default=canaries.count)
+    if fewer and fewer[best] > corrected + 0.05:
+        bound += f"; {best:,} canaries would reach {fewer[best]:.1f} with it"
     if corrected <= epsilon:
         return f"{what} cannot contradict ε = {epsilon:g} by counting: at most {bound}"
     return f"{what} can contradict ε = {epsilon:g} by counting: bounds reach at most {bound}"

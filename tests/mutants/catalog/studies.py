@@ -13,6 +13,20 @@ _SKEW, _LOAD, _FILES, _PAGE = "data/sets/test_skew.py", "data/test_load.py", "te
 
 ERRORS = [
     Planted(
+        "a caller's smaller number of threads is overridden",
+        "study/pool.py",
+        "if asked.isdigit() and 0 < int(asked) < int(threads):",
+        "if False:",
+        ("study/test_pool.py::test_fewer_threads_that_the_caller_asks_for_are_kept",),
+    ),
+    Planted(
+        "seconds of a busy machine's clock are taken for those of computing",
+        "study/shadow_job.py",
+        "min(passed, began.computed(threads))",
+        "passed",
+        ("study/test_shadow_job.py::test_other_work_on_the_machine_is_told_apart_from_the_time_that_shadows_compute",),
+    ),
+    Planted(
         "a study is charged with its dearest trial alone",
         "analysis/ledger.py",
         "composed = min(cost.all_released(), composed_rdp)",
