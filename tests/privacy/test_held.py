@@ -8,12 +8,14 @@ import functools
 import io
 import itertools
 import logging
+import logging.handlers
 import operator
 import pathlib
 import random
 import re
 import threading
 import types
+import typing
 import weakref
 from array import array
 from dataclasses import dataclass
@@ -26,8 +28,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy import Clipping, check_network
-from trilemma.privacy.held import Hidden, look_into
+from trilemma.privacy import Clipping, check_network, structure
+from trilemma.privacy.held import look_into
+from trilemma.privacy.named import Hidden
 from trilemma.privacy.unchanged import changed, refuse_changed_state, refuse_hidden, state_of
 
 LABELS = torch.zeros(2, dtype=torch.int64)
@@ -57,6 +60,60 @@ class Names(list):
     """A list with attributes."""
 
 
+class ShowsNoItems(dict):
+    def items(self):
+        return ()
+
+
+class ShowsNoOrder(collections.OrderedDict):
+    def __iter__(self):
+        return iter(())
+
+    def items(self):
+        return ()
+
+
+class ShowsNoneOfThem(list):
+    def __iter__(self):
+        return iter(())
+
+
+class ShowsNothing(collections.deque):
+    def __iter__(self):
+        return iter(())
+
+
+class ShowsNoPart(functools.partial):
+    args = ()
+
+
+class EqualToAll(int):
+    def __eq__(self, other):
+        return True
+
+    __hash__ = None
+
+
+class HiddenSlot(Slotted):
+    value = None
+
+
+class TwoSlots(Slotted):
+    __slots__ = ("value",)
+
+
+class ShowsNoAttributes(Box):
+    __dict__ = {}
+
+
+def with_handler():
+    """A logger whose handler keeps records."""
+    logger = logging.getLogger(f"held {len(ALIVE)}")
+    ALIVE.append(logger)
+    logger.addHandler(logging.handlers.MemoryHandler(100))
+    return logger
+
+
 ALIVE = []
 
 
@@ -69,6 +126,12 @@ def alive(box):
 @functools.lru_cache
 def remembered(key):
     return Box()
+
+
+class Cached:
+    @functools.lru_cache(maxsize=3)  # noqa: B019
+    def table(self, key):
+        return torch.full((3,), key)
 
 
 def bound_list():
@@ -97,6 +160,11 @@ def set_value(mean):
         box.value = mean
 
     return of
+
+
+def owner(values):
+    """The array whose memory a view shows a part of."""
+    return values if values.base is None else owner(values.base)
 
 
 PLACES = {
@@ -182,6 +250,96 @@ PLACES = {
     "memory": (lambda: memoryview(bytearray(1)), lambda layer, mean: layer.kept.__setitem__(0, 1)),
     "lock": (lambda: threading.Lock(), lambda layer, mean: layer.kept.acquire(blocking=False)),
     "event": (lambda: threading.Event(), lambda layer, mean: layer.kept.set()),
+    "base of an expanded view": (
+        lambda: torch.zeros(2)[:1].expand(9),
+        lambda layer, mean: layer.kept._base.__setitem__(1, mean),
+    ),
+    "storage between the numbers of a view": (
+        lambda: torch.as_strided(torch.zeros(4), (2, 2), (1, 1)).detach(),
+        lambda layer, mean: torch.as_strided(layer.kept, (4,), (1,))[3:].fill_(float(mean)),
+    ),
+    "attribute of a view's base": (
+        lambda: torch.zeros(2)[:1],
+        lambda layer, mean: setattr(layer.kept._base, "note", mean),
+    ),
+    "array beside a strided view": (
+        lambda: np.lib.stride_tricks.as_strided(np.zeros(9), (1,)),
+        lambda layer, mean: layer.kept.base.base.__setitem__(8, float(mean)),
+    ),
+    "array beside a view of another class": (
+        lambda: np.zeros((9, 9))[:1].view(np.matrix),
+        lambda layer, mean: owner(layer.kept).__setitem__(8, float(mean)),
+    ),
+    "memory beside a view": (
+        lambda: memoryview(bytearray(9))[:1],
+        lambda layer, mean: layer.kept.obj.__setitem__(8, 1),
+    ),
+    "dict that shows no items": (ShowsNoItems, lambda layer, mean: layer.kept.__setitem__("mean", mean)),
+    "read-only view of one": (
+        lambda: types.MappingProxyType(ShowsNoItems(mean=Box())),
+        lambda layer, mean: set_value(mean)(layer.kept["mean"]),
+    ),
+    "order of a dict that shows none": (
+        lambda: ShowsNoOrder(a=1, b=2),
+        lambda layer, mean: layer.kept.move_to_end("a"),
+    ),
+    "item that an ordered dict does not list": (
+        lambda: collections.OrderedDict(a=1),
+        lambda layer, mean: dict.__setitem__(layer.kept, "mean", mean),
+    ),
+    "list that shows nothing": (ShowsNoneOfThem, lambda layer, mean: layer.kept.append(mean)),
+    "queue that shows nothing": (ShowsNothing, lambda layer, mean: layer.kept.append(mean)),
+    "partial function that shows nothing": (
+        lambda: ShowsNoPart(print, Box()),
+        lambda layer, mean: set_value(mean)(functools.partial.args.__get__(layer.kept)[0]),
+    ),
+    "number that equals all": (
+        lambda: EqualToAll(0),
+        lambda layer, mean: setattr(layer, "kept", EqualToAll(1e6 * mean)),
+    ),
+    "sign of a zero of numpy": (
+        lambda: np.float32(0),
+        lambda layer, mean: setattr(layer, "kept", np.float32(-0.0)),
+    ),
+    "slot that a class attribute hides": (
+        HiddenSlot,
+        lambda layer, mean: Slotted.value.__set__(layer.kept, mean),
+    ),
+    "slot that another slot hides": (TwoSlots, lambda layer, mean: Slotted.value.__set__(layer.kept, mean)),
+    "attributes that a class hides": (
+        ShowsNoAttributes,
+        lambda layer, mean: setattr(layer.kept, "value", mean),
+    ),
+    "attribute of a logger": (
+        lambda: logging.getLogger("held, with an attribute"),
+        lambda layer, mean: setattr(layer.kept, "mean", mean),
+    ),
+    "level of a logger": (
+        lambda: logging.getLogger("held, with a level"),
+        lambda layer, mean: layer.kept.setLevel(int(1000 * mean)),
+    ),
+    "records of a handler": (with_handler, lambda layer, mean: layer.kept.handlers[0].buffer.append(mean)),
+    "function of numpy made of one's own": (
+        lambda: np.frompyfunc([].append, 1, 1),
+        lambda layer, mean: layer.kept(float(mean)),
+    ),
+    "argument of a generic type": (
+        lambda: types.GenericAlias(list, (Box(),)),
+        lambda layer, mean: set_value(mean)(layer.kept.__args__[0]),
+    ),
+    "note of an annotation": (
+        lambda: typing.Annotated[int, Box()],
+        lambda layer, mean: set_value(mean)(layer.kept.__metadata__[0]),
+    ),
+    "metadata of a type of numpy": (
+        lambda: np.dtype("f4", metadata={"mean": Box()}),
+        lambda layer, mean: set_value(mean)(layer.kept.metadata["mean"]),
+    ),
+    "metadata of a field": (
+        lambda: np.zeros(1, np.dtype([("a", np.dtype("f4", metadata={"mean": Box()}))])),
+        lambda layer, mean: set_value(mean)(layer.kept.dtype.fields["a"][0].metadata["mean"]),
+    ),
+    "cache of a method": (lambda: Cached(), lambda layer, mean: layer.kept.table(float(mean))),
 }
 
 
@@ -332,6 +490,33 @@ def test_what_networks_hold_is_accepted_and_stays_the_same(kind):
     Clipping(network, 1.0)(MANY, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("kind", "add"),
+    [(ShowsNoItems, {"a": 1}), (ShowsNoOrder, {"a": 1}), (ShowsNoneOfThem, [1]), (ShowsNothing, [1])],
+    ids=["dict", "ordered dict", "list", "queue"],
+)
+def test_a_subclass_shows_what_it_holds_whatever_it_says(kind, add):
+    assert 1 in look_into(kind(add))[1].values()
+
+
+def test_the_whole_storage_of_a_view_is_compared():
+    overlapping = torch.as_strided(torch.zeros(4), (2, 2), (1, 1))
+    for view in (torch.zeros(2)[:1].expand(9), overlapping, torch.zeros(3)[::2]):
+        view = view.detach()
+        assert look_into(view)[1]["storage"].nbytes() == view.untyped_storage().nbytes()
+    for whole in (torch.zeros(2, 3), torch.zeros(1, 2, 3, 3).to(memory_format=torch.channels_last)):
+        assert "storage" not in look_into(whole)[1]
+
+
+def test_the_base_of_a_view_is_looked_into():
+    tensor = torch.zeros(3)
+    assert look_into(tensor[1:])[1]["'_base'"] is tensor
+
+
+def test_a_function_of_numpy_shows_what_it_was_made_of():
+    assert max in look_into(np.frompyfunc(max, 2, 1))[1].values()
+
+
 def test_an_object_shows_all_if_its_memory_is_accounted_for():
     """What compiled code keeps in an object makes it larger, whatever Python adds to its class."""
 
@@ -411,6 +596,14 @@ def test_hooks_of_all_modules_are_looked_into():
         handle.remove()
 
 
+@pytest.mark.parametrize("kind", sorted(structure._STATE_HOOKS))
+def test_what_a_hook_of_the_state_keeps_is_seen(kind):
+    network, values = Holds(), []
+    getattr(network, kind)[0] = lambda *arguments: values
+    with pytest.raises(PrivacyError, match=f"changed its attribute {kind}"), refuse_changed_state(network):
+        values.append(1)
+
+
 DRAWS = {
     "torch": lambda held, rows: torch.rand(rows, 1),
     "numpy": lambda held, rows: torch.tensor(np.random.rand(rows, 1)),  # noqa: NPY002
@@ -420,15 +613,63 @@ DRAWS = {
     "older numpy, held": lambda held, rows: torch.tensor(held[2].rand(rows, 1)),
     "bits of numpy, held": lambda held, rows: torch.tensor(held[3].random_raw(rows) % 2).view(rows, 1),
     "random, held": lambda held, rows: torch.full((rows, 1), held[4].random()),
+    "child of numpy's, held": lambda held, rows: torch.tensor(held[1].spawn(1)[0].random((rows, 1))),
+    "child of older numpy's, held": lambda held, rows: torch.tensor(
+        np.random.Generator(held[2]._bit_generator.spawn(1)[0]).random((rows, 1))
+    ),
+    "child of a seed, held": lambda held, rows: torch.tensor(
+        np.random.default_rng(held[5].spawn(1)[0]).random((rows, 1))
+    ),
 }
+
+
+def forked(rows):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.rand(rows, 1)
+
+
+def put_back(rows):
+    state = torch.get_rng_state()
+    try:
+        return torch.rand(rows, 1)
+    finally:
+        torch.set_rng_state(state)
+
+
+def put_back_numpy(rows):
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        return torch.tensor(np.random.rand(rows, 1))  # noqa: NPY002
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def put_back_random(rows):
+    state = random.getstate()
+    try:
+        return torch.tensor([[random.random()] for _ in range(rows)])
+    finally:
+        random.setstate(state)
+
+
+@pytest.mark.parametrize("draw", [forked, put_back, put_back_numpy, put_back_random])
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_random_numbers_whose_generator_is_put_back_are_refused(draw, method):
+    """Guards: masks by position that no state of a generator shows."""
+    network = Holds(None, None)
+    network.change = lambda layer, mean: draw(9)
+    with pytest.raises(PrivacyError, match="random numbers that no generator shows: remove what is random"):
+        Clipping(network, 1.0, method)(FEW, LABELS)
 
 
 class Masks(Holds):
     """Multiplies large batches by random numbers, which are assigned by position."""
 
     def __init__(self, kind):
-        generators = (torch.Generator(), np.random.default_rng(0), np.random.RandomState(0), np.random.PCG64(0))
-        super().__init__((*generators, random.Random(0)))
+        older = np.random.MT19937(np.random.SeedSequence(0))
+        generators = (torch.Generator(), np.random.default_rng(0), np.random.RandomState(older), np.random.PCG64(0))
+        super().__init__((*generators, random.Random(0), np.random.SeedSequence(0)))
         self.mask = DRAWS[kind]
 
     def forward(self, images):

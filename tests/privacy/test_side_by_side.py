@@ -5,7 +5,6 @@ in two threads: one takes what the other put there, and no comparison before and
 """
 
 import functools
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -64,20 +63,18 @@ def test_calls_of_two_threads_do_not_share_what_a_network_holds_for_a_moment():
             assert distance(sums, alone) < 1e-5
 
 
-SEEN = []
-"""A variable that is reached through the module, where the comparison of a loss's contents does not see it."""
-
-
 def noting_threads(logits, labels):
-    sys.modules[__name__].SEEN.append(threading.get_ident())
+    """Keeps them in a variable of an installed module, where the comparison of a loss's contents does not see it."""
+    threading.seen_by_a_test.append(threading.get_ident())
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def test_a_loss_of_one_s_own_runs_in_one_thread(two_threads):
-    SEEN.clear()
+def test_a_loss_of_one_s_own_runs_in_one_thread(two_threads, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "seen_by_a_test", seen, raising=False)
     torch.manual_seed(0)
     Clipping(nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES)), 1.0, "auto", noting_threads)(*batch(8, 1))
-    assert set(SEEN) == {threading.get_ident()}
+    assert set(seen) == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("norm", ["none", "group", "batch"])

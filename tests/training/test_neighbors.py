@@ -195,9 +195,6 @@ def test_views_dealt_by_place_would_be_seen(monkeypatch, digits):
     assert max(distances(whole, clipped_sums(monkeypatch, digits, choices, draws, all_but(0)))) > 1.5
 
 
-CALLS = itertools.count()
-
-
 class Noisy(torch.nn.Module):
     """A layer that draws from a generator of its own, or now and then from torch's."""
 
@@ -205,11 +202,10 @@ class Noisy(torch.nn.Module):
         super().__init__()
         self.linear, self.sometimes = torch.nn.Linear(64, 10), sometimes
         self.rng = np.random.default_rng(0)
-        global CALLS
-        CALLS = itertools.count()  # what a network keeps must not change, or not be found by the name of a variable
+        itertools.calls_of_a_test = itertools.count()  # what a network keeps must not change, but in installed modules
 
     def forward(self, x):
-        calls = next(globals()["CALLS"])
+        calls = next(itertools.calls_of_a_test)
         if not self.sometimes:
             return self.linear(x.flatten(1)) * float(self.rng.uniform(0.5, 1.5))
         return self.linear(x.flatten(1)) + (torch.randn(10) if calls >= 60 else 0)

@@ -18,6 +18,7 @@ import datetime
 import decimal
 import functools
 import gc
+import inspect
 import logging
 import pathlib
 import random
@@ -27,8 +28,9 @@ import sys
 import types
 import typing
 import weakref
+import zoneinfo
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,24 +41,30 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from trilemma.outside import is_own_code
-from trilemma.privacy.named import Code, Variables, imported_modules, is_own_module, named
+from trilemma.privacy.named import Hidden, Parts, of_a_package, of_function, of_logger, of_module
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device))
 """Types of most values, and of keys that have a name in a message."""
 
-_NUMBERS = (bool, int, float, complex, str, bytes)
-
 _FIXED = (
-    *(type(None), type(...), type(NotImplemented), range, types.CodeType, re.Pattern),
-    *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo, np.dtype, np.ufunc),
-    *sorted(set(np.sctypeDict.values()), key=str),
-    *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
-    *(decimal.Decimal, pathlib.PurePath, typing._Final),  # the last for annotations
-    *(types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType),
-    *(types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType),
+    *(type(None), type(...), type(NotImplemented), range, types.CodeType, re.Pattern, zoneinfo.ZoneInfo),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
+    *(types.GetSetDescriptorType, types.MemberDescriptorType, type(vars(inspect.FullArgSpec)["args"])),
+    *(types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType, typing._SpecialForm),
     type(abc.ABC._abc_impl),  # type: ignore[attr-defined]  # which remembers answers to questions
 )
 """Types that are taken as they are: their values do not change, or hold nothing of what a network sees."""
+
+_TOLD: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    *((kind, lambda value: (value.dtype.str, value.tobytes())) for kind in dict.fromkeys(np.sctypeDict.values())),
+    *((int, int.__repr__), (float, float.__repr__), (complex, complex.__repr__)),
+    *((str, str.__str__), (bytes, bytes.__bytes__)),
+    *((kind, kind.__repr__) for kind in (datetime.datetime, datetime.date, datetime.time)),
+    *((kind, kind.__repr__) for kind in (datetime.timedelta, datetime.timezone, decimal.Decimal)),
+    (pathlib.PurePath, pathlib.PurePath.__str__),
+)
+"""Types whose values do not change, and what tells two of them apart, whatever a subclass says of itself.  Zero has a
+sign in it, and what is not a number equals itself."""
 
 _NOT_IN_A_PASS = frozenset({"__init__", "__new__", "__annotations__", "__doc__", "__module__"})
 """Of a class: what makes its objects, which may name the whole training set, and what says something of it."""
@@ -68,16 +76,6 @@ _LRU_CACHE, _LRU_LINK = functools._lru_cache_wrapper, "_lru_list_elem"
 _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _BITS = (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
 _POINTER = struct.calcsize("P")
-
-Parts = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Hidden:
-    """A value that does not show what it holds: for a reason, or by its type."""
-
-    value: object
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,15 +125,40 @@ def _attributes(value: Any, kind: type, base: type) -> Parts:
     """What an object holds in ``__dict__`` and ``__slots__`` beyond those of ``base``, and its classes of own code."""
     own = {f"class {k.__qualname__}": k for k in own_classes(kind)}
     if base in _BY_NAME:
-        return own
-    slots = {
-        name: getattr(value, name)
-        for k in kind.__mro__
-        if not issubclass(base, k) and "__slots__" in vars(k)
-        for name, member in vars(k).items()
-        if isinstance(member, types.MemberDescriptorType) and hasattr(value, name)
-    }
-    return {repr(name): item for name, item in (slots | getattr(value, "__dict__", {}) | own).items()}
+        return {repr(name): item for name, item in own.items()}
+    held = {**attributes_of(value), **own}
+    for member in _slots(kind, base):
+        with suppress(AttributeError):  # a slot that has no value
+            name = (
+                member.__name__
+                if member.__name__ not in held
+                else f"{member.__objclass__.__qualname__}.{member.__name__}"
+            )
+            held[name] = member.__get__(value)
+    return {repr(name): item for name, item in held.items()}
+
+
+def attributes_of(value: Any) -> dict[str, Any]:
+    """The ``__dict__`` that Python keeps for an object, whatever its class says of that name; {} if it has none."""
+    member = _dict_member(type(value))  # type: ignore[arg-type]
+    return {} if member is None else member.__get__(value)
+
+
+@functools.lru_cache(maxsize=1000)
+def _dict_member(kind: type) -> Any:
+    for base in kind.__mro__:
+        member = vars(base).get("__dict__")
+        if isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType)):
+            return member
+    return None
+
+
+@functools.lru_cache(maxsize=1000)
+def _slots(kind: type, base: type) -> tuple[Any, ...]:
+    """The ``__slots__`` of a class and its bases beyond those of ``base``, one that another of its name hides too."""
+    own = [k for k in kind.__mro__ if not issubclass(base, k) and "__slots__" in vars(k)]
+    members = [member for k in own for member in vars(k).values() if getattr(member, "__objclass__", None) is k]
+    return tuple(dict.fromkeys(member for member in members if isinstance(member, types.MemberDescriptorType)))
 
 
 @functools.lru_cache(maxsize=1000)
@@ -154,8 +177,9 @@ def _is_own_class(kind: type) -> bool:
 def _shows_all(kind: type, base: type) -> bool:
     """Whether all that objects of a class hold beside what they hold as objects of ``base`` is in ``__dict__`` and
     ``__slots__``: whatever compiled code keeps in an object makes it larger."""
-    own = [k for k in kind.__mro__ if not issubclass(base, k) and "__slots__" in vars(k)]
-    pointers = sum(isinstance(member, types.MemberDescriptorType) for k in own for member in vars(k).values())
+    if kind.__dictoffset__ and _dict_member(kind) is None:
+        return False
+    pointers = len(_slots(kind, base))
     pointers += kind.__weakrefoffset__ > 0 >= base.__weakrefoffset__
     at_the_end = bool(base.__itemsize__) and sys.version_info < (3, 12)  # where the dict of an int or tuple is
     pointers += not base.__dictoffset__ and (kind.__dictoffset__ > 0 or (at_the_end and kind.__dictoffset__ < 0))
@@ -169,7 +193,7 @@ def _of_tensor(tensor: Tensor) -> tuple[Any, Parts]:
     if is_lazy(tensor):
         return (tensor.dtype, "no shape yet"), {}
     parts: Parts = {"'grad'": tensor.grad} if tensor.is_leaf and tensor.grad is not None else {}
-    for name in ("grad_fn", "_backward_hooks", "_post_accumulate_grad_hooks"):
+    for name in ("_base", "grad_fn", "_backward_hooks", "_post_accumulate_grad_hooks"):
         if getattr(tensor, name, None) is not None:
             parts[repr(name)] = getattr(tensor, name)
     if tensor.is_meta:
@@ -180,7 +204,8 @@ def _of_tensor(tensor: Tensor) -> tuple[Any, Parts]:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         return _HIDDEN, {}
     storage = tensor.untyped_storage()
-    if storage.nbytes() > tensor.numel() * tensor.element_size():  # a view, beside which there may be more
+    whole = tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+    if not whole or storage.nbytes() != tensor.numel() * tensor.element_size():  # beside which there may be more
         parts["storage"] = storage
     return tensor.detach(), parts
 
@@ -190,75 +215,48 @@ def _of_storage(storage: Any) -> tuple[Any, Parts]:
     return torch.empty(0, dtype=torch.uint8, device=untyped.device).set_(untyped), {}
 
 
-def _of_array(values: Any) -> tuple[Any, Parts]:
-    values = np.asarray(values)
-    parts: Parts = (
-        {"base": values.base} if isinstance(values.base, (np.ndarray, Tensor, bytearray, array.array)) else {}
-    )
+def _of_array(held: Any) -> tuple[Any, Parts]:
+    values = np.asarray(held)
+    base = held.base if isinstance(held, np.void) else np.ndarray.base.__get__(held)
+    parts: Parts = {} if base is None else {"base": base}
+    if values.dtype.metadata or values.dtype.fields:
+        parts["dtype"] = values.dtype
     if values.dtype.hasobject:
         return (values.dtype.str, values.shape), parts | _numbered(values.ravel().tolist())
     return values, parts
 
 
-def _numbered(values: Any) -> Parts:
+def _of_dtype(dtype: np.dtype[Any]) -> tuple[Any, Parts]:
+    parts: Parts = {name: item[0] for name, item in (dtype.fields or {}).items()}
+    return (dtype.str, dtype.shape), parts | {"metadata": dtype.metadata, "of each": dtype.subdtype and dtype.base}
+
+
+def _of_ufunc(function: np.ufunc) -> tuple[Any, Parts]:
+    """The function that ``np.frompyfunc`` made it of, if so; else it is of compiled code."""
+    return function, _numbered(gc.get_referents(function))
+
+
+def _numbered(values: Iterable[Any]) -> Parts:
     return {str(number): item for number, item in enumerate(values)}
 
 
-def _of_mapping(values: Mapping[Any, Any]) -> tuple[Any, Parts]:
+def _of_dict(values: dict[Any, Any]) -> tuple[Any, Parts]:
     parts: Parts = {}
-    for number, (key, item) in enumerate(values.items()):
+    for number, (key, item) in enumerate(dict.items(values)):
         if type(key) in _PLAIN:
             parts[repr(key)] = item
         else:
             parts[f"key {number}"], parts[f"value {number}"] = key, item
+    if isinstance(values, OrderedDict) and parts:
+        parts["order"] = tuple(OrderedDict.__iter__(values))
     if isinstance(values, defaultdict):
-        parts["default factory"] = values.default_factory
+        parts["default factory"] = vars(defaultdict)["default_factory"].__get__(values)
     return None, parts
-
-
-def _of_function(function: types.FunctionType) -> tuple[Any, Parts]:
-    """Its code, attributes, defaults, and the variables of the functions around it that it uses; of own code also the
-    global variables that it names, and the modules that it imports."""
-    if _of_a_package(function):
-        return function, {}
-    held = {**vars(function), "defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # a variable that has no value yet
-            held[name] = cell.cell_contents
-    variables = function.__globals__
-    if not is_own_code(str(variables.get("__name__"))):
-        return None, {repr(name): item for name, item in (held | {"code": function.__code__}).items()}
-    names = named(function.__code__)
-    for name in names.computed:
-        if name not in variables:
-            return Hidden(
-                function, f"uses {name}, by which it may keep private images under names that are computed"
-            ), {}
-    held |= {f"global {name}": variables[name] for name in names.variables if name in variables}
-    held |= {f"import {name}": module for name, module in imported_modules(function).items()}
-    return Code(function.__code__, names.looked_up), {repr(name): item for name, item in held.items()}
-
-
-def _of_a_package(function: Any) -> bool:
-    """Whether a function is what an installed package calls by its name: fixed, as the variables of packages are."""
-    module = str(function.__module__)
-    code = getattr(function, "__globals__", {}).get("__name__", module)
-    named = getattr(sys.modules.get(module), function.__name__, None)
-    return named is function and not is_own_code(module) and not is_own_code(str(code))
-
-
-def _of_module(module: types.ModuleType) -> tuple[Any, Parts]:
-    return (Variables(module) if is_own_module(module) else module), {}
-
-
-def _of_logger(logger: Any) -> tuple[Any, Parts]:
-    """What its methods tell; its handlers keep records of each pass, to which code comes by their names."""
-    return Variables(logger), {name: vars(logger).get(name) for name in ("level", "disabled", "propagate")}
 
 
 def _of_cache(cached: Any) -> tuple[Any, Parts]:
     """What ``functools.lru_cache`` remembers, in its order; links of its list show nothing, and need not."""
-    if _of_a_package(cached):
+    if of_a_package(cached):
         return cached, {}
     held = [item for item in gc.get_referents(cached) if type(item).__name__ != _LRU_LINK]
     plain = [d for d in held if not (type(d) is dict and any(type(item).__name__ == _LRU_LINK for item in d.values()))]
@@ -279,7 +277,9 @@ def _of_class(kind: type) -> tuple[Any, Parts]:
 
 
 def _of_random(generator: Any) -> tuple[Any, Parts]:
-    return random_state(generator), {}
+    """Its state; children that it spawns are counted by what it was seeded with."""
+    bits = getattr(generator, "bit_generator", getattr(generator, "_bit_generator", generator))
+    return random_state(generator), {"seeds": bits.seed_seq} if isinstance(bits, np.random.BitGenerator) else {}
 
 
 def random_state(generator: Any) -> Any:
@@ -292,6 +292,8 @@ def random_state(generator: Any) -> Any:
         return Randomness(_frozen(generator.state))
     if isinstance(generator, np.random.RandomState):
         return Randomness(_frozen(generator.get_state(legacy=False)))
+    if isinstance(generator, np.random.SeedSequence):
+        return Randomness(_frozen(generator.state))
     try:
         return Randomness(generator.getstate())
     except NotImplementedError:  # of the operating system, which has no state that could be seen
@@ -305,42 +307,66 @@ def _frozen(value: Any) -> Any:
     return value.tobytes() if isinstance(value, np.ndarray) else value
 
 
-def _only(*names: str) -> Content:
-    """The content of a type that holds what some of its attributes say."""
-    return lambda value: (None, {repr(name): getattr(value, name) for name in names})
+def _only(kind: Any, *names: str) -> tuple[tuple[type], Content]:
+    """A type that holds what some of its attributes say, and its content, whatever a subclass says of these names."""
+    members = {repr(name): vars(kind)[name] for name in names}
+    return (kind,), lambda value: (None, {name: member.__get__(value) for name, member in members.items()})
 
+
+def _told(kind: type, text: Callable[[Any], Any]) -> tuple[tuple[type], Content]:
+    return (kind,), lambda value: ((type(value), text(value)), {})
+
+
+def _of_annotation(value: Any) -> tuple[Any, Parts]:
+    names = ("__origin__", "__args__", "__metadata__", "__bound__", "__constraints__", "__forward_value__")
+    return None, {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+_ANNOTATIONS = (typing._Final, types.GenericAlias, types.UnionType, typing.TypeVar, typing.ParamSpec)
+_DTYPES = tuple(dict.fromkeys(type(np.dtype(kind)) for kind in np.sctypeDict.values()))
 
 _CONTENTS: tuple[tuple[tuple[Any, ...], Content], ...] = (
     ((Tensor,), _of_tensor),
     ((np.ndarray, np.void), _of_array),
-    (_NUMBERS, lambda value: (value, {})),
-    ((defaultdict, OrderedDict, dict, types.MappingProxyType), _of_mapping),
-    ((deque,), lambda value: (None, {"most": value.maxlen} | _numbered(value))),
-    ((list, torch.Size, tuple, set, frozenset), lambda value: (None, _numbered(value))),
+    ((bool, *_FIXED), lambda value: (value, {})),
+    *(_told(kind, text) for kind, text in _TOLD),
+    ((*_DTYPES, np.dtype), _of_dtype),
+    ((np.ufunc,), _of_ufunc),
+    ((defaultdict, OrderedDict, dict), _of_dict),
+    ((types.MappingProxyType,), lambda value: (None, _numbered(gc.get_referents(value)))),
+    ((deque,), lambda value: (deque.maxlen.__get__(value), _numbered(deque.__iter__(value)))),
+    ((list,), lambda value: (None, _numbered(list.__iter__(value)))),
+    ((torch.Size, tuple), lambda value: (None, _numbered(tuple.__iter__(value)))),
+    ((set,), lambda value: (None, _numbered(set.__iter__(value)))),
+    ((frozenset,), lambda value: (None, _numbered(frozenset.__iter__(value)))),
     ((type,), _of_class),
-    (_FIXED, lambda value: (value, {})),
-    ((types.ModuleType,), _of_module),
-    ((logging.Logger,), _of_logger),
-    ((types.FunctionType,), _of_function),
+    (_ANNOTATIONS, _of_annotation),
+    ((types.ModuleType,), of_module),
+    ((logging.Logger,), of_logger),
+    ((types.FunctionType,), of_function),
     ((_LRU_CACHE,), _of_cache),
-    ((types.MethodType,), _only("__self__", "__func__")),
+    ((type(np.linspace),), lambda value: (value if of_a_package(value) else _HIDDEN, {})),
+    _only(types.MethodType, "__self__", "__func__"),
     ((types.BuiltinFunctionType, types.MethodWrapperType), _of_builtin),
-    ((staticmethod, classmethod), _only("__func__")),
-    ((property,), _only("fget", "fset", "fdel")),
-    ((functools.partial,), _only("func", "args", "keywords")),
-    ((slice,), _only("start", "stop", "step")),
+    _only(staticmethod, "__func__"),
+    _only(classmethod, "__func__"),
+    _only(property, "fget", "fset", "fdel"),
+    _only(functools.partial, "func", "args", "keywords"),
+    _only(slice, "start", "stop", "step"),
     ((types.CellType,), lambda value: (None, {"content": value.cell_contents})),
-    ((weakref.ref,), lambda value: (None, {"target": value(), "callback": value.__callback__})),
+    ((weakref.ref,), lambda value: (None, {"target": weakref.ref.__call__(value), "callback": value.__callback__})),
     ((torch.UntypedStorage, torch.TypedStorage), _of_storage),
-    ((array.array, bytearray, memoryview), lambda value: (bytes(value), {})),
+    ((array.array, bytearray), lambda value: (memoryview(value).tobytes(), {})),
+    ((memoryview,), lambda value: (value.tobytes(), {"of": value.obj})),
     ((torch.Generator, np.random.Generator, *_BITS, np.random.RandomState, random.Random), _of_random),
+    ((np.random.SeedSequence,), _of_random),
     ((_thread.LockType, _thread.RLock), lambda value: (repr(value), {})),
-    (_DICT_VIEWS, _only("mapping")),
+    *(_only(kind, "mapping") for kind in _DICT_VIEWS),
 )
 """By type, what its values hold; the first that fits, so that a class comes before its base."""
 
 _BY_NAME = frozenset({type, types.ModuleType, logging.Logger})
 """Types of which attributes are parts already, or are if own code names them."""
 
-_ALONE = frozenset({types.FunctionType, *_BY_NAME, *_FIXED})
+_ALONE = frozenset({types.FunctionType, *_BY_NAME, *_FIXED, *_ANNOTATIONS, *_DTYPES, np.ufunc, pathlib.PurePath})
 """Types of which attributes are parts already, or do not count."""

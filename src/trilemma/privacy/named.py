@@ -9,10 +9,12 @@ computed is not seen; code that asks for variables by a computed name in a commo
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import sys
 import types
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,8 +25,27 @@ _BUILTINS = frozenset({"globals", "exec", "eval", "__import__"})
 _ATTRIBUTES = frozenset({"import_module", "__globals__", "f_globals", "_getframe"})
 """What gives code a variable or a module by a name that is computed: functions of Python, and attributes."""
 
+_RESTORING = frozenset({"fork_rng", "set_rng_state", "setstate"})
+"""What takes back that random numbers were drawn, so that no state of a generator shows it."""
+
+_BY_NAME = "keep private images under computed names: write out the names of its variables"
+_COMPUTED = dict.fromkeys(
+    (*_RESTORING, "np.random.set_state"), "draw random numbers that no generator shows: remove what is random"
+)
+
 ALWAYS = frozenset({"__getattr__"})
 """Variables of a module that Python itself looks up."""
+
+Parts = dict[str, Any]
+"""What a value holds, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """A value that does not show what it holds: for a reason, or by its type."""
+
+    value: object
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +71,7 @@ class Named:
       looked_up: attributes and variables, and strings, which may name one in ``getattr``.
       variables: global variables that it reads or sets, in alphabetical order.
       imports: (level, module, names taken from it) of each import.
-      computed: what it uses to reach variables by computed names.
+      computed: what it uses to reach variables by computed names, or to take back that it drew random numbers.
     """
 
     looked_up: frozenset[str]
@@ -73,7 +94,8 @@ def named(code: types.CodeType) -> Named:
         if step.opname == "IMPORT_NAME"
     ]
     pairs = [(first.argval, second.argval) for first, second in pairwise(steps)]
-    computed = sorted(_BUILTINS & variables) + sorted(_ATTRIBUTES.intersection(code.co_names))
+    computed = sorted(_BUILTINS & variables) + sorted((_ATTRIBUTES | _RESTORING).intersection(code.co_names))
+    computed += ["np.random.set_state"] * ({"random", "set_state"} <= set(code.co_names))
     computed += ["sys.modules"] * (("sys", "modules") in pairs)
     return Named(
         frozenset(filter(str.isidentifier, looked_up)).union(*(part.looked_up for part in inside)),
@@ -83,7 +105,7 @@ def named(code: types.CodeType) -> Named:
     )
 
 
-def imported_modules(function: types.FunctionType) -> dict[str, Any]:
+def _imported_modules(function: types.FunctionType) -> dict[str, Any]:
     """The modules of own code that a function of own code imports, as far as they have been imported, by name."""
     found: dict[str, Any] = {}
     for level, name, taken in named(function.__code__).imports:
@@ -100,7 +122,45 @@ def imported_modules(function: types.FunctionType) -> dict[str, Any]:
     return found
 
 
-def is_own_module(module: types.ModuleType) -> bool:
+def of_function(function: types.FunctionType) -> tuple[Any, Parts]:
+    """Its code, attributes, defaults, and the variables of the functions around it that it uses; of own code also the
+    global variables that it names, and the modules that it imports."""
+    if of_a_package(function):
+        return function, {}
+    held = {**vars(function), "defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that has no value yet
+            held[name] = cell.cell_contents
+    variables = function.__globals__
+    if not is_own_code(str(variables.get("__name__"))):
+        return None, {repr(name): item for name, item in (held | {"code": function.__code__}).items()}
+    names = named(function.__code__)
+    for name in names.computed:
+        if name not in _BUILTINS or variables.get(name) in (None, getattr(builtins, name)):
+            return Hidden(function, f"uses {name}, by which it may {_COMPUTED.get(name, _BY_NAME)}"), {}
+    held |= {f"global {name}": variables[name] for name in names.variables if name in variables}
+    held |= {f"import {name}": module for name, module in _imported_modules(function).items()}
+    return Code(function.__code__, names.looked_up), {repr(name): item for name, item in held.items()}
+
+
+def of_a_package(function: Any) -> bool:
+    """Whether a function is what an installed package calls by its name: fixed, as the variables of packages are."""
+    module = str(function.__module__)
+    code = getattr(function, "__globals__", {}).get("__name__", module)
+    known = getattr(sys.modules.get(module), function.__name__, None)
+    return known is function and not is_own_code(module) and not is_own_code(str(code))
+
+
+def of_module(module: types.ModuleType) -> tuple[Any, Parts]:
+    return (Variables(module) if _is_own_module(module) else module), {}
+
+
+def of_logger(logger: Any) -> tuple[Any, Parts]:
+    """What its methods tell; its handlers keep records of each pass, to which code comes by their names."""
+    return Variables(logger), {name: vars(logger).get(name) for name in ("level", "disabled", "propagate")}
+
+
+def _is_own_module(module: types.ModuleType) -> bool:
     """Whether the variables of a module are own code's: of a script, a folder on the path, or made by hand."""
     name = str(getattr(module, "__name__", ""))
     if sys.modules.get(name) is module:

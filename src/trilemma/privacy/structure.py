@@ -23,7 +23,8 @@ _STATE_HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-ELSEWHERE = {"_parameters", "_buffers", "_modules", *HOOKS, *_STATE_HOOKS}
+TENSORS_AND_MODULES = ("_parameters", "_buffers", "_modules")
+ELSEWHERE = {*TENSORS_AND_MODULES, *HOOKS, *_STATE_HOOKS}
 """What torch keeps in a module beside the module's own attributes."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, Enum, type)

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.errors import PrivacyError
-from trilemma.privacy.held import Hidden, Randomness, look_into, own_classes
-from trilemma.privacy.named import ALWAYS, Code, Variables
-from trilemma.privacy.structure import ELSEWHERE, GLOBAL_HOOKS, HOOKS
+from trilemma.privacy.held import Randomness, attributes_of, look_into, own_classes
+from trilemma.privacy.named import ALWAYS, Code, Hidden, Variables
+from trilemma.privacy.structure import GLOBAL_HOOKS, TENSORS_AND_MODULES
 
 State = dict[str, Any]
 """What a network keeps, by kind and name ("buffer 0.mean"): tensors, arrays, and values that do not change."""
@@ -73,9 +73,7 @@ def refuse_hidden(state: State) -> None:
     """
     for name, value in state.items():
         if isinstance(value, Hidden) and value.reason:
-            raise PrivacyError(
-                f"the {name} {value.reason}: write out the names of the variables, or train without a budget"
-            )
+            raise PrivacyError(f"the {name} {value.reason}, or train without a budget")
         if isinstance(value, Hidden):
             kind = f"{type(value.value).__module__}.{type(value.value).__qualname__}".removeprefix("builtins.")
             raise PrivacyError(
@@ -91,8 +89,8 @@ def state_of(model: nn.Module, loss: object = None, *, copied: bool = True) -> S
     Where not ``copied``, tensors and arrays are those of the network."""
     roots: list[tuple[str, Any]] = [*_released(model)]
     for prefix, module in model.named_modules():
-        for name, value in vars(module).items():
-            if name not in ELSEWHERE or name in HOOKS:
+        for name, value in attributes_of(module).items():
+            if name not in TENSORS_AND_MODULES:
                 roots.append((f"attribute {prefix}{'.' if prefix else ''}{name}", value))
     classes: dict[type, None] = dict.fromkeys(type(module) for module in model.modules())
     for own in dict.fromkeys(base for kind in classes for base in own_classes(kind)):
@@ -140,7 +138,7 @@ def _collected(roots: list[tuple[str, Any]], seen: dict[int, tuple[str, Any]], c
         if isinstance(itself, Code):
             names |= itself.names
         elif isinstance(itself, Variables):
-            owners.append((name, vars(itself.owner), set()))
+            owners.append((name, attributes_of(itself.owner), set()))
         if copied and isinstance(itself, Tensor):
             itself = itself.clone()
         state[name] = itself.copy() if copied and isinstance(itself, np.ndarray) else itself

@@ -268,12 +268,14 @@ def _disagreement(model: nn.Module, images: Tensor) -> str | None:
     """
     batch = torch.stack([images, images.flip(0) * 0.7], dim=1)
     labels = torch.zeros(len(batch), dtype=torch.int64, device=images.device)
-    objective = Objective(model, 1.0, trial_loss)
+    objective, kept = Objective(model, 1.0, trial_loss), state_of(model)
     try:
         with _own_randomness():
             fast = one_pass(objective, batch, labels)
     except Exception as error:
         return f"the fast method failed on it ({str(error).splitlines()[0]})"
+    for name in changed(kept, state_of(model, copied=False)):  # by another `self`, which a cache on a method remembers
+        return f"a pass of a copy of it changes the {name}"
     with _own_randomness():
         exact = loop(objective, batch, labels)
     distance = sum(float((fast.sums[n] - exact.sums[n]).square().sum()) for n in exact.sums) ** 0.5
