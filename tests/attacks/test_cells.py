@@ -89,6 +89,9 @@ def test_unequal_cells_are_found_and_named():
 def test_what_cannot_be_compared_is_refused():
     scores, member, cells = example((0.0, 0.0, 0.0))
     with pytest.raises(InputError, match="at least two cells"):
+        equal_vulnerability(scores, member, np.where(np.arange(len(cells)) < 30, 1, 0))
+    # Where all rows are in one, more examples do not help.
+    with pytest.raises(InputError, match="there is one alone"):
         equal_vulnerability(scores, member, np.zeros_like(cells))
     with pytest.raises(InputError, match="one for each row"):
         by_cell(scores, member, cells[:-1])

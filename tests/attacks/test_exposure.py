@@ -22,6 +22,8 @@ from trilemma.attacks import (
 )
 from trilemma.attacks.references import References
 from trilemma.attacks.reliability import _attacked, _isotonic, _pairs, reliability_of
+from trilemma.cli.audit_table import attack_rows, describe_cells
+from trilemma.report.audit_parts import _rates
 from trilemma.statistics.intervals import binomial_interval
 
 
@@ -74,6 +76,32 @@ def test_the_more_exposed_group_is_found_and_equal_vulnerability_rejected(uneven
     assert colour["reason"] == "needs 1,000 non-members, has 500"
     low, high = colour["interval"]["tpr_global"]
     assert 0 <= low < colour["tpr_global"] < high <= 1
+
+
+def test_who_would_be_accused_has_an_interval_and_stands_in_table_terminal_and_page(uneven: Any) -> None:
+    """Guards: the share of a cell's non-members that are accused was in ``audit.json`` alone."""
+    outputs, result = uneven
+    cells = exposure(outputs, result, permutations=19)
+    names = ["0"]
+    document = {"cells": cells, "headline_attack": "rmia", "attacks": {}, "ceiling": None, "class_names": names}
+    lines = describe_cells(document)
+    rows = {name: texts for name, *texts in _rates(document, names)}
+    table = attack_rows(document)
+    for group, words in (("gray", "gray"), ("colour", "color")):
+        values = cells["by_group"][group]["attacks"]["rmia"]
+        low, high = values["interval"]["fpr_global"]
+        assert low <= values["fpr_global"] < high
+        assert (low, high) == pytest.approx(binomial_interval(values["fpr_global"], 500))
+        said = f"which accuses {values['fpr_global']:.3f} [{low:.3f}, {high:.3f}] of its non-members"
+        assert any(line.startswith(f"  {words} ") and said in line for line in lines)
+        assert rows[words][0] == "needs 1,000 non-members, has 500"
+        assert rows[words][2] == f"{100 * values['fpr_global']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        mine = table[(table["cell"] == words) & (table["attack"] == "rmia") & (table["scope"] == "group")]
+        row = mine[mine["measure"] == "fpr_at_0.01_global_threshold"].iloc[0]
+        assert (row["value"], row["low"], row["high"]) == (values["fpr_global"], low, high)
+    # And the terminal says why there is no rate at a cell's own threshold.
+    reason = "at its own threshold not measured in 2 of 2: one needs 1,000 non-members, has 500"
+    assert sum(reason in line for line in lines) == 2
 
 
 def test_members_and_non_members_of_cells_add_up(uneven: Any) -> None:

@@ -191,6 +191,8 @@ def equal_vulnerability(
         for cell in np.unique(cells)
         if min(np.sum(member[cells == cell]), np.sum(~member[cells == cell])) >= TOO_FEW
     ]
+    if len(np.unique(cells)) < 2:
+        raise InputError("a test of equal vulnerability compares cells, and there is one alone: all rows are in it")
     if len(names) < 2:
         raise InputError(
             f"a test of equal vulnerability needs at least two cells, each with {TOO_FEW} members and non-members: "

@@ -36,12 +36,12 @@ def exposure(predictions: Predictions, audited: Audit, *, permutations: int = 99
     Returns:
       ``{"fpr", "by_class", "by_group", "by_class_and_group", "equal_vulnerability"}``: cells by the class's number, the
       group's name, or "class/group"; without groups, two of them are None.  A cell is ``{"members", "nonmembers",
-      "attacks": {name: {"auc", "tpr_own", "tpr_global", "fpr_global", "interval": {"auc", "tpr_own", "tpr_global"}[,
-      "reason"]}}}``, or ``{"members", "nonmembers", "too_few": True}``.  The interval of "tpr_global" is given the
-      threshold: unlike that of "tpr_own", it leaves out the threshold's own uncertainty.  All intervals of learned
-      attacks are wider by the factor in ``LEARNED``.  The test is made of the headline attack alone, which is named
-      before its numbers are seen, on the finest cells of which two are large enough; ``{"reason"}`` says why there is
-      none.
+      "attacks": {name: {"auc", "tpr_own", "tpr_global", "fpr_global", "interval": {"auc", "tpr_own", "tpr_global",
+      "fpr_global"}[, "reason"]}}}``, or ``{"members", "nonmembers", "too_few": True}``.  The intervals of the last two
+      are given the threshold: unlike that of "tpr_own", they leave out the threshold's own uncertainty.  All intervals
+      of learned attacks are wider by the factor in ``LEARNED``.  The test is made of the headline attack alone, which
+      is named before its numbers are seen, on the finest cells of which two are large enough; ``{"reason"}`` says why
+      there is none.
     """
     labels, groups = predictions.labels, predictions.groups
     partitions: dict[str, tuple[Ints, dict[int, str]] | None] = {
@@ -136,6 +136,9 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
     by_all = cell.global_true
     ends = None if by_all is None else binomial_interval(by_all, cell.members)
     at_all = Rate(HEADLINE_FPR, by_all, ends).widened(factor)
+    falsely = cell.global_false
+    ends = None if falsely is None else binomial_interval(falsely, cell.nonmembers)
+    accused = Rate(HEADLINE_FPR, falsely, ends).widened(factor)
     return {
         "auc": roc.auc,
         "tpr_own": own.value,
@@ -146,6 +149,7 @@ def _entry(cell: Cell, factor: float) -> dict[str, Any]:
             "auc": list(roc.auc_interval()),
             "tpr_own": None if own.interval is None else list(own.interval),
             "tpr_global": None if at_all.interval is None else list(at_all.interval),
+            "fpr_global": None if accused.interval is None else list(accused.interval),
         },
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trilemma.attacks import Audit, Predictions, audit, ceiling_alarms, exposure, roc_bands
+from trilemma.attacks.cells import TOO_FEW
 from trilemma.attacks.matching import difference_of_mixes
 from trilemma.attacks.named import ALL_ATTACKS, FEWEST_SHADOWS, is_attack
 from trilemma.checksums import check, write_sealed
@@ -266,6 +267,8 @@ def _show(subject: Subject, result: Audit, document: dict[str, Any]) -> None:
         show(f"caution: members and non-members differ in their mix of {by.replace(',', ' and ')}, which attacks may "
              f"find instead of membership: add --match {by}")  # fmt: skip
     show(*describe_references(document))
+    if min(result.members, result.nonmembers) < TOO_FEW:
+        show(f"caution: with fewer than {TOO_FEW} members or non-members, the intervals of AUCs are too narrow")
     show(*describe_accuracy(document), *describe_measures(document.get("measures")))
     show(f"headline      {result.headline}, chosen before its numbers were seen")
     show(*describe_attacks(result.attacks, document["attacks_naive"], subject.ceiling))

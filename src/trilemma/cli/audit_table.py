@@ -15,6 +15,8 @@ from trilemma.words import clean, counted
 if TYPE_CHECKING:
     import pandas as pd
 
+TPR = MEASURES[f"tpr_at_{HEADLINE_FPR:g}_strongest"].title
+
 _KINDS = {"by_class": "class", "by_group": "group", "by_class_and_group": "class and group"}
 
 
@@ -69,12 +71,12 @@ def _in_cells(cells: dict[str, Any], class_names: list[str] | None) -> Iterator[
             for attack, values in entry["attacks"].items():
                 ends = values["interval"]
                 yield head | {"attack": attack, "reason": ""} | _value("auc", values["auc"], ends["auc"])
-                for threshold in ("own", "global"):
-                    measure = f"tpr_at_{cells['fpr']:g}_{threshold}_threshold"
-                    value = values[f"tpr_{threshold}"]
+                for rate, threshold in (("tpr", "own"), ("tpr", "global"), ("fpr", "global")):
+                    measure = f"{rate}_at_{cells['fpr']:g}_{threshold}_threshold"
+                    value = values[f"{rate}_{threshold}"]
                     yield (
                         head
-                        | _value(measure, value, ends[f"tpr_{threshold}"])
+                        | _value(measure, value, ends[f"{rate}_{threshold}"])
                         | {
                             "attack": attack,
                             "reason": values.get("reason", "too few non-members") if value is None else "",
@@ -99,6 +101,7 @@ def describe_cells(document: dict[str, Any]) -> list[str]:
         ]
         few = [clean(cell) for cell, entry in named if entry.get("too_few")]
         lines += [_cell(cell, entry, headline) for cell, entry in named if not entry.get("too_few")]
+        lines += _without_own_threshold([entry["attacks"][headline] for _, entry in named if "attacks" in entry])
         if few:
             lines.append(
                 f"  {len(few)} of {len(cells[kind])} have fewer than the {TOO_FEW} members and {TOO_FEW} non-members "
@@ -152,12 +155,21 @@ def describe_probabilities(document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _without_own_threshold(parts: list[dict[str, Any]]) -> list[str]:
+    """Why parts have no true-positive rate at their own threshold; an example where reasons differ."""
+    reasons = [part["reason"] for part in parts if part["tpr_own"] is None and "reason" in part]
+    if not reasons:
+        return []
+    return [f"  {TPR} at its own threshold not measured in {len(reasons)} of {len(parts)}: one {reasons[-1]}"]
+
+
 def _cell(cell: str, entry: dict[str, Any], attack: str) -> str:
     values = entry["attacks"][attack]
     ends, found = values["interval"], ""
-    rate = MEASURES[f"tpr_at_{HEADLINE_FPR:g}_strongest"].title
     for threshold, words in (("tpr_own", "its own threshold"), ("tpr_global", "the threshold of all")):
         if values[threshold] is not None:
-            found += f"{',' if found else f'   {rate}'} {interval(values[threshold], ends[threshold])} at {words}"
+            found += f"{',' if found else f'   {TPR}'} {interval(values[threshold], ends[threshold])} at {words}"
+    if values["fpr_global"] is not None:
+        found += f", which accuses {interval(values['fpr_global'], ends['fpr_global'])} of its non-members"
     sizes = f"{entry['members']:,} members, {entry['nonmembers']:,} non-members"
     return f"  {clean(cell):<18} AUC {interval(values['auc'], ends['auc'])}   {sizes}{found}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ class AuditParts:
     Attributes:
       roc: the curves with bands.
       cells: the heat map of class by group, or of classes; its title; its width in rem, by how many cells it has.
+      rates: of the parts with numbers, name and the headline attack's rates, as text: members found at the part's own
+        threshold and at that of all, and non-members accused at the latter.
       equal: what the test of equal vulnerability says.
       alarms: sentences about what lies above the budget's ceiling.
       reliability: whether the probabilities hold on shadow models that were not used for the fit, drawn; "" where there
@@ -42,6 +44,7 @@ class AuditParts:
     cells: Markup
     cells_title: str
     cells_width: float
+    rates: tuple[tuple[str, ...], ...]
     equal: str
     alarms: tuple[str, ...]
     reliability: Markup
@@ -73,6 +76,7 @@ def audit_parts(model: OneModel, *, images: bool = True) -> AuditParts | None:
             Markup(inline_svg(heat, "cells", f"Whom {headline} finds, by {kind}.")),
             f"By {kind}",
             _width(heat),
+            tuple(_rates(result, model.class_names)),
             _equal(result["cells"]["equal_vulnerability"], model.class_names),
             tuple(_alarm(alarm) for alarm in result["ceiling_alarms"]),
             *_reliability(result.get("reliability") or {}, result.get("probability_reason") or {}),
@@ -89,6 +93,24 @@ def _width(svg: bytes) -> float:
     size = re.search(rb'viewBox="0 0 ([0-9.]+) ', svg)
     assert size is not None
     return round(_SCALE * float(size[1]) / 16, 1)
+
+
+def _rates(result: Mapping[str, Any], class_names: list[str] | None) -> Iterator[tuple[str, ...]]:
+    cells, headline = result["cells"], result["headline_attack"]
+    for kind in ("group", "class_and_group") if cells["by_group"] is not None else ("class",):
+        for cell, entry in cells[f"by_{kind}"].items():
+            if "attacks" not in entry:
+                continue
+            values = entry["attacks"][headline]
+            texts = (_rate(values, name) for name in ("tpr_own", "tpr_global", "fpr_global"))
+            yield (clean(cell_words(cell, kind, class_names)), *texts)
+
+
+def _rate(values: Mapping[str, Any], name: str) -> str:
+    if values[name] is None:
+        return clean(values.get("reason", "–")) if name == "tpr_own" else "too few non-members in all"
+    text, ends = f"{100 * values[name]:.1f} %", values["interval"].get(name)
+    return text if ends is None else f"{text} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 _KINDS = {"class": "classes", "group": "groups", "class_and_group": "classes and groups"}

@@ -51,6 +51,8 @@ def cells_svg(document: Mapping[str, Any], face: str = "white") -> bytes:
         axes = canvas.subplots()
         axes.set_facecolor(face)
         low, high = (0.0, max(0.05, float(np.nanmax(values)))) if rate else (0.5, 1.0)
+        if not rate and entries:  # an AUC below 1/2 has a color of its own
+            low = min(low, float(np.nanmin(values)))
         if not entries:
             low, high = 0.0, 1.0
         image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis_r", vmin=low, vmax=high, aspect="auto")
