@@ -22,6 +22,7 @@ FILES = {
     "bag_of_a_test/state.py": STATE,
     "bag_of_a_test/deep/__init__.py": "",
     "bag_of_a_test/deep/state.py": STATE,
+    "bag_of_a_test/deep/below/__init__.py": "",
     "lazy_of_a_test.py": "_kept = {'MEM': {}}\n\ndef __getattr__(name):\n    return _kept[name]\n",
 }
 NETWORK = """
@@ -92,6 +93,10 @@ WAYS = {
         *("", "", "keep(flat, mean)"),
     ),
     "by a constant": ("import flat_of_a_test as flat", "", "", "getattr(flat, 'MEM')[0] = mean"),
+    "by a constant in a tuple": (
+        "import flat_of_a_test as flat",
+        *("", "", "[getattr(flat, name).update(mean=mean) for name in ('MEM',)]"),
+    ),
     "by a constant of vars": ("import flat_of_a_test as flat", "", "", "vars(flat)['mean'] = mean"),
     "set by a constant": ("import flat_of_a_test as flat", "", "", "setattr(flat, 'mean', mean)"),
     "made by hand": ("", "", "self.cfg = types.ModuleType('cfg'); self.cfg.mean = 0.0", "self.cfg.mean = mean"),
@@ -116,6 +121,8 @@ RELATIVE = {
     "from above": ("deep", "from .. import state", "state.MEM[0] = mean"),
     "from the package below": ("deep", "from . import state", "state.MEM[0] = mean"),
     "from beside": ("deep", "from ..deep import state", "state.MEM[0] = mean"),
+    "from above, of three": ("deep/below", "from .. import state", "state.MEM[0] = mean"),
+    "two above, of three": ("deep/below", "from ... import state", "state.MEM[0] = mean"),
 }
 
 
@@ -163,7 +170,7 @@ def test_what_is_kept_in_a_module_of_the_same_package_is_seen(way, written):
         top="import bag_of_a_test.state, bag_of_a_test.deep.state", held="", made="", kept=f"{statement}; {kept}"
     )
     written(FILES | {f"bag_of_a_test/{folder}/net.py": text})
-    refused_where_it_keeps(network_of(f"bag_of_a_test.{folder}{'.' * bool(folder)}net"))
+    refused_where_it_keeps(network_of(".".join(["bag_of_a_test", *filter(None, folder.split("/")), "net"])))
 
 
 @pytest.mark.parametrize("way", ["imported inside", "with a dot", "attribute"])
@@ -208,6 +215,8 @@ COMPUTED = {
     "sys.modules": "import sys; sys.modules['flat_of_' + 'a_test'].MEM[0] = mean",
     "import_module, imported above": "import_module('flat_of_' + 'a_test').MEM[0] = mean",
     "__globals__": "helper.__globals__['na' + 'me'] = mean",
+    "f_globals": "import inspect; inspect.currentframe().f_globals['na' + 'me'] = mean",
+    "_getframe": "import sys; vars(sys._getframe(0))",
 }
 
 

@@ -48,7 +48,7 @@ def refuse(network):
         Clipping(network, 1.0, "loop")(torch.rand(4, 1, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("named", [{}, {"__name__": "__main__"}, {"__name__": "cell"}])
+@pytest.mark.parametrize("named", [{}, {"torch": torch}, {"__name__": "__main__"}, {"__name__": "cell"}])
 def test_code_that_is_executed_in_a_namespace(named):
     namespace = dict(named)
     exec(SOURCE, namespace)

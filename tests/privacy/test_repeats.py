@@ -32,6 +32,7 @@ from trilemma.privacy.repeats import (
     ROUNDED_TOLERANCE,
     TOLERANCE,
     Responses,
+    gradient_alone,
     refuse_other_gradient,
     refuse_other_responses,
     tolerance,
@@ -188,7 +189,7 @@ def test_random_numbers_from_anywhere_are_refused(kind, method):
     clipping = Clipping(Draws(kind), 1.0, method)
     clipping(*batch(views=2))
     ON[0] = True
-    with pytest.raises(PrivacyError, match=REFUSED):
+    with pytest.raises(PrivacyError, match=f"{REFUSED}|than in its batch"):
         [clipping(*batch(views=2)) for _ in range(3)]  # of which one alone may draw about the same twice
 
 
@@ -215,6 +216,7 @@ def test_the_same_batch_each_time_is_no_exception(monkeypatch, method, count):
     ON[0] = True
     with monkeypatch.context() as patched:
         patched.setattr(clipping_module, "refuse_other_gradient", lambda *_: None)
+        patched.setattr(clipping_module, "refuse_other_in_batch", lambda *_: None)
         for _ in range(3):
             clipping(*batch(count))
     with pytest.raises(PrivacyError, match=REFUSED):
@@ -242,7 +244,7 @@ def test_what_one_pass_leaves_for_the_next_is_refused(count):
     clipping = Clipping(Left(), 1.0, "loop")
     clipping(*batch(count))
     ON[0] = True
-    with pytest.raises(PrivacyError, match=REFUSED):
+    with pytest.raises(PrivacyError, match=f"{REFUSED}|than in its batch"):
         [clipping(*batch(count, seed=seed)) for seed in range(3)]
 
 
@@ -274,7 +276,7 @@ def test_a_loss_is_watched_alike(method, place, kind):
         network, images = nn.Linear(64, 10), images.flatten(2)
     else:
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    with pytest.raises(PrivacyError, match=REFUSED):
+    with pytest.raises(PrivacyError, match=f"{REFUSED}|than in its batch"):
         Clipping(network, 1e-3, method, Loss(place, kind))(images, labels)
 
 
@@ -397,6 +399,29 @@ def test_what_an_evaluation_leaves_is_refused(digits, place, kind, techniques):
         training.logits("train")
     assert training.state.model.training
     assert all(torch.equal(value, weights[name]) for name, value in training.state.model.state_dict().items())
+
+
+class FrozenPart(nn.Sequential):
+    """Keeps a part in evaluation mode, whatever mode it is put into."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_part_that_stays_in_evaluation_mode_is_asked_as_updates_ask_it(digits, part):
+    network = FrozenPart().train()
+    training = Training(RECIPE, digits, network=network)
+    list(training.run_updates(1))
+    state = torch.get_rng_state()
+    training.logits(part)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in training.state.model] == [True, False, True]
 
 
 def test_an_evaluation_without_a_budget_is_not_watched(digits):
@@ -657,6 +682,25 @@ def test_networks_known_to_keep_nothing_are_not_computed_again(monkeypatch, digi
         other.logits("test")
 
 
+def test_every_place_of_a_batch_is_looked_at(monkeypatch):
+    """The first of the two places in each call, within twice as many calls as there are places."""
+    looked_at = []
+
+    def counted(objective, images, labels, place=0):
+        looked_at.append(place)
+        return gradient_alone(objective, images, labels, place)
+
+    monkeypatch.setattr(clipping_module, "gradient_alone", counted)
+    clipping = Clipping(Own(nn.Flatten(), nn.Linear(64, 10)), 1.0, "loop")
+    for _ in range(16):
+        clipping(*batch(8))
+    first, before, after, others = looked_at[0], looked_at[1::3], looked_at[2::3], looked_at[3::3]
+    assert first == 0
+    assert before == after
+    assert set(before) == set(range(8))
+    assert all((place + 4) % 8 == other for place, other in zip(before, others, strict=True))
+
+
 # ---- an example alone and in its batch -------------------------------------------------------------------------------
 
 
@@ -700,8 +744,7 @@ def test_an_image_that_changes_what_is_done_to_others_is_refused(monkeypatch, ki
     clipping(images, labels)
     images[place] = special(images[place])
     with pytest.raises(PrivacyError, match="than in its batch: the network mixes examples"):
-        for _ in range(1 if views == 1 else 4):
-            clipping(images, labels)
+        [clipping(images, labels) for _ in range(1 if views == 1 else 4)]
 
 
 def test_the_check_asks_whether_images_are_bytes_or_fractions():
@@ -737,7 +780,7 @@ class SetOnce(nn.Module):
 
 
 @pytest.mark.usefixtures("behavior_alone")
-@pytest.mark.parametrize("method", ["auto", "loop"])
+@pytest.mark.parametrize("method", ["auto", "layerwise", "loop"])
 def test_what_a_loss_sets_once_is_of_no_image(method):
     sums = []
     for first in (0, 1):
@@ -812,5 +855,6 @@ def test_what_is_accepted_keeps_neighboring_sums_within_the_clipping_norm(monkey
     assert max(accepted) <= 1 + 1e-6
     assert max(accepted) > 0.9
     monkeypatch.setattr(clipping_module, "refuse_other_gradient", lambda *_: None)
+    monkeypatch.setattr(clipping_module, "refuse_other_in_batch", lambda *_: None)
     unwatched = {kind: of_neighbors(make, method) for kind, make in KEEPING.items()}
     assert min(unwatched.values()) > 1.1, unwatched

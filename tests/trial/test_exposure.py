@@ -27,7 +27,7 @@ def measured(tmp_path_factory):
     labels[:WRONG] = (labels[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
     data = replace(data, train=replace(data.train, labels=labels))
     recipe = tl.Recipe(
-        model="convnet-4", batch_size=20, epochs=20, learning_rate=0.1, momentum=0.9, evaluations=1, norm_groups=2
+        model="convnet-4", batch_size=20, epochs=40, learning_rate=0.1, momentum=0.9, evaluations=1, norm_groups=2
     )
     run = tl.train(recipe, data, tmp_path_factory.mktemp("exposure") / "run")
     with pytest.raises(Stopped):

@@ -171,7 +171,7 @@ class Clipping:
         batch computed of them.
         """
         call = next(self._calls)
-        if not call:  # what the first pass of all sets is to be no image's: a loss was not tried before, nor was autocast
+        if not call:  # what the first pass of all sets is to be no image's; a loss was not tried before, nor autocast
             gradient_alone(objective, torch.zeros_like(images[:1]), torch.zeros_like(labels[:1]))
         place = int(len(images) * (call * _GOLDEN % 1))
         other = (place + len(images) // 2) % len(images)

@@ -140,15 +140,25 @@ class Responses:
 
     Attributes:
       outputs: float (1, classes), in evaluation mode.
-      gradient: in training mode, as an update would see it.
+      gradient: as an update would see it.
     """
 
     outputs: Tensor
     gradient: ClippedSum
 
 
-def responses(model: nn.Module, image: Tensor, *, gradient_first: bool) -> Responses:
-    """What a network answers to one image (1, *shape), in both modes; each module is in its own mode afterward.
+Modes = list[tuple[nn.Module, bool]]
+"""The mode of each module, which need not be that of the whole: a frozen part may stay in evaluation mode."""
+
+
+def modes_of(model: nn.Module) -> Modes:
+    """The modes that the modules of a network are in."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def responses(model: nn.Module, image: Tensor, in_updates: Modes, *, gradient_first: bool) -> Responses:
+    """What a network answers to one image (1, *shape): its outputs in evaluation mode, and its gradient in the modes
+    that its modules have ``in_updates``; each module is in its own mode afterward.
 
     Asked first before an evaluation, for outputs, and after it, for the gradient: else the pass in one mode might put
     back, or hide, what the other mode left.
@@ -157,10 +167,10 @@ def responses(model: nn.Module, image: Tensor, *, gradient_first: bool) -> Respo
     gradient = outputs = None
     for of_gradient in (gradient_first, not gradient_first):
         if of_gradient:
-            with in_mode(model, training=True), exact_arithmetic(image.device):
+            with in_modes(model, in_updates), exact_arithmetic(image.device):
                 gradient = gradient_alone(Objective(model, 1.0, trial_loss), image[:, None], label)
         else:
-            with in_mode(model, training=False), torch.no_grad():
+            with in_modes(model, evaluation_modes(model)), torch.no_grad():
                 outputs = model(image)
     assert outputs is not None and gradient is not None  # noqa: PT018
     return Responses(outputs, gradient)
@@ -194,17 +204,22 @@ def _same_outputs(before: Responses, after: Responses, allowed: float) -> bool:
     return not len(first) or float((first - second).abs().max()) <= allowed * float(first.abs().max())
 
 
+def evaluation_modes(model: nn.Module) -> Modes:
+    """Those of an evaluation."""
+    return [(module, False) for module in model.modules()]
+
+
 @contextmanager
-def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Inside, all modules are in one mode; afterward each has its own again.  Not by ``train`` and ``eval``, which a
-    module may have made to do more."""
-    modes = [(module, module.training) for module in model.modules()]
-    for module, _ in modes:
-        module.training = training
+def in_modes(model: nn.Module, modes: Modes) -> Iterator[None]:
+    """Inside, each module is in one of ``modes``; afterward it has its own again.  Not by ``train`` and ``eval``, which
+    a module may have made to do more."""
+    own = modes_of(model)
     try:
+        for module, mode in modes:
+            module.training = mode
         yield
     finally:
-        for module, mode in modes:
+        for module, mode in own:
             module.training = mode
 
 

@@ -32,7 +32,14 @@ from trilemma.privacy.gradients.layerwise import one_pass, why_not_layerwise
 from trilemma.privacy.gradients.loop import loop
 from trilemma.privacy.gradients.sums import Objective
 from trilemma.privacy.held import Randomness, random_state
-from trilemma.privacy.repeats import gradient_alone, in_mode, refuse_other_gradient, tolerance, trial_loss
+from trilemma.privacy.repeats import (
+    evaluation_modes,
+    gradient_alone,
+    in_modes,
+    refuse_other_gradient,
+    tolerance,
+    trial_loss,
+)
 from trilemma.privacy.structure import structure
 from trilemma.privacy.unchanged import changed, refuse_hidden, state_of, tensors_of
 from trilemma.weight_norm import old_weight_norm
@@ -148,7 +155,7 @@ def check_network(
                 )
             mixes = any(_moves_others(model, images, others, before, place, scale) for place in range(len(images)))
             # Numbers of pixels as fractions, among which one image is given in bytes: code may ask which of the two.
-            pixels = images.abs() / images.abs().amax()
+            pixels = images.abs() / images.abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (images.dim() - 1))
             of_pixels = _outputs(model, pixels)
             if mixes or _moves_others(model, pixels, 255 * pixels, of_pixels, 0, float(of_pixels.abs().max()) + 1e-6):
                 raise PrivacyError(
@@ -217,7 +224,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Any:
     with _own_randomness(), refuse_random_layers(images.device):
         with torch.no_grad():  # a layer may act otherwise there
             model(images)
-        with in_mode(model, training=False), torch.no_grad():
+        with in_modes(model, evaluation_modes(model)), torch.no_grad():
             model(images)
         with torch.enable_grad():
             outputs = model(images)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.errors import InputError
-from trilemma.privacy.repeats import refuse_other_responses, responses
+from trilemma.privacy.repeats import modes_of, refuse_other_responses, responses
 from trilemma.privacy.structure import keeps_nothing
 from trilemma.privacy.unchanged import refuse_changed_state
 from trilemma.threads import in_threads, threads
@@ -43,6 +43,7 @@ def logits_of(
     model = state.model
     last = {n: v.clone() for n, v in model.state_dict().items()} if state.average else None
     model.load_state_dict(state.evaluation_weights())
+    in_updates = modes_of(model)
     model.eval()
     # On a CPU each core computes a few examples, which stay in its cache, and no layer waits for another core.
     ours = keeps_nothing(model)
@@ -57,10 +58,10 @@ def logits_of(
     first = None if ours or state.evidence is None else inputs.plain(part, rows[:1])
     try:
         with nullcontext() if state.evidence is None else refuse_changed_state(model):
-            before = None if first is None else responses(model, first, gradient_first=False)
+            before = None if first is None else responses(model, first, in_updates, gradient_first=False)
             starts = range(0, len(rows), at_once)
             logits = torch.cat([*in_threads(of_part, starts, threads() if by_core else 1)])
-        after = None if first is None else responses(model, first, gradient_first=True)
+        after = None if first is None else responses(model, first, in_updates, gradient_first=True)
         if before and after:
             refuse_other_responses(before, after)
     finally:
