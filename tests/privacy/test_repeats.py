@@ -766,17 +766,16 @@ class ByShape(nn.Module):
 
 
 class SetOnce(nn.Module):
-    """A loss that divides by the first value it meets, which it keeps where no comparison looks."""
+    """A loss that counts classes from the first label it meets, which it keeps where no comparison looks."""
 
     def __init__(self):
         super().__init__()
-        self.scale = None
+        self.zero = None
 
     def forward(self, logits, labels):
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        if self.scale is None:
-            self.scale = float(losses.detach().mean())
-        return losses / self.scale
+        if self.zero is None:
+            self.zero = int(labels[0])
+        return F.cross_entropy(logits, (labels - self.zero) % 10, reduction="none")
 
 
 @pytest.mark.usefixtures("behavior_alone")
