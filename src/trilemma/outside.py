@@ -151,9 +151,13 @@ def is_own_code(module: str) -> bool:
     return not _is_installed(Path(file).resolve())  # a file of one's own may have the name of one of Python's: test.py
 
 
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
+
 def _is_installed(path: Path) -> bool:
     folders = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return any(path.is_relative_to(folder) for folder in folders)
+    # By name too: a user's own site-packages, and Debian's dist-packages, are in none of these folders.
+    return any(path.is_relative_to(folder) for folder in folders) or not _PACKAGES.isdisjoint(path.parts)
 
 
 def _is_reference(name: str) -> bool:

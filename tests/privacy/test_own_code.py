@@ -75,5 +75,16 @@ def test_a_script_and_one_that_is_profiled(tmp_path, runner):
     assert "refused: True" in ended.stdout
 
 
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_a_package_that_is_installed_for_one_user_is_not(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    name = f"package_of_a_test_in_{folder[:4]}"
+    (tmp_path / folder / f"{name}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path / folder)
+    module = __import__(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    assert own_classes(module.Net) == ()
+
+
 def test_classes_of_python_and_of_packages_are_not():
     assert own_classes(dict) == own_classes(nn.Linear) == own_classes(ExceptionGroup) == ()

@@ -605,7 +605,7 @@ def test_honest_networks_are_not_refused_and_sums_are_what_they_were(monkeypatch
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
-    monkeypatch.setattr(Clipping, "_watched", lambda self, objective, images, labels, compute: compute())
+    monkeypatch.setattr(Clipping, "_watched", lambda self, objective, images, labels, compute: (compute(), []))
     for call, total in zip(calls, watched, strict=True):
         alone = clipping(*call)
         assert all(torch.equal(alone.sums[name], total.sums[name]) for name in total.sums)

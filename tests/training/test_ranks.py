@@ -27,6 +27,7 @@ from trilemma.trial.run import Run
 
 BIN = Path(sys.executable).parent
 RECIPE = ["--data", "digits", "--limit", "300", "--test-limit", "100", "--model", "convnet-4",
+          "--compute", "float32",  # some CPUs are faster in bfloat16, which rounds otherwise in other physical batches
           "--set", "evaluations=12", "--reproducible"]  # fmt: skip
 HARD = ["--epsilon", "8", "--techniques", "gn,ws,am,pa,sat", "--views", "3", "--batch-size", "48", "--epochs", "2"]
 

@@ -159,12 +159,15 @@ class Clipping:
                 if objective.side_by_side:
                     with refuse_changed_state(self.model, self.loss):
                         return compute()
-                return self._watched(objective, images, labels, compute)
+                total, comparisons = self._watched(objective, images, labels, compute)
+            for compare in comparisons:  # last, since the refusals above say more
+                compare()
+            return total
 
     def _watched(
         self, objective: Objective, images: Tensor, labels: Tensor, compute: Callable[[], ClippedSum]
-    ) -> ClippedSum:
-        """The clipped sum, and a refusal of code that does something else to an example where others are.
+    ) -> tuple[ClippedSum, list[Callable[[], None]]]:
+        """The clipped sum, and comparisons that refuse code which does something else to an example where others are.
 
         One example is computed alone before the batch and after it: in each call another, at places spread evenly over
         the batches.  It and a second one, which tells what the first does to all others, are compared with what the
@@ -179,10 +182,13 @@ class Clipping:
             before = gradient_alone(objective, images, labels, place)
             total = compute()
         after = gradient_alone(objective, images, labels, place)  # outside: it may put back what the first left
-        refuse_other_gradient(before, after, tolerance(images.device, self.autocast))
-        for number, alone in ((place, before), (other, gradient_alone(objective, images, labels, other))):
-            refuse_other_in_batch(alone, total, number, tolerance_in_batch(images.device, self.autocast))
-        return total
+        second = gradient_alone(objective, images, labels, other)
+        allowed, in_batch = (limit(images.device, self.autocast) for limit in (tolerance, tolerance_in_batch))
+        return total, [
+            functools.partial(refuse_other_gradient, before, after, allowed),
+            functools.partial(refuse_other_in_batch, before, total, place, in_batch),
+            functools.partial(refuse_other_in_batch, second, total, other, in_batch),
+        ]
 
     def _chosen(self, images: Tensor) -> str:
         """The method, by a check of the network that is made once, at the first batch, and again if it is changed.

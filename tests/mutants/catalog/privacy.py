@@ -22,8 +22,8 @@ ERRORS = [
     Planted(
         "an example that has another gradient after others is accepted",
         "privacy/clipping.py",
-        "        refuse_other_gradient(before, after, tolerance",
-        "        refuse_other_gradient(before, before, tolerance",
+        "functools.partial(refuse_other_gradient, before, after, allowed)",
+        "functools.partial(refuse_other_gradient, before, before, allowed)",
         (
             f"{_REPEATS}::test_what_is_kept_anywhere_is_refused[file-loop]",
             f"{_REPEATS}::test_the_same_batch_each_time_is_no_exception[8-loop]",
