@@ -683,7 +683,8 @@ def test_networks_known_to_keep_nothing_are_not_computed_again(monkeypatch, digi
         other.logits("test")
 
 
-def test_every_place_of_a_batch_is_looked_at(monkeypatch):
+@pytest.mark.parametrize("count", [4, 8])
+def test_every_place_of_a_batch_is_looked_at(monkeypatch, count):
     """The first of the two places in each call, within twice as many calls as there are places."""
     looked_at = []
 
@@ -693,13 +694,13 @@ def test_every_place_of_a_batch_is_looked_at(monkeypatch):
 
     monkeypatch.setattr(clipping_module, "gradient_alone", counted)
     clipping = Clipping(Own(nn.Flatten(), nn.Linear(64, 10)), 1.0, "loop")
-    for _ in range(16):
-        clipping(*batch(8))
+    for _ in range(2 * count):
+        clipping(*batch(count))
     first, before, after, others = looked_at[0], looked_at[1::3], looked_at[2::3], looked_at[3::3]
     assert first == 0
     assert before == after
-    assert set(before) == set(range(8))
-    assert all((place + 4) % 8 == other for place, other in zip(before, others, strict=True))
+    assert set(before) == set(range(count))
+    assert all((place + count // 2) % count == other for place, other in zip(before, others, strict=True))
 
 
 # ---- an example alone and in its batch -------------------------------------------------------------------------------

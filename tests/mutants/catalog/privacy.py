@@ -122,8 +122,8 @@ ERRORS = [
         "int(len(images) * (call * _GOLDEN % 1))",
         "len(images) - 1",
         (
-            f"{_REPEATS}::test_the_same_batch_each_time_is_no_exception[2-loop]",
-            f"{_REPEATS}::test_the_same_batch_each_time_is_no_exception[8-loop]",
+            f"{_REPEATS}::test_every_place_of_a_batch_is_looked_at[8]",
+            f"{_REPEATS}::test_every_place_of_a_batch_is_looked_at[4]",
         ),
     ),
     Planted(
