@@ -5,8 +5,8 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
@@ -194,7 +194,8 @@ def test_calibration_never_overshoots_by_rdp(target, batch_size, updates, log_de
     log_delta=st.floats(-20, -6),
 )
 def test_calibration_never_overshoots_and_wastes_nothing(log_target, log_batch_size, log_updates, log_delta):
-    """Guards: calibration overshoots the target.  It also answers, or says that it cannot, within 10 seconds."""
+    """Guards: calibration overshoots the target.  It also answers, or says that it cannot, within 30 evaluations of the
+    accountant, which take some 10 seconds where each is slowest (``benchmarks/accountant.py``)."""
     target = 10**log_target
     values = {
         "delta": 10**log_delta,
@@ -202,10 +203,13 @@ def test_calibration_never_overshoots_and_wastes_nothing(log_target, log_batch_s
         "updates": round(10**log_updates),
         "examples": 100_000,
     }
-    start, sigma = time.process_time(), math.inf
-    with suppress(InputError):
+    sigma = math.inf
+    with (
+        patch.object(Event, "epsilon", autospec=True, side_effect=Event.epsilon) as accountant,
+        suppress(InputError),
+    ):
         sigma = noise_multiplier(epsilon=target, **values)
-    assert time.process_time() - start < 10
+    assert accountant.call_count <= 30
     if sigma == math.inf:
         assert epsilon(noise_multiplier=LARGEST_NOISE_MULTIPLIER, **values) > target
         return
